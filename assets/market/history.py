@@ -1,0 +1,115 @@
+"""What was known of a symbol when: its bars in the prices of a given bar's day.
+
+The one place that reads bars for models. Prices in the warehouse are as quoted; here they are carried into the terms
+of the bar from which one looks, by the growth of the corporate actions up to that bar alone. Nothing after a bar can
+change what is read as of that bar, not even in its last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from resources.warehouse import Warehouse
+
+FIELDS = ("open", "high", "low", "close", "volume", "amount")
+CLOSE, VOLUME = FIELDS.index("close"), FIELDS.index("volume")
+PRICES = slice(0, 4)
+
+_BARS = """
+SELECT symbol, ts, open, high, low, close, volume, amount
+FROM bars
+WHERE frequency = $frequency
+  AND ($last IS NULL OR session <= $last)
+  AND ($symbols IS NULL OR list_contains($symbols, symbol))
+ORDER BY symbol, ts
+"""
+_ACTIONS = """
+SELECT symbol, ex_date, price_factor, CASE kind WHEN 'split' THEN value ELSE 1 END AS split
+FROM corporate_actions
+WHERE ($last IS NULL OR ex_date <= $last)
+ORDER BY symbol, ex_date, kind
+"""
+
+
+@dataclass(frozen=True)
+class History:
+    """One symbol's bars, oldest first.
+
+    Attributes:
+        stamps: (n,) datetime64[s], UTC.
+        quoted: (n, 6) float64: open, high, low, close, volume, amount as quoted; NaN where the source has none.
+        growth: (n,) product of 1 / price factor of the actions up to each bar (splits and dividends).
+        shares: (n,) product of the splits up to each bar.
+    """
+
+    symbol: str
+    stamps: np.ndarray
+    quoted: np.ndarray
+    growth: np.ndarray
+    shares: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def index_of(self, origin: np.datetime64) -> int | None:
+        """The position of the bar stamped `origin`, if there is one."""
+        found = int(np.searchsorted(self.stamps, origin.astype("datetime64[s]")))
+        return found if found < len(self) and self.stamps[found] == origin.astype("datetime64[s]") else None
+
+    def seen_from(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Bars `first` … `last` (inside; none: the origin) in the prices and shares of bar `origin`: (m, 6) float64."""
+        rows = slice(first, (origin if last is None else last) + 1)
+        seen = self.quoted[rows].copy()
+        seen[:, PRICES] *= (self.growth[rows] / self.growth[origin])[:, None]
+        seen[:, VOLUME] *= self.shares[origin] / self.shares[rows]
+        return seen
+
+    def closes_seen_from(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
+        """The closes of `seen_from`: (m,) float64."""
+        rows = slice(first, (origin if last is None else last) + 1)
+        return self.quoted[rows, CLOSE] * (self.growth[rows] / self.growth[origin])
+
+
+def read_histories(
+    warehouse: Warehouse, frequency: str, symbols: Sequence[str] | None = None, last: date | None = None
+) -> dict[str, History]:
+    """Every symbol's history up to session `last`, by symbol in alphabetical order.
+
+    Args:
+        symbols: only these; none: all.
+        last: the newest session to read; none: all.
+    """
+    parameters = {"frequency": frequency, "last": last, "symbols": list(symbols) if symbols is not None else None}
+    with warehouse.read() as connection:
+        bars = connection.execute(_BARS, parameters).fetchnumpy()
+        actions = connection.execute(_ACTIONS, {"last": last}).fetchnumpy()
+    names = np.asarray(bars["symbol"], dtype=object)
+    if not len(names):
+        return {}
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+    stamps = np.asarray(bars["ts"]).astype("datetime64[s]")
+    quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[field], dtype=np.float64), np.nan) for field in FIELDS])
+    action_names = np.asarray(actions["symbol"], dtype=object)
+    ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[s]")
+    price_factors, splits = np.asarray(actions["price_factor"]), np.asarray(actions["split"])
+    histories = {}
+    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+        own = action_names == names[start]
+        growth, shares = _cumulative(stamps[start:end], ex_dates[own], price_factors[own], splits[own])
+        histories[str(names[start])] = History(str(names[start]), stamps[start:end], quoted[start:end], growth, shares)
+    return histories
+
+
+def _cumulative(
+    stamps: np.ndarray, ex_dates: np.ndarray, price_factors: np.ndarray, splits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    position = np.searchsorted(stamps, ex_dates, side="left")
+    inside = position < len(stamps)
+    growth, shares = np.ones(len(stamps)), np.ones(len(stamps))
+    np.divide.at(growth, position[inside], np.asarray(price_factors, dtype=np.float64)[inside])
+    np.multiply.at(shares, position[inside], np.asarray(splits, dtype=np.float64)[inside])
+    return np.cumprod(growth), np.cumprod(shares)

@@ -1,0 +1,39 @@
+"""What a person sees on an asset's page: pictures, tables, counts, in one style.
+
+https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.pictures).
+"""
+
+import base64
+from collections.abc import Mapping
+
+import dagster as dg
+import pandas as pd
+
+OWNERS = ["team:research"]
+TABLE_ROWS = 50
+
+
+def picture(png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG inside the page."""
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """The first rows of a frame, as a table. Numbers keep four significant digits."""
+    shown = frame.head(TABLE_ROWS)
+    lines = ["| " + " | ".join(map(str, shown.columns)) + " |", "|" + " --- |" * len(shown.columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in shown.itertuples(index=False)]
+    if len(frame) > len(shown):
+        lines.append(f"\n… {len(frame) - len(shown):,} more rows")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def schema(columns: Mapping[str, str]) -> dg.TableSchema:
+    """Column names and types, for `dagster/column_schema`."""
+    return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if pd.isna(value) else f"{value:,.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,72 @@
+"""How pictures look: one style, one colour a model, PNG bytes out. What is drawn stands in each stage."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by people who see colours differently, and in print.
+COLOURS = {
+    "kronos": "#0072B2",
+    "chronos2": "#D55E00",
+    "random_walk": "#555555",
+    "random_walk_ewma": "#000000",
+    "drift": "#009E73",
+    "momentum": "#CC79A7",
+    "truth": "#111111",
+    "benchmark": "#999999",
+}
+LABELS = {
+    "kronos": "Kronos",
+    "chronos2": "Chronos-2",
+    "random_walk": "Random walk (252-day volatility)",
+    "random_walk_ewma": "Random walk (EWMA volatility)",
+    "drift": "Drift",
+    "momentum": "Momentum",
+}
+STYLE: dict[str, Any] = {
+    "figure.dpi": 130,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+}
+
+
+def label(model: str) -> str:
+    """A model's name as people read it."""
+    return LABELS.get(model, model)
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure in our style, `width` × `height` inches; no window, no global state left behind."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+
+
+def png(drawn: Figure) -> bytes:
+    """The figure as PNG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""The trading calendar: sessions, their hours, and the stamps of the bars that are still to come.
+
+A thin face of exchange_calendars, with days that never close ("24/7") behind the same face. Stamps are UTC without a
+zone. A daily bar's stamp is its session at 00:00; an intraday bar's is its start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from resources.errors import CandlecastError
+
+if TYPE_CHECKING:
+    from exchange_calendars import ExchangeCalendar
+
+DAILY = "1d"
+# Sessions are computed from here; exchange_calendars' own default is the last twenty years.
+FIRST_DAY = date(1990, 1, 1)
+
+
+@dataclass(frozen=True)
+class TradingCalendar:
+    """One exchange's calendar, for bars of one frequency.
+
+    Args:
+        name: an exchange_calendars name, or "24/7".
+        frequency: "1d", or minutes or hours such as "5min", "1h".
+    """
+
+    name: str
+    frequency: str = DAILY
+
+    @property
+    def is_daily(self) -> bool:
+        return self.frequency == DAILY
+
+    @property
+    def timezone(self) -> str:
+        """The exchange's zone, for stamps that carry none."""
+        return str(self._exchange.tz)
+
+    @cached_property
+    def _exchange(self) -> ExchangeCalendar:
+        return _exchange(self.name)
+
+    def sessions(self, first: date, last: date) -> pd.DatetimeIndex:
+        """Every session from `first` to `last`, both inside, as midnights without a zone.
+
+        Raises:
+            CandlecastError: the range is not covered by the calendar.
+        """
+        exchange = self._exchange
+        low, high = exchange.first_session.date(), exchange.last_session.date()
+        if first < low or last > high:
+            raise CandlecastError(f"calendar {self.name} covers {low} … {high}, not {first} … {last}")
+        return exchange.sessions[exchange.sessions.slice_indexer(pd.Timestamp(first), pd.Timestamp(last))]
+
+    def holidays(self, first: date, last: date) -> list[datetime]:
+        """Monday-to-Friday days without a session."""
+        weekdays = pd.bdate_range(first, last)
+        return [day.to_pydatetime() for day in weekdays.difference(self.sessions(first, last))]
+
+    def closed_by(self, now: datetime) -> date:
+        """The newest session whose close is not after `now` (UTC without a zone)."""
+        closes = self._exchange.closes.dt.tz_localize(None)
+        return closes.index[closes.searchsorted(pd.Timestamp(now), side="right") - 1].date()
+
+    def following(self, stamp: np.datetime64, count: int) -> np.ndarray:
+        """The stamps of the next `count` bars after the bar stamped `stamp`: datetime64[s], shape (count,)."""
+        after = pd.Timestamp(stamp)
+        if self.is_daily:
+            sessions = self._exchange.sessions
+            first = sessions.searchsorted(after, side="right")
+            found = sessions[first : first + count]
+        else:
+            days = 5 + count // max(1, len(self.stamps(*[self._exchange.sessions[-1].date()] * 2))) * 2
+            found = self.stamps(after.date() - timedelta(days=1), (after + pd.Timedelta(days=days + 10)).date())
+            found = found[found > after][:count]
+        if len(found) < count:
+            raise CandlecastError(f"calendar {self.name} ends before {count} bars after {after}")
+        return found.to_numpy().astype("datetime64[s]")
+
+    def stamps(self, first: date, last: date) -> pd.DatetimeIndex:
+        """The stamp of every bar that the calendar expects in the sessions from `first` to `last`."""
+        if self.is_daily:
+            return self.sessions(first, last)
+        # closed="left", force_close=False: a bar carries its start, and the last one of a session may be short.
+        index = self._exchange.trading_index(
+            pd.Timestamp(first), pd.Timestamp(last), period=self.frequency, intervals=False, closed="left"
+        )
+        return index.tz_localize(None)
+
+
+@lru_cache(maxsize=8)
+def _exchange(name: str) -> ExchangeCalendar:
+    import exchange_calendars
+
+    today = date.today()
+    return exchange_calendars.get_calendar(name, start=str(FIRST_DAY), end=str(today + timedelta(days=365)))

@@ -1,0 +1,92 @@
+"""The checkpoint store: weights named by the digest of their content, found by the recipe that made them.
+
+A recipe is everything that decides the weights (settings, data hash, base, seed, code version). The same recipe
+finds the same checkpoint again, so nothing is trained twice. Nothing is ever found by "newest file".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.publish import digest_of, digest_of_folder, publish_bytes, publish_folder, scratch_folder
+
+Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
+CARD, README = "card.json", "README.md"
+# The card tells how and when; the weights and their configuration alone make the name.
+UNNAMED = frozenset({CARD, README})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint: a folder of config.json, model.safetensors, card.json and README.md."""
+
+    kind: Kind
+    digest: str
+    folder: Path
+    card: Mapping[str, Any]
+
+    @property
+    def cutoff(self) -> date | None:
+        """The last day whose bars reached the weights. None: not known, as for published weights."""
+        cutoff = self.card.get("cutoff")
+        return date.fromisoformat(cutoff) if cutoff else None
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """Checkpoints under `home.checkpoints`."""
+
+    home: Home
+
+    def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
+        """The checkpoint that this recipe made, if it did."""
+        entry = self._recipe_file(kind, recipe)
+        return self.load(kind, json.loads(entry.read_text())["digest"]) if entry.is_file() else None
+
+    def load(self, kind: Kind, digest: str) -> Checkpoint:
+        """A checkpoint by its digest or an unambiguous beginning of at least 8 characters.
+
+        Raises:
+            CandlecastError: there is none, or there are several.
+        """
+        root = self.home.checkpoints / kind
+        if len(digest) < 8:
+            raise CandlecastError(f"{digest!r} is too short for a digest: give at least 8 characters")
+        found = [folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest)]
+        if len(found) != 1:
+            raise CandlecastError(f"{len(found)} checkpoints of {kind} begin with {digest!r} in {root}")
+        return Checkpoint(kind, found[0].name, found[0], json.loads((found[0] / CARD).read_text()))
+
+    def publish(
+        self, kind: Kind, recipe: Mapping[str, Any], write: Callable[[Path], None], card: Mapping[str, Any]
+    ) -> Checkpoint:
+        """Publish what `write(folder)` puts into an empty folder, under the digest of its content.
+
+        `card` is stored beside it with the recipe; a rendered README.md is the caller's to write.
+        """
+        with scratch_folder(self.home.scratch / "checkpoints") as folder:
+            write(folder)
+            digest = digest_of_folder(folder, UNNAMED)
+            full = {**card, "kind": kind, "digest": digest, "recipe": dict(recipe)}
+            publish_bytes(folder / CARD, json.dumps(full, indent=1, default=str).encode())
+            publish_folder(folder, self.home.checkpoints / kind / digest)
+        publish_bytes(
+            self._recipe_file(kind, recipe),
+            json.dumps({"digest": digest, "recipe": dict(recipe)}, indent=1, default=str).encode(),
+        )
+        return self.load(kind, digest)
+
+    def all(self, kind: Kind) -> list[Checkpoint]:
+        """Every checkpoint of a kind, by digest."""
+        root = self.home.checkpoints / kind
+        return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
+
+    def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:
+        return self.home.checkpoints / kind / "recipes" / f"{digest_of(recipe)}.json"

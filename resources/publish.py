@@ -1,0 +1,104 @@
+"""Atomic publication: a file or a folder appears whole, or not at all.
+
+Written beside its destination, flushed, then renamed. A killed process leaves only something under `scratch`, which
+the next publication of a day later clears.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STALE_SCRATCH_SECONDS = 86_400
+
+
+@contextmanager
+def publishing_folder(destination: Path, scratch: Path) -> Iterator[Path]:
+    """A new folder to fill; at the end of the block it becomes `destination`, unless that exists already.
+
+    Content-addressed destinations make "exists already" mean "the same": the first one stays.
+    """
+    with scratch_folder(scratch) as folder:
+        yield folder
+        publish_folder(folder, destination)
+
+
+@contextmanager
+def scratch_folder(scratch: Path) -> Iterator[Path]:
+    """An empty folder under `scratch` for the length of the block."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    _sweep(scratch)
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(folder: Path, destination: Path) -> None:
+    """Rename a filled folder of the same disk to `destination`, unless that exists already."""
+    folder.chmod(0o755)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _flush(file)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(destination)
+    except OSError:
+        if not destination.is_dir():
+            raise
+    _flush(destination.parent)
+
+
+def publish_bytes(destination: Path, content: bytes) -> None:
+    """Write a file whole, replacing what was there."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(destination)
+        _flush(destination.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def digest_of_folder(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:
+    """SHA-256 over the names and bytes of a folder's files, but for the names in `leave_out`."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in leave_out):
+        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON: the same for equal settings, in any order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(scratch: Path) -> None:
+    for leftover in scratch.iterdir():
+        if time.time() - leftover.stat().st_mtime > STALE_SCRATCH_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)

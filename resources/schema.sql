@@ -1,0 +1,171 @@
+-- The warehouse. Stamps are UTC; a daily bar's `ts` is its session at 00:00, an intraday bar's its start.
+
+CREATE TABLE IF NOT EXISTS bars (
+    symbol         VARCHAR   NOT NULL,
+    ts             TIMESTAMP NOT NULL,
+    session        DATE      NOT NULL,
+    frequency      VARCHAR   NOT NULL,
+    open           DOUBLE    NOT NULL,   -- as quoted, never adjusted
+    high           DOUBLE    NOT NULL,
+    low            DOUBLE    NOT NULL,
+    close          DOUBLE    NOT NULL,
+    volume         DOUBLE,               -- null: the source has none
+    amount         DOUBLE,
+    flags          VARCHAR[] NOT NULL,
+    source         VARCHAR   NOT NULL,
+    payload_sha256 VARCHAR   NOT NULL,
+    available_at   TIMESTAMP NOT NULL,
+    PRIMARY KEY (symbol, ts, frequency)
+);
+
+CREATE TABLE IF NOT EXISTS rejected_bars (
+    symbol         VARCHAR,              -- every column of the bar as received, as text
+    date           VARCHAR,
+    open           VARCHAR,
+    high           VARCHAR,
+    low            VARCHAR,
+    close          VARCHAR,
+    volume         VARCHAR,
+    amount         VARCHAR,
+    session        DATE,                 -- null: the date could not be read
+    frequency      VARCHAR   NOT NULL,
+    file           VARCHAR   NOT NULL,
+    row_number     BIGINT    NOT NULL,   -- in the payload, from 1, the header not counted
+    received       VARCHAR   NOT NULL,   -- the whole row as received, as JSON
+    rule           VARCHAR   NOT NULL,
+    reason         VARCHAR   NOT NULL,
+    source         VARCHAR   NOT NULL,
+    payload_sha256 VARCHAR   NOT NULL,
+    available_at   TIMESTAMP NOT NULL,
+    PRIMARY KEY (payload_sha256, row_number)
+);
+
+-- What became of every payload: received = kept + folded + rejected, always.
+CREATE TABLE IF NOT EXISTS payloads (
+    payload_sha256 VARCHAR   NOT NULL PRIMARY KEY,
+    source         VARCHAR   NOT NULL,
+    request        VARCHAR   NOT NULL,
+    file           VARCHAR   NOT NULL,
+    received       BIGINT    NOT NULL,
+    kept           BIGINT    NOT NULL,
+    folded         BIGINT    NOT NULL,   -- identical to a row already kept
+    rejected       BIGINT    NOT NULL,
+    available_at   TIMESTAMP NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS corporate_actions (
+    symbol         VARCHAR   NOT NULL,
+    ex_date        DATE      NOT NULL,
+    kind           VARCHAR   NOT NULL CHECK (kind IN ('split', 'dividend')),
+    value          DOUBLE    NOT NULL,   -- split: new shares for one old; dividend: cash a share, as quoted
+    price_factor   DOUBLE    NOT NULL,   -- earlier prices × this are comparable with later ones
+    origin         VARCHAR   NOT NULL,   -- 'columns', 'source' or 'derived from adjusted close'
+    source         VARCHAR   NOT NULL,
+    payload_sha256 VARCHAR   NOT NULL,
+    available_at   TIMESTAMP NOT NULL,
+    PRIMARY KEY (symbol, ex_date, kind)
+);
+
+CREATE TABLE IF NOT EXISTS forecast_quantiles (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,       -- digest of the weights, or of the recipe of a baseline
+    symbol     VARCHAR   NOT NULL,
+    origin     TIMESTAMP NOT NULL,       -- the last bar seen
+    made_at    TIMESTAMP NOT NULL,
+    step       INTEGER   NOT NULL,       -- 1 … horizon
+    target_ts  TIMESTAMP NOT NULL,       -- from the calendar
+    field      VARCHAR   NOT NULL,
+    level      DOUBLE    NOT NULL,
+    value      DOUBLE    NOT NULL,       -- in prices as quoted at the origin
+    in_sample  BOOLEAN   NOT NULL,       -- the origin is not after the checkpoint's cutoff
+    PRIMARY KEY (model, checkpoint, symbol, origin, step, field, level)
+);
+
+CREATE TABLE IF NOT EXISTS forecast_scores (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,
+    symbol     VARCHAR   NOT NULL,       -- '*': a score across the symbols of one origin
+    origin     TIMESTAMP NOT NULL,
+    step       INTEGER   NOT NULL,
+    metric     VARCHAR   NOT NULL,
+    value      DOUBLE    NOT NULL,
+    PRIMARY KEY (model, checkpoint, symbol, origin, step, metric)
+);
+
+CREATE TABLE IF NOT EXISTS scoreboard (
+    model      VARCHAR NOT NULL,
+    metric     VARCHAR NOT NULL,
+    horizon    INTEGER NOT NULL,         -- a step; 0: all steps together
+    value      DOUBLE  NOT NULL,
+    low        DOUBLE  NOT NULL,
+    high       DOUBLE  NOT NULL,
+    n          BIGINT  NOT NULL,         -- origins behind the value
+    baseline   VARCHAR NOT NULL,
+    skill      DOUBLE,                   -- 1 − value / baseline's value for losses; difference for the rest
+    skill_low  DOUBLE,
+    skill_high DOUBLE,
+    verdict    VARCHAR NOT NULL,
+    PRIMARY KEY (model, metric, horizon, baseline)
+);
+
+CREATE TABLE IF NOT EXISTS signals (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,
+    symbol     VARCHAR   NOT NULL,
+    origin     TIMESTAMP NOT NULL,
+    value      DOUBLE    NOT NULL,       -- expected simple return over the horizon
+    PRIMARY KEY (model, symbol, origin)
+);
+
+CREATE TABLE IF NOT EXISTS backtests (
+    model  VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    value  DOUBLE  NOT NULL,
+    PRIMARY KEY (model, metric)
+);
+
+CREATE TABLE IF NOT EXISTS backtest_days (
+    model     VARCHAR NOT NULL,
+    session   DATE    NOT NULL,
+    gross     DOUBLE  NOT NULL,          -- returns of the day, as fractions
+    cost      DOUBLE  NOT NULL,
+    net       DOUBLE  NOT NULL,
+    benchmark DOUBLE  NOT NULL,
+    turnover  DOUBLE  NOT NULL,
+    PRIMARY KEY (model, session)
+);
+
+-- Growth since the first bar: the product of 1 / price_factor of every action up to a bar. The factor of bar s as of
+-- bar o is growth(s) / growth(o), which nothing after o can change, not even in its last bit.
+CREATE VIEW IF NOT EXISTS adjusted_bars AS
+WITH action AS (
+    SELECT symbol, ex_date,
+           product(price_factor)                            AS price_factor,
+           product(CASE kind WHEN 'split' THEN value ELSE 1 END) AS split
+    FROM corporate_actions
+    GROUP BY symbol, ex_date
+),
+cumulative AS (
+    SELECT symbol, ex_date,
+           product(1 / price_factor) OVER (PARTITION BY symbol ORDER BY ex_date) AS growth,
+           product(split) OVER (PARTITION BY symbol ORDER BY ex_date)            AS shares
+    FROM action
+),
+grown AS (
+    SELECT b.*, coalesce(c.growth, 1) AS growth, coalesce(c.shares, 1) AS shares
+    FROM bars b ASOF LEFT JOIN cumulative c ON b.symbol = c.symbol AND b.session >= c.ex_date
+),
+latest AS (
+    SELECT symbol, frequency, arg_max(growth, ts) AS growth_now, arg_max(shares, ts) AS shares_now
+    FROM grown
+    GROUP BY symbol, frequency
+)
+SELECT g.symbol, g.ts, g.session, g.frequency,
+       g.open  * g.growth / l.growth_now AS open,
+       g.high  * g.growth / l.growth_now AS high,
+       g.low   * g.growth / l.growth_now AS low,
+       g.close * g.growth / l.growth_now AS close,
+       g.volume * l.shares_now / g.shares AS volume,
+       g.amount,
+       g.growth, g.shares, g.flags
+FROM grown g JOIN latest l USING (symbol, frequency);

@@ -1,0 +1,120 @@
+"""The warehouse: one DuckDB file, opened for as long as one statement or one transaction needs it.
+
+DuckDB lets one process write at a time, and readers wait for it. So connections here are short, waiting is jittered
+and told, and after the wait the error says who holds the file. Not here: what is stored, which each stage says itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import tenacity
+
+from resources.errors import WarehouseBusyError
+
+logger = logging.getLogger("candlecast.warehouse")
+WAIT_SECONDS = 120.0
+MEMORY_LIMIT = "2GB"
+_HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+# Read-only and read-write connections may not live side by side in one process.
+_process_lock = threading.RLock()
+
+
+class Warehouse:
+    """One DuckDB file with candlecast's schema.
+
+    Args:
+        path: the file; it and its folder are made on first use.
+        wait: seconds to wait for another process before giving up.
+    """
+
+    def __init__(self, path: Path, wait: float = WAIT_SECONDS) -> None:
+        self.path = path
+        self.wait = wait
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection.
+
+        Raises:
+            WarehouseBusyError: another process wrote for longer than `wait`.
+        """
+        with _process_lock:
+            if not self.path.is_file():
+                with self.write():
+                    pass
+            connection = self._connect(read_only=True)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-write connection inside one transaction: all of the block, or nothing of it.
+
+        Raises:
+            WarehouseBusyError: another process held the file for longer than `wait`.
+        """
+        with _process_lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = self._connect(read_only=False)
+            try:
+                connection.execute(SCHEMA)
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
+    def frame(self, sql: str, parameters: dict[str, object] | list[object] | None = None) -> pd.DataFrame:
+        """The result of one query. Parameters are bound, `$name` or `?`."""
+        with self.read() as connection:
+            return connection.execute(sql, parameters).df()
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(duckdb.IOException) & tenacity.retry_if_exception(_is_lock),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
+            stop=tenacity.stop_after_delay(self.wait),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        try:
+            return retrying(duckdb.connect, str(self.path), read_only=read_only, config={"memory_limit": MEMORY_LIMIT})
+        except duckdb.IOException as error:
+            if not _is_lock(error):
+                raise
+            raise WarehouseBusyError(
+                f"{self.path} was held by {_holder(error)} for more than {self.wait:g} s: "
+                "wait for it to end, or end it, and try again"
+            ) from error
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        if state.attempt_number in (1, 8) or state.attempt_number % 20 == 0:
+            error = state.outcome.exception() if state.outcome else None
+            logger.warning("waiting for %s, held by %s", self.path.name, _holder(error))
+
+
+def _is_lock(error: BaseException) -> bool:
+    return "lock" in str(error).lower()
+
+
+def _holder(error: BaseException | None) -> str:
+    found = _HOLDER.search(str(error))
+    return f"process {found['pid']} ({found['program']})" if found else "another process"
+
+
+SCHEMA = files("resources").joinpath("schema.sql").read_text(encoding="utf-8")
