@@ -1,10 +1,10 @@
 """The trading-session partitions that every stage shares.
 
-https://docs.dagster.io/guides/build/partitions-and-backfills. Belongs here: which sessions there are, and which of them a
-run is about. Not here: the calendar itself (resources.calendar).
+https://docs.dagster.io/guides/build/partitions-and-backfills. Belongs here: which sessions there are, and which of
+them a run is about. Not here: the calendar itself (resources.calendar).
 """
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 import numpy as np
@@ -24,7 +24,7 @@ def session_partitions(settings: Settings, calendar: TradingCalendar) -> dg.Dail
     first = settings.market.start
     last = settings.market.end or date.today() + timedelta(days=180)
     holidays = calendar.holidays(first, last)
-    exclusions = [] if calendar.name == "24/7" else [*WEEKENDS, *holidays]
+    exclusions: list[str | datetime] = [] if calendar.name == "24/7" else [*WEEKENDS, *holidays]
     return dg.DailyPartitionsDefinition(
         start_date=first.strftime(KEY_FORMAT),
         end_date=(settings.market.end + timedelta(days=1)).strftime(KEY_FORMAT) if settings.market.end else None,

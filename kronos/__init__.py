@@ -1,0 +1,63 @@
+"""The Kronos models as a PyTorch library: same weights and numbers as the authors', cached and fast.
+
+Paper: "Kronos: A Foundation Model for the Language of Financial Markets" (arXiv 2508.02739); weights:
+NeoQuasar/Kronos-{mini,small,base} and NeoQuasar/Kronos-Tokenizer-{2k,base} on the Hugging Face hub.
+Importing this package does not import torch; the first use of a model does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kronos.config import KronosConfig, TokenizerConfig
+    from kronos.errors import CheckpointError, InputError, KronosError, MismatchError
+    from kronos.forecaster import KronosPredictor
+    from kronos.generation import Sampling
+    from kronos.model import Kronos
+    from kronos.normalisation import NORMALISATION_VERSION, Normalisation
+    from kronos.paths import PathResult
+    from kronos.tokenizer import KronosTokenizer
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "InputError": "errors",
+    "Kronos": "model",
+    "KronosConfig": "config",
+    "KronosError": "errors",
+    "KronosPredictor": "forecaster",
+    "KronosTokenizer": "tokenizer",
+    "MismatchError": "errors",
+    "NORMALISATION_VERSION": "normalisation",
+    "Normalisation": "normalisation",
+    "PathResult": "paths",
+    "Sampling": "generation",
+    "TokenizerConfig": "config",
+}
+
+__all__ = [
+    "NORMALISATION_VERSION",
+    "CheckpointError",
+    "InputError",
+    "Kronos",
+    "KronosConfig",
+    "KronosError",
+    "KronosPredictor",
+    "KronosTokenizer",
+    "MismatchError",
+    "Normalisation",
+    "PathResult",
+    "Sampling",
+    "TokenizerConfig",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kronos' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"kronos.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
