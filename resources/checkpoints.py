@@ -83,10 +83,30 @@ class CheckpointStore:
         )
         return self.load(kind, digest)
 
+    def current(self, kind: Kind) -> Checkpoint | None:
+        """The checkpoint that forecasts are made with: what `set_current` named last, or none yet."""
+        pointer = self._current_file(kind)
+        return self.load(kind, json.loads(pointer.read_text())["digest"]) if pointer.is_file() else None
+
+    def set_current(self, kind: Kind, digest: str) -> Checkpoint:
+        """Name the checkpoint that forecasts are made with, atomically; naming it again writes nothing.
+
+        Raises:
+            CandlecastError: there is no such checkpoint.
+        """
+        named = self.load(kind, digest)
+        now = self.current(kind)
+        if now is None or now.digest != named.digest:
+            publish_bytes(self._current_file(kind), json.dumps({"digest": named.digest}).encode())
+        return named
+
     def all(self, kind: Kind) -> list[Checkpoint]:
         """Every checkpoint of a kind, by digest."""
         root = self.home.checkpoints / kind
         return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
+
+    def _current_file(self, kind: Kind) -> Path:
+        return self.home.checkpoints / kind / "current.json"
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:
         return self.home.checkpoints / kind / "recipes" / f"{digest_of(recipe)}.json"
