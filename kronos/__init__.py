@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from kronos.config import KronosConfig, TokenizerConfig
     from kronos.errors import CheckpointError, InputError, KronosError, MismatchError
     from kronos.forecaster import KronosPredictor
-    from kronos.generation import Sampling
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
     from kronos.paths import PathResult
+    from kronos.sampling import Sampling
     from kronos.tokenizer import KronosTokenizer
 
 _HOMES = {
@@ -32,7 +32,7 @@ _HOMES = {
     "NORMALISATION_VERSION": "normalisation",
     "Normalisation": "normalisation",
     "PathResult": "paths",
-    "Sampling": "generation",
+    "Sampling": "sampling",
     "TokenizerConfig": "config",
 }
 

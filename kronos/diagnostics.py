@@ -1,0 +1,108 @@
+"""What tokens and reconstructions say about a tokenizer, and windows as vectors for other models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from kronos.features import FEATURES
+from kronos.model import Kronos
+from kronos.tokenizer import KronosTokenizer
+
+
+@dataclass(frozen=True)
+class CodebookUse:
+    """How evenly one half of the codebook is used.
+
+    `used` is the share of its codes that occur; `entropy` is in bits, at most `bits`; `perplexity` =
+    2**entropy is the number of equally likely codes that would be as diverse; `bit_means` (bits,) are the
+    shares of ones, 0.5 for a bit that carries most.
+    """
+
+    bits: int
+    used: float
+    entropy: float
+    perplexity: float
+    bit_means: NDArray[np.float64]
+
+
+def token_histogram(tokens: ArrayLike | Tensor, bits: int) -> NDArray[np.int64]:
+    """Counts (2**bits,) of token ids of any shape; compare two of them to see drift.
+
+    Ids outside the codebook raise ValueError.
+    """
+    ids = np.asarray(tokens.cpu() if isinstance(tokens, Tensor) else tokens).ravel().astype(np.int64)
+    if len(ids) and (ids.min() < 0 or ids.max() >= 2**bits):
+        raise ValueError(f"token ids must lie in 0…{2**bits - 1}, found {ids.min()}…{ids.max()}")
+    return np.bincount(ids, minlength=2**bits)
+
+
+def codebook_use(tokens: ArrayLike | Tensor, bits: int) -> CodebookUse:
+    """Use of one codebook by token ids of any shape, at least one."""
+    counts = token_histogram(tokens, bits)
+    total = counts.sum()
+    if total == 0:
+        raise ValueError("no tokens to count")
+    p = counts[counts > 0] / total
+    entropy = float(-(p * np.log2(p)).sum())
+    ones = (np.arange(2**bits)[:, None] >> np.arange(bits)) & 1
+    return CodebookUse(bits, float((counts > 0).mean()), entropy, 2.0**entropy, counts @ ones / total)
+
+
+def histogram_drift(reference: ArrayLike, current: ArrayLike) -> float:
+    """Jensen-Shannon divergence of two token histograms in bits: 0 for the same, 1 for disjoint."""
+    p, q = (np.asarray(h, dtype=np.float64) / np.sum(h) for h in (reference, current))
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum() / 2 for x in (p, q)]
+    return float(max(0.0, sum(terms)))
+
+
+@torch.inference_mode()
+def reconstruction_error(tokenizer: KronosTokenizer, x: Tensor, *, batch_size: int = 64) -> dict[str, dict[str, float]]:
+    """Root-mean-square and mean absolute error of each field, in units of normalised bars.
+
+    `x` (windows, time, 6) is normalised. Returns {field: {"rmse", "mae", "coarse_rmse"}}, the last from the
+    coarse token alone.
+    """
+    was_training = tokenizer.training
+    tokenizer.eval()
+    square, absolute, coarse = (torch.zeros(x.shape[-1], dtype=torch.float64) for _ in range(3))
+    try:
+        for part in x.split(batch_size):
+            pre, full = tokenizer(part).reconstructions
+            square += (full - part).double().square().sum(dim=(0, 1)).cpu()
+            absolute += (full - part).double().abs().sum(dim=(0, 1)).cpu()
+            coarse += (pre - part).double().square().sum(dim=(0, 1)).cpu()
+    finally:
+        tokenizer.train(was_training)
+    n = x.shape[0] * x.shape[1]
+    return {
+        field: {
+            "rmse": float((square[i] / n).sqrt()),
+            "mae": float(absolute[i] / n),
+            "coarse_rmse": float((coarse[i] / n).sqrt()),
+        }
+        for i, field in enumerate(FEATURES)
+    }
+
+
+@torch.inference_mode()
+def window_embeddings(
+    model: Kronos, s1: Tensor, s2: Tensor, stamps: Tensor, *, batch_size: int = 64
+) -> NDArray[np.float32]:
+    """The last hidden state of each window: tokens (windows, time), stamps (windows, time, 5) → (windows, d).
+
+    The last position has seen the whole window and nothing after it.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        parts = zip(s1.split(batch_size), s2.split(batch_size), stamps.split(batch_size), strict=True)
+        return np.concatenate([model.hidden(a, b, c)[:, -1].float().cpu().numpy() for a, b, c in parts])
+    finally:
+        model.train(was_training)

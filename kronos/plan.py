@@ -1,0 +1,32 @@
+"""Splitting a forecast into pieces that fit the memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+DEFAULT_BUDGET = 2 * 2**30
+ROWS_AT_ONCE = 1024
+"""Paths decoded together: beyond this a wider product is no faster, it only needs more memory."""
+
+Job = list[list[int]]
+"""Series decoded together, by their place in the input; inside, one list for each length."""
+
+
+def split(lengths: Sequence[int], *, bytes_of: Callable[[int], int], paths: int, budget: int) -> list[Job]:
+    """Jobs of at most `budget` bytes, as far as single series fit it, sorted by length.
+
+    `bytes_of` says what one series of a length needs.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    jobs: list[Job] = []
+    used = rows = 0
+    for i in order:
+        needed = bytes_of(lengths[i])
+        if not jobs or used + needed > budget or rows + paths > ROWS_AT_ONCE:
+            jobs.append([])
+            used = rows = 0
+        if not jobs[-1] or lengths[jobs[-1][-1][0]] != lengths[i]:
+            jobs[-1].append([])
+        jobs[-1][-1].append(i)
+        used, rows = used + needed, rows + paths
+    return jobs

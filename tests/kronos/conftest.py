@@ -1,0 +1,31 @@
+"""Shared models: small, random, made once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from kronos_pairs import TINY, TINY_TOKENIZER, Pair, make_pair
+
+from kronos import Kronos, KronosPredictor, KronosTokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Pair:
+    return make_pair(TINY, TINY_TOKENIZER)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Kronos:
+    torch.manual_seed(0)
+    return Kronos(config=TINY).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> KronosTokenizer:
+    torch.manual_seed(0)
+    return KronosTokenizer(config=TINY_TOKENIZER).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_predictor(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> KronosPredictor:
+    return KronosPredictor(tiny_model, tiny_tokenizer, device="cpu")

@@ -1,0 +1,96 @@
+"""The calendar features, the rule for missing volume, and the normalisation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kronos.errors import InputError, MismatchError
+from kronos.features import FEATURES, complete_volume_amount, time_features
+from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
+
+bars = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(2, 40), st.just(6)),
+    elements=st.floats(0.125, 1e6, width=32),
+)
+
+
+def test_importing_the_light_modules_does_not_import_torch() -> None:
+    code = (
+        "import sys, kronos, kronos.normalisation, kronos.features; "
+        "kronos.Normalisation; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(st.lists(st.datetimes(), min_size=1, max_size=50))
+def test_time_features_are_pandas_own(stamps: list) -> None:
+    index = pd.DatetimeIndex(np.array(stamps, dtype="datetime64[s]"))
+    expected = np.stack([index.minute, index.hour, index.weekday, index.day, index.month], axis=1)
+    np.testing.assert_array_equal(time_features(index), expected)
+
+
+def test_zoned_stamps_are_read_on_their_own_clock() -> None:
+    index = pd.DatetimeIndex(["2024-03-08 09:30", "2024-03-11 09:30"], tz="America/New_York")
+    np.testing.assert_array_equal(time_features(index)[:, 1], [9, 9])
+    np.testing.assert_array_equal(time_features(pd.Series(index)), time_features(index))
+
+
+def test_a_missing_stamp_is_refused() -> None:
+    with pytest.raises(InputError, match="timestamp 1"):
+        time_features(pd.DatetimeIndex(["2024-01-02", None]))
+
+
+def test_missing_volume_and_amount_follow_the_published_rule() -> None:
+    prices = np.array([[1.0, 3.0, 1.0, 3.0]])
+    np.testing.assert_array_equal(complete_volume_amount(prices)[0, 4:], [0, 0])
+    np.testing.assert_array_equal(complete_volume_amount(np.c_[prices, [5.0]])[0, 4:], [5, 10])
+    np.testing.assert_array_equal(complete_volume_amount(np.c_[prices, [5.0], [7.0]])[0, 4:], [5, 7])
+    np.testing.assert_array_equal(complete_volume_amount(np.c_[prices, [np.nan], [np.nan]])[0, 4:], [0, 0])
+    assert len(FEATURES) == complete_volume_amount(prices).shape[-1]
+
+
+@given(bars, st.data())
+def test_bars_after_the_lookback_change_no_statistic(x: np.ndarray, data: st.DataObject) -> None:
+    lookback = data.draw(st.integers(1, x.shape[1]))
+    changed = x.copy()
+    changed[:, lookback:] *= 1000
+    for a, b in zip(window_statistics(x, lookback), window_statistics(changed, lookback), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@given(bars)
+def test_a_batch_normalises_each_window_bit_for_bit_as_the_authors_do(x: np.ndarray) -> None:
+    mean, std = window_statistics(x, x.shape[1])
+    z = normalise(x, mean, std)
+    for i, window in enumerate(x):
+        m, s = np.mean(window, axis=0), np.std(window, axis=0)
+        np.testing.assert_array_equal(z[i], np.clip((window - m) / (s + 1e-5), -5, 5))
+    assert z.dtype == mean.dtype == std.dtype == np.float32
+
+
+@given(bars)
+def test_denormalising_gives_back_what_was_not_clipped(x: np.ndarray) -> None:
+    mean, std = window_statistics(x, x.shape[1])
+    z = normalise(x, mean, std, clip=np.inf)
+    np.testing.assert_allclose(denormalise(z, mean, std), x, rtol=1e-4, atol=1e-4 * float(x.max()))
+
+
+def test_a_lookback_outside_the_window_is_refused() -> None:
+    for lookback in (0, 6):
+        with pytest.raises(InputError, match="lookback"):
+            window_statistics(np.ones((5, 6)), lookback)
+
+
+def test_input_prepared_otherwise_is_refused() -> None:
+    with pytest.raises(MismatchError, match="the windows"):
+        Normalisation().require({"clip": 3.0, "epsilon": 1e-5, "version": 1}, owner="the windows")
+    Normalisation().require(Normalisation().to_dict(), owner="the windows")
