@@ -1,0 +1,142 @@
+"""The plan of a backtest: which score stands on which session, over which sessions, against which benchmark.
+
+A signal dated t is known after t's close and trades at the next session's open. It stands until its model's next
+origin, and never longer than its horizon. All models are played over the same sessions. Not here: how orders are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.backtests.rules import Rules
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is played.
+
+    Attributes:
+        days: (days,) datetime64[D]; day 0 only decides, days 1 … trade.
+        symbols: the columns, sorted by Qlib's id.
+        ids: Qlib's ids of the columns, sorted.
+        scores: a model's (days, symbols) ranks that stand after each day's close; NaN: no signal.
+        benchmark: (days - 1,) returns of the universe, equal weights, bought and held.
+        notes: what was left out of the play, in words.
+    """
+
+    days: np.ndarray
+    symbols: tuple[str, ...]
+    ids: tuple[str, ...]
+    scores: Mapping[str, np.ndarray]
+    benchmark: np.ndarray
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoPlan:
+    """Why there is nothing to play, in words that say what to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Adjusted opens and closes, (sessions, symbols), NaN where there is no bar; columns sorted by Qlib's id."""
+
+    sessions: np.ndarray
+    symbols: tuple[str, ...]
+    ids: tuple[str, ...]
+    open: np.ndarray
+    close: np.ndarray
+
+
+def make_plan(signals: pd.DataFrame, prices: Prices, step: int, rules: Rules) -> Plan | NoPlan:
+    """Lay signals (columns model, symbol, origin, value) out over the sessions.
+
+    Origins with fewer than topk + n_drop symbols decide nothing: positions are held.
+    """
+    if signals.empty:
+        return NoPlan("No model has out-of-sample signals to rank symbols by, so there is no backtest.")
+    usable = signals.copy()
+    usable["symbols"] = usable.groupby(["model", "origin"])["symbol"].transform("size")
+    widest = int(usable["symbols"].max())
+    if widest < rules.symbols_needed:
+        return NoPlan(
+            f"The backtest holds topk = {rules.topk} symbols and exchanges n_drop = {rules.n_drop} a day, so it "
+            f"needs {rules.symbols_needed} symbols with a signal on one origin; there are {widest}. "
+            "Add symbols, or lower backtest.topk."
+        )
+    narrow = usable[usable["symbols"] < rules.symbols_needed]
+    usable = usable[usable["symbols"] >= rules.symbols_needed]
+    scores = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
+    first = max(_alive(score)[0] for score in scores.values())
+    last = min(_alive(score)[-1] for score in scores.values()) + 1
+    last = min(last, len(prices.sessions) - 1)
+    if last - first < 2:
+        return NoPlan(
+            "The models' signals have fewer than two trading sessions in common, so there is no backtest: "
+            "forecast more origins."
+        )
+    window = slice(first, last + 1)
+    scores = {model: score[window] for model, score in scores.items()}
+    return Plan(
+        days=prices.sessions[window],
+        symbols=prices.symbols,
+        ids=prices.ids,
+        scores=scores,
+        benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window]),
+        notes=_notes(narrow, rules),
+    )
+
+
+def _scores(signals: pd.DataFrame, prices: Prices, step: int) -> np.ndarray:
+    """Ranks, 1 the lowest; equal signals rank by symbol, so that no sort decides. Shape (sessions, symbols)."""
+    table = signals.pivot(index="origin", columns="symbol", values="value").reindex(columns=list(prices.symbols))
+    ranks = table.rank(axis=1, method="first").to_numpy(dtype=np.float64)
+    origins = np.searchsorted(prices.sessions, table.index.to_numpy().astype("datetime64[D]"))
+    until = np.minimum(np.r_[origins[1:], len(prices.sessions)], origins + step)
+    found = np.full((len(prices.sessions), len(prices.symbols)), np.nan)
+    for origin, end, rank in zip(origins, until, ranks, strict=True):
+        found[origin:end] = rank
+    return found
+
+
+def _benchmark(scores: Mapping[str, np.ndarray], opens: np.ndarray, closes: np.ndarray) -> np.ndarray:
+    """Equal weights at the first open and whenever the universe changes, at the close before; else held; no costs.
+
+    A day's universe is what any model had a signal for the evening before. A symbol without a bar returns 0.
+    """
+    universe = np.any([np.isfinite(score) for score in scores.values()], axis=0)
+    found = np.empty(len(closes) - 1)
+    held = universe[0] & np.isfinite(opens[1]) & np.isfinite(closes[1])
+    weights = held / held.sum()
+    for day in range(1, len(closes)):
+        wanted = universe[day - 1] & np.isfinite(closes[day - 1])
+        if day > 1 and wanted.any() and (wanted != held).any():
+            held, weights = wanted, wanted / wanted.sum()
+        before = opens[day] if day == 1 else closes[day - 1]
+        growth = np.where(held, closes[day] / np.where(held, before, 1.0), 1.0)
+        found[day - 1] = weights @ growth - 1
+        weights = weights * growth / (weights @ growth)
+    return found
+
+
+def _alive(score: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.isfinite(score).any(axis=1))
+
+
+def _filled(closes: np.ndarray) -> np.ndarray:
+    return pd.DataFrame(closes).ffill().to_numpy()
+
+
+def _notes(narrow: pd.DataFrame, rules: Rules) -> tuple[str, ...]:
+    counts = narrow.groupby("model")["origin"].nunique()
+    return tuple(
+        f"{model}: {count} origins had fewer than {rules.symbols_needed} symbols with a signal; "
+        "they decided nothing, and positions were held."
+        for model, count in counts.items()
+    )

@@ -1,0 +1,44 @@
+"""The rules of a backtest: TopkDropout, its costs, and what it does with too few symbols."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from resources.settings import BacktestSettings
+
+# Qlib's own default: five per cent stay cash, so that an order is never cut for want of it.
+INVESTED = 0.95
+
+
+@dataclass(frozen=True)
+class Rules:
+    """TopkDropout as Qlib plays it. Costs are fractions of the value traded, `min_cost` and `account` are money."""
+
+    topk: int
+    n_drop: int
+    hold_thresh: int
+    open_cost: float
+    close_cost: float
+    min_cost: float
+    account: float
+    invested: float = INVESTED
+
+    @classmethod
+    def of(cls, settings: BacktestSettings) -> Rules:
+        return cls(
+            topk=settings.topk,
+            n_drop=settings.n_drop,
+            hold_thresh=settings.hold_thresh,
+            open_cost=settings.open_cost,
+            close_cost=settings.close_cost,
+            min_cost=settings.min_cost,
+            account=float(settings.account),
+        )
+
+    @property
+    def symbols_needed(self) -> int:
+        """With fewer symbols to choose from, TopkDropout sells what it cannot replace."""
+        return self.topk + self.n_drop
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)

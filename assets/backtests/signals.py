@@ -1,0 +1,145 @@
+"""Signals: what a model expects a symbol to return, from its quantiles alone, by one rule for every model.
+
+The expected close is the area under the quantile function: linear between the levels, flat beyond the outermost ones.
+Flat tails lean a little to the low side for a right-skewed law, for every model alike. The signal is that close over
+the origin's close, less one: both are in prices as quoted at the origin. Not here: what is done with a signal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from resources.warehouse import Warehouse
+
+NO_OPINION = {
+    "random_walk": "expects no change of any symbol, so it has nothing to rank by",
+    "random_walk_ewma": "expects no change of any symbol, so it has nothing to rank by",
+}
+COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
+
+_QUANTILES = """
+SELECT q.model, q.checkpoint, q.symbol, q.origin, q.level, q.value, b.close
+FROM forecast_quantiles q
+JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin AND b.frequency = $frequency
+WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample
+ORDER BY q.model, q.checkpoint, q.symbol, q.origin, q.level
+"""
+_COUNTS = """
+SELECT model, checkpoint, max(made_at) AS newest,
+       count(*) FILTER (WHERE in_sample)     AS in_sample,
+       count(*) FILTER (WHERE NOT in_sample) AS out_of_sample
+FROM (SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample FROM forecast_quantiles
+      WHERE field = 'close' AND step = $step)
+GROUP BY model, checkpoint
+ORDER BY model, newest, checkpoint
+"""
+_STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
+
+
+@dataclass(frozen=True)
+class Omission:
+    """A model without signals, or a part of its forecasts that made none, and why."""
+
+    model: str
+    forecasts: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Expected simple returns over the horizon, and what was left out.
+
+    Attributes:
+        frame: columns model, checkpoint, symbol, origin, value; by model, symbol, origin; one checkpoint a model.
+        step: the horizon in bars.
+    """
+
+    frame: pd.DataFrame
+    step: int
+    omissions: tuple[Omission, ...]
+
+
+def make_signals(warehouse: Warehouse, frequency: str, step: int) -> Signals:
+    """The signals of every model that has out-of-sample forecasts `step` bars ahead."""
+    with warehouse.read() as connection:
+        quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
+        counts = connection.execute(_COUNTS, {"step": step}).df()
+    frame = expected_returns(quantiles)
+    used = {str(row.model): str(row.checkpoint) for row in counts[counts["out_of_sample"] > 0].itertuples()}
+    flat = {model for model in used if model in NO_OPINION} | _flat_models(frame)
+    wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(flat)
+    kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
+    return Signals(kept, step, tuple(_omissions(counts, used, flat)))
+
+
+def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
+    """The expected simple return of every (model, checkpoint, symbol, origin).
+
+    Args:
+        quantiles: columns model, checkpoint, symbol, origin, level, value, close; sorted by all but the last two.
+    """
+    keys = ["model", "checkpoint", "symbol", "origin"]
+    if quantiles.empty:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in zip(COLUMNS, _KINDS, strict=True)})
+    level, value = quantiles["level"].to_numpy(), quantiles["value"].to_numpy()
+    group = quantiles.groupby(keys, sort=False).ngroup().to_numpy()
+    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    ends = np.r_[starts[1:], len(group)] - 1
+    within = np.where(group[1:] == group[:-1], np.diff(level) * (value[1:] + value[:-1]) / 2, 0.0)
+    body = np.add.reduceat(np.r_[within, 0.0], starts)
+    mean = body + level[starts] * value[starts] + (1 - level[ends]) * value[ends]
+    found = quantiles.loc[starts, keys].reset_index(drop=True)
+    found["value"] = mean / quantiles["close"].to_numpy()[starts] - 1
+    return found
+
+
+def store_signals(warehouse: Warehouse, frame: pd.DataFrame) -> bool:
+    """Make the table `signals` these rows, in one transaction. False: it was so already, and nothing was written."""
+    if frame.equals(read_signals(warehouse)):
+        return False
+    with warehouse.write() as connection:
+        connection.execute("DELETE FROM signals")
+        connection.register("made", frame)
+        connection.execute("INSERT INTO signals BY NAME SELECT * FROM made")
+    return True
+
+
+def read_signals(warehouse: Warehouse) -> pd.DataFrame:
+    """The stored signals, by model, symbol, origin."""
+    return warehouse.frame(_STORED)
+
+
+def _flat_models(frame: pd.DataFrame) -> set[str]:
+    """Models whose signal never differs between two symbols of one origin, though there were two."""
+    spread = frame.groupby(["model", "origin"])["value"].agg(["size", np.ptp])
+    several = spread[spread["size"] > 1]
+    widest = several["ptp"].groupby("model").max()
+    return {str(model) for model in widest.index[widest <= 0]}
+
+
+def _omissions(counts: pd.DataFrame, used: dict[str, str], flat: set[str]) -> list[Omission]:
+    found = [
+        Omission(model, int(counts.loc[counts["model"] == model, "out_of_sample"].sum()), _why_flat(model))
+        for model in sorted(flat)
+    ]
+    columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample"))
+    for model, checkpoint, seen, unseen in zip(*columns, strict=True):
+        if model in flat:
+            continue
+        if seen:
+            reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
+            found.append(Omission(model, seen, reason))
+        if unseen and used[model] != checkpoint:
+            reason = f"made by checkpoint {checkpoint[:12]}, which {used[model][:12]} has replaced"
+            found.append(Omission(model, unseen, reason))
+    return found
+
+
+def _why_flat(model: str) -> str:
+    return NO_OPINION.get(model, "gives every symbol of an origin the same signal, so it has nothing to rank by")
+
+
+_KINDS = ("str", "str", "str", "datetime64[us]", "float64")

@@ -1,0 +1,120 @@
+"""A small world to play in: real bars of five symbols, their splits, and quick forecasts of several made-up models."""
+
+from __future__ import annotations
+
+import importlib.util
+from datetime import date
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from assets.market.history import read_histories
+from resources.calendar import TradingCalendar
+from resources.warehouse import Warehouse
+
+LEVELS = np.round(np.arange(1, 20) * 0.05, 2)
+Z = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+HORIZON = 10
+SPLITS = [("AAPL", "2000-06-21", 2.0), ("AAPL", "2005-02-28", 2.0), ("MSFT", "2003-02-18", 2.0)]
+DIVIDENDS = [
+    ("IBM", "2012-05-08", 0.85, 0.9958),
+    ("AAPL", "2012-08-09", 2.65, 0.9957),
+    ("MSFT", "2012-08-14", 0.2, 0.9934),
+]
+STAMP = pd.Timestamp("2013-03-02")
+SHIFTS = {"random_walk": 0.0, "random_walk_ewma": 0.0, "drift": 1.0, "momentum": 1.0, "kronos": 1.0, "chronos2": 1.0}
+
+
+def sample_bars() -> pd.DataFrame:
+    spec = importlib.util.find_spec("bokeh_sampledata")
+    assert spec and spec.origin
+    raw = pd.read_csv(Path(spec.origin).parent / "_data" / "stocks.csv.gz")
+    bars = raw.rename(columns=str.lower).rename(columns={"ticker": "symbol"})
+    bars["session"] = pd.to_datetime(bars["date"])
+    bars["ts"] = bars["session"]
+    bars = bars[["symbol", "ts", "session", "open", "high", "low", "close", "volume"]].copy()
+    bars["high"] = bars[["open", "high", "low", "close"]].max(axis=1)
+    bars["low"] = bars[["open", "high", "low", "close"]].min(axis=1)
+    return bars
+
+
+def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
+    full = bars.assign(frequency="1d", amount=np.nan, source="sample", payload_sha256="0" * 64, available_at=STAMP)
+    full["volume"] = full["volume"].astype("float64")
+    with warehouse.write() as connection:
+        connection.register("made", full)
+        connection.execute("INSERT INTO bars BY NAME SELECT *, []::VARCHAR[] AS flags FROM made")
+
+
+def store_actions(warehouse: Warehouse) -> None:
+    rows = [(s, d, "split", v, 1 / v) for s, d, v in SPLITS] + [(s, d, "dividend", v, f) for s, d, v, f in DIVIDENDS]
+    made = pd.DataFrame(rows, columns=["symbol", "ex_date", "kind", "value", "price_factor"])
+    made["ex_date"] = pd.to_datetime(made["ex_date"])
+    made = made.assign(origin="columns", source="sample", payload_sha256="0" * 64, available_at=STAMP)
+    with warehouse.write() as connection:
+        connection.register("made", made)
+        connection.execute("INSERT INTO corporate_actions BY NAME SELECT * FROM made")
+
+
+def make_forecasts(
+    warehouse: Warehouse, first: date, last: date, every: int = 5, models: tuple[str, ...] = tuple(SHIFTS)
+) -> pd.DataFrame:
+    """Lognormal quantiles with a model's own idea of the drift, seen from every origin with 90 bars behind it."""
+    calendar = TradingCalendar("XNYS")
+    origins = calendar.sessions(first, last)[::every].to_numpy().astype("datetime64[s]")
+    frames = []
+    for symbol, history in read_histories(warehouse, "1d").items():
+        for origin in origins:
+            at = history.index_of(origin)
+            if at is None or at < 90:
+                continue
+            closes = np.log(history.closes_seen_from(at, at - 90))
+            moves = np.diff(closes)
+            sigma = moves.std()
+            noise = np.random.default_rng([len(symbol), ord(symbol[0]), at])
+            ideas = {
+                "random_walk": 0.0,
+                "random_walk_ewma": 0.0,
+                "drift": moves.mean(),
+                "momentum": moves[-20:].mean() / 2,
+                "kronos": noise.normal(0, sigma / 6),
+                "chronos2": -moves[-3:].mean() / 8,
+            }
+            targets = calendar.following(origin, HORIZON)
+            for model in models:
+                steps = np.arange(1, HORIZON + 1)
+                spread = sigma * np.sqrt(steps)[:, None] * Z[None, :] * (0.8 if model == "kronos" else 1)
+                values = np.exp(closes[-1] + ideas[model] * steps[:, None] + spread)
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "model": model,
+                            "symbol": symbol,
+                            "origin": origin,
+                            "step": np.repeat(steps, len(LEVELS)),
+                            "target_ts": np.repeat(targets, len(LEVELS)),
+                            "level": np.tile(LEVELS, HORIZON),
+                            "value": values.ravel(),
+                        }
+                    )
+                )
+    made = pd.concat(frames, ignore_index=True)
+    made["checkpoint"] = made["model"].map(lambda model: (model + "0" * 64)[:64])
+    return made.assign(field="close", made_at=STAMP, in_sample=False)
+
+
+def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
+    with warehouse.write() as connection:
+        connection.register("made", made)
+        connection.execute("INSERT INTO forecast_quantiles BY NAME SELECT * FROM made")
+
+
+def small_world(path: Path, **forecasts: object) -> Warehouse:
+    """The sample bars and two years of forecasts, in a fresh warehouse."""
+    warehouse = Warehouse(path)
+    store_bars(warehouse, sample_bars())
+    store_actions(warehouse)
+    store_forecasts(warehouse, make_forecasts(warehouse, date(2011, 1, 3), date(2013, 2, 25), **forecasts))
+    return warehouse
