@@ -1,0 +1,170 @@
+"""How forecasts are kept: written once, never changed.
+
+A forecast is a model, a checkpoint, a symbol and an origin. Its row in `forecasts` and its quantiles go in together, in
+one transaction, or not at all; one that is there already stays as it is. Nothing impossible gets in, since it could not
+be taken out again. Not here: sample paths (paths), how anything is forecast.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from assets.forecasts.forecaster import Forecaster, Prediction, Task
+from assets.market.history import FIELDS
+from resources.errors import CandlecastError
+from resources.warehouse import Warehouse
+
+Key = tuple[str, np.datetime64]
+
+_MADE = """
+SELECT symbol, origin FROM forecasts
+WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last
+"""
+_ADD_RECIPE = """
+INSERT INTO forecast_recipes VALUES ($model, $checkpoint, $weights, $recipe) ON CONFLICT DO NOTHING
+"""
+_ADD_FORECASTS = """
+INSERT INTO forecasts
+SELECT $model, $checkpoint, symbol, origin, $made_at::TIMESTAMP, in_sample, corrected FROM new_forecasts
+ON CONFLICT DO NOTHING
+RETURNING symbol, origin
+"""
+_ADD_QUANTILES = """
+INSERT INTO forecast_quantiles
+SELECT $model, $checkpoint, q.symbol, q.origin, $made_at::TIMESTAMP, q.step, q.target_ts, q.field, q.level, q.value,
+       q.in_sample
+FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Predictions about to be written.
+
+    Attributes:
+        targets: (tasks, steps) datetime64[s].
+        levels: (levels,) of the predicted quantiles.
+    """
+
+    tasks: Sequence[Task]
+    targets: np.ndarray
+    levels: Sequence[float]
+    prediction: Prediction
+
+
+def already_made(warehouse: Warehouse, forecaster: Forecaster, origins: Sequence[np.datetime64]) -> set[Key]:
+    """The (symbol, origin) that this forecaster has forecast between the first and the last of these origins."""
+    parameters = {
+        "model": forecaster.model,
+        "checkpoint": forecaster.checkpoint,
+        "first": min(origins).item(),
+        "last": max(origins).item(),
+    }
+    with warehouse.read() as connection:
+        found = connection.execute(_MADE, parameters).fetchnumpy()
+    return set(zip(found["symbol"], found["origin"].astype("datetime64[s]"), strict=True))
+
+
+def write(warehouse: Warehouse, forecaster: Forecaster, batch: Batch) -> int:
+    """Add the forecasts that are not there yet, and say how many those were.
+
+    Raises:
+        CandlecastError: one of them is not finite, not ordered or not possible. Nothing is written.
+    """
+    refuse_impossible(forecaster.model, batch)
+    made = {
+        "model": forecaster.model,
+        "checkpoint": forecaster.checkpoint,
+        "made_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    recipe = {
+        "model": forecaster.model,
+        "checkpoint": forecaster.checkpoint,
+        "weights": forecaster.weights,
+        "recipe": json.dumps(forecaster.recipe, sort_keys=True),
+    }
+    forecasts, quantiles = _forecast_table(forecaster, batch), _quantile_table(forecaster, batch)
+    with warehouse.write() as connection:
+        connection.register("new_forecasts", forecasts)
+        connection.register("new_quantiles", quantiles)
+        connection.execute(_ADD_RECIPE, recipe)
+        added = connection.execute(_ADD_FORECASTS, made).df()
+        connection.register("added", added)
+        connection.execute(_ADD_QUANTILES, made)
+    return len(added)
+
+
+def refuse_impossible(model: str, batch: Batch) -> None:
+    """Every quantile finite, rising over levels, prices above 0, volume and amount not below.
+
+    Raises:
+        CandlecastError: naming the model, the symbol and the origin of the first that is not.
+    """
+    values, fields = batch.prediction.quantiles, batch.prediction.fields
+    expected = (*batch.targets.shape, len(fields), len(batch.levels))
+    if values.shape != expected:
+        raise CandlecastError(f"{model} forecast an array of shape {values.shape} where {expected} was due")
+    prices = [field not in ("volume", "amount") for field in fields]
+    least = np.where(prices, np.nextafter(0, 1), 0.0)[:, None]
+    rules = {
+        "a value that is not finite": ~np.isfinite(values).all(axis=-1),
+        "quantiles that fall as their level rises": (np.diff(values, axis=-1) < 0).any(axis=-1),
+        "a price that is not positive, or a negative volume": (values < least).any(axis=-1),
+    }
+    for problem, broken in rules.items():
+        if broken.any():
+            task, step, field = np.argwhere(broken)[0]
+            where = batch.tasks[task]
+            raise CandlecastError(
+                f"{model} forecast {problem}: {where.symbol} from {where.origin}, {fields[field]} at step {step + 1} "
+                f"({broken.any(axis=(1, 2)).sum()} of {len(batch.tasks)} forecasts). Nothing of them was written. "
+                "Look at the symbol's bars up to that origin, then at the checkpoint"
+            )
+
+
+def _forecast_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
+    origins = _origins(batch.tasks)
+    return pa.table(
+        {
+            "symbol": [task.symbol for task in batch.tasks],
+            "origin": origins,
+            "in_sample": _in_sample(forecaster, batch.tasks),
+            "corrected": batch.prediction.corrected.astype(np.float64),
+        }
+    )
+
+
+def _quantile_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
+    """One row a quantile: tasks × steps × fields × levels, in this order."""
+    shape = batch.prediction.quantiles.shape
+    task, step, field, level = (axis.ravel() for axis in np.indices(shape, dtype=np.int32))
+    symbols = sorted({one.symbol for one in batch.tasks})
+    number = {symbol: place for place, symbol in enumerate(symbols)}
+    numbers = np.array([number[one.symbol] for one in batch.tasks], dtype=np.int32)
+    fields = [FIELDS.index(name) for name in batch.prediction.fields]
+    return pa.table(
+        {
+            "symbol": pa.DictionaryArray.from_arrays(numbers[task], symbols),
+            "origin": _origins(batch.tasks)[task],
+            "step": step + 1,
+            "target_ts": batch.targets[task, step],
+            "field": pa.DictionaryArray.from_arrays(np.array(fields, dtype=np.int32)[field], list(FIELDS)),
+            "level": np.asarray(batch.levels, dtype=np.float64)[level],
+            "value": batch.prediction.quantiles.ravel(),
+            "in_sample": _in_sample(forecaster, batch.tasks)[task],
+        }
+    )
+
+
+def _origins(tasks: Sequence[Task]) -> np.ndarray:
+    return np.array([task.origin for task in tasks], dtype="datetime64[s]")
+
+
+def _in_sample(forecaster: Forecaster, tasks: Sequence[Task]) -> np.ndarray:
+    return np.array([forecaster.in_sample(task.origin) for task in tasks], dtype=bool)

@@ -1,0 +1,136 @@
+"""A small world to forecast in: real bars of five symbols with their splits, and checkpoints of tiny random models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasts.making import ForecastRoom
+from assets.forecasts.origins import origins_of, select
+from assets.market.history import History, read_histories
+from resources.calendar import TradingCalendar
+from resources.checkpoints import CheckpointStore
+from resources.layout import Home
+from resources.settings import Settings, load_settings
+from resources.warehouse import Warehouse
+
+ACTIONS = pd.DataFrame(
+    [
+        ("AAPL", "2000-06-21", "split", 2.0, 0.5),
+        ("AAPL", "2005-02-28", "split", 2.0, 0.5),
+        ("MSFT", "2003-02-18", "split", 2.0, 0.5),
+        ("IBM", "2012-05-08", "dividend", 0.85, 0.9958),
+        ("AAPL", "2012-08-09", "dividend", 2.65, 0.9957),
+        ("MSFT", "2012-08-14", "dividend", 0.2, 0.9934),
+    ],
+    columns=["symbol", "ex_date", "kind", "value", "price_factor"],
+)
+ARRIVED = pd.Timestamp("2013-03-02")
+ENDS = date(2013, 3, 1)
+
+
+@cache
+def real_bars() -> pd.DataFrame:
+    """The bars that come with bokeh-sampledata, as quoted."""
+    package = find_spec("bokeh_sampledata")
+    assert package and package.origin
+    raw = pd.read_csv(Path(package.origin).parent / "_data" / "stocks.csv.gz", parse_dates=["Date"])
+    bars = raw.rename(columns=str.lower).rename(columns={"ticker": "symbol", "date": "session"})
+    bars["high"] = bars[["open", "high", "low", "close"]].max(axis=1)
+    bars["low"] = bars[["open", "high", "low", "close"]].min(axis=1)
+    bars["volume"] = bars["volume"].astype(np.float64)
+    return bars.assign(ts=bars["session"], frequency="1d", amount=np.nan).drop(columns="adj close")
+
+
+def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
+    """Put bars into a warehouse, with nothing said against them."""
+    arrived = bars.assign(source="sample", payload_sha256="0" * 64, available_at=ARRIVED)
+    actions = ACTIONS.assign(
+        ex_date=pd.to_datetime(ACTIONS["ex_date"]),
+        origin="columns",
+        source="sample",
+        payload_sha256="0" * 64,
+        available_at=ARRIVED,
+    )
+    with warehouse.write() as connection:
+        connection.register("arrived", arrived)
+        connection.register("actions", actions)
+        connection.execute("INSERT INTO bars BY NAME SELECT *, []::VARCHAR[] AS flags FROM arrived")
+        connection.execute("INSERT INTO corporate_actions BY NAME SELECT * FROM actions ON CONFLICT DO NOTHING")
+
+
+@dataclass(frozen=True)
+class World:
+    """Settings, stores and the histories in them."""
+
+    room: ForecastRoom
+    checkpoints: CheckpointStore
+
+    @property
+    def settings(self) -> Settings:
+        return self.room.settings
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return self.room.warehouse
+
+    def histories(self, last: date | None = None) -> dict[str, History]:
+        return read_histories(self.warehouse, "1d", last=last)
+
+    def origins(self, first: date, last: date) -> list[np.datetime64]:
+        sessions = [session.date() for session in self.room.calendar.sessions(first, last)]
+        return origins_of(sessions, self.settings, self.room.calendar)
+
+    def tasks(self, first: date, last: date) -> list:
+        return select(
+            self.histories(), self.origins(first, last), self.settings.windows.lookback_window
+        ).tasks
+
+
+def make_world(home: Path, bars: pd.DataFrame | None = None, **changes: object) -> World:
+    """A world in `home`; `changes` are sections of the settings."""
+    loaded = load_settings(Path(__file__).parents[2] / "candlecast.toml", "sample", home)
+    settings = loaded.model_copy(update=changes)
+    warehouse = Warehouse(Home(home).warehouse)
+    store_bars(warehouse, real_bars() if bars is None else bars)
+    calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
+    return World(ForecastRoom(settings, warehouse, Home(home), calendar), CheckpointStore(Home(home)))
+
+
+def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:
+    """A Kronos of random weights, and its tokenizer, named as the ones in use."""
+    import torch
+
+    from kronos import Kronos, KronosConfig, KronosTokenizer, Normalisation, TokenizerConfig
+
+    torch.manual_seed(seed)
+    shape = {"s1_bits": 4, "s2_bits": 4}
+    tokenizer = KronosTokenizer(
+        config=TokenizerConfig(d_in=6, d_model=16, n_heads=2, ff_dim=32, n_enc_layers=2, n_dec_layers=2, ffn_dropout_p=0.0,
+                               attn_dropout_p=0.0, resid_dropout_p=0.0, beta=0.05, gamma0=1.0, gamma=1.1, zeta=0.05,
+                               group_size=4, **shape)
+    )  # fmt: skip
+    made = checkpoints.publish(
+        "kronos_tokenizer",
+        {"seed": seed},
+        lambda folder: tokenizer.save_pretrained(folder, normalisation=Normalisation()),
+        {"cutoff": cutoff},
+    )
+    model = Kronos(
+        config=KronosConfig(n_layers=2, d_model=16, n_heads=2, ff_dim=32, ffn_dropout_p=0.0, attn_dropout_p=0.0,
+                            resid_dropout_p=0.0, token_dropout_p=0.0, learn_te=True, **shape)
+    )  # fmt: skip
+    predictor = checkpoints.publish(
+        "kronos_predictor",
+        {"seed": seed},
+        lambda folder: model.save_pretrained(folder, normalisation=Normalisation()),
+        {"cutoff": cutoff, "tokenizer": made.digest},
+    )
+    checkpoints.set_current("kronos_tokenizer", made.digest)
+    checkpoints.set_current("kronos_predictor", predictor.digest)
