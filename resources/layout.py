@@ -42,6 +42,11 @@ class Home:
         return self.root / "qlib"
 
     @property
+    def backtests(self) -> Path:
+        """Days as Qlib played them, `<recipe>/days.parquet`."""
+        return self.root / "backtests"
+
+    @property
     def reports(self) -> Path:
         """`<digest>/report.html` with its pictures and JSON; `latest.json` names the newest published."""
         return self.root / "reports"

@@ -1,0 +1,127 @@
+"""A backtest's results: found by the recipe that made them, or played; and the two tables that hold the newest.
+
+A recipe is everything that decides them: signals, bars, rules, horizon, resampling, Qlib's version and ours. Not here:
+how they are played, measured or shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import pandas as pd
+
+from assets.backtests.measures import Resampling, measure
+from assets.backtests.plan import NoPlan, Plan, make_plan
+from assets.backtests.qlib_play import play_with_qlib, prices_of
+from assets.backtests.rules import Rules
+from resources.layout import Home
+from resources.progress import Progress, silent
+from resources.publish import digest_of, publishing_folder, scratch_folder
+from resources.qlib import QlibProvider
+from resources.warehouse import Warehouse
+
+CODE_VERSION = "1"
+DAYS_FILE, MEASURES_FILE = "days.parquet", "measures.parquet"
+_DAYS = """
+SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover
+FROM backtest_days ORDER BY model, session
+"""
+_MEASURES = "SELECT model, metric, value FROM backtests ORDER BY model, metric"
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What was played.
+
+    Attributes:
+        recipe: the digest of what decides it.
+        plan: what was played, or why nothing was.
+        days: columns model, session, gross, cost, net, benchmark, turnover, account.
+        measures: columns model, metric, value.
+        played: whether Qlib was started for it, or the days were there already.
+    """
+
+    recipe: str
+    plan: Plan | NoPlan
+    days: pd.DataFrame
+    measures: pd.DataFrame
+    played: bool
+
+
+def backtest(
+    signals: pd.DataFrame,
+    provider: QlibProvider,
+    rules: Rules,
+    step: int,
+    resampling: Resampling,
+    home: Home,
+    progress: Progress = silent,
+) -> Backtest:
+    """Play every model's signals through Qlib, unless this recipe has been played before.
+
+    Raises:
+        CandlecastError: Qlib's process failed.
+    """
+    recipe = digest_of(
+        {
+            "code": CODE_VERSION,
+            "qlib": version("pyqlib"),
+            "signals": digest_of_frame(signals),
+            "provider": provider.digest,
+            "rules": rules.as_dict(),
+            "step": step,
+            "resampling": asdict(resampling),
+        }
+    )
+    plan = make_plan(signals, prices_of(provider), step, rules)
+    if isinstance(plan, NoPlan):
+        return Backtest(recipe, plan, pd.DataFrame(), pd.DataFrame(), played=False)
+    kept = home.backtests / recipe
+    played = not kept.is_dir()
+    if played:
+        scratch = home.scratch / "backtests"
+        with scratch_folder(scratch) as work, publishing_folder(kept, scratch) as folder:
+            days = play_with_qlib(plan, provider, rules, work, progress)
+            days.to_parquet(folder / DAYS_FILE, index=False)
+            measure(days, resampling).to_parquet(folder / MEASURES_FILE, index=False)
+    days, measures = (pd.read_parquet(kept / name) for name in (DAYS_FILE, MEASURES_FILE))
+    return Backtest(recipe, plan, days, measures, played)
+
+
+def store(warehouse: Warehouse, found: Backtest) -> bool:
+    """Make the two tables this backtest, in one transaction. False: they were so already, and nothing was written."""
+    days = found.days.drop(columns="account", errors="ignore")
+    if _same(days, read_days(warehouse)) and _same(found.measures, read_measures(warehouse)):
+        return False
+    with warehouse.write() as connection:
+        for table, frame in (("backtest_days", days), ("backtests", found.measures)):
+            connection.execute(f"DELETE FROM {table}")
+            if len(frame):
+                connection.register("made", frame)
+                connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM made")
+    return True
+
+
+def read_days(warehouse: Warehouse) -> pd.DataFrame:
+    """The newest backtest's days, by model and session."""
+    return warehouse.frame(_DAYS)
+
+
+def read_measures(warehouse: Warehouse) -> pd.DataFrame:
+    """The newest backtest's measures, by model and metric."""
+    return warehouse.frame(_MEASURES)
+
+
+def digest_of_frame(frame: pd.DataFrame) -> str:
+    """SHA-256 of a frame's columns and values, in their order; the index does not count."""
+    total = hashlib.sha256("\0".join(map(str, frame.columns)).encode())
+    total.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return total.hexdigest()
+
+
+def _same(made: pd.DataFrame, stored: pd.DataFrame) -> bool:
+    if made.empty or stored.empty:
+        return made.empty and stored.empty
+    return made.reset_index(drop=True).equals(stored)
