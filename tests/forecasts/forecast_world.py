@@ -50,7 +50,7 @@ def real_bars() -> pd.DataFrame:
 
 def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
     """Put bars into a warehouse, with nothing said against them."""
-    arrived = bars.assign(source="sample", payload_sha256="0" * 64, available_at=ARRIVED)
+    arrived = bars.assign(source="sample", payload_sha256="0" * 64, available_at=ARRIVED, batch=1)
     actions = ACTIONS.assign(
         ex_date=pd.to_datetime(ACTIONS["ex_date"]),
         origin="columns",

@@ -1,0 +1,224 @@
+"""The scoreboard: every model against the baselines, with intervals that know forecasts overlap.
+
+For every model, metric and horizon: the mean over origins (each origin the mean of its symbols and steps), and the
+skill against a baseline over the forecasts that both made. Intervals come from a circular block bootstrap over origins
+(Politis and Romano, 1992; arch): forecasts of neighbouring origins share days, so whole blocks are drawn, the same for
+model and baseline. A skill's interval is Bonferroni's over the models compared, so that one of many is not "best" by
+luck.
+
+In-sample forecasts are left out, and counted. Not here: words (verdict), pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from assets.evaluation.metrics import Metric, nominal
+from resources.settings import EvaluationSettings
+from resources.warehouse import Warehouse
+
+KEY = ("model", "metric", "horizon", "baseline")
+COLUMNS = ("model", "metric", "horizon", "value", "low", "high", "n", "baseline", "skill", "skill_low", "skill_high",
+           "verdict")  # fmt: skip
+Verdict = Literal["better", "worse", "no difference shown", "too few origins"]
+BASELINES = ("random_walk", "random_walk_ewma")
+LOSSES: tuple[Metric, ...] = ("crps", "absolute_error", "mase")
+COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
+# A random walk has no opinion on direction or rank: it is represented by what guessing scores.
+CHANCE: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
+ALL_STEPS = 0
+FEWEST_BLOCKS = 5
+
+_USED = "SELECT s.* FROM forecast_scores s SEMI JOIN used USING (model, checkpoint)"
+_OUT_OF_SAMPLE = """
+ANTI JOIN (SELECT model, checkpoint, origin FROM forecasts WHERE in_sample) i USING (model, checkpoint, origin)
+"""
+# One row a pair of models, metric, horizon and origin: the means of both over the symbols and steps that both scored.
+_PAIRED = f"""
+WITH cells AS (
+    SELECT model, symbol, origin, step, metric, value FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric <> 'pit'
+),
+horizons AS (SELECT unnest($steps) AS horizon),
+pairs AS (
+    SELECT m.model, m.symbol, m.origin, m.step, m.metric, m.value, b.model AS baseline, b.value AS other
+    FROM cells m JOIN cells b USING (symbol, origin, step, metric)
+    WHERE list_contains($baselines, b.model) AND m.model <> b.model AND NOT list_contains(map_keys($chance), m.metric)
+    UNION ALL
+    SELECT model, symbol, origin, step, metric, value, $baselines[1], $chance[metric]
+    FROM cells WHERE list_contains(map_keys($chance), metric)
+)
+SELECT model, metric, horizon, baseline, origin, avg(value) AS value, avg(other) AS other
+FROM pairs JOIN horizons ON horizon = 0 OR horizon = step
+GROUP BY ALL ORDER BY ALL
+"""
+_COUNTS = """
+SELECT model, count(DISTINCT origin) FILTER (in_sample) AS in_sample,
+       count(DISTINCT origin) FILTER (NOT in_sample) AS out_of_sample
+FROM forecasts SEMI JOIN used USING (model, checkpoint) GROUP BY model ORDER BY model
+"""
+_PITS = f"""
+SELECT model, value AS pit FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric = 'pit'
+"""
+_BY_STEP = f"""
+SELECT model, metric, step, avg(value) AS value FROM ({_USED}) {_OUT_OF_SAMPLE}
+WHERE metric <> 'pit' GROUP BY ALL ORDER BY ALL
+"""
+_READ = f"SELECT {', '.join(COLUMNS)} FROM scoreboard ORDER BY ALL"
+_REPLACE = f"INSERT INTO scoreboard SELECT {', '.join(COLUMNS)} FROM new_scoreboard"
+
+
+def horizons_of(predict_window: int) -> list[int]:
+    """The first, the middle and the last step, and 0, all together."""
+    return sorted({ALL_STEPS, 1, (predict_window + 1) // 2, predict_window})
+
+
+def paired_scores(warehouse: Warehouse, used: Mapping[str, str], horizons: Sequence[int]) -> pd.DataFrame:
+    """Scores beside a baseline's: columns model, metric, horizon, baseline, origin, value, other.
+
+    Args:
+        used: the checkpoint of each model that is compared.
+    """
+    return _with_used(
+        warehouse,
+        _PAIRED,
+        used,
+        {
+            "steps": list(horizons),
+            "baselines": list(BASELINES),
+            "chance": {"key": list(CHANCE), "value": list(CHANCE.values())},
+        },
+    )
+
+
+def origin_counts(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+    """Origins forecast in and out of sample: columns model, in_sample, out_of_sample."""
+    return _with_used(warehouse, _COUNTS, used)
+
+
+def pits(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+    """Every out-of-sample PIT: columns model, pit."""
+    return _with_used(warehouse, _PITS, used)
+
+
+def means_by_step(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+    """Mean out-of-sample scores: columns model, metric, step, value."""
+    return _with_used(warehouse, _BY_STEP, used)
+
+
+def block_length(origins: Sequence[pd.Timestamp], spacing: float, horizon: int, wanted: int | None) -> int:
+    """How many neighbouring origins a block holds: enough that forecasts of different blocks share no day."""
+    length = wanted or int(np.ceil(horizon / max(spacing, 1.0))) + 1
+    return max(1, min(length, len(origins)))
+
+
+def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
+    """The scoreboard's rows from `paired_scores`, in the table's columns."""
+    keys = list(KEY)
+    wide = paired.pivot(index="origin", columns=keys, values=["value", "other"]).sort_index()
+    groups = list(wide["value"].columns)
+    values, others = wide["value"].to_numpy(), wide["other"].to_numpy()
+    metrics = [group[keys.index("metric")] for group in groups]
+    drawn_values, drawn_skills = _bootstrap(values, others, metrics, block, settings.bootstrap_draws, seed)
+    skills = _skills(values, others, metrics)
+    counts = np.isfinite(values).sum(axis=0)
+    rivals = paired.groupby(["metric", "horizon", "baseline"])["model"].nunique()
+    rows = []
+    for place, group in enumerate(groups):
+        key = dict(zip(keys, group, strict=True))
+        enough = counts[place] >= FEWEST_BLOCKS * block
+        alpha = 1 - settings.confidence
+        low, high = _interval(drawn_values[:, place], alpha, enough)
+        shared = alpha / rivals[key["metric"], key["horizon"], key["baseline"]]
+        skill_low, skill_high = _interval(drawn_skills[:, place], shared, enough)
+        rows.append(
+            {
+                **key,
+                "value": np.nanmean(values[:, place]),
+                "low": low,
+                "high": high,
+                "n": counts[place],
+                "skill": skills[place],
+                "skill_low": skill_low,
+                "skill_high": skill_high,
+                "verdict": verdict_of(skill_low, skill_high),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def verdict_of(low: float, high: float) -> Verdict:
+    """What a skill's interval says."""
+    if np.isnan(low):
+        return "too few origins"
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "no difference shown"
+
+
+def write_scoreboard(warehouse: Warehouse, scoreboard: pd.DataFrame) -> bool:
+    """Replace the scoreboard in one transaction; one that is the same is left alone. True: something changed."""
+    fresh = scoreboard.sort_values(list(KEY), ignore_index=True)
+    kept = read_scoreboard(warehouse)
+    if len(kept) == len(fresh) and kept.astype(fresh.dtypes.to_dict()).equals(fresh):
+        return False
+    with warehouse.write() as connection:
+        connection.register("new_scoreboard", fresh)
+        connection.execute("DELETE FROM scoreboard")
+        connection.execute(_REPLACE)
+    return True
+
+
+def read_scoreboard(warehouse: Warehouse) -> pd.DataFrame:
+    """The scoreboard as it was written last, by model, metric, horizon and baseline."""
+    return warehouse.frame(_READ).sort_values(list(KEY), ignore_index=True)
+
+
+def _bootstrap(
+    values: np.ndarray, others: np.ndarray, metrics: Sequence[Metric], block: int, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of values and skills of `draws` resampled histories of origins: (draws, columns) each."""
+    from arch.bootstrap import CircularBlockBootstrap
+
+    bootstrap = CircularBlockBootstrap(block, values, others, seed=np.random.default_rng(seed))
+    drawn = bootstrap.apply(lambda v, o: np.r_[_means(v), _skills(v, o, metrics)], draws)
+    return drawn[:, : len(metrics)], drawn[:, len(metrics) :]
+
+
+def _skills(values: np.ndarray, others: np.ndarray, metrics: Sequence[Metric]) -> np.ndarray:
+    """(origins, columns) → (columns,): 1 − ratio for losses, closeness gained for coverage, difference for the rest."""
+    value, other = _means(values), _means(others)
+    kinds = np.array(["loss" if m in LOSSES else "coverage" if m in COVERAGES else "difference" for m in metrics])
+    aims = np.array([nominal(metric) or 0.0 for metric in metrics])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 1 - value / other
+    return np.select(
+        [kinds == "loss", kinds == "coverage"],
+        [ratio, np.abs(other - aims) - np.abs(value - aims)],
+        value - other,
+    )
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _interval(drawn: np.ndarray, alpha: float, enough: bool) -> tuple[float, float]:
+    if not enough:
+        return np.nan, np.nan
+    low, high = np.nanquantile(drawn, [alpha / 2, 1 - alpha / 2])
+    return float(low), float(high)
+
+
+def _with_used(
+    warehouse: Warehouse, sql: str, used: Mapping[str, str], parameters: dict[str, object] | None = None
+) -> pd.DataFrame:
+    frame = pd.DataFrame({"model": list(used), "checkpoint": list(used.values())}, dtype=str)
+    with warehouse.read() as connection:
+        connection.register("used", frame)
+        return connection.execute(sql, parameters or {}).df()
