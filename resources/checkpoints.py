@@ -19,8 +19,9 @@ from resources.publish import digest_of, digest_of_folder, publish_bytes, publis
 
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
+PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
 # The card tells how and when; the weights and their configuration alone make the name.
-UNNAMED = frozenset({CARD, README})
+UNNAMED = frozenset({CARD, README, *PICTURES})
 
 
 @dataclass(frozen=True)

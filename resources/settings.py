@@ -47,6 +47,9 @@ class MarketSettings(Section):
     end: date | None = Field(None, description="last session wanted; none: until now")
     columns: dict[str, str] = Field(default_factory=dict, description="our name = the file's name")
     timezone: str | None = Field(None, description="of stamps without one; none: the exchange's")
+    date_order: Literal["ymd", "dmy", "mdy"] | None = Field(
+        None, description="of dates such as 03/04/2012; none: told from the values and the calendar"
+    )
 
     @field_validator("calendar")
     @classmethod
@@ -113,13 +116,20 @@ class FitSettings(Section):
 
     base: str = Field("none", description='"none" (from scratch), "packaged", a folder, or a hub name')
     revision: str | None = None
-    epochs: int = Field(4, ge=0)
+    adapt: Literal["full", "last_layers", "lora"] = Field("full", description="which weights of a base may move")
+    last_layers: int = Field(1, ge=1, description="last_layers: how many blocks, with the heads after them")
+    lora_rank: int = Field(8, ge=1)
+    epochs: int = Field(4, ge=0, description="0: the base as it is")
     steps_per_epoch: int | None = Field(None, ge=1, description="none: every window once")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="windows a step and process")
+    micro_batch: int | None = Field(None, ge=1, description="windows at once, gradients accumulated; none: the batch")
     learning_rate: Rate = 1e-3
     weight_decay: Fraction = 0.01
-    warmup: Fraction = 0.05
+    warmup: Fraction = Field(0.05, description="of all steps; then a cosine to zero")
     max_grad_norm: float = Field(1.0, gt=0)
+    patience: int | None = Field(3, ge=1, description="epochs without a better validation loss; none: never stop")
+    validation_windows: int = Field(1024, ge=1, description="at most, spread evenly over the validation range")
+    blind: Fraction = Field(0.0, description="share of windows whose volume and amount are zeroed; published: 0.05")
 
 
 class TokenizerSettings(FitSettings):
@@ -137,6 +147,8 @@ class TokenizerSettings(FitSettings):
     gamma: float = 1.1
     zeta: float = 0.05
     group_size: int = Field(7, ge=1)
+    min_codebook_use: Fraction = Field(0.05, description="blocks below: share of each half's codes that occur")
+    max_reconstruction: float = Field(0.5, gt=0, description="blocks above: RMSE of a price, lookback deviations")
 
     @model_validator(mode="after")
     def _divides(self) -> TokenizerSettings:
@@ -160,6 +172,7 @@ class PredictorSettings(FitSettings):
     attn_dropout_p: Fraction = 0.0
     resid_dropout_p: Fraction = 0.1
     token_dropout_p: Fraction = 0.0
+    s1_sampling: Literal["teacher", "sampled"] = Field("teacher", description="sampled: as the authors train")
 
     @model_validator(mode="after")
     def _divides(self) -> PredictorSettings:
@@ -183,6 +196,8 @@ class Chronos2Settings(Section):
     num_layers: int = Field(2, ge=1)
     num_heads: int = Field(4, ge=1)
     patch_size: int = Field(8, ge=1)
+    lora_rank: int = Field(8, ge=1)
+    evaluate_every: int = Field(100, ge=1, description="steps between two looks at the validation range")
 
 
 class ForecastSettings(Section):
@@ -193,6 +208,7 @@ class ForecastSettings(Section):
     temperature: float = Field(1.0, gt=0, le=10)
     top_k: int = Field(0, ge=0, description="0: no limit")
     top_p: float = Field(1.0, gt=0, le=1, description="scores want 1: less makes every path too narrow")
+    recentre: bool = Field(True, description="Chronos-2: put the median on the last close; see chronos2_quantiles.py")
     levels: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
     @field_validator("levels")
@@ -239,6 +255,10 @@ class ComputeSettings(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = Field(None, ge=1, description="none: one a core")
+    processes: int = Field(1, ge=1, description="training processes on this machine, by torchrun")
+    rendezvous: str | None = Field(None, description="host:port that several machines meet at; none: this one alone")
+    nodes: int = Field(1, ge=1, description="machines that meet there")
+    save_every: int = Field(200, ge=1, description="steps between two states from which a killed run goes on")
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,254 @@
+"""The training stage in Dagster: windows, the two Kronos models, Chronos-2, and what must hold of them.
+
+https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what, and what a person sees of it. Not
+here: how windows are cut (windows), how a model is made (making), what makes one unusable (soundness).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.market.history import read_histories
+from assets.metadata import OWNERS, picture, schema, table
+from assets.training.arrays import write
+from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
+from assets.training.soundness import (
+    Finding,
+    codebook_in_use,
+    no_worse_than_its_base,
+    reconstruction_is_close,
+    weights_are_finite,
+)
+from assets.training.spans import Shape
+from assets.training.windows import WINDOWS_VERSION, WindowSet, build_windows, regimes, sufficiency
+from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind
+from resources.layout import Home
+from resources.progress import progress_of
+from resources.publish import publishing_folder
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+GROUP = "training"
+TITLES = dict(zip(PICTURES, ("loss", "codebook", "reconstruction"), strict=True))
+COUNT_SCHEMA = schema(
+    {
+        "symbol": "string",
+        "bars": "bigint",
+        "train": "bigint",
+        "validation": "bigint",
+        "test": "bigint",
+        "origins": "bigint",
+        "note": "string",
+    }
+)
+
+
+def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """The stage's assets and checks. None is partitioned: weights are learnt from all sessions up to a cutoff."""
+    return [
+        _training_windows(),
+        _kronos_tokenizer(),
+        _kronos_predictor(),
+        _chronos2_model(),
+        *_tokenizer_checks(),
+        *_weight_checks(),
+        _base_check(),
+    ]
+
+
+def _training_windows() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP,
+        kinds={"numpy"},
+        owners=OWNERS,
+        code_version=str(WINDOWS_VERSION),
+        deps=["bars", "corporate_actions"],
+    )
+    def training_windows(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        warehouse: dg.ResourceParam[Warehouse],
+    ) -> dg.MaterializeResult:
+        """Windows to learn from: memory-mapped bars, and where each window of train and validation starts.
+
+        Nothing after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between.
+        """
+        frequency = settings.market.frequency
+        found = build_windows(read_histories(warehouse, frequency), settings.windows)
+        folder = home.windows / found.digest
+        if not folder.is_dir():
+            with publishing_folder(folder, home.scratch / "windows") as filling:
+                write(filling, found.arrays, dict(found.manifest))
+        set_current_windows(home, found.digest)
+        words, _ = sufficiency(found)
+        context.log.info("%s", words)
+        return dg.MaterializeResult(data_version=dg.DataVersion(found.digest), metadata=_window_metadata(found))
+
+    return training_windows
+
+
+def _window_metadata(found: WindowSet) -> dict[str, Any]:
+    words, apart = sufficiency(found)
+    shape = Shape(found.manifest["lookback"], found.manifest["horizon"])
+    return {
+        "dagster/row_count": found.total("train") + found.total("validation"),
+        "dagster/column_schema": COUNT_SCHEMA,
+        "enough": words,
+        "windows_apart": apart,
+        "train": found.total("train"),
+        "validation": found.total("validation"),
+        "test": found.total("test"),
+        "origins": found.origins,
+        "cutoff": found.manifest["cutoff"],
+        "data_hash": found.digest,
+        "symbols": table(found.table()),
+        "regimes": table(regimes(found.arrays, shape)),
+    }
+
+
+def _kronos_tokenizer() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
+    )
+    def kronos_tokenizer(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.MaterializeResult:
+        """The Kronos tokenizer: bars into pairs of tokens and back, by binary spherical quantisation."""
+        windows = current_windows(home)
+        return _made(order_of("kronos_tokenizer", settings, windows), settings, home, checkpoints, windows)
+
+    return kronos_tokenizer
+
+
+def _kronos_predictor() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP,
+        kinds={"pytorch"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["training_windows", "kronos_tokenizer"],
+        pool="gpu",
+    )
+    def kronos_predictor(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.MaterializeResult:
+        """The Kronos predictor: a causal transformer over the frozen tokenizer's tokens."""
+        windows = current_windows(home)
+        order = order_of("kronos_predictor", settings, windows, checkpoints.current("kronos_tokenizer"))
+        return _made(order, settings, home, checkpoints, windows)
+
+    return kronos_predictor
+
+
+def _chronos2_model() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
+    )
+    def chronos2_model(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.MaterializeResult:
+        """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
+        windows = current_windows(home)
+        return _made(order_of("chronos2_model", settings, windows), settings, home, checkpoints, windows)
+
+    return chronos2_model
+
+
+def _made(
+    order: Order, settings: Settings, home: Home, checkpoints: CheckpointStore, windows: Windows
+) -> dg.MaterializeResult:
+    made = make_checkpoint(order, settings, home, checkpoints, windows, progress_of(order.kind))
+    checkpoints.set_current(order.kind, made.digest)
+    return dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=_checkpoint_metadata(made))
+
+
+def _checkpoint_metadata(made: Checkpoint) -> dict[str, Any]:
+    card = made.card
+    curves = card["curves"]
+    shown: dict[str, Any] = {
+        "checkpoint": made.digest,
+        "folder": dg.MetadataValue.path(str(made.folder)),
+        "parameters": card["parameters"],
+        "cutoff": card["cutoff"] or "not known: every forecast counts as in-sample",
+        "base": card["base"]["weights"],
+        "data_hash": card["data_hash"] or "none: the base as it is",
+        "seed": card["seed"],
+        "card": dg.MetadataValue.md((made.folder / "README.md").read_text().split("---\n", 2)[-1]),
+    }
+    if card["tokenizer"]:
+        shown["tokenizer"] = card["tokenizer"]
+    if curves:
+        shown["windows_per_second"] = float(curves["windows_per_second"])
+        shown["peak_memory_mib"] = curves["peak_memory_bytes"] / 2**20
+        shown["best_step"] = curves["best_step"]
+    shown |= {name: float(value) for name, value in card["scores"].items() if isinstance(value, int | float)}
+    pictures = {title: made.folder / name for name, title in TITLES.items() if (made.folder / name).is_file()}
+    return shown | {title: picture(file.read_bytes()) for title, file in pictures.items()}
+
+
+def _tokenizer_checks() -> list[dg.AssetChecksDefinition]:
+    @dg.asset_check(asset="kronos_tokenizer", blocking=True)
+    def codebook_is_used(
+        settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
+    ) -> dg.AssetCheckResult:
+        """Both halves of the codebook are in use: a collapsed tokenizer says the same of every bar."""
+        return _checked(codebook_in_use(dict(_current("kronos_tokenizer", checkpoints).card), settings.tokenizer))
+
+    @dg.asset_check(asset="kronos_tokenizer", blocking=True)
+    def reconstruction_is_near(
+        settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
+    ) -> dg.AssetCheckResult:
+        """Prices come back through the tokens."""
+        card = dict(_current("kronos_tokenizer", checkpoints).card)
+        return _checked(reconstruction_is_close(card, settings.tokenizer))
+
+    return [codebook_is_used, reconstruction_is_near]
+
+
+def _weight_checks() -> list[dg.AssetChecksDefinition]:
+    kinds: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
+    return [_finite_check(kind) for kind in kinds]
+
+
+def _finite_check(kind: Kind) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=kind, name="weights_are_finite", blocking=True)
+    def finite(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
+        """Every number of the weights is one."""
+        return _checked(weights_are_finite(_current(kind, checkpoints)))
+
+    return finite
+
+
+def _base_check() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="kronos_predictor", blocking=True)
+    def loss_is_not_above_its_base(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
+        """The validation loss is not above that of the weights it started from."""
+        return _checked(no_worse_than_its_base(dict(_current("kronos_predictor", checkpoints).card)))
+
+    return loss_is_not_above_its_base
+
+
+def _current(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
+    found = checkpoints.current(kind)
+    if found is None:
+        raise dg.Failure(f"there is no {kind} to check: materialise it first", allow_retries=False)
+    return found
+
+
+def _checked(finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=finding.words,
+        metadata=dict(finding.numbers),
+    )

@@ -1,0 +1,98 @@
+"""Which weights a fit starts from, under a name that identifies them, and what is known of where they come from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from resources.checkpoints import CARD, UNNAMED, Kind
+from resources.errors import CandlecastError
+from resources.publish import digest_of_folder
+
+NONE, PACKAGED = "none", "packaged"
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# The open Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
+KRONOS_UNTIL = date(2024, 6, 30)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Weights to start from.
+
+    Attributes:
+        source: a folder or a hub name; none: from scratch.
+        digest: what a recipe knows them by.
+        cutoff: the last day whose bars reached them; none: unknown, or from scratch.
+    """
+
+    source: str | None
+    digest: str
+    revision: str | None = None
+    cutoff: date | None = None
+    licence: str = "MIT"
+    note: str = ""
+
+    @property
+    def from_scratch(self) -> bool:
+        return self.source is None
+
+    def cutoff_with(self, learnt_until: date | None) -> date | None:
+        """The cutoff of weights that go on from these with bars up to `learnt_until` (none: with none)."""
+        if self.from_scratch:
+            return learnt_until
+        if self.cutoff is None or learnt_until is None:
+            return self.cutoff
+        return max(self.cutoff, learnt_until)
+
+
+def base_of(kind: Kind, named: str, revision: str | None, root: Path) -> Base:
+    """The base that the settings name.
+
+    Args:
+        named: "none", "packaged", a folder (absolute, or relative to `root`), or a hub name.
+
+    Raises:
+        CandlecastError: it is none of these.
+    """
+    if named == NONE:
+        return Base(None, NONE)
+    if named == PACKAGED:
+        folder = WEIGHTS / kind
+        if not (folder / CARD).is_file():
+            raise CandlecastError(f"there are no packaged weights of {kind} in {folder}: install candlecast again")
+        return _folder(folder)
+    folder = root / Path(named).expanduser()
+    if folder.is_dir():
+        return _folder(folder)
+    if _HUB_NAME.fullmatch(named) and not named.startswith((".", "/")):
+        return _hub(named, revision)
+    raise CandlecastError(
+        f'the base {named!r} of {kind} is no folder under {root} and no hub name: say "none", "packaged", a folder '
+        "with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small"
+    )
+
+
+def _folder(folder: Path) -> Base:
+    card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
+    cutoff = card.get("cutoff")
+    return Base(
+        source=str(folder),
+        digest=digest_of_folder(folder, UNNAMED),
+        cutoff=date.fromisoformat(cutoff) if cutoff else None,
+        licence=card.get("licence", "unknown: see the folder"),
+        note=card.get("name", ""),
+    )
+
+
+def _hub(name: str, revision: str | None) -> Base:
+    digest = f"hub:{name}@{revision or 'main'}"
+    if name.startswith("NeoQuasar/"):
+        note = "published Kronos weights; whether their training normalisation leaked is not known"
+        return Base(name, digest, revision, KRONOS_UNTIL, "MIT", note)
+    if name.startswith("amazon/"):
+        return Base(name, digest, revision, None, "Apache-2.0", "published weights; the end of their data is not known")
+    return Base(name, digest, revision, None, "unknown: see the hub")

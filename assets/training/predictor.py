@@ -1,0 +1,131 @@
+"""Learning the Kronos predictor: which token pair comes next. The tokenizer is frozen, and every window is
+tokenised once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from assets.training.arrays import LearntSplit, WindowArrays
+from assets.training.schedule import spread
+from assets.training.tokenizer import CHUNK, blind_windows
+from kronos import Kronos, KronosConfig, KronosTokenizer
+from kronos.diagnostics import token_histogram
+from kronos.losses import PredictorLoss, predictor_loss
+from kronos.normalisation import Normalisation
+from resources.settings import PredictorSettings
+
+SHAPE_KEYS = (
+    "d_model",
+    "n_heads",
+    "ff_dim",
+    "n_layers",
+    "ffn_dropout_p",
+    "attn_dropout_p",
+    "resid_dropout_p",
+    "token_dropout_p",
+)
+
+
+def new_predictor(settings: PredictorSettings, tokenizer: KronosTokenizer) -> Kronos:
+    """A predictor of the settings' shape for this tokenizer's tokens, with fresh weights from torch's generator."""
+    shape = {key: getattr(settings, key) for key in SHAPE_KEYS}
+    return Kronos(KronosConfig(s1_bits=tokenizer.s1_bits, s2_bits=tokenizer.s2_bits, **shape))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token pairs of some windows: two (n, length) uint16 arrays, memory-mapped when they were put in a folder."""
+
+    s1: np.ndarray
+    s2: np.ndarray
+
+
+def tokenise(
+    tokenizer: KronosTokenizer,
+    arrays: WindowArrays,
+    starts: np.ndarray,
+    rule: Normalisation,
+    folder: Path,
+    blind: np.ndarray | None = None,
+) -> Tokens:
+    """Encode windows with the frozen tokenizer, on the device that it is on, into files of `folder`."""
+    device = next(tokenizer.parameters()).device
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (len(starts), arrays.shape.length)
+    s1, s2 = (
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint16, shape=shape)
+        for name in ("s1", "s2")
+    )
+    with torch.inference_mode():
+        for first in range(0, len(starts), CHUNK):
+            rows = slice(first, first + CHUNK)
+            values = arrays.normalised(starts[rows], rule, None if blind is None else blind[rows])
+            coarse, fine = tokenizer.encode(torch.from_numpy(values).to(device), half=True)
+            s1[rows], s2[rows] = coarse.cpu().numpy(), fine.cpu().numpy()
+    return Tokens(s1, s2)
+
+
+class PredictorTask:
+    """The predictor's losses over tokenised windows.
+
+    Args:
+        drawn: the numbers of the training windows that will be asked for; only these are tokenised.
+        folder: where the tokens go.
+    """
+
+    def __init__(
+        self,
+        arrays: WindowArrays,
+        tokenizer: KronosTokenizer,
+        rule: Normalisation,
+        settings: PredictorSettings,
+        drawn: np.ndarray,
+        folder: Path,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.arrays, self.device, self.settings = arrays, device, settings
+        starts = arrays.windows("train")[:, 1]
+        blind = blind_windows(len(starts), settings.blind, seed)
+        self.place = np.full(len(starts), -1, dtype=np.int64)
+        self.place[drawn] = np.arange(len(drawn))
+        self.train_starts = starts[drawn]
+        self.train = tokenise(tokenizer, arrays, self.train_starts, rule, folder / "train", blind[drawn])
+        self.validation_starts = self._held_out("validation")
+        self.validation = tokenise(tokenizer, arrays, self.validation_starts, rule, folder / "validation")
+
+    def histograms(self, s1_bits: int) -> dict[str, list[int]]:
+        """How often each coarse token occurs, in training and in validation: what drift is measured against."""
+        return {
+            "train": token_histogram(self.train.s1, s1_bits).tolist(),
+            "validation": token_histogram(self.validation.s1, s1_bits).tolist(),
+        }
+
+    def _held_out(self, split: LearntSplit) -> np.ndarray:
+        starts = self.arrays.windows(split)[:, 1]
+        return starts[spread(len(starts), self.settings.validation_windows)]
+
+    def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
+        rows = self.place[windows]
+        return self._loss(model, self.train, self.train_starts, rows, self.settings.s1_sampling).total
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        sums = np.zeros(len(PredictorLoss._fields))
+        for first in range(0, len(self.validation_starts), CHUNK):
+            rows = np.arange(first, min(first + CHUNK, len(self.validation_starts)))
+            losses = self._loss(model, self.validation, self.validation_starts, rows, "teacher")
+            sums += np.array([float(value) for value in losses]) * len(rows)
+        named = dict(zip(PredictorLoss._fields, sums / len(self.validation_starts), strict=True))
+        return {"loss": named.pop("total"), **named}
+
+    def _loss(
+        self, model: nn.Module, tokens: Tokens, starts: np.ndarray, rows: np.ndarray, sampling: str
+    ) -> PredictorLoss:
+        s1, s2 = (torch.from_numpy(part[rows].astype(np.int64)).to(self.device) for part in (tokens.s1, tokens.s2))
+        stamps = torch.from_numpy(self.arrays.stamp_features(starts[rows]).astype(np.int64)).to(self.device)
+        return predictor_loss(model, s1, s2, stamps, s1_sampling=sampling)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Learning the Kronos tokenizer: bars in, the same bars out, through a code of a few bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from assets.training.arrays import WindowArrays
+from assets.training.schedule import spread
+from kronos import KronosTokenizer, TokenizerConfig
+from kronos.losses import TokenizerLoss, tokenizer_loss
+from kronos.normalisation import Normalisation
+from resources.settings import TokenizerSettings
+
+CHUNK = 256
+SHAPE_KEYS = (
+    "d_model",
+    "n_heads",
+    "ff_dim",
+    "n_enc_layers",
+    "n_dec_layers",
+    "s1_bits",
+    "s2_bits",
+    "beta",
+    "gamma0",
+    "gamma",
+    "zeta",
+    "group_size",
+)
+
+
+def new_tokenizer(settings: TokenizerSettings) -> KronosTokenizer:
+    """A tokenizer of the settings' shape, with fresh weights from torch's generator."""
+    return KronosTokenizer(TokenizerConfig(**{key: getattr(settings, key) for key in SHAPE_KEYS}))
+
+
+def blind_windows(count: int, share: float, seed: int) -> np.ndarray:
+    """(count,) bool: the windows whose volume and amount are zeroed. The same ones in every epoch and stage."""
+    return np.random.default_rng([seed, count, 5]).random(count) < share
+
+
+class TokenizerTask:
+    """The tokenizer's losses over the windows of a folder."""
+
+    def __init__(
+        self,
+        arrays: WindowArrays,
+        rule: Normalisation,
+        settings: TokenizerSettings,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.arrays, self.rule, self.device = arrays, rule, device
+        self.train = arrays.windows("train")[:, 1]
+        self.blind = blind_windows(len(self.train), settings.blind, seed)
+        held_out = arrays.windows("validation")[:, 1]
+        self.validation = held_out[spread(len(held_out), settings.validation_windows)]
+
+    def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
+        return self._loss(model, self.train[windows], self.blind[windows]).total
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        sums = np.zeros(len(TokenizerLoss._fields))
+        for first in range(0, len(self.validation), CHUNK):
+            part = self.validation[first : first + CHUNK]
+            sums += np.array([float(value) for value in self._loss(model, part, None)]) * len(part)
+        named = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
+        return {"loss": named.pop("total"), **named}
+
+    def _loss(self, model: nn.Module, starts: np.ndarray, blind: np.ndarray | None) -> TokenizerLoss:
+        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, blind)).to(self.device)
+        return tokenizer_loss(model, x)  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""What models run on: device, number type, threads, and whether the memory will do.
+
+Nothing here imports torch before it is asked for a device. Not here: what is run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from resources.errors import CandlecastError
+from resources.settings import ComputeSettings
+
+if TYPE_CHECKING:
+    import torch
+
+# AdamW in float32: the weight, its gradient and two moments.
+BYTES_PER_TRAINED_WEIGHT = 16
+HEADROOM = 0.9
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device that the settings ask for, shared by training and forecasting.
+
+    Stages that use it carry `pool="gpu"`, so that one device serves one of them at a time.
+    """
+
+    settings: ComputeSettings = field(default_factory=ComputeSettings)
+
+    def device(self) -> torch.device:
+        """The device to run on.
+
+        Raises:
+            CandlecastError: the settings name one that this machine does not have.
+        """
+        import torch
+
+        wanted = self.settings.device
+        if wanted == "auto":
+            wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if wanted.startswith("cuda"):
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            number = int(wanted.partition(":")[2] or 0)
+            if number >= count:
+                raise CandlecastError(
+                    f'compute.device = "{wanted}", but this machine has {count} CUDA device(s): '
+                    'say "auto" or "cpu", or install a CUDA build of torch'
+                )
+        if wanted == "mps" and not torch.backends.mps.is_available():
+            raise CandlecastError('compute.device = "mps", but this machine has no Metal device: say "auto" or "cpu"')
+        return torch.device(wanted)
+
+    def use_threads(self) -> int:
+        """Give torch the threads of the settings, or one a core; returns how many."""
+        import torch
+
+        threads = self.settings.threads or available_cores()
+        torch.set_num_threads(threads)
+        return threads
+
+    def require_memory(self, needed: int, what: str) -> None:
+        """Check before the start that `needed` bytes are free on the device.
+
+        Raises:
+            CandlecastError: they are not.
+        """
+        free = self.free_memory()
+        if needed > free * HEADROOM:
+            raise CandlecastError(
+                f"{what} needs about {needed / 2**30:.1f} GiB, {self.device()} has {free / 2**30:.1f} GiB free: "
+                "lower batch_size or set micro_batch, choose a smaller model, or end what else is running there"
+            )
+
+    def free_memory(self) -> int:
+        """Bytes that are free on the device."""
+        import psutil
+        import torch
+
+        device = self.device()
+        if device.type == "cuda":
+            return int(torch.cuda.mem_get_info(device)[0])
+        return int(psutil.virtual_memory().available)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:
+    """About how many bytes a training step takes: weights with their moments, and activations.
+
+    16 float32 numbers of `width` are kept a token and block: norms, projections, attention and the feed-forward part.
+    """
+    activations = windows * length * width * (16 * layers + 8) * 4
+    return parameters * BYTES_PER_TRAINED_WEIGHT + activations
+
+
+def versions_used() -> dict[str, Any]:
+    """The versions of what decides numbers, for cards."""
+    from importlib.metadata import version
+
+    names = ("torch", "accelerate", "numpy", "transformers", "chronos-forecasting", "safetensors")
+    return {name: version(name) for name in names}

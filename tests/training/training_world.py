@@ -1,0 +1,116 @@
+"""A small world to train in: the real bars of the sample in a warehouse of their own, and settings for a short fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import bokeh_sampledata
+import pandas as pd
+
+from assets.market.history import History, read_histories
+from resources.layout import Home
+from resources.settings import (
+    Chronos2Settings,
+    ComputeSettings,
+    PredictorSettings,
+    Settings,
+    TokenizerSettings,
+    WindowSettings,
+)
+from resources.warehouse import Warehouse
+
+CUTOFF = date(2003, 12, 31)
+WINDOWS = WindowSettings(
+    lookback_window=32,
+    predict_window=5,
+    train=(date(2000, 3, 1), date(2002, 12, 31)),
+    validation=(date(2003, 1, 1), CUTOFF),
+    test=(date(2004, 1, 1), date(2005, 12, 31)),
+)
+TOKENIZER = TokenizerSettings(
+    d_model=16,
+    n_heads=2,
+    ff_dim=32,
+    n_enc_layers=2,
+    n_dec_layers=2,
+    s1_bits=4,
+    s2_bits=4,
+    group_size=4,
+    epochs=2,
+    steps_per_epoch=6,
+    batch_size=16,
+    validation_windows=32,
+    max_reconstruction=2.0,
+)
+PREDICTOR = PredictorSettings(
+    d_model=16,
+    n_heads=2,
+    ff_dim=32,
+    n_layers=2,
+    epochs=2,
+    steps_per_epoch=6,
+    batch_size=16,
+    validation_windows=32,
+)
+CHRONOS = Chronos2Settings(
+    steps=8, batch_size=8, context_length=32, d_model=16, d_ff=32, num_layers=1, num_heads=2, evaluate_every=4
+)
+
+
+def sample_frame(symbols: Sequence[str] = ("AAPL", "IBM")) -> pd.DataFrame:
+    """The raw rows of some symbols, oldest first."""
+    file = Path(bokeh_sampledata.__file__).parent / "_data" / "stocks.csv.gz"
+    rows = pd.read_csv(file, parse_dates=["Date"])
+    return rows[rows["Ticker"].isin(symbols)].sort_values(["Ticker", "Date"], ignore_index=True)
+
+
+def fill(warehouse: Warehouse, rows: pd.DataFrame) -> None:
+    """Put raw rows into the warehouse as bars."""
+    bars = pd.DataFrame(
+        {
+            "symbol": rows["Ticker"],
+            "ts": rows["Date"],
+            "session": rows["Date"].dt.date,
+            "frequency": "1d",
+            "open": rows["Open"].astype(float),
+            "high": rows["High"].astype(float),
+            "low": rows["Low"].astype(float),
+            "close": rows["Close"].astype(float),
+            "volume": rows["Volume"].astype(float),
+        }
+    )
+    with warehouse.write() as connection:
+        connection.register("incoming", bars)
+        connection.execute(
+            "INSERT INTO bars SELECT symbol, ts, session, frequency, open, high, low, close, volume, NULL, [], "
+            "'test', 'test', TIMESTAMP '2020-01-01' FROM incoming"
+        )
+
+
+def world(folder: Path, rows: pd.DataFrame | None = None) -> tuple[Home, Warehouse]:
+    """A home with a filled warehouse."""
+    home = Home(folder)
+    warehouse = Warehouse(home.warehouse)
+    fill(warehouse, sample_frame() if rows is None else rows)
+    return home, warehouse
+
+
+def histories(warehouse: Warehouse) -> dict[str, History]:
+    """What the warehouse holds."""
+    return read_histories(warehouse, "1d")
+
+
+def small_settings(home: Home, **changes: Any) -> Settings:
+    """Settings for fits of seconds; `changes` replaces whole sections or single keys of the top."""
+    values: dict[str, Any] = {
+        "home": home.root,
+        "windows": WINDOWS,
+        "tokenizer": TOKENIZER,
+        "predictor": PREDICTOR,
+        "chronos2": CHRONOS,
+        "compute": ComputeSettings(device="cpu", threads=1, save_every=4),
+    }
+    return Settings(**{**values, **changes})
