@@ -8,17 +8,62 @@ independent of its batch.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 Precision = Literal["fp32", "bf16", "int8"]
 
 
+class _OneDnnProduct(torch.autograd.Function):
+    """x Wᵀ + b and its three gradients, all as oneDNN products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = grads[0].reshape(-1, weight.shape[0])
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        return (
+            _onednn(gradient, weight.t(), None).view(x.shape) if need_x else None,
+            _onednn(gradient.t(), x.reshape(-1, weight.shape[1]).t(), None) if need_weight else None,
+            gradient.sum(dim=0) if need_bias else None,
+        )
+
+
 class Linear(nn.Linear):
-    """A trainable linear layer."""
+    """A trainable linear layer; on the CPU in fp32 its products run in oneDNN, elsewhere it is nn.Linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _suits_onednn(x, self.weight):
+            return F.linear(x, self.weight, self.bias)
+        if torch.is_grad_enabled():
+            return _OneDnnProduct.apply(x, self.weight, self.bias)  # type: ignore[no-any-return]
+        return _onednn(x, self.weight, self.bias)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
 
 
 class FrozenLinear(Protocol):
@@ -68,7 +113,7 @@ def freeze(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -
     """Pack weight (out, in) and bias (out) for inference on the device they are on."""
     weight = weight.detach().float()
     bias = None if bias is None else bias.detach().float()
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and HAS_ONEDNN:
         return OneDnnLinear(weight, bias)
     return DenseLinear(weight, bias)
 
