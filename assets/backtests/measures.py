@@ -49,6 +49,14 @@ def measure(days: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
     return table[np.isfinite(table["value"])].sort_values(["model", "metric"], ignore_index=True)
 
 
+def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The measures of each model by name."""
+    found: dict[str, dict[str, float]] = {}
+    for model, metric, value in zip(*(measures[name].tolist() for name in ("model", "metric", "value")), strict=True):
+        found.setdefault(model, {})[metric] = value
+    return found
+
+
 def _of_model(days: pd.DataFrame, resampling: Resampling) -> dict[str, float]:
     net, excess = days["net"].to_numpy(), _excess(days)
     low, high = mean_interval(excess, resampling)

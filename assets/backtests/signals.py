@@ -31,8 +31,7 @@ _COUNTS = """
 SELECT model, checkpoint, max(made_at) AS newest,
        count(*) FILTER (WHERE in_sample)     AS in_sample,
        count(*) FILTER (WHERE NOT in_sample) AS out_of_sample
-FROM (SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample FROM forecast_quantiles
-      WHERE field = 'close' AND step = $step)
+FROM forecasts
 GROUP BY model, checkpoint
 ORDER BY model, newest, checkpoint
 """
@@ -66,13 +65,18 @@ def make_signals(warehouse: Warehouse, frequency: str, step: int) -> Signals:
     """The signals of every model that has out-of-sample forecasts `step` bars ahead."""
     with warehouse.read() as connection:
         quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
-        counts = connection.execute(_COUNTS, {"step": step}).df()
+        counts = connection.execute(_COUNTS).df()
     frame = expected_returns(quantiles)
-    used = {str(row.model): str(row.checkpoint) for row in counts[counts["out_of_sample"] > 0].itertuples()}
+    used = _newest(counts)
     flat = {model for model in used if model in NO_OPINION} | _flat_models(frame)
     wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(flat)
     kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return Signals(kept, step, tuple(_omissions(counts, used, flat)))
+
+
+def forecasters_in_use(warehouse: Warehouse) -> dict[str, str]:
+    """The checkpoint of each model whose out-of-sample forecasts count: the one that made its newest."""
+    return _newest(warehouse.frame(_COUNTS))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
@@ -110,6 +114,12 @@ def store_signals(warehouse: Warehouse, frame: pd.DataFrame) -> bool:
 def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     """The stored signals, by model, symbol, origin."""
     return warehouse.frame(_STORED)
+
+
+def _newest(counts: pd.DataFrame) -> dict[str, str]:
+    """By model; later rows, which are newer, win."""
+    unseen = counts[counts["out_of_sample"] > 0]
+    return dict(zip(unseen["model"].tolist(), unseen["checkpoint"].tolist(), strict=True))
 
 
 def _flat_models(frame: pd.DataFrame) -> set[str]:

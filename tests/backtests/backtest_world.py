@@ -10,8 +10,12 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from assets.backtests.signals import forecasters_in_use
+from assets.evaluation.scoreboard import horizons_of, paired_scores, scoreboard_of, write_scoreboard
+from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 LEVELS = np.round(np.arange(1, 20) * 0.05, 2)
@@ -41,7 +45,9 @@ def sample_bars() -> pd.DataFrame:
 
 
 def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
-    full = bars.assign(frequency="1d", amount=np.nan, source="sample", payload_sha256="0" * 64, available_at=STAMP)
+    full = bars.assign(
+        frequency="1d", amount=np.nan, source="sample", payload_sha256="0" * 64, available_at=STAMP, batch=1
+    )
     full["volume"] = full["volume"].astype("float64")
     with warehouse.write() as connection:
         connection.register("made", full)
@@ -109,6 +115,18 @@ def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
     with warehouse.write() as connection:
         connection.register("made", made)
         connection.execute("INSERT INTO forecast_quantiles BY NAME SELECT * FROM made")
+        connection.execute(
+            "INSERT INTO forecasts SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample, 0 FROM made"
+        )
+
+
+def score_world(warehouse: Warehouse, settings: Settings) -> None:
+    """Scores and scoreboard of all its forecasts."""
+    histories = read_histories(warehouse, "1d")
+    score_sessions(warehouse, histories, [date(2011, 1, 3), date(2013, 3, 1)])
+    used = forecasters_in_use(warehouse)
+    paired = paired_scores(warehouse, used, horizons_of(settings.windows.predict_window))
+    write_scoreboard(warehouse, scoreboard_of(paired, settings.evaluation, block=3, seed=settings.seed))
 
 
 def small_world(path: Path, **forecasts: object) -> Warehouse:

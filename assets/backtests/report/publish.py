@@ -1,0 +1,127 @@
+"""Publishing the report: one folder named by the digest of what it shows, and a pointer to the newest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from assets.backtests.measures import by_model
+from assets.backtests.report.contents import Contents
+from assets.backtests.report.page import Page, compose
+from assets.backtests.report.words import typeset
+from assets.backtests.results import digest_of_frame
+from resources.layout import Home
+from resources.publish import digest_of, publish_bytes, publishing_folder
+
+HTML_FILE, JSON_FILE, LATEST_FILE = "report.html", "report.json", "latest.json"
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Report:
+    """A published report. `made`: it was written just now, and not found."""
+
+    digest: str
+    folder: Path
+    made: bool
+
+    @property
+    def html(self) -> Path:
+        return self.folder / HTML_FILE
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What report.json says: verdict, facts, measures."""
+        return json.loads((self.folder / JSON_FILE).read_text(encoding="utf-8"))
+
+
+def publish_report(contents: Contents, home: Home) -> Report:
+    """Write the report of these contents, unless it is there, and name it the newest."""
+    digest = digest_of({"contents": fingerprint(contents), "code": _code()})
+    folder = home.reports / digest
+    made = not folder.is_dir()
+    if made:
+        page = compose(contents, digest)
+        with publishing_folder(folder, home.scratch / "reports") as scratch:
+            (scratch / HTML_FILE).write_text(render(page), encoding="utf-8")
+            (scratch / JSON_FILE).write_text(_summary(page, contents), encoding="utf-8")
+            for name, png in page.images.items():
+                (scratch / name).write_bytes(png)
+    latest = json.dumps({"digest": digest, "report": f"{digest}/{HTML_FILE}"}).encode()
+    pointer = home.reports / LATEST_FILE
+    if not pointer.is_file() or pointer.read_bytes() != latest:
+        publish_bytes(pointer, latest)
+    return Report(digest, folder, made)
+
+
+def latest_report(home: Home) -> Report | None:
+    """The newest published report, or none yet."""
+    pointer = home.reports / LATEST_FILE
+    if not pointer.is_file():
+        return None
+    digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
+    return Report(digest, home.reports / digest, made=False)
+
+
+def render(page: Page) -> str:
+    """The page as one HTML file that asks nothing of the network."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["typeset"] = typeset
+    css = Markup((HERE / "report.css").read_text(encoding="utf-8"))
+    return environment.get_template("report.html").render(page=page, css=css)
+
+
+def fingerprint(value: Any) -> Any:
+    """A value as plain JSON that differs when the value does; frames and arrays by their digest."""
+    if isinstance(value, pd.DataFrame):
+        return digest_of_frame(value)
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(str(value.dtype).encode() + np.ascontiguousarray(value).tobytes()).hexdigest()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field.name for field in dataclasses.fields(value) if field.name not in NOT_SHOWN]
+        return {name: fingerprint(getattr(value, name)) for name in fields}
+    if isinstance(value, Mapping):
+        return {str(key): fingerprint(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [fingerprint(own) for own in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+# Where a folder lies and whether something was made just now say nothing about it.
+NOT_SHOWN = frozenset({"folder", "played"})
+
+
+def _code() -> str:
+    files = sorted(file for file in HERE.iterdir() if file.suffix in (".py", ".html", ".css"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _summary(page: Page, contents: Contents) -> str:
+    told = {
+        "digest": page.digest,
+        "verdict": [page.headline, page.money, *page.verdict],
+        "facts": {fact.name: fact.value for fact in page.facts},
+        "backtests": by_model(contents.backtest.measures) if len(contents.backtest.measures) else {},
+        "backtest_recipe": contents.backtest.recipe,
+        "checkpoints": {checkpoint.kind: checkpoint.digest for checkpoint in contents.checkpoints},
+        "forecasts_by": dict(contents.used),
+        "qlib_provider": contents.provider,
+        "rows": dict(contents.rows),
+        "versions": dict(contents.versions),
+        "revision": contents.revision,
+        "settings": contents.settings,
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"

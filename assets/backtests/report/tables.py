@@ -1,0 +1,201 @@
+"""The report's tables, as text ready to be set. Pure functions of its contents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from assets.backtests.measures import BENCHMARK, by_model
+from assets.backtests.report.contents import Contents
+from assets.backtests.report.words import MEASURES, MISSING, SCORES, Column, Table, interval, model_name, number, score
+from assets.evaluation.scoreboard import ALL_STEPS, BASELINES, LOSSES
+from assets.evaluation.verdict import RIVAL
+from resources.checkpoints import Checkpoint
+
+ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
+UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
+LONGEST_DIGEST = 16
+LONGEST_VALUE = 400
+
+
+def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
+    """All steps together, one row a metric and model: against the harder random walk, or what stands for it."""
+    rows = scoreboard[(scoreboard["horizon"] == ALL_STEPS) & scoreboard["metric"].isin(SCORES)]
+    rows = rows.assign(second=rows["baseline"] != RIVAL).sort_values("second", kind="stable")
+    rows = rows.drop_duplicates(["metric", "model"]).drop(columns="second")
+    return rows.sort_values(["metric", "model"], key=_told, ignore_index=True)
+
+
+def scoreboard_table(scoreboard: pd.DataFrame) -> Table | None:
+    """Every model, grouped by metric, against the yardstick."""
+    shown = whole_horizon(scoreboard)
+    if shown.empty:
+        return None
+    rows: list[tuple[str, ...]] = []
+    groups: list[tuple[int, str]] = []
+    for metric, own in shown.groupby("metric", sort=False):
+        known = score(str(metric))
+        groups.append((len(rows), f"{known.name}: {known.meaning}" if known.meaning else known.name))
+        rows += [_score_row(row, str(metric)) for row in _records(own)]
+    titles = ("Model", "Value", "Interval", "Against the yardstick", "Interval", "Origins")
+    columns = (*[Column(title, numeric=place > 0) for place, title in enumerate(titles)], Column("In words", False))
+    return Table(columns, tuple(rows), groups=tuple(groups))
+
+
+def backtest_table(measures: pd.DataFrame) -> Table | None:
+    """A row a measure, a column a model."""
+    if measures.empty:
+        return None
+    found = by_model(measures)
+    models = sorted(found, key=_place)
+    rows = []
+    for name, metric in MEASURES.items():
+        rows.append((metric.name, *[number(found[model].get(name), metric.unit) for model in models]))
+        if name == "excess_return":
+            ends = [(found[model].get(f"{name}_low"), found[model].get(f"{name}_high")) for model in models]
+            rows.append(("\N{EM SPACE}its interval", *[interval(low, high, "percent") for low, high in ends]))
+    columns = (Column("", False), *[Column(model_name(model)) for model in models])
+    return Table(columns, tuple(rows))
+
+
+def rows_table(contents: Contents) -> Table | None:
+    """What became of every row received, by source."""
+    found = contents.market.payloads
+    if found.empty:
+        return None
+    columns = ("received", "kept", "folded", "rejected")
+    rows = [(row["source"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)]
+    titles = ("Source", "Received", "Kept", "Told twice, folded", "Rejected")
+    return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
+
+
+def rejected_table(contents: Contents) -> Table | None:
+    """Rejected rows by the rule that they break."""
+    found = contents.market.rejected
+    if found.empty:
+        return None
+    rows = [(str(row["rule"]).replace("_", " "), f"{row['rows']:,}") for row in _records(found)]
+    return Table((Column("Rule broken", False), Column("Rows")), tuple(rows))
+
+
+def coverage_table(contents: Contents) -> Table | None:
+    """What there is of each symbol."""
+    found = contents.market.coverage
+    if found.empty:
+        return None
+    columns = ("sessions", "flagged", "splits", "dividends")
+    rows = [
+        (row["symbol"], row["first"], row["last"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)
+    ]
+    titles = ("Symbol", "First session", "Last session", "Sessions", "Flagged bars", "Splits", "Dividends")
+    return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
+
+
+def omissions_table(contents: Contents) -> Table | None:
+    """Forecasts that made no signal, and why."""
+    if not contents.omissions:
+        return None
+    rows = [(model_name(one.model), f"{one.forecasts:,}", one.reason) for one in contents.omissions]
+    return Table((Column("Model", False), Column("Forecasts"), Column("Why", False)), tuple(rows))
+
+
+def checkpoint_table(checkpoint: Checkpoint) -> Table:
+    """The plain entries of a card: no curves, no lists."""
+    named = {"digest": checkpoint.digest, **{key: value for key, value in checkpoint.card.items() if key != "recipe"}}
+    rows = [(_words(key), _value(value)) for key, value in named.items() if _is_plain(value)]
+    return _pairs(rows)
+
+
+def settings_table(settings: Mapping[str, Any]) -> Table:
+    """Every setting as `section.key` and its value."""
+    return _pairs([(key, _value(value)) for key, value in _flat(settings)])
+
+
+def pairs_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
+    """Two columns of a mapping."""
+    rows = [(str(key), f"{value:,}" if numeric else str(value)) for key, value in values.items()]
+    return Table((Column(left, False), Column(right, numeric)), tuple(rows))
+
+
+def used_table(contents: Contents) -> Table | None:
+    """Which checkpoint or recipe each model's forecasts were made by."""
+    if not contents.used:
+        return None
+    counts = contents.forecasts.groupby("model").size()
+    rows = [
+        (model_name(model), checkpoint, f"{int(counts.get(model, 0)):,}")
+        for model, checkpoint in sorted(contents.used.items(), key=lambda item: _place(item[0]))
+    ]
+    return Table((Column("Model", False), Column("Forecasts made by", False), Column("Forecasts")), tuple(rows))
+
+
+def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
+    known = score(metric)
+    unit = "percent" if metric in LOSSES else known.unit
+    compared = not _is_yardstick(row)
+    return (
+        model_name(row["model"]),
+        number(row["value"], known.unit),
+        interval(row["low"], row["high"], known.unit),
+        number(row["skill"], unit, signed=True) if compared else MISSING,
+        interval(row["skill_low"], row["skill_high"], unit, signed=True) if compared else MISSING,
+        f"{int(row['n']):,}",
+        _verdict(row) if compared else "the yardstick",
+    )
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    mark = {"better": f"{UP} ", "worse": f"{DOWN} "}.get(str(row["verdict"]), "")
+    return f"{mark}{row['verdict']}"
+
+
+def _is_yardstick(row: Mapping[str, Any]) -> bool:
+    """The harder random walk's own row compares it with the other one, which is not what the table is about."""
+    return bool(row["model"] == RIVAL and row["baseline"] == BASELINES[0])
+
+
+def _told(column: pd.Series) -> pd.Series:
+    order = list(SCORES) if column.name == "metric" else list(ORDER)
+    return column.map(lambda name: order.index(name) if name in order else len(order))
+
+
+def _place(model: str) -> tuple[int, str]:
+    return (ORDER.index(model) if model in ORDER else len(ORDER) - 1, model)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    return Table((Column("", False), Column("", False)), tuple(rows))
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool)) and len(str(value)) <= LONGEST_VALUE
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").capitalize()
