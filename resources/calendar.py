@@ -61,6 +61,70 @@ class TradingCalendar:
             raise CandlecastError(f"calendar {self.name} covers {low} … {high}, not {first} … {last}")
         return exchange.sessions[exchange.sessions.slice_indexer(pd.Timestamp(first), pd.Timestamp(last))]
 
+    def all_sessions(self) -> pd.DatetimeIndex:
+        """Every session that the calendar knows, as midnights without a zone."""
+        return self._exchange.sessions
+
+    def within(self, first: date, last: date) -> tuple[date, date]:
+        """The part of a range of days that the calendar covers."""
+        sessions = self._exchange.sessions
+        return max(first, sessions[0].date()), min(last, sessions[-1].date())
+
+    def grid(self, first: date | None, last: date | None) -> pd.DataFrame:
+        """Every bar that the calendar expects from a day before `first` to a day after `last`.
+
+        Returns:
+            ts: the bar's stamp; session; closes_at: when it is over, in UTC; half_day: the session closes early;
+            position: a running number, the same for the same bar in every call.
+        """
+        exchange = self._exchange
+        sessions = exchange.sessions
+        if not self.is_daily:
+            # A session of another zone may be a UTC day earlier or later.
+            low = pd.Timestamp(first) - pd.Timedelta(days=2) if first else sessions[0]
+            high = pd.Timestamp(last) + pd.Timedelta(days=2) if last else sessions[0]
+            sessions = sessions[sessions.slice_indexer(low, high)]
+        closes = exchange.closes.dt.tz_localize(None).reindex(sessions)
+        half_days = sessions.isin(exchange.early_closes)
+        if self.is_daily:
+            position = np.arange(len(sessions))
+            return pd.DataFrame(
+                {
+                    "ts": sessions,
+                    "session": sessions,
+                    "closes_at": closes.to_numpy(),
+                    "half_day": half_days,
+                    "position": position,
+                }
+            )
+        if not len(sessions):
+            return pd.DataFrame(columns=["ts", "session", "closes_at", "half_day", "position"])
+        ts = self.stamps(sessions[0].date(), sessions[-1].date())
+        opens = exchange.opens.dt.tz_localize(None).reindex(sessions).to_numpy()
+        inside = np.searchsorted(opens, ts.to_numpy(), side="right") - 1
+        over = np.minimum((ts + pd.Timedelta(self.frequency)).to_numpy(), closes.to_numpy()[inside])
+        place = np.arange(len(ts)) - np.searchsorted(inside, inside)
+        position = self._bars_before[exchange.sessions.searchsorted(sessions)][inside] + place
+        return pd.DataFrame(
+            {
+                "ts": ts,
+                "session": sessions[inside],
+                "closes_at": over,
+                "half_day": half_days[inside],
+                "position": position,
+            }
+        )
+
+    @cached_property
+    def _bars_before(self) -> np.ndarray:
+        """How many bars of this frequency the calendar expects before each of its sessions: (sessions,) int64."""
+        schedule, period = self._exchange.schedule, pd.Timedelta(self.frequency)
+        paused = schedule["break_start"].notna()
+        morning = schedule["close"].where(~paused, schedule["break_start"]) - schedule["open"]
+        afternoon = (schedule["close"] - schedule["break_end"]).where(paused, pd.Timedelta(0))
+        bars = np.ceil(morning / period) + np.ceil(afternoon / period)
+        return np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
+
     def holidays(self, first: date, last: date) -> list[datetime]:
         """Monday-to-Friday days without a session."""
         weekdays = pd.bdate_range(first, last)

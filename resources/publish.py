@@ -75,6 +75,21 @@ def publish_bytes(destination: Path, content: bytes) -> None:
         raise
 
 
+def copy_file(file: Path, destination: Path) -> None:
+    """Copy a file's bytes and flush them. For destinations in a scratch folder: not atomic by itself."""
+    shutil.copyfile(file, destination)
+    _flush(destination)
+
+
+def publish_file(file: Path, destination: Path) -> None:
+    """Rename a filled file of the same disk to `destination`, unless that exists already."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _flush(file)
+    if not destination.exists():
+        file.replace(destination)
+        _flush(destination.parent)
+
+
 def digest_of_folder(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:
     """SHA-256 over the names and bytes of a folder's files, but for the names in `leave_out`."""
     total = hashlib.sha256()

@@ -11,12 +11,47 @@ CREATE TABLE IF NOT EXISTS bars (
     close          DOUBLE    NOT NULL,
     volume         DOUBLE,               -- null: the source has none
     amount         DOUBLE,
+    flags          VARCHAR[] NOT NULL,   -- what each means: assets/market/rules.py
+    source         VARCHAR   NOT NULL,
+    payload_sha256 VARCHAR   NOT NULL,
+    available_at   TIMESTAMP NOT NULL,
+    dividend       DOUBLE,               -- cash a share on this ex-date, as quoted; null: the source does not say
+    split          DOUBLE,               -- new shares for one old
+    actions        VARCHAR,              -- who says so: 'columns', 'source', 'derived from adjusted close'
+    batch          BIGINT    NOT NULL,   -- of the lake, in the order of knowledge
+    PRIMARY KEY (symbol, ts, frequency)
+);
+
+-- Bars that a newer payload replaced or withdrew. With `bars` they tell what was known when.
+CREATE TABLE IF NOT EXISTS superseded_bars (
+    symbol         VARCHAR   NOT NULL,
+    ts             TIMESTAMP NOT NULL,
+    session        DATE      NOT NULL,
+    frequency      VARCHAR   NOT NULL,
+    open           DOUBLE    NOT NULL,
+    high           DOUBLE    NOT NULL,
+    low            DOUBLE    NOT NULL,
+    close          DOUBLE    NOT NULL,
+    volume         DOUBLE,
+    amount         DOUBLE,
     flags          VARCHAR[] NOT NULL,
     source         VARCHAR   NOT NULL,
     payload_sha256 VARCHAR   NOT NULL,
     available_at   TIMESTAMP NOT NULL,
-    PRIMARY KEY (symbol, ts, frequency)
+    dividend       DOUBLE,
+    split          DOUBLE,
+    actions        VARCHAR,
+    batch          BIGINT    NOT NULL,
+    superseded_at  TIMESTAMP NOT NULL,
+    superseded_by  VARCHAR   NOT NULL    -- the payload
 );
+
+-- bars as they were known on a day: SELECT * FROM bars_as_known(TIMESTAMP '2024-05-01')
+CREATE MACRO IF NOT EXISTS bars_as_known(moment) AS TABLE
+SELECT * FROM bars WHERE available_at <= moment
+UNION ALL
+SELECT * EXCLUDE (superseded_at, superseded_by) FROM superseded_bars
+WHERE available_at <= moment AND superseded_at > moment;
 
 CREATE TABLE IF NOT EXISTS rejected_bars (
     symbol         VARCHAR,              -- every column of the bar as received, as text
@@ -37,20 +72,24 @@ CREATE TABLE IF NOT EXISTS rejected_bars (
     source         VARCHAR   NOT NULL,
     payload_sha256 VARCHAR   NOT NULL,
     available_at   TIMESTAMP NOT NULL,
-    PRIMARY KEY (payload_sha256, row_number)
+    batch          BIGINT    NOT NULL,
+    PRIMARY KEY (batch, file, row_number)
 );
 
 -- What became of every payload: received = kept + folded + rejected, always.
 CREATE TABLE IF NOT EXISTS payloads (
-    payload_sha256 VARCHAR   NOT NULL PRIMARY KEY,
+    payload_sha256 VARCHAR   NOT NULL,
     source         VARCHAR   NOT NULL,
-    request        VARCHAR   NOT NULL,
+    request        VARCHAR   NOT NULL,   -- a newer payload of the same request is a revision
     file           VARCHAR   NOT NULL,
     received       BIGINT    NOT NULL,
     kept           BIGINT    NOT NULL,
     folded         BIGINT    NOT NULL,   -- identical to a row already kept
     rejected       BIGINT    NOT NULL,
-    available_at   TIMESTAMP NOT NULL
+    available_at   TIMESTAMP NOT NULL,
+    batch          BIGINT    NOT NULL,
+    frequency      VARCHAR   NOT NULL,
+    PRIMARY KEY (batch, request)
 );
 
 CREATE TABLE IF NOT EXISTS corporate_actions (

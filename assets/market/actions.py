@@ -1,0 +1,88 @@
+"""Splits and dividends, from what the bars say, as factors that carry earlier prices into later terms.
+
+A split of r new shares for one multiplies earlier prices by 1 / r. A dividend multiplies them by 1 − cash / the close
+before it (CRSP's and Yahoo's way), so that the growth of the factors is the total return of holding and reinvesting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import pandas as pd
+
+from resources.warehouse import Warehouse
+
+# A symbol's actions are read from one frequency, the longest: 1d before 1h before 5min.
+_ACTIONS = """
+WITH chosen AS (
+    SELECT symbol, arg_max(frequency, bars_a_session) AS frequency
+    FROM (SELECT symbol, frequency, -count(*) / count(DISTINCT session) AS bars_a_session
+          FROM bars WHERE actions IS NOT NULL GROUP BY symbol, frequency)
+    GROUP BY symbol
+),
+days AS (
+    SELECT b.symbol, b.session, arg_max(b.close, b.ts) AS close,
+           sum(coalesce(b.dividend, 0)) AS dividend, product(coalesce(b.split, 1)) AS split,
+           arg_min(b.actions, b.ts) AS origin, arg_min(b.source, b.ts) AS source,
+           arg_min(b.payload_sha256, b.ts) AS payload_sha256, min(b.available_at) AS available_at
+    FROM bars AS b JOIN chosen USING (symbol, frequency)
+    GROUP BY b.symbol, b.session
+),
+seen AS (
+    SELECT *, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous FROM days
+)
+SELECT symbol, session AS ex_date, 'split' AS kind, split AS value, 1 / split AS price_factor,
+       origin, source, payload_sha256, available_at
+FROM seen WHERE split <> 1
+UNION ALL
+-- Cash is paid on the shares after the split of the same day.
+SELECT symbol, session, 'dividend', dividend, 1 - dividend * split / previous, origin, source, payload_sha256, available_at
+FROM seen WHERE dividend > 0 AND dividend * split < previous
+"""
+_IMPOSSIBLE = """
+WITH seen AS (
+    SELECT symbol, session, coalesce(dividend, 0) * coalesce(split, 1) AS cash,
+           lag(close) OVER (PARTITION BY symbol, frequency ORDER BY ts) AS previous
+    FROM bars
+)
+SELECT symbol, session, cash, previous FROM seen WHERE cash >= previous ORDER BY symbol, session
+"""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh changed: actions added, withdrawn, and all that there are now."""
+
+    added: int
+    withdrawn: int
+    total: int
+
+
+def refresh_actions(warehouse: Warehouse) -> Refreshed:
+    """Make `corporate_actions` say what `bars` say. Nothing is written where nothing changed."""
+    with warehouse.read() as connection:
+        added, withdrawn, total = _compare(connection)
+    if added or withdrawn:
+        with warehouse.write() as connection:
+            added, withdrawn, total = _compare(connection)
+            connection.execute(
+                "DELETE FROM corporate_actions USING withdrawn AS w WHERE corporate_actions.symbol = w.symbol "
+                "AND corporate_actions.ex_date = w.ex_date AND corporate_actions.kind = w.kind"
+            )
+            connection.execute("INSERT INTO corporate_actions FROM added ORDER BY symbol, ex_date, kind")
+    return Refreshed(added, withdrawn, total)
+
+
+def impossible_dividends(warehouse: Warehouse) -> pd.DataFrame:
+    """Dividends of at least the whole price of the day before: symbol, session, cash, previous. They are left out."""
+    return warehouse.frame(_IMPOSSIBLE)
+
+
+def _compare(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
+    connection.execute(f"CREATE TEMP TABLE said AS {_ACTIONS}")
+    connection.execute("CREATE TEMP TABLE added AS FROM said EXCEPT FROM corporate_actions")
+    connection.execute("CREATE TEMP TABLE withdrawn AS FROM corporate_actions EXCEPT FROM said")
+    counts = "SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM withdrawn), (SELECT count(*) FROM said)"
+    added, withdrawn, total = connection.execute(counts).fetchall()[0]
+    return added, withdrawn, total

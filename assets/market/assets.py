@@ -1,0 +1,188 @@
+"""The market stage in Dagster: payloads as received, bars that keep the contract, splits and dividends.
+
+https://docs.dagster.io/guides/build/assets. Belongs here: reading through resources, calling one plain function,
+writing through a resource, and what a person sees. Not here: how it is done (the modules beside this one).
+"""
+
+import dagster as dg
+
+from assets.market.actions import refresh_actions
+from assets.market.checks import build_checks
+from assets.market.digests import digest_of_actions, digest_of_bars, session_digests
+from assets.market.ingest import ingest
+from assets.market.lake import Lake
+from assets.market.pending import wanted_by
+from assets.market.plots import BLUE, actions_picture, counts_picture, coverage_picture
+from assets.market.quality import coverage, flags, latest_prices, rejections, sessions_without_bars
+from assets.metadata import OWNERS, picture, schema, table
+from assets.sessions import sessions_of
+from resources.calendar import TradingCalendar
+from resources.layout import Home
+from resources.progress import progress_of
+from resources.publish import digest_of
+from resources.settings import Settings
+from resources.sources.protocol import Source
+from resources.warehouse import Warehouse
+
+GROUP = "market"
+BAR_COLUMNS = {
+    "symbol": "string",
+    "ts": "timestamp, UTC",
+    "session": "date",
+    "frequency": "string",
+    "open": "double, as quoted",
+    "high": "double, as quoted",
+    "low": "double, as quoted",
+    "close": "double, as quoted",
+    "volume": "double or null",
+    "amount": "double or null",
+    "flags": "string[]",
+    "source": "string",
+    "payload_sha256": "string",
+    "available_at": "timestamp, UTC",
+    "dividend": "double or null",
+    "split": "double or null",
+    "actions": "string or null",
+    "batch": "bigint",
+}
+ACTION_COLUMNS = {
+    "symbol": "string",
+    "ex_date": "date",
+    "kind": "'split' or 'dividend'",
+    "value": "double",
+    "price_factor": "double",
+    "origin": "string",
+    "source": "string",
+    "payload_sha256": "string",
+    "available_at": "timestamp, UTC",
+}
+
+
+class RawBarsConfig(dg.Config):
+    """How payloads are fetched."""
+
+    refresh: bool = False
+    """Ask a network source again for sessions whose payload is already in the lake."""
+
+
+def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """raw_bars, bars and corporate_actions, with their checks."""
+    return [_raw_bars(sessions), _bars(sessions), _corporate_actions(), *build_checks()]
+
+
+def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"parquet"},
+        owners=OWNERS,
+        code_version="1",
+    )
+    def raw_bars(
+        context: dg.AssetExecutionContext,
+        config: RawBarsConfig,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        source: dg.ResourceParam[Source],
+    ) -> dg.MaterializeResult:
+        """Every payload of the source exactly as it was received, in the lake: Parquet, content-addressed, for ever.
+
+        A payload that is there already is not fetched again; a changed one is a new payload beside the old.
+        """
+        lake, wanted_sessions = Lake(home), sessions_of(context)
+        wanted = wanted_by(settings, wanted_sessions[0], wanted_sessions[-1])
+        missing, _ = lake.land(source, wanted, config.refresh, progress_of("raw_bars"))
+        payloads = lake.payloads_of(source)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest_of(sorted(zip(payloads["key"], payloads["sha256"], strict=True)))),
+            metadata={
+                "dagster/row_count": int(payloads["rows"].sum()),
+                "payloads": len(payloads),
+                "landed_now": len(missing),
+                "source": source.name,
+                "folder": dg.MetadataValue.path(home.lake / source.name),
+                "latest_payloads": table(payloads.sort_values(["fetched_at", "file"], ascending=[False, True])),
+            },
+        )
+
+    return raw_bars
+
+
+def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=["raw_bars"],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=OWNERS,
+        code_version="1",
+        pool="warehouse",
+    )
+    def bars(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        warehouse: dg.ResourceParam[Warehouse],
+        calendar: dg.ResourceParam[TradingCalendar],
+    ) -> dg.MaterializeResult:
+        """Bars that keep the contract, as quoted; rows that break it are in `rejected_bars`, with the rule and a reason.
+
+        received = kept + folded + rejected, for every payload.
+        """
+        done = ingest(Lake(home), warehouse, progress_of("bars"))
+        wanted, frequency = sessions_of(context), settings.market.frequency
+        digests = session_digests(warehouse, frequency, wanted[0], wanted[-1])
+        empty = sessions_without_bars(warehouse, frequency, wanted)
+        refused, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
+        metadata: dict[str, dg.RawMetadataValue] = {
+            "dagster/row_count": int(digests["rows"].sum()),
+            "dagster/column_schema": schema(BAR_COLUMNS),
+            "sessions": len(wanted),
+            "sessions_without_bars": len(empty),
+            "sessions_changed": len(done.sessions),
+            "received": done.received,
+            "kept": done.kept,
+            "folded": done.folded,
+            "rejected": done.rejected,
+            "rejections_by_rule": table(refused),
+            "flags": table(flagged),
+            "latest_prices": table(latest_prices(warehouse, frequency)),
+        }
+        if len(digests):
+            metadata["coverage"] = picture(coverage_picture(coverage(warehouse, calendar)))
+            metadata["rejected_picture"] = picture(
+                counts_picture(refused.set_index("rule")["rows"], "Rejected rows by rule, all payloads")
+            )
+            metadata["flags_picture"] = picture(counts_picture(flagged.set_index("flag")["bars"], "Flagged bars", BLUE))
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_bars(digests, wanted)), metadata=metadata)
+
+    return bars
+
+
+def _corporate_actions() -> dg.AssetsDefinition:
+    @dg.asset(
+        deps=["bars"],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=OWNERS,
+        code_version="1",
+        pool="warehouse",
+    )
+    def corporate_actions(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+        """Splits and dividends with their price factors, from the source's columns or derived from its adjusted close."""
+        refreshed = refresh_actions(warehouse)
+        actions = warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
+        metadata: dict[str, dg.RawMetadataValue] = {
+            "dagster/row_count": refreshed.total,
+            "dagster/column_schema": schema(ACTION_COLUMNS),
+            "added": refreshed.added,
+            "withdrawn": refreshed.withdrawn,
+            "newest": table(actions[["symbol", "ex_date", "kind", "value", "price_factor", "origin"]]),
+        }
+        if len(actions):
+            metadata["by_year"] = picture(actions_picture(actions))
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_actions(warehouse)), metadata=metadata)
+
+    return corporate_actions

@@ -1,0 +1,113 @@
+"""What must hold of the bars before anything downstream may use them.
+
+https://docs.dagster.io/guides/test/asset-checks. Not here: how it is found out (quality).
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import pandas as pd
+
+from assets.market.actions import impossible_dividends
+from assets.market.lake import Lake
+from assets.market.quality import bars_and_rules, breaches, keys_twice, possible_splits, rows_that_do_not_add_up
+from assets.metadata import table
+from resources.layout import Home
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+
+def build_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Row conservation and the contract, blocking; unreported splits and impossible dividends, as warnings."""
+    return [_rows_add_up(), _contract_holds(), _there_are_bars(), _no_unreported_split(), _dividends_are_possible()]
+
+
+def _rows_add_up() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def every_row_is_accounted_for(
+        home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """received = kept + folded + rejected for every payload, and each of these rows is where it should be."""
+        wrong = rows_that_do_not_add_up(warehouse, Lake(home))
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            description="\n".join(wrong[:20]) + "\nRebuild bars from the lake."
+            if wrong
+            else "every row is accounted for",
+        )
+
+    return every_row_is_accounted_for
+
+
+def _contract_holds() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def bars_keep_the_contract(
+        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """Stored bars are finite, positive, low ≤ open, close ≤ high, and each key is there once."""
+        found = breaches(warehouse, settings.market.frequency)
+        twice = keys_twice(warehouse)
+        return dg.AssetCheckResult(
+            passed=found.empty and twice.empty,
+            description=_first(found, "break the contract") or _first(twice, "are there twice") or "all bars keep it",
+            metadata={"breaches": table(found)} if len(found) else {},
+        )
+
+    return bars_keep_the_contract
+
+
+def _there_are_bars() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def there_are_bars(
+        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """There is at least one bar to work with; when every row was rejected, the message says why."""
+        count, rules = bars_and_rules(warehouse, settings.market.frequency)
+        return dg.AssetCheckResult(
+            passed=count > 0,
+            metadata={"bars": count},
+            description=f"{count:,} bars"
+            if count
+            else f"no bar kept the contract; rejected: {rules or 'nothing either'}",
+        )
+
+    return there_are_bars
+
+
+def _no_unreported_split() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars")
+    def no_split_went_unreported(
+        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """No price changed overnight by a ratio that splits have without a split being reported."""
+        found = possible_splits(warehouse, settings.market.frequency)
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_first(found, "look like splits that nobody reported: check them") or "none",
+            metadata={"bars": table(found)} if len(found) else {},
+        )
+
+    return no_split_went_unreported
+
+
+def _dividends_are_possible() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="corporate_actions")
+    def dividends_are_less_than_the_price(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+        """No dividend is as large as the price of the day before. Such a one is left out of the adjustment."""
+        found = impossible_dividends(warehouse)
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_first(found, "pay at least their whole price: check the source") or "none",
+            metadata={"dividends": table(found)} if len(found) else {},
+        )
+
+    return dividends_are_less_than_the_price
+
+
+def _first(found: pd.DataFrame, what: str) -> str:
+    if found.empty:
+        return ""
+    rows = "; ".join(" ".join(map(str, row)) for row in found.head(3).itertuples(index=False))
+    return f"{len(found)} bars {what}, first: {rows}"

@@ -1,0 +1,280 @@
+"""A batch of payloads against the contract of bars: kept, folded and rejected rows, as set-based SQL.
+
+Belongs here: from the lake's Parquet to three sets of rows in a scratch database. Not here: the rules (contract.sql),
+their words (rules), what the warehouse already holds (ingest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from assets.market.header import NUMBERS, read_header
+from assets.market.lake import Batch, Landed
+from assets.market.numbers import number_template
+from assets.market.stamps import read_stamps
+from resources.calendar import TradingCalendar
+from resources.progress import Progress, silent
+from resources.publish import scratch_folder
+from resources.sources.protocol import ROW, UNPARSED, Reading
+
+MEMORY_LIMIT = "1GB"
+# Whole shares for one, the usual fractions, and reverse splits.
+SPLIT_RATIOS = sorted(
+    {float(n) for n in range(2, 51)} | {3 / 2, 4 / 3, 5 / 4, 5 / 2, 5 / 3} | {1 / n for n in range(2, 51)}
+)
+CONTRACT = files("assets.market").joinpath("contract.sql").read_text(encoding="utf-8")
+DERIVE = files("assets.market").joinpath("derive.sql").read_text(encoding="utf-8")
+
+_MAKE = """
+CREATE TEMP TABLE received (
+    payload INTEGER, row BIGINT, unparsed BOOLEAN, symbol VARCHAR, local TIMESTAMP, instant TIMESTAMP, problem VARCHAR,
+    open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, amount DOUBLE,
+    dividend DOUBLE, split DOUBLE, adj_close DOUBLE, factor DOUBLE, unreadable VARCHAR
+);
+CREATE TEMP TABLE payloads (number INTEGER, fetched_at TIMESTAMP, basis VARCHAR, actions VARCHAR);
+CREATE TEMP TABLE rejected (
+    symbol VARCHAR, date VARCHAR, open VARCHAR, high VARCHAR, low VARCHAR, close VARCHAR, volume VARCHAR, amount VARCHAR,
+    session DATE, file VARCHAR, row_number BIGINT, received VARCHAR, rule VARCHAR, payload INTEGER,
+    name VARCHAR, ts TIMESTAMP
+);
+"""
+_PAYLOAD = """
+CREATE OR REPLACE TEMP VIEW payload AS
+SELECT *, {row} AS "#row" FROM read_parquet({file}, file_row_number = true)
+"""
+_RECEIVE = """
+INSERT INTO received
+SELECT {number}, p."#row", {unparsed}, {symbol}, {stamp}, {numbers}, {unreadable}
+FROM payload AS p {join}
+"""
+_REJECT = """
+INSERT INTO rejected
+SELECT {texts}, j.session, {file}, p."#row",
+       {as_received},
+       j.rule, j.payload, j.symbol, j.ts
+FROM payload AS p
+JOIN (
+    SELECT payload, row, session, rule, symbol, ts FROM judged WHERE payload = $number AND rule IS NOT NULL
+    UNION ALL
+    SELECT s.payload, s.row, d.session, s.fate, d.symbol, d.ts
+    FROM sorted_out AS s JOIN judged AS d USING (payload, row)
+    WHERE s.payload = $number AND s.fate = 'conflicting_duplicate'
+) AS j ON j.row = p."#row"
+"""
+_SPAN = """
+SELECT min(coalesce(instant, local))::DATE, max(coalesce(instant, local))::DATE FROM received
+"""
+_COUNTS = """
+WITH fates AS (
+    SELECT payload, count(*) FILTER (fate = 'folded') AS folded,
+           count(*) FILTER (fate = 'conflicting_duplicate') AS conflicting
+    FROM sorted_out GROUP BY payload
+)
+SELECT p.number, count(j.row) AS received, coalesce(any_value(f.folded), 0) AS folded,
+       count(j.row) FILTER (j.rule IS NOT NULL) + coalesce(any_value(f.conflicting), 0) AS rejected
+FROM payloads AS p LEFT JOIN judged AS j ON j.payload = p.number LEFT JOIN fates AS f ON f.payload = p.number
+GROUP BY p.number ORDER BY p.number
+"""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the contract made of one payload: received = kept + folded + rejected."""
+
+    payload: Landed
+    received: int
+    folded: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A judged batch, as files for the warehouse to read.
+
+    Attributes:
+        kept: Parquet: payload, row, symbol, ts, session, the prices as quoted, volume, amount, dividend, split, actions.
+        rejected: Parquet: the columns of rejected_bars that the batch knows.
+    """
+
+    batch: Batch
+    kept: Path
+    rejected: Path
+    counts: tuple[Counted, ...]
+
+
+@contextmanager
+def staged(
+    batch: Batch, payload_files: Sequence[Path], calendar: TradingCalendar, scratch: Path, progress: Progress = silent
+) -> Iterator[Staged]:
+    """Judge a batch. The staged files live as long as the block.
+
+    Args:
+        payload_files: one a payload of the batch, in its order.
+
+    Raises:
+        CandlecastError: a payload as a whole cannot be read; the message names its file and what to do.
+    """
+    sources = list(zip(batch.payloads, payload_files, strict=True))
+    with scratch_folder(scratch) as folder, _database(folder) as connection:
+        judge(connection, sources, batch.reading, calendar, progress)
+        kept, rejected = folder / "kept.parquet", folder / "rejected.parquet"
+        # The order of the warehouse, so that its zones are narrow; compression costs more here than it saves.
+        connection.execute(f"COPY (FROM kept ORDER BY symbol, ts) TO '{kept}' (FORMAT parquet, COMPRESSION snappy)")
+        connection.execute(f"COPY rejected TO '{rejected}' (FORMAT parquet, COMPRESSION snappy)")
+        counts = tuple(
+            Counted(sources[number][0], received, folded, turned_away)
+            for number, received, folded, turned_away in connection.execute(_COUNTS).fetchall()
+        )
+        connection.close()
+        yield Staged(batch, kept, rejected, counts)
+
+
+def judge(
+    connection: duckdb.DuckDBPyConnection,
+    payloads: Sequence[tuple[Landed, Path]],
+    reading: Reading,
+    calendar: TradingCalendar,
+    progress: Progress = silent,
+) -> None:
+    """Fill the temporary tables `judged`, `sorted_out`, `kept` and `rejected` from the payloads' files."""
+    connection.execute(_MAKE)
+    exchange_days = pd.DataFrame({"session": calendar.all_sessions()})
+    make_table(connection, "exchange_days", exchange_days, "session::DATE AS session")
+    received = []
+    for number, (payload, file) in enumerate(payloads):
+        progress(number, len(payloads), payload.request.file)
+        received.append(_receive(connection, number, payload, file, reading))
+    first, last = connection.execute(_SPAN).fetchall()[0]
+    grid = calendar.grid(first, last)
+    make_table(connection, "grid", grid, "ts, session::DATE AS session, closes_at, half_day, position")
+    values = {
+        "daily": calendar.is_daily,
+        "zone": reading.timezone or calendar.timezone,
+        "calendar_starts": exchange_days.session.iloc[0].to_pydatetime(),
+    }
+    run_script(connection, CONTRACT, values)
+    make_split_ratios(connection)
+    run_script(connection, DERIVE, {})
+    for number, (payload, file) in enumerate(payloads):
+        _reject(connection, number, payload, file, received[number])
+    progress(len(payloads), len(payloads))
+
+
+def _receive(
+    connection: duckdb.DuckDBPyConnection, number: int, payload: Landed, file: Path, reading: Reading
+) -> dict[str, str]:
+    """Add a payload's rows to `received`; the SQL of its symbol, stamp and numbers as text, by our names."""
+    types = _open(connection, file)
+    request = payload.request
+    columns = read_header(list(types), reading.columns, request.file, request.symbol)
+    of = {ours: f'p."{theirs.replace(chr(34), chr(34) * 2)}"' for ours, theirs in columns.names.items()}
+    texts = {ours: f"trim({name}::VARCHAR)" for ours, name in of.items()}
+    if columns.clock:
+        texts["date"] += f" || ' ' || trim(p.\"{columns.clock}\"::VARCHAR)"
+    if "symbol" not in of:
+        texts["symbol"] = _literal(str(request.symbol))
+    is_text = {ours: types[theirs] == "VARCHAR" for ours, theirs in columns.names.items()}
+    prices = [of[name].removeprefix("p.") for name in ("open", "high", "low", "close") if is_text[name]]
+    template = number_template(connection, prices, request.file)
+    numbers = {
+        name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE"
+        for name in NUMBERS
+        if name in of
+    }
+    unreadable = " ".join(
+        f"WHEN {texts[name]} <> '' AND {numbers[name]} IS NULL THEN '{name}'" for name in numbers if is_text[name]
+    )
+    stamp, join = _stamp(connection, texts["date"], of["date"], types[columns.names["date"]], reading, request.file)
+    connection.execute(
+        _RECEIVE.format(
+            number=number,
+            unparsed=f'p."{UNPARSED}" IS NOT NULL' if UNPARSED in types else "false",
+            symbol=texts["symbol"],
+            stamp=stamp,
+            numbers=", ".join(numbers.get(name, "NULL") for name in NUMBERS),
+            unreadable=f"CASE {unreadable} END" if unreadable else "NULL",
+            join=join,
+        )
+    )
+    connection.execute(
+        "INSERT INTO payloads VALUES (?, ?, ?, ?)", [number, payload.fetched_at, reading.basis, reading.actions]
+    )
+    return texts
+
+
+def _open(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    """Make the view `payload` of a file; its columns' types."""
+    rows = f"SELECT * FROM (DESCRIBE FROM read_parquet({_literal(str(file))}))"
+    types = {name: kind for name, kind, *_ in connection.execute(rows).fetchall()}
+    row = f'"{ROW}"' if ROW in types else "file_row_number + 1"
+    connection.execute(_PAYLOAD.format(row=row, file=_literal(str(file))))
+    return types
+
+
+def _stamp(
+    connection: duckdb.DuckDBPyConnection, text: str, name: str, kind: str, reading: Reading, file: str
+) -> tuple[str, str]:
+    """The SQL of a row's local stamp, instant and problem, and the join that it needs."""
+    if kind == "DATE" or (kind.startswith("TIMESTAMP") and "TIME ZONE" not in kind):
+        return f"{name}::TIMESTAMP, NULL, NULL", ""
+    if kind.startswith("TIMESTAMP"):
+        return f"timezone('UTC', {name}), timezone('UTC', {name}), NULL", ""
+    written = (
+        text
+        if kind in ("VARCHAR", "BIGINT", "INTEGER", "UBIGINT", "UINTEGER", "HUGEINT")
+        else f"{name}::BIGINT::VARCHAR"
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW written AS SELECT {written} AS text FROM payload AS p")
+    read_stamps(connection, "written", file, reading.date_order)
+    return "t.local, t.instant, t.problem", f"LEFT JOIN stamps AS t ON t.text = {written}"
+
+
+def _reject(
+    connection: duckdb.DuckDBPyConnection, number: int, payload: Landed, file: Path, texts: dict[str, str]
+) -> None:
+    """Add a payload's rejected rows, as they were received."""
+    types = _open(connection, file)
+    cells = [name for name in types if name not in (ROW, UNPARSED)]
+    pairs = ", ".join(f'{_literal(name)}: p."{name.replace(chr(34), chr(34) * 2)}"::VARCHAR' for name in cells)
+    as_received = f"to_json(MAP {{{pairs}}})::VARCHAR"
+    if UNPARSED in types:
+        as_received = f'coalesce(p."{UNPARSED}", {as_received})'
+    names = ("symbol", "date", "open", "high", "low", "close", "volume", "amount")
+    shown = ", ".join(texts.get(name, "NULL") for name in names)
+    connection.execute(
+        _REJECT.format(texts=shown, file=_literal(payload.request.file), as_received=as_received), {"number": number}
+    )
+
+
+def make_table(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, columns: str) -> None:
+    connection.register("frame", frame)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM frame")
+    connection.unregister("frame")
+
+
+def make_split_ratios(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table of the ratios that splits have."""
+    make_table(connection, "split_ratios", pd.DataFrame({"ratio": SPLIT_RATIOS}), "ratio")
+
+
+def run_script(connection: duckdb.DuckDBPyConnection, script: str, values: dict[str, object]) -> None:
+    """Run statements one by one, each with those of the named values that it uses."""
+    for statement in connection.extract_statements(script):
+        connection.execute(statement, {name: values[name] for name in statement.named_parameters})
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill")}) as connection:
+        yield connection
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,83 @@
+-- The contract of bars, in one place. Made before this runs, in assets/market/contract.py:
+--   received  every row of the batch: payload, row, symbol as written, stamp, numbers, the first cell that is no number
+--   grid      every bar that the calendar expects: ts, session, closes_at, half_day
+--   payloads  number, fetched_at, and how the payload's prices are meant
+-- A row is judged by the first rule that it breaks.
+
+CREATE OR REPLACE TEMP TABLE spellings AS
+SELECT symbol AS spelt, upper(symbol) AS symbol,
+       row_number() OVER (PARTITION BY upper(symbol) ORDER BY count(*) DESC, symbol DESC) = 1 AS usual
+FROM received WHERE symbol IS NOT NULL GROUP BY symbol;
+
+CREATE OR REPLACE TEMP TABLE hours AS
+SELECT session, min(ts) AS opens_at, max(closes_at) AS closes_at FROM grid GROUP BY session;
+
+CREATE OR REPLACE TEMP TABLE judged AS
+WITH placed AS (
+    SELECT r.*, s.symbol AS name, s.usual, p.fetched_at,
+           CASE WHEN NOT $daily THEN coalesce(r.instant, timezone('UTC', timezone($zone, r.local)))
+                WHEN r.instant IS NULL OR r.local::TIME = TIME '00:00' THEN r.local::DATE::TIMESTAMP
+                ELSE timezone($zone, timezone('UTC', r.instant))::DATE::TIMESTAMP END AS ts
+    FROM received AS r JOIN payloads AS p ON p.number = r.payload
+    LEFT JOIN spellings AS s ON s.spelt = r.symbol
+)
+SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session, g.half_day,
+       b.open, b.high, b.low, b.close, CASE WHEN isnan(b.volume) THEN NULL ELSE b.volume END AS volume,
+       CASE WHEN isnan(b.amount) THEN NULL ELSE b.amount END AS amount,
+       CASE WHEN isnan(b.dividend) THEN NULL ELSE b.dividend END AS dividend,
+       -- 0 is how several vendors write "no split".
+       CASE WHEN isnan(b.split) THEN NULL WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
+       b.adj_close,
+       CASE
+           WHEN b.unparsed THEN 'wrong_number_of_cells'
+           WHEN b.symbol IS NULL OR b.symbol = '' THEN 'missing_symbol'
+           WHEN NOT regexp_full_match(b.symbol, '[A-Za-z0-9^][A-Za-z0-9.=_^-]{0,31}') OR contains(b.symbol, '..')
+               THEN 'bad_symbol'
+           WHEN regexp_full_match(b.name, '(NA|NAN|NULL|NONE|CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])([.].*)?')
+               THEN 'reserved_symbol'
+           WHEN NOT b.usual THEN 'symbol_in_other_case'
+           WHEN b.problem IS NOT NULL THEN b.problem
+           WHEN b.ts IS NULL THEN 'missing_date'
+           WHEN NOT $daily AND b.instant IS NULL AND timezone($zone, timezone('UTC', b.ts)) <> b.local
+               THEN 'no_such_local_time'
+           WHEN NOT $daily AND b.instant IS NULL
+                AND (timezone($zone, timezone('UTC', b.ts + INTERVAL 1 HOUR)) = b.local
+                     OR timezone($zone, timezone('UTC', b.ts - INTERVAL 1 HOUR)) = b.local)
+               THEN 'ambiguous_local_time'
+           WHEN b.ts > b.fetched_at + INTERVAL 14 HOUR THEN 'in_the_future'
+           WHEN g.ts IS NULL AND b.ts < $calendar_starts THEN 'before_the_calendar'
+           WHEN g.ts IS NULL AND o.session IS NULL THEN 'not_a_session'
+           WHEN g.ts IS NULL AND (b.ts < o.opens_at OR b.ts >= o.closes_at) THEN 'outside_hours'
+           WHEN g.ts IS NULL THEN 'off_the_grid'
+           WHEN b.unreadable IS NOT NULL THEN 'not_a_number'
+           WHEN b.open IS NULL OR b.high IS NULL OR b.low IS NULL OR b.close IS NULL THEN 'missing_price'
+           WHEN NOT (isfinite(b.open) AND isfinite(b.high) AND isfinite(b.low) AND isfinite(b.close))
+               THEN 'price_not_finite'
+           WHEN least(b.open, b.high, b.low, b.close) <= 0 THEN 'price_not_positive'
+           WHEN greatest(b.open, b.high, b.low, b.close) > 1e12 THEN 'price_out_of_range'
+           WHEN b.low > b.high THEN 'low_above_high'
+           WHEN b.open NOT BETWEEN b.low AND b.high THEN 'open_outside_range'
+           WHEN b.close NOT BETWEEN b.low AND b.high THEN 'close_outside_range'
+           WHEN b.volume < 0 OR b.amount < 0 THEN 'negative_volume'
+           WHEN (isinf(b.volume) OR b.volume > 1e18) OR (isinf(b.amount) OR b.amount > 1e24) THEN 'volume_out_of_range'
+           WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split < 0 OR isinf(b.split) OR b.factor <= 0 OR isinf(b.factor)
+               THEN 'impossible_action'
+           WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
+       END AS rule
+FROM placed AS b
+LEFT JOIN grid AS g ON g.ts = b.ts
+LEFT JOIN hours AS o ON o.session = b.ts::DATE;
+
+-- The same key more than once: equal rows are folded into the first, unequal ones are all rejected.
+CREATE OR REPLACE TEMP TABLE repeated AS
+SELECT symbol, ts, min(payload * 1e12::HUGEINT + row) AS first,
+       count(DISTINCT hash(open, high, low, close, volume, amount, dividend, split)) = 1 AS equal
+FROM judged WHERE rule IS NULL
+GROUP BY symbol, ts HAVING count(*) > 1;
+
+CREATE OR REPLACE TEMP TABLE sorted_out AS
+SELECT j.payload, j.row,
+       CASE WHEN NOT r.equal THEN 'conflicting_duplicate' WHEN j.payload * 1e12::HUGEINT + j.row > r.first THEN 'folded' END
+           AS fate
+FROM judged AS j JOIN repeated AS r USING (symbol, ts)
+WHERE j.rule IS NULL;

@@ -1,0 +1,101 @@
+"""Which column of a payload is which. Guessed from its name, or said in `[market.columns]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from resources.errors import CandlecastError
+from resources.sources.protocol import ROW, UNPARSED
+
+# What exporters and vendors write, best guess first; compared in lower case without spaces and punctuation.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "symbol": ("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
+    "date": ("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime")
+    + ("dt", "t", "日期", "时间", "unnamed0", "indexlevel0", ""),
+    "open": ("open", "openprice", "priceopen", "pxopen", "o", "开盘"),
+    "high": ("high", "highprice", "pricehigh", "pxhigh", "max", "h", "最高"),
+    "low": ("low", "lowprice", "pricelow", "pxlow", "min", "l", "最低"),
+    "close": ("close", "closeprice", "priceclose", "pxclose", "last", "pxlast", "c", "收盘"),
+    "volume": ("volume", "vol", "totalvolume", "tradedvolume", "v", "成交量"),
+    "amount": ("amount", "amt", "turnover", "quotevolume", "dollarvolume", "money", "成交额"),
+    "dividend": ("dividend", "dividends", "divamount", "divcash", "cashdividend", "dividendamount"),
+    "split": ("split", "splits", "stocksplits", "splitfactor", "splitratio", "splitcoefficient"),
+    "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjustedcloseprice"),
+    "factor": ("factor",),
+}
+# A clock beside a date: put together they are the stamp.
+CLOCKS = ("time", "clock", "tradetime")
+REQUIRED = ("date", "open", "high", "low", "close")
+NUMBERS = ("open", "high", "low", "close", "volume", "amount", "dividend", "split", "adj_close", "factor")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Our name → the payload's, and the clock beside a date, if there is one."""
+
+    names: Mapping[str, str]
+    clock: str | None
+
+    def __contains__(self, ours: str) -> bool:
+        return ours in self.names
+
+
+def read_header(header: Sequence[str], said: Mapping[str, str], file: str, symbol: str | None) -> Columns:
+    """Find our columns in a payload's header.
+
+    Args:
+        said: our name → the file's, from the settings: they win, and must be there.
+        symbol: of all rows, if the payload need have no symbol column.
+
+    Raises:
+        CandlecastError: a column is missing, or two could be it.
+    """
+    offered = [name for name in header if name not in (ROW, UNPARSED)]
+    names = _said(offered, said, file)
+    free = [name for name in offered if name not in names.values()]
+    for ours, aliases in ALIASES.items():
+        if ours not in names and (found := _guess(free, aliases, ours, file)) is not None:
+            names[ours] = found
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        raise CandlecastError(
+            f"{file}: no column for {', '.join(missing)}; the header has {', '.join(map(repr, offered))}. Say which in the "
+            f'settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
+        )
+    if "symbol" not in names and symbol is None:
+        raise CandlecastError(f'{file}: no column for the symbol: say which in [market.columns] symbol = "…"')
+    return Columns(names, _clock(free, names))
+
+
+def _said(offered: Sequence[str], said: Mapping[str, str], file: str) -> dict[str, str]:
+    for ours, theirs in said.items():
+        if ours not in ALIASES:
+            raise CandlecastError(f"market.columns.{ours}: not a column of bars; there are: {', '.join(ALIASES)}")
+        if theirs not in offered:
+            raise CandlecastError(
+                f"{file}: no column {theirs!r}, which market.columns.{ours} names; the header has "
+                f"{', '.join(map(repr, offered))}"
+            )
+    return dict(said)
+
+
+def _guess(free: Sequence[str], aliases: Sequence[str], ours: str, file: str) -> str | None:
+    for alias in aliases:
+        found = [name for name in free if _plain(name) == alias]
+        if len(found) > 1:
+            raise CandlecastError(
+                f'{file}: {" and ".join(map(repr, found))} could both be {ours}: say which in [market.columns] {ours} = "…"'
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _clock(free: Sequence[str], names: Mapping[str, str]) -> str | None:
+    found = [name for name in free if name not in names.values() and _plain(name) in CLOCKS]
+    return found[0] if found and _plain(names["date"]) in ("date", "tradedate", "day", "日期") else None
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.strip().lower() if letter.isalnum())

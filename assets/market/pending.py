@@ -1,0 +1,96 @@
+"""What there is to do: which sessions the source has news about. Cheap where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow.parquet
+
+from assets.market.contract import staged
+from assets.market.ingest import last_ingested, sessions_changed
+from assets.market.lake import Batch, Lake, Landed
+from resources.calendar import TradingCalendar
+from resources.layout import Home
+from resources.publish import scratch_folder
+from resources.settings import Settings
+from resources.sources.protocol import Request, Source, Wanted
+from resources.warehouse import Warehouse
+
+
+def wanted_by(settings: Settings, first: date, last: date) -> Wanted:
+    """What a run over the sessions from `first` to `last` asks its source for."""
+    symbols = None if settings.market.symbols == "all" else tuple(settings.market.symbols)
+    return Wanted(symbols, first, last, settings.market.frequency)
+
+
+def pending_sessions(
+    settings: Settings,
+    home: Home,
+    warehouse: Warehouse,
+    calendar: TradingCalendar,
+    source: Source,
+    now: datetime | None = None,
+) -> list[date]:
+    """The sessions whose bars are missing or would change, oldest first; only those from market.start to market.end.
+
+    With nothing new it hashes the source's files and opens the warehouse once. With something new it judges the new
+    payloads as an ingest would, and writes nothing.
+
+    Args:
+        now: UTC without a zone; sessions that close later are not due.
+
+    Raises:
+        CandlecastError: a new payload cannot be read.
+    """
+    first, last = due(settings, calendar, now)
+    sessions = [day.date() for day in calendar.sessions(first, last)] if first <= last else []
+    lake = Lake(home)
+    waiting = lake.batches(after=last_ingested(warehouse))
+    missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
+    if not missing and not waiting:
+        return []
+    if not warehouse.path.is_file() or not last_ingested(warehouse):
+        return sessions
+    if source.by_range:
+        news = {day for request in missing for day in sessions if _asks_for(request, day)}
+    else:
+        news = _changed_by(missing, source, home, warehouse)
+    for batch in waiting:
+        news |= _changed(batch, [lake.file(payload) for payload in batch.payloads], home, warehouse)
+    return [day for day in sessions if day in news]
+
+
+def due(settings: Settings, calendar: TradingCalendar, now: datetime | None = None) -> tuple[date, date]:
+    """The first and the last session that there can be bars of by now."""
+    over = calendar.closed_by(now or datetime.now(UTC).replace(tzinfo=None))
+    return settings.market.start, min(settings.market.end or over, over)
+
+
+def _asks_for(request: Request, day: date) -> bool:
+    return (request.first is None or day >= request.first) and (request.last is None or day <= request.last)
+
+
+def _changed_by(missing: Sequence[Request], source: Source, home: Home, warehouse: Warehouse) -> set[date]:
+    if not missing:
+        return set()
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with scratch_folder(home.scratch / "pending") as folder:
+        payloads, fetched = [], []
+        for number, request in enumerate(missing):
+            file = folder / f"{number}.parquet"
+            sha256 = source.fetch(request, file)
+            rows = pyarrow.parquet.read_metadata(file).num_rows
+            payloads.append(Landed(source.name, request, sha256, now, rows))
+            fetched.append(file)
+        return _changed(Batch(1 << 40, source.reading, tuple(payloads)), fetched, home, warehouse)
+
+
+def _changed(batch: Batch, payload_files: Sequence[Path], home: Home, warehouse: Warehouse) -> set[date]:
+    calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
+    with (
+        staged(batch, payload_files, calendar, home.scratch / "contract") as judged,
+        warehouse.read() as connection,
+    ):
+        return set(sessions_changed(connection, judged))

@@ -1,0 +1,64 @@
+"""Pictures of the bars: coverage by symbol and year, rejections by rule, flags. PNG bytes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from assets.pictures import figure, png
+
+MOST_SYMBOLS = 120
+GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
+
+
+def coverage_picture(share: pd.DataFrame) -> bytes:
+    """Coverage as a map: symbols down, years across; white: nothing, dark: every bar that the calendar expects."""
+    shown = share.head(MOST_SYMBOLS)
+    height = 1.1 + max(0.14 * len(shown), 0.8)
+    with figure(8, height) as drawn:
+        axes = drawn.subplots()
+        axes.grid(False)
+        image = axes.imshow(np.nan_to_num(shown.to_numpy(dtype=float)), cmap="Greens", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(shown.columns)), [str(year) for year in shown.columns], rotation=45)
+        axes.set_yticks(range(len(shown)), shown.index, fontsize=6 if len(shown) > 20 else 8)
+        more = f", the first {MOST_SYMBOLS} of {len(share)}" if len(share) > MOST_SYMBOLS else ""
+        axes.set_title(f"Bars there are, of those the calendar expects, by year{more}")
+        drawn.colorbar(image, ax=axes, shrink=min(1.0, 2.0 / height), label="share")
+        return png(drawn)
+
+
+def counts_picture(counts: pd.Series, title: str, colour: str = RED) -> bytes:
+    """Counts by name as bars on a logarithmic scale, the largest on top."""
+    ordered = counts.sort_values()
+    with figure(8, 1.0 + 0.26 * max(1, len(ordered))) as drawn:
+        axes = drawn.subplots()
+        axes.set_title(title)
+        if ordered.empty:
+            axes.set_axis_off()
+            axes.text(0, 0.5, "none", transform=axes.transAxes)
+            return png(drawn)
+        drawn_bars = axes.barh(range(len(ordered)), ordered.to_numpy(), color=colour, height=0.7)
+        axes.bar_label(drawn_bars, labels=[f"{count:,}" for count in ordered], padding=3, fontsize=8)
+        axes.set_yticks(range(len(ordered)), [str(name).replace("_", " ") for name in ordered.index])
+        axes.set_xscale("log")
+        axes.set_xlim(0.8, ordered.max() * 4)
+        axes.set_xlabel("rows")
+        return png(drawn)
+
+
+def actions_picture(actions: pd.DataFrame) -> bytes:
+    """Splits and dividends by year: how many of each."""
+    by_year = (
+        actions.assign(year=pd.to_datetime(actions["ex_date"]).dt.year)
+        .groupby(["year", "kind"])
+        .size()
+        .unstack(fill_value=0)
+    )
+    with figure(8, 2.6) as drawn:
+        axes = drawn.subplots()
+        axes.set_title("Splits and dividends by year")
+        for kind, colour, offset in (("dividend", GREEN, -0.2), ("split", BLUE, 0.2)):
+            if kind in by_year:
+                axes.bar(by_year.index + offset, by_year[kind], width=0.4, color=colour, label=f"{kind}s")
+        axes.legend()
+        return png(drawn)

@@ -1,0 +1,45 @@
+"""The contract's rules in words: what each rejection means, and what to do about it."""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    "wrong_number_of_cells": "the line has more or fewer cells than the header: quote cells that hold the separator",
+    "missing_symbol": "no symbol: fill it in",
+    "bad_symbol": "a symbol has 1 to 32 letters, digits and . - = _ ^: map it to such a name",
+    "reserved_symbol": "tools downstream read this name as 'missing' or as a device: map it, e.g. to NA-US",
+    "symbol_in_other_case": "the same symbol is written in another case elsewhere: write it one way",
+    "missing_date": "no date: fill it in",
+    "unreadable_date": "the date cannot be read: write it as 2012-01-31, or 2012-01-31 09:30:00",
+    "mixed_date_format": "most dates of this payload are written differently: write all of them one way",
+    "mixed_time_zone": "some stamps of this payload carry a time zone and others do not: write all of them one way",
+    "no_such_local_time": "the clocks were put forward over this time: write stamps in UTC",
+    "ambiguous_local_time": "the clocks were put back: this time came twice: write stamps in UTC",
+    "in_the_future": "the bar is later than the moment at which it was received",
+    "before_the_calendar": "the calendar begins later: remove it",
+    "not_a_session": "the exchange was closed that day: check the date and market.calendar",
+    "outside_hours": "the exchange was closed at that time: check market.timezone and half days",
+    "off_the_grid": "no bar of this frequency starts at that time: check market.frequency and market.timezone",
+    "not_a_number": "a cell is not a number: write it with a decimal point and without text",
+    "missing_price": "open, high, low or close is missing",
+    "price_not_finite": "open, high, low or close is NaN or infinite",
+    "price_not_positive": "open, high, low or close is zero or negative",
+    "price_out_of_range": "a price above 1e12",
+    "low_above_high": "low is above high",
+    "open_outside_range": "open is not between low and high",
+    "close_outside_range": "close is not between low and high",
+    "negative_volume": "volume or amount is negative",
+    "volume_out_of_range": "volume or amount is infinite or beyond any market",
+    "impossible_action": "a dividend below zero, or a split or factor that is not positive",
+    "not_closed_yet": "the bar was still forming when it was received: it will be taken when it is over",
+    "conflicting_duplicate": "the same symbol and time with other values: keep the right one; one bar a session is expected",
+}
+
+FLAGS: dict[str, str] = {
+    "after_gap": "one to five bars before it are missing",
+    "after_suspension": "more than five bars before it are missing",
+    "zero_volume": "nothing was traded",
+    "stale": "the same four prices and volume as the bar before",
+    "jump": "more than 40 % from the bar before, and no split or dividend explains it",
+    "looks_like_split": "such a jump, overnight, by a ratio that splits have: perhaps one that nobody reported",
+    "half_day": "the session closed early",
+}

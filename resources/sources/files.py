@@ -1,0 +1,104 @@
+"""Bars in files of one's own: CSV, CSV.gz or Parquet, one file or many.
+
+A file's path below its common folder is its identity: the same path with other content is a revision of it.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet
+
+from resources.errors import CandlecastError
+from resources.publish import copy_file
+from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.text import text_to_parquet
+
+TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
+PARQUET_ENDINGS = (".parquet", ".pq")
+ENDINGS = (*TEXT_ENDINGS, *PARQUET_ENDINGS)
+
+
+@dataclass(frozen=True)
+class FilesSource:
+    """Files that match a glob.
+
+    Args:
+        root: what a relative glob is relative to.
+    """
+
+    path: str
+    root: Path
+    reading: Reading
+    name: str = "files"
+    by_range: bool = False
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        """One request a file, by path.
+
+        Raises:
+            CandlecastError: no file matches, or two differ only in their ending.
+        """
+        pattern = str(self.root / self.path)
+        found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())
+        files = [file for file in found if ending_of(file) and not file.name.startswith((".", "~"))]
+        if not files:
+            others = f" ({len(found)} other files do)" if found else ""
+            raise CandlecastError(
+                f"market.path = {self.path!r}: no {', '.join(ENDINGS)} file matches {pattern}{others}"
+            )
+        return [self.request_of(file) for file in files]
+
+    def request_of(self, file: Path) -> Request:
+        """The request for one file."""
+        named = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
+        return Request(key=f"files:{named}", file=named, symbol=file.name.removesuffix(ending_of(file)))
+
+    def fingerprint(self, request: Request) -> str:
+        with self._file(request).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def fetch(self, request: Request, into: Path) -> str:
+        file = self._file(request)
+        before = self.fingerprint(request)
+        file_to_parquet(file, into, request.file)
+        if self.fingerprint(request) != before:
+            raise CandlecastError(
+                f"{request.file}: changed while it was read: wait until it is complete, and run again"
+            )
+        return before
+
+    def _file(self, request: Request) -> Path:
+        return self.root / request.file
+
+
+def ending_of(file: Path) -> str:
+    """The file's ending if bars are read from such files, as it is written; else empty."""
+    found = [ending for ending in ENDINGS if file.name.lower().endswith(ending)]
+    return file.name[-len(max(found, key=len)) :] if found else ""
+
+
+def file_to_parquet(file: Path, into: Path, name: str) -> None:
+    """Write a file's table as Parquet, all columns as received.
+
+    Raises:
+        CandlecastError: it cannot be read. The message names the file and what to do.
+    """
+    if file.stat().st_size == 0:
+        raise CandlecastError(f"{name}: the file is empty. Remove it, or copy it again")
+    if ending_of(file).lower() in TEXT_ENDINGS:
+        text_to_parquet(file, into, name)
+        return
+    try:
+        schema = pyarrow.parquet.read_schema(file)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CandlecastError(f"{name}: not a whole Parquet file ({reason}). Copy it again") from error
+    twice = [column for column, count in Counter(name.lower() for name in schema.names).items() if count > 1]
+    if twice:
+        raise CandlecastError(f"{name}: the column {twice[0]!r} is there more than once: rename or remove one of them")
+    copy_file(file, into)

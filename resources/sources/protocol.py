@@ -1,0 +1,107 @@
+"""What every source of bars promises, and the words that cross it.
+
+A source plans requests, and fetches one as a payload exactly as it was received. It never validates, adjusts or
+fills: that is the contract's work, in assets/market. Not here: which source is used (registry), or where payloads
+are kept (assets/market/lake).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Literal, Protocol
+
+Basis = Literal["raw", "split-adjusted", "factor"]
+"""What a source's prices are: as quoted; divided by every later split (Yahoo); or multiplied by a `factor` (Qlib)."""
+
+ROW, UNPARSED = "_row", "_unparsed"
+"""Columns that a payload has only where a text file held lines that are no rows: a row's number, a line's text."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run asks for: symbols (none: all that the source has) and sessions, both ends inside."""
+
+    symbols: tuple[str, ...] | None
+    first: date
+    last: date
+    frequency: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to ask for.
+
+    Attributes:
+        key: its identity over time: a newer payload of the same key is a revision of the older.
+        file: what errors and rejected rows name.
+        symbol: of all rows, where the payload has no symbol column.
+        first, last: the range asked for; none: whatever the source holds.
+    """
+
+    key: str
+    file: str
+    symbol: str | None = None
+    first: date | None = None
+    last: date | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source's payloads are to be read. Part of a payload's provenance: another reading is a revision.
+
+    Attributes:
+        columns: our name → the source's, where the guess from the header is not wanted.
+        timezone: of stamps that carry none; none: the exchange's.
+        date_order: of dates such as 03/04/2012; none: told from the values.
+        actions: what corporate actions derived from the rows are said to come from.
+    """
+
+    calendar: str
+    frequency: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    timezone: str | None = None
+    date_order: Literal["ymd", "dmy", "mdy"] | None = None
+    basis: Basis = "raw"
+    actions: Literal["columns", "source"] = "columns"
+
+
+class Source(Protocol):
+    """A source of bars."""
+
+    @property
+    def name(self) -> str:
+        """As in the settings."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """How its payloads are to be read."""
+        ...
+
+    @property
+    def by_range(self) -> bool:
+        """Whether a request is a range of sessions (a network source) or whatever there is (files)."""
+        ...
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        """The requests that together answer what is wanted.
+
+        Raises:
+            CandlecastError: nothing there can answer it.
+        """
+        ...
+
+    def fingerprint(self, request: Request) -> str | None:
+        """The SHA-256 that `fetch` would give, where it can be told without fetching."""
+        ...
+
+    def fetch(self, request: Request, into: Path) -> str:
+        """Write the payload, all columns as received, as one Parquet file; the SHA-256 of what was received.
+
+        Raises:
+            CandlecastError: the payload cannot be read, or the source answered with an error.
+        """
+        ...

@@ -1,0 +1,41 @@
+"""The real bars that come with a dependency: AAPL, IBM, MSFT, GOOG, FB, 2000-03 … 2013-03, from bokeh-sampledata.
+
+Prices as quoted; splits and dividends are derived from the adjusted close that is beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.text import text_to_parquet
+
+FILE = "stocks.csv.gz"
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """One request: the package's file."""
+
+    reading: Reading
+    name: str = "sample"
+    by_range: bool = False
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        return [Request(key=f"sample:{FILE}", file=f"bokeh_sampledata/{FILE}")]
+
+    def fingerprint(self, request: Request) -> str:
+        return hashlib.sha256(_packaged().read_bytes()).hexdigest()
+
+    def fetch(self, request: Request, into: Path) -> str:
+        with as_file(_packaged()) as file:
+            text_to_parquet(file, into, request.file)
+        return self.fingerprint(request)
+
+
+def _packaged() -> Traversable:
+    return files("bokeh_sampledata").joinpath("_data", FILE)

@@ -1,0 +1,196 @@
+"""A text table, plain or gzipped, as a Parquet file of text: nothing interpreted, no row lost.
+
+Streamed, so a large file needs little memory. A line with too many or too few cells stays, as text, beside the rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from resources.errors import CandlecastError
+from resources.sources.protocol import ROW, UNPARSED
+
+SEPARATORS = (",", ";", "\t", "|")
+BLOCK_BYTES = 4 << 20
+# A gzip of prices is 3 to 10 times smaller than its text. Beyond this it is no table of prices.
+MOST_EXPANSION, FREE_BYTES = 100, 64 << 20
+MOST_BROKEN_LINES = 10_000
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def text_to_parquet(file: Path, into: Path, name: str) -> None:
+    """Write the table in `file` to the Parquet file `into`, every cell as text.
+
+    Raises:
+        CandlecastError: empty, no header, a header twice, not UTF-8 or UTF-16, or a gzip that expands beyond reason.
+    """
+    encoding, header_line = _open_header(file, name)
+    separator = max(SEPARATORS, key=header_line.count)
+    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
+    _check_header(header, name)
+    broken: list[tuple[int | None, str]] = []
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        broken.append((row.number, row.text))
+        if len(broken) > MOST_BROKEN_LINES:
+            return "error"
+        return "skip"
+
+    try:
+        with _decoded(file, encoding, name) as stream:
+            reader = pa.csv.open_csv(
+                stream,
+                read_options=pa.csv.ReadOptions(
+                    column_names=header, skip_rows=1, block_size=BLOCK_BYTES, use_threads=False
+                ),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=separator, newlines_in_values=True, invalid_row_handler=keep
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types={column: pa.string() for column in header}, null_values=[], strings_can_be_null=False
+                ),
+            )
+            _write(reader, into, header, broken)
+    except (pa.ArrowInvalid, UnicodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
+        raise CandlecastError(
+            f"{name}: cannot be read as a text table: {_short(error)}. Export it again as UTF-8 CSV, or as Parquet"
+        ) from error
+
+
+def _write(
+    reader: pa.csv.CSVStreamingReader, into: Path, header: list[str], broken: list[tuple[int | None, str]]
+) -> None:
+    """All rows; where some lines were no rows, again with numbers, and those lines at the end."""
+    fields = [pa.field(column, pa.string()) for column in header]
+    wide = pa.schema([*fields, pa.field(ROW, pa.int64()), pa.field(UNPARSED, pa.string())])
+    done, taken = 0, 0
+    with pa.parquet.ParquetWriter(into, wide, compression="zstd", compression_level=1) as writer:
+        for batch in reader:
+            rows = _numbers(done, batch.num_rows, [number for number, _ in broken if number is not None])
+            done = int(rows[-1]) if len(rows) else done
+            columns = [*batch.columns, pa.array(rows), pa.nulls(batch.num_rows, pa.string())]
+            writer.write_batch(pa.record_batch(columns, schema=wide))
+        if not broken:
+            return
+        cells = [pa.nulls(len(broken), pa.string())] * len(header)
+        lines = [number if number is not None else done + place for place, (number, _) in enumerate(broken, 2)]
+        rows = pa.array([line - 1 for line in lines], pa.int64())
+        writer.write_batch(pa.record_batch([*cells, rows, pa.array([text for _, text in broken])], schema=wide))
+
+
+def _numbers(done: int, count: int, broken_lines: list[int]) -> np.ndarray:
+    """The row numbers of the next `count` good rows; a line's number counts the header."""
+    rows = np.arange(done + 1, done + count + len(broken_lines) + 1)
+    return rows[~np.isin(rows, np.asarray(broken_lines) - 1)][:count] if broken_lines else rows
+
+
+def _open_header(file: Path, name: str) -> tuple[str, str]:
+    try:
+        with _raw(file, name) as stream:
+            beginning = stream.read(1 << 20)
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise CandlecastError(f"{name}: a broken gzip file: {_short(error)}. Copy it again") from error
+    if not beginning.strip(b"\0 \r\n\t\xef\xbb\xbf\xff\xfe"):
+        raise CandlecastError(f"{name}: the file is empty. Remove it, or copy it again")
+    encoding = next((codec for mark, codec in _BYTE_ORDER_MARKS if beginning.startswith(mark)), "utf-8")
+    try:
+        text = io.TextIOWrapper(io.BytesIO(beginning), encoding=encoding, newline=None)
+        header = text.readline().rstrip("\n")
+    except UnicodeError as error:
+        raise CandlecastError(f"{name}: the header is not {encoding}: save the file as UTF-8") from error
+    return encoding, header
+
+
+def _check_header(header: list[str], name: str) -> None:
+    named = [column for column in header if column]
+    twice = sorted({column for column in named if named.count(column) > 1})
+    if twice:
+        raise CandlecastError(f"{name}: the header has {twice[0]!r} more than once: rename or remove one of them")
+    if header.count("") > 1:
+        raise CandlecastError(f"{name}: more than one column has no name: name them in the first line")
+    if {ROW, UNPARSED} & set(header):
+        raise CandlecastError(f"{name}: the column names {ROW} and {UNPARSED} are taken: rename them")
+    if sum(_is_number(cell) for cell in named) > len(named) / 2:
+        raise CandlecastError(f"{name}: the first line holds numbers, not names: add a header line")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", ""))
+    except ValueError:
+        return False
+    return True
+
+
+def _raw(file: Path, name: str) -> BinaryIO:
+    if file.suffix != ".gz":
+        return file.open("rb")
+    most = max(FREE_BYTES, MOST_EXPANSION * file.stat().st_size)
+    return io.BufferedReader(_Limited(gzip.open(file, "rb"), most, name), 1 << 20)  # type: ignore[arg-type]
+
+
+def _decoded(file: Path, encoding: str, name: str) -> BinaryIO:
+    raw = _raw(file, name)
+    if encoding == "utf-8":
+        return raw
+    text = io.TextIOWrapper(raw, encoding=encoding, newline="")
+    return io.BufferedReader(_Encoded(text))
+
+
+class _Limited(io.RawIOBase):
+    """A stream that refuses to give more than `most` bytes."""
+
+    def __init__(self, stream: gzip.GzipFile, most: int, name: str) -> None:
+        self.stream, self.most, self.name, self.given = stream, most, name, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        read = self.stream.readinto(buffer)
+        self.given += read
+        if self.given > self.most:
+            raise CandlecastError(
+                f"{self.name}: expands to more than {self.most:,} bytes, {MOST_EXPANSION} times its size: no table of "
+                "prices does. If it is one, give it as Parquet"
+            )
+        return read
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+class _Encoded(io.RawIOBase):
+    """Decoded text as UTF-8 bytes."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text, self.left = text, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if not self.left:
+            self.left = self.text.read(1 << 18).encode()
+        given = self.left[: len(buffer)]
+        buffer[: len(given)] = given
+        self.left = self.left[len(given) :]
+        return len(given)
+
+    def close(self) -> None:
+        self.text.close()
+        super().close()
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200]
