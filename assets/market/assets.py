@@ -14,7 +14,7 @@ from assets.market.lake import Lake
 from assets.market.pending import wanted_by
 from assets.market.plots import BLUE, actions_picture, counts_picture, coverage_picture
 from assets.market.quality import coverage, flags, latest_prices, rejections, sessions_without_bars
-from assets.metadata import OWNERS, picture, schema, table
+from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of
 from resources.calendar import TradingCalendar
 from resources.layout import Home
@@ -94,6 +94,8 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         wanted = wanted_by(settings, wanted_sessions[0], wanted_sessions[-1])
         missing, _ = lake.land(source, wanted, config.refresh, progress_of("raw_bars"))
         payloads = lake.payloads_of(source)
+        newest_first = payloads.sort_values(["fetched_at", "file"], ascending=[False, True])
+        tell_newest(context, {"latest_payloads": table(newest_first)})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of(sorted(zip(payloads["key"], payloads["sha256"], strict=True)))),
             metadata={
@@ -102,7 +104,6 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 "landed_now": len(missing),
                 "source": source.name,
                 "folder": dg.MetadataValue.path(home.lake / source.name),
-                "latest_payloads": table(payloads.sort_values(["fetched_at", "file"], ascending=[False, True])),
             },
         )
 
@@ -136,9 +137,8 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         digests = session_digests(warehouse, frequency, wanted[0], wanted[-1])
         empty = sessions_without_bars(warehouse, frequency, wanted)
         refused, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
-        metadata: dict[str, dg.RawMetadataValue] = {
+        counts: dict[str, dg.RawMetadataValue] = {
             "dagster/row_count": int(digests["rows"].sum()),
-            "dagster/column_schema": schema(BAR_COLUMNS),
             "sessions": len(wanted),
             "sessions_without_bars": len(empty),
             "sessions_changed": len(done.sessions),
@@ -146,6 +146,9 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             "kept": done.kept,
             "folded": done.folded,
             "rejected": done.rejected,
+        }
+        metadata: dict[str, dg.RawMetadataValue] = {
+            "dagster/column_schema": schema(BAR_COLUMNS),
             "rejections_by_rule": table(refused),
             "flags": table(flagged),
             "latest_prices": table(latest_prices(warehouse, frequency)),
@@ -156,7 +159,8 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 counts_picture(refused.set_index("rule")["rows"], "Rejected rows by rule, all payloads")
             )
             metadata["flags_picture"] = picture(counts_picture(flagged.set_index("flag")["bars"], "Flagged bars", BLUE))
-        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_bars(digests, wanted)), metadata=metadata)
+        tell_newest(context, metadata)
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_bars(digests, wanted)), metadata=counts)
 
     return bars
 
@@ -174,7 +178,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
         """Splits and dividends with their price factors, from the source's columns or derived from its adjusted close."""
         refreshed = refresh_actions(warehouse)
         actions = warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
-        metadata: dict[str, dg.RawMetadataValue] = {
+        counts: dict[str, dg.RawMetadataValue] = {
             "dagster/row_count": refreshed.total,
             "dagster/column_schema": schema(ACTION_COLUMNS),
             "added": refreshed.added,

@@ -1,0 +1,244 @@
+"""The command line: the same jobs as in the UI, headless.
+
+`--help` must answer at once, so nothing heavy is imported before a command runs. Exit status: 0 success, 1 failure of
+the work, 2 wrong use (settings included).
+"""
+
+import json
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="Raw market bars in; validated data, forecasts and honest backtests out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file [CANDLECAST_SETTINGS].")]
+Profile = Annotated[str | None, typer.Option("--profile", help="Profile in it [CANDLECAST_PROFILE].")]
+HomeFolder = Annotated[Path | None, typer.Option("--home", help="Where everything lives [CANDLECAST_HOME].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
+
+
+@app.command()
+def run(settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False) -> None:
+    """Build the whole chain: bars, models, forecasts, scores, backtests, report."""
+    with _Session(settings, profile, home, json_) as session:
+        session.finish(session.chain().everything())
+
+
+@app.command()
+def backfill(
+    from_: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")],
+    to: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session.")],
+    assets: Annotated[str, typer.Option(help="Dagster's asset selection syntax.")] = "group:market",
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Make a range of sessions, in one run. What is missing or stale upstream is made first."""
+    with _Session(settings, profile, home, json_) as session:
+        session.finish(session.chain().backfill(from_.date(), to.date(), assets))
+
+
+@app.command()
+def forecast(
+    origin: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Session to forecast from; none: the newest bar's.")
+    ] = None,
+    symbols: Annotated[list[str] | None, typer.Option(help="Only these; repeat, or separate by commas.")] = None,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Forecast from one session with every model and baseline, and show the quantiles."""
+    wanted = [one.strip() for item in symbols or [] for one in item.split(",") if one.strip()]
+    with _Session(settings, profile, home, json_) as session:
+        session.finish(session.chain().forecast(origin.date() if origin else None, wanted))
+
+
+@app.command()
+def score(
+    settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False
+) -> None:
+    """Score every forecast whose truth is here, and renew the scoreboard."""
+    with _Session(settings, profile, home, json_) as session:
+        session.finish(session.chain().score())
+
+
+@app.command()
+def report(
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Print where the newest report is."""
+    with _Session(settings, profile, home, json_, show=False) as session:
+        from orchestration.chain import latest_report
+
+        found = latest_report(session.settings)
+        if open_:
+            typer.launch(found["report"])
+        session.finish(found, text=found["report"])
+
+
+@app.command()
+def lineage(
+    asset_or_digest: str,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Trace an asset, or anything by its digest, back to the files it came from."""
+    with _Session(settings, profile, home, json_, show=False) as session:
+        from orchestration.chain import lineage_of
+        from orchestration.tree import as_text
+
+        node = lineage_of(session.settings, asset_or_digest)
+        session.finish(node.as_json(), text=as_text(node))
+
+
+@app.command()
+def query(
+    sql: str,
+    format_: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Read from the warehouse. Works while a run is at work; cannot write."""
+    shape = "json" if json_ else format_
+    if shape not in ("table", "csv", "json"):
+        _wrong_use(f"--format {shape}: allowed: table, csv, json")
+    with _Session(settings, profile, home, json_, show=False) as session:
+        from orchestration.reading import answer
+
+        sys.stdout.write(answer(session.settings, sql, shape))
+
+
+@app.command()
+def doctor(
+    settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False
+) -> None:
+    """Check versions, device, hub cache, warehouse and calendar; say what to do."""
+    with _Session(settings, profile, home, json_, show=False) as session:
+        from orchestration.doctor import examine
+
+        findings = examine(session.settings)
+        lines = [
+            f"{'ok ' if f.ok else 'NO '} {f.check:<20} {f.found}" + (f"  → {f.remedy}" if f.remedy else "")
+            for f in findings
+        ]
+        session.finish(
+            {"ok": all(f.ok for f in findings), "checks": [f.as_json() for f in findings]}, text="\n".join(lines)
+        )
+        if not all(finding.ok for finding in findings):
+            raise typer.Exit(1)
+
+
+@app.command()
+def ui(
+    host: Annotated[
+        str, typer.Option(help="Dagster's webserver has no login: keep it local, or behind a proxy.")
+    ] = "127.0.0.1",
+    port: int = 3000,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+) -> None:
+    """Open Dagster: the graph, the assets' pages, runs, schedules and sensors."""
+    with _Session(settings, profile, home, False, show=False) as session:
+        from orchestration.ui import serve
+
+        raise typer.Exit(serve(session.settings, host, port, session.file))
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _wrong_use(message: str) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(2)
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    # Only where Dagster is loaded can its own interruption arrive.
+    dagster = sys.modules.get("dagster")
+    return (KeyboardInterrupt, dagster.DagsterExecutionInterruptedError) if dagster else (KeyboardInterrupt,)
+
+
+class _Session:
+    """One command: settings in, progress on stderr, a result on stdout, an exit status."""
+
+    def __init__(
+        self, file: Path | None, profile: str | None, home: Path | None, as_json: bool, show: bool = True
+    ) -> None:
+        from resources.errors import SettingsError
+        from resources.settings import load_settings
+
+        self.file = file
+        self.as_json = as_json
+        try:
+            self.settings = load_settings(file, profile, home)
+        except SettingsError as error:
+            _wrong_use(str(error))
+        self._show = show
+        self._terminal: Any = None
+        self._showing: Any = None
+
+    def __enter__(self) -> "_Session":
+        if self._show:
+            from orchestration.terminal import Terminal
+
+            self._terminal = Terminal(quiet=self.as_json)
+            self._showing = self._terminal.showing()
+            self._showing.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from resources.errors import CandlecastError
+
+        if self._showing is not None:
+            self._showing.__exit__(None, None, None)
+        if isinstance(error, CandlecastError):
+            if self.as_json:
+                sys.stdout.write(json.dumps({"ok": False, "error": str(error)}) + "\n")
+            else:
+                sys.stderr.write(f"{error}\n")
+            raise typer.Exit(1) from None
+        if kind is not None and issubclass(kind, _interruptions()):
+            sys.stderr.write("\nstopped: what was finished stays, nothing is half-written; the same command goes on\n")
+            raise typer.Exit(130) from None
+
+    def chain(self) -> Any:
+        """The chain of these settings, shown on this terminal."""
+        from orchestration.chain import Chain
+
+        return Chain(self.settings, self._terminal)
+
+    def finish(self, result: dict[str, Any], text: str | None = None) -> None:
+        """Print the result: JSON where asked for, else the text or its `text`."""
+        if self.as_json:
+            result.pop("text", None)
+            sys.stdout.write(json.dumps({"ok": True, **result}, default=_plain) + "\n")
+        else:
+            sys.stdout.write((text if text is not None else result.get("text", "")) + "\n")
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else str(value)

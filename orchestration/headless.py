@@ -1,0 +1,124 @@
+"""Runs without the UI: the same jobs, the same instance, one process.
+
+What the command line does when it works. A whole history is one run over a range of sessions; the chain after the
+bars is a second one over the test range. The UI shows both like any other.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+from assets.sessions import KEY_FORMAT
+from orchestration.build import build_defs, build_resources
+from orchestration.watching import Watch
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.settings import Settings
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+INSTANCE_FILE = "dagster.yaml"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of sessions, both ends inside."""
+
+    first: date
+    last: date
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that make a run about this range."""
+        return {RANGE_START: self.first.strftime(KEY_FORMAT), RANGE_END: self.last.strftime(KEY_FORMAT)}
+
+
+class Headless:
+    """Runs jobs of one set of settings in this process.
+
+    Args:
+        settings: what to run.
+        watch: who is told.
+    """
+
+    def __init__(self, settings: Settings, watch: Watch) -> None:
+        self.settings = settings
+        self.watch = watch
+        self.home = Home(settings.home)
+        self.instance = open_instance(settings)
+        self.resources = build_resources(settings)
+        self.defs = build_defs(
+            settings=settings, resource_overrides=self.resources, loggers={"progress": watch.logger()}
+        )
+
+    def run(self, selection: str, span: Span | None = None, name: str = "selection") -> None:
+        """Materialise a selection in one run.
+
+        Args:
+            selection: Dagster's asset selection syntax.
+            span: the sessions, for partitioned assets.
+
+        Raises:
+            CandlecastError: a step or a blocking check failed; the message says which and why.
+        """
+        defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[dg.define_asset_job(name, selection=selection)]))
+        result = defs.resolve_job_def(name).execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"loggers": {"progress": {}}},
+            tags={**(span.tags if span else {}), "candlecast/profile": self.settings.profile},
+        )
+        if not result.success:
+            reasons = "\n".join(self.watch.failures) or "see the run's log in the UI"
+            raise CandlecastError(f"{reasons}\n(run {result.run_id})")
+
+
+@contextmanager
+def only_run(home: Home) -> Iterator[None]:
+    """Holds the home's run lock; a second run is told who holds it and ends.
+
+    Raises:
+        CandlecastError: another run is at work.
+    """
+    home.root.mkdir(parents=True, exist_ok=True)
+    note = home.root / "run.pid"
+    lock = FileLock(home.root / "run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = note.read_text().strip() if note.is_file() else "another process"
+        raise CandlecastError(
+            f"{home.root} is at work: {holder} runs there. Wait for it to end; nothing of this run was started."
+        ) from None
+    try:
+        note.write_text(f"process {os.getpid()}")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Dagster's instance in the home folder, made on first use."""
+    folder = Home(settings.home).dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    place_instance_file(settings.root, folder)
+    return dg.DagsterInstance.get()
+
+
+def place_instance_file(root: Path, folder: Path) -> None:
+    """Copy dagster.yaml into DAGSTER_HOME: the one beside the settings, or else ours. One that is there stays."""
+    target = folder / INSTANCE_FILE
+    if target.is_file():
+        return
+    ours = Path(__file__).resolve().parent.parent / INSTANCE_FILE
+    source = root / INSTANCE_FILE if (root / INSTANCE_FILE).is_file() else ours
+    if source.is_file():
+        shutil.copyfile(source, target)

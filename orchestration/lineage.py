@@ -1,0 +1,145 @@
+"""From a number back to the file: what a digest or an asset was made from.
+
+Reads what the stages wrote beside their results: cards, manifests, provenance, and Dagster's own records. Nothing is
+kept twice for it.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import dagster as dg
+
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.warehouse import Warehouse
+
+_PAYLOADS = """
+SELECT payload_sha256, source, file, received, kept, folded, rejected, available_at
+FROM payloads
+ORDER BY available_at, file
+"""
+_FORECASTS = """
+SELECT model, checkpoint, count(DISTINCT origin) AS origins, min(origin) AS first, max(origin) AS last, count(*) AS rows
+FROM forecast_quantiles
+GROUP BY model, checkpoint
+ORDER BY model
+"""
+
+
+@dataclass
+class Node:
+    """One thing, what it says of itself, and what it was made from."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    sources: list["Node"] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tree as plain values."""
+        return {"name": self.name, **self.facts, "made_from": [node.as_json() for node in self.sources]}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Answers for one home."""
+
+    home: Home
+    warehouse: Warehouse
+    checkpoints: CheckpointStore
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+
+    def of(self, name: str) -> Node:
+        """The lineage of an asset by its name, or of anything by its digest or at least 8 characters of it.
+
+        Raises:
+            CandlecastError: nothing has that name or digest.
+        """
+        graph = self.defs.resolve_asset_graph()
+        if dg.AssetKey(name) in graph.get_all_asset_keys():
+            return self._asset(name, set())
+        found = list(self._by_digest(name)) if len(name) >= 8 else []
+        if not found:
+            known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
+            raise CandlecastError(
+                f"{name!r} is neither an asset nor the beginning (8 characters at least) of a digest; assets: {known}"
+            )
+        return found[0]
+
+    def _asset(self, name: str, told: set[str]) -> Node:
+        if name in told:
+            return Node(name, {"see": "above"})
+        told.add(name)
+        node = Node(name, self._recorded(name))
+        if name in get_args(Kind):
+            current = self.checkpoints.current(name)  # type: ignore[arg-type]
+            if current:
+                node.facts |= _card_facts(current)
+        if name == "raw_bars":
+            node.sources = self._payloads()
+            return node
+        graph = self.defs.resolve_asset_graph()
+        parents = sorted(key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys)
+        node.sources = [self._asset(parent, told) for parent in parents]
+        return node
+
+    def _recorded(self, name: str) -> dict[str, Any]:
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(name))
+        if event is None or event.asset_materialization is None:
+            return {"state": "never made"}
+        tags = event.asset_materialization.tags or {}
+        return {"data_version": tags.get("dagster/data_version", "–"), "run": event.run_id}
+
+    def _by_digest(self, digest: str) -> Iterator[Node]:
+        for kind in get_args(Kind):
+            for checkpoint in self.checkpoints.all(kind):
+                if checkpoint.digest.startswith(digest):
+                    yield self._checkpoint(checkpoint)
+        # A forecast's checkpoint column begins with that of its weights.
+        for row in self.warehouse.frame(_FORECASTS).to_dict("records"):
+            if str(row["checkpoint"]).startswith(digest):
+                yield Node(
+                    f"forecasts of {row['model']}",
+                    {str(key): str(value) for key, value in row.items()},
+                    self._payloads(),
+                )
+        for node in self._payloads():
+            if node.facts["payload_sha256"].startswith(digest):
+                yield node
+        for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
+            for folder in sorted(root.glob(f"{digest}*")):
+                yield Node(f"{what} {folder.name}", {"folder": str(folder)}, self._payloads())
+        for folder in sorted(self.home.reports.glob(f"{digest}*")):
+            yield self._report(folder.name)
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> Node:
+        node = Node(f"{checkpoint.kind} {checkpoint.digest}", _card_facts(checkpoint))
+        tokenizer = checkpoint.card.get("tokenizer") or checkpoint.card.get("recipe", {}).get("tokenizer")
+        if isinstance(tokenizer, str) and len(tokenizer) >= 8:
+            node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", tokenizer)))
+        data = checkpoint.card.get("data_hash")
+        if data:
+            node.sources.append(Node(f"training windows {data}", {}, self._payloads()))
+        return node
+
+    def _report(self, digest: str) -> Node:
+        used = [self._checkpoint(c) for kind in get_args(Kind) if (c := self.checkpoints.current(kind))]
+        return Node(
+            f"report {digest}", {"file": str(self.home.reports / digest / "report.html")}, used or self._payloads()
+        )
+
+    def _payloads(self) -> list[Node]:
+        rows = self.warehouse.frame(_PAYLOADS).to_dict("records")
+        return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
+
+
+def _card_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    card = checkpoint.card
+    told = {key: card[key] for key in ("base", "licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
+    return {
+        "digest": checkpoint.digest,
+        **{key: value if isinstance(value, str | int) else json.dumps(value) for key, value in told.items()},
+    }

@@ -1,0 +1,81 @@
+"""What watches: is the newest session that is over also here?
+
+https://docs.dagster.io/guides/automate/sensors. Dagster's freshness policies look at the last materialisation,
+whichever partition it was, so a backfill of an old month would look healthy; this one asks for the newest session by
+name.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from assets.sessions import KEY_FORMAT
+from resources.calendar import TradingCalendar
+from resources.settings import Settings
+
+WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
+CHECK_NAME = "newest_session_is_here"
+# The schedule runs half an hour after midnight UTC; a run may take its time.
+GRACE = timedelta(hours=6)
+INTERVAL_SECONDS = 600
+
+
+def newest_due(
+    settings: Settings, calendar: TradingCalendar, now: datetime, partitions: dg.DailyPartitionsDefinition
+) -> date | None:
+    """The newest session that should be here at `now` (UTC): closed, and its grace over. None: none is due yet."""
+    closed = calendar.closed_by(now.astimezone(UTC).replace(tzinfo=None) - GRACE)
+    last = min(closed, settings.market.end) if settings.market.end else closed
+    if last < settings.market.start:
+        return None
+    due = partitions.get_partition_keys_in_range(
+        dg.PartitionKeyRange(partitions.get_first_partition_key() or "", partitions.get_last_partition_key() or "")
+    )
+    due = [key for key in due if key <= last.strftime(KEY_FORMAT)]
+    return date.fromisoformat(due[-1]) if due else None
+
+
+def missing_at(instance: dg.DagsterInstance, session: date) -> list[str]:
+    """The watched assets whose partition of `session` was never made."""
+    key = session.strftime(KEY_FORMAT)
+    return [name for name in WATCHED if key not in instance.get_materialized_partitions(dg.AssetKey(name))]
+
+
+def build_sensors(
+    settings: Settings, calendar: TradingCalendar, sessions: dg.DailyPartitionsDefinition
+) -> list[dg.SensorDefinition]:
+    """The freshness sensor, which writes a check on each watched asset."""
+
+    @dg.sensor(
+        name="freshness",
+        description="Is the newest session that is over here, in the bars and in every model's forecasts?",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )
+    def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        due = newest_due(settings, calendar, datetime.now(UTC), sessions)
+        if due is None:
+            return dg.SkipReason("No session is due yet.")
+        missing = missing_at(context.instance, due)
+        state = f"{due}:{','.join(missing)}"
+        if state == context.cursor:
+            return dg.SkipReason(f"Unchanged: {_in_words(due, missing)}")
+        evaluations = [_evaluation(name, due, name not in missing) for name in WATCHED]
+        return dg.SensorResult(asset_events=evaluations, cursor=state)
+
+    return [freshness]
+
+
+def _evaluation(name: str, due: date, passed: bool) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(name),
+        check_name=CHECK_NAME,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"session {due} is here" if passed else f"session {due} is over and not here: run `daily` for it",
+        metadata={"newest session due": str(due)},
+    )
+
+
+def _in_words(due: date, missing: list[str]) -> str:
+    return f"session {due} is missing in {', '.join(missing)}" if missing else f"session {due} is here everywhere"

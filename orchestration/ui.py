@@ -1,0 +1,31 @@
+"""`candlecast ui`: Dagster's webserver and daemon over the same home and settings."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestration.headless import place_instance_file
+from resources.layout import Home
+from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, Settings
+
+
+def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
+    """Serve until stopped; the exit status is Dagster's.
+
+    Args:
+        file: the settings file named on the command line, if one was.
+    """
+    folder = Home(settings.home).dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    place_instance_file(settings.root, folder)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(folder),
+        ENV_HOME: str(settings.home),
+        ENV_PROFILE: settings.profile,
+        **({ENV_FILE: str(file.absolute())} if file else {}),
+    }
+    sys.stderr.write(f"http://{host}:{port} shows the graph of profile {settings.profile!r}; Ctrl-C ends it\n")
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "orchestration.definitions", "-h", host, "-p", str(port)]
+    return subprocess.call(command, env=environment, cwd=settings.root)

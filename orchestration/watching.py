@@ -1,0 +1,114 @@
+"""A run as seen from the command line: which asset, how far, how long, how much memory.
+
+Belongs here: what is measured and told. Not here: how a terminal draws it (orchestration.terminal).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import psutil
+
+from resources.progress import Report
+
+SAMPLE_SECONDS = 0.25
+MEBIBYTE = 2**20
+
+
+@dataclass
+class Made:
+    """What became of one asset in a run."""
+
+    asset: str
+    started: float
+    seconds: float | None = None
+    peak_mib: float = 0.0
+    failed: bool = False
+
+
+@dataclass
+class Watch:
+    """Follows runs in this process. `tell` is called with each asset as it starts and ends."""
+
+    tell: Callable[[Made], None] = lambda made: None
+    made: list[Made] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    _current: Made | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Watch":
+        threading.Thread(target=self._measure, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def logger(self) -> dg.LoggerDefinition:
+        """A Dagster logger that feeds this watch."""
+        handler = _EventHandler(self._event)
+
+        @dg.logger(config_schema=dg.Permissive())
+        def progress(_context: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("candlecast.progress", level=logging.DEBUG)
+            logger.addHandler(handler)
+            return logger
+
+        return progress
+
+    def _event(self, event: Any) -> None:
+        if event.event_type_value == "STEP_START":
+            self._current = Made(event.step_key, time.monotonic())
+            self.made.append(self._current)
+            self.tell(self._current)
+        elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE") and self._current:
+            current, self._current = self._current, None
+            current.seconds = time.monotonic() - current.started
+            current.failed = event.event_type_value == "STEP_FAILURE"
+            if current.failed:
+                self.failures.append(f"{current.asset}: {_reason(event)}")
+            self.tell(current)
+
+    def _measure(self) -> None:
+        process = psutil.Process()
+        while not self._stop.wait(SAMPLE_SECONDS):
+            current = self._current
+            if current:
+                current.peak_mib = max(current.peak_mib, _resident(process) / MEBIBYTE)
+
+
+class _EventHandler(logging.Handler):
+    def __init__(self, receive: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._receive = receive
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
+        if event is not None:
+            self._receive(event)
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def _reason(event: Any) -> str:
+    error = event.event_specific_data.error
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()
+
+
+def as_line(report: Report) -> str:
+    """A progress report in one line."""
+    share = f"{report.done / report.total:4.0%}" if report.total else ""
+    return f"{report.asset} {share} {report.note}".rstrip()
