@@ -178,7 +178,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
         """Splits and dividends with their price factors, from the source's columns or derived from its adjusted close."""
         refreshed = refresh_actions(warehouse)
         actions = warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
-        counts: dict[str, dg.RawMetadataValue] = {
+        metadata: dict[str, dg.RawMetadataValue] = {
             "dagster/row_count": refreshed.total,
             "dagster/column_schema": schema(ACTION_COLUMNS),
             "added": refreshed.added,
