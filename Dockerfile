@@ -1,0 +1,18 @@
+# One image for the code server, the webserver and the daemon (compose.yaml). Installs as the Makefile does.
+FROM python:3.11-slim
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
+WORKDIR /opt/candlecast
+# The CPU build by default; for CUDA: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY orchestration orchestration
+COPY assets assets
+COPY resources resources
+COPY kronos kronos
+RUN pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt --editable ".[postgres]"
+COPY candlecast.toml workspace.yaml dagster.yaml ./
+RUN useradd --create-home candlecast && mkdir /data && chown candlecast /data
+USER candlecast
+ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster
+VOLUME /data
+CMD ["candlecast", "run"]

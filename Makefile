@@ -1,0 +1,60 @@
+# Targets that a newcomer guesses. `make run` and `make test` need nothing but Python 3.11 or 3.12.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DATA   ?= ../shared/data/us_daily.parquet
+
+.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training compact screenshots install clean
+
+run: $(READY)            ## the whole chain on real sample bars, then where the report is
+	@$(BIN)/candlecast run
+
+ui: $(READY)             ## Dagster in the browser
+	@$(BIN)/candlecast ui
+
+test: $(READY)           ## the tests, within ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)      ## what takes longer: whole runs, kills, published sizes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)           ## style, then types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-kronos bench-market bench-training   ## every benchmark's table
+
+bench-kronos: $(READY)   ## the engine against the authors' package
+	$(BIN)/python -m pip install --quiet --no-deps kronos-model-arch==0.1.0
+	$(BIN)/python -m benchmarks.kronos
+
+bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
+	$(BIN)/python -m benchmarks.market --data $(DATA)
+
+bench-training: $(READY) ## a training step, and preparing windows
+	$(BIN)/python -m pip install --quiet --no-deps kronos-model-arch==0.1.0
+	$(BIN)/python -m benchmarks.training
+
+compact: $(READY)        ## train the compact weights again; DATA=file.parquet
+	$(BIN)/python -m assets.training.compact --data $(DATA)
+
+screenshots: $(READY)    ## the README's pictures; needs chromium
+	$(BIN)/python docs/screenshots.py
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@echo "making the environment in $(VENV): two minutes, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
+	@touch $@
+
+clean:                   ## the environment and caches; what was made under data/ stays
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
