@@ -71,6 +71,11 @@ class QlibProvider:
         """The calendar: (days,) datetime64[D]."""
         return np.array((self.folder / "calendars" / "day.txt").read_text().split(), dtype="datetime64[D]")
 
+    @property
+    def bars(self) -> int:
+        """How many bars it holds."""
+        return int(np.isfinite(self.panel("close", sorted(self.ids))).sum())
+
     def panel(self, field: str, symbols: Sequence[str]) -> np.ndarray:
         """One field as Qlib sees it: (days, symbols) float64 of float32 values, NaN where there is no bar."""
         found = np.full((len(self.sessions), len(symbols)), np.nan)

@@ -298,6 +298,13 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     @model_validator(mode="after")
+    def _signals_are_forecast(self) -> Settings:
+        step, horizon = self.backtest.signal_step, self.windows.predict_window
+        if step and step > horizon:
+            raise ValueError(f"backtest.signal_step {step} exceeds windows.predict_window {horizon}")
+        return self
+
+    @model_validator(mode="after")
     def _chronos_sees_its_horizon(self) -> Settings:
         if self.market.end and self.windows.test[0] > self.market.end:
             raise ValueError(f"windows.test starts on {self.windows.test[0]}, after market.end {self.market.end}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from resources.calendar import DAILY, TradingCalendar
+from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.publish import publish_bytes
 from resources.qlib import DailyBars, QlibProvider, write_provider
 from resources.warehouse import Warehouse
 
 # Qlib looks one session past the end; a few more do no harm and read well.
 SESSIONS_AHEAD = 5
+CURRENT_FILE = "current.json"
 
 _DAILY_BARS = """
 SELECT a.symbol, a.session,
@@ -45,10 +50,30 @@ def daily_bars(warehouse: Warehouse, frequency: str) -> DailyBars:
 
 
 def publish_provider(warehouse: Warehouse, home: Home, calendar: TradingCalendar) -> QlibProvider:
-    """The provider of the bars as they are now; the same bars give the same folder."""
+    """The provider of the bars as they are now, named the current one; the same bars give the same folder.
+
+    Raises:
+        CandlecastError: there are no bars.
+    """
     bars = daily_bars(warehouse, calendar.frequency)
     days, future = _calendar(bars, TradingCalendar(calendar.name, DAILY))
-    return write_provider(home.qlib, home.scratch / "qlib", bars, days, future)
+    provider = write_provider(home.qlib, home.scratch / "qlib", bars, days, future)
+    pointer, named = home.qlib / CURRENT_FILE, json.dumps({"digest": provider.digest}).encode()
+    if not pointer.is_file() or pointer.read_bytes() != named:
+        publish_bytes(pointer, named)
+    return provider
+
+
+def current_provider(home: Home) -> QlibProvider:
+    """The provider that was published last.
+
+    Raises:
+        CandlecastError: none was.
+    """
+    pointer = home.qlib / CURRENT_FILE
+    if not pointer.is_file():
+        raise CandlecastError(f"there is no Qlib provider in {home.qlib}: materialise qlib_provider first")
+    return QlibProvider(home.qlib / json.loads(pointer.read_text())["digest"])
 
 
 def _calendar(bars: DailyBars, calendar: TradingCalendar) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,12 @@ from assets.backtests.measures import Resampling, measure
 from assets.backtests.plan import NoPlan, Plan, make_plan
 from assets.backtests.qlib_play import play_with_qlib, prices_of
 from assets.backtests.rules import Rules
+from resources.calendar import DAILY
 from resources.layout import Home
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publishing_folder, scratch_folder
 from resources.qlib import QlibProvider
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CODE_VERSION = "1"
@@ -29,6 +31,60 @@ SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnov
 FROM backtest_days ORDER BY model, session
 """
 _MEASURES = "SELECT model, metric, value FROM backtests ORDER BY model, metric"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything that decides a backtest.
+
+    Attributes:
+        signals: columns model, checkpoint, symbol, origin, value.
+        step: the horizon of the signals, in bars.
+        frequency: of those bars.
+    """
+
+    signals: pd.DataFrame
+    provider: QlibProvider
+    rules: Rules
+    step: int
+    frequency: str
+    resampling: Resampling
+
+    @property
+    def recipe(self) -> str:
+        return digest_of(
+            {
+                "code": CODE_VERSION,
+                "qlib": version("pyqlib"),
+                "signals": digest_of_frame(self.signals),
+                "provider": self.provider.digest,
+                "rules": self.rules.as_dict(),
+                "step": self.step,
+                "frequency": self.frequency,
+                "resampling": asdict(self.resampling),
+            }
+        )
+
+    def plan(self) -> Plan | NoPlan:
+        """What is played, or why nothing is."""
+        if self.frequency != DAILY:
+            return NoPlan(
+                f"The backtest trades once a session, so it plays daily signals only; these are of {self.frequency} "
+                "bars. There is no backtest."
+            )
+        return make_plan(self.signals, prices_of(self.provider), self.step, self.rules)
+
+
+def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider) -> Order:
+    """The backtest that the settings ask for."""
+    return Order(
+        signals=signals,
+        provider=provider,
+        rules=Rules.of(settings.backtest),
+        step=settings.backtest.signal_step or settings.windows.predict_window,
+        frequency=settings.market.frequency,
+        resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
+    )
 
 
 @dataclass(frozen=True)
@@ -50,32 +106,13 @@ class Backtest:
     played: bool
 
 
-def backtest(
-    signals: pd.DataFrame,
-    provider: QlibProvider,
-    rules: Rules,
-    step: int,
-    resampling: Resampling,
-    home: Home,
-    progress: Progress = silent,
-) -> Backtest:
-    """Play every model's signals through Qlib, unless this recipe has been played before.
+def backtest(order: Order, home: Home, progress: Progress = silent) -> Backtest:
+    """Play every model's signals through Qlib and measure them, unless this order has been played before.
 
     Raises:
         CandlecastError: Qlib's process failed.
     """
-    recipe = digest_of(
-        {
-            "code": CODE_VERSION,
-            "qlib": version("pyqlib"),
-            "signals": digest_of_frame(signals),
-            "provider": provider.digest,
-            "rules": rules.as_dict(),
-            "step": step,
-            "resampling": asdict(resampling),
-        }
-    )
-    plan = make_plan(signals, prices_of(provider), step, rules)
+    recipe, plan = order.recipe, order.plan()
     if isinstance(plan, NoPlan):
         return Backtest(recipe, plan, pd.DataFrame(), pd.DataFrame(), played=False)
     kept = home.backtests / recipe
@@ -83,9 +120,9 @@ def backtest(
     if played:
         scratch = home.scratch / "backtests"
         with scratch_folder(scratch) as work, publishing_folder(kept, scratch) as folder:
-            days = play_with_qlib(plan, provider, rules, work, progress)
+            days = play_with_qlib(plan, order.provider, order.rules, work, progress)
             days.to_parquet(folder / DAYS_FILE, index=False)
-            measure(days, resampling).to_parquet(folder / MEASURES_FILE, index=False)
+            measure(days, order.resampling).to_parquet(folder / MEASURES_FILE, index=False)
     days, measures = (pd.read_parquet(kept / name) for name in (DAYS_FILE, MEASURES_FILE))
     return Backtest(recipe, plan, days, measures, played)
 

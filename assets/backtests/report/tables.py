@@ -16,8 +16,9 @@ from resources.checkpoints import Checkpoint
 
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
-LONGEST_DIGEST = 16
 LONGEST_VALUE = 400
+# The recipe repeats settings that stand under provenance; curves are pictures.
+NOT_IN_TABLES = frozenset({"recipe", "curves", "versions", "name", "kind"})
 
 
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
@@ -102,10 +103,10 @@ def omissions_table(contents: Contents) -> Table | None:
 
 
 def checkpoint_table(checkpoint: Checkpoint) -> Table:
-    """The plain entries of a card: no curves, no lists."""
-    named = {"digest": checkpoint.digest, **{key: value for key, value in checkpoint.card.items() if key != "recipe"}}
-    rows = [(_words(key), _value(value)) for key, value in named.items() if _is_plain(value)]
-    return _pairs(rows)
+    """The plain entries of a card, those of its sections too: no curves, no lists, no recipe."""
+    card = {key: value for key, value in checkpoint.card.items() if key not in NOT_IN_TABLES}
+    named = [(key, value) for key, value in _flat(card) if _is_plain(value)]
+    return _pairs([(_words(key), _value(value)) for key, value in named])
 
 
 def settings_table(settings: Mapping[str, Any]) -> Table:
@@ -198,4 +199,4 @@ def _value(value: Any) -> str:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ").capitalize()
+    return key.replace("_", " ").replace(".", ", ").capitalize()

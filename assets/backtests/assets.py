@@ -1,0 +1,243 @@
+"""The backtest stage in Dagster: signals, Qlib's provider, the backtest and its report, and what must hold of them.
+
+https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what, and what a person sees of it. Not
+here: how a signal is made (signals), played (qlib_play), measured (measures) or shown (report).
+
+None is partitioned: each materialisation covers every model that has forecasts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from assets.backtests import checks
+from assets.backtests.plan import NoPlan
+from assets.backtests.provider import current_provider, publish_provider
+from assets.backtests.results import Order, backtest, digest_of_frame, order_of, store
+from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
+from assets.metadata import OWNERS, picture, schema, table
+from resources.calendar import TradingCalendar
+from resources.checkpoints import CheckpointStore
+from resources.layout import Home
+from resources.progress import progress_of
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+GROUP = "backtests"
+SIGNAL_COLUMNS = {
+    "model": "string",
+    "checkpoint": "string",
+    "symbol": "string",
+    "origin": "timestamp, UTC",
+    "value": "double, expected simple return over the horizon",
+}
+PROVIDER_COLUMNS = {
+    "open, high, low, close": "float32, adjusted",
+    "volume": "float32, as quoted ÷ factor",
+    "factor": "float32, adjusted ÷ quoted",
+    "change": "float32, on the bar before",
+}
+DAY_COLUMNS = {
+    "model": "string",
+    "session": "date",
+    "gross": "double, return before costs",
+    "cost": "double, of the account",
+    "net": "double, gross − cost",
+    "benchmark": "double, return of the universe",
+    "turnover": "double, traded ÷ account",
+}
+
+
+def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """signals, qlib_provider and backtest_report, with their checks."""
+    return [_signals(), _qlib_provider(), _backtest_report(), *_checks()]
+
+
+def _signals() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
+        pool="warehouse",
+    )
+    def signals(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: dg.ResourceParam[Warehouse],
+    ) -> dg.MaterializeResult:
+        """What each model expects each symbol to return over the horizon: the mean of its quantile forecast.
+
+        Out-of-sample forecasts of the newest checkpoint alone. A model without an opinion has no signals.
+        """
+        step = settings.backtest.signal_step or settings.windows.predict_window
+        made = make_signals(warehouse, settings.market.frequency, step)
+        if store_signals(warehouse, made.frame):
+            context.log.info("%d signals", len(made.frame))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest_of_frame(made.frame)), metadata=_signal_metadata(made)
+        )
+
+    return signals
+
+
+def _signal_metadata(made: Signals) -> Mapping[str, Any]:
+    counts = made.frame.groupby("model", as_index=False).agg(
+        signals=("value", "size"), origins=("origin", "nunique"), symbols=("symbol", "nunique")
+    )
+    shown: dict[str, Any] = {
+        "dagster/row_count": len(made.frame),
+        "dagster/column_schema": schema(SIGNAL_COLUMNS),
+        "horizon": made.step,
+        "models": table(counts),
+        "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",
+    }
+    if len(made.frame):
+        from assets.backtests.pictures import signals_picture
+
+        shown["expected_returns"] = picture(signals_picture(made.frame))
+    return shown
+
+
+def _qlib_provider() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP, kinds={"qlib"}, owners=OWNERS, code_version="1", deps=["bars", "corporate_actions"]
+    )  # fmt: skip
+    def qlib_provider(
+        context: dg.AssetExecutionContext,
+        home: dg.ResourceParam[Home],
+        warehouse: dg.ResourceParam[Warehouse],
+        calendar: dg.ResourceParam[TradingCalendar],
+    ) -> dg.MaterializeResult:
+        """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its content."""
+        from assets.backtests.pictures import provider_picture
+
+        provider = publish_provider(warehouse, home, calendar)
+        names = pd.DataFrame(sorted(provider.ids.items()), columns=["symbol", "in Qlib"])
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(provider.digest),
+            metadata={
+                "dagster/row_count": provider.bars,
+                "dagster/column_schema": schema(PROVIDER_COLUMNS),
+                "folder": dg.MetadataValue.path(str(provider.folder)),
+                "sessions": len(provider.sessions),
+                "symbols": table(names),
+                "coverage": picture(provider_picture(provider)),
+            },
+        )
+
+    return qlib_provider
+
+
+def _backtest_report() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP,
+        kinds={"qlib", "html"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["signals", "qlib_provider", "scoreboard", "kronos_tokenizer", "kronos_predictor", "chronos2_model"],
+        pool="warehouse",
+    )
+    def backtest_report(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        home: dg.ResourceParam[Home],
+        warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.MaterializeResult:
+        """TopkDropout through Qlib for every model, and one report of everything: HTML, pictures and JSON.
+
+        Found again, not made again, when nothing that it shows has changed.
+        """
+        from assets.backtests.report.contents import read_contents
+        from assets.backtests.report.publish import publish_report
+
+        order = _order(settings, warehouse, home)
+        played = backtest(order, home, progress_of("backtest_report"))
+        if isinstance(played.plan, NoPlan):
+            context.log.warning("%s", played.plan.reason)
+        store(warehouse, played)
+        omissions = make_signals(warehouse, settings.market.frequency, order.step).omissions
+        contents = read_contents(settings, warehouse, checkpoints, played, omissions, order.provider.digest)
+        report = publish_report(contents, home)
+        verdict = report.summary["verdict"]
+        shown: dict[str, Any] = {
+            "dagster/row_count": len(played.days),
+            "dagster/column_schema": schema(DAY_COLUMNS),
+            "report": dg.MetadataValue.path(str(report.html)),
+            "verdict": dg.MetadataValue.md("\n".join(f"- {line}" for line in verdict)),
+            "backtest_recipe": played.recipe,
+        }
+        if len(played.days):
+            wide = played.measures.pivot(index="metric", columns="model", values="value").reset_index()
+            shown["measures"] = table(wide)
+            shown["equity"] = picture((report.folder / "equity.png").read_bytes())
+        return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=shown)
+
+    return backtest_report
+
+
+def _order(settings: Settings, warehouse: Warehouse, home: Home) -> Order:
+    return order_of(settings, read_signals(warehouse), current_provider(home))
+
+
+def _checks() -> list[dg.AssetChecksDefinition]:
+    @dg.asset_check(asset="signals", blocking=True)
+    def signals_stand_on_unseen_forecasts(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+        """Every signal is finite and has an out-of-sample forecast behind it."""
+        return _checked(checks.signal_problems(warehouse, read_signals(warehouse)))
+
+    @dg.asset_check(asset="qlib_provider", blocking=True)
+    def qlib_reads_the_bars(
+        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """Every bar comes back from the provider as it went in, and nothing else does."""
+        return _checked(checks.provider_problems(warehouse, current_provider(home), settings.market.frequency))
+
+    @dg.asset_check(asset="backtest_report", blocking=True)
+    def money_is_conserved(
+        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """Net is gross less costs on every day, and the account grows by it."""
+        days = backtest(_order(settings, warehouse, home), home).days
+        return _checked(checks.money_problems(days, settings.backtest.account) if len(days) else [])
+
+    @dg.asset_check(asset="backtest_report", blocking=True)
+    def qlib_and_our_loop_agree(
+        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
+    ) -> dg.AssetCheckResult:
+        """Qlib's days and those of an independent loop are the same to 1e-10."""
+        order = _order(settings, warehouse, home)
+        apart = checks.disagreement(order, backtest(order, home).days)
+        problems = [f"they differ by {apart:.2g}"] if apart is not None and apart > checks.AGREEMENT else []
+        return _checked(problems, {} if apart is None else {"largest_difference": apart})
+
+    @dg.asset_check(asset="backtest_report", blocking=True)
+    def report_asks_nothing_of_the_network(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+        """The report is one file: nothing in it is fetched from elsewhere."""
+        from assets.backtests.report.publish import latest_report
+
+        report = latest_report(home)
+        if report is None:
+            return _checked(["there is no report: materialise backtest_report"])
+        return _checked([f"it fetches {found}" for found in checks.fetches(report.html.read_text(encoding="utf-8"))])
+
+    return [
+        signals_stand_on_unseen_forecasts,
+        qlib_reads_the_bars,
+        money_is_conserved,
+        qlib_and_our_loop_agree,
+        report_asks_nothing_of_the_network,
+    ]
+
+
+def _checked(problems: list[str], metadata: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems) or None,
+        metadata=dict(metadata or {}),
+    )
