@@ -1,0 +1,159 @@
+"""The compact weights that come with candlecast, made again: `python -m assets.training.compact --data PARQUET`.
+
+The same windows, the same loop and the same cards as any other training, on daily bars of US stocks up to the end of
+2010. Every fifth symbol is held out, so that scores on symbols never seen can be told from the rest. The bars are not
+part of the project; what is needed is a Parquet file with symbol, date, open, high, low, close, volume, split and
+adj_close, prices raw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from assets.market.history import History
+from assets.training.arrays import write
+from assets.training.bases import WEIGHTS
+from assets.training.making import Windows, make_checkpoint, order_of
+from assets.training.windows import build_windows
+from resources.checkpoints import CheckpointStore
+from resources.layout import Home
+from resources.progress import Progress
+from resources.publish import publishing_folder
+from resources.settings import (
+    Chronos2Settings,
+    ComputeSettings,
+    PredictorSettings,
+    Settings,
+    TokenizerSettings,
+    WindowSettings,
+)
+
+HELD_OUT_FIRST, HELD_OUT_EVERY = 2, 5
+DATA = (
+    "daily bars of US stocks, 1999-11-01 … 2010-12-31 (2010 chose the weights), survivors of 2021: what is measured on "
+    "them carries survivorship bias"
+)
+WINDOWS = WindowSettings(
+    lookback_window=90,
+    predict_window=10,
+    train=(date(1999, 11, 1), date(2009, 12, 31)),
+    validation=(date(2010, 1, 1), date(2010, 12, 31)),
+    test=(date(2011, 1, 1), date(2021, 4, 21)),
+    short_history="exclude",
+)
+TOKENIZER = TokenizerSettings(
+    s1_bits=8,
+    s2_bits=8,
+    group_size=8,
+    epochs=10,
+    steps_per_epoch=250,
+    batch_size=32,
+    learning_rate=2e-3,
+    validation_windows=512,
+    patience=None,
+)
+PREDICTOR = PredictorSettings(
+    epochs=10,
+    steps_per_epoch=250,
+    batch_size=32,
+    learning_rate=2e-3,
+    validation_windows=512,
+    patience=None,
+)
+CHRONOS2 = Chronos2Settings(steps=1800, d_ff=256, evaluate_every=300)
+
+
+def compact_settings(home: Path, threads: int = 1) -> Settings:
+    """The settings of the compact weights. One thread, so that sums are always added in the same order."""
+    return Settings(
+        profile="compact",
+        home=home,
+        windows=WINDOWS,
+        tokenizer=TOKENIZER,
+        predictor=PREDICTOR,
+        chronos2=CHRONOS2,
+        compute=ComputeSettings(device="cpu", threads=threads),
+    )
+
+
+def read_parquet(file: Path) -> dict[str, History]:
+    """Every symbol's history; growth from the adjusted close, shares from the split coefficients."""
+    rows = pd.read_parquet(file).sort_values(["symbol", "date"])
+    return {str(symbol): _history(str(symbol), own) for symbol, own in rows.groupby("symbol")}
+
+
+def held_out(symbols: Sequence[str]) -> list[str]:
+    """The symbols that no weight has seen."""
+    return sorted(symbols)[HELD_OUT_FIRST::HELD_OUT_EVERY]
+
+
+def make(data: Path, home: Home, to: Path) -> None:
+    """Train all three and put them under `to`, one folder a kind."""
+    settings = compact_settings(home.root)
+    histories = read_parquet(data)
+    unseen = set(held_out(list(histories)))
+    found = build_windows({name: h for name, h in histories.items() if name not in unseen}, settings.windows)
+    folder = home.windows / found.digest
+    if not folder.is_dir():
+        with publishing_folder(folder, home.scratch / "windows") as filling:
+            write(filling, found.arrays, dict(found.manifest))
+    windows = Windows(found.digest, folder)
+    store = CheckpointStore(home)
+    tokenizer = make_checkpoint(
+        order_of("kronos_tokenizer", settings, windows), settings, home, store, windows, _show("kronos_tokenizer")
+    )
+    predictor = make_checkpoint(
+        order_of("kronos_predictor", settings, windows, tokenizer),
+        settings,
+        home,
+        store,
+        windows,
+        _show("kronos_predictor"),
+    )
+    chronos = make_checkpoint(
+        order_of("chronos2_model", settings, windows), settings, home, store, windows, _show("chronos2_model")
+    )
+    for made in (tokenizer, predictor, chronos):
+        shutil.rmtree(to / made.kind, ignore_errors=True)
+        shutil.copytree(made.folder, to / made.kind)
+
+
+def _history(symbol: str, rows: pd.DataFrame) -> History:
+    factor = (rows["adj_close"] / rows["close"]).to_numpy()
+    quoted = rows[["open", "high", "low", "close", "volume"]].to_numpy(dtype=np.float64)
+    return History(
+        symbol,
+        pd.to_datetime(rows["date"]).to_numpy().astype("datetime64[s]"),
+        np.column_stack([quoted, np.full(len(rows), np.nan)]),
+        factor / factor[0],
+        rows["split"].cumprod().to_numpy(dtype=np.float64),
+    )
+
+
+def _show(kind: str) -> Progress:
+    def show(done: int, total: int, note: str = "") -> None:
+        sys.stderr.write(f"\r{kind} {done:,} / {total:,}  {note}   ")
+
+    return show
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the compact weights again.")
+    parser.add_argument("--data", type=Path, required=True, help="the Parquet file of daily bars")
+    parser.add_argument("--work", type=Path, default=Path("data/compact"), help="where the work is done and kept")
+    parser.add_argument("--to", type=Path, default=WEIGHTS, help="where the weights go")
+    given = parser.parse_args()
+    make(given.data, Home(given.work.absolute()), given.to.absolute())
+
+
+if __name__ == "__main__":
+    main()
