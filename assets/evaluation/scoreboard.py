@@ -109,14 +109,25 @@ def means_by_step(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame
     return _with_used(warehouse, _BY_STEP, used)
 
 
-def block_length(origins: Sequence[pd.Timestamp], spacing: float, horizon: int, wanted: int | None) -> int:
-    """How many neighbouring origins a block holds: enough that forecasts of different blocks share no day."""
-    length = wanted or int(np.ceil(horizon / max(spacing, 1.0))) + 1
-    return max(1, min(length, len(origins)))
+def block_length(sessions_between: Sequence[int], horizon: int) -> int:
+    """How many neighbouring origins a block holds.
+
+    Enough to cover the horizon, within which forecasts share days; and the cube root of their number, the rate at which
+    the best length grows where what is left of dependence is short (Hall, Horowitz and Jing, 1995).
+
+    Args:
+        sessions_between: sessions from each origin to the next.
+    """
+    if not len(sessions_between):
+        return 1
+    covering = int(np.ceil(horizon / max(1.0, float(np.median(sessions_between)))))
+    return max(covering, round((len(sessions_between) + 1) ** (1 / 3)))
 
 
 def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
-    """The scoreboard's rows from `paired_scores`, in the table's columns."""
+    """The scoreboard's rows from `paired_scores`, in the table's columns; none from none."""
+    if paired.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
     keys = list(KEY)
     wide = paired.pivot(index="origin", columns=keys, values=["value", "other"]).sort_index()
     groups = list(wide["value"].columns)

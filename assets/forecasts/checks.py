@@ -65,9 +65,10 @@ GROUP BY q.level ORDER BY q.level
 """
 _CONTENT = f"""
 SELECT count(*) AS rows,
-       md5(concat_ws('|', count(*), bit_xor(hash(symbol, origin, step, target_ts, field, level, value)))) AS digest
+       bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
 FROM forecast_quantiles WHERE {_RUN}
 """
+_CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_RUN}"
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,8 @@ def content(warehouse: Warehouse, run: Run) -> tuple[int, str]:
     """How many quantiles there are, and a digest of them."""
     found = warehouse.frame(_CONTENT, run.parameters)
     return int(found["rows"][0]), str(found["digest"][0])
+
+
+def corrected(warehouse: Warehouse, run: Run) -> float:
+    """The share of what the model said that had to be put right: bars projected, quantiles that crossed."""
+    return float(warehouse.frame(_CORRECTED, run.parameters)["rate"][0])

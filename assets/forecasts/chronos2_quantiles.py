@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
-from assets.forecasts.threads import use_threads
 from resources.checkpoints import Checkpoint, CheckpointStore
+from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
@@ -65,11 +65,9 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     import torch
     from chronos import Chronos2Pipeline
 
-    use_threads(settings.compute)
-    device = settings.compute.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=device)
+    compute = Compute(settings.compute)
+    compute.use_threads()
+    pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
     context, levels = settings.chronos2.context_length, list(settings.forecasts.levels)
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
-from assets.forecasts.threads import use_threads
 from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
+from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
@@ -82,12 +82,13 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
     from kronos import Kronos, KronosPredictor, KronosTokenizer
     from kronos.features import complete_volume_amount, time_features
 
-    use_threads(settings.compute)
+    compute = Compute(settings.compute)
+    compute.use_threads()
     windows, forecasts = settings.windows, settings.forecasts
     model = KronosPredictor(
         Kronos.from_pretrained(predictor.folder),
         KronosTokenizer.from_pretrained(tokenizer.folder),
-        device=settings.compute.device,
+        device=compute.device(),
         max_context=windows.max_context,
         clip=windows.clip,
         precision="bf16" if settings.compute.dtype == "bfloat16" else "fp32",

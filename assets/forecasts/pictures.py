@@ -26,9 +26,9 @@ WHERE model = $model AND checkpoint = $checkpoint AND symbol = $symbol AND origi
 ORDER BY step, level
 """
 _SHOWN = """
-SELECT symbol, origin FROM forecasts
-WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last
-ORDER BY origin, symbol
+SELECT symbol, origin, max(target_ts) AS ends FROM forecast_quantiles
+WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last AND level = 0.5
+GROUP BY ALL ORDER BY origin, symbol
 """
 
 
@@ -91,11 +91,10 @@ def telling_forecasts(
     if made.empty:
         return []
     newest_bar = max(history.stamps[-1] for history in histories.values())
-    stamps = np.unique(made["origin"].to_numpy().astype("datetime64[s]"))
-    known = stamps[stamps < newest_bar - np.timedelta64(21, "D")]
-    shown = (known if len(known) else stamps)[-1]
+    known = made[made["ends"] <= newest_bar]
+    shown = (made if known.empty else known)["origin"].iloc[-1]
     symbols = made.loc[made["origin"] == shown, "symbol"].tolist()
-    return [(symbol, shown) for symbol in symbols[:count]]
+    return [(symbol, shown.to_datetime64().astype("datetime64[s]")) for symbol in symbols[:count]]
 
 
 def fan_chart(fans: Sequence[Fan], columns: int = 2) -> bytes:

@@ -1,0 +1,184 @@
+"""The evaluation stage in Dagster: scores of single forecasts, and the scoreboard of models.
+
+https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what, and what a person sees of it. Not
+here: what a score is (metrics), how scores are made (scoring) and compared (scoreboard).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from assets.evaluation.comparing import Comparison, compare
+from assets.evaluation.pictures import pit_chart, skill_chart, step_chart
+from assets.evaluation.scoreboard import ALL_STEPS, COLUMNS, means_by_step, write_scoreboard
+from assets.evaluation.scoring import score_sessions
+from assets.evaluation.soundness import impossible_scores, score_content
+from assets.evaluation.verdict import verdict_in_words
+from assets.forecasts.models import checkpoints_in_use
+from assets.market.history import read_histories
+from assets.metadata import OWNERS, picture, schema, table, tell_newest
+from assets.sessions import sessions_of
+from resources.calendar import TradingCalendar
+from resources.checkpoints import CheckpointStore
+from resources.progress import progress_of
+from resources.publish import digest_of
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+GROUP = "evaluation"
+FAMILIES = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
+SCORE_COLUMNS = {
+    "model": "string",
+    "checkpoint": "string",
+    "symbol": "string, '*' across symbols",
+    "origin": "timestamp, UTC",
+    "step": "integer",
+    "metric": "string",
+    "value": "double; losses in % of the origin's close",
+}
+BOARD_COLUMNS = {
+    "model": "string",
+    "metric": "string",
+    "horizon": "integer, 0: all steps",
+    "value": "double",
+    "low": "double",
+    "high": "double",
+    "n": "bigint, origins",
+    "baseline": "string",
+    "skill": "double",
+    "skill_low": "double",
+    "skill_high": "double",
+    "verdict": "string",
+}
+
+
+def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """forecast_scores and scoreboard, with their checks."""
+    return [_forecast_scores(sessions), _scoreboard(), _scores_are_possible(), _every_model_is_compared()]
+
+
+def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        partitions_def=sessions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["bars", "corporate_actions", *FAMILIES],
+        pool="warehouse",
+    )
+    def forecast_scores(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.MaterializeResult:
+        """Forecasts about a session against what then was: CRPS, errors, coverage, direction, PIT, rank correlation.
+
+        A score is made once. A forecast without a bar at its target waits for it.
+        """
+        wanted = sessions_of(context)
+        histories = read_histories(warehouse, settings.market.frequency, last=wanted[-1])
+        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"))
+        rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window)
+        means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints))
+        tell_newest(
+            context,
+            {
+                "dagster/column_schema": schema(SCORE_COLUMNS),
+                "scored_now": scored.rows,
+                "targets": scored.cells,
+                "targets_without_a_bar": scored.without_truth,
+                "means": table(_means(means)),
+            },
+        )
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"dagster/row_count": rows})
+
+    return forecast_scores
+
+
+def _scoreboard() -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="1", deps=["forecast_scores"], pool="warehouse"
+    )
+    def scoreboard(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+        calendar: dg.ResourceParam[TradingCalendar],
+    ) -> dg.MaterializeResult:
+        """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins."""
+        compared = compare(warehouse, settings, checkpoints_in_use(settings, checkpoints), calendar)
+        write_scoreboard(warehouse, compared.scoreboard)
+        verdict = verdict_in_words(compared.scoreboard, settings.evaluation.confidence)
+        context.log.info("%s", verdict[0])
+        rows = compared.scoreboard.astype(str).to_numpy().tolist()
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(compared, verdict)
+        )
+
+    return scoreboard
+
+
+def _board_metadata(compared: Comparison, verdict: list[str]) -> dict[str, Any]:
+    board = compared.scoreboard
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(board),
+        "dagster/column_schema": schema(BOARD_COLUMNS),
+        "verdict": dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in verdict)),
+        "block_of_origins": compared.block,
+        "origins": table(compared.counts),
+    }
+    if board.empty:
+        return metadata
+    shown = [name for name in COLUMNS if name != "horizon"]
+    metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, shown])
+    metadata["skill"] = picture(skill_chart(board))
+    metadata["pit"] = picture(pit_chart(compared.pits))
+    metadata["crps_by_step"] = picture(step_chart(compared.by_step))
+    return metadata
+
+
+def _scores_are_possible() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="forecast_scores", blocking=True)
+    def scores_are_possible(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+        """Each score is there once, finite and within what its metric can be."""
+        wrong = impossible_scores(warehouse)
+        told = f"{len(wrong)} scores are doubled or impossible: delete them from forecast_scores and score again"
+        return dg.AssetCheckResult(
+            passed=wrong.empty,
+            description="every score is there once and possible" if wrong.empty else told,
+            metadata={} if wrong.empty else {"wrong": table(wrong)},
+        )
+
+    return scores_are_possible
+
+
+def _every_model_is_compared() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="scoreboard")
+    def every_model_is_compared(
+        settings: dg.ResourceParam[Settings],
+        warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.AssetCheckResult:
+        """Every model that forecasts now stands on the scoreboard, out of sample, against the random walk."""
+        used = set(checkpoints_in_use(settings, checkpoints))
+        missing = sorted(used - set(warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
+        return dg.AssetCheckResult(
+            passed=not missing,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"without out-of-sample scores: {', '.join(missing)}. Forecast origins after the checkpoint's "
+            "cutoff whose targets have come, then score them"
+            if missing
+            else "every model is compared",
+        )
+
+    return every_model_is_compared
+
+
+def _means(by_step: pd.DataFrame) -> pd.DataFrame:
+    means = by_step.groupby(["model", "metric"])["value"].mean().unstack("metric").reset_index()
+    return means.rename_axis(columns=None)
