@@ -5,6 +5,7 @@ https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a p
 
 import base64
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -33,7 +34,7 @@ def schema(columns: Mapping[str, str]) -> dg.TableSchema:
     return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
 
 
-def tell_newest(context: dg.AssetExecutionContext, metadata: Mapping[str, dg.RawMetadataValue]) -> None:
+def tell_newest(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
     """Put metadata on the newest session of a run alone.
 
     What a run over a range returns is stored once a session: a picture of 50 kB on thirteen years is 160 MB.

@@ -1,0 +1,102 @@
+"""A small chain for tests: the real sample bars of three symbols, models of a few thousand weights, few steps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SMALL = """
+[profiles.sample.market]
+source = "sample"
+symbols = ["AAPL", "IBM", "MSFT"]
+start = 2007-01-01
+end = 2010-12-31
+
+[profiles.sample.windows]
+lookback_window = 32
+predict_window = 4
+max_context = 64
+train = [2007-01-01, 2008-12-31]
+validation = [2009-01-15, 2009-12-31]
+test = [2010-02-01, 2010-12-31]
+
+[profiles.sample.tokenizer]
+base = "none"
+d_model = 16
+ff_dim = 32
+n_heads = 2
+n_enc_layers = 2
+n_dec_layers = 2
+s1_bits = 4
+s2_bits = 4
+group_size = 4
+epochs = 1
+steps_per_epoch = 20
+
+[profiles.sample.predictor]
+base = "none"
+d_model = 16
+ff_dim = 32
+n_heads = 2
+n_layers = 1
+epochs = 1
+steps_per_epoch = 20
+
+[profiles.sample.chronos2]
+base = "none"
+steps = 10
+d_model = 16
+d_ff = 32
+num_layers = 1
+num_heads = 2
+
+[profiles.sample.forecasts]
+every = 20
+sample_count = 30
+
+[profiles.sample.evaluation]
+bootstrap_draws = 100
+
+[profiles.sample.backtest]
+topk = 1
+n_drop = 1
+"""
+
+
+class World:
+    """A folder with settings and a home, and the command line in it."""
+
+    def __init__(self, folder: Path, text: str = SMALL) -> None:
+        self.folder = folder
+        self.file = folder / "candlecast.toml"
+        self.file.write_text(text)
+        self.home = folder / "home"
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDLECAST")}
+        return {**kept, "CANDLECAST_SETTINGS": str(self.file), "CANDLECAST_HOME": str(self.home)}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The command, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestration", *words],
+            env=self.environment(),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command, to its end."""
+        process = self.start(*words)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """What `candlecast query` answers."""
+        done = self.call("query", sql, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)

@@ -1,0 +1,56 @@
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.sessions import session_partitions
+from orchestration.sensors import WATCHED, build_sensors, missing_at, newest_due
+from resources.calendar import TradingCalendar
+from resources.settings import Settings
+
+SETTINGS = Settings(market={"start": date(2024, 1, 2)})
+CALENDAR = TradingCalendar("XNYS")
+SESSIONS = session_partitions(SETTINGS, CALENDAR)
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        (datetime(2024, 7, 3, 21, 0, tzinfo=UTC), date(2024, 7, 2)),  # closed early at 17:00, still in its grace
+        (datetime(2024, 7, 4, 12, 0, tzinfo=UTC), date(2024, 7, 3)),
+        (datetime(2024, 7, 5, 12, 0, tzinfo=UTC), date(2024, 7, 3)),  # the holiday is never due
+        (datetime(2024, 7, 7, 12, 0, tzinfo=UTC), date(2024, 7, 5)),  # Sunday asks for Friday
+        (datetime(2023, 12, 31, tzinfo=UTC), None),
+    ],
+)
+def test_the_newest_session_due_follows_the_calendar(now, due):
+    assert newest_due(SETTINGS, CALENDAR, now, SESSIONS) == due
+
+
+def test_a_closed_history_is_due_to_its_end_and_no_further():
+    settings = Settings(market={"start": date(2000, 3, 1), "end": date(2013, 3, 1)})
+    partitions = session_partitions(settings, CALENDAR)
+    assert newest_due(settings, CALENDAR, datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
+
+
+def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
+    with dg.instance_for_test() as instance:
+        for name in WATCHED:
+            instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-01-03"))
+        assert missing_at(instance, date(2024, 7, 3)) == list(WATCHED)
+        for name in WATCHED[1:]:
+            instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-07-03"))
+        assert missing_at(instance, date(2024, 7, 3)) == ["bars"]
+
+
+def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet():
+    (freshness,) = [one for one in build_sensors(SETTINGS, CALENDAR, SESSIONS) if one.name == "freshness"]
+    with dg.instance_for_test() as instance:
+        first = freshness(dg.build_sensor_context(instance=instance))
+        assert isinstance(first, dg.SensorResult)
+        assert {event.asset_key.to_user_string(): event.passed for event in first.asset_events} == dict.fromkeys(
+            WATCHED, False
+        )
+        again = freshness(dg.build_sensor_context(instance=instance, cursor=first.cursor))
+        assert isinstance(again, dg.SkipReason)

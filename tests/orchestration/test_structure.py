@@ -1,0 +1,71 @@
+"""What the repository promises of itself: who imports whom, and what loading the graph costs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {
+    "orchestration": {"orchestration", "assets", "resources"},
+    "assets": {"assets", "resources", "kronos"},
+    "resources": {"resources"},
+    "kronos": {"kronos"},
+}
+HEAVY = ("torch", "qlib", "chronos", "transformers")
+
+
+def _imports(package: str) -> Iterator[tuple[Path, str]]:
+    for file in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((file, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield file, node.module
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_run_one_way(package):
+    ours = {(file, name.split(".")[0]) for file, name in _imports(package) if name.split(".")[0] in MAY_IMPORT}
+    wrong = [f"{file.relative_to(ROOT)} imports {name}" for file, name in ours if name not in MAY_IMPORT[package]]
+    assert not wrong
+
+
+def test_only_the_faces_know_dagster():
+    allowed = {"assets.py", "metadata.py", "sessions.py", "checks.py"}
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for package in ("assets", "resources", "kronos")
+        for file, name in _imports(package)
+        if name.split(".")[0] == "dagster" and file.name not in allowed
+    ]
+    assert not wrong
+
+
+def test_nothing_private_of_dagster_is_imported_but_where_it_is_explained():
+    private = {
+        str(file.relative_to(ROOT))
+        for package in MAY_IMPORT
+        for file, name in _imports(package)
+        if name.startswith("dagster._")
+    }
+    assert private == {"orchestration/event_log.py"}
+
+
+def test_definitions_load_without_a_model_library():
+    code = f"import sys, orchestration.definitions; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom orchestration.cli import app\n"
+        "done = CliRunner().invoke(app, ['--help'])\nassert done.exit_code == 0, done.output\n"
+        "print([m for m in ('dagster', 'pandas', 'duckdb', 'torch', 'pydantic') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"

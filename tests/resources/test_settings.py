@@ -1,0 +1,83 @@
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from resources.errors import SettingsError
+from resources.settings import load_settings
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "CANDLECAST_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def write(text: str) -> Path:
+        file = tmp_path / "candlecast.toml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_a_profile_inherits_what_it_does_not_say(written):
+    file = written(
+        "[profiles.sample.windows]\nlookback_window = 60\n"
+        '[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\nsymbols = ["A", "B"]\n'
+    )
+    settings = load_settings(file, "mine")
+    assert settings.windows.lookback_window == 60
+    assert settings.market.symbols == ("A", "B")
+    assert settings.root == file.parent
+    assert settings.home == file.parent / "data"
+
+
+def test_the_environment_overrides_one_key_and_leaves_its_siblings(written, monkeypatch):
+    file = written("[profiles.sample.forecasts]\nevery = 3\nsample_count = 40\n")
+    monkeypatch.setenv("CANDLECAST__FORECASTS__EVERY", "7")
+    monkeypatch.setenv("CANDLECAST__WINDOWS__TEST", '["2011-02-01", "2012-01-01"]')
+    settings = load_settings(file)
+    assert (settings.forecasts.every, settings.forecasts.sample_count) == (7, 40)
+    assert settings.windows.test == (date(2011, 2, 1), date(2012, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[profiles.sample.windows]\nlookbak_window = 90\n", ["windows.lookbak_window", "lookback_window"]),
+        ('[profiles.sample.windows]\nlookback_window = "many"\n', ["windows.lookback_window", "'many'"]),
+        ("[profiles.sample.forecasts]\ntop_p = 1.5\n", ["forecasts.top_p", "1.5", "1"]),
+        ('[profiles.sample.market]\nsource = "stooq"\n', ["market.source", "'stooq'", "files"]),
+        ('[profiles.sample.market]\ncalendar = "NYC"\n', ["market.calendar", "XNYS"]),
+        ('[profiles.sample.market]\nsource = "files"\n', ["path"]),
+        ("[profiles.sample.windows]\ntrain = [2001-01-01, 2010-06-01]\n", ["validation", "2010-06-01"]),
+        ("[profiles.sample.windows]\ntest = [2012-01-01, 2011-01-01]\n", ["test", "2011-01-01"]),
+        ("[profiles.sample.backtest]\ntopk = 2\nn_drop = 3\n", ["n_drop", "topk"]),
+        ("[profiles.sample.forecasts]\nsample_count = 10\n", ["sample_count", "30"]),
+        ("[profiles.sample.forecasts]\nlevels = [0.1, 0.5, 0.9]\n", ["0.05", "0.95"]),
+        ("[profiles.sample.nonsense]\na = 1\n", ["nonsense", "market"]),
+        ("[sample]\na = 1\n", ["sample", "[profiles.NAME]"]),
+        ("profile = ", ["TOML"]),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(written, text, told):
+    with pytest.raises(SettingsError) as refused:
+        load_settings(written(text))
+    for word in told:
+        assert word in str(refused.value)
+
+
+def test_an_unknown_profile_is_refused_with_those_there_are(written):
+    with pytest.raises(SettingsError, match=r"mine.*sample"):
+        load_settings(written("[profiles.mine]\n"), "yours")
+
+
+def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
+    monkeypatch.setenv("CANDLECAST__FORECAST__EVERY", "7")
+    with pytest.raises(SettingsError, match="forecasts"):
+        load_settings(written(""))
+
+
+def test_a_settings_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml"):
+        load_settings(tmp_path / "nowhere.toml")

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resources.errors import WarehouseBusyError
+from resources.warehouse import Warehouse
+
+HOLDING = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep({})"
+WRITING = """
+import sys, pathlib
+from resources.warehouse import Warehouse
+warehouse = Warehouse(pathlib.Path(sys.argv[1]))
+for n in range(5):
+    with warehouse.write() as c:
+        c.execute("INSERT INTO backtests VALUES (?, 'm', 0)", [f"{sys.argv[2]}-{n}"])
+"""
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path / "w.duckdb", wait=30)
+
+
+def _hold(path: Path, seconds: float) -> subprocess.Popen[str]:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDING.format(seconds), str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline().strip() == "held"
+    return holder
+
+
+def test_a_block_that_fails_leaves_nothing(warehouse):
+    with pytest.raises(RuntimeError), warehouse.write() as connection:
+        connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
+        raise RuntimeError("stop")
+    assert warehouse.frame("FROM backtests").empty
+
+
+def test_a_busy_warehouse_is_waited_for(warehouse, caplog):
+    warehouse.frame("SELECT 1")
+    holder = _hold(warehouse.path, 1.5)
+    with caplog.at_level("WARNING"):
+        assert len(warehouse.frame("SELECT 1")) == 1
+    assert holder.wait() == 0
+    assert "waiting" in caplog.text
+
+
+def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse):
+    warehouse.frame("SELECT 1")
+    holder = _hold(warehouse.path, 60)
+    try:
+        with pytest.raises(WarehouseBusyError, match=str(holder.pid)):
+            Warehouse(warehouse.path, wait=1).frame("SELECT 1")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse):
+    code = (
+        "import sys, time, pathlib\nfrom resources.warehouse import Warehouse\n"
+        "with Warehouse(pathlib.Path(sys.argv[1])).write() as c:\n"
+        "    c.execute(\"INSERT INTO backtests VALUES ('a', 'm', 0)\"); print('in', flush=True); time.sleep(60)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(warehouse.path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    writer.kill()
+    writer.wait()
+    assert warehouse.frame("FROM backtests").empty
+
+
+def test_processes_that_write_at_once_lose_no_row(warehouse):
+    warehouse.frame("SELECT 1")
+    command = [sys.executable, "-c", WRITING, str(warehouse.path)]
+    writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert warehouse.frame("SELECT count(DISTINCT model) AS n FROM backtests")["n"][0] == 15
+
+
+def test_reading_cannot_write(warehouse):
+    with warehouse.read() as connection, pytest.raises(Exception, match="read-only"):
+        connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
