@@ -27,6 +27,7 @@ DIVIDENDS = [
     ("AAPL", "2012-08-09", 2.65, 0.9957),
     ("MSFT", "2012-08-14", 0.2, 0.9934),
 ]
+FIRST, LAST = date(2012, 8, 1), date(2013, 2, 25)
 STAMP = pd.Timestamp("2013-03-02")
 SHIFTS = {"random_walk": 0.0, "random_walk_ewma": 0.0, "drift": 1.0, "momentum": 1.0, "kronos": 1.0, "chronos2": 1.0}
 
@@ -123,16 +124,16 @@ def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
 def score_world(warehouse: Warehouse, settings: Settings) -> None:
     """Scores and scoreboard of all its forecasts."""
     histories = read_histories(warehouse, "1d")
-    score_sessions(warehouse, histories, [date(2011, 1, 3), date(2013, 3, 1)])
+    score_sessions(warehouse, histories, [FIRST, date(2013, 3, 1)])
     used = forecasters_in_use(warehouse)
     paired = paired_scores(warehouse, used, horizons_of(settings.windows.predict_window))
     write_scoreboard(warehouse, scoreboard_of(paired, settings.evaluation, block=3, seed=settings.seed))
 
 
-def small_world(path: Path, **forecasts: object) -> Warehouse:
-    """The sample bars and two years of forecasts, in a fresh warehouse."""
+def small_world(path: Path, first: date = FIRST) -> Warehouse:
+    """The sample bars and some months of forecasts, in a fresh warehouse."""
     warehouse = Warehouse(path)
     store_bars(warehouse, sample_bars())
     store_actions(warehouse)
-    store_forecasts(warehouse, make_forecasts(warehouse, date(2011, 1, 3), date(2013, 2, 25), **forecasts))
+    store_forecasts(warehouse, make_forecasts(warehouse, first, LAST))
     return warehouse

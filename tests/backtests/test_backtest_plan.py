@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
+from assets.backtests.rules import Rules
+
+RULES = Rules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)
+SESSIONS = np.arange("2020-01-01", "2020-01-31", dtype="datetime64[D]")
+SYMBOLS = ("A", "B", "C", "D")
+
+
+def prices(seed: int = 1) -> Prices:
+    rng = np.random.default_rng(seed)
+    closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(SESSIONS), len(SYMBOLS))), axis=0))
+    return Prices(SESSIONS, SYMBOLS, SYMBOLS, closes * np.exp(rng.normal(0, 0.005, closes.shape)), closes)
+
+
+def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
+    """Rows of day and the symbols that have a signal, rising in their order."""
+    made = [
+        (model, symbol, SESSIONS[day], place / 100) for day, symbols in rows for place, symbol in enumerate(symbols)
+    ]
+    frame = pd.DataFrame(made, columns=["model", "symbol", "origin", "value"])
+    return frame.assign(origin=pd.to_datetime(frame["origin"]))
+
+
+def planned(frame: pd.DataFrame, step: int = 5, rules: Rules = RULES) -> Plan:
+    plan = make_plan(frame, prices(), step, rules)
+    assert isinstance(plan, Plan), plan
+    return plan
+
+
+def test_a_signal_stands_from_its_origin_until_the_next() -> None:
+    plan = planned(signals([(3, "ABCD"), (6, "DCBA")]))
+    assert plan.days[0] == SESSIONS[3]
+    scores = plan.scores["m"]
+    assert (scores[:3] == [1, 2, 3, 4]).all()
+    assert (scores[3:8] == [4, 3, 2, 1]).all()
+
+
+def test_a_signal_does_not_outlive_its_horizon() -> None:
+    plan = planned(signals([(3, "ABCD"), (15, "ABCD")]), step=4)
+    alive = np.isfinite(plan.scores["m"]).any(axis=1)
+    assert alive[:4].all() and not alive[4:12].any() and alive[12:16].all()
+
+
+def test_nothing_trades_before_the_session_after_the_first_origin() -> None:
+    assert planned(signals([(3, "ABCD")])).days[1] == SESSIONS[4]
+
+
+def test_all_models_are_played_over_the_same_sessions() -> None:
+    both = pd.concat([signals([(3, "ABCD"), (9, "ABCD")]), signals([(6, "ABCD"), (8, "ABCD")], model="late")])
+    plan = planned(both)
+    assert plan.days[0] == SESSIONS[6]
+    assert plan.days[-1] == SESSIONS[13]
+    assert {score.shape for score in plan.scores.values()} == {(len(plan.days), 4)}
+
+
+def test_equal_signals_rank_in_a_fixed_order() -> None:
+    frame = signals([(3, "ABCD")]).assign(value=0.01)
+    assert (planned(frame).scores["m"][0] == [1, 2, 3, 4]).all()
+
+
+def test_too_small_a_universe_is_said_with_the_numbers() -> None:
+    plan = make_plan(signals([(3, "AB"), (6, "AB")]), prices(), 5, RULES)
+    assert isinstance(plan, NoPlan)
+    assert "needs 3 symbols" in plan.reason and "there are 2" in plan.reason and "backtest.topk" in plan.reason
+
+
+def test_an_origin_with_too_few_symbols_decides_nothing_and_is_counted() -> None:
+    plan = planned(signals([(3, "ABCD"), (6, "AB"), (9, "DCBA")]))
+    assert (plan.scores["m"][3:5] == [1, 2, 3, 4]).all()
+    assert not np.isfinite(plan.scores["m"][5]).any()
+    assert "1 origins had fewer than 3" in plan.notes[0]
+
+
+@pytest.mark.parametrize("frame", [signals([]), signals([(29, "ABCD")])])
+def test_no_signals_or_no_session_to_trade_in_is_said(frame: pd.DataFrame) -> None:
+    plan = make_plan(frame, prices(), 5, RULES)
+    assert isinstance(plan, NoPlan)
+    assert plan.reason.endswith(".")
+
+
+def test_the_benchmark_holds_equal_weights_and_reweights_only_when_the_universe_changes() -> None:
+    given = prices()
+    plan = planned(signals([(3, "ABC"), (6, "ABCD")]), step=4)
+    opens, closes = given.open[3:], given.close[3:]
+    worth = np.array([1 / 3] * 3) * closes[1, :3] / opens[1, :3]
+    first = worth.sum()
+    worth = worth * closes[2, :3] / closes[1, :3]
+    second = worth.sum()
+    worth = worth * closes[3, :3] / closes[2, :3]
+    third = worth.sum()
+    fourth = (closes[4] / closes[3]).mean()
+    assert np.allclose(plan.benchmark[:4], [first - 1, second / first - 1, third / second - 1, fourth - 1])
+
+
+def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
+    given = prices()
+    closes, opens = given.close.copy(), given.open.copy()
+    closes[6:, 0] = opens[6:, 0] = np.nan
+    plan = make_plan(signals([(3, "ABCD"), (5, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
+    assert isinstance(plan, Plan)
+    assert np.isfinite(plan.benchmark).all()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assets.backtests.measures import (
+    Resampling,
+    by_model,
+    drawdown,
+    equity,
+    expected_maximum,
+    mean_interval,
+    measure,
+    probability_above,
+)
+
+RESAMPLING = Resampling(draws=300, confidence=0.9, seed=7)
+
+
+def days(models: tuple[str, ...] = ("a", "b"), count: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    benchmark = rng.normal(0.0004, 0.01, count)
+    frames = []
+    for place, model in enumerate(models):
+        gross = benchmark + rng.normal(0.0003 * place, 0.004, count)
+        cost = np.full(count, 0.0001)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "session": pd.date_range("2020-01-01", periods=count),
+                    "gross": gross,
+                    "cost": cost,
+                    "net": gross - cost,
+                    "benchmark": benchmark,
+                    "turnover": 0.1,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_the_deflated_sharpe_ratio_is_that_of_the_published_example() -> None:
+    """Bailey and López de Prado (2014): 100 trials, variance 1/2 a year, 1,250 days, Sharpe 2.5 a year."""
+    threshold = expected_maximum(np.sqrt(0.5 / 250), 100)
+    assert threshold == pytest.approx(0.1132, abs=5e-5)
+    assert probability_above(2.5 / np.sqrt(250), threshold, 1250, -3.0, 10.0) == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_drawdown_is_measured_from_the_highest_point_and_from_the_start() -> None:
+    assert np.allclose(equity(np.array([-0.5, 1.0, 0.2])), [1, 0.5, 1.0, 1.2])
+    assert np.allclose(drawdown(np.array([-0.5, 1.0, 0.2, -0.5])), [0, -0.5, 0, 0, -0.5])
+
+
+def test_measures_say_what_the_days_say() -> None:
+    own = days()
+    found = by_model(measure(own, RESAMPLING))
+    a = own[own["model"] == "a"]
+    assert found["a"]["total_return_net"] == pytest.approx(np.prod(1 + a["net"]) - 1)
+    assert found["a"]["annual_return_gross"] > found["a"]["annual_return_net"]
+    assert found["a"]["turnover"] == pytest.approx(0.1 * 252)
+    assert found["a"]["cost"] == pytest.approx(0.0001 * 252)
+    assert found["a"]["excess_return_low"] < found["a"]["excess_return"] < found["a"]["excess_return_high"]
+    assert found["b"]["deflated_sharpe"] > found["a"]["deflated_sharpe"]
+    assert found["benchmark"]["total_return_net"] == pytest.approx(np.prod(1 + a["benchmark"]) - 1)
+
+
+def test_a_single_model_and_a_flat_one_have_no_undefined_numbers() -> None:
+    flat = days(("a",), count=20).assign(gross=0.0, cost=0.0, net=0.0, benchmark=0.0, turnover=0.0)
+    found = measure(flat, RESAMPLING)
+    assert np.isfinite(found["value"]).all()
+    assert "sharpe_net" not in by_model(found)["a"]
+
+
+def test_the_interval_is_the_same_for_the_same_seed_and_holds_the_mean() -> None:
+    values = days()["net"].to_numpy()
+    low, high = mean_interval(values, RESAMPLING)
+    assert (low, high) == mean_interval(values, RESAMPLING)
+    assert low < values.mean() < high
+    wider = mean_interval(values, Resampling(draws=300, confidence=0.99, seed=7))
+    assert wider[0] < low and high < wider[1]

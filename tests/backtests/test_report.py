@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from assets.backtests import qlib_play
+from assets.backtests.assets import build_assets
+from assets.backtests.checks import fetches, money_problems
+from assets.backtests.plan import NoPlan
+from assets.backtests.provider import publish_provider
+from assets.backtests.report import contents
+from assets.backtests.report.contents import Contents, read_contents
+from assets.backtests.report.page import compose
+from assets.backtests.report.publish import latest_report, publish_report, render
+from assets.backtests.results import Backtest, backtest, order_of, read_days, read_measures, store
+from assets.backtests.signals import make_signals, store_signals
+from assets.sessions import session_partitions
+from resources.calendar import TradingCalendar
+from resources.checkpoints import CheckpointStore
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.settings import Settings, load_settings
+from resources.warehouse import Warehouse
+
+CALENDAR = TradingCalendar("XNYS")
+
+
+def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
+    resources = {
+        "settings": settings,
+        "home": home,
+        "warehouse": Warehouse(home.warehouse),
+        "checkpoints": CheckpointStore(home),
+        "calendar": CALENDAR,
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(
+            build_assets(session_partitions(settings, CALENDAR)), resources=resources, instance=instance
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_revision() -> Iterator[None]:
+    """The report names the code's revision; here it stays the same while somebody edits files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contents, "_revision", lambda: "a revision")
+        yield
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory, finished_world: Path) -> Home:
+    """A home in which the whole stage has been materialised once, through Qlib."""
+    root = tmp_path_factory.mktemp("reported")
+    shutil.copy(finished_world, root / "warehouse.duckdb")
+    result = materialise(Home(root), load_settings(home=root))
+    assert result.success
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    return Home(root)
+
+
+@pytest.fixture(scope="module")
+def html(reported: Home) -> str:
+    report = latest_report(reported)
+    assert report
+    return report.html.read_text(encoding="utf-8")
+
+
+def played_in(home: Home, settings: Settings) -> Backtest:
+    warehouse = Warehouse(home.warehouse)
+    store_signals(warehouse, make_signals(warehouse, "1d", 10).frame)
+    provider = publish_provider(warehouse, home, CALENDAR)
+    return backtest(order_of(settings, make_signals(warehouse, "1d", 10).frame, provider), home)
+
+
+def contents_of(home: Home, settings: Settings, played: Backtest) -> Contents:
+    warehouse = Warehouse(home.warehouse)
+    return read_contents(settings, warehouse, CheckpointStore(home), played, (), "no provider")
+
+
+def files_in(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(folder.rglob("*"))}
+
+
+def test_a_second_run_changes_nothing_and_starts_no_child(reported: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a child process was started")
+
+    folders = (reported.reports, reported.qlib, reported.backtests)
+    before = [files_in(folder) for folder in folders]
+    warehouse = reported.warehouse.read_bytes()
+    monkeypatch.setattr(qlib_play, "_run_child", refuse)
+    assert materialise(reported, load_settings(home=reported.root)).success
+    assert [files_in(folder) for folder in folders] == before
+    assert reported.warehouse.read_bytes() == warehouse
+
+
+def test_backtest_tables_hold_every_model_and_conserve_money(reported: Home) -> None:
+    warehouse = Warehouse(reported.warehouse)
+    days, measures = read_days(warehouse), read_measures(warehouse)
+    assert set(days["model"]) == {"drift", "momentum", "kronos", "chronos2"}
+    assert days.groupby("model").size().nunique() == 1
+    assert (days["net"] == days["gross"] - days["cost"]).all()
+    assert set(measures["model"]) == {*days["model"], "benchmark"}
+
+
+def test_the_check_of_money_finds_a_day_that_does_not_add_up(reported: Home, finished_world: Path) -> None:
+    days = played_in(reported, load_settings(home=reported.root)).days
+    assert money_problems(days, 1e6) == []
+    wrong = days.copy()
+    wrong.loc[7, "net"] += 1e-6
+    assert "off gross − cost" in money_problems(wrong, 1e6)[0]
+
+
+def test_the_report_asks_nothing_of_the_network(html: str) -> None:
+    assert fetches(html) == []
+    assert fetches('<img src="https://example.org/x.png">') and fetches('<link href="x.css">')
+    assert "http://" not in html and "https://" not in html
+
+
+def test_the_verdict_comes_first_and_everything_has_its_place(html: str) -> None:
+    title = re.search(r"<h1>(.*?)</h1>", html)
+    assert title and "random walk" in title.group(1)
+    assert html.index("<h1>") < html.index("After costs") < html.index("<table")
+    for heading in ("Scoreboard", "Forecasts, and what then happened", "Backtest", "Data", "Provenance", "What this"):
+        assert f"<h2>{heading}" in html
+    assert html.count('src="data:image/png;base64,') == 6
+
+
+def test_no_raw_json_no_nan_and_no_python_shows(html: str) -> None:
+    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", html, flags=re.DOTALL)
+    assert not re.search(r"[{}]|\bnan\b|\bNone\b|Timestamp|ndarray", text)
+
+
+def test_pictures_and_summary_lie_beside_the_page(reported: Home) -> None:
+    report = latest_report(reported)
+    assert report
+    names = {file.name for file in report.folder.iterdir()}
+    assert {"report.html", "report.json", "equity.png", "skill.png", "calibration.png", "fan-1.png"} <= names
+    assert report.summary["digest"] == report.digest == report.folder.name
+    assert report.summary["verdict"]
+
+
+def test_a_report_without_backtest_scores_or_forecasts_says_so(home: Home, settings: Settings) -> None:
+    with Warehouse(home.warehouse).write() as connection:
+        for table in ("forecasts", "forecast_quantiles", "forecast_scores", "scoreboard"):
+            connection.execute(f"DELETE FROM {table}")
+    nothing = played_in(home, settings)
+    assert isinstance(nothing.plan, NoPlan)
+    page = render(compose(contents_of(home, settings, nothing), "0" * 64))
+    for words in ("there is no backtest", "No forecast has been scored", "no out-of-sample forecasts", "No checkpoint"):
+        assert words in page
+    assert "<img" not in page
+
+
+def test_an_empty_warehouse_still_makes_a_page(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    nothing = Backtest("none", NoPlan("There are no bars."), pd.DataFrame(), pd.DataFrame(), played=False)
+    page = render(compose(contents_of(Home(tmp_path), settings, nothing), "0" * 64))
+    assert "There are no bars" in page
+
+
+def test_too_small_a_universe_empties_the_tables_and_is_said(home: Home, settings: Settings) -> None:
+    narrow = load_settings(home=home.root).model_copy(
+        update={"backtest": settings.backtest.model_copy(update={"topk": 30})}
+    )
+    played = played_in(home, narrow)
+    assert isinstance(played.plan, NoPlan)
+    assert "topk = 30" in played.plan.reason
+    warehouse = Warehouse(home.warehouse)
+    store(warehouse, played)
+    assert read_days(warehouse).empty and read_measures(warehouse).empty
+    assert "topk = 30" in render(compose(contents_of(home, narrow, played), "0" * 64))
+
+
+def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: Settings) -> None:
+    hourly = settings.model_copy(update={"market": settings.market.model_copy(update={"frequency": "1h"})})
+    warehouse = Warehouse(home.warehouse)
+    provider = publish_provider(warehouse, home, CALENDAR)
+    order = order_of(hourly, make_signals(warehouse, "1d", 10).frame, provider)
+    found = backtest(order, home)
+    assert isinstance(found.plan, NoPlan) and "1h" in found.plan.reason
+
+
+def test_a_change_of_what_is_shown_is_another_report(reported: Home) -> None:
+    settings = load_settings(home=reported.root)
+    shown = replace(contents_of(reported, settings, played_in(reported, settings)), fans=())
+    first = publish_report(shown, reported)
+    other = publish_report(replace(shown, revision="another"), reported)
+    again = publish_report(shown, reported)
+    assert first.digest == again.digest != other.digest
+    assert not again.made
+    latest = latest_report(reported)
+    assert latest and latest.digest == first.digest
+
+
+def test_a_qlib_that_fails_is_told_by_its_last_words_and_leaves_nothing(
+    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qlib_play.qlib_run, "__name__", "assets.backtests.no_such_module")
+    with pytest.raises(CandlecastError, match="no_such_module"):
+        played_in(home, settings)
+    assert not home.backtests.exists() or not list(home.backtests.iterdir())
+
+
+def test_loading_the_assets_imports_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import assets.backtests.assets; "
+        "print([m for m in ('torch', 'qlib', 'matplotlib', 'chronos', 'transformers', 'arch') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

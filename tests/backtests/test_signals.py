@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.backtests.checks import signal_problems
+from assets.backtests.signals import expected_returns, make_signals, read_signals, store_signals
+from resources.warehouse import Warehouse
+
+
+def quantiles(levels: list[float], values: list[float], close: float) -> pd.DataFrame:
+    frame = pd.DataFrame({"level": levels, "value": values, "close": close})
+    return frame.assign(model="m", checkpoint="c", symbol="S", origin=pd.Timestamp("2020-01-02"))
+
+
+def test_a_signal_is_the_area_under_the_quantile_function_over_the_close() -> None:
+    found = expected_returns(quantiles([0.1, 0.5, 0.9], [90.0, 100.0, 130.0], close=100.0))
+    area = 0.1 * 90 + 0.4 * 95 + 0.4 * 115 + 0.1 * 130
+    assert np.isclose(found["value"].item(), area / 100 - 1, rtol=0, atol=1e-15)
+
+
+@given(st.lists(st.floats(1, 1000), min_size=2, max_size=20), st.floats(1, 1000))
+def test_a_signal_lies_between_the_outermost_quantiles(values: list[float], close: float) -> None:
+    values = sorted(values)
+    levels = list(np.linspace(0.05, 0.95, len(values)))
+    value = expected_returns(quantiles(levels, values, close))["value"].item()
+    assert values[0] / close - 1 - 1e-9 <= value <= values[-1] / close - 1 + 1e-9
+
+
+def test_models_without_an_opinion_are_left_out_with_a_reason(warehouse: Warehouse) -> None:
+    made = make_signals(warehouse, "1d", 10)
+    assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
+    reasons = {one.model: one for one in made.omissions}
+    assert set(reasons) == {"random_walk", "random_walk_ewma"}
+    assert "nothing to rank by" in reasons["random_walk"].reason
+    assert reasons["random_walk"].forecasts > 0
+
+
+def test_in_sample_forecasts_make_no_signal_and_are_counted(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(f"UPDATE {table} SET in_sample = true WHERE model = 'kronos' AND symbol = 'IBM'")
+    made = make_signals(warehouse, "1d", 10)
+    assert "IBM" not in set(made.frame.loc[made.frame["model"] == "kronos", "symbol"])
+    told = next(one for one in made.omissions if one.model == "kronos")
+    assert "in-sample" in told.reason
+    assert told.forecasts == made.frame.loc[made.frame["model"] == "drift", "symbol"].eq("IBM").sum()
+
+
+def test_a_replaced_checkpoint_makes_no_signal(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(
+                f"INSERT INTO {table} SELECT * REPLACE ('old' AS checkpoint, made_at - INTERVAL 1 DAY AS made_at) "
+                f"FROM {table} WHERE model = 'kronos'"
+            )
+    made = make_signals(warehouse, "1d", 10)
+    assert "old" not in set(made.frame["checkpoint"])
+    assert any("has replaced" in one.reason for one in made.omissions if one.model == "kronos")
+
+
+def test_bars_after_an_origin_change_no_signal_of_it(warehouse: Warehouse) -> None:
+    before = make_signals(warehouse, "1d", 10).frame
+    origin = before["origin"].sort_values().iloc[len(before) // 2]
+    with warehouse.write() as connection:
+        connection.execute("UPDATE bars SET open = open * 3, close = close * 3 WHERE ts > ?", [origin.to_pydatetime()])
+    after = make_signals(warehouse, "1d", 10).frame
+    past = before["origin"] <= origin
+    assert before[past].equals(after[past])
+    assert not before[~past].equals(after[~past])
+
+
+def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> None:
+    made = make_signals(warehouse, "1d", 10).frame
+    assert store_signals(warehouse, made)
+    bytes_before = warehouse.path.read_bytes()
+    assert not store_signals(warehouse, made)
+    assert warehouse.path.read_bytes() == bytes_before
+    assert read_signals(warehouse).equals(made)
+
+
+def test_the_check_finds_a_signal_without_a_forecast(warehouse: Warehouse) -> None:
+    made = make_signals(warehouse, "1d", 10).frame
+    store_signals(warehouse, made)
+    assert signal_problems(warehouse, made) == []
+    with warehouse.write() as connection:
+        connection.execute("UPDATE signals SET checkpoint = 'nobody', value = 'NaN' WHERE symbol = 'IBM'")
+    problems = signal_problems(warehouse, read_signals(warehouse))
+    assert any("no out-of-sample forecast" in problem for problem in problems)
+    assert any("nan" in problem for problem in problems)
