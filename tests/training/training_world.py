@@ -85,8 +85,8 @@ def fill(warehouse: Warehouse, rows: pd.DataFrame) -> None:
     with warehouse.write() as connection:
         connection.register("incoming", bars)
         connection.execute(
-            "INSERT INTO bars SELECT symbol, ts, session, frequency, open, high, low, close, volume, NULL, [], "
-            "'test', 'test', TIMESTAMP '2020-01-01' FROM incoming"
+            "INSERT INTO bars BY NAME SELECT *, []::VARCHAR[] AS flags, 'test' AS source, 'test' AS payload_sha256, "
+            "TIMESTAMP '2020-01-01' AS available_at, 0 AS batch FROM incoming"
         )
 
 

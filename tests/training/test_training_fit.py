@@ -1,0 +1,265 @@
+"""A fit is deterministic, goes on after a kill to the same weights, and says what is wrong in words."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_world import CHRONOS, PREDICTOR, TOKENIZER, WINDOWS, histories, world
+
+from assets.training import fit, loop
+from assets.training.adapters import adapt, merged
+from assets.training.arrays import WindowArrays, write
+from assets.training.job import Job, JobKind
+from assets.training.schedule import Schedule, spread
+from assets.training.windows import build_windows
+from kronos import Kronos, KronosTokenizer, Normalisation
+from kronos.errors import KronosError
+from resources.compute import Compute
+from resources.errors import CandlecastError
+from resources.settings import ComputeSettings, FitSettings, PredictorSettings, TokenizerSettings
+
+COMPUTE = ComputeSettings(device="cpu", threads=1, save_every=4)
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    _, warehouse = world(folder)
+    found = build_windows(histories(warehouse), WINDOWS)
+    write(folder, found.arrays, dict(found.manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(job("kronos_tokenizer", arrays, tmp_path_factory.mktemp("tokenizer")))
+
+
+def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "kind": kind,
+        "seed": 7,
+        "windows": WINDOWS,
+        "tokenizer_settings": TOKENIZER,
+        "predictor_settings": PREDICTOR,
+        "chronos2_settings": CHRONOS,
+        "compute": COMPUTE,
+        "arrays": arrays,
+        "work": folder / "work",
+        "out": folder / "out",
+    }
+    return Job(**{**values, **changes})
+
+
+def finished(wanted: Job) -> Path:
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    fit.run(wanted)
+    return wanted.out / "model"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(arrays: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        finished(job("kronos_tokenizer", arrays, tmp_path / name, seed=seed))
+        for name, seed in (("a", 7), ("b", 7), ("c", 8))
+    )
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("kind", ["kronos_tokenizer", "kronos_predictor"])
+@pytest.mark.parametrize(
+    "moment", [3, pytest.param(4, marks=pytest.mark.slow), 6, pytest.param(9, marks=pytest.mark.slow)]
+)
+def test_a_fit_that_is_killed_goes_on_to_the_same_weights_and_curves(
+    kind: JobKind, moment: int, arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = {"tokenizer": tokenizer} if kind == "kronos_predictor" else {}
+    undisturbed = finished(job(kind, arrays, tmp_path / "whole", **frozen))
+    update = loop._Run._update
+
+    def dying(run: loop._Run, windows: np.ndarray) -> None:
+        if run.step == moment:
+            raise KeyboardInterrupt
+        update(run, windows)
+
+    monkeypatch.setattr(loop._Run, "_update", dying)
+    with pytest.raises(KeyboardInterrupt):
+        finished(job(kind, arrays, tmp_path / "killed", **frozen))
+    monkeypatch.setattr(loop._Run, "_update", update)
+    torch.manual_seed(99)
+    resumed = finished(job(kind, arrays, tmp_path / "killed", **frozen))
+    assert same(undisturbed, resumed)
+    ours, theirs = (json.loads((folder.parent / "result.json").read_text()) for folder in (undisturbed, resumed))
+    assert ours["curves"]["train"] == theirs["curves"]["train"]
+    assert ours["curves"]["validation"] == theirs["curves"]["validation"]
+
+
+def test_the_weights_kept_are_those_of_the_best_validation_loss(arrays: Path, tmp_path: Path) -> None:
+    wild = TOKENIZER.model_copy(update={"learning_rate": 0.9, "epochs": 4, "patience": None})
+    finished(job("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild))
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    losses = {int(e["step"]): e["loss"] for e in result["curves"]["validation"]}
+    assert losses[result["curves"]["best_step"]] == min(losses.values()) == result["scores"]["loss"]
+    model = KronosTokenizer.from_pretrained(tmp_path / "out/model")
+    from assets.training.tokenizer import TokenizerTask
+
+    task = TokenizerTask(WindowArrays(arrays), Normalisation(), wild, torch.device("cpu"), 7)
+    with torch.no_grad():
+        assert task.validate(model)["loss"] == pytest.approx(min(losses.values()), rel=1e-6)
+
+
+def test_a_fit_stops_when_validation_gets_no_better(arrays: Path, tmp_path: Path) -> None:
+    base = finished(job("kronos_tokenizer", arrays, tmp_path / "base"))
+    hopeless = TOKENIZER.model_copy(update={"learning_rate": 1e-30, "epochs": 9, "patience": 2})
+    finished(job("kronos_tokenizer", arrays, tmp_path / "more", base=str(base), tokenizer_settings=hopeless))
+    curves = json.loads((tmp_path / "more/out/result.json").read_text())["curves"]
+    assert curves["stopped_early"] and len(curves["validation"]) == 3
+
+
+def test_no_epochs_leave_the_base_as_it_is_and_measure_it(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+    still = TOKENIZER.model_copy(update={"epochs": 0})
+    copied = finished(job("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), tokenizer_settings=still))
+    assert same(copied, tokenizer)
+    assert json.loads((tmp_path / "out/result.json").read_text())["scores"]["codebook"]["s1"]["used"] > 0
+
+
+def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_batch(
+    arrays: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0})
+    whole = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still))
+    parts = still.model_copy(update={"micro_batch": 5})
+    split = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=parts))
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(split)[name], tensor, rtol=2e-3, atol=2e-4)
+
+
+def test_an_out_of_memory_error_halves_the_parts_and_loses_nothing(
+    arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0, "micro_batch": 8})
+    small = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still))
+    from assets.training.predictor import PredictorTask
+
+    real = PredictorTask.loss
+
+    def scarce(task: PredictorTask, model: torch.nn.Module, windows: np.ndarray) -> torch.Tensor:
+        if len(windows) > 8:
+            raise torch.cuda.OutOfMemoryError
+        return real(task, model, windows)
+
+    monkeypatch.setattr(PredictorTask, "loss", scarce)
+    wide = still.model_copy(update={"micro_batch": None})
+    survived = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=wide))
+    assert same(small, survived)
+    assert json.loads((tmp_path / "b/out/result.json").read_text())["curves"]["micro_batch"] == 8
+
+
+@pytest.mark.parametrize("changes", [{"adapt": "lora", "lora_rank": 2}, {"adapt": "last_layers", "last_layers": 1}])
+def test_adapted_weights_are_plain_weights_again(
+    changes: dict[str, Any], arrays: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    deep = PREDICTOR.model_copy(update={"n_layers": 3})
+    base = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=deep))
+    tuned = deep.model_copy(update={**changes, "learning_rate": 0.02})
+    made = finished(
+        job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, base=str(base), predictor_settings=tuned)
+    )
+    before, after = weights(base), weights(made)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and moved
+    assert Kronos.from_pretrained(made).config == Kronos.from_pretrained(base).config
+    if changes["adapt"] == "lora":
+        assert all("proj" in name or ".ffn." in name for name in moved)
+    else:
+        assert not any(name.startswith(("transformer.0", "transformer.1", "embedding")) for name in moved)
+        assert any(name.startswith("transformer.2") for name in moved)
+
+
+def test_more_last_layers_than_there_are_is_refused() -> None:
+    model = KronosTokenizer.from_pretrained  # the class is enough: nothing is loaded
+    assert model is not None
+    from assets.training.tokenizer import new_tokenizer
+
+    with pytest.raises(CandlecastError, match="last_layers = 5, but the base has 1 blocks"):
+        adapt(new_tokenizer(TOKENIZER), TOKENIZER.model_copy(update={"adapt": "last_layers", "last_layers": 5}), 7)
+
+
+def test_merging_what_was_not_adapted_changes_nothing() -> None:
+    from assets.training.tokenizer import new_tokenizer
+
+    model = new_tokenizer(TOKENIZER)
+    assert merged(adapt(model, TOKENIZER, 7)) is model
+
+
+def test_a_base_with_other_bits_than_the_tokenizer_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+    wide = TOKENIZER.model_copy(update={"s1_bits": 5, "s2_bits": 3})
+    other = finished(job("kronos_tokenizer", arrays, tmp_path / "a", tokenizer_settings=wide))
+    base = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=other))
+    with pytest.raises(CandlecastError, match=r"reads tokens of 5 \+ 3 bits, the tokenizer makes 4 \+ 4"):
+        finished(job("kronos_predictor", arrays, tmp_path / "c", tokenizer=tokenizer, base=str(base)))
+
+
+def test_a_base_of_another_family_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+    with pytest.raises(KronosError):
+        finished(job("kronos_predictor", arrays, tmp_path, tokenizer=tokenizer, base=str(tokenizer)))
+
+
+def test_a_base_prepared_by_another_normalisation_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+    other = WINDOWS.model_copy(update={"clip": 3.0})
+    with pytest.raises(KronosError, match="was prepared with"):
+        finished(job("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), windows=other))
+
+
+def test_a_batch_larger_than_the_data_is_refused_with_both_numbers() -> None:
+    with pytest.raises(CandlecastError, match=r"batch_size 64 in 2 process\(es\) wants 128 windows a step.* has 100"):
+        Schedule.of(FitSettings(batch_size=64), ComputeSettings(processes=2), 100, 7)
+
+
+def test_a_loss_that_is_not_finite_stops_the_fit(arrays: Path, tmp_path: Path) -> None:
+    wild = TokenizerSettings(**{**TOKENIZER.model_dump(), "learning_rate": 1.0, "zeta": 1e38, "max_grad_norm": 1e30})
+    with pytest.raises(CandlecastError, match=r"not finite|validation loss is"):
+        finished(job("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild))
+
+
+def test_an_epoch_shows_every_window_once_before_any_twice() -> None:
+    schedule = Schedule.of(PredictorSettings(batch_size=5, epochs=3), COMPUTE, 53, 7)
+    shown = schedule.epoch(0).ravel()
+    assert len(set(shown.tolist())) == len(shown) == 50
+    assert not np.array_equal(schedule.epoch(0), schedule.epoch(1))
+    assert schedule.drawn().tolist() == sorted({int(n) for e in range(3) for n in schedule.epoch(e).ravel()})
+    assert spread(10, 4).tolist() == [0, 3, 6, 9]
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    schedule = Schedule.of(FitSettings(batch_size=1, epochs=10, warmup=0.1), COMPUTE, 100, 7)
+    rates = [schedule.rate(step) for step in range(schedule.steps)]
+    assert rates[0] < 0.02 and max(rates) == rates[100] == 1.0 and rates[-1] < 1e-4
+    assert all(a <= b for a, b in itertools.pairwise(rates[:101]))
+
+
+def test_memory_that_is_not_there_is_refused_before_the_start() -> None:
+    with pytest.raises(CandlecastError, match=r"a test needs about .* GiB, cpu has .* GiB free: lower batch_size"):
+        Compute(COMPUTE).require_memory(2**60, "a test")
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    missing = torch.cuda.device_count()
+    with pytest.raises(CandlecastError, match=f'compute.device = "cuda:{missing}", but this machine has'):
+        Compute(ComputeSettings(device=f"cuda:{missing}")).device()

@@ -1,0 +1,202 @@
+"""Training windows share nothing that could tell the future, and say what they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from training_world import CUTOFF, WINDOWS, histories, sample_frame, world
+
+from assets.market.history import CLOSE, PRICES, History
+from assets.training.arrays import WindowArrays, write
+from assets.training.spans import SPLITS, Shape, origins, ranges, starts
+from assets.training.windows import build_windows, regimes, sufficiency
+from kronos.features import complete_volume_amount
+from kronos.normalisation import Normalisation
+from resources.errors import CandlecastError
+from resources.settings import WindowSettings
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, History]:
+    _, warehouse = world(tmp_path_factory.mktemp("windows"))
+    return histories(warehouse)
+
+
+def opened(folder: Path, found: object) -> WindowArrays:
+    write(folder, found.arrays, dict(found.manifest))  # type: ignore[attr-defined]
+    return WindowArrays(folder)
+
+
+@given(
+    lookback=st.integers(2, 30),
+    horizon=st.integers(1, 30),
+    embargo=st.integers(0, 10),
+    gaps=st.lists(st.integers(1, 5), min_size=200, max_size=300),
+    cuts=st.tuples(st.integers(60, 200), st.integers(20, 120)),
+)
+def test_no_window_shares_a_bar_with_a_window_of_another_range(
+    lookback: int, horizon: int, embargo: int, gaps: list[int], cuts: tuple[int, int]
+) -> None:
+    day = np.datetime64("2000-01-03", "s") + np.cumsum([0, *gaps]) * np.timedelta64(86_400, "s")
+    first = date(2000, 1, 1)
+    train_end, validation_end = first + timedelta(cuts[0]), first + timedelta(sum(cuts))
+    settings = WindowSettings(
+        lookback_window=lookback,
+        predict_window=horizon,
+        max_context=64,
+        embargo=embargo,
+        train=(first, train_end),
+        validation=(train_end + timedelta(1), validation_end),
+        test=(validation_end + timedelta(1), date(2010, 1, 1)),
+    )
+    shape = Shape(lookback, horizon)
+    spans = ranges(settings, day.astype("datetime64[D]"))
+    rows = {split: starts(day, spans[split], shape) for split in SPLITS}
+    used = {split: {int(r) + k for r in rows[split] for k in range(shape.length)} for split in SPLITS}
+    targets = {split: {int(r) + k for r in rows[split] for k in range(lookback, shape.length)} for split in SPLITS}
+    for number, split in enumerate(SPLITS[:-1]):
+        later = SPLITS[number + 1]
+        assert not used[split] & used[later]
+        if rows[split].size and rows[later].size:
+            assert min(targets[later]) - max(used[split]) > horizon
+    for split in SPLITS:
+        span = getattr(settings, split)
+        days = day[sorted(used[split])].astype("datetime64[D]")
+        assert not len(days) or (days[0] >= np.datetime64(span[0]) and days[-1] <= np.datetime64(span[1]))
+
+
+def test_the_embargo_leaves_out_sessions_before_a_range(real: dict[str, History]) -> None:
+    found = build_windows(real, WINDOWS)
+    sessions = real["AAPL"].stamps.astype("datetime64[D]")
+    skipped = sessions[
+        (sessions >= np.datetime64("2003-01-01")) & (sessions < np.datetime64(found.ranges["validation"].first))
+    ]
+    assert len(skipped) == WINDOWS.embargo
+
+
+def test_bars_after_the_cutoff_change_no_hash_and_no_array(real: dict[str, History]) -> None:
+    later = {}
+    for name, history in real.items():
+        quoted, growth = history.quoted.copy(), history.growth.copy()
+        after = history.stamps.astype("datetime64[D]") > np.datetime64(CUTOFF)
+        quoted[after] *= 3.7
+        growth[after] *= 2.0
+        later[name] = replace(history, quoted=quoted, growth=growth)
+    assert after.any()
+    one, other = build_windows(real, WINDOWS), build_windows(later, WINDOWS)
+    assert one.digest == other.digest
+    assert all(np.array_equal(one.arrays[name], other.arrays[name], equal_nan=name == "bars") for name in one.arrays)
+
+
+def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, History]) -> None:
+    history = real["IBM"]
+    quoted = history.quoted.copy()
+    quoted[np.searchsorted(history.stamps, np.datetime64("2003-12-30")), CLOSE] += 0.01
+    changed = {**real, "IBM": replace(history, quoted=quoted)}
+    assert build_windows(changed, WINDOWS).digest != build_windows(real, WINDOWS).digest
+
+
+def test_a_window_is_seen_as_a_forecast_from_its_lookbacks_end_sees_it(
+    real: dict[str, History], tmp_path: Path
+) -> None:
+    split = {
+        name: replace(
+            h, growth=np.where(np.arange(len(h)) < 150, 1.0, 2.0), shares=np.where(np.arange(len(h)) < 150, 1.0, 2.0)
+        )
+        for name, h in real.items()
+    }
+    arrays = opened(tmp_path, build_windows(split, WINDOWS))
+    owner, row = arrays.windows("train")[140]
+    history = split[arrays.symbols[owner]]
+    end = int(row) + WINDOWS.lookback_window - 1
+    expected = history.seen_from(end, first=int(row), last=int(row) + arrays.shape.length - 1)
+    np.testing.assert_allclose(arrays.seen(np.array([row]))[0], complete_volume_amount(expected), rtol=3e-7)
+
+
+def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, History], tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir(), second.mkdir()
+    found = build_windows(real, WINDOWS)
+    arrays = opened(first, found)
+    row = int(arrays.windows("train")[10, 1])
+    bars = found.arrays["bars"].copy()
+    bars[row + WINDOWS.lookback_window :, PRICES] *= 5
+    other = opened(second, replace(found, arrays={**found.arrays, "bars": bars}))
+    rule = Normalisation(clip=5.0)
+    ours, theirs = (part.normalised(np.array([row]), rule)[0] for part in (arrays, other))
+    assert np.array_equal(ours[: WINDOWS.lookback_window], theirs[: WINDOWS.lookback_window])
+    assert not np.array_equal(ours, theirs)
+
+
+def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tmp_path: Path) -> None:
+    arrays = opened(tmp_path, build_windows(real, WINDOWS))
+    rows = np.asarray(arrays.windows("train")[:3, 1])
+    values = arrays.normalised(rows, Normalisation(), blind=np.array([True, False, True]))
+    assert not values[[0, 2], :, 4:].any()
+    assert values[1, :, 4:].any() and values[..., :4].any(axis=(1, 2)).all()
+
+
+def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[str, History]) -> None:
+    short = replace(
+        real["IBM"],
+        symbol="NEW",
+        **{name: getattr(real["IBM"], name)[-20:] for name in ("stamps", "quoted", "growth", "shares")},
+    )
+    with pytest.raises(CandlecastError, match=r"NEW 20 bars, a window needs 32 \+ 5 = 37.*short_history"):
+        build_windows({**real, "NEW": short}, WINDOWS)
+    left = build_windows({**real, "NEW": short}, WINDOWS.model_copy(update={"short_history": "exclude"}))
+    assert next(c for c in left.counts if c.symbol == "NEW").note == "too short, left out"
+    assert left.digest == build_windows(real, WINDOWS).digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": (date(1990, 1, 1), date(1999, 1, 1))}, "train range .* holds 0 windows"),
+        ({"validation": (date(2003, 1, 1), date(2003, 1, 31))}, "validation range .* holds 0 windows"),
+        ({"test": (date(2020, 1, 1), date(2021, 1, 1))}, "test range .* holds 0 origins"),
+        ({"lookback_window": 400, "max_context": 512}, "validation range .* holds 0 windows of 400"),
+    ],
+)
+def test_an_empty_range_is_refused_before_training(
+    real: dict[str, History], changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CandlecastError, match=words) as refused:
+        build_windows(real, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
+    assert "AAPL 3,270" in str(refused.value)
+
+
+def test_bars_that_are_not_finite_are_refused_by_name(real: dict[str, History]) -> None:
+    quoted = real["AAPL"].quoted.copy()
+    quoted[100, CLOSE] = np.inf
+    with pytest.raises(CandlecastError, match=r"AAPL has 1 bars that are not finite, the first at 2000-07-2"):
+        build_windows({**real, "AAPL": replace(real["AAPL"], quoted=quoted)}, WINDOWS)
+
+
+def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
+    found = build_windows(real, WINDOWS)
+    assert found.total("train") == len(found.arrays["train"])
+    counted = regimes(found.arrays, Shape(WINDOWS.lookback_window, WINDOWS.predict_window))
+    assert counted["train"].sum() == found.total("train")
+    assert counted["validation"].sum() == found.total("validation")
+    words, apart = sufficiency(found)
+    assert apart == sum(-(-c.train // 37) for c in found.counts) and str(apart) in words
+
+
+def test_an_origin_needs_its_whole_lookback(real: dict[str, History]) -> None:
+    stamps = real["IBM"].stamps
+    seeds = origins(stamps, stamps[0].astype(date), stamps[60].astype("datetime64[D]").astype(date), 32)
+    assert seeds[0] == 31 and seeds[-1] == 60
+
+
+def test_the_sample_has_a_symbol_that_training_never_sees(tmp_path: Path) -> None:
+    _, warehouse = world(tmp_path, sample_frame(("IBM", "FB")))
+    found = build_windows(histories(warehouse), WindowSettings())
+    unseen = next(c for c in found.counts if c.symbol == "FB")
+    assert (unseen.train, unseen.validation) == (0, 0) and unseen.origins > 0 and unseen.note == "unseen in training"
