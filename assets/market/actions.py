@@ -37,7 +37,8 @@ SELECT symbol, session AS ex_date, 'split' AS kind, split AS value, 1 / split AS
 FROM seen WHERE split <> 1
 UNION ALL
 -- Cash is paid on the shares after the split of the same day.
-SELECT symbol, session, 'dividend', dividend, 1 - dividend * split / previous, origin, source, payload_sha256, available_at
+SELECT symbol, session, 'dividend', dividend, 1 - dividend * split / previous,
+       origin, source, payload_sha256, available_at
 FROM seen WHERE dividend > 0 AND dividend * split < previous
 """
 _IMPOSSIBLE = """

@@ -4,6 +4,8 @@ https://docs.dagster.io/guides/build/assets. Belongs here: reading through resou
 writing through a resource, and what a person sees. Not here: how it is done (the modules beside this one).
 """
 
+from typing import Any
+
 import dagster as dg
 
 from assets.market.actions import refresh_actions
@@ -94,8 +96,13 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         wanted = wanted_by(settings, wanted_sessions[0], wanted_sessions[-1])
         missing, _ = lake.land(source, wanted, config.refresh, progress_of("raw_bars"))
         payloads = lake.payloads_of(source)
-        newest_first = payloads.sort_values(["fetched_at", "file"], ascending=[False, True])
-        tell_newest(context, {"latest_payloads": table(newest_first)})
+        tell_newest(
+            context,
+            {
+                "folder": dg.MetadataValue.path(home.lake / source.name),
+                "latest_payloads": table(payloads.sort_values(["fetched_at", "file"], ascending=[False, True])),
+            },
+        )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of(sorted(zip(payloads["key"], payloads["sha256"], strict=True)))),
             metadata={
@@ -103,7 +110,6 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 "payloads": len(payloads),
                 "landed_now": len(missing),
                 "source": source.name,
-                "folder": dg.MetadataValue.path(home.lake / source.name),
             },
         )
 
@@ -128,41 +134,45 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         warehouse: dg.ResourceParam[Warehouse],
         calendar: dg.ResourceParam[TradingCalendar],
     ) -> dg.MaterializeResult:
-        """Bars that keep the contract, as quoted; rows that break it are in `rejected_bars`, with the rule and a reason.
+        """Bars that keep the contract, as quoted; rows that break it are in `rejected_bars` with the rule and a reason.
 
         received = kept + folded + rejected, for every payload.
         """
         done = ingest(Lake(home), warehouse, progress_of("bars"))
         wanted, frequency = sessions_of(context), settings.market.frequency
         digests = session_digests(warehouse, frequency, wanted[0], wanted[-1])
-        empty = sessions_without_bars(warehouse, frequency, wanted)
-        refused, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
-        counts: dict[str, dg.RawMetadataValue] = {
-            "dagster/row_count": int(digests["rows"].sum()),
-            "sessions": len(wanted),
-            "sessions_without_bars": len(empty),
-            "sessions_changed": len(done.sessions),
-            "received": done.received,
-            "kept": done.kept,
-            "folded": done.folded,
-            "rejected": done.rejected,
-        }
-        metadata: dict[str, dg.RawMetadataValue] = {
-            "dagster/column_schema": schema(BAR_COLUMNS),
-            "rejections_by_rule": table(refused),
-            "flags": table(flagged),
-            "latest_prices": table(latest_prices(warehouse, frequency)),
-        }
-        if len(digests):
-            metadata["coverage"] = picture(coverage_picture(coverage(warehouse, calendar)))
-            metadata["rejected_picture"] = picture(
-                counts_picture(refused.set_index("rule")["rows"], "Rejected rows by rule, all payloads")
-            )
-            metadata["flags_picture"] = picture(counts_picture(flagged.set_index("flag")["bars"], "Flagged bars", BLUE))
-        tell_newest(context, metadata)
-        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_bars(digests, wanted)), metadata=counts)
+        tell_newest(context, _seen_of_bars(warehouse, calendar))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest_of_bars(digests, wanted)),
+            metadata={
+                "dagster/row_count": int(digests["rows"].sum()),
+                "sessions": len(wanted),
+                "sessions_without_bars": len(sessions_without_bars(warehouse, frequency, wanted)),
+                "sessions_changed": len(done.sessions),
+                "received": done.received,
+                "kept": done.kept,
+                "folded": done.folded,
+                "rejected": done.rejected,
+            },
+        )
 
     return bars
+
+
+def _seen_of_bars(warehouse: Warehouse, calendar: TradingCalendar) -> dict[str, Any]:
+    """Pictures and tables of all bars of the calendar's frequency."""
+    frequency = calendar.frequency
+    refused, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
+    by_rule, by_flag = refused.set_index("rule")["rows"], flagged.set_index("flag")["bars"]
+    return {
+        "dagster/column_schema": schema(BAR_COLUMNS),
+        "coverage": picture(coverage_picture(coverage(warehouse, calendar))),
+        "rejected_rows": picture(counts_picture(by_rule, "Rejected rows by rule, all payloads")),
+        "rejections_by_rule": table(refused),
+        "flagged_bars": picture(counts_picture(by_flag, "Flagged bars", BLUE)),
+        "flags": table(flagged),
+        "latest_prices": table(latest_prices(warehouse, frequency)),
+    }
 
 
 def _corporate_actions() -> dg.AssetsDefinition:
@@ -175,10 +185,10 @@ def _corporate_actions() -> dg.AssetsDefinition:
         pool="warehouse",
     )
     def corporate_actions(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
-        """Splits and dividends with their price factors, from the source's columns or derived from its adjusted close."""
+        """Splits and dividends with their price factors: from the source, or derived from its adjusted close."""
         refreshed = refresh_actions(warehouse)
         actions = warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
-        metadata: dict[str, dg.RawMetadataValue] = {
+        metadata: dict[str, Any] = {
             "dagster/row_count": refreshed.total,
             "dagster/column_schema": schema(ACTION_COLUMNS),
             "added": refreshed.added,

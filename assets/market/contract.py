@@ -40,8 +40,8 @@ CREATE TEMP TABLE received (
 );
 CREATE TEMP TABLE payloads (number INTEGER, fetched_at TIMESTAMP, basis VARCHAR, actions VARCHAR);
 CREATE TEMP TABLE rejected (
-    symbol VARCHAR, date VARCHAR, open VARCHAR, high VARCHAR, low VARCHAR, close VARCHAR, volume VARCHAR, amount VARCHAR,
-    session DATE, file VARCHAR, row_number BIGINT, received VARCHAR, rule VARCHAR, payload INTEGER,
+    symbol VARCHAR, date VARCHAR, open VARCHAR, high VARCHAR, low VARCHAR, close VARCHAR, volume VARCHAR,
+    amount VARCHAR, session DATE, file VARCHAR, row_number BIGINT, received VARCHAR, rule VARCHAR, payload INTEGER,
     name VARCHAR, ts TIMESTAMP
 );
 """
@@ -99,7 +99,7 @@ class Staged:
     """A judged batch, as files for the warehouse to read.
 
     Attributes:
-        kept: Parquet: payload, row, symbol, ts, session, the prices as quoted, volume, amount, dividend, split, actions.
+        kept: Parquet: payload, row, symbol, ts, session, prices as quoted, volume, amount, dividend, split, actions.
         rejected: Parquet: the columns of rejected_bars that the batch knows.
     """
 
@@ -153,7 +153,7 @@ def judge(
         received.append(_receive(connection, number, payload, file, reading))
     first, last = connection.execute(_SPAN).fetchall()[0]
     grid = calendar.grid(first, last)
-    make_table(connection, "grid", grid, "ts, session::DATE AS session, closes_at, half_day, position")
+    make_table(connection, "grid", grid, "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day")
     values = {
         "daily": calendar.is_daily,
         "zone": reading.timezone or calendar.timezone,

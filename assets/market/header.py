@@ -11,8 +11,10 @@ from resources.sources.protocol import ROW, UNPARSED
 # What exporters and vendors write, best guess first; compared in lower case without spaces and punctuation.
 ALIASES: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
-    "date": ("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime")
-    + ("dt", "t", "日期", "时间", "unnamed0", "indexlevel0", ""),
+    "date": (
+        *("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime"),
+        *("dt", "t", "日期", "时间", "unnamed0", "indexlevel0", ""),
+    ),
     "open": ("open", "openprice", "priceopen", "pxopen", "o", "开盘"),
     "high": ("high", "highprice", "pricehigh", "pxhigh", "max", "h", "最高"),
     "low": ("low", "lowprice", "pricelow", "pxlow", "min", "l", "最低"),
@@ -60,8 +62,8 @@ def read_header(header: Sequence[str], said: Mapping[str, str], file: str, symbo
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise CandlecastError(
-            f"{file}: no column for {', '.join(missing)}; the header has {', '.join(map(repr, offered))}. Say which in the "
-            f'settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
+            f"{file}: no column for {', '.join(missing)}; the header has {', '.join(map(repr, offered))}. "
+            f'Say which in the settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
         )
     if "symbol" not in names and symbol is None:
         raise CandlecastError(f'{file}: no column for the symbol: say which in [market.columns] symbol = "…"')
@@ -85,7 +87,8 @@ def _guess(free: Sequence[str], aliases: Sequence[str], ours: str, file: str) ->
         found = [name for name in free if _plain(name) == alias]
         if len(found) > 1:
             raise CandlecastError(
-                f'{file}: {" and ".join(map(repr, found))} could both be {ours}: say which in [market.columns] {ours} = "…"'
+                f"{file}: {' and '.join(map(repr, found))} could both be {ours}: "
+                f'say which in [market.columns] {ours} = "…"'
             )
         if found:
             return found[0]

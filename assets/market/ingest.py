@@ -37,7 +37,8 @@ SELECT symbol, ts FROM incoming UNION ALL SELECT name, ts FROM read_parquet($rej
 """
 _CHANGED = """
 SELECT session FROM fate WHERE NOT same
-UNION SELECT b.session FROM bars AS b JOIN gone AS g ON g.symbol = b.symbol AND g.ts = b.ts WHERE b.frequency = $frequency
+UNION
+SELECT b.session FROM bars AS b JOIN gone AS g ON g.symbol = b.symbol AND g.ts = b.ts WHERE b.frequency = $frequency
 ORDER BY session
 """
 _SPAN = """
@@ -125,13 +126,14 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     make_table(connection, "reasons", pd.DataFrame(REASONS.items(), columns=["rule", "reason"]), "*")
     make_split_ratios(connection)
     span = connection.execute(_SPAN, {"frequency": batch.reading.frequency}).fetchall()[0]
-    make_table(connection, "grid", calendar.grid(*span), "ts, half_day, position")
+    make_table(connection, "grid", calendar.grid(*span), "ts::TIMESTAMP AS ts, half_day, position")
     run_script(connection, APPLY, values)
     sessions = connection.execute("SELECT session FROM sessions_touched ORDER BY session").fetchall()
     counts = connection.execute(
         "SELECT sum(received), sum(kept), sum(folded), sum(rejected) FROM payloads WHERE batch = ?", [batch.number]
     ).fetchall()[0]
-    return Ingested(1, *(int(count) for count in counts), tuple(session for (session,) in sessions))
+    received, kept, folded, rejected = (int(count) for count in counts)
+    return Ingested(1, received, kept, folded, rejected, tuple(session for (session,) in sessions))
 
 
 def _contributed(judged: Staged) -> pd.DataFrame:

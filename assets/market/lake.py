@@ -112,8 +112,8 @@ class Lake:
         progress(len(missing), len(missing))
         if refused:
             raise CandlecastError(
-                f"{len(refused)} of {len(missing)} payloads of source {source.name} cannot be had; nothing was ingested:\n  "
-                + "\n  ".join(refused)
+                f"{len(refused)} of {len(missing)} payloads of source {source.name} cannot be had; "
+                "nothing was ingested:\n  " + "\n  ".join(refused)
             )
         return missing, self._commit(source, landed)
 

@@ -13,6 +13,8 @@ GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 def coverage_picture(share: pd.DataFrame) -> bytes:
     """Coverage as a map: symbols down, years across; white: nothing, dark: every bar that the calendar expects."""
+    if share.empty:
+        return counts_picture(pd.Series(dtype=int), "Bars there are, of those the calendar expects")
     shown = share.head(MOST_SYMBOLS)
     height = 1.1 + max(0.14 * len(shown), 0.8)
     with figure(8, height) as drawn:

@@ -25,8 +25,8 @@ FROM (SELECT unnest(flags) AS flag, symbol, session FROM bars WHERE frequency = 
 GROUP BY flag ORDER BY bars DESC, flag
 """
 _LATEST = """
-SELECT symbol, max(ts) AS ts, arg_max(close, ts) AS close, arg_max(volume, ts) AS volume, count(*) AS bars, min(ts) AS since,
-       any_value(source) AS source
+SELECT symbol, max(ts) AS ts, arg_max(close, ts) AS close, arg_max(volume, ts) AS volume,
+       count(*) AS bars, min(ts) AS since, any_value(source) AS source
 FROM bars WHERE frequency = $frequency GROUP BY symbol ORDER BY symbol
 """
 _JUMPS = """
@@ -34,7 +34,7 @@ SELECT symbol, session, close, flags FROM bars
 WHERE frequency = $frequency AND list_contains(flags, 'looks_like_split') ORDER BY session DESC, symbol
 """
 _BOOKS = """
-SELECT p.batch, p.request, p.file, p.payload_sha256, p.received, p.kept, p.folded, p.rejected,
+SELECT p.batch, p.request, p.file, p.received, p.kept, p.folded, p.rejected,
        coalesce(r.stored, 0) AS stored_rejected
 FROM payloads AS p
 LEFT JOIN (SELECT batch, file, count(*) AS stored FROM rejected_bars GROUP BY batch, file) AS r
@@ -42,11 +42,13 @@ LEFT JOIN (SELECT batch, file, count(*) AS stored FROM rejected_bars GROUP BY ba
 ORDER BY p.batch, p.request
 """
 _TOTALS = """
-SELECT (SELECT coalesce(sum(kept), 0) FROM payloads)::BIGINT, (SELECT count(*) FROM bars), (SELECT count(*) FROM superseded_bars)
+SELECT (SELECT coalesce(sum(kept), 0) FROM payloads)::BIGINT,
+       (SELECT count(*) FROM bars), (SELECT count(*) FROM superseded_bars)
 """
 _BREACHES = """
 SELECT symbol, ts,
-       CASE WHEN NOT (isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close)) THEN 'a price is not finite'
+       CASE WHEN NOT (isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close))
+            THEN 'a price is not finite'
             WHEN low <= 0 THEN 'a price is not positive'
             WHEN low > least(open, close) OR high < greatest(open, close) THEN 'open or close outside low … high'
             WHEN volume < 0 OR amount < 0 THEN 'negative volume or amount' END AS breach
@@ -97,20 +99,17 @@ def possible_splits(warehouse: Warehouse, frequency: str) -> pd.DataFrame:
 
 def rows_that_do_not_add_up(warehouse: Warehouse, lake: Lake) -> list[str]:
     """What is wrong in the books, in words; nothing: received = kept + folded + rejected, and all of it is there."""
-    books = warehouse.frame(_BOOKS)
+    with warehouse.read() as connection:
+        books = connection.execute(_BOOKS).fetchall()
     wrong = []
     in_lake = {(batch.number, p.request.key): p.rows for batch in lake.batches() for p in batch.payloads}
-    for row in books.itertuples(index=False):
-        if row.received != row.kept + row.folded + row.rejected:
-            wrong.append(
-                f"{row.file}: {row.received} received, but {row.kept} + {row.folded} + {row.rejected} accounted for"
-            )
-        if row.rejected != row.stored_rejected:
-            wrong.append(f"{row.file}: {row.rejected} rejected, but {row.stored_rejected} in rejected_bars")
-        if row.received != in_lake.get((row.batch, row.request)):
-            wrong.append(
-                f"{row.file}: {row.received} received, but the lake has {in_lake.get((row.batch, row.request))}"
-            )
+    for batch, request, file, received, kept, folded, rejected, stored in books:
+        if received != kept + folded + rejected:
+            wrong.append(f"{file}: {received} received, but {kept} + {folded} + {rejected} accounted for")
+        if rejected != stored:
+            wrong.append(f"{file}: {rejected} rejected, but {stored} in rejected_bars")
+        if received != in_lake.get((batch, request)):
+            wrong.append(f"{file}: {received} received, but the lake has {in_lake.get((batch, request))}")
     with warehouse.read() as connection:
         kept, stored, superseded = connection.execute(_TOTALS).fetchall()[0]
     if kept != stored + superseded:

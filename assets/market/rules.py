@@ -31,7 +31,7 @@ REASONS: dict[str, str] = {
     "volume_out_of_range": "volume or amount is infinite or beyond any market",
     "impossible_action": "a dividend below zero, or a split or factor that is not positive",
     "not_closed_yet": "the bar was still forming when it was received: it will be taken when it is over",
-    "conflicting_duplicate": "the same symbol and time with other values: keep the right one; one bar a session is expected",
+    "conflicting_duplicate": "the same symbol and time with other values: keep the right one, one bar a stamp",
 }
 
 FLAGS: dict[str, str] = {

@@ -43,7 +43,7 @@ _MAKE_TEXTS = """
 CREATE OR REPLACE TEMP TABLE texts AS
 SELECT text, count(*) AS rows,
        regexp_replace(regexp_replace(trim(text), '[0-9]', '9', 'g'), '[A-Za-z]', 'a', 'g') AS shape
-FROM {values} WHERE text IS NOT NULL GROUP BY text
+FROM {values} WHERE trim(text) <> '' GROUP BY text
 """
 _MAKE_STAMPS = """
 CREATE OR REPLACE TEMP TABLE stamps (
@@ -70,15 +70,16 @@ SELECT text, local,
        CASE WHEN zone IN ('Z', 'UTC', 'GMT') THEN local
             WHEN zone <> '' THEN local - to_seconds(
                 (CASE WHEN zone[1] = '-' THEN -1 ELSE 1 END)
-                * (zone[2:3]::INTEGER * 3600 + coalesce(try_cast(right(replace(zone, ':', '')[4:], 2) AS INTEGER), 0) * 60))
+                * (zone[2:3]::INTEGER * 3600
+                   + coalesce(try_cast(right(replace(zone, ':', '')[4:], 2) AS INTEGER), 0) * 60))
        END,
        CASE WHEN local IS NULL THEN 'unreadable_date' END
 FROM parsed
 """
 _EPOCH = """
 INSERT INTO stamps
-SELECT text, at, at, CASE WHEN at IS NULL THEN 'unreadable_date' END
-FROM (SELECT text, make_timestamp((try_cast(text AS DOUBLE) / $unit * 1e6)::BIGINT) AS at
+SELECT text, moment, moment, CASE WHEN moment IS NULL THEN 'unreadable_date' END
+FROM (SELECT text, make_timestamp((try_cast(text AS DOUBLE) / $unit * 1e6)::BIGINT) AS moment
       FROM texts WHERE list_contains($shapes, shape))
 """
 _REST = """
@@ -161,7 +162,8 @@ def _order(connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: s
         hits[order] = connection.execute(sql, {"shapes": list(shapes)}).fetchall()[0][0]
     if hits["dmy"] == hits["mdy"]:
         raise CandlecastError(
-            f'{file}: dates with two readings, day first or month first: say which with market.date_order = "dmy" or "mdy"'
+            f"{file}: dates with two readings, day first or month first: "
+            'say which with market.date_order = "dmy" or "mdy"'
         )
     return max(hits, key=lambda order: hits[order])
 

@@ -44,7 +44,7 @@ class FilesSource:
             CandlecastError: no file matches, or two differ only in their ending.
         """
         pattern = str(self.root / self.path)
-        found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())
+        found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())  # noqa: PTH207
         files = [file for file in found if ending_of(file) and not file.name.startswith((".", "~"))]
         if not files:
             others = f" ({len(found)} other files do)" if found else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,11 +34,14 @@ def text_to_parquet(file: Path, into: Path, name: str) -> None:
     Raises:
         CandlecastError: empty, no header, a header twice, not UTF-8 or UTF-16, or a gzip that expands beyond reason.
     """
-    encoding, header_line = _open_header(file, name)
+    encoding, header_line, is_all = _open_header(file, name)
     separator = max(SEPARATORS, key=header_line.count)
     header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
     _check_header(header, name)
     broken: list[tuple[int | None, str]] = []
+    if is_all:
+        _write([], into, header, broken)
+        return
 
     def keep(row: pa.csv.InvalidRow) -> str:
         broken.append((row.number, row.text))
@@ -67,12 +71,12 @@ def text_to_parquet(file: Path, into: Path, name: str) -> None:
 
 
 def _write(
-    reader: pa.csv.CSVStreamingReader, into: Path, header: list[str], broken: list[tuple[int | None, str]]
+    reader: Iterable[pa.RecordBatch], into: Path, header: list[str], broken: list[tuple[int | None, str]]
 ) -> None:
     """All rows; where some lines were no rows, again with numbers, and those lines at the end."""
     fields = [pa.field(column, pa.string()) for column in header]
     wide = pa.schema([*fields, pa.field(ROW, pa.int64()), pa.field(UNPARSED, pa.string())])
-    done, taken = 0, 0
+    done = 0
     with pa.parquet.ParquetWriter(into, wide, compression="zstd", compression_level=1) as writer:
         for batch in reader:
             rows = _numbers(done, batch.num_rows, [number for number, _ in broken if number is not None])
@@ -93,7 +97,8 @@ def _numbers(done: int, count: int, broken_lines: list[int]) -> np.ndarray:
     return rows[~np.isin(rows, np.asarray(broken_lines) - 1)][:count] if broken_lines else rows
 
 
-def _open_header(file: Path, name: str) -> tuple[str, str]:
+def _open_header(file: Path, name: str) -> tuple[str, str, bool]:
+    """The encoding, the first line, and whether that is all there is."""
     try:
         with _raw(file, name) as stream:
             beginning = stream.read(1 << 20)
@@ -105,13 +110,14 @@ def _open_header(file: Path, name: str) -> tuple[str, str]:
     try:
         text = io.TextIOWrapper(io.BytesIO(beginning), encoding=encoding, newline=None)
         header = text.readline().rstrip("\n")
+        is_all = not text.read(1)
     except UnicodeError as error:
         raise CandlecastError(f"{name}: the header is not {encoding}: save the file as UTF-8") from error
-    return encoding, header
+    return encoding, header, is_all
 
 
 def _check_header(header: list[str], name: str) -> None:
-    named = [column for column in header if column]
+    named = [column.lower() for column in header if column]
     twice = sorted({column for column in named if named.count(column) > 1})
     if twice:
         raise CandlecastError(f"{name}: the header has {twice[0]!r} more than once: rename or remove one of them")
