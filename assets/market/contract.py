@@ -153,7 +153,12 @@ def judge(
         received.append(_receive(connection, number, payload, file, reading))
     first, last = connection.execute(_SPAN).fetchall()[0]
     grid = calendar.grid(first, last)
-    make_table(connection, "grid", grid, "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day")
+    make_table(
+        connection,
+        "grid",
+        grid,
+        "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day",
+    )
     values = {
         "daily": calendar.is_daily,
         "zone": reading.timezone or calendar.timezone,

@@ -6,7 +6,7 @@ process put in meanwhile is left alone. Not here: landing payloads (lake), corpo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.resources import files
 
@@ -22,6 +22,7 @@ from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
 
 COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8")
+TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")
 
 _INGESTED = "SELECT coalesce(max(batch), 0) FROM payloads"
@@ -41,6 +42,8 @@ UNION
 SELECT b.session FROM bars AS b JOIN gone AS g ON g.symbol = b.symbol AND g.ts = b.ts WHERE b.frequency = $frequency
 ORDER BY session
 """
+_FOLDING = "SELECT DISTINCT request FROM payloads WHERE folded > 0 AND frequency = $frequency"
+_HELD = "DELETE FROM gone USING read_parquet($kept) AS k WHERE gone.symbol = k.symbol AND gone.ts = k.ts"
 _SPAN = """
 SELECT min(t.sees_from)::DATE, greatest(max(t.last), max(b.ts))::DATE
 FROM touched AS t LEFT JOIN bars AS b ON b.symbol = t.symbol AND b.ts >= t.sees_from AND b.frequency = $frequency
@@ -93,18 +96,18 @@ def ingest_batch(batch: Batch, lake: Lake, warehouse: Warehouse, progress: Progr
     with staged(batch, payload_files, calendar, scratch, progress) as judged, warehouse.write() as connection:
         if connection.execute(_INGESTED).fetchall()[0][0] >= batch.number:
             return Ingested()
-        return merge(connection, judged, calendar)
+        return merge(connection, judged, calendar, lake)
 
 
-def sessions_changed(connection: duckdb.DuckDBPyConnection, judged: Staged) -> list[date]:
+def sessions_changed(connection: duckdb.DuckDBPyConnection, judged: Staged, lake: Lake) -> list[date]:
     """The sessions whose bars a judged batch would change, but for flags. Writes nothing."""
-    compare(connection, judged)
+    compare(connection, judged, lake)
     return [
         session for (session,) in connection.execute(_CHANGED, {"frequency": judged.batch.reading.frequency}).fetchall()
     ]
 
 
-def compare(connection: duckdb.DuckDBPyConnection, judged: Staged) -> None:
+def compare(connection: duckdb.DuckDBPyConnection, judged: Staged, lake: Lake) -> None:
     """Make the temporary tables that say what a judged batch changes."""
     frequency = judged.batch.reading.frequency
     connection.execute("CREATE TEMP TABLE incoming AS FROM read_parquet($kept)", {"kept": str(judged.kept)})
@@ -112,9 +115,12 @@ def compare(connection: duckdb.DuckDBPyConnection, judged: Staged) -> None:
     connection.execute(_MENTIONED, {"rejected": str(judged.rejected)})
     _refuse_another_source(connection, judged.batch)
     run_script(connection, COMPARE, {"frequency": frequency})
+    if connection.execute("SELECT count(*) FROM gone").fetchall()[0][0]:
+        _keep_what_others_say(connection, judged.batch, lake)
+    run_script(connection, TOUCHED, {"frequency": frequency})
 
 
-def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: TradingCalendar) -> Ingested:
+def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: TradingCalendar, lake: Lake) -> Ingested:
     """Apply a judged batch inside the connection's transaction."""
     batch = judged.batch
     values = {
@@ -122,7 +128,7 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
         "batch": batch.number,
         "rejected": str(judged.rejected),
     }
-    compare(connection, judged)
+    compare(connection, judged, lake)
     make_table(connection, "reasons", pd.DataFrame(REASONS.items(), columns=["rule", "reason"]), "*")
     make_split_ratios(connection)
     span = connection.execute(_SPAN, {"frequency": batch.reading.frequency}).fetchall()[0]
@@ -134,6 +140,28 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     ).fetchall()[0]
     received, kept, folded, rejected = (int(count) for count in counts)
     return Ingested(1, received, kept, folded, rejected, tuple(session for (session,) in sessions))
+
+
+def _keep_what_others_say(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
+    """A withdrawn row stays where another current payload holds it too. Rare, so those payloads are judged again."""
+    revised = {payload.request.key for payload in batch.payloads}
+    folding = {
+        key for (key,) in connection.execute(_FOLDING, {"frequency": batch.reading.frequency}).fetchall()
+    } - revised
+    current = {(payload.request.key, payload.sha256) for payload, _ in lake.current().values()}
+    calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
+    for earlier in lake.batches():
+        witnesses = tuple(
+            payload
+            for payload in earlier.payloads
+            if payload.request.key in folding and (payload.request.key, payload.sha256) in current
+        )
+        if not witnesses:
+            continue
+        payload_files = [lake.file(payload) for payload in witnesses]
+        again = replace(earlier, payloads=witnesses)
+        with staged(again, payload_files, calendar, lake.home.scratch / "contract") as judged:
+            connection.execute(_HELD, {"kept": str(judged.kept)})
 
 
 def _contributed(judged: Staged) -> pd.DataFrame:

@@ -93,4 +93,4 @@ def _changed(batch: Batch, payload_files: Sequence[Path], home: Home, warehouse:
         staged(batch, payload_files, calendar, home.scratch / "contract") as judged,
         warehouse.read() as connection,
     ):
-        return set(sessions_changed(connection, judged))
+        return set(sessions_changed(connection, judged, Lake(home)))

@@ -1,0 +1,204 @@
+"""New files, corrected files, rebuilt warehouses: what changes, what does not, and what was known when."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from market_desk import GOOD, HEADER, Desk, make_desk_in
+
+from assets.market.actions import refresh_actions
+from assets.market.digests import digest_of_bars, session_digests
+from assets.market.ingest import Ingested, ingest, ingest_batch
+from assets.market.pending import pending_sessions
+from assets.market.rebuild import rebuild
+from resources.calendar import TradingCalendar
+from resources.errors import CandlecastError
+from resources.settings import MarketSettings, Settings
+from resources.sources.sample import SampleSource
+from resources.warehouse import Warehouse
+
+DAYS = pd.bdate_range("2012-01-03", "2012-01-13")
+
+
+def prices(symbol: str = "AAPL", days: pd.DatetimeIndex = DAYS, step: float = 0.1, **closes: float) -> list[str]:
+    """One line a day; `closes` say otherwise, `d0105=…`."""
+    lines = []
+    for number, day in enumerate(days):
+        close = closes.get(f"d{day:%m%d}", 10 + step * number)
+        lines.append(f"{symbol},{day.date()},10,20,5,{close:g},100")
+    return lines
+
+
+def text(*lines: str) -> str:
+    return "\n".join([HEADER, *lines]) + "\n"
+
+
+def everything(warehouse: Warehouse) -> dict[str, pd.DataFrame]:
+    """All that the market stage stored."""
+    return {
+        name: warehouse.frame(f"FROM {name} ORDER BY ALL")
+        for name in ("bars", "superseded_bars", "rejected_bars", "payloads", "corporate_actions")
+    }
+
+
+def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
+    for name, frame in one.items():
+        pd.testing.assert_frame_equal(frame, other[name], obj=name)
+
+
+def settings_of(desk: Desk) -> Settings:
+    market = MarketSettings(source="files", path="*", start=date(2012, 1, 3), end=date(2012, 1, 31))
+    return Settings(market=market, root=desk.folder, home=desk.home.root)
+
+
+def pending(desk: Desk) -> list[date]:
+    calendar = TradingCalendar("XNYS", "1d")
+    return pending_sessions(settings_of(desk), desk.home, desk.warehouse, calendar, desk.source)
+
+
+def test_a_second_ingest_of_the_same_files_writes_nothing(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    written = desk.warehouse.path.stat().st_mtime_ns
+    assert desk.ingest() == Ingested()
+    assert desk.warehouse.path.stat().st_mtime_ns == written
+    assert len(desk.lake.batches()) == 1
+
+
+def test_a_new_file_touches_only_its_sessions(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    before = session_digests(desk.warehouse, "1d")
+    desk.write("new.csv", text("AAPL,2012-01-17,10,20,5,11,100"))
+    assert pending(desk) == [date(2012, 1, 17)]
+    done = desk.ingest()
+    assert (done.kept, done.sessions) == (1, (date(2012, 1, 17),))
+    after = session_digests(desk.warehouse, "1d")
+    pd.testing.assert_frame_equal(after[after["session"] < date(2012, 1, 17)], before)
+    assert pending(desk) == []
+
+
+def test_a_file_that_grew_by_a_day_adds_that_day(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    done = desk.ingest_text(text(*prices(), "AAPL,2012-01-17,10,20,5,11,100"))
+    assert (done.received, done.kept, done.folded, done.sessions) == (10, 1, 9, (date(2012, 1, 17),))
+
+
+def test_a_corrected_file_changes_only_what_it_corrects(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    before = session_digests(desk.warehouse, "1d").set_index("session")["digest"]
+    desk.write("bars.csv", text(*prices(d0106=11.5)))
+    assert pending(desk) == [date(2012, 1, 6)]
+    done = desk.ingest()
+    assert done.sessions == (date(2012, 1, 6),)
+    after = session_digests(desk.warehouse, "1d").set_index("session")["digest"]
+    assert before.index[before != after].tolist() == [date(2012, 1, 6)]
+    replaced = desk.warehouse.frame("FROM superseded_bars")
+    assert replaced["close"].tolist() == [pytest.approx(10.3)]
+    assert replaced["superseded_by"][0] == desk.bars().set_index("session").loc["2012-01-06", "payload_sha256"]
+
+
+def test_a_row_that_a_corrected_file_no_longer_has_is_withdrawn(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    lines = prices()
+    done = desk.ingest_text(text(*lines[:3], *lines[4:]))
+    # The session after it is touched as well: it now follows a gap.
+    assert done.sessions == (date(2012, 1, 6), date(2012, 1, 9))
+    assert len(desk.bars()) == len(lines) - 1
+    assert desk.warehouse.frame("FROM superseded_bars")["session"].dt.day.tolist() == [6]
+    assert desk.bars().set_index("session").loc["2012-01-09", "flags"] == ["after_gap"]
+
+
+def test_a_row_that_another_file_also_has_is_not_withdrawn(desk: Desk) -> None:
+    desk.write("a.csv", text(*prices()))
+    desk.write("b.csv", text(*prices()))
+    assert desk.ingest().folded == len(DAYS)
+    desk.write("a.csv", text(*prices()[:3]))
+    desk.ingest()
+    assert len(desk.bars()) == len(DAYS)
+
+
+def test_a_bad_row_in_a_corrected_file_does_not_destroy_the_good_one(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    done = desk.ingest_text(text(*[line.replace("2012-01-06,10", "2012-01-06,ten") for line in prices()]))
+    assert (done.rejected, done.sessions) == (1, ())
+    assert len(desk.bars()) == len(DAYS)
+
+
+def test_a_later_file_wins_over_an_earlier_one(desk: Desk) -> None:
+    desk.ingest_text(text(GOOD), "first.csv")
+    desk.ingest_text(text(GOOD.replace("10.5", "10.7")), "fix.csv")
+    assert desk.bars()["close"].tolist() == [10.7]
+
+
+def test_bars_are_shown_as_they_were_known_on_a_day(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    first = desk.warehouse.frame("SELECT max(available_at) AS at FROM bars")["at"][0]
+    time.sleep(1.1)
+    desk.ingest_text(text(*prices(d0106=11.5)[:-1]))
+    known = desk.warehouse.frame("SELECT * FROM bars_as_known($at) ORDER BY ts", {"at": first})
+    assert known["close"].tolist() == pytest.approx([10 + 0.1 * number for number in range(len(DAYS))])
+    now = desk.warehouse.frame("SELECT * FROM bars_as_known(TIMESTAMP '2999-01-01') ORDER BY ts")
+    pd.testing.assert_frame_equal(now, desk.bars())
+    assert desk.warehouse.frame("SELECT * FROM bars_as_known(TIMESTAMP '1999-01-01')").empty
+
+
+def test_the_warehouse_rebuilt_from_the_lake_equals_the_original(desk: Desk) -> None:
+    desk.ingest_text(text(*prices(), "AAPL,2012-01-16,10,20,5,11,100"))
+    desk.ingest_text(text(*prices("MSFT")), "msft.csv")
+    desk.ingest_text(text(*prices(d0106=11.5), "AAPL,2012-01-17,1,2,3,4,5"))
+    refresh_actions(desk.warehouse)
+    original = everything(desk.warehouse)
+    assert len(original["superseded_bars"]) == 1
+    assert original["rejected_bars"]["rule"].tolist() == ["not_a_session", "low_above_high"]
+    rebuild(desk.lake, desk.warehouse)
+    same(everything(desk.warehouse), original)
+
+
+def test_the_digest_of_bars_does_not_depend_on_how_they_came(tmp_path: Path) -> None:
+    whole, parts = make_desk_in(tmp_path / "whole"), make_desk_in(tmp_path / "parts")
+    whole.ingest_text(text(*prices(), *prices("MSFT")))
+    parts.ingest_text(text(*reversed(prices("MSFT"))), "one.csv")
+    parts.ingest_text(text(*prices()[:4]), "two.csv")
+    parts.ingest_text(text(*prices()[4:]), "three.csv")
+    digests = [digest_of_bars(session_digests(desk.warehouse, "1d")) for desk in (whole, parts)]
+    assert digests[0] == digests[1]
+
+
+def test_everything_is_pending_before_the_first_ingest(desk: Desk) -> None:
+    desk.write("bars.csv", text(*prices()))
+    found = pending(desk)
+    assert (found[0], found[-1], len(found)) == (date(2012, 1, 3), date(2012, 1, 31), 20)
+
+
+def test_a_payload_that_landed_but_was_not_ingested_is_pending(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    desk.write("new.csv", text("AAPL,2012-01-17,10,20,5,11,100"))
+    desk.land()
+    assert pending(desk) == [date(2012, 1, 17)]
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+
+
+def test_a_batch_that_another_process_put_in_is_left_alone(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    assert ingest_batch(desk.lake.batches()[0], desk.lake, desk.warehouse) == Ingested()
+
+
+def test_another_reading_of_the_same_file_is_a_revision(tmp_path: Path) -> None:
+    desk = make_desk_in(tmp_path)
+    desk.ingest_text("symbol,date,open,high,low,close,volume,last\n" + GOOD + ",10.9\n")
+    again = make_desk_in(tmp_path, columns={"close": "last"})
+    assert again.ingest().kept == 1
+    assert again.bars()["close"].tolist() == [10.9]
+
+
+def test_a_symbol_comes_from_one_source(desk: Desk) -> None:
+    from resources.sources.protocol import Reading, Wanted
+
+    desk.ingest_text(text(GOOD))
+    desk.lake.land(SampleSource(Reading("XNYS", "1d")), Wanted(None, date(2012, 1, 1), date(2012, 1, 31), "1d"))
+    with pytest.raises(CandlecastError, match=r"AAPL at 1d already comes from source 'files'.*CANDLECAST_HOME"):
+        ingest(desk.lake, desk.warehouse)
+    assert len(desk.bars()) == 1
