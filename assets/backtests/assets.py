@@ -17,6 +17,7 @@ from assets.backtests.plan import NoPlan
 from assets.backtests.provider import current_provider, publish_provider
 from assets.backtests.results import Order, backtest, digest_of_frame, order_of, store
 from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
+from assets.forecasts.models import checkpoints_in_use
 from assets.metadata import OWNERS, picture, schema, table
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
@@ -68,13 +69,13 @@ def _signals() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
     ) -> dg.MaterializeResult:
         """What each model expects each symbol to return over the horizon: the mean of its quantile forecast.
 
-        Out-of-sample forecasts of the newest checkpoint alone. A model without an opinion has no signals.
+        Out-of-sample forecasts of the checkpoint in use alone. A model without an opinion has no signals.
         """
-        step = settings.backtest.signal_step or settings.windows.predict_window
-        made = make_signals(warehouse, settings.market.frequency, step)
+        made = _make(settings, warehouse, checkpoints)
         if store_signals(warehouse, made.frame):
             context.log.info("%d signals", len(made.frame))
         return dg.MaterializeResult(
@@ -160,8 +161,8 @@ def _backtest_report() -> dg.AssetsDefinition:
         if isinstance(played.plan, NoPlan):
             context.log.warning("%s", played.plan.reason)
         store(warehouse, played)
-        omissions = make_signals(warehouse, settings.market.frequency, order.step).omissions
-        contents = read_contents(settings, warehouse, checkpoints, played, omissions, order.provider.digest)
+        used, omissions = checkpoints_in_use(settings, checkpoints), _make(settings, warehouse, checkpoints).omissions
+        contents = read_contents(settings, warehouse, checkpoints, used, played, omissions, order.provider.digest)
         report = publish_report(contents, home)
         verdict = report.summary["verdict"]
         shown: dict[str, Any] = {
@@ -178,6 +179,11 @@ def _backtest_report() -> dg.AssetsDefinition:
         return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=shown)
 
     return backtest_report
+
+
+def _make(settings: Settings, warehouse: Warehouse, checkpoints: CheckpointStore) -> Signals:
+    step = settings.backtest.signal_step or settings.windows.predict_window
+    return make_signals(warehouse, settings.market.frequency, step, checkpoints_in_use(settings, checkpoints))
 
 
 def _order(settings: Settings, warehouse: Warehouse, home: Home) -> Order:

@@ -90,12 +90,24 @@ def _write_request(plan: Plan, provider: QlibProvider, rules: Rules, folder: Pat
     (folder / qlib_run.REQUEST).write_text(json.dumps(request), encoding="utf-8")
     tables = []
     for model, scores in plan.scores.items():
+        scores = ranked_throughout(scores)
         day, column = np.nonzero(np.isfinite(scores))
         ids = np.array(plan.ids, dtype=object)[column]
         tables.append(
             pd.DataFrame({"model": model, "instrument": ids, "datetime": days[day], "score": scores[day, column]})
         )
     pd.concat(tables).to_parquet(folder / qlib_run.SCORES, index=False)
+
+
+def ranked_throughout(scores: np.ndarray) -> np.ndarray:
+    """The scores with every symbol ranked on days that have any: those without a signal below all others, by column.
+
+    Qlib sorts holdings without a score in the order of Python's string hashes when it has nothing to buy. A plan's
+    scored days have at least topk + n_drop signals, so a symbol without one is never among the buys.
+    """
+    lowest = -np.arange(1.0, scores.shape[1] + 1)
+    decided = np.isfinite(scores).any(axis=1, keepdims=True)
+    return np.where(decided & ~np.isfinite(scores), lowest, scores)
 
 
 def _run_child(folder: Path, progress: Progress) -> None:

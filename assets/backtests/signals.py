@@ -7,6 +7,7 @@ the origin's close, less one: both are in prices as quoted at the origin. Not he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,12 @@ WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample
 ORDER BY q.model, q.checkpoint, q.symbol, q.origin, q.level
 """
 _COUNTS = """
-SELECT model, checkpoint, max(made_at) AS newest,
+SELECT model, checkpoint,
        count(*) FILTER (WHERE in_sample)     AS in_sample,
        count(*) FILTER (WHERE NOT in_sample) AS out_of_sample
 FROM forecasts
 GROUP BY model, checkpoint
-ORDER BY model, newest, checkpoint
+ORDER BY model, checkpoint
 """
 _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
 
@@ -61,22 +62,21 @@ class Signals:
     omissions: tuple[Omission, ...]
 
 
-def make_signals(warehouse: Warehouse, frequency: str, step: int) -> Signals:
-    """The signals of every model that has out-of-sample forecasts `step` bars ahead."""
+def make_signals(warehouse: Warehouse, frequency: str, step: int, used: Mapping[str, str]) -> Signals:
+    """The signals of every model that has out-of-sample forecasts `step` bars ahead.
+
+    Args:
+        used: the checkpoint of each model whose forecasts count.
+    """
     with warehouse.read() as connection:
         quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
         counts = connection.execute(_COUNTS).df()
     frame = expected_returns(quantiles)
-    used = _newest(counts)
-    flat = {model for model in used if model in NO_OPINION} | _flat_models(frame)
+    forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
+    flat = (forecast & set(NO_OPINION)) | _flat_models(frame)
     wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(flat)
     kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return Signals(kept, step, tuple(_omissions(counts, used, flat)))
-
-
-def forecasters_in_use(warehouse: Warehouse) -> dict[str, str]:
-    """The checkpoint of each model whose out-of-sample forecasts count: the one that made its newest."""
-    return _newest(warehouse.frame(_COUNTS))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
@@ -116,12 +116,6 @@ def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(_STORED)
 
 
-def _newest(counts: pd.DataFrame) -> dict[str, str]:
-    """By model; later rows, which are newer, win."""
-    unseen = counts[counts["out_of_sample"] > 0]
-    return dict(zip(unseen["model"].tolist(), unseen["checkpoint"].tolist(), strict=True))
-
-
 def _flat_models(frame: pd.DataFrame) -> set[str]:
     """Models whose signal never differs between two symbols of one origin, though there were two."""
     spread = frame.groupby(["model", "origin"])["value"].agg(["size", np.ptp])
@@ -130,7 +124,7 @@ def _flat_models(frame: pd.DataFrame) -> set[str]:
     return {str(model) for model in widest.index[widest <= 0]}
 
 
-def _omissions(counts: pd.DataFrame, used: dict[str, str], flat: set[str]) -> list[Omission]:
+def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: set[str]) -> list[Omission]:
     found = [
         Omission(model, int(counts.loc[counts["model"] == model, "out_of_sample"].sum()), _why_flat(model))
         for model in sorted(flat)
@@ -142,8 +136,9 @@ def _omissions(counts: pd.DataFrame, used: dict[str, str], flat: set[str]) -> li
         if seen:
             reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
             found.append(Omission(model, seen, reason))
-        if unseen and used[model] != checkpoint:
-            reason = f"made by checkpoint {checkpoint[:12]}, which {used[model][:12]} has replaced"
+        if unseen and used.get(model) != checkpoint:
+            now = used.get(model)
+            reason = f"made by {checkpoint[:12]}; in use is {now[:12]}" if now else "the model is not in use"
             found.append(Omission(model, unseen, reason))
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from backtest_world import USED
 
 from assets.backtests import qlib_play
 from assets.backtests.assets import build_assets
@@ -47,10 +48,11 @@ def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_revision() -> Iterator[None]:
+def one_revision_and_the_worlds_checkpoints() -> Iterator[None]:
     """The report names the code's revision; here it stays the same while somebody edits files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "_revision", lambda: "a revision")
+        patch.setattr("assets.backtests.assets.checkpoints_in_use", lambda settings, checkpoints: USED)
         yield
 
 
@@ -74,14 +76,14 @@ def html(reported: Home) -> str:
 
 def played_in(home: Home, settings: Settings) -> Backtest:
     warehouse = Warehouse(home.warehouse)
-    store_signals(warehouse, make_signals(warehouse, "1d", 10).frame)
+    store_signals(warehouse, make_signals(warehouse, "1d", 10, USED).frame)
     provider = publish_provider(warehouse, home, CALENDAR)
-    return backtest(order_of(settings, make_signals(warehouse, "1d", 10).frame, provider), home)
+    return backtest(order_of(settings, make_signals(warehouse, "1d", 10, USED).frame, provider), home)
 
 
 def contents_of(home: Home, settings: Settings, played: Backtest) -> Contents:
     warehouse = Warehouse(home.warehouse)
-    return read_contents(settings, warehouse, CheckpointStore(home), played, (), "no provider")
+    return read_contents(settings, warehouse, CheckpointStore(home), USED, played, (), "no provider")
 
 
 def files_in(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -183,7 +185,7 @@ def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: 
     hourly = settings.model_copy(update={"market": settings.market.model_copy(update={"frequency": "1h"})})
     warehouse = Warehouse(home.warehouse)
     provider = publish_provider(warehouse, home, CALENDAR)
-    order = order_of(hourly, make_signals(warehouse, "1d", 10).frame, provider)
+    order = order_of(hourly, make_signals(warehouse, "1d", 10, USED).frame, provider)
     found = backtest(order, home)
     assert isinstance(found.plan, NoPlan) and "1h" in found.plan.reason
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from backtest_world import USED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ def test_a_signal_lies_between_the_outermost_quantiles(values: list[float], clos
 
 
 def test_models_without_an_opinion_are_left_out_with_a_reason(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10)
+    made = make_signals(warehouse, "1d", 10, USED)
     assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
     reasons = {one.model: one for one in made.omissions}
     assert set(reasons) == {"random_walk", "random_walk_ewma"}
@@ -42,7 +43,7 @@ def test_in_sample_forecasts_make_no_signal_and_are_counted(warehouse: Warehouse
     with warehouse.write() as connection:
         for table in ("forecasts", "forecast_quantiles"):
             connection.execute(f"UPDATE {table} SET in_sample = true WHERE model = 'kronos' AND symbol = 'IBM'")
-    made = make_signals(warehouse, "1d", 10)
+    made = make_signals(warehouse, "1d", 10, USED)
     assert "IBM" not in set(made.frame.loc[made.frame["model"] == "kronos", "symbol"])
     told = next(one for one in made.omissions if one.model == "kronos")
     assert "in-sample" in told.reason
@@ -56,24 +57,24 @@ def test_a_replaced_checkpoint_makes_no_signal(warehouse: Warehouse) -> None:
                 f"INSERT INTO {table} SELECT * REPLACE ('old' AS checkpoint, made_at - INTERVAL 1 DAY AS made_at) "
                 f"FROM {table} WHERE model = 'kronos'"
             )
-    made = make_signals(warehouse, "1d", 10)
+    made = make_signals(warehouse, "1d", 10, USED)
     assert "old" not in set(made.frame["checkpoint"])
-    assert any("has replaced" in one.reason for one in made.omissions if one.model == "kronos")
+    assert any("in use is" in one.reason for one in made.omissions if one.model == "kronos")
 
 
 def test_bars_after_an_origin_change_no_signal_of_it(warehouse: Warehouse) -> None:
-    before = make_signals(warehouse, "1d", 10).frame
+    before = make_signals(warehouse, "1d", 10, USED).frame
     origin = before["origin"].sort_values().iloc[len(before) // 2]
     with warehouse.write() as connection:
         connection.execute("UPDATE bars SET open = open * 3, close = close * 3 WHERE ts > ?", [origin.to_pydatetime()])
-    after = make_signals(warehouse, "1d", 10).frame
+    after = make_signals(warehouse, "1d", 10, USED).frame
     past = before["origin"] <= origin
     assert before[past].equals(after[past])
     assert not before[~past].equals(after[~past])
 
 
 def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10).frame
+    made = make_signals(warehouse, "1d", 10, USED).frame
     assert store_signals(warehouse, made)
     bytes_before = warehouse.path.read_bytes()
     assert not store_signals(warehouse, made)
@@ -82,7 +83,7 @@ def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> 
 
 
 def test_the_check_finds_a_signal_without_a_forecast(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10).frame
+    made = make_signals(warehouse, "1d", 10, USED).frame
     store_signals(warehouse, made)
     assert signal_problems(warehouse, made) == []
     with warehouse.write() as connection:

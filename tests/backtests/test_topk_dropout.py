@@ -86,7 +86,8 @@ def agree(tmp_path: Path, rules: Rules, days: int, symbols: int, models: int) ->
     for model in range(models):
         ranks = rng.permuted(np.tile(np.arange(1.0, symbols + 1), (days, 1)), axis=1)
         ranks[rng.random(ranks.shape) < 0.1 * model] = np.nan
-        ranks[rng.random(days) < 0.1 * model] = np.nan
+        few = np.isfinite(ranks).sum(axis=1) < rules.symbols_needed
+        ranks[few | (rng.random(days) < 0.1 * model)] = np.nan
         scores[f"model {model}"] = ranks
     plan = Plan(calendar, prices.symbols, prices.ids, scores, rng.normal(0, 0.01, days - 1), ())
     work = tmp_path / "work"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from assets.backtests.plan import Plan
 from assets.backtests.results import Backtest
-from assets.backtests.signals import Omission, forecasters_in_use
+from assets.backtests.signals import Omission
 from assets.forecasts.pictures import Fan, read_fan
 from assets.market.history import History, read_histories
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
@@ -118,13 +118,17 @@ def read_contents(
     settings: Settings,
     warehouse: Warehouse,
     checkpoints: CheckpointStore,
+    used: Mapping[str, str],
     played: Backtest,
     omissions: Sequence[Omission],
     provider: str,
 ) -> Contents:
-    """Everything the report shows, from the warehouse, the checkpoint store and the settings."""
+    """Everything the report shows, from the warehouse, the checkpoint store and the settings.
+
+    Args:
+        used: the checkpoint of each model whose forecasts count.
+    """
     frequency = settings.market.frequency
-    used = forecasters_in_use(warehouse)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
     with warehouse.read() as connection:
@@ -147,7 +151,7 @@ def read_contents(
         omissions=tuple(omissions),
         backtest=played,
         checkpoints=tuple(found for kind in KINDS if (found := checkpoints.current(kind))),
-        used=used,
+        used=dict(used),
         rows=rows,
         versions=_versions(),
         revision=_revision(),

@@ -10,6 +10,7 @@ from typing import Any
 
 from assets.backtests.plan import NoPlan
 from assets.backtests.report import tables
+from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import Contents
 from assets.backtests.report.verdict import money
 from assets.backtests.report.words import Table, listing, model_name, number, plural, typeset
@@ -115,7 +116,7 @@ class Page:
     used: Table | None
     counts: Table
     versions: Table
-    settings: Table
+    settings: tuple[tuple[str, Table], ...]
     limits: tuple[str, ...]
 
     @property
@@ -162,7 +163,7 @@ def compose(contents: Contents, digest: str) -> Page:
         used=tables.used_table(contents),
         counts=tables.pairs_table(contents.rows, "Table", "Rows", numeric=True),
         versions=tables.pairs_table(contents.versions),
-        settings=tables.settings_table(settings),
+        settings=tables.settings_tables(settings),
         limits=LIMITS,
     )
 
@@ -253,7 +254,7 @@ def _checkpoint(checkpoint: Checkpoint) -> CheckpointShown:
         Image(f"{checkpoint.kind}-{file.stem}", file.read_bytes(), f"{title}: {file.stem}")
         for file in sorted(checkpoint.folder.glob("*.png"), key=lambda file: (file.stem != "curves", file.stem))
     )
-    return CheckpointShown(title, images, tables.checkpoint_table(checkpoint))
+    return CheckpointShown(title, images, checkpoint_table(checkpoint))
 
 
 def _provenance(contents: Contents, digest: str) -> dict[str, str]:

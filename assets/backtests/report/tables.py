@@ -12,13 +12,9 @@ from assets.backtests.report.contents import Contents
 from assets.backtests.report.words import MEASURES, MISSING, SCORES, Column, Table, interval, model_name, number, score
 from assets.evaluation.scoreboard import ALL_STEPS, BASELINES, LOSSES
 from assets.evaluation.verdict import RIVAL
-from resources.checkpoints import Checkpoint
 
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
-LONGEST_VALUE = 400
-# The recipe repeats settings that stand under provenance; curves are pictures.
-NOT_IN_TABLES = frozenset({"recipe", "curves", "versions", "name", "kind"})
 
 
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
@@ -102,16 +98,13 @@ def omissions_table(contents: Contents) -> Table | None:
     return Table((Column("Model", False), Column("Forecasts"), Column("Why", False)), tuple(rows))
 
 
-def checkpoint_table(checkpoint: Checkpoint) -> Table:
-    """The plain entries of a card, those of its sections too: no curves, no lists, no recipe."""
-    card = {key: value for key, value in checkpoint.card.items() if key not in NOT_IN_TABLES}
-    named = [(key, value) for key, value in _flat(card) if _is_plain(value)]
-    return _pairs([(_words(key), _value(value)) for key, value in named])
-
-
-def settings_table(settings: Mapping[str, Any]) -> Table:
-    """Every setting as `section.key` and its value."""
-    return _pairs([(key, _value(value)) for key, value in _flat(settings)])
+def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...]:
+    """Every setting: a table a section, in the order of the settings."""
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    sections = {"": plain, **{key: value for key, value in settings.items() if isinstance(value, Mapping)}}
+    return tuple(
+        (name, pairs([(key, _value(value)) for key, value in section.items()])) for name, section in sections.items()
+    )
 
 
 def pairs_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
@@ -170,20 +163,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Two columns without a heading."""
     return Table((Column("", False), Column("", False)), tuple(rows))
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool)) and len(str(value)) <= LONGEST_VALUE
 
 
 def _value(value: Any) -> str:
@@ -193,10 +175,8 @@ def _value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {_value(own)}" for name, own in value.items()) or "none"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.6g}"
     return str(value)
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ").replace(".", ", ").capitalize()
