@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from kronos.cache import LayerCache
+from kronos.frozen import Precision, freeze
 from kronos.inference import FusedStack, rms, rotary_table
 from kronos.layers import DependencyAwareLayer
-from kronos.linear import Precision, freeze
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
@@ -52,10 +52,9 @@ class PredictorEngine:
             precision,
         )
         self.cross_out = freeze(cross.out_proj.weight, cross.out_proj.bias, precision)
-        self.s1_head = freeze(model.head.proj_s1.weight, model.head.proj_s1.bias, precision)
-        self.s2_head = freeze(
-            model.head.proj_s2.weight * model.dep_layer.norm.weight, model.head.proj_s2.bias, precision
-        )
+        # The heads are 4 % of the weights but decide directly: they stay fp32 in every precision.
+        self.s1_head = freeze(model.head.proj_s1.weight, model.head.proj_s1.bias)
+        self.s2_head = freeze(model.head.proj_s2.weight * model.dep_layer.norm.weight, model.head.proj_s2.bias)
         head_dim = config.d_model // config.n_heads
         self.rotation = rotary_table(head_dim, MAX_POSITIONS, self.s1_table.device)
 

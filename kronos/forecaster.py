@@ -16,6 +16,7 @@ from kronos.calendar import future_timestamps
 from kronos.engine import PredictorEngine, TokenizerEngine, weights_version
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES, time_features
+from kronos.frozen import Precision, check_precision
 from kronos.generation import Group, Overflow, generate
 from kronos.inputs import (
     History,
@@ -26,7 +27,6 @@ from kronos.inputs import (
     frame_stamps,
     frame_values,
 )
-from kronos.linear import Precision
 from kronos.model import Kronos
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 from kronos.paths import PathResult, physical, price_floor
@@ -62,6 +62,7 @@ class KronosPredictor:
         if max_context < 2:
             raise InputError(f"max_context={max_context} must be 2 or more")
         self.device = resolve_device(device)
+        check_precision(precision, self.device)
         self.model = model.to(self.device)
         self.tokenizer = tokenizer.to(self.device)
         self.max_context = max_context

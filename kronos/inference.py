@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from kronos.attention import attention
 from kronos.cache import LayerCache
+from kronos.frozen import Precision, SharedInput, freeze
 from kronos.layers import RMS_EPSILON, Attention, TransformerBlock, rotary_frequencies
-from kronos.linear import Precision, freeze
 
 
 def rms(x: Tensor) -> Tensor:
@@ -46,26 +46,24 @@ class FusedBlock:
         self.heads, self.head_dim = attn.n_heads, attn.head_dim
         g1, g2 = block.norm1.weight.detach(), block.norm2.weight.detach()
         qk_weight, qk_bias = _rotary_projections(attn)
-        self.qk = freeze(qk_weight * g1, qk_bias, precision)
-        self.v = freeze(attn.v_proj.weight * g1, attn.v_proj.bias, precision)
+        v_weight, v_bias = attn.v_proj.weight.detach(), attn.v_proj.bias.detach()
+        self.qk_v = SharedInput([(qk_weight * g1, qk_bias), (v_weight * g1, v_bias)], precision)
         self.out = freeze(attn.out_proj.weight, attn.out_proj.bias, precision)
-        self.w1 = freeze(ffn.w1.weight * g2, None, precision)
-        self.w3 = freeze(ffn.w3.weight * g2, None, precision)
+        self.w1_w3 = SharedInput([(w.weight.detach() * g2, None) for w in (ffn.w1, ffn.w3)], precision)
         self.w2 = freeze(ffn.w2.weight, None, precision)
 
     def project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, each (rows, heads, dim); rotation (rows, 1, dim / 2)."""
-        normed = rms(x)
-        qk = self.qk(normed).view(-1, 2 * self.heads, self.head_dim // 2, 2)
+        qk, v = self.qk_v(rms(x))
+        qk = qk.unflatten(-1, (2 * self.heads, self.head_dim // 2, 2))
         torch.view_as_complex(qk).mul_(rotation)
-        qk = qk.view(-1, 2, self.heads, self.head_dim)
-        return qk[:, 0], qk[:, 1], self.v(normed).view(-1, self.heads, self.head_dim)
+        qk = qk.flatten(-2)
+        return qk[:, : self.heads], qk[:, self.heads :], v.unflatten(-1, (self.heads, self.head_dim))
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Residual and feed-forward network after attention: both (rows, d)."""
         x = self.out(attended, add=x)
-        normed = rms(x)
-        return self.w2(self.w3(normed, mul=self.w1(normed, silu=True)), add=x)
+        return self.w2(self.w1_w3.gated(rms(x)), add=x)
 
 
 def _rotary_projections(attn: Attention) -> tuple[Tensor, Tensor]:
