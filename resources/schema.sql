@@ -18,9 +18,10 @@ CREATE TABLE IF NOT EXISTS bars (
     dividend       DOUBLE,               -- cash a share on this ex-date, as quoted; null: the source does not say
     split          DOUBLE,               -- new shares for one old
     actions        VARCHAR,              -- who says so: 'columns', 'source', 'derived from adjusted close'
-    batch          BIGINT    NOT NULL,   -- of the lake, in the order of knowledge
-    PRIMARY KEY (symbol, ts, frequency)
+    batch          BIGINT    NOT NULL    -- of the lake, in the order of knowledge
 );
+-- No index: the merge keeps (symbol, ts, frequency) unique and a blocking check says so; an index of five million
+-- keys would have to be in memory at every write.
 
 -- Bars that a newer payload replaced or withdrew. With `bars` they tell what was known when.
 CREATE TABLE IF NOT EXISTS superseded_bars (

@@ -19,31 +19,40 @@ WHERE b.frequency = $frequency
 UNION ALL
 SELECT symbol, ts, open, high, low, close, volume, dividend, split, NULL FROM fate WHERE NOT same;
 
-CREATE TEMP TABLE flagged AS
+CREATE TEMP TABLE noticed AS
 WITH seen AS (
-    SELECT s.*, g.half_day, g.position, g.position - lag(g.position) OVER before - 1 AS missing,
-           lag(s.close) OVER before AS previous,
+    SELECT s.symbol, s.ts, s.had, s.open, s.close, s.volume, g.half_day,
+           g.position - lag(g.position) OVER before - 1 AS missing,
            (lag(s.close) OVER before / coalesce(s.split, 1)) - coalesce(s.dividend, 0) AS expected,
-           s.volume IS NOT DISTINCT FROM lag(s.volume) OVER before
-               AND s.open = lag(s.open) OVER before AND s.high = lag(s.high) OVER before
-               AND s.low = lag(s.low) OVER before AND s.close = lag(s.close) OVER before AS stale
+           s.close = lag(s.close) OVER before AND s.open = lag(s.open) OVER before
+               AND s.high = lag(s.high) OVER before AND s.low = lag(s.low) OVER before
+               AND s.volume IS NOT DISTINCT FROM lag(s.volume) OVER before AS stale
     FROM state AS s JOIN grid AS g USING (ts)
     WINDOW before AS (PARTITION BY s.symbol ORDER BY s.ts)
 )
-SELECT symbol, ts, had,
+SELECT *, expected <= 0 OR close / expected NOT BETWEEN 1 / 1.4 AND 1.4 AS jump
+FROM seen
+WHERE missing > 0 OR volume = 0 OR stale OR half_day OR jump OR len(had) > 0;
+
+-- Bars that have flags, or had some.
+CREATE TEMP TABLE flagged AS
+WITH like_splits AS (
+    SELECT DISTINCT n.symbol, n.ts
+    FROM noticed AS n JOIN split_ratios AS r
+        ON abs(n.open / n.expected * r.ratio - 1) < 0.03 AND abs(n.close / n.expected * r.ratio - 1) < 0.1
+    WHERE n.jump
+)
+SELECT n.symbol, n.ts, n.had,
        list_filter([
            CASE WHEN missing BETWEEN 1 AND 5 THEN 'after_gap' END,
            CASE WHEN missing > 5 THEN 'after_suspension' END,
            CASE WHEN volume = 0 THEN 'zero_volume' END,
            CASE WHEN stale THEN 'stale' END,
-           CASE WHEN close / expected NOT BETWEEN 1 / 1.4 AND 1.4 OR expected <= 0 THEN 'jump' END,
-           CASE WHEN close / expected NOT BETWEEN 1 / 1.4 AND 1.4
-                 AND EXISTS (SELECT 1 FROM split_ratios AS r
-                             WHERE abs(open / expected * r.ratio - 1) < 0.03 AND abs(close / expected * r.ratio - 1) < 0.1)
-                THEN 'looks_like_split' END,
+           CASE WHEN jump THEN 'jump' END,
+           CASE WHEN l.symbol IS NOT NULL THEN 'looks_like_split' END,
            CASE WHEN half_day THEN 'half_day' END
        ], lambda flag: flag IS NOT NULL)::VARCHAR[] AS flags
-FROM seen;
+FROM noticed AS n LEFT JOIN like_splits AS l ON l.symbol = n.symbol AND l.ts = n.ts;
 
 CREATE TEMP TABLE reflagged AS
 SELECT b.* REPLACE (f.flags AS flags)
@@ -66,10 +75,10 @@ DELETE FROM bars USING (
 WHERE bars.symbol = g.symbol AND bars.ts = g.ts AND bars.frequency = $frequency;
 
 INSERT INTO bars
-SELECT f.symbol, f.ts, f.session, $frequency, f.open, f.high, f.low, f.close, f.volume, f.amount, g.flags,
+SELECT f.symbol, f.ts, f.session, $frequency, f.open, f.high, f.low, f.close, f.volume, f.amount, coalesce(g.flags, []),
        c.source, c.sha256, c.fetched_at, f.dividend, f.split, f.actions, $batch
 FROM fate AS f
-JOIN flagged AS g ON g.symbol = f.symbol AND g.ts = f.ts
+LEFT JOIN flagged AS g ON g.symbol = f.symbol AND g.ts = f.ts
 JOIN contributed AS c ON c.number = f.payload
 WHERE NOT f.same
 UNION ALL

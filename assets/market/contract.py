@@ -30,6 +30,15 @@ SPLIT_RATIOS = sorted(
     {float(n) for n in range(2, 51)} | {3 / 2, 4 / 3, 5 / 4, 5 / 2, 5 / 3} | {1 / n for n in range(2, 51)}
 )
 CONTRACT = files("assets.market").joinpath("contract.sql").read_text(encoding="utf-8")
+AS_RECEIVED = """
+CREATE TEMP TABLE kept AS
+SELECT j.payload, j.row, j.symbol, j.ts, j.session, j.open, j.high, j.low, j.close, j.volume, j.amount,
+       j.dividend, j.split, CASE WHEN j.dividend IS NOT NULL OR j.split IS NOT NULL THEN p.actions END AS actions
+FROM judged AS j
+JOIN payloads AS p ON p.number = j.payload
+LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
+WHERE j.rule IS NULL AND s.fate IS NULL
+"""
 DERIVE = files("assets.market").joinpath("derive.sql").read_text(encoding="utf-8")
 
 _MAKE = """
@@ -125,8 +134,7 @@ def staged(
     with scratch_folder(scratch) as folder, _database(folder) as connection:
         judge(connection, sources, batch.reading, calendar, progress)
         kept, rejected = folder / "kept.parquet", folder / "rejected.parquet"
-        # The order of the warehouse, so that its zones are narrow; compression costs more here than it saves.
-        connection.execute(f"COPY (FROM kept ORDER BY symbol, ts) TO '{kept}' (FORMAT parquet, COMPRESSION snappy)")
+        connection.execute(f"COPY kept TO '{kept}' (FORMAT parquet, COMPRESSION snappy)")
         connection.execute(f"COPY rejected TO '{rejected}' (FORMAT parquet, COMPRESSION snappy)")
         counts = tuple(
             Counted(sources[number][0], received, folded, turned_away)
@@ -147,10 +155,12 @@ def judge(
     connection.execute(_MAKE)
     exchange_days = pd.DataFrame({"session": calendar.all_sessions()})
     make_table(connection, "exchange_days", exchange_days, "session::DATE AS session")
-    received = []
+    received: list[dict[str, str]] = []
+    derives = reading.basis != "raw"
     for number, (payload, file) in enumerate(payloads):
         progress(number, len(payloads), payload.request.file)
         received.append(_receive(connection, number, payload, file, reading))
+        derives |= "adj_close" in received[-1] and not {"dividend", "split"} <= received[-1].keys()
     first, last = connection.execute(_SPAN).fetchall()[0]
     grid = calendar.grid(first, last)
     make_table(
@@ -166,7 +176,7 @@ def judge(
     }
     run_script(connection, CONTRACT, values)
     make_split_ratios(connection)
-    run_script(connection, DERIVE, {})
+    run_script(connection, DERIVE if derives else AS_RECEIVED, {})
     for number, (payload, file) in enumerate(payloads):
         _reject(connection, number, payload, file, received[number])
     progress(len(payloads), len(payloads))

@@ -21,7 +21,7 @@ WITH placed AS (
     FROM received AS r JOIN payloads AS p ON p.number = r.payload
     LEFT JOIN spellings AS s ON s.spelt = r.symbol
 )
-SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session, g.half_day,
+SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session,
        b.open, b.high, b.low, b.close, CASE WHEN isnan(b.volume) THEN NULL ELSE b.volume END AS volume,
        CASE WHEN isnan(b.amount) THEN NULL ELSE b.amount END AS amount,
        CASE WHEN isnan(b.dividend) THEN NULL ELSE b.dividend END AS dividend,
@@ -70,14 +70,17 @@ LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
 -- The same key more than once: equal rows are folded into the first, unequal ones are all rejected.
 CREATE OR REPLACE TEMP TABLE repeated AS
-SELECT symbol, ts, min(payload * 1e12::HUGEINT + row) AS first,
+SELECT j.symbol, j.ts, min((j.payload, j.row)) AS first,
        count(DISTINCT hash(open, high, low, close, volume, amount, dividend, split)) = 1 AS equal
-FROM judged WHERE rule IS NULL
-GROUP BY symbol, ts HAVING count(*) > 1;
+FROM judged AS j
+SEMI JOIN (SELECT symbol, ts FROM judged WHERE rule IS NULL GROUP BY symbol, ts HAVING count(*) > 1) AS k
+    ON k.symbol = j.symbol AND k.ts = j.ts
+WHERE j.rule IS NULL
+GROUP BY j.symbol, j.ts;
 
 CREATE OR REPLACE TEMP TABLE sorted_out AS
 SELECT j.payload, j.row,
-       CASE WHEN NOT r.equal THEN 'conflicting_duplicate' WHEN j.payload * 1e12::HUGEINT + j.row > r.first THEN 'folded' END
+       CASE WHEN NOT r.equal THEN 'conflicting_duplicate' WHEN (j.payload, j.row) > r.first THEN 'folded' END
            AS fate
 FROM judged AS j JOIN repeated AS r USING (symbol, ts)
 WHERE j.rule IS NULL;

@@ -1,5 +1,6 @@
 -- From rows that keep the contract to bars in prices as quoted, with the corporate actions that the payload tells of.
 -- One payload's adjusted closes belong together; two payloads' do not, so everything here looks within one payload.
+-- Only where a payload needs it (contract.py): adjusted closes without actions, or prices that are not as quoted.
 
 CREATE OR REPLACE TEMP TABLE kept AS
 WITH good AS (
@@ -22,7 +23,7 @@ later AS (
     FROM good
 ),
 quoted AS (
-    SELECT payload, row, symbol, ts, session, half_day, told_by,
+    SELECT payload, row, symbol, ts, session, told_by,
            open * scale AS open, high * scale AS high, low * scale AS low, close * scale AS close,
            volume / scale AS volume, amount,
            CASE WHEN basis = 'split-adjusted' THEN dividend * scale ELSE dividend END AS dividend, split, adjusted
@@ -43,7 +44,7 @@ ratios AS (
             ORDER BY abs(n.growth / s.ratio - 1) LIMIT 1) AS ratio
     FROM neighbours AS n
 )
-SELECT payload, row, symbol, ts, session, half_day, open, high, low, close, volume, amount,
+SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount,
        CASE WHEN NOT derives THEN dividend
             WHEN abs(growth / coalesce(ratio, 1) - 1) < 5e-5 THEN 0
             ELSE round((1 - coalesce(ratio, 1) / growth) * previous / coalesce(ratio, 1), 6) END AS dividend,
