@@ -7,7 +7,7 @@ models tried would look this good by luck alone (Bailey and López de Prado, 201
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -36,7 +36,9 @@ def measure(days: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
     Args:
         days: columns model, session, gross, cost, net, benchmark, turnover; the same sessions for every model.
     """
-    found = {str(model): _of_model(own, resampling) for model, own in days.groupby("model")}
+    # Bonferroni's: one of several models is not "better" by luck.
+    shared = replace(resampling, confidence=1 - (1 - resampling.confidence) / days["model"].nunique())
+    found = {str(model): _of_model(own, shared) for model, own in days.groupby("model")}
     sharpes = {model: sharpe(_excess(own)) for model, own in days.groupby("model")}
     trials = np.array([value for value in sharpes.values() if np.isfinite(value)])
     for model, own in days.groupby("model"):

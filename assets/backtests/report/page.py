@@ -27,6 +27,7 @@ TITLES = {
 }
 BACKTEST_NOTE = (
     "Gross is before costs, net after them; the benchmark has none. Returns are compounded, 252 sessions a year. "
+    "The interval is from a bootstrap over blocks of ten sessions, widened for the number of models. "
     "Turnover is what was bought and sold over the account. The information ratio is of the net return less the "
     "benchmark's. The Deflated Sharpe ratio is the probability that this excess is more than the luckiest of as many "
     "worthless models would show; only the models of this report are counted as tries."

@@ -11,24 +11,30 @@ from assets.backtests.report.words import interval, listing, model_name, number
 
 
 def money(contents: Contents) -> str:
-    """Does any portfolio beat holding the universe, after costs?"""
+    """Does any portfolio beat holding the universe, after costs, beyond what the luckiest of as many would?"""
     if isinstance(contents.backtest.plan, NoPlan):
         return contents.backtest.plan.reason
     measures = by_model(contents.backtest.measures)
     models = {model: own for model, own in measures.items() if model != BENCHMARK}
-    best = max(models, key=lambda model: models[model]["excess_return"])
-    sure = [model for model, own in models.items() if own["excess_return_low"] > 0]
+    confidence = float(contents.settings["evaluation"]["confidence"])
+    sure = [model for model, own in models.items() if is_shown(own, confidence)]
     if sure:
-        names = listing([model_name(model) for model in sure])
-        return f"After costs, {names} beat holding the universe; the best, {model_name(best)}, {_excess(models[best])}."
+        told = [f"{model_name(model)}, which {_excess(models[model])}" for model in sure]
+        return f"After costs, portfolios that beat holding the universe: {listing(told)}."
+    best = max(models, key=lambda model: models[model]["excess_return"])
     return (
         "After costs, no model's portfolio was shown to beat holding the universe; "
         f"the nearest, {model_name(best)}, {_excess(models[best])}."
     )
 
 
+def is_shown(measures: Mapping[str, float], confidence: float) -> bool:
+    """Whether the excess is above 0 by its interval and beyond luck by its Deflated Sharpe ratio."""
+    return measures["excess_return_low"] > 0 and measures.get("deflated_sharpe", 0.0) >= confidence
+
+
 def _excess(measures: Mapping[str, float]) -> str:
     value, low, high = (measures[name] for name in ("excess_return", "excess_return_low", "excess_return_high"))
-    more = "more" if value >= 0 else "less"
-    between = interval(low, high, "percent", signed=True)
-    return f"made {number(abs(value), 'percent')} a year {more} (interval {between})"
+    told = f"made {number(abs(value), 'percent')} a year {'more' if value >= 0 else 'less'}"
+    beyond_luck = number(measures.get("deflated_sharpe"), "percent")
+    return f"{told} (interval {interval(low, high, 'percent', signed=True)}; Deflated Sharpe ratio {beyond_luck})"

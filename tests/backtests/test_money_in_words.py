@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from assets.backtests.report.verdict import is_shown
+from assets.backtests.report.words import MISSING, interval, listing, number, typeset
+
+
+def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:
+    assert is_shown({"excess_return_low": 0.01, "deflated_sharpe": 0.95}, 0.9)
+    assert not is_shown({"excess_return_low": 0.01, "deflated_sharpe": 0.78}, 0.9)
+    assert not is_shown({"excess_return_low": -0.01, "deflated_sharpe": 0.95}, 0.9)
+    assert not is_shown({"excess_return_low": 0.01}, 0.9)
+
+
+def test_numbers_have_units_real_minus_signs_and_no_minus_zero() -> None:
+    assert number(-0.1234, "percent") == "\N{MINUS SIGN}12.3\N{NO-BREAK SPACE}%"
+    assert number(-0.00001, "percent", signed=True) == "+0.0\N{NO-BREAK SPACE}%"
+    assert number(float("nan")) == number(None) == MISSING
+    assert number(1234.5, "count") == "1,234"
+    assert interval(-0.1, 0.2, "percent") == "\N{MINUS SIGN}10.0\N{NO-BREAK SPACE}… 20.0\N{NO-BREAK SPACE}%"
+    assert interval(None, 0.2) == MISSING
+
+
+def test_words_are_typeset_without_touching_dates_or_names() -> None:
+    assert typeset("Chronos-2: -2.5% on 2011-01-03") == "Chronos-2: \N{MINUS SIGN}2.5\N{NO-BREAK SPACE}% on 2011-01-03"
+    assert listing(["a", "b", "c"]) == "a, b and c"
