@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
+from assets.forecasts.threads import use_threads
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
@@ -64,11 +65,13 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
 def _load(settings: Settings, weights: Checkpoint) -> Predict:
     import torch
     from chronos import Chronos2Pipeline
+    from transformers.utils.logging import disable_progress_bar
 
     compute = Compute(settings.compute)
-    compute.use_threads()
+    disable_progress_bar()
     pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
+    use_threads(compute, pipeline.model)
     context, levels = settings.chronos2.context_length, list(settings.forecasts.levels)
 
     def predict(tasks: Sequence[Task], targets: np.ndarray) -> Prediction:

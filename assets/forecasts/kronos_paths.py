@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
+from assets.forecasts.threads import use_threads
 from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
@@ -83,11 +84,11 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
     from kronos.features import complete_volume_amount, time_features
 
     compute = Compute(settings.compute)
-    compute.use_threads()
     windows, forecasts = settings.windows, settings.forecasts
+    parts = Kronos.from_pretrained(predictor.folder), KronosTokenizer.from_pretrained(tokenizer.folder)
+    use_threads(compute, *parts)
     model = KronosPredictor(
-        Kronos.from_pretrained(predictor.folder),
-        KronosTokenizer.from_pretrained(tokenizer.folder),
+        *parts,
         device=compute.device(),
         max_context=windows.max_context,
         clip=windows.clip,
