@@ -19,6 +19,7 @@ from resources.publish import digest_of, digest_of_folder, publish_bytes, publis
 
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
+CURRENT, MADE = "current.json", "made.json"
 PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
 # The card tells how and when; the weights and their configuration alone make the name.
 UNNAMED = frozenset({CARD, README, *PICTURES})
@@ -86,8 +87,7 @@ class CheckpointStore:
 
     def current(self, kind: Kind) -> Checkpoint | None:
         """The checkpoint that forecasts are made with: what `set_current` named last, or none yet."""
-        pointer = self._current_file(kind)
-        return self.load(kind, json.loads(pointer.read_text())["digest"]) if pointer.is_file() else None
+        return self._pointed(kind, CURRENT)
 
     def set_current(self, kind: Kind, digest: str) -> Checkpoint:
         """Name the checkpoint that forecasts are made with, atomically; naming it again writes nothing.
@@ -95,19 +95,30 @@ class CheckpointStore:
         Raises:
             CandlecastError: there is no such checkpoint.
         """
-        named = self.load(kind, digest)
-        now = self.current(kind)
-        if now is None or now.digest != named.digest:
-            publish_bytes(self._current_file(kind), json.dumps({"digest": named.digest}).encode())
-        return named
+        return self._point(kind, digest, CURRENT)
+
+    def made(self, kind: Kind) -> Checkpoint | None:
+        """The checkpoint that was made last, whether it is in use or not; or none yet."""
+        return self._pointed(kind, MADE)
+
+    def set_made(self, kind: Kind, digest: str) -> Checkpoint:
+        """Name the checkpoint that was made last, atomically; naming it again writes nothing."""
+        return self._point(kind, digest, MADE)
 
     def all(self, kind: Kind) -> list[Checkpoint]:
         """Every checkpoint of a kind, by digest."""
         root = self.home.checkpoints / kind
         return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
 
-    def _current_file(self, kind: Kind) -> Path:
-        return self.home.checkpoints / kind / "current.json"
+    def _pointed(self, kind: Kind, name: str) -> Checkpoint | None:
+        pointer = self.home.checkpoints / kind / name
+        return self.load(kind, json.loads(pointer.read_text())["digest"]) if pointer.is_file() else None
+
+    def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
+        named, now = self.load(kind, digest), self._pointed(kind, name)
+        if now is None or now.digest != named.digest:
+            publish_bytes(self.home.checkpoints / kind / name, json.dumps({"digest": named.digest}).encode())
+        return named
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:
         return self.home.checkpoints / kind / "recipes" / f"{digest_of(recipe)}.json"

@@ -172,6 +172,8 @@ class PredictorSettings(FitSettings):
     attn_dropout_p: Fraction = 0.0
     resid_dropout_p: Fraction = 0.1
     token_dropout_p: Fraction = 0.0
+    select_origins: int = Field(8, ge=0, description="validation origins that choose base or tuned by CRPS; 0: by loss")
+    select_paths: int = Field(50, ge=30)
     s1_sampling: Literal["teacher", "sampled"] = Field("teacher", description="sampled: as the authors train")
 
     @model_validator(mode="after")
@@ -249,6 +251,24 @@ class BacktestSettings(Section):
         return self
 
 
+class PromotionSettings(Section):
+    """When a new checkpoint takes over from the one in use."""
+
+    rule: Literal["not_worse", "better", "always"] = Field(
+        "not_worse", description="by CRPS on validation origins: not shown worse, shown better, or without looking"
+    )
+    origins: int = Field(24, ge=6, description="origins of the validation range that both forecast")
+    paths: int = Field(50, ge=30)
+    expires_days: int | None = Field(None, ge=1, description="days after its cutoff that a champion is good for")
+
+
+class DriftSettings(Section):
+    """When the input of a forecast no longer looks like what the weights learnt from."""
+
+    action: Literal["warn", "block", "off"] = "warn"
+    quantile: float = Field(0.99, gt=0.5, lt=1, description="of the distances in validation, beyond which it is drift")
+
+
 class ComputeSettings(Section):
     """What the models run on."""
 
@@ -285,6 +305,8 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     backtest: BacktestSettings = BacktestSettings()
     compute: ComputeSettings = ComputeSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    drift: DriftSettings = DriftSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -11,10 +11,13 @@ import dagster as dg
 from assets.market.history import read_histories
 from assets.metadata import OWNERS, picture, schema, table
 from assets.training.arrays import write
+from assets.training.contest import hold
 from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
+from assets.training.promotion import decide
 from assets.training.soundness import (
     Finding,
     codebook_in_use,
+    findings,
     no_worse_than_its_base,
     reconstruction_is_close,
     weights_are_finite,
@@ -167,9 +170,22 @@ def _chronos2_model() -> dg.AssetsDefinition:
 def _made(
     order: Order, settings: Settings, home: Home, checkpoints: CheckpointStore, windows: Windows
 ) -> dg.MaterializeResult:
-    made = make_checkpoint(order, settings, home, checkpoints, windows, progress_of(order.kind))
-    checkpoints.set_current(order.kind, made.digest)
-    return dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=_checkpoint_metadata(made))
+    """Make what is ordered, let it challenge what is in use, and show what is in use from now on."""
+    made = checkpoints.set_made(
+        order.kind, make_checkpoint(order, settings, home, checkpoints, windows, progress_of(order.kind)).digest
+    )
+    decision = decide(
+        checkpoints,
+        made,
+        [finding.words for finding in findings(made, settings.tokenizer) if not finding.passed],
+        settings.promotion,
+        lambda ours, theirs: hold(ours, theirs, checkpoints, settings, windows.folder),
+    )
+    used = checkpoints.current(order.kind) or made
+    metadata = _checkpoint_metadata(used) | {"promotion": f"{decision.action}: {decision.why}"}
+    if used.digest != made.digest:
+        metadata["challenger"] = made.digest
+    return dg.MaterializeResult(data_version=dg.DataVersion(used.digest), metadata=metadata)
 
 
 def _checkpoint_metadata(made: Checkpoint) -> dict[str, Any]:
@@ -202,14 +218,14 @@ def _tokenizer_checks() -> list[dg.AssetChecksDefinition]:
         settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
     ) -> dg.AssetCheckResult:
         """Both halves of the codebook are in use: a collapsed tokenizer says the same of every bar."""
-        return _checked(codebook_in_use(dict(_current("kronos_tokenizer", checkpoints).card), settings.tokenizer))
+        return _checked(codebook_in_use(_made_last("kronos_tokenizer", checkpoints).card, settings.tokenizer))
 
     @dg.asset_check(asset="kronos_tokenizer", blocking=True)
     def reconstruction_is_near(
         settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
     ) -> dg.AssetCheckResult:
         """Prices come back through the tokens."""
-        card = dict(_current("kronos_tokenizer", checkpoints).card)
+        card = _made_last("kronos_tokenizer", checkpoints).card
         return _checked(reconstruction_is_close(card, settings.tokenizer))
 
     return [codebook_is_used, reconstruction_is_near]
@@ -224,7 +240,7 @@ def _finite_check(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="weights_are_finite", blocking=True)
     def finite(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
         """Every number of the weights is one."""
-        return _checked(weights_are_finite(_current(kind, checkpoints)))
+        return _checked(weights_are_finite(_made_last(kind, checkpoints)))
 
     return finite
 
@@ -233,13 +249,13 @@ def _base_check() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="kronos_predictor", blocking=True)
     def loss_is_not_above_its_base(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
         """The validation loss is not above that of the weights it started from."""
-        return _checked(no_worse_than_its_base(dict(_current("kronos_predictor", checkpoints).card)))
+        return _checked(no_worse_than_its_base(_made_last("kronos_predictor", checkpoints).card))
 
     return loss_is_not_above_its_base
 
 
-def _current(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
-    found = checkpoints.current(kind)
+def _made_last(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
+    found = checkpoints.made(kind)
     if found is None:
         raise dg.Failure(f"there is no {kind} to check: materialise it first", allow_retries=False)
     return found

@@ -33,9 +33,21 @@ def run_job(job: Job, progress: Progress = silent) -> Result:
     job.work.mkdir(parents=True, exist_ok=True)
     file = job.work / "job.json"
     file.write_text(job.model_dump_json(indent=1))
+    listen([*_launcher(job.compute), MODULE, str(file)], job.kind, progress)
+    if not (job.out / RESULT).is_file():
+        raise CandlecastError(f"{job.kind}: the training process left no result: run it again")
+    return Result.model_validate_json((job.out / RESULT).read_text())
+
+
+def listen(command: list[str], name: str, progress: Progress = silent) -> None:
+    """Run a command that speaks in lines of JSON to its end.
+
+    Raises:
+        CandlecastError: it failed, in its own words; or it was ended from outside.
+    """
     words: deque[str] = deque(maxlen=LAST_LINES)
     process = subprocess.Popen(
-        [*_launcher(job.compute), MODULE, str(file)],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,15 +71,14 @@ def run_job(job: Job, progress: Progress = silent) -> Result:
         process.wait()
         raise
     if failed:
-        raise CandlecastError(f"{job.kind}: {failed}")
-    if code != 0 or not (job.out / RESULT).is_file():
+        raise CandlecastError(f"{name}: {failed}")
+    if code != 0:
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         hint = " (out of memory?)" if code == -9 else ""
         raise CandlecastError(
-            f"{job.kind}: the training process {ended}{hint}. Run it again: it goes on from its last saved state. "
+            f"{name}: the process {ended}{hint}. Run it again: it goes on from its last saved state. "
             "It said last:\n" + "\n".join(words)
         )
-    return Result.model_validate_json((job.out / RESULT).read_text())
 
 
 def _launcher(compute: ComputeSettings) -> list[str]:

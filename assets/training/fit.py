@@ -7,6 +7,7 @@ JSON: progress, and at last an error if there was one. It opens no warehouse and
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import traceback
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from kronos.errors import KronosError
 from resources.compute import Compute, training_memory, versions_used
 from resources.errors import CandlecastError
 from resources.publish import publish_bytes
+from resources.settings import Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -146,10 +148,41 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
         return None
     model = merged(learner).cpu().eval()  # type: ignore[assignment]
     model.save_pretrained(job.out / MODEL, normalisation=rule)
-    draw_predictor(job.out / MODEL, curves)
     scores: dict[str, object] = {"loss": curves.best, "base_loss": curves.validation[0]["loss"]}
-    scores["token_histogram"] = task.histograms(tokenizer.s1_bits)
+    scores |= _chosen(job, rule)
+    draw_predictor(job.out / MODEL, curves)
+    scores["drift"] = task.drift_reference(tokenizer.s1_bits)
     return _result(job, asdict(curves), scores, parameters)
+
+
+def _chosen(job: Job, rule: Normalisation) -> dict[str, object]:
+    """Put the base's weights back where they forecast better than the tuned ones; returns what both scored."""
+    from assets.training.arrays import WindowArrays
+    from assets.training.trial import TrialStore, summary, trial_scores
+    from kronos import Kronos
+    from resources.checkpoints import Checkpoint
+    from resources.layout import Home
+
+    settings = job.predictor_settings
+    if not settings.select_origins or job.tokenizer is None:
+        return {}
+    tokenizer = Checkpoint("kronos_tokenizer", "tokenizer", job.tokenizer, {"cutoff": None})
+    folders = {"tuned": job.out / MODEL}
+    if job.base and settings.epochs:
+        folders["base"] = job.work / "base"
+        Kronos.from_pretrained(job.base, revision=job.revision).save_pretrained(folders["base"], normalisation=rule)
+    told = {}
+    for name, folder in folders.items():
+        candidate = Checkpoint("kronos_predictor", "candidate", folder, {"tokenizer": "tokenizer", "cutoff": None})
+        store = TrialStore(Home(job.work), candidate, tokenizer)
+        ours = Settings(windows=job.windows, compute=job.compute, seed=job.seed)
+        told[name] = summary(
+            trial_scores(store, ours, WindowArrays(job.arrays), settings.select_origins, settings.select_paths)
+        )
+    keep = min(told, key=lambda name: told[name]["crps"])
+    if keep == "base":
+        shutil.copytree(folders["base"], job.out / MODEL, dirs_exist_ok=True)
+    return {"forecasts": told, "chosen": keep, **told[keep]}
 
 
 def _accelerator(job: Job) -> Accelerator:

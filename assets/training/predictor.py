@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from assets.training.arrays import LearntSplit, WindowArrays
+from assets.training.drift import Reference, reference
 from assets.training.schedule import spread
 from assets.training.tokenizer import CHUNK, blind_windows
 from kronos import Kronos, KronosConfig, KronosTokenizer
-from kronos.diagnostics import token_histogram
 from kronos.losses import PredictorLoss, predictor_loss
 from kronos.normalisation import Normalisation
 from resources.settings import PredictorSettings
@@ -99,12 +99,11 @@ class PredictorTask:
         self.validation_starts = self._held_out("validation")
         self.validation = tokenise(tokenizer, arrays, self.validation_starts, rule, folder / "validation")
 
-    def histograms(self, s1_bits: int) -> dict[str, list[int]]:
-        """How often each coarse token occurs, in training and in validation: what drift is measured against."""
-        return {
-            "train": token_histogram(self.train.s1, s1_bits).tolist(),
-            "validation": token_histogram(self.validation.s1, s1_bits).tolist(),
-        }
+    def drift_reference(self, s1_bits: int) -> Reference:
+        """What the input of later forecasts is compared with."""
+        lookback = self.arrays.shape.lookback
+        origins = np.asarray(self.arrays.stamps)[self.validation_starts + lookback - 1]
+        return reference(self.train.s1, self.validation.s1[:, :lookback], origins, 2**s1_bits)
 
     def _held_out(self, split: LearntSplit) -> np.ndarray:
         starts = self.arrays.windows(split)[:, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,17 @@ class Finding:
     numbers: dict[str, float]
 
 
-def codebook_in_use(card: dict[str, Any], settings: TokenizerSettings) -> Finding:
+def findings(made: Checkpoint, settings: TokenizerSettings) -> list[Finding]:
+    """Everything that must hold of a checkpoint of its kind."""
+    found = [weights_are_finite(made)]
+    if made.kind == "kronos_tokenizer":
+        found += [codebook_in_use(made.card, settings), reconstruction_is_close(made.card, settings)]
+    if made.kind == "kronos_predictor":
+        found.append(no_worse_than_its_base(made.card))
+    return found
+
+
+def codebook_in_use(card: Mapping[str, Any], settings: TokenizerSettings) -> Finding:
     """Whether both halves of the codebook are used."""
     use = card["scores"]["codebook"]
     shares = {half: float(use[half]["used"]) for half in ("s1", "s2")}
@@ -38,7 +49,7 @@ def codebook_in_use(card: dict[str, Any], settings: TokenizerSettings) -> Findin
     return Finding(passed, f"in use: {told}{advice}", shares)
 
 
-def reconstruction_is_close(card: dict[str, Any], settings: TokenizerSettings) -> Finding:
+def reconstruction_is_close(card: Mapping[str, Any], settings: TokenizerSettings) -> Finding:
     """Whether prices come back through the tokens."""
     errors = card["scores"]["reconstruction"]
     numbers = {field: float(errors[field]["rmse"]) for field in FIELDS}
@@ -60,7 +71,7 @@ def weights_are_finite(checkpoint: Checkpoint) -> Finding:
     return Finding(not wrong, words, {"tensors": len(names), "not_finite": len(wrong)})
 
 
-def no_worse_than_its_base(card: dict[str, Any]) -> Finding:
+def no_worse_than_its_base(card: Mapping[str, Any]) -> Finding:
     """Whether the validation loss is not above that of the weights it started from."""
     scores = card["scores"]
     loss, base = float(scores["loss"]), float(scores["base_loss"])

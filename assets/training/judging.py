@@ -1,0 +1,161 @@
+"""How well a checkpoint forecasts: CRPS and rank correlation over origins, and one checkpoint against another.
+
+A lower token loss is no better forecast (published users found that the hard way), so checkpoints are compared by what
+they are for. The forecasts are those of the forecast stage, at top_p = 1. Not here: what follows from it (promotion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.evaluation.metrics import crps, rank_ic
+from assets.forecasts.forecaster import Predict, Task
+from assets.market.history import FIELDS, History
+from assets.training.arrays import WindowArrays
+
+CONFIDENCE, DRAWS = 0.9, 2000
+FEWEST_ORIGINS = 6
+CLOSE_NAME = "close"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model's loss against another's over the same origins. Skill = 1 − ours / theirs: above 0 is better."""
+
+    ours: float
+    theirs: float
+    skill: float
+    low: float
+    high: float
+    origins: int
+
+    def to_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        side = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference shown"
+        return (
+            f"{side}: CRPS {self.ours:.4g} % against {self.theirs:.4g} %, skill {self.skill:+.1%} "
+            f"({CONFIDENCE:.0%} interval {self.low:+.1%} … {self.high:+.1%}) over {self.origins} origins"
+        )
+
+
+def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
+    """Forecasts to be made in the validation range: every symbol at evenly spread origins that windows end at."""
+    lookback = arrays.shape.lookback
+    windows = np.asarray(arrays.windows("validation"), dtype=np.int64)
+    rows = windows[:, 1] + lookback - 1
+    stamps = np.asarray(arrays.stamps)[rows]
+    days = np.unique(stamps)
+    chosen = days[np.unique(np.linspace(0, len(days) - 1, min(most_origins, len(days))).astype(int))]
+    histories = {number: _history(arrays, number) for number in np.unique(windows[:, 0])}
+    offsets = np.load(arrays.folder / "offsets.npy")
+    wanted = np.flatnonzero(np.isin(stamps, chosen))
+    ordered = wanted[np.lexsort((windows[wanted, 0], stamps[wanted]))]
+    return [
+        Task(arrays.symbols[owner], stamps[n], histories[owner], int(rows[n] - offsets[owner]))
+        for n in ordered
+        for owner in (int(windows[n, 0]),)
+    ]
+
+
+def judge(predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequence[float], at_once: int) -> pd.DataFrame:
+    """Scores of some tasks whose outcome is in their histories: symbol, origin, step, crps (per cent), said, was.
+
+    `said` and `was` are the forecast median and the true return since the origin.
+    """
+    parts = []
+    for first in range(0, len(tasks), at_once):
+        some = list(tasks[first : first + at_once])
+        targets = np.stack([task.history.stamps[task.index + 1 : task.index + 1 + horizon] for task in some])
+        prediction = predict(some, targets)
+        quantiles = prediction.quantiles[:, :, prediction.fields.index(CLOSE_NAME)]
+        parts.append(_scores(some, quantiles, np.asarray(levels), horizon))
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_origin(scores: pd.DataFrame) -> pd.Series:
+    """Mean CRPS an origin, over its symbols and steps."""
+    return scores.groupby("origin")["crps"].mean()
+
+
+def mean_rank_ic(scores: pd.DataFrame) -> float:
+    """Mean rank correlation across symbols of forecast and true return, over origins and steps; NaN where undefined."""
+    said, was = (scores.pivot(index=["origin", "step"], columns="symbol", values=name) for name in ("said", "was"))
+    return float(rank_ic(said, was).mean())
+
+
+def compare(ours: pd.DataFrame, theirs: pd.DataFrame, horizon: int, seed: int) -> Comparison:
+    """Ours against theirs over the forecasts that both made.
+
+    The interval is a circular block bootstrap's over origins, blocks as long as the horizon reaches.
+    """
+    from arch.bootstrap import CircularBlockBootstrap
+
+    both = ours.merge(theirs, on=["symbol", "origin", "step"], suffixes=("", "_other"))
+    means = both.groupby("origin")[["crps", "crps_other"]].mean()
+    pairs = means.to_numpy()
+    skill = float(_skill(pairs)[0])
+    low = high = float("nan")
+    if len(pairs) >= FEWEST_ORIGINS:
+        gaps = np.diff(means.index.to_numpy().astype("datetime64[D]")).astype(int)
+        block = max(1, int(np.ceil(horizon * 1.45 / np.median(gaps))))
+        drawn = CircularBlockBootstrap(block, pairs, seed=np.random.default_rng(seed)).apply(_skill, DRAWS)
+        low, high = (float(q) for q in np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return Comparison(float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), skill, low, high, len(pairs))
+
+
+def tasks_at(
+    histories: Mapping[str, History], origins: Sequence[np.datetime64], lookback: int, horizon: int
+) -> list[Task]:
+    """Every symbol at every origin that has a whole lookback before it and a whole horizon after it."""
+    found = []
+    for origin in origins:
+        for symbol, history in histories.items():
+            index = history.index_of(origin)
+            if index is not None and index + 1 >= lookback and index + horizon < len(history):
+                found.append(Task(symbol, origin, history, index))
+    return found
+
+
+def _scores(tasks: Sequence[Task], quantiles: np.ndarray, levels: np.ndarray, horizon: int) -> pd.DataFrame:
+    truth = np.stack(
+        [task.history.closes_seen_from(task.index, first=task.index + 1, last=task.index + horizon) for task in tasks]
+    )
+    last = np.array([task.history.quoted[task.index, FIELDS.index(CLOSE_NAME)] for task in tasks])
+    median = quantiles[..., int(np.argmin(np.abs(levels - 0.5)))]
+    flat = crps(quantiles.reshape(-1, len(levels)), levels, truth.ravel()).reshape(truth.shape)
+    cells = len(tasks) * horizon
+    return pd.DataFrame(
+        {
+            "symbol": np.repeat([task.symbol for task in tasks], horizon),
+            "origin": np.repeat(np.array([task.origin for task in tasks]), horizon),
+            "step": np.tile(np.arange(1, horizon + 1), len(tasks)),
+            "crps": (flat / last[:, None] * 100).reshape(cells),
+            "said": (median / last[:, None] - 1).reshape(cells),
+            "was": (truth / last[:, None] - 1).reshape(cells),
+        }
+    )
+
+
+def _skill(pairs: np.ndarray) -> np.ndarray:
+    ours, theirs = pairs.mean(axis=0)
+    return np.array([1 - ours / theirs])
+
+
+def _history(arrays: WindowArrays, number: int) -> History:
+    offsets = np.load(arrays.folder / "offsets.npy")
+    rows = slice(int(offsets[number]), int(offsets[number + 1]))
+    factors = np.load(arrays.folder / "factors.npy", mmap_mode="r")[rows]
+    return History(
+        arrays.symbols[number],
+        np.asarray(arrays.stamps[rows]),
+        np.asarray(arrays.bars[rows], dtype=np.float64),
+        factors[:, 0].copy(),
+        factors[:, 1].copy(),
+    )

@@ -1,0 +1,182 @@
+"""Champion and challenger: which checkpoint forecasts are made with, who decided it, and the way back.
+
+A challenger takes over when it is sound and its forecasts are not shown to be worse than the champion's on the same
+origins. Every decision is written down. `python -m assets.training.promotion rollback KIND` goes back to the champion
+before; what was rolled back is not promoted again by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from assets.training.judging import Comparison
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.publish import publish_bytes
+from resources.settings import PromotionSettings, load_settings
+
+Action = Literal["promoted", "kept", "rolled back"]
+Judge = Callable[[Checkpoint, Checkpoint], Comparison]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One line of the ledger.
+
+    Attributes:
+        digest: the checkpoint in use from now on.
+        over: the other one: who was replaced, or who challenged in vain.
+        why: in words.
+        evidence: the comparison, where there was one.
+    """
+
+    action: Action
+    digest: str
+    over: str | None
+    why: str
+    evidence: dict[str, float] | None = None
+
+
+class Ledger:
+    """The decisions about one kind, oldest first, in `promotions.json` beside its checkpoints."""
+
+    def __init__(self, home: Home, kind: Kind) -> None:
+        self.file = home.checkpoints / kind / "promotions.json"
+
+    def decisions(self) -> list[Decision]:
+        if not self.file.is_file():
+            return []
+        return [Decision(**entry) for entry in json.loads(self.file.read_text())]
+
+    def add(self, decision: Decision) -> None:
+        """Write a decision down, unless the newest says the same."""
+        told = self.decisions()
+        if told and told[-1] == decision:
+            return
+        entries: list[dict[str, Any]] = [asdict(entry) for entry in [*told, decision]]
+        publish_bytes(self.file, json.dumps(entries, indent=1).encode())
+
+    def rejected(self) -> set[str]:
+        """What was rolled back and has not been promoted since."""
+        gone: set[str] = set()
+        for decision in self.decisions():
+            if decision.action == "rolled back" and decision.over:
+                gone.add(decision.over)
+            elif decision.action == "promoted":
+                gone.discard(decision.digest)
+        return gone
+
+
+def decide(
+    store: CheckpointStore,
+    challenger: Checkpoint,
+    sound: Sequence[str],
+    settings: PromotionSettings,
+    judge: Judge,
+) -> Decision:
+    """Put the challenger in use, or keep the champion, and write down why.
+
+    Args:
+        sound: what is wrong with the challenger; empty: nothing.
+        judge: compares challenger and champion by their forecasts; called only when that decides.
+    """
+    kind, ledger = challenger.kind, Ledger(store.home, challenger.kind)
+    champion = store.current(kind)
+    decision = _decision(champion, challenger, sound, settings, judge, ledger)
+    if decision is None:
+        return Decision("kept", challenger.digest, None, "in use already")
+    if decision.action == "promoted":
+        store.set_current(kind, decision.digest)
+    ledger.add(decision)
+    return decision
+
+
+def rollback(store: CheckpointStore, kind: Kind) -> Decision:
+    """Put the champion before the present one in use again.
+
+    Raises:
+        CandlecastError: there was none.
+    """
+    ledger, now = Ledger(store.home, kind), store.current(kind)
+    rejected = ledger.rejected()
+    earlier = [
+        entry.digest
+        for entry in ledger.decisions()
+        if entry.action == "promoted" and entry.digest not in rejected and (now is None or entry.digest != now.digest)
+    ]
+    if now is None or not earlier:
+        raise CandlecastError(f"there is no earlier champion of {kind} to go back to")
+    decision = Decision("rolled back", earlier[-1], now.digest, "by hand")
+    store.set_current(kind, decision.digest)
+    ledger.add(decision)
+    return decision
+
+
+def expired(champion: Checkpoint, newest: date, settings: PromotionSettings) -> str | None:
+    """What is wrong when a champion's weights have grown too old for the newest bar; None: nothing."""
+    if settings.expires_days is None or champion.cutoff is None:
+        return None
+    until = champion.cutoff + timedelta(days=settings.expires_days)
+    if newest <= until:
+        return None
+    return (
+        f"{champion.kind} learnt up to {champion.cutoff} and was good until {until}, the newest bar is of {newest}: "
+        "move windows.train and windows.validation on and train again, or raise promotion.expires_days"
+    )
+
+
+def _decision(
+    champion: Checkpoint | None,
+    challenger: Checkpoint,
+    wrong: Sequence[str],
+    settings: PromotionSettings,
+    judge: Judge,
+    ledger: Ledger,
+) -> Decision | None:
+    if champion is not None and champion.digest == challenger.digest:
+        return None
+    if wrong:
+        return Decision("kept", champion.digest if champion else "", challenger.digest, "; ".join(wrong))
+    if champion is None:
+        return Decision("promoted", challenger.digest, None, "the first of its kind")
+    if challenger.digest in ledger.rejected():
+        return Decision("kept", champion.digest, challenger.digest, "the challenger was rolled back before")
+    if settings.rule == "always" or challenger.kind == "kronos_tokenizer":
+        return Decision("promoted", challenger.digest, champion.digest, "the newest is used")
+    found = judge(challenger, champion)
+    good = found.low > 0 if settings.rule == "better" else not found.high < 0
+    action: Action = "promoted" if good else "kept"
+    winner, loser = (challenger, champion) if good else (champion, challenger)
+    return Decision(action, winner.digest, loser.digest, found.words, found.to_dict())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: show the ledger of a kind, or go back."""
+    parser = argparse.ArgumentParser(prog="python -m assets.training.promotion", description=__doc__)
+    parser.add_argument("action", choices=["show", "rollback"])
+    parser.add_argument("kind", choices=["kronos_predictor", "chronos2_model"])
+    parser.add_argument("--settings", type=Path)
+    parser.add_argument("--profile")
+    given = parser.parse_args(argv)
+    try:
+        home = Home(load_settings(given.settings, given.profile).home)
+        if given.action == "rollback":
+            rollback(CheckpointStore(home), given.kind)
+    except CandlecastError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    told = [asdict(decision) for decision in Ledger(home, given.kind).decisions()]
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

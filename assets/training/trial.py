@@ -1,0 +1,53 @@
+"""Candidates forecasting: a checkpoint held up as if it were in use, judged on the validation range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from assets.forecasts.chronos2_quantiles import chronos2_forecaster
+from assets.forecasts.forecaster import Forecaster
+from assets.forecasts.kronos_paths import kronos_forecaster
+from assets.training.arrays import WindowArrays
+from assets.training.judging import judge, mean_rank_ic, validation_tasks
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.settings import ForecastSettings, Settings
+
+FORECASTERS: dict[Kind, Callable[[Settings, CheckpointStore], Forecaster]] = {
+    "kronos_predictor": kronos_forecaster,
+    "chronos2_model": chronos2_forecaster,
+}
+
+
+@dataclass(frozen=True)
+class TrialStore(CheckpointStore):
+    """A store in which one candidate is the one in use. `tokenizer`: the one that goes with it, if not published."""
+
+    candidate: Checkpoint
+    tokenizer: Checkpoint | None = None
+
+    def current(self, kind: Kind) -> Checkpoint | None:
+        return self.candidate if kind == self.candidate.kind else super().current(kind)
+
+    def load(self, kind: Kind, digest: str) -> Checkpoint:
+        for held in (self.candidate, self.tokenizer):
+            if held is not None and (held.kind, held.digest) == (kind, digest):
+                return held
+        return super().load(kind, digest)
+
+
+def trial_scores(store: TrialStore, settings: Settings, arrays: WindowArrays, origins: int, paths: int) -> pd.DataFrame:
+    """Scores of the candidate's forecasts at origins of the validation range, sampled at top_p = 1."""
+    fair = ForecastSettings(sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre)
+    settings = settings.model_copy(update={"forecasts": fair})
+    forecaster = FORECASTERS[store.candidate.kind](settings, store)
+    tasks = validation_tasks(arrays, origins)
+    return judge(forecaster.load(), tasks, arrays.shape.horizon, fair.levels, forecaster.tasks_at_once)
+
+
+def summary(scores: pd.DataFrame) -> dict[str, Any]:
+    """Two numbers for a card: mean CRPS in per cent of the close, and mean rank correlation."""
+    return {"crps": float(scores["crps"].mean()), "rank_ic": mean_rank_ic(scores)}

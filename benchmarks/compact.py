@@ -1,0 +1,89 @@
+"""The compact weights against a random walk, 2011–2021: `python -m benchmarks.compact --data PARQUET`.
+
+CRPS over ten sessions in per cent of the close, on symbols that training saw and symbols that it did not, with
+intervals from a block bootstrap over origins. The data list survivors of 2021: both sides share that bias.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from assets.forecasts.baselines import baseline_forecasters
+from assets.forecasts.chronos2_quantiles import chronos2_forecaster
+from assets.forecasts.kronos_paths import kronos_forecaster
+from assets.training.bases import WEIGHTS
+from assets.training.compact import WINDOWS, compact_settings, held_out, read_parquet
+from assets.training.judging import compare, judge, mean_rank_ic, tasks_at
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.layout import Home
+
+
+class Packaged(CheckpointStore):
+    """The packaged weights as a store."""
+
+    def current(self, kind: Kind) -> Checkpoint | None:
+        folder = WEIGHTS / kind
+        card = json.loads((folder / "card.json").read_text())
+        return Checkpoint(kind, card["digest"], folder, card)
+
+    def load(self, kind: Kind, digest: str) -> Checkpoint:
+        found = self.current(kind)
+        assert found is not None and found.digest == digest
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=40, help="sessions between two origins")
+    parser.add_argument("--seen", type=int, default=4, help="every so many of the symbols seen")
+    parser.add_argument("--models", default="chronos2,kronos")
+    parser.add_argument("--paths", type=int, default=100)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    settings = compact_settings(Path("data"))
+    settings = settings.model_copy(
+        update={"forecasts": settings.forecasts.model_copy(update={"sample_count": given.paths})}
+    )
+    store = Packaged(Home(Path("data")))
+    histories = read_parquet(given.data)
+    unseen = held_out(list(histories))
+    groups = {"seen": [s for s in histories if s not in unseen][:: given.seen], "unseen": unseen}
+    sessions = max(histories.values(), key=len).stamps
+    first, last = (np.datetime64(day) for day in WINDOWS.test)
+    origins = list(sessions[(sessions >= first) & (sessions <= last)][:: given.every])
+    horizon, levels = WINDOWS.predict_window, settings.forecasts.levels
+    makers = {"chronos2": chronos2_forecaster, "kronos": kronos_forecaster}
+    results: dict[str, dict[str, object]] = {}
+    for group, names in groups.items():
+        tasks = tasks_at({s: histories[s] for s in names}, origins, WINDOWS.lookback_window, horizon)
+        walks = {
+            f.model: judge(f.load(), tasks, horizon, levels, f.tasks_at_once)
+            for f in baseline_forecasters(settings)
+            if f.model.startswith("random_walk")
+        }
+        for model in given.models.split(","):
+            forecaster = makers[model](settings, store)
+            started = time.perf_counter()
+            scores = judge(forecaster.load(), tasks, horizon, levels, forecaster.tasks_at_once)
+            seconds = time.perf_counter() - started
+            for walk, theirs in walks.items():
+                found = compare(scores, theirs, horizon, settings.seed)
+                print(f"{model:9} {group:7} against {walk:17} {found.words}")
+                results.setdefault(model, {})[f"{group}, against {walk}"] = {
+                    **found.to_dict(),
+                    "symbols": len(names),
+                    "forecasts": len(tasks),
+                }
+            print(f"{model:9} {group:7} rank IC {mean_rank_ic(scores):+.3f}, {len(tasks) / seconds:.1f} forecasts/s")
+    if given.out:
+        given.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""A new checkpoint takes over when it is sound and not shown to be worse; the way back is one command."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assets.training.judging import Comparison, compare
+from assets.training.promotion import Ledger, decide, expired, main, rollback
+from resources.checkpoints import Checkpoint, CheckpointStore
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.settings import PromotionSettings
+
+WORSE = Comparison(2.0, 1.0, -1.0, -1.2, -0.8, 24)
+LEVEL = Comparison(1.0, 1.0, 0.0, -0.1, 0.1, 24)
+BETTER = Comparison(0.5, 1.0, 0.5, 0.4, 0.6, 24)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(Home(tmp_path))
+
+
+def published(store: CheckpointStore, content: str) -> Checkpoint:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_text(content)
+
+    return store.publish("kronos_predictor", {"recipe": content}, write, {"cutoff": "2010-12-31"})
+
+
+def settle(
+    store: CheckpointStore, made: Checkpoint, found: Comparison, rule: str = "not_worse", wrong: str = ""
+) -> str:
+    settings = PromotionSettings.model_validate({"rule": rule})
+    return decide(store, made, [wrong] if wrong else [], settings, lambda ours, theirs: found).action
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "action"),
+    [
+        ("not_worse", WORSE, "kept"),
+        ("not_worse", LEVEL, "promoted"),
+        ("better", LEVEL, "kept"),
+        ("better", BETTER, "promoted"),
+        ("always", WORSE, "promoted"),
+    ],
+)
+def test_the_rule_decides_by_the_interval(store: CheckpointStore, rule: str, found: Comparison, action: str) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    assert settle(store, first, WORSE) == "promoted"
+    assert settle(store, second, found, rule) == action
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == (second if action == "promoted" else first).digest
+    assert Ledger(store.home, "kronos_predictor").decisions()[-1].action == action
+
+
+def test_an_unsound_challenger_leaves_the_champion(store: CheckpointStore) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    assert settle(store, second, BETTER, wrong="not finite: head") == "kept"
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == first.digest
+    assert "not finite: head" in Ledger(store.home, "kronos_predictor").decisions()[-1].why
+
+
+def test_an_unsound_first_is_never_in_use(store: CheckpointStore) -> None:
+    settle(store, published(store, "one"), BETTER, wrong="collapsed")
+    assert store.current("kronos_predictor") is None
+
+
+def test_deciding_again_writes_nothing(store: CheckpointStore) -> None:
+    first = published(store, "one")
+    settle(store, first, BETTER)
+    before = {f: f.stat().st_mtime_ns for f in store.home.root.rglob("*") if f.is_file()}
+    assert settle(store, first, BETTER) == "kept"
+    assert before == {f: f.stat().st_mtime_ns for f in store.home.root.rglob("*") if f.is_file()}
+
+
+def test_a_rollback_returns_to_the_champion_before_and_lasts(store: CheckpointStore) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    settle(store, second, BETTER)
+    assert rollback(store, "kronos_predictor").digest == first.digest
+    assert settle(store, second, BETTER) == "kept"
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == first.digest
+    with pytest.raises(CandlecastError, match="no earlier champion of kronos_predictor"):
+        rollback(store, "kronos_predictor")
+
+
+def test_rolling_back_is_one_command(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    settle(store, second, BETTER)
+    monkeypatch.setenv("CANDLECAST_HOME", str(store.home.root))
+    assert main(["rollback", "kronos_predictor"]) == 0
+    assert '"rolled back"' in capsys.readouterr().out
+    assert main(["rollback", "kronos_predictor"]) == 1
+
+
+def test_an_old_champion_expires(store: CheckpointStore) -> None:
+    made = published(store, "one")
+    settings = PromotionSettings(expires_days=90)
+    assert expired(made, date(2011, 3, 1), settings) is None
+    assert "good until 2011-03-31" in str(expired(made, date(2011, 4, 1), settings))
+    assert expired(made, date(2030, 1, 1), PromotionSettings()) is None
+
+
+def test_a_comparison_knows_better_from_noise() -> None:
+    rng = np.random.default_rng(7)
+    days = pd.date_range("2010-01-04", periods=40, freq="14D")
+    base = pd.DataFrame({"symbol": "A", "origin": days, "step": 1, "crps": 2 + rng.random(40)})
+    better = base.assign(crps=base["crps"] * 0.9)
+    noise = base.assign(crps=base["crps"] + rng.normal(0, 0.5, 40))
+    assert compare(better, base, 10, 7).low > 0.09
+    level = compare(noise, base, 10, 7)
+    assert level.low < 0 < level.high
+    assert compare(better, base, 10, 7) == compare(better, base, 10, 7)
