@@ -88,9 +88,7 @@ class World:
         return origins_of(sessions, self.settings, self.room.calendar)
 
     def tasks(self, first: date, last: date) -> list:
-        return select(
-            self.histories(), self.origins(first, last), self.settings.windows.lookback_window
-        ).tasks
+        return select(self.histories(), self.origins(first, last), self.settings.windows.lookback_window).tasks
 
 
 def make_world(home: Path, bars: pd.DataFrame | None = None, **changes: object) -> World:
@@ -110,22 +108,15 @@ def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31"
     from kronos import Kronos, KronosConfig, KronosTokenizer, Normalisation, TokenizerConfig
 
     torch.manual_seed(seed)
-    shape = {"s1_bits": 4, "s2_bits": 4}
-    tokenizer = KronosTokenizer(
-        config=TokenizerConfig(d_in=6, d_model=16, n_heads=2, ff_dim=32, n_enc_layers=2, n_dec_layers=2, ffn_dropout_p=0.0,
-                               attn_dropout_p=0.0, resid_dropout_p=0.0, beta=0.05, gamma0=1.0, gamma=1.1, zeta=0.05,
-                               group_size=4, **shape)
-    )  # fmt: skip
+    shape = {"s1_bits": 4, "s2_bits": 4, "n_heads": 2, "d_model": 16, "ff_dim": 32}
+    tokenizer = KronosTokenizer(config=TokenizerConfig(n_enc_layers=2, n_dec_layers=2, **shape))
     made = checkpoints.publish(
         "kronos_tokenizer",
         {"seed": seed},
         lambda folder: tokenizer.save_pretrained(folder, normalisation=Normalisation()),
         {"cutoff": cutoff},
     )
-    model = Kronos(
-        config=KronosConfig(n_layers=2, d_model=16, n_heads=2, ff_dim=32, ffn_dropout_p=0.0, attn_dropout_p=0.0,
-                            resid_dropout_p=0.0, token_dropout_p=0.0, learn_te=True, **shape)
-    )  # fmt: skip
+    model = Kronos(config=KronosConfig(n_layers=2, **shape))
     predictor = checkpoints.publish(
         "kronos_predictor",
         {"seed": seed},
@@ -134,3 +125,16 @@ def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31"
     )
     checkpoints.set_current("kronos_tokenizer", made.digest)
     checkpoints.set_current("kronos_predictor", predictor.digest)
+
+
+def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:
+    """A Chronos-2 of random weights, named as the one in use."""
+    import torch
+
+    from assets.training.chronos import new_chronos
+    from resources.settings import Chronos2Settings
+
+    torch.manual_seed(seed)
+    pipeline = new_chronos(Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2), 10)
+    made = checkpoints.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": cutoff})
+    checkpoints.set_current("chronos2_model", made.digest)

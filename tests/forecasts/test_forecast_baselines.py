@@ -1,0 +1,79 @@
+"""The baselines against their closed forms."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from forecast_world import World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import lognorm
+
+from assets.forecasts.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
+from assets.forecasts.forecaster import Task
+from assets.forecasts.making import target_stamps
+from assets.market.history import History
+from resources.settings import Settings
+
+STEPS = np.arange(1.0, 11)
+
+
+def _history(closes: np.ndarray) -> History:
+    stamps = np.datetime64("2010-01-01", "s") + np.arange(len(closes)) * np.timedelta64(86_400, "s")
+    ones = np.ones(len(closes))
+    return History("A", stamps, np.column_stack([closes] * 4 + [ones, ones]), ones, ones)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, st.integers(3, 400), elements=st.floats(1e-3, 1e6)))
+def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.ndarray):
+    task = Task("A", np.datetime64("2010-01-01", "s"), _history(closes), len(closes) - 1)
+    targets = np.zeros((1, 10), dtype="datetime64[s]")
+    for forecaster in baseline_forecasters(Settings()):
+        quantiles = forecaster.load()([task], targets).quantiles
+        if forecaster.model in ("random_walk", "random_walk_ewma") and np.abs(np.diff(np.log(closes))).max() < 2:
+            assert np.isfinite(quantiles).all()
+            assert (quantiles > 0).all()
+        assert (np.diff(quantiles, axis=-1) >= 0).all()
+
+
+def test_the_random_walk_is_lognormal_with_the_volatility_of_the_last_252_sessions(world: World):
+    task = world.tasks(date(2012, 3, 1), date(2012, 3, 1))[0]
+    targets = target_stamps([task], world.room.calendar, 10)
+    walk = baseline_forecasters(world.settings)[0].load()([task], targets).quantiles[0, :, 0]
+    closes = task.history.closes_seen_from(task.index)
+    sigma = np.sqrt((np.diff(np.log(closes))[-252:] ** 2).mean())
+    expected = lognorm.ppf(world.settings.forecasts.levels, sigma * np.sqrt(STEPS)[:, None], scale=closes[-1])
+    np.testing.assert_allclose(walk, expected, rtol=1e-12)
+
+
+def test_ewma_volatility_is_what_pandas_says():
+    returns = np.random.default_rng(0).normal(0, 0.01, 252)
+    ours = random_walk_ewma(returns, STEPS)[1][0]
+    assert np.isclose(ours, pd.Series(returns**2).ewm(alpha=0.06).mean().iloc[-1], rtol=1e-12)
+
+
+def test_drift_goes_on_at_the_mean_rate_and_pays_for_not_knowing_it():
+    returns = np.random.default_rng(1).normal(0.001, 0.01, 500)
+    mean, variance = drift(returns, STEPS)
+    np.testing.assert_allclose(mean, STEPS * returns.mean())
+    assert (variance > random_walk(returns, STEPS)[1]).all()
+
+
+def test_momentum_looks_at_the_last_year_without_the_last_month():
+    returns = np.random.default_rng(2).normal(0, 0.01, 600)
+    changed = returns.copy()
+    changed[-21:] = 0.05
+    changed[:-252] = -0.05
+    np.testing.assert_array_equal(momentum(returns, STEPS)[0], momentum(changed, STEPS)[0])
+
+
+def test_a_split_before_the_origin_is_no_return(world: World):
+    """AAPL split 2:1 on 2005-02-28: unadjusted, that day alone would give a volatility of 70 % a year more."""
+    task = next(t for t in world.tasks(date(2005, 3, 1), date(2005, 3, 1)) if t.symbol == "AAPL")
+    returns = np.diff(np.log(task.history.closes_seen_from(task.index)))
+    assert np.abs(returns[-10:]).max() < 0.15
+    assert set(RULES) == {forecaster.model for forecaster in baseline_forecasters(world.settings)}

@@ -1,0 +1,94 @@
+"""Kronos' sample paths and what is read off them."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forecast_world import World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from assets.forecasts import checks
+from assets.forecasts.chronos2_quantiles import to_prices
+from assets.forecasts.kronos_paths import kronos_forecaster, quantiles_of, seed_of
+from assets.forecasts.making import make_forecasts
+from assets.forecasts.paths import paths_file, read_paths, write_paths
+from resources.errors import CandlecastError
+
+SESSION = date(2012, 7, 2)
+
+
+def test_paths_and_quantiles_are_bars_that_a_market_can_print(model_world: World):
+    forecaster = kronos_forecaster(model_world.settings, model_world.checkpoints)
+    tasks = model_world.tasks(SESSION, SESSION)
+    make_forecasts(model_world.room, forecaster, tasks)
+    run = checks.Run(forecaster, [tasks[0].origin])
+    file = paths_file(model_world.room.home, "kronos", forecaster.checkpoint, tasks[0].origin)
+    assert checks.disordered(model_world.warehouse, run).empty
+    assert checks.impossible(model_world.warehouse, run).empty
+    assert checks.incomplete(model_world.warehouse, run).empty
+    assert checks.impossible_paths(model_world.warehouse, [file]).empty
+    assert checks.corrected(model_world.warehouse, run) > 0  # random weights: most raw bars are impossible
+    paths = read_paths(file)
+    assert set(paths) == {task.symbol for task in tasks}
+    assert paths["AAPL"].shape == (100, 10, 6)
+
+
+def test_a_path_that_no_market_can_print_is_found(world: World, tmp_path: Path):
+    bars = np.tile(np.array([10, 11, 9, 10, 5, 50], dtype=np.float32), (2, 3, 4, 1))
+    bars[1, 2, 3, 1] = 9.5  # a high below the close
+    write_paths(tmp_path / "p.parquet", ["A", "B"], bars)
+    found = checks.impossible_paths(world.warehouse, [tmp_path / "p.parquet"])
+    assert found[["symbol", "path", "step"]].values.tolist() == [["B", 3, 4]]
+
+
+def test_symbols_forecast_later_join_the_paths_and_change_none(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    first, second = (generator.random((2, 30, 10, 6), dtype=np.float32) for _ in range(2))
+    file = tmp_path / "paths" / "2012-07-02.parquet"
+    write_paths(file, ["A", "B"], first)
+    write_paths(file, ["B", "C"], second)
+    kept = read_paths(file)
+    np.testing.assert_array_equal(kept["A"], first[0])
+    np.testing.assert_array_equal(kept["B"], first[1])
+    np.testing.assert_array_equal(kept["C"], second[1])
+    before = file.read_bytes()
+    write_paths(file, ["C", "A"], second)
+    assert file.read_bytes() == before
+
+
+def test_every_symbol_and_origin_draws_from_a_stream_of_its_own():
+    origins = np.datetime64("2012-01-01", "s") + np.arange(200) * np.timedelta64(86_400, "s")
+    seeds = {seed_of(7, symbol, origin) for symbol in ("AAPL", "IBM") for origin in origins}
+    assert len(seeds) == 400
+    assert seed_of(7, "AAPL", origins[0]) == 66879679160649069
+    assert seed_of(8, "AAPL", origins[0]) != seed_of(7, "AAPL", origins[0])
+
+
+@settings(deadline=None)
+@given(arrays(np.float32, (2, 30, 3, 1), elements=st.floats(np.float32(1e-3), np.float32(1e6), width=32)))
+def test_quantiles_of_any_paths_rise(paths: np.ndarray):
+    levels = [round(0.05 * k, 2) for k in range(1, 20)]
+    quantiles = quantiles_of(paths, levels)
+    assert quantiles.shape == (2, 3, 1, 19)
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    assert (quantiles >= paths.min(axis=1)[..., None]).all()
+    assert (quantiles <= paths.max(axis=1)[..., None]).all()
+
+
+@given(arrays(np.float64, (3, 4, 5), elements=st.floats(-5, 5)))
+def test_recentred_quantiles_have_the_last_close_as_their_median(raw: np.ndarray):
+    last = np.log(np.array([10.0, 20.0, 30.0]))
+    prices = to_prices(raw, last, 2)
+    np.testing.assert_allclose(prices[..., 2], np.broadcast_to(np.exp(last)[:, None], (3, 4)), rtol=1e-12)
+    assert (np.diff(prices, axis=-1) >= 0).all()
+    np.testing.assert_array_equal(to_prices(raw, last, None), np.exp(np.sort(raw, axis=-1)))
+
+
+def test_without_a_checkpoint_it_is_said_what_to_do(world: World):
+    with pytest.raises(CandlecastError, match="materialise kronos_tokenizer and kronos_predictor"):
+        kronos_forecaster(world.settings, world.checkpoints)
