@@ -54,5 +54,7 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 def merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> Tensor:
     """Attention over the union of two sets of keys: outputs (…, dim) and log-sum-exps (…)."""
-    share = torch.sigmoid(first_lse - second_lse).unsqueeze(-1)
-    return torch.lerp(second, first, share.to(first.dtype))
+    # Not torch.sigmoid and torch.lerp: on the CPU their last bit depends on where in memory an element lies,
+    # hence on the batch; exp and the plain operations do not.
+    share = (second_lse - first_lse).exp_().add_(1.0).reciprocal_().unsqueeze(-1)
+    return (first - second).mul_(share.to(first.dtype)).add_(second)

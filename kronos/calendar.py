@@ -51,6 +51,7 @@ def _exchange(history: pd.DatetimeIndex, steps: int, name: str, spacing: pd.Time
         clock = last - last.normalize()
         sessions = exchange.sessions[exchange.sessions > last.tz_localize(None).normalize()][:steps] + clock
         return sessions if last.tzinfo is None else sessions.tz_localize(last.tzinfo)
-    minutes = exchange.trading_index(zoned.date(), reach.date(), spacing, intervals=False, force=True, closed="left")
+    first, last_session = exchange.sessions[exchange.sessions >= zoned.tz_localize(None).normalize()][[0, -1]]
+    minutes = exchange.trading_index(first, last_session, spacing, intervals=False, force=True, closed="left")
     coming = minutes[minutes > zoned][:steps]
     return coming.tz_localize(None) if last.tzinfo is None else coming.tz_convert(last.tzinfo)

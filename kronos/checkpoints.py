@@ -74,17 +74,24 @@ def save(model: Any, folder: str | Path, *, normalisation: Normalisation | None 
 
 def _download(repository: str, **options: Any) -> dict[str, Path]:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     files = {}
     for name in (CONFIG, WEIGHTS, SIDECAR):
         try:
             files[name] = Path(hf_hub_download(repository, name, **options))
+        except LocalEntryNotFoundError as error:  # offline; also an EntryNotFoundError
+            if name == SIDECAR:
+                continue
+            raise CheckpointError(f"{repository}: {name} is neither cached nor can the hub be reached") from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            if name == SIDECAR:
-                continue
             raise CheckpointError(
                 f"{repository} is neither a folder with {CONFIG} and {WEIGHTS} nor a hub repository that can "
                 f"be reached: {error}"

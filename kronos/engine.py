@@ -141,12 +141,14 @@ class TokenizerEngine:
         self.code_embed = freeze(tokenizer.post_quant_embed.weight, tokenizer.post_quant_embed.bias)
         self.decoder = FusedStack(tokenizer.decoder, precision)
         self.head = freeze(tokenizer.head.weight, tokenizer.head.bias)
-        head_dim = self.width // tokenizer.config.n_heads
-        self.rotation = rotary_table(head_dim, MAX_POSITIONS, tokenizer.embed.weight.device)
+        self.head_dim = self.width // tokenizer.config.n_heads
+        self.rotation = rotary_table(self.head_dim, MAX_POSITIONS, tokenizer.embed.weight.device)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised bars (series, length, d_in) → token ids, each (series, length)."""
         series, length, fields = x.shape
+        if length > len(self.rotation):
+            self.rotation = rotary_table(self.head_dim, length, x.device)
         at_once = max(1, ROWS_AT_ONCE // length)
         tokens = []
         for a in range(0, series, at_once):

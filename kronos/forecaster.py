@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from kronos.calendar import future_timestamps
-from kronos.engine import PredictorEngine, TokenizerEngine, weights_version
+from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, weights_version
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES, time_features
 from kronos.frozen import Precision, check_precision
@@ -59,8 +59,10 @@ class KronosPredictor:
         memory_budget: int = DEFAULT_BUDGET,
     ) -> None:
         _check_pair(model, tokenizer, Normalisation(clip=float(clip)))
-        if max_context < 2:
-            raise InputError(f"max_context={max_context} must be 2 or more")
+        if not 2 <= max_context <= MAX_POSITIONS:
+            raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
+        if overflow not in get_args(Overflow):
+            raise InputError(f"overflow={overflow!r} is none of {', '.join(get_args(Overflow))}")
         self.device = resolve_device(device)
         check_precision(precision, self.device)
         self.model = model.to(self.device)

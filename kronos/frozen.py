@@ -132,7 +132,8 @@ class SharedInput:
             gate, value = self.layers
             return value(x, mul=gate(x, silu=True))
         first, second = self(x)
-        return F.silu(first).mul_(second)
+        # torch's silu rounds by an element's place in memory on the CPU; exp does not.
+        return torch.neg(first).exp_().add_(1.0).reciprocal_().mul_(first).mul_(second)
 
 
 def freeze(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -> FrozenLinear:

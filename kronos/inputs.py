@@ -47,7 +47,7 @@ def check_history(name: str, values: ArrayLike, x_stamps: ArrayLike, y_stamps: A
         raise InputError(f"series {name}: {FEATURES[column]} is too large for float32 statistics; rescale it")
     history = _check_stamps(name, "x_stamps", x_stamps, len(bars))
     future = _check_stamps(name, "y_stamps", y_stamps, horizon)
-    return History(name, bars.astype(np.float32), history, future)
+    return History(name, np.ascontiguousarray(bars, dtype=np.float32), history, future)
 
 
 def check_horizon(horizon: int, max_context: int) -> None:

@@ -72,8 +72,10 @@ def test_a_batch_normalises_each_window_bit_for_bit_as_the_authors_do(x: np.ndar
     mean, std = window_statistics(x, x.shape[1])
     z = normalise(x, mean, std)
     for i, window in enumerate(x):
-        m, s = np.mean(window, axis=0), np.std(window, axis=0)
-        np.testing.assert_array_equal(z[i], np.clip((window - m) / (s + 1e-5), -5, 5))
+        frame = pd.DataFrame({name: window[:, j] for j, name in enumerate(FEATURES)})
+        values = frame[list(FEATURES)].values
+        m, s = np.mean(values, axis=0), np.std(values, axis=0)
+        np.testing.assert_array_equal(z[i], np.clip((values - m) / (s + 1e-5), -5, 5))
     assert z.dtype == mean.dtype == std.dtype == np.float32
 
 

@@ -1,0 +1,202 @@
+"""The cache, the shared prefix, the sampler and the summaries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kronos_pairs import random_bars, random_stamps
+
+from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
+from kronos.attention import attention, merge, partial_attention, short_attention
+from kronos.calendar import future_timestamps
+from kronos.engine import PredictorEngine, TokenizerEngine
+from kronos.generation import Group, generate, window_start
+from kronos.paths import physical
+from kronos.sampling import choose, uniforms
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**31))
+def test_merged_parts_are_attention_over_the_whole(queries: int, first: int, second: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(2, 3, n, 8, generator=generator) for n in (queries, first + second, first + second))
+    parts = (partial_attention(q, k[:, :, a:b], v[:, :, a:b]) for a, b in ((0, first), (first, first + second)))
+    merged = merge(*(value for part in parts for value in part))
+    torch.testing.assert_close(merged, attention(q, k, v), atol=2e-6, rtol=1e-5)
+
+
+@given(st.integers(1, 6), st.integers(1, 20))
+def test_short_attention_is_attention(rows: int, keys: int) -> None:
+    q, k, v = torch.randn(rows, 3, 8), torch.randn(keys, rows, 3, 8), torch.randn(keys, rows, 3, 8)
+    out, lse = short_attention(q, k, v)
+    expected, expected_lse = partial_attention(q.unsqueeze(2), k.permute(1, 2, 0, 3), v.permute(1, 2, 0, 3))
+    torch.testing.assert_close(out, expected.squeeze(2), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(lse, expected_lse.squeeze(2), atol=2e-6, rtol=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 40), st.integers(1, 24), st.integers(1, 3), st.booleans())
+def test_cached_logits_are_those_of_a_full_forward(
+    tiny_model: Kronos, length: int, horizon: int, paths: int, greedy: bool
+) -> None:
+    """Every drawn token is the one that the plain modules, run over the whole window, give for its uniform."""
+    context = 32
+    s1, s2 = torch.randint(0, 64, (2, length)), torch.randint(0, 64, (2, length))
+    stamps = torch.from_numpy(random_stamps(2, length + horizon))
+    sampling = Sampling(temperature=0.0 if greedy else 1.0)
+    window = min(length, context)
+    group = Group(s1[:, -window:], s2[:, -window:], stamps[:, -(window + horizon) :], uniforms([1, 2], paths, horizon))
+    with torch.inference_mode():
+        generate(PredictorEngine(tiny_model), [group], max_context=context, sampling=sampling)
+        tokens = group.tokens
+        for series in range(2):
+            for path in range(paths):
+                own = tokens[series, path]
+                full = [torch.cat((past[series], own[:, half])) for half, past in enumerate((s1, s2))]
+                for step in range(horizon):
+                    end = length + step
+                    part = slice(max(0, end - context), end)
+                    inputs = (half[None, part] for half in full)
+                    logits, hidden = tiny_model.decode_s1(*inputs, stamps[series : series + 1, part])
+                    u = group.uniform[series, path, step]
+                    expected = choose(logits[:, -1], u[:1], sampling)
+                    assert own[step, 0] == expected
+                    s2_logits = tiny_model.decode_s2(hidden, expected[None])[:, -1]
+                    assert own[step, 1] == choose(s2_logits, u[1:], sampling)
+
+
+@given(st.integers(1, 30), st.integers(1, 10), st.integers(1, 3))
+@settings(max_examples=20)
+def test_decoding_over_a_shared_prefix_is_decoding_each_path(
+    tiny_tokenizer: KronosTokenizer, prefix: int, steps: int, paths: int
+) -> None:
+    history = [torch.randint(0, 64, (2, prefix)) for _ in range(2)]
+    own = [torch.randint(0, 64, (2, paths, steps)) for _ in range(2)]
+    with torch.inference_mode():
+        bars = TokenizerEngine(tiny_tokenizer).decode(*history, *own)
+        for path in range(paths):
+            whole = tuple(torch.cat((a, b[:, path]), dim=1) for a, b in zip(history, own, strict=True))
+            expected = tiny_tokenizer.decode(whole, half=True)[:, prefix:]
+            torch.testing.assert_close(bars[:, path], expected, atol=1e-5, rtol=0)
+
+
+def test_the_faster_mode_beyond_max_context_never_leaves_the_window() -> None:
+    for length in (10, 30, 32, 50):
+        for horizon in (1, 5, 31):
+            step = 0
+            while step < horizon:
+                start, served = window_start(length, step, horizon, 32, "hop")
+                assert served >= 1
+                assert start >= 0
+                assert length + step + served - 1 - start <= 32
+                step += served
+    assert window_start(32, 0, 4, 32, "exact") == (0, 1)
+    assert window_start(20, 0, 5, 32, "hop") == (0, 5)
+
+
+def test_the_faster_mode_is_exact_within_max_context(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
+    exact, hop = (
+        KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=32, overflow=overflow)
+        for overflow in ("exact", "hop")
+    )
+    for length, same in ((20, True), (32, False)):
+        frame = random_bars(length)
+        a, b = (p.predict_paths(frame, pred_len=12, sample_count=4, seed=1) for p in (exact, hop))
+        assert np.array_equal(a, b) == same
+        assert np.isfinite(b).all()
+
+
+def test_the_nucleus_is_the_published_one() -> None:
+    logits = torch.randn(50, 64, generator=torch.Generator().manual_seed(0)) * 2
+    for top_p in (0.1, 0.5, 0.9, 0.99):
+        ordered, order = torch.sort(logits, descending=True)
+        removed = ordered.softmax(-1).cumsum(-1) > top_p
+        removed[:, 1:] = removed[:, :-1].clone()
+        removed[:, 0] = False
+        allowed = ~removed.scatter(1, order, removed)
+        drawn = torch.stack(
+            [choose(logits, torch.full((50,), u), Sampling(top_p=top_p)) for u in np.linspace(0, 0.99999994, 400)]
+        ).T
+        for row in range(50):
+            assert set(drawn[row].tolist()) <= set(torch.nonzero(allowed[row]).flatten().tolist())
+
+
+def test_draws_have_the_softmax_frequencies() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
+    u = torch.arange(20_000) / 20_000
+    drawn = choose(logits.expand(20_000, -1), u, Sampling(temperature=0.7))
+    frequencies = torch.bincount(drawn, minlength=4) / 20_000
+    torch.testing.assert_close(frequencies, (logits[0] / 0.7).softmax(-1), atol=2e-4, rtol=0)
+    assert set(choose(logits.expand(20_000, -1), u, Sampling(top_k=2)).tolist()) == {1, 2}
+    assert choose(logits, torch.tensor([0.5]), Sampling(temperature=0)).item() == 2
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": np.nan}, {"top_k": -1}, {"top_p": 0}])
+def test_impossible_sampling_is_refused(wrong: dict) -> None:
+    with pytest.raises(InputError):
+        Sampling(**wrong)
+
+
+@given(st.integers(0, 2**31))
+def test_projected_bars_are_physical_and_untouched_where_they_were(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    raw = rng.normal(1, 2, (3, 4, 5, 6)).astype(np.float32)
+    raw[0, 0, 0] = [2, 3, 1, 2.5, 10, 20]
+    bars, moved = physical(raw, np.full(3, 0.01, np.float32))
+    opening, high, low, close = np.moveaxis(bars[..., :4], -1, 0)
+    assert (low >= np.float32(0.01)).all()
+    assert (low <= np.minimum(opening, close)).all()
+    assert (high >= np.maximum(opening, close)).all()
+    assert (bars[..., 4:] >= 0).all()
+    assert not moved[0, 0, 0]
+    np.testing.assert_array_equal(bars[~moved], raw[~moved])
+
+
+def test_summaries_read_the_paths() -> None:
+    paths = np.arange(2 * 5 * 3 * 6, dtype=np.float32).reshape(2, 5, 3, 6)
+    result = PathResult(paths, np.zeros(2, np.float32), True, np.zeros((2, 5, 3, 2), np.int64))
+    np.testing.assert_allclose(result.mean(), paths.mean(1))
+    np.testing.assert_allclose(result.quantiles([0.9, 0.5])[:, 1], np.median(paths, axis=1))
+    median = float(np.median(paths[0, :, -1, 3]))
+    np.testing.assert_allclose(result.probability(median), [0.4, 1.0])
+    np.testing.assert_allclose(result.probability(np.array([median, 1e9]), side="below"), [0.4, 1.0])
+    for wrong in ({"field": "price"}, {"step": 3}):
+        with pytest.raises(InputError):
+            result.probability(1.0, **wrong)
+    with pytest.raises(InputError, match="levels"):
+        result.quantiles([1.5])
+
+
+def test_stamps_come_from_the_exchange_calendar() -> None:
+    history = pd.DatetimeIndex(["2024-06-28", "2024-07-01", "2024-07-02"])
+    future = future_timestamps(history, 3, calendar="XNYS")
+    assert list(future) == list(pd.DatetimeIndex(["2024-07-03", "2024-07-05", "2024-07-08"]))  # no 4 July
+    weekdays = future_timestamps(pd.bdate_range("2024-06-03", "2024-07-03"), 2)
+    assert list(weekdays) == list(pd.DatetimeIndex(["2024-07-04", "2024-07-05"]))
+    hours = pd.date_range("2024-07-03 15:00", periods=5, freq="h", tz="UTC")
+    assert future_timestamps(hours, 2)[-1] == pd.Timestamp("2024-07-03 21:00", tz="UTC")
+    session = pd.date_range("2024-07-02 15:00", "2024-07-02 15:55", freq="5min", tz="America/New_York")
+    coming = future_timestamps(session, 1, calendar="XNYS")
+    assert coming[0] == pd.Timestamp("2024-07-03 09:30", tz="America/New_York")
+    with pytest.raises(InputError, match="XMARS"):
+        future_timestamps(history, 1, calendar="XMARS")
+    with pytest.raises(InputError, match="spacing"):
+        future_timestamps(history[:1], 1)
+
+
+def test_bf16_and_int8_stay_near_fp32(tiny_model: Kronos) -> None:
+    s1, s2 = torch.randint(0, 64, (4, 30)), torch.randint(0, 64, (4, 30))
+    time = torch.zeros(4, 30, 48)
+    results = {}
+    for precision in ("fp32", "int8", "bf16"):
+        try:
+            engine = PredictorEngine(tiny_model, precision)
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        results[precision] = engine.prefill(s1, s2, time, engine.new_caches(4, 1, 30, 1))
+    for precision in ("int8", "bf16"):
+        error = (results[precision] - results["fp32"]).norm() / results["fp32"].norm()
+        assert 0 < error < 0.05

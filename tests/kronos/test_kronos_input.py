@@ -1,0 +1,115 @@
+"""What bad input gets: an error that names the series and the field. And odd input that must work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
+
+from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, MismatchError, Normalisation
+
+
+def spoil(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.copy()
+        frame.iloc[row, frame.columns.get_loc(column)] = value
+        return frame
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (spoil("close", 3, np.nan), ("series 1", "close", "row 3")),
+        (spoil("high", 0, np.inf), ("series 1", "high", "row 0")),
+        (spoil("volume", 2, np.nan), ("series 1", "volume", "row 2")),
+        (lambda frame: frame.drop(columns="open"), ("series 1", "open")),
+        (lambda frame: frame.assign(low="cheap"), ("series 1", "low")),
+        (lambda frame: frame.iloc[::-1], ("series 1", "x_timestamp", "before")),
+        (lambda frame: frame.iloc[[0, 0, 1]], ("series 1", "x_timestamp", "repeats")),
+        (lambda frame: frame.iloc[:0], ("series 1", "row")),
+        (lambda frame: frame.reset_index(drop=True).to_numpy(), ("series 1", "DataFrame")),
+        (lambda frame: frame * 1e30, ("series 1", "too large")),
+    ],
+)
+def test_a_bad_frame_is_refused_by_name(
+    tiny_predictor: KronosPredictor, change: Callable[[pd.DataFrame], pd.DataFrame], words: tuple[str, ...]
+) -> None:
+    bad = change(random_bars(10))
+    index = getattr(bad, "index", random_bars(10).index)
+    future = pd.bdate_range("2021-01-01", periods=2)
+    with pytest.raises(InputError) as caught:
+        tiny_predictor.predict_batch([random_bars(10), bad], [random_bars(10).index, index], [future] * 2, 2)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_wrong_settings_are_refused(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(10)
+    for wrong, word in (
+        ({"pred_len": 0}, "pred_len"),
+        ({"pred_len": 512}, "max_context"),
+        ({"pred_len": 2, "sample_count": 0}, "paths"),
+        ({"pred_len": 2, "T": -1.0}, "temperature"),
+        ({}, "pred_len"),
+        ({"pred_len": 2, "y_timestamp": frame.index[:2]}, "not after"),
+        ({"pred_len": 3, "y_timestamp": pd.bdate_range("2021-01-01", periods=2)}, "y_timestamp"),
+        ({"pred_len": 2, "x_timestamp": frame.index[:4]}, "10 rows"),
+    ):
+        with pytest.raises(InputError, match=word):
+            tiny_predictor.predict(frame, **wrong)
+
+
+def test_wrong_arrays_are_refused(tiny_predictor: KronosPredictor) -> None:
+    bars, past, future = random_bars(10).to_numpy(), random_stamps(10), random_stamps(2)
+    late = past.copy()
+    late[4, 1] = 24
+    for values, stamps, word in (
+        (bars[:, :5], past, r"series X: bars must be \(rows, 6\)"),
+        (bars, past[:9], "series X: x_stamps"),
+        (bars, late, "series X: x_stamps hour in row 4"),
+    ):
+        with pytest.raises(InputError, match=word):
+            tiny_predictor.sample_paths([values], [stamps], [future], 2, seeds=[1], names=["X"])
+    with pytest.raises(InputError, match="seeds has 2 entries for 1 series"):
+        tiny_predictor.sample_paths([bars], [past], [future], 2, seeds=[1, 2])
+
+
+def test_models_that_do_not_belong_together_are_refused(tiny_model: Kronos) -> None:
+    other = KronosTokenizer(config=replace(TINY_TOKENIZER, s1_bits=7, s2_bits=5))
+    with pytest.raises(MismatchError, match="7/5 against 6/6"):
+        KronosPredictor(tiny_model, other, device="cpu")
+    model, tokenizer = Kronos(config=TINY), KronosTokenizer(config=TINY_TOKENIZER)
+    model.normalisation = Normalisation(clip=3.0)
+    with pytest.raises(MismatchError, match="the predictor"):
+        KronosPredictor(model, tokenizer, device="cpu", clip=5)
+    KronosPredictor(model, tokenizer, device="cpu", clip=3)
+
+
+def test_series_without_variance_or_volume_forecast_finitely(tiny_predictor: KronosPredictor) -> None:
+    still = pd.DataFrame({name: np.full(30, 7.25) for name in ("open", "high", "low", "close")})
+    still.index = pd.bdate_range("2024-01-01", periods=30)
+    for frame in (still, still.assign(volume=0.0), still.assign(volume=3e9, amount=0.0)):
+        paths = tiny_predictor.predict_paths(frame, pred_len=3, sample_count=2, seed=1)
+        assert np.isfinite(paths).all()
+        assert np.abs(paths[..., :4] / 7.25 - 1).max() < 1e-2
+
+
+def test_a_forecast_of_nothing_is_empty(tiny_predictor: KronosPredictor) -> None:
+    assert tiny_predictor.predict_batch([], pred_len=3) == []
+    assert tiny_predictor.sample_paths([], [], [], 3, seeds=[]).paths.shape == (0, 30, 3, 6)
+
+
+def test_callers_weights_and_mode_stay_as_they_were(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(10)
+    kept = frame.copy()
+    before = {name: value.clone() for name, value in tiny_predictor.model.state_dict().items()}
+    tiny_predictor.predict(frame, pred_len=2)
+    pd.testing.assert_frame_equal(frame, kept)
+    assert all(torch.equal(before[name], value) for name, value in tiny_predictor.model.state_dict().items())
