@@ -65,6 +65,7 @@ class Headless:
             span: the sessions, for partitioned assets.
 
         Raises:
+            KeyboardInterrupt: the person stopped it; what was finished stays.
             CandlecastError: a step or a blocking check failed; the message says which and why.
         """
         defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[dg.define_asset_job(name, selection=selection)]))
@@ -74,6 +75,8 @@ class Headless:
             run_config={"loggers": {"progress": {}}},
             tags={**(span.tags if span else {}), "candlecast/profile": self.settings.profile},
         )
+        if self.watch.interrupted:
+            raise KeyboardInterrupt
         if not result.success:
             reasons = "\n".join(self.watch.failures) or "see the run's log in the UI"
             raise CandlecastError(f"{reasons}\n(run {result.run_id})")

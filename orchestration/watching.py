@@ -16,6 +16,8 @@ import psutil
 from resources.progress import Report
 
 SAMPLE_SECONDS = 0.25
+# Dagster turns Ctrl-C into a failure of the step at work.
+INTERRUPTION = dg.DagsterExecutionInterruptedError.__name__
 MEBIBYTE = 2**20
 
 
@@ -37,6 +39,7 @@ class Watch:
     tell: Callable[[Made], None] = lambda made: None
     made: list[Made] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    interrupted: bool = False
     _current: Made | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -69,6 +72,7 @@ class Watch:
             current.seconds = time.monotonic() - current.started
             current.failed = event.event_type_value == "STEP_FAILURE"
             if current.failed:
+                self.interrupted |= INTERRUPTION in _reason(event)
                 self.failures.append(f"{current.asset}: {_reason(event)}")
             self.tell(current)
 

@@ -1,0 +1,103 @@
+"""Makes the README's pictures: the graph, an asset's page, the report, with headless Chromium.
+
+`make screenshots` after `make run`. Serves the same home as the run, on a free port of this machine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestration.chain import latest_report
+from orchestration.headless import place_instance_file
+from resources.layout import Home
+from resources.settings import Settings, load_settings
+
+HERE = Path(__file__).resolve().parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+START_SECONDS = 120
+# The graph is laid out by a worker after the page has loaded.
+DRAW_MILLISECONDS = 45_000
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--asset", default="kronos_tokenizer", help="whose page to show")
+    asset = parser.parse_args().asset
+    settings = load_settings()
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        sys.exit("no Chromium on this machine: install it, e.g. apt-get install chromium")
+    report = Path(latest_report(settings)["report"]).as_uri()
+    shoot(browser, report, HERE / "report.png", 1180, 1500)
+    with dagster(settings) as address:
+        shoot(browser, f"{address}/asset-groups", HERE / "graph.png", 1700, 900)
+        shoot(browser, f"{address}/assets/{asset}?view=overview", HERE / "asset.png", 1500, 1700)
+
+
+def shoot(browser: str, address: str, picture: Path, width: int, height: int) -> None:
+    """One page as PNG, `width` × `height` pixels."""
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [
+                browser, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}",
+                f"--timeout={DRAW_MILLISECONDS}", f"--virtual-time-budget={DRAW_MILLISECONDS}",
+                f"--screenshot={picture}", address,
+            ],
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )  # fmt: skip
+    sys.stderr.write(f"{picture.name}: {picture.stat().st_size / 1000:.0f} kB\n")
+
+
+@contextmanager
+def dagster(settings: Settings) -> Iterator[str]:
+    """Dagster's webserver over the run's home, for the length of the block: its address."""
+    folder = Home(settings.home).dagster
+    place_instance_file(settings.root, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "DAGSTER_HOME": str(folder), "CANDLECAST_HOME": str(settings.home)}
+    command = [sys.executable, "-m", "dagster_webserver", "-m", "orchestration.definitions", "-p", str(port)]
+    server = subprocess.Popen(
+        command, env=environment, cwd=settings.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait(f"http://127.0.0.1:{port}/server_info")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait(address: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()
