@@ -116,20 +116,22 @@ class Lineage:
             yield self._report(folder.name)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> Node:
+        card = checkpoint.card
         node = Node(f"{checkpoint.kind} {checkpoint.digest}", _card_facts(checkpoint))
-        tokenizer = checkpoint.card.get("tokenizer") or checkpoint.card.get("recipe", {}).get("tokenizer")
-        if isinstance(tokenizer, str) and len(tokenizer) >= 8:
-            node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", tokenizer)))
-        data = checkpoint.card.get("data_hash")
-        if data:
-            node.sources.append(Node(f"training windows {data}", {}, self._payloads()))
+        if card.get("tokenizer"):
+            node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", card["tokenizer"])))
+        if card.get("data_hash"):
+            node.sources.append(Node(f"training windows {card['data_hash']}", {}, self._payloads()))
         return node
 
     def _report(self, digest: str) -> Node:
-        used = [self._checkpoint(c) for kind in get_args(Kind) if (c := self.checkpoints.current(kind))]
-        return Node(
-            f"report {digest}", {"file": str(self.home.reports / digest / "report.html")}, used or self._payloads()
-        )
+        folder = self.home.reports / digest
+        told = json.loads((folder / "report.json").read_text())
+        facts = {"file": str(folder / "report.html"), "backtest_recipe": str(told.get("backtest_recipe") or "–")}
+        forecasts = [Node(f"forecasts of {model} by {name}") for model, name in told.get("forecasts_by", {}).items()]
+        weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in told["checkpoints"].items()]
+        provider = Node(f"Qlib provider {told.get('qlib_provider') or '–'}")
+        return Node(f"report {digest}", facts, [*forecasts, *weights, provider, *self._payloads()])
 
     def _payloads(self) -> list[Node]:
         rows = self.warehouse.frame(_PAYLOADS).to_dict("records")
