@@ -50,6 +50,13 @@ class MarketSettings(Section):
     date_order: Literal["ymd", "dmy", "mdy"] | None = Field(
         None, description="of dates such as 03/04/2012; none: told from the values and the calendar"
     )
+    drop: str | None = Field(
+        None, description="a folder: new files in it are taken in, and moved to its done/ or refused/"
+    )
+    members: str | None = Field(
+        None, description="a CSV of symbol, start, end: when each symbol belongs to the universe; end may be empty"
+    )
+    exchange: str = Field("binance", description="ccxt: the exchange's id")
 
     @field_validator("calendar")
     @classmethod

@@ -128,7 +128,7 @@ class Lake:
             return earlier
         file = scratch / "payload.parquet"
         sha256 = source.fetch(request, file)
-        landed = Landed(source.name, request, sha256, _now(), pyarrow.parquet.read_metadata(file).num_rows)
+        landed = Landed(source.name, request, sha256, utc_now(), pyarrow.parquet.read_metadata(file).num_rows)
         publish_file(file, self.file(landed))
         publish_bytes(self._provenance(source.name, request, sha256), _provenance_of(landed, source.reading))
         return landed
@@ -216,9 +216,10 @@ def _landed(content: Mapping[str, Any]) -> Landed:
     )
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """Now, in UTC without a zone, to the second."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def _is_today(stamp: datetime) -> bool:
-    return stamp.date() == _now().date()
+    return stamp.date() == utc_now().date()

@@ -1,0 +1,48 @@
+"""Files dropped into a folder, each a delivery of its own: a later one may correct single rows of an earlier one.
+
+Unlike a file of the `files` source, a dropped file never withdraws what another one gave, even under the same name:
+many desks drop `bars.csv` every evening.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.sources.files import ending_of, file_to_parquet
+from resources.sources.protocol import Reading, Request, Wanted
+
+
+@dataclass(frozen=True)
+class DroppedFiles:
+    """Some files of one folder. They belong to the source `files`."""
+
+    files: tuple[Path, ...]
+    reading: Reading
+    name: str = "files"
+    by_range: bool = False
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        return list(self._requests)
+
+    def fingerprint(self, request: Request) -> str:
+        return _sha256(self._requests[request])
+
+    def fetch(self, request: Request, into: Path) -> str:
+        file = self._requests[request]
+        file_to_parquet(file, into, request.file)
+        return _sha256(file)
+
+    @property
+    def _requests(self) -> Mapping[Request, Path]:
+        return {
+            Request(f"drop:{file.name}:{_sha256(file)[:16]}", file.name, file.name.removesuffix(ending_of(file))): file
+            for file in self.files
+        }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,64 @@
+"""Members of a day, as known: listing, delisting, comebacks, and the word about survivors."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+import pytest
+from market_desk import HEADER, Desk
+
+from assets.market.universe import read_universe, symbols_of
+from resources.errors import CandlecastError
+from resources.settings import MarketSettings, Settings
+
+
+def settings_of(desk: Desk, **market: object) -> Settings:
+    values = {"source": "files", "path": "*", "start": date(2012, 1, 3), "end": date(2012, 12, 31), **market}
+    return Settings(market=MarketSettings(**values), root=desk.folder.parent, home=desk.home.root)  # type: ignore[arg-type]
+
+
+def spans(**days: tuple[str, str]) -> str:
+    lines = [HEADER]
+    for symbol, (first, last) in days.items():
+        lines += [f"{symbol},{day.date()},10,11,9,10,5" for day in pd.bdate_range(first, last)]
+    return "\n".join(lines) + "\n"
+
+
+def test_members_are_those_of_the_day(desk: Desk) -> None:
+    desk.ingest_text(
+        spans(OLD=("2012-01-03", "2012-02-03"), NEW=("2012-03-01", "2012-06-29"), BOTH=("2012-01-03", "2012-06-29"))
+    )
+    universe = read_universe(settings_of(desk), desk.warehouse)
+    assert universe.members(date(2012, 2, 1)) == ["BOTH", "OLD"]
+    assert universe.members(date(2012, 5, 1)) == ["BOTH", "NEW"]
+    assert universe.note == ""
+
+
+def test_survivors_are_called_survivors(desk: Desk) -> None:
+    desk.ingest_text(spans(A=("2012-01-03", "2012-06-29"), B=("2012-01-03", "2012-06-20")))
+    universe = read_universe(settings_of(desk), desk.warehouse)
+    assert universe.survivors_only
+    assert "Survivorship bias" in universe.note
+    assert universe.members(date(2012, 6, 29)) == ["A", "B"]
+
+
+def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
+    desk.ingest_text(spans(A=("2012-01-03", "2012-06-29")))
+    (desk.folder.parent / "members.csv").write_text("symbol,start,end\nA,2012-01-03,2012-01-31\na,2012-05-01,\n")
+    universe = read_universe(settings_of(desk, members="members.csv"), desk.warehouse)
+    assert [universe.members(date(2012, month, 15)) for month in (1, 3, 6)] == [["A"], [], ["A"]]
+
+
+def test_a_broken_file_of_members_is_refused_with_its_row(desk: Desk) -> None:
+    desk.ingest_text(spans(A=("2012-01-03", "2012-01-31")))
+    (desk.folder.parent / "members.csv").write_text("symbol,start,end\nA,someday,\n")
+    with pytest.raises(CandlecastError, match=r"members\.csv, row 1"):
+        read_universe(settings_of(desk, members="members.csv"), desk.warehouse)
+
+
+def test_symbols_without_bars_are_named(desk: Desk) -> None:
+    desk.ingest_text(spans(A=("2012-01-03", "2012-01-31")))
+    assert symbols_of(settings_of(desk, symbols=("a",)), desk.warehouse) == ["A"]
+    with pytest.raises(CandlecastError, match=r"names B, of which there are no bars; there are: A"):
+        symbols_of(settings_of(desk, symbols=("A", "B")), desk.warehouse)
