@@ -1,0 +1,204 @@
+"""From histories to sample paths: one pair of models, arrays in, arrays out, memory bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, weights_version
+from kronos.errors import InputError, MismatchError
+from kronos.features import FEATURES
+from kronos.frozen import Precision, check_precision
+from kronos.generation import Group, Overflow, generate
+from kronos.inputs import History, check_history, check_horizon, check_paths, check_same_length
+from kronos.model import Kronos
+from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
+from kronos.paths import PathResult, physical, price_floor
+from kronos.plan import DEFAULT_BUDGET, Job, split
+from kronos.sampling import Sampling, uniforms
+from kronos.tokenizer import KronosTokenizer
+
+
+class PathSampler:
+    """A predictor and its tokenizer, ready to forecast.
+
+    `device` None or "auto" takes CUDA where there is one. `precision` "fp32" reproduces the published
+    numbers; "int8" (CPU) and "bf16" trade some of them for speed. `memory_budget` bounds, in bytes, what a
+    forecast allocates at once beyond the weights; larger work is split, with the same result. `overflow`
+    says what happens beyond `max_context` (see `kronos.generation.Overflow`).
+    """
+
+    def __init__(
+        self,
+        model: Kronos,
+        tokenizer: KronosTokenizer,
+        device: str | torch.device | None = None,
+        max_context: int = 512,
+        clip: float = 5,
+        *,
+        precision: Precision = "fp32",
+        overflow: Overflow = "exact",
+        memory_budget: int = DEFAULT_BUDGET,
+    ) -> None:
+        _check_pair(model, tokenizer, Normalisation(clip=float(clip)))
+        if not 2 <= max_context <= MAX_POSITIONS:
+            raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
+        if overflow not in get_args(Overflow):
+            raise InputError(f"overflow={overflow!r} is none of {', '.join(get_args(Overflow))}")
+        self.device = resolve_device(device)
+        check_precision(precision, self.device)
+        self.model = model.to(self.device)
+        self.tokenizer = tokenizer.to(self.device)
+        self.max_context = max_context
+        self.normalisation = Normalisation(clip=float(clip))
+        self.precision = precision
+        self.overflow = overflow
+        self.memory_budget = memory_budget
+        self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
+        self._frozen_version: object = None
+
+    @property
+    def clip(self) -> float:
+        return self.normalisation.clip
+
+    def sample_paths(
+        self,
+        values: Sequence[ArrayLike],
+        x_stamps: Sequence[ArrayLike],
+        y_stamps: Sequence[ArrayLike],
+        horizon: int,
+        *,
+        paths: int = 30,
+        T: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seeds: Sequence[int],
+        project: bool = True,
+        names: Sequence[str] | None = None,
+    ) -> PathResult:
+        """Sample paths of several series from arrays, without pandas.
+
+        `values[i]` (length_i, 6) bars in the order of FEATURES, `x_stamps[i]` (length_i, 5) and
+        `y_stamps[i]` (horizon, 5) calendar features, `seeds[i]` the series' own random stream. A series'
+        paths depend on nothing but its own four entries, bit for bit on the CPU. `names` label errors.
+        """
+        check_horizon(horizon, self.max_context)
+        check_paths(paths)
+        sampling = Sampling(T, top_k, top_p)
+        labels = [str(i) for i in range(len(values))] if names is None else list(names)
+        check_same_length("series", len(values), x_stamps=x_stamps, y_stamps=y_stamps, seeds=seeds, names=labels)
+        histories = [check_history(*entry, horizon) for entry in zip(labels, values, x_stamps, y_stamps, strict=True)]
+        return self._run(histories, horizon, paths, sampling, list(seeds), project)
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        histories: Sequence[History],
+        horizon: int,
+        paths: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        project: bool,
+    ) -> PathResult:
+        raw = np.empty((len(histories), paths, horizon, len(FEATURES)), dtype=np.float32)
+        tokens = np.empty((len(histories), paths, horizon, 2), dtype=np.int64)
+        predictor, _ = self.engines()
+        jobs = split(
+            [len(history.values) for history in histories],
+            bytes_of=lambda length: self._series_bytes(predictor, length, horizon, paths),
+            paths=paths,
+            budget=self.memory_budget,
+        )
+        for job in jobs:
+            self._run_job(job, histories, horizon, paths, sampling, seeds, raw, tokens)
+        if not len(histories):
+            return PathResult(raw, np.empty(0, np.float32), project, tokens)
+        floors = np.array([price_floor(history.values) for history in histories])
+        projected, moved = physical(raw, floors)
+        rate = moved.mean(axis=(1, 2), dtype=np.float32)
+        return PathResult(projected if project else raw, rate, project, tokens)
+
+    def _run_job(
+        self,
+        job: Job,
+        histories: Sequence[History],
+        horizon: int,
+        paths: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        raw: NDArray[np.float32],
+        tokens: NDArray[np.int64],
+    ) -> None:
+        predictor, tokenizer = self.engines()
+        groups, scales = [], []
+        for members in job:
+            bars = np.stack([histories[i].values for i in members])
+            mean, std = window_statistics(bars, bars.shape[1])
+            scales.append((mean, std))
+            normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
+            s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
+            stamps = np.stack([np.concatenate((histories[i].x_stamps, histories[i].y_stamps)) for i in members])
+            uniform = uniforms([seeds[i] for i in members], paths, horizon)
+            kept = slice(-self.max_context, None)  # no window ever reaches further back
+            groups.append(
+                Group(
+                    s1[:, kept],
+                    s2[:, kept],
+                    torch.from_numpy(stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]).to(self.device),
+                    uniform.to(self.device),
+                )
+            )
+        generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
+        for members, group, (mean, std) in zip(job, groups, scales, strict=True):
+            group.caches = []
+            history = self.max_context - horizon  # the decoder's window, like the predictor's, ends with the path
+            z = tokenizer.decode(
+                group.s1[:, -history:], group.s2[:, -history:], group.tokens[..., 0], group.tokens[..., 1]
+            )
+            spread = z.float().cpu().numpy()
+            raw[members] = denormalise(spread, mean[:, None], std[:, None], self.normalisation.epsilon)
+            tokens[members] = group.tokens.cpu().numpy()
+
+    def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
+        """The frozen models, made at the first forecast and again whenever a weight has changed."""
+        version = weights_version(self.model), weights_version(self.tokenizer)
+        if self._engines is None or version != self._frozen_version:
+            with torch.no_grad():
+                self._engines = (
+                    PredictorEngine(self.model, self.precision),
+                    TokenizerEngine(self.tokenizer),
+                )
+            self._frozen_version = version
+        return self._engines
+
+    def _series_bytes(self, predictor: PredictorEngine, length: int, horizon: int, paths: int) -> int:
+        context = min(length, self.max_context)
+        vocabulary = 2 ** max(self.model.s1_bits, self.model.s2_bits)
+        decoder = paths * horizon * 12 * self.tokenizer.config.d_model * 4
+        working = paths * vocabulary * 4 * 6 + (context + horizon) * self.model.config.d_model * 4
+        return predictor.cache_bytes(paths, context, horizon) + working + decoder
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """None and "auto" mean CUDA where there is one, else the CPU."""
+    if device is None or str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _check_pair(model: Kronos, tokenizer: KronosTokenizer, normalisation: Normalisation) -> None:
+    theirs, ours = (tokenizer.s1_bits, tokenizer.s2_bits), (model.s1_bits, model.s2_bits)
+    if theirs != ours:
+        raise MismatchError(
+            f"tokenizer and predictor do not belong together: s1/s2 bits {theirs[0]}/{theirs[1]} against "
+            f"{ours[0]}/{ours[1]}"
+        )
+    if tokenizer.config.d_in != len(FEATURES):
+        raise MismatchError(f"the tokenizer reads {tokenizer.config.d_in} fields, a bar has {len(FEATURES)}")
+    for owner, part in (("the predictor", model), ("the tokenizer", tokenizer)):
+        if part.normalisation is not None:
+            normalisation.require(part.normalisation, owner=owner)
