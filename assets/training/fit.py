@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kronos.normalisation import Normalisation
 
 PROGRESS, ERROR = "progress", "error"
+# Training windows that drift is measured against when nothing is learnt.
+MEASURED = 2048
 
 
 def main(argv: list[str]) -> int:
@@ -116,7 +118,7 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
     from assets.training.arrays import WindowArrays
     from assets.training.health import draw_predictor
     from assets.training.predictor import PredictorTask, new_predictor
-    from assets.training.schedule import Schedule
+    from assets.training.schedule import Schedule, spread
     from kronos import Kronos, KronosTokenizer
 
     settings = job.predictor_settings
@@ -137,7 +139,7 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
         tokenizer.to(accelerator.device),
         rule,
         settings,
-        schedule.drawn(),
+        schedule.drawn() if schedule.steps else spread(schedule.windows, MEASURED),
         job.work / f"tokens-{accelerator.process_index}",
         accelerator.device,
         job.seed,

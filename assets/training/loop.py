@@ -126,7 +126,9 @@ class _Run:
             done = (self.step - first) * self.schedule.batch_size * self.schedule.processes
             self.curves.windows_per_second = done / seconds
         self.curves.peak_memory_bytes = peak_memory(self.accelerator.device)
-        self.inner.load_state_dict(load_file(self._best, device=str(self.accelerator.device)))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.inner.load_state_dict(load_file(self._best))
         self.inner.eval()
 
     def _update(self, windows: np.ndarray) -> None:

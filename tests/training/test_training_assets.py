@@ -1,0 +1,238 @@
+"""The training stage as a graph: made once, found again, blind to what comes after the cutoff."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+from training_world import CUTOFF, PREDICTOR, TOKENIZER, sample_frame, small_settings, world
+
+from assets.market.history import read_histories
+from assets.training.arrays import write
+from assets.training.assets import build_assets
+from assets.training.child import run_job
+from assets.training.fit import run
+from assets.training.job import Job, Result
+from assets.training.making import Windows, current_windows, make_checkpoint, order_of, set_current_windows
+from assets.training.windows import build_windows
+from resources.checkpoints import Checkpoint, CheckpointStore
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.progress import Progress, Report, observed
+from resources.settings import ComputeSettings, Settings
+from resources.warehouse import Warehouse
+
+CHAIN = ["training_windows", "kronos_tokenizer", "kronos_predictor"]
+
+
+def materialise(settings: Settings, home: Home, warehouse: Warehouse, names: list[str]) -> dg.ExecuteInProcessResult:
+    upstream = [dg.AssetSpec("bars"), dg.AssetSpec("corporate_actions")]
+    return dg.materialize(
+        [*upstream, *build_assets(dg.DailyPartitionsDefinition("2000-03-01"))],
+        selection=names,
+        resources={
+            "settings": settings,
+            "home": home,
+            "warehouse": warehouse,
+            "checkpoints": CheckpointStore(home),
+        },
+    )
+
+
+def in_process(job: Job, progress: Progress) -> Result:
+    run(job)
+    return Result.model_validate_json((job.out / "result.json").read_text())
+
+
+def made_in(home: Home, warehouse: Warehouse, settings: Settings) -> tuple[Windows, Checkpoint, Checkpoint]:
+    found = build_windows(read_histories(warehouse, "1d"), settings.windows)
+    folder = home.windows / found.digest
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        write(folder, found.arrays, dict(found.manifest))
+    windows, store = Windows(found.digest, folder), CheckpointStore(home)
+    tokenizer = make_checkpoint(
+        order_of("kronos_tokenizer", settings, windows), settings, home, store, windows, run=in_process
+    )
+    order = order_of("kronos_predictor", settings, windows, tokenizer)
+    return windows, tokenizer, make_checkpoint(order, settings, home, store, windows, run=in_process)
+
+
+def files(home: Home) -> dict[Path, int]:
+    return {f: f.stat().st_mtime_ns for f in home.root.rglob("*") if f.is_file() and "scratch" not in f.parts}
+
+
+def test_training_with_and_without_later_bars_gives_equal_digests(tmp_path: Path) -> None:
+    rows = sample_frame()
+    known = rows["Date"] <= pd.Timestamp("2004-06-30")
+    changed = rows.copy()
+    later = rows["Date"] > pd.Timestamp(CUTOFF)
+    changed.loc[later, ["Open", "High", "Low", "Close", "Volume"]] *= 3
+    digests = []
+    for name, bars in (("all", rows), ("fewer", rows[known]), ("other", changed)):
+        home, warehouse = world(tmp_path / name, bars)
+        windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home))
+        digests.append((windows.digest, tokenizer.digest, predictor.digest))
+        assert predictor.cutoff == CUTOFF
+    assert digests[0] == digests[1] == digests[2]
+
+
+def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home))
+    card = predictor.card
+    assert card["tokenizer"] == tokenizer.digest and card["data_hash"] == windows.digest and card["seed"] == 7
+    assert card["base"]["weights"] == "none, from scratch" and card["licence"] == "MIT"
+    assert card["training"]["train"]["windows"] > 0 and card["scores"]["crps"] > 0
+    assert len(card["scores"]["drift"]["histogram"]) == 16
+    readme = (predictor.folder / "README.md").read_text()
+    assert readme.startswith("---\nlicense: mit") and str(CUTOFF) in readme and windows.digest in readme
+    for name in ("curves.png", "codebook.png", "reconstruction.png"):
+        assert (tokenizer.folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_tuned_weights_are_as_late_as_their_base_or_their_own_data(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home)
+    _, tokenizer, _ = made_in(home, warehouse, settings)
+    tuned = settings.tokenizer.model_copy(update={"base": str(tokenizer.folder), "epochs": 1})
+    windows, second, _ = made_in(home, warehouse, small_settings(home, tokenizer=tuned))
+    assert second.cutoff == CUTOFF and second.card["base"]["cutoff"] == str(CUTOFF)
+    published = settings.tokenizer.model_copy(update={"base": "NeoQuasar/Kronos-Tokenizer-base"})
+    order = order_of("kronos_tokenizer", small_settings(home, tokenizer=published), windows)
+    assert str(order.cutoff(settings)) == "2024-06-30"
+
+
+def test_a_base_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    windows = Windows("0" * 64, tmp_path)
+    for base, words in (("no such folder", "is no folder under"), ("none", "nothing to learn")):
+        settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"base": base, "epochs": 0}))
+        with pytest.raises(CandlecastError, match=words):
+            order_of("kronos_tokenizer", settings, windows)
+    with pytest.raises(CandlecastError, match="materialise the asset `kronos_tokenizer` first"):
+        order_of("kronos_predictor", small_settings(home), windows)
+    with pytest.raises(CandlecastError, match="materialise the asset `training_windows` first"):
+        current_windows(home)
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, warehouse = world(tmp_path)
+    made_in(home, warehouse, small_settings(home))
+    before = files(home)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copytree", full)
+    with pytest.raises(OSError, match="No space left"):
+        made_in(home, warehouse, small_settings(home, seed=8))
+    assert files(home) == before
+
+
+@pytest.mark.slow
+def test_the_chain_is_made_once_and_found_again_without_torch(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home)
+    told: list[Report] = []
+    with observed(told.append):
+        first = materialise(settings, home, warehouse, [*CHAIN, "chronos2_model"])
+    assert all(check.passed for check in first.get_asset_check_evaluations())
+    assert {report.asset for report in told} >= {"kronos_tokenizer", "kronos_predictor", "chronos2_model"}
+    before = files(home)
+    script = (
+        "import sys; from pathlib import Path; from training_world import *;"
+        "from test_training_assets import materialise;"
+        f"home = Home(Path({str(tmp_path)!r}));"
+        "r = materialise(small_settings(home), home, Warehouse(home.warehouse), "
+        f"{[*CHAIN, 'chronos2_model']!r});"
+        "print('TORCH' if 'torch' in sys.modules else 'LIGHT')"
+    )
+    light = "import sys; sys.modules['safetensors.torch'] = None; "
+    again = subprocess.run(
+        [sys.executable, "-c", light + script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert "LIGHT" in again.stdout, again.stderr[-2000:]
+    assert files(home) == before
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    long = TOKENIZER.model_copy(update={"epochs": 4, "steps_per_epoch": 40})
+    settings = small_settings(home, tokenizer=long)
+    found = build_windows(read_histories(warehouse, "1d"), settings.windows)
+    folder = home.windows / found.digest
+    folder.mkdir(parents=True)
+    write(folder, found.arrays, dict(found.manifest))
+    set_current_windows(home, found.digest)
+    windows = current_windows(home)
+    order = order_of("kronos_tokenizer", settings, windows)
+
+    def killing(done: int, total: int, note: str = "") -> None:
+        if done >= 60:
+            me = os.getpid()
+            children = subprocess.run(["pgrep", "-P", str(me)], capture_output=True, text=True, check=True).stdout
+            for child in children.split():
+                if b"assets.training.fit" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(CandlecastError, match="ended by signal 9"):
+        make_checkpoint(order, settings, home, CheckpointStore(home), windows, killing)
+    assert not CheckpointStore(home).all("kronos_tokenizer")
+    resumed = make_checkpoint(order, settings, home, CheckpointStore(home), windows)
+    whole = Home(tmp_path / "whole")
+    undisturbed = make_checkpoint(order, settings, whole, CheckpointStore(whole), windows)
+    assert resumed.digest == undisturbed.digest
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    quiet = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0, "select_origins": 0})
+    settings = small_settings(home, predictor=quiet)
+    windows, tokenizer, _ = made_in(home, warehouse, settings)
+    curves = []
+    for processes, batch in ((1, 32), (2, 16)):
+        predictor = quiet.model_copy(update={"batch_size": batch})
+        compute = ComputeSettings(device="cpu", threads=1, processes=processes)
+        wanted = small_settings(home, predictor=predictor, compute=compute)
+        order = order_of("kronos_predictor", wanted, windows, tokenizer)
+        made = make_checkpoint(order, wanted, home, CheckpointStore(home), windows)
+        curves.append((made.card["curves"], load_file(made.folder / "model.safetensors")))
+    (one, ours), (two, theirs) = curves
+    assert [s for s, _ in one["train"]] == [s for s, _ in two["train"]]
+    for (_, a), (_, b) in zip(one["train"], two["train"], strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    for a, b in zip(one["validation"], two["validation"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    assert ours.keys() == theirs.keys()
+
+
+@pytest.mark.slow
+def test_a_failed_process_says_why_in_its_own_words(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"batch_size": 100_000}))
+    found = build_windows(read_histories(warehouse, "1d"), settings.windows)
+    folder = home.windows / found.digest
+    folder.mkdir(parents=True)
+    write(folder, found.arrays, dict(found.manifest))
+    windows = Windows(found.digest, folder)
+    with pytest.raises(CandlecastError, match=r"kronos_tokenizer: batch_size 100000 .* lower batch_size"):
+        make_checkpoint(
+            order_of("kronos_tokenizer", settings, windows), settings, home, CheckpointStore(home), windows, run=run_job
+        )
