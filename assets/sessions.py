@@ -13,6 +13,8 @@ from resources.calendar import TradingCalendar
 from resources.settings import Settings
 
 KEY_FORMAT = "%Y-%m-%d"
+# The tags that make one run about a range of sessions.
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 WEEKENDS = ["0 0 * * 6", "0 0 * * 0"]
 
 

@@ -6,16 +6,18 @@ Belongs here: which sessions and which assets, given what is there already. Not 
 
 import json
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
 from assets.market.pending import pending_sessions
+from assets.training.promotion import rollback
 from orchestration.headless import Headless, Span, only_run, open_instance
 from orchestration.jobs import SELECTIONS
 from orchestration.lineage import Lineage, Node
 from orchestration.terminal import Terminal
 from resources.calendar import TradingCalendar
+from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
@@ -193,6 +195,15 @@ def lineage_of(settings: Settings, name: str) -> Node:
     defs = build_defs(settings=settings)
     instance = open_instance(settings)
     return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
+
+
+def roll_back(settings: Settings, kind: str) -> dict[str, Any]:
+    """The champion before the present one, in use again."""
+    home = Home(settings.home)
+    with only_run(home):
+        decision = rollback(CheckpointStore(home), cast(Kind, kind))
+    text = f"{kind}: {decision.digest[:16]} is in use, in place of {(decision.over or '–')[:16]}; {decision.why}"
+    return {"digest": decision.digest, "over": decision.over, "why": decision.why, "text": text}
 
 
 def _any_of(names: set[str]) -> str:

@@ -15,14 +15,13 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from assets.sessions import KEY_FORMAT
+from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from orchestration.build import build_defs, build_resources
 from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 INSTANCE_FILE = "dagster.yaml"
 
 

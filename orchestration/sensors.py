@@ -1,4 +1,4 @@
-"""What watches: is the newest session that is over also here?
+"""What watches: is the newest session that is over also here, and has somebody dropped a file?
 
 https://docs.dagster.io/guides/automate/sensors. Dagster's freshness policies look at the last materialisation,
 whichever partition it was, so a backfill of an old month would look healthy; this one asks for the newest session by
@@ -9,15 +9,19 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from assets.sessions import KEY_FORMAT
+from assets.market.dropfolder import sessions_taken, take_in
+from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from resources.calendar import TradingCalendar
+from resources.layout import Home
 from resources.settings import Settings
+from resources.sources.registry import build_source
 
 WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
 CHECK_NAME = "newest_session_is_here"
 # The schedule runs half an hour after midnight UTC; a run may take its time.
 GRACE = timedelta(hours=6)
 INTERVAL_SECONDS = 600
+DROP_SECONDS = 30
 
 
 def newest_due(
@@ -44,7 +48,14 @@ def missing_at(instance: dg.DagsterInstance, session: date) -> list[str]:
 def build_sensors(
     settings: Settings, calendar: TradingCalendar, sessions: dg.DailyPartitionsDefinition
 ) -> list[dg.SensorDefinition]:
-    """The freshness sensor, which writes a check on each watched asset."""
+    """The freshness sensor, and the drop folder's where settings name one."""
+    sensors = [_freshness(settings, calendar, sessions)]
+    return [*sensors, _drop_folder(settings)] if settings.market.drop else sensors
+
+
+def _freshness(
+    settings: Settings, calendar: TradingCalendar, sessions: dg.DailyPartitionsDefinition
+) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="freshness",
@@ -63,7 +74,30 @@ def build_sensors(
         evaluations = [_evaluation(name, due, name not in missing) for name in WATCHED]
         return dg.SensorResult(asset_events=evaluations, cursor=state)
 
-    return [freshness]
+    return freshness
+
+
+def _drop_folder(settings: Settings) -> dg.SensorDefinition:
+    folder = settings.root / str(settings.market.drop)
+
+    @dg.sensor(
+        name="drop_folder",
+        description=f"New files in {settings.market.drop}: taken in, then moved to done/ or refused/ with a note.",
+        minimum_interval_seconds=DROP_SECONDS,
+        job_name="ingest",
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )
+    def drop_folder(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        taken = take_in(folder, build_source(settings).reading, Home(settings.home))
+        for fate in taken:
+            context.log.info("%s: %s", fate.file, fate.outcome)
+        days = [day for day in sessions_taken(taken) if settings.market.start <= day]
+        if not days:
+            return dg.SkipReason(f"{len(taken)} files looked at in {folder}, none with bars to take")
+        span = {RANGE_START: days[0].strftime(KEY_FORMAT), RANGE_END: days[-1].strftime(KEY_FORMAT)}
+        return dg.RunRequest(tags=span)
+
+    return drop_folder
 
 
 def _evaluation(name: str, due: date, passed: bool) -> dg.AssetCheckEvaluation:

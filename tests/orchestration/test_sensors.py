@@ -1,10 +1,12 @@
+import os
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from assets.sessions import session_partitions
+from assets.sessions import RANGE_END, RANGE_START, session_partitions
 from orchestration.sensors import WATCHED, build_sensors, missing_at, newest_due
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
@@ -54,3 +56,25 @@ def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet():
         )
         again = freshness(dg.build_sensor_context(instance=instance, cursor=first.cursor))
         assert isinstance(again, dg.SkipReason)
+
+
+def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: Path):
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    (drop / "new.csv").write_text(
+        "symbol,date,open,high,low,close,volume\nAAPL,2024-01-03,10,11,9,10.5,1\nAAPL,2024-01-05,10,11,9,10.5,1\n"
+    )
+    an_hour_ago = time.time() - 3600
+    os.utime(drop / "new.csv", (an_hour_ago, an_hour_ago))
+    settings = Settings(
+        market={"source": "files", "path": "bars/*.csv", "start": date(2024, 1, 2), "drop": "drop"},
+        root=tmp_path,
+        home=tmp_path / "home",
+    )
+    (sensor,) = [one for one in build_sensors(settings, CALENDAR, SESSIONS) if one.name == "drop_folder"]
+    with dg.instance_for_test() as instance:
+        request = sensor(dg.build_sensor_context(instance=instance))
+        assert isinstance(request, dg.RunRequest)
+        assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2024-01-03", "2024-01-05")
+        assert sorted(file.name for file in (drop / "done").iterdir()) == ["new.csv", "new.csv.json"]
+        assert isinstance(sensor(dg.build_sensor_context(instance=instance)), dg.SkipReason)
