@@ -38,21 +38,27 @@ _OUT_OF_SAMPLE = """
 ANTI JOIN (SELECT model, checkpoint, origin FROM forecasts WHERE in_sample) i USING (model, checkpoint, origin)
 """
 # One row a pair of models, metric, horizon and origin: the means of both over the symbols and steps that both scored.
+# Sums are of decimals: they are exact, so the order in which threads add them changes no bit of the scoreboard.
 _PAIRED = f"""
 WITH cells AS (
-    SELECT model, symbol, origin, step, metric, value FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric <> 'pit'
+    SELECT model, symbol, origin, step, metric, value::DECIMAL(38, 12) AS value
+    FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric <> 'pit'
 ),
-horizons AS (SELECT unnest($steps) AS horizon),
 pairs AS (
-    SELECT m.model, m.symbol, m.origin, m.step, m.metric, m.value, b.model AS baseline, b.value AS other
+    SELECT m.model, m.metric, m.step, m.origin, b.model AS baseline, m.value, b.value AS other
     FROM cells m JOIN cells b USING (symbol, origin, step, metric)
     WHERE list_contains($baselines, b.model) AND m.model <> b.model AND NOT list_contains(map_keys($chance), m.metric)
     UNION ALL
-    SELECT model, symbol, origin, step, metric, value, $baselines[1], $chance[metric]
+    SELECT model, metric, step, origin, $baselines[1], value, $chance[metric]::DECIMAL(38, 12)
     FROM cells WHERE list_contains(map_keys($chance), metric)
+),
+steps AS (
+    SELECT model, metric, step, origin, baseline, sum(value) AS value, sum(other) AS other, count(*) AS n
+    FROM pairs GROUP BY ALL
 )
-SELECT model, metric, horizon, baseline, origin, avg(value) AS value, avg(other) AS other
-FROM pairs JOIN horizons ON horizon = 0 OR horizon = step
+SELECT model, metric, horizon, baseline, origin,
+       sum(value)::DOUBLE / sum(n) AS value, sum(other)::DOUBLE / sum(n) AS other
+FROM steps JOIN (SELECT unnest($horizons) AS horizon) ON horizon = {ALL_STEPS} OR horizon = step
 GROUP BY ALL ORDER BY ALL
 """
 _COUNTS = """
@@ -64,7 +70,7 @@ _PITS = f"""
 SELECT model, value AS pit FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric = 'pit'
 """
 _BY_STEP = f"""
-SELECT model, metric, step, avg(value) AS value FROM ({_USED}) {_OUT_OF_SAMPLE}
+SELECT model, metric, step, avg(value::DECIMAL(38, 12)) AS value FROM ({_USED}) {_OUT_OF_SAMPLE}
 WHERE metric <> 'pit' GROUP BY ALL ORDER BY ALL
 """
 _READ = f"SELECT {', '.join(COLUMNS)} FROM scoreboard ORDER BY ALL"
@@ -87,7 +93,7 @@ def paired_scores(warehouse: Warehouse, used: Mapping[str, str], horizons: Seque
         _PAIRED,
         used,
         {
-            "steps": list(horizons),
+            "horizons": list(horizons),
             "baselines": list(BASELINES),
             "chance": {"key": list(CHANCE), "value": list(CHANCE.values())},
         },

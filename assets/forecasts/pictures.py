@@ -103,7 +103,7 @@ def fan_chart(fans: Sequence[Fan], columns: int = 2) -> bytes:
     with figure(4.6 * columns, 2.5 * rows) as drawn:
         for place, fan in enumerate(fans):
             _draw_fan(drawn.add_subplot(rows, columns, place + 1), fan)
-        drawn.axes[0].legend(loc="upper left")
+        drawn.axes[0].legend(loc="lower left")
         return png(drawn)
 
 
@@ -125,6 +125,8 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def _draw_fan(axes: Axes, fan: Fan) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     stamps = np.r_[fan.origin, fan.targets]
     colour = _colour(fan.model)
     from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
@@ -138,8 +140,9 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     axes.axvline(stamps[0], color="#999999", linewidth=0.8)
     mark = " (in sample)" if fan.in_sample else ""
     axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8.5)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.locator_params(axis="x", nbins=5)
+    locator = AutoDateLocator(maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _colour(model: str) -> str:

@@ -10,8 +10,8 @@ YEAR = 252
 
 
 def closes_after(history: History, index: int, targets: np.ndarray) -> np.ndarray:
-    """The closes at `targets` (steps,) as seen from bar `index`; NaN where there is no bar (yet): (steps,) float64."""
-    last = min(index + len(targets), len(history) - 1)
+    """The closes at `targets` (n,), rising, as seen from bar `index`; NaN where there is no bar (yet): (n,) float64."""
+    last = int(np.searchsorted(history.stamps, targets[-1], side="right")) - 1
     truth = np.full(len(targets), np.nan)
     if last <= index:
         return truth

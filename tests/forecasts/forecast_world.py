@@ -91,14 +91,19 @@ class World:
         return select(self.histories(), self.origins(first, last), self.settings.windows.lookback_window).tasks
 
 
-def make_world(home: Path, bars: pd.DataFrame | None = None, **changes: object) -> World:
-    """A world in `home`; `changes` are sections of the settings."""
-    loaded = load_settings(Path(__file__).parents[2] / "candlecast.toml", "sample", home)
-    settings = loaded.model_copy(update=changes)
-    warehouse = Warehouse(Home(home).warehouse)
-    store_bars(warehouse, real_bars() if bars is None else bars)
+def open_world(home: Path) -> World:
+    """The world that is in `home`."""
+    settings = load_settings(Path(__file__).parents[2] / "candlecast.toml", "sample", home)
     calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
-    return World(ForecastRoom(settings, warehouse, Home(home), calendar), CheckpointStore(Home(home)))
+    room = ForecastRoom(settings, Warehouse(Home(home).warehouse), Home(home), calendar)
+    return World(room, CheckpointStore(Home(home)))
+
+
+def make_world(home: Path, bars: pd.DataFrame | None = None) -> World:
+    """A world in `home` with these bars; none: the real ones."""
+    world = open_world(home)
+    store_bars(world.warehouse, real_bars() if bars is None else bars)
+    return world
 
 
 def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:

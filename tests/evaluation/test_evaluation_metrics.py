@@ -1,0 +1,109 @@
+"""Scores against closed forms and the libraries that have them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scoringrules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import norm, spearmanr
+from utilsforecast.losses import coverage, mase
+
+from assets.evaluation.metrics import METRICS, crps, direction, inside, pit, rank_ic, score
+
+LEVELS = np.round(np.arange(1, 20) * 0.05, 2)
+
+
+@settings(deadline=None)
+@given(st.floats(-3, 3), st.floats(0.1, 3), st.floats(-5, 5))
+def test_crps_over_dense_levels_is_that_of_the_normal(mean: float, spread: float, truth: float):
+    levels = np.linspace(0, 1, 4002)[1:-1]
+    quantiles = norm.ppf(levels, mean, spread)[None]
+    ours = crps(quantiles, levels, np.array([truth]))[0]
+    assert np.isclose(ours, scoringrules.crps_normal(truth, mean, spread), rtol=2e-3, atol=2e-3 * spread)
+
+
+def test_crps_weighs_uneven_levels_by_the_probability_between_them():
+    """Twice the mean pinball loss would count crowded tails several times over."""
+    even = np.linspace(0, 1, 2002)[1:-1]
+    uneven = np.unique(np.r_[np.linspace(0, 0.1, 2000)[1:], even])
+    truth = np.array([0.4])
+    scores = [crps(norm.ppf(levels)[None], levels, truth)[0] for levels in (even, uneven)]
+    assert np.isclose(*scores, rtol=1e-3)
+    biased = scoringrules.crps_quantile(truth, norm.ppf(uneven)[None], uneven)[0]
+    assert not np.isclose(biased, scores[0], rtol=0.05)
+
+
+@given(arrays(np.float64, (5, 19), elements=st.floats(0.01, 10)), arrays(np.float64, 5, elements=st.floats(-5, 200)))
+def test_pit_is_at_most_a_level_exactly_where_the_truth_is_at_most_its_quantile(steps: np.ndarray, truth: np.ndarray):
+    quantiles = np.cumsum(steps, axis=1)
+    found = pit(quantiles, LEVELS, truth)
+    assert ((found > 0) & (found < 1)).all()
+    np.testing.assert_array_equal(found[:, None] <= LEVELS + 1e-12, truth[:, None] <= quantiles)
+
+
+def test_coverage_and_mase_are_those_of_utilsforecast():
+    generator = np.random.default_rng(0)
+    past, truth = generator.lognormal(3, 0.1, 300), generator.lognormal(3, 0.1, 40)
+    quantiles = np.sort(generator.lognormal(3, 0.1, (40, 19)), axis=1)
+    scale = np.full(40, np.abs(np.diff(past)).mean())
+    ours = score(quantiles, LEVELS, truth, np.full(40, past[-1]), scale)
+    frame = pd.DataFrame(
+        {
+            "unique_id": "A",
+            "ds": range(300, 340),
+            "y": truth,
+            "m": quantiles[:, 9],
+            "lo": quantiles[:, 1],
+            "hi": quantiles[:, 17],
+        }
+    )
+    train = pd.DataFrame({"unique_id": "A", "ds": range(300), "y": past})
+    assert np.isclose(ours["mase"].mean(), mase(frame, ["m"], seasonality=1, train_df=train)["m"][0])
+    theirs = coverage(frame.rename(columns={"lo": "m-lo-80", "hi": "m-hi-80"}), ["m"], level=80)["m"][0]
+    assert np.isclose(ours["coverage_80"].mean(), theirs)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (6, 7), elements=st.integers(-3, 3)), arrays(np.float64, (6, 7), elements=st.integers(-3, 3)))
+def test_rank_ic_is_spearmans_with_ties_and_gaps(said: np.ndarray, was: np.ndarray):
+    said[0, :5] = np.nan  # two symbols left: undefined
+    said[1, 2] = was[2, 3] = np.nan
+    ours = rank_ic(pd.DataFrame(said), pd.DataFrame(was)).to_numpy()
+    for row in range(6):
+        both = np.isfinite(said[row]) & np.isfinite(was[row])
+        one, other = said[row][both], was[row][both]
+        if both.sum() < 3 or len(set(one)) < 2 or len(set(other)) < 2:
+            assert np.isnan(ours[row])
+        else:
+            assert np.isclose(ours[row], spearmanr(one, other).statistic)
+
+
+def test_a_flat_forecast_has_no_direction_and_a_flat_truth_neither():
+    last = np.array([10.0, 10.0, 10.0, 10.0])
+    median = np.array([10.0, 10.0 * (1 + 1e-15), 10.1, 10.1])
+    truth = np.array([11.0, 11.0, 10.0, 9.0])
+    np.testing.assert_array_equal(direction(median, truth, last), [np.nan, np.nan, np.nan, 0.0])
+
+
+def test_bands_hold_what_lies_on_their_edge():
+    assert inside(np.array([1.0]), np.array([2.0]), np.array([2.0])) == 1
+
+
+def test_a_price_that_never_moved_has_no_mase():
+    quantiles = np.tile(np.linspace(9, 11, 19), (1, 1))
+    found = score(quantiles, LEVELS, np.array([10.0]), np.array([10.0]), np.array([0.0]))
+    assert np.isnan(found["mase"][0])
+    assert set(found) == set(METRICS) - {"rank_ic"}
+
+
+@given(st.floats(0.1, 10))
+def test_losses_do_not_depend_on_the_unit_of_the_price(unit: float):
+    generator = np.random.default_rng(0)
+    quantiles = np.sort(generator.lognormal(3, 0.1, (8, 19)), axis=1)
+    truth, last, scale = (generator.lognormal(3, 0.1, 8) for _ in range(3))
+    one, other = (score(quantiles * k, LEVELS, truth * k, last * k, scale * k) for k in (1.0, unit))
+    for name in ("crps", "absolute_error", "mase"):
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-9)

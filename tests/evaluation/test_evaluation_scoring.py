@@ -1,0 +1,121 @@
+"""Each forecast is scored once, against what then was, in the prices of its origin's day."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from forecast_world import World
+
+from assets.evaluation.scoring import ACROSS_SYMBOLS, score_sessions, truths_of
+from assets.evaluation.soundness import impossible_scores
+from assets.forecasts.baselines import baseline_forecasters
+from assets.forecasts.making import make_forecasts
+from assets.market.history import CLOSE
+
+FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
+
+
+def _scores(world: World) -> pd.DataFrame:
+    return world.warehouse.frame("FROM forecast_scores ORDER BY ALL")
+
+
+def test_scoring_twice_adds_nothing_and_changes_no_byte(forecast_world: World):
+    histories = forecast_world.histories()
+    first = score_sessions(forecast_world.warehouse, histories, [FIRST, LAST])
+    before = forecast_world.warehouse.path.read_bytes()
+    again = score_sessions(forecast_world.warehouse, histories, [FIRST, LAST])
+    assert first.rows > 0
+    assert again.rows == 0
+    assert forecast_world.warehouse.path.read_bytes() == before
+    assert impossible_scores(forecast_world.warehouse).empty
+
+
+def test_day_by_day_gives_the_scores_of_one_run(forecast_world: World):
+    days = [session.date() for session in forecast_world.room.calendar.sessions(date(2012, 2, 1), date(2012, 2, 15))]
+    for day in days:
+        score_sessions(forecast_world.warehouse, forecast_world.histories(last=day), [day])
+    daily = _scores(forecast_world)
+    with forecast_world.warehouse.write() as connection:
+        connection.execute("DELETE FROM forecast_scores")
+    score_sessions(forecast_world.warehouse, forecast_world.histories(), days)
+    pd.testing.assert_frame_equal(daily, _scores(forecast_world))
+    assert len(daily)
+
+
+def test_a_score_is_what_one_computes_by_hand(forecast_world: World):
+    score_sessions(forecast_world.warehouse, forecast_world.histories(), [FIRST, LAST])
+    history = forecast_world.histories()["IBM"]
+    origin = forecast_world.origins(FIRST, LAST)[0]
+    index = history.index_of(origin)
+    assert index is not None
+    last, truth = history.quoted[index, CLOSE], history.quoted[index + 4, CLOSE]
+    found = forecast_world.warehouse.frame(
+        "SELECT metric, value FROM forecast_scores "
+        "WHERE model = 'random_walk' AND symbol = 'IBM' AND origin = ? AND step = 4",
+        [origin.item()],
+    ).set_index("metric")["value"]
+    naive = np.abs(np.diff(history.closes_seen_from(index)[-253:])).mean()
+    assert np.isclose(found["absolute_error"], abs(truth - last) / last * 100)
+    assert np.isclose(found["mase"], abs(truth - last) / naive)
+    assert "direction" not in found.index
+
+
+def test_the_truth_after_a_split_is_in_the_prices_before_it(forecast_world: World):
+    """AAPL closed at 88.99 on 2005-02-25 and, split 2:1, at 44.86 on the 28th: up .8 %, not down 50 %."""
+    cells = pd.DataFrame(
+        {
+            "symbol": ["AAPL"],
+            "origin": [pd.Timestamp("2005-02-25")],
+            "step": [1],
+            "target_ts": [pd.Timestamp("2005-02-28")],
+        }
+    )
+    found = truths_of(cells, forecast_world.histories()).iloc[0]
+    assert found["last"] == 88.99
+    assert np.isclose(found["truth"] / found["last"], 2 * 44.86 / 88.99)
+
+
+def test_a_forecast_whose_bar_has_not_come_waits_for_it(forecast_world: World):
+    halted = {
+        name: replace(history, stamps=history.stamps[:-160], quoted=history.quoted[:-160]) if name == "IBM" else history
+        for name, history in forecast_world.histories().items()
+    }
+    early = score_sessions(forecast_world.warehouse, halted, [FIRST, LAST])
+    assert early.without_truth > 0
+    late = score_sessions(forecast_world.warehouse, forecast_world.histories(), [FIRST, LAST])
+    assert late.without_truth == 0
+    assert late.rows > 0
+    assert score_sessions(forecast_world.warehouse, forecast_world.histories(), [FIRST, LAST]).rows == 0
+    assert impossible_scores(forecast_world.warehouse).empty
+
+
+def test_a_symbol_that_comes_later_enters_the_rank_correlation(forecast_world: World):
+    warehouse, histories = forecast_world.warehouse, forecast_world.histories()
+    with warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(f"DELETE FROM {table} WHERE symbol = 'AAPL'")
+    ranks = "SELECT * FROM forecast_scores WHERE symbol = ? AND model = 'drift' ORDER BY ALL"
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    without = warehouse.frame(ranks, [ACROSS_SYMBOLS])
+    tasks = forecast_world.tasks(FIRST, date(2012, 9, 28))
+    for forecaster in baseline_forecasters(forecast_world.settings):
+        make_forecasts(forecast_world.room, forecaster, tasks)
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    with_it = warehouse.frame(ranks, [ACROSS_SYMBOLS])
+    assert len(with_it) == len(without)
+    assert (with_it["value"] != without["value"]).mean() > 0.5
+    assert impossible_scores(warehouse).empty
+
+
+def test_a_doubled_or_impossible_score_is_found(forecast_world: World):
+    score_sessions(forecast_world.warehouse, forecast_world.histories(), [FIRST, LAST])
+    with forecast_world.warehouse.write() as connection:
+        connection.execute("INSERT INTO forecast_scores SELECT * FROM forecast_scores WHERE metric = 'crps' LIMIT 1")
+        connection.execute(
+            "INSERT INTO forecast_scores VALUES ('kronos', 'c', 'A', TIMESTAMP '2012-01-03', 1, 'coverage_80', 0.5)"
+        )
+    wrong = impossible_scores(forecast_world.warehouse)
+    assert sorted(wrong["metric"]) == ["coverage_80", "crps"]
