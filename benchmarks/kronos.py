@@ -174,7 +174,10 @@ def arithmetic_floor(work: Work, clock: Callable[[], float]) -> float:
     rows = max(1, min(work.series, 1024 // work.paths)) * work.paths
     steps = work.horizon * -(-work.series * work.paths // rows)
     prefill = 2 * work.series * work.lookback * (config.n_layers * block + 2 * d * d) / flops_s
-    return prefill + steps * max(2 * weights * rows / flops_s, 4 * weights / bytes_s)
+    slides = range(max(0, 513 - work.lookback), work.horizon)  # steps whose window is computed anew
+    again = sum(512 - step + work.paths * step for step in slides if work.lookback >= step)
+    again_s = 2 * work.series * again * weights / flops_s
+    return prefill + again_s + steps * max(2 * weights * rows / flops_s, 4 * weights / bytes_s)
 
 
 def rates(clock: Callable[[], float]) -> tuple[float, float]:

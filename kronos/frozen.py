@@ -97,11 +97,12 @@ class Int8Linear:
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
         size = torch.linalg.vector_norm(x, ord=torch.inf, dim=-1, keepdim=True).clamp_min_(1e-30)
-        codes = (x * (127 / size)).add_(self.ZERO).round_().to(torch.uint8)
+        codes = (x * (127 / size)).add_(self.ZERO + 0.5).to(torch.uint8)  # the cast truncates: rounds half up
         sums = torch.ops.onednn.qlinear_pointwise(
             codes, 1.0, self.ZERO, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return _finish(torch.addcmul(self.bias, sums, size), silu, mul, add)
+        base = self.bias if add is None else add + self.bias
+        return _finish(torch.addcmul(base, sums, size), silu, mul, None)
 
 
 class SharedInput:

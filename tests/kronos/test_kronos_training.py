@@ -1,0 +1,147 @@
+"""The training side: causal losses, gradient checkpointing, array-only preparation, diagnostics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
+
+from kronos import Kronos, KronosPredictor, KronosTokenizer, frozen
+from kronos.attention import attention, merge, partial_attention
+from kronos.diagnostics import (
+    codebook_use,
+    histogram_drift,
+    reconstruction_error,
+    token_histogram,
+    window_embeddings,
+)
+from kronos.losses import predictor_loss, tokenizer_loss
+
+
+def random_tokens(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    s1, s2 = torch.randint(0, 64, (2, batch, length))
+    return s1, s2, torch.from_numpy(random_stamps(batch, length))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_logit_sees_a_later_token(tiny_model: Kronos, training: bool) -> None:
+    s1, s2, stamps = random_tokens(2, 20)
+    later = [value.clone() for value in (s1, s2, stamps)]
+    for value in later:
+        value[:, 12:] = value[:, 12:].flip(1)
+    tiny_model.train(training)
+    try:
+        first, second = (
+            tiny_model(a, b, c, use_teacher_forcing=True, s1_targets=a) for a, b, c in ((s1, s2, stamps), later)
+        )
+    finally:
+        tiny_model.eval()
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a[:, :12], b[:, :12])
+
+
+def test_padding_is_not_attended_to(tiny_model: Kronos) -> None:
+    s1, s2, stamps = random_tokens(2, 12)
+    padding = torch.zeros(2, 12, dtype=torch.bool)
+    padding[:, 9:] = True
+    with torch.no_grad():
+        full = tiny_model(s1, s2, stamps, padding_mask=padding, use_teacher_forcing=True, s1_targets=s1)
+        short = tiny_model(s1[:, :9], s2[:, :9], stamps[:, :9], use_teacher_forcing=True, s1_targets=s1[:, :9])
+    for a, b in zip(full, short, strict=True):
+        torch.testing.assert_close(a[:, :9], b, atol=1e-5, rtol=1e-5)
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    batch, x = random_tokens(3, 10), torch.randn(3, 10, 6)
+    for build, loss in (
+        (lambda: Kronos(config=TINY), lambda model: predictor_loss(model, *batch).total),
+        (lambda: KronosTokenizer(config=TINY_TOKENIZER), lambda model: tokenizer_loss(model, x).total),
+    ):
+        gradients = []
+        for checkpointed in (False, True):
+            torch.manual_seed(0)
+            model = build().train()
+            model.gradient_checkpointing = checkpointed
+            loss(model).backward()
+            gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_both_ways_of_conditioning_the_fine_head_train(tiny_model: Kronos) -> None:
+    batch = random_tokens(2, 8)
+    teacher, sampled = (predictor_loss(tiny_model, *batch, s1_sampling=how) for how in ("teacher", "sampled"))
+    assert torch.equal(teacher.s1, sampled.s1)
+    assert torch.isfinite(sampled.total)
+    with pytest.raises(ValueError, match="s1_sampling"):
+        predictor_loss(tiny_model, *batch, s1_sampling="greedy")
+    with pytest.raises(ValueError, match="2 tokens"):
+        predictor_loss(tiny_model, *(value[:, :1] for value in batch))
+
+
+def test_a_few_steps_lower_both_losses() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(16, 20, 6).cumsum(dim=1).clamp(-5, 5) / 5
+    tokenizer, model = KronosTokenizer(config=TINY_TOKENIZER), Kronos(config=TINY)
+    s1, s2 = tokenizer.encode(x, half=True)
+    stamps = torch.from_numpy(random_stamps(16, 20))
+    for module, loss in (
+        (tokenizer, lambda: tokenizer_loss(tokenizer, x).total),
+        (model, lambda: predictor_loss(model, s1, s2, stamps).total),
+    ):
+        optimiser = torch.optim.AdamW(module.parameters(), lr=2e-3)
+        first = float(loss())
+        for _ in range(15):
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+        assert float(loss()) < 0.95 * first
+
+
+def test_codebook_diagnostics_count_what_is_there() -> None:
+    even, single = np.arange(64).repeat(3), np.full(50, 7)
+    use = codebook_use(even, 6)
+    assert (use.used, use.entropy, use.perplexity) == pytest.approx((1.0, 6.0, 64.0))
+    np.testing.assert_allclose(use.bit_means, 0.5)
+    assert codebook_use(torch.from_numpy(single), 6).entropy == 0
+    assert histogram_drift(token_histogram(even, 6), token_histogram(even, 6)) == pytest.approx(0)
+    low, high = token_histogram(np.arange(8), 6), token_histogram(np.arange(8, 16), 6)
+    assert histogram_drift(low, high) == pytest.approx(1)
+    with pytest.raises(ValueError, match="64"):
+        token_histogram(np.array([64]), 6)
+
+
+def test_reconstruction_error_is_that_of_the_forward_pass(tiny_tokenizer: KronosTokenizer) -> None:
+    x = torch.randn(5, 12, 6)
+    errors = reconstruction_error(tiny_tokenizer, x, batch_size=2)
+    with torch.no_grad():
+        full = tiny_tokenizer(x).reconstructions[1]
+    assert list(errors) == ["open", "high", "low", "close", "volume", "amount"]
+    assert errors["close"]["mae"] == pytest.approx(float((full - x)[..., 3].abs().mean()), rel=1e-5)
+
+
+def test_embeddings_are_the_last_hidden_state(tiny_model: Kronos) -> None:
+    batch = random_tokens(5, 9)
+    vectors = window_embeddings(tiny_model, *batch, batch_size=2)
+    with torch.no_grad():
+        expected = tiny_model.hidden(*batch)[:, -1]
+    np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-5)
+
+
+def test_the_plain_path_of_other_devices_gives_the_same_forecast(tiny: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = random_bars(25)
+
+    def forecast() -> np.ndarray:
+        predictor = KronosPredictor(tiny.model, tiny.tokenizer, device="cpu", max_context=28)
+        return predictor.predict_paths(frame, pred_len=6, sample_count=3, seed=1)
+
+    expected = forecast()
+    monkeypatch.setattr(frozen, "HAS_ONEDNN", False)
+    np.testing.assert_allclose(forecast(), expected, rtol=1e-4)
+    q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64) for n in (7, 7, 7))
+    first, second = (partial_attention(q, k[:, :, part], v[:, :, part]) for part in (slice(0, 4), slice(4, 7)))
+    close = {"atol": 1e-6, "rtol": 1e-5}  # log-sum-exps are float32
+    torch.testing.assert_close(merge(*first, *second), attention(q, k, v), **close)
+    causal, _ = partial_attention(q, k, v, causal=True)
+    torch.testing.assert_close(causal, attention(q, k, v, causal=True), **close)
