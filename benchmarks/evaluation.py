@@ -1,6 +1,6 @@
 """How fast forecasts are written, scored and compared, and in how much memory.
 
-    python benchmarks/evaluation.py [symbols] [origins]
+    python -m benchmarks.evaluation [symbols] [origins]
 
 Made-up bars and forecasts of six models, 10 steps, 19 levels; 500 symbols × 250 origins are 142,500,000 quantiles.
 """

@@ -21,15 +21,16 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
             own = rows[rows["model"] == model].set_index("horizon")
             for place, horizon in enumerate(step for step in horizons if step in own.index):
                 skill, low, high = own.loc[horizon, ["skill", "skill_low", "skill_high"]].astype(float) * 100
+                low, high = (skill if np.isnan(edge) else edge for edge in (low, high))
                 height = row + 0.6 * (place / max(1, len(horizons) - 1) - 0.5)
                 colour, marker = COLOURS.get(model, "#56B4E9"), "D" if horizon == ALL_STEPS else "o"
                 axes.plot([low, high], [height, height], color=colour, linewidth=1.4, alpha=0.7)
                 axes.plot(skill, height, marker, color=colour, markersize=5 if horizon == ALL_STEPS else 3)
                 said = "all" if horizon == ALL_STEPS else f"step {horizon}"
-                axes.annotate(said, (skill, height), (0, 3), textcoords="offset points", fontsize=5.5, ha="center")
+                axes.annotate(said, (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
         axes.set_yticks(range(len(models)), [label(model) for model in models])
         axes.set_ylim(-0.6, len(models) - 0.3)
-        axes.set_title(f"{metric.upper()} against {label(baseline).lower()}")
+        axes.set_title(f"{metric.upper()} against: {label(baseline)}")
         axes.set_xlabel("% better (right) or worse (left), with intervals")
         return png(drawn)
 

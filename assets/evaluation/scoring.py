@@ -90,9 +90,9 @@ def score_sessions(
     A forecast without a bar at its target, because it was suspended or has not arrived, is scored when that is there.
     """
     window = {"first": min(sessions), "after": max(sessions) + timedelta(days=1)}
-    origins = warehouse.frame(_ORIGINS, dict(window))
+    spans = list(_spans(warehouse.frame(_ORIGINS, dict(window))))
     rows = cells = without_truth = 0
-    for done, (oldest, newest) in enumerate(spans := list(_spans(origins))):
+    for done, (oldest, newest) in enumerate(spans):
         span = {"oldest": oldest, "newest": newest}
         wanted = warehouse.frame(_CELLS, {**window, **span})
         truths = truths_of(wanted, histories)
