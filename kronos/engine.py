@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 4096
 
 def weights_version(model: nn.Module) -> tuple[tuple[int, int], ...]:
     """Changes whenever a weight is replaced or written to, so that a frozen copy knows it is stale."""
-    return tuple((p.data_ptr(), p._version) for p in model.parameters())
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
 
 
 class PredictorEngine:

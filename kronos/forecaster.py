@@ -40,8 +40,8 @@ class KronosPredictor(PathSampler):
         y_timestamp: Stamps | None = None,
         pred_len: int | None = None,
         T: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 0.9,
+        top_k: int | None = 0,
+        top_p: float | None = 0.9,
         sample_count: int = 1,
         verbose: bool = False,
         *,
@@ -68,8 +68,8 @@ class KronosPredictor(PathSampler):
         y_timestamp_list: Sequence[Stamps] | None = None,
         pred_len: int | None = None,
         T: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 0.9,
+        top_k: int | None = 0,
+        top_p: float | None = 0.9,
         sample_count: int = 1,
         verbose: bool = False,
         *,
@@ -79,7 +79,7 @@ class KronosPredictor(PathSampler):
     ) -> list[pd.DataFrame]:
         """Mean paths of several series, which may differ in length. Arguments as for `predict`."""
         result, index = self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, Sampling(T, top_k, top_p), sample_count,
+            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
             seed, calendar, project,
         )  # fmt: skip
         return [
@@ -94,8 +94,8 @@ class KronosPredictor(PathSampler):
         y_timestamp_list: Any = None,
         pred_len: int | None = None,
         T: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        top_k: int | None = 0,
+        top_p: float | None = 1.0,
         sample_count: int = 30,
         *,
         seed: int | Sequence[int] | None = None,
@@ -104,7 +104,7 @@ class KronosPredictor(PathSampler):
     ) -> NDArray[np.float32]:
         """Sample paths (series, path, step, field). A single frame is one series."""
         return self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, Sampling(T, top_k, top_p), sample_count,
+            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
             seed, calendar, project,
         )[0].paths  # fmt: skip
 
@@ -116,8 +116,8 @@ class KronosPredictor(PathSampler):
         pred_len: int | None = None,
         levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
         T: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        top_k: int | None = 0,
+        top_p: float | None = 1.0,
         sample_count: int = 100,
         *,
         seed: int | Sequence[int] | None = None,
@@ -126,7 +126,7 @@ class KronosPredictor(PathSampler):
     ) -> NDArray[np.float32]:
         """Quantiles over sample paths (series, level, step, field)."""
         return self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, Sampling(T, top_k, top_p), sample_count,
+            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
             seed, calendar, project,
         )[0].quantiles(levels)  # fmt: skip
 
@@ -176,6 +176,11 @@ class KronosPredictor(PathSampler):
             index.append(future)
         seeds = _seeds(seed, histories)
         return self._run(histories, pred_len, paths, sampling, seeds, project), index
+
+
+def _sampling(T: float, top_k: int | None, top_p: float | None) -> Sampling:
+    """None switches a truncation off, as users of other libraries expect."""
+    return Sampling(T, 0 if top_k is None else top_k, 1.0 if top_p is None else top_p)
 
 
 def _seeds(seed: int | Sequence[int] | None, histories: Sequence[History]) -> list[int]:

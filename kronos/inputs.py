@@ -96,6 +96,8 @@ def frame_stamps(timestamps: ArrayLike | pd.Series | pd.DatetimeIndex, name: str
     """Stamps as a DatetimeIndex, strictly increasing. Raises InputError naming the first that is not."""
     import pandas as pd
 
+    if pd.api.types.is_numeric_dtype(pd.Index(timestamps)):  # type: ignore[arg-type]
+        raise InputError(f"series {name}: {label} are numbers, not timestamps")
     try:
         index = pd.DatetimeIndex(timestamps)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

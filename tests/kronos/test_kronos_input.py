@@ -34,6 +34,7 @@ def spoil(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.Da
         (lambda frame: frame.iloc[::-1], ("series 1", "x_timestamp", "before")),
         (lambda frame: frame.iloc[[0, 0, 1]], ("series 1", "x_timestamp", "repeats")),
         (lambda frame: frame.iloc[:0], ("series 1", "row")),
+        (lambda frame: frame.reset_index(drop=True), ("series 1", "x_timestamp are numbers")),
         (lambda frame: frame.reset_index(drop=True).to_numpy(), ("series 1", "DataFrame")),
         (lambda frame: frame * 1e30, ("series 1", "too large")),
     ],
@@ -104,6 +105,12 @@ def test_series_without_variance_or_volume_forecast_finitely(tiny_predictor: Kro
 def test_a_forecast_of_nothing_is_empty(tiny_predictor: KronosPredictor) -> None:
     assert tiny_predictor.predict_batch([], pred_len=3) == []
     assert tiny_predictor.sample_paths([], [], [], 3, seeds=[]).paths.shape == (0, 30, 3, 6)
+
+
+def test_none_switches_a_truncation_off(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(10)
+    a, b = (tiny_predictor.predict(frame, pred_len=2, top_k=k, top_p=p, seed=1) for k, p in ((None, None), (0, 1.0)))
+    pd.testing.assert_frame_equal(a, b)
 
 
 def test_callers_weights_and_mode_stay_as_they_were(tiny_predictor: KronosPredictor) -> None:
