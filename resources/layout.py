@@ -32,6 +32,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def drift(self) -> Path:
+        """Token distances of forecast inputs: `<predictor>/<digest of the input>.json`."""
+        return self.root / "drift"
+
+    @property
     def paths(self) -> Path:
         """Sample paths: `<model>/<checkpoint>/<origin>.parquet`."""
         return self.root / "paths"

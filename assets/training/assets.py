@@ -12,6 +12,7 @@ from assets.market.history import read_histories
 from assets.metadata import OWNERS, picture, schema, table
 from assets.training.arrays import write
 from assets.training.contest import hold
+from assets.training.drift_asset import drift_asset
 from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
 from assets.training.promotion import decide
 from assets.training.soundness import (
@@ -56,6 +57,7 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         *_tokenizer_checks(),
         *_weight_checks(),
         _base_check(),
+        drift_asset(sessions),
     ]
 
 

@@ -93,6 +93,8 @@ def _launcher(compute: ComputeSettings) -> list[str]:
 
 def _environment() -> dict[str, str]:
     quiet = {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    # Threads that wait by spinning take the cores from whoever else is working.
+    quiet["OMP_WAIT_POLICY"] = "PASSIVE"
     return {**os.environ, **quiet, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from assets.forecasts.threads import use_threads
 from assets.training.arrays import WindowArrays
 from assets.training.health import draw_losses
 from assets.training.job import MODEL, Job, Result
@@ -76,6 +77,7 @@ def fit_chronos(job: Job, progress: Progress) -> Result:
     torch.manual_seed(job.seed)
     device = Compute(job.compute).device()
     pipeline = _base(job, device) if job.base else new_chronos(settings, job.windows.predict_window)
+    use_threads(Compute(job.compute), pipeline.model)
     parameters = sum(p.numel() for p in pipeline.model.parameters())
     curves: dict[str, Any] = {}
     scores: dict[str, Any] = {}

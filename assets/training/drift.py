@@ -7,15 +7,21 @@ groups differ from a large one by chance alone, and the calibration holds that c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
 from assets import pictures
+from assets.forecasts.forecaster import Task
+from kronos.features import complete_volume_amount
+from kronos.normalisation import normalise, window_statistics
 
 FEWEST_ORIGINS = 20
+CHUNK = 256
 
 
 class Reference(TypedDict):
@@ -57,17 +63,51 @@ def reference(train: np.ndarray, validation: np.ndarray, origins: np.ndarray, co
     return {"histogram": counts.tolist(), "distances": distances}
 
 
-def measure(card: Mapping[str, Any], tokens: np.ndarray, quantile: float) -> Drift | None:
-    """How far the coarse tokens of one origin's inputs, (symbols, lookback), are from the training set.
+def threshold(card: Mapping[str, Any], quantile: float) -> float | None:
+    """The distance beyond which input has drifted from what a predictor learnt.
 
-    None: the card keeps no reference (published weights), or one from too few origins to calibrate.
+    None: its card keeps no reference, or one from too few origins to calibrate.
     """
     kept: Reference | None = card.get("scores", {}).get("drift")
     if kept is None or len(kept["distances"]) < FEWEST_ORIGINS:
         return None
-    counts = np.asarray(kept["histogram"])
-    now = np.bincount(np.asarray(tokens).ravel(), minlength=len(counts))
-    return Drift(distance(counts, now), float(np.quantile(kept["distances"], quantile)))
+    return float(np.quantile(kept["distances"], quantile))
+
+
+def input_distances(
+    card: Mapping[str, Any], tokenizer: Path, clip: float, lookback: int, tasks: Sequence[Task]
+) -> dict[np.datetime64, float]:
+    """The distance of every origin's input, all its symbols together, from the training set, by origin."""
+    import torch
+
+    from kronos import KronosTokenizer
+
+    counts = np.asarray(card["scores"]["drift"]["histogram"])
+    model = KronosTokenizer.from_pretrained(tokenizer)
+    values = np.stack([_input(task, lookback, clip) for task in tasks])
+    with torch.inference_mode():
+        parts = [model.encode(part, half=True)[0].numpy() for part in torch.from_numpy(values).split(CHUNK)]
+    tokens = np.concatenate(parts)
+    origins = np.array([task.origin for task in tasks])
+    return {
+        day: distance(counts, np.bincount(tokens[origins == day].ravel(), minlength=len(counts)))
+        for day in np.unique(origins)
+    }
+
+
+def input_digest(tasks: Sequence[Task], lookback: int) -> str:
+    """A digest of the bars that some tasks see: what was measured once need not be again."""
+    total = hashlib.sha256()
+    for task in tasks:
+        total.update(f"{task.symbol} {task.origin}".encode())
+        total.update(np.ascontiguousarray(task.history.seen_from(task.index, task.index - lookback + 1)).data)
+    return total.hexdigest()
+
+
+def _input(task: Task, lookback: int, clip: float) -> np.ndarray:
+    values = complete_volume_amount(task.history.seen_from(task.index, task.index - lookback + 1))
+    mean, std = window_statistics(values, lookback)
+    return normalise(values, mean, std, clip)
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -77,15 +117,15 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return histogram_drift(one, other)
 
 
-def draw(card: Mapping[str, Any], measured: Sequence[tuple[np.datetime64, Drift]]) -> bytes:
+def draw(card: Mapping[str, Any], measured: Mapping[np.datetime64, float], beyond: float) -> bytes:
     """Distances by origin against the threshold, with those of validation beside them, as PNG."""
     kept: Reference = card["scores"]["drift"]
     with pictures.figure(6.4, 2.6) as drawn:
         history, now = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
         history.hist(kept["distances"], bins=20, orientation="horizontal", color="#bbbbbb")
         history.set(title="Validation", xlabel="origins", ylabel="token distance, bits")
-        now.plot([m[0] for m in measured], [m[1].distance for m in measured], color=pictures.COLOURS["kronos"])
+        now.plot(list(measured), list(measured.values()), color=pictures.COLOURS["kronos"], marker=".", markersize=4)
         for axis in (history, now):
-            axis.axhline(measured[-1][1].threshold, color="#D55E00", linewidth=0.9, linestyle="--")
+            axis.axhline(beyond, color="#D55E00", linewidth=0.9, linestyle="--")
         now.set(title="Input of the forecasts")
         return pictures.png(drawn)

@@ -53,7 +53,6 @@ def main(argv: list[str]) -> int:
 
 def run(job: Job) -> None:
     """Make the model and write `job.out`."""
-    Compute(job.compute).use_threads()
     result = _fit_chronos(job) if job.kind == "chronos2_model" else _fit_kronos(job)
     if result is not None:
         publish_bytes(job.out / RESULT, result.model_dump_json(indent=1).encode())
@@ -80,6 +79,7 @@ def _fit_kronos(job: Job) -> Result | None:
 def _fit_tokenizer(job: Job, rule: Normalisation) -> Result | None:
     import torch
 
+    from assets.forecasts.threads import use_threads
     from assets.training import loop
     from assets.training.adapters import adapt, merged
     from assets.training.arrays import WindowArrays
@@ -92,6 +92,7 @@ def _fit_tokenizer(job: Job, rule: Normalisation) -> Result | None:
     accelerator = _accelerator(job)
     torch.manual_seed(job.seed)
     model = KronosTokenizer.from_pretrained(job.base, revision=job.revision) if job.base else new_tokenizer(settings)
+    use_threads(Compute(job.compute), model)
     _require_rule(model, rule, job)
     parameters = _count(model)
     arrays = WindowArrays(job.arrays)
@@ -113,6 +114,7 @@ def _fit_tokenizer(job: Job, rule: Normalisation) -> Result | None:
 def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
     import torch
 
+    from assets.forecasts.threads import use_threads
     from assets.training import loop
     from assets.training.adapters import adapt, merged
     from assets.training.arrays import WindowArrays
@@ -128,6 +130,7 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
     tokenizer = KronosTokenizer.from_pretrained(job.tokenizer)
     torch.manual_seed(job.seed)
     model = Kronos.from_pretrained(job.base, revision=job.revision) if job.base else new_predictor(settings, tokenizer)
+    use_threads(Compute(job.compute), model)
     _require_rule(model, rule, job)
     _require_bits(model, tokenizer, job)
     parameters = _count(model)

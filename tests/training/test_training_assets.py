@@ -22,6 +22,7 @@ from assets.training.fit import run
 from assets.training.job import Job, Result
 from assets.training.making import Windows, current_windows, make_checkpoint, order_of, set_current_windows
 from assets.training.windows import build_windows
+from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -42,6 +43,7 @@ def materialise(settings: Settings, home: Home, warehouse: Warehouse, names: lis
             "home": home,
             "warehouse": warehouse,
             "checkpoints": CheckpointStore(home),
+            "calendar": TradingCalendar("XNYS"),
         },
     )
 
