@@ -17,10 +17,12 @@ from assets.forecasts.baselines import baseline_forecasters
 from assets.forecasts.chronos2_quantiles import chronos2_forecaster
 from assets.forecasts.kronos_paths import kronos_forecaster
 from assets.training.bases import WEIGHTS
-from assets.training.compact import WINDOWS, compact_settings, held_out, read_parquet
+from assets.training.compact import WINDOWS, amend, compact_settings, held_out, read_parquet
 from assets.training.judging import compare, judge, mean_rank_ic, tasks_at
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
+
+KINDS: dict[str, Kind] = {"chronos2": "chronos2_model", "kronos": "kronos_predictor"}
 
 
 class Packaged(CheckpointStore):
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--models", default="chronos2,kronos")
     parser.add_argument("--paths", type=int, default=100)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--write", action="store_true", help="put the scores on the packaged cards")
     given = parser.parse_args()
     settings = compact_settings(Path("data"))
     settings = settings.model_copy(
@@ -81,6 +84,9 @@ def main() -> None:
                     "forecasts": len(tasks),
                 }
             print(f"{model:9} {group:7} rank IC {mean_rank_ic(scores):+.3f}, {len(tasks) / seconds:.1f} forecasts/s")
+    if given.write:
+        for model, found in results.items():
+            amend(WEIGHTS / KINDS[model], scores={"after_cutoff": found})
     if given.out:
         given.out.write_text(json.dumps(results, indent=1))
 

@@ -9,11 +9,13 @@ adj_close, prices raw.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,10 @@ import pandas as pd
 from assets.market.history import History
 from assets.training.arrays import write
 from assets.training.bases import WEIGHTS
+from assets.training.cards import model_card
 from assets.training.making import Windows, make_checkpoint, order_of
 from assets.training.windows import build_windows
-from resources.checkpoints import CheckpointStore
+from resources.checkpoints import CARD, README, CheckpointStore
 from resources.layout import Home
 from resources.progress import Progress
 from resources.publish import publishing_folder
@@ -124,6 +127,16 @@ def make(data: Path, home: Home, to: Path) -> None:
     for made in (tokenizer, predictor, chronos):
         shutil.rmtree(to / made.kind, ignore_errors=True)
         shutil.copytree(made.folder, to / made.kind)
+        amend(to / made.kind, training={"data": DATA})
+
+
+def amend(folder: Path, **sections: dict[str, Any]) -> None:
+    """Add to sections of a packaged card, and write its README.md again. The weights' digest stays."""
+    card = json.loads((folder / CARD).read_text())
+    for name, values in sections.items():
+        card[name] |= values
+    (folder / CARD).write_text(json.dumps(card, indent=1))
+    (folder / README).write_text(model_card(card))
 
 
 def _history(symbol: str, rows: pd.DataFrame) -> History:
