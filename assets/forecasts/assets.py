@@ -55,7 +55,7 @@ class Stage:
     family: Family
     description: str
     kinds: set[str]
-    weights: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     pool: str = "gpu"
 
 
@@ -71,13 +71,13 @@ STAGES = (
         "kronos_forecasts",
         "Kronos' forecasts: sample paths of whole bars in Parquet, and their quantiles of all six fields in DuckDB.",
         {"duckdb", "parquet", "pytorch"},
-        weights=("kronos_tokenizer", "kronos_predictor"),
+        needs=("kronos_tokenizer", "kronos_predictor", "input_drift"),
     ),
     Stage(
         "chronos2_forecasts",
         "Chronos-2's forecasts: quantiles of the close from its log, sorted where they cross.",
         {"duckdb", "pytorch"},
-        weights=("chronos2_model",),
+        needs=("chronos2_model",),
     ),
 )
 
@@ -97,7 +97,7 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
         kinds=stage.kinds,
         owners=OWNERS,
         code_version="1",
-        deps=["bars", "corporate_actions", *stage.weights],
+        deps=["bars", "corporate_actions", *stage.needs],
         pool=stage.pool,
         check_specs=[_spec(stage.family, check) for check in get_args(Check)],
     )
