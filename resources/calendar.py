@@ -166,4 +166,16 @@ def _exchange(name: str) -> ExchangeCalendar:
     import exchange_calendars
 
     today = date.today()
-    return exchange_calendars.get_calendar(name, start=str(FIRST_DAY), end=str(today + timedelta(days=365)))
+    # Some calendars begin later, or know holidays for few years ahead (the lunar ones): take what there is.
+    starts = [FIRST_DAY, *(date(year, 1, 1) for year in range(FIRST_DAY.year + 1, today.year))]
+    ends = [today + timedelta(days=365), date(today.year, 12, 31), None]
+    refused = ""
+    for end in ends:
+        for start in starts:
+            try:
+                return exchange_calendars.get_calendar(name, start=str(start), end=str(end) if end else None)
+            except ValueError as error:
+                refused = str(error)
+                if "back to" not in refused and "bound_min" not in refused and "earl" not in refused:
+                    break
+    raise CandlecastError(f"calendar {name}: {refused}")

@@ -198,11 +198,13 @@ def _receive(
     is_text = {ours: types[theirs] == "VARCHAR" for ours, theirs in columns.names.items()}
     prices = [of[name].removeprefix("p.") for name in ("open", "high", "low", "close") if is_text[name]]
     template = number_template(connection, prices, request.file)
-    numbers = {
+    numbers: dict[str, str] = {
         name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE"
         for name in NUMBERS
         if name in of
     }
+    if reading.lot != 1 and "volume" in numbers:
+        numbers["volume"] = f"{numbers['volume']} * {reading.lot}"
     unreadable = " ".join(
         f"WHEN {texts[name]} <> '' AND {numbers[name]} IS NULL THEN '{name}'" for name in numbers if is_text[name]
     )

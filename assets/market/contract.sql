@@ -14,7 +14,12 @@ SELECT session, min(ts) AS opens_at, max(closes_at) AS closes_at FROM grid GROUP
 
 CREATE OR REPLACE TEMP TABLE judged AS
 WITH placed AS (
-    SELECT r.*, s.symbol AS name, s.usual, p.fetched_at,
+    -- NaN is how a float column says "missing", and DuckDB holds it to be above every number.
+    SELECT r.* REPLACE (CASE WHEN NOT isnan(r.volume) THEN r.volume END AS volume,
+                        CASE WHEN NOT isnan(r.amount) THEN r.amount END AS amount,
+                        CASE WHEN NOT isnan(r.dividend) THEN r.dividend END AS dividend,
+                        CASE WHEN NOT isnan(r.split) THEN r.split END AS split),
+           s.symbol AS name, s.usual, p.fetched_at,
            CASE WHEN NOT $daily THEN coalesce(r.instant, timezone('UTC', timezone($zone, r.local)))
                 WHEN r.instant IS NULL OR r.local::TIME = TIME '00:00' THEN r.local::DATE::TIMESTAMP
                 ELSE timezone($zone, timezone('UTC', r.instant))::DATE::TIMESTAMP END AS ts
@@ -22,11 +27,9 @@ WITH placed AS (
     LEFT JOIN spellings AS s ON s.spelt = r.symbol
 )
 SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session,
-       b.open, b.high, b.low, b.close, CASE WHEN isnan(b.volume) THEN NULL ELSE b.volume END AS volume,
-       CASE WHEN isnan(b.amount) THEN NULL ELSE b.amount END AS amount,
-       CASE WHEN isnan(b.dividend) THEN NULL ELSE b.dividend END AS dividend,
+       b.open, b.high, b.low, b.close, b.volume, b.amount, b.dividend,
        -- 0 is how several vendors write "no split".
-       CASE WHEN isnan(b.split) THEN NULL WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
+       CASE WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
        b.adj_close,
        CASE
            WHEN b.unparsed THEN 'wrong_number_of_cells'
@@ -60,7 +63,8 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN b.close NOT BETWEEN b.low AND b.high THEN 'close_outside_range'
            WHEN b.volume < 0 OR b.amount < 0 THEN 'negative_volume'
            WHEN (isinf(b.volume) OR b.volume > 1e18) OR (isinf(b.amount) OR b.amount > 1e24) THEN 'volume_out_of_range'
-           WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split < 0 OR isinf(b.split) OR b.factor <= 0 OR isinf(b.factor)
+           WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split < 0 OR isinf(b.split)
+                OR b.factor <= 0 OR NOT isfinite(b.factor)
                THEN 'impossible_action'
            WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
        END AS rule

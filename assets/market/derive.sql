@@ -29,14 +29,23 @@ quoted AS (
            CASE WHEN basis = 'split-adjusted' THEN dividend * scale ELSE dividend END AS dividend, split, adjusted
     FROM later
 ),
+-- How finely the adjusted close is written: one unit of its last digit.
+grains AS (
+    SELECT payload,
+           CASE WHEN max(abs(adjusted * 1e2 - round(adjusted * 1e2))) < 1e-6 THEN 1e-2
+                WHEN max(abs(adjusted * 1e4 - round(adjusted * 1e4))) < 1e-6 THEN 1e-4
+                ELSE 1e-6 END AS grain
+    FROM quoted GROUP BY payload
+),
 neighbours AS (
     SELECT *, lag(close) OVER before AS previous,
            -- Growth of one share: above 1 where a dividend was paid or shares were split.
-           (adjusted / lag(adjusted) OVER before) / (close / lag(close) OVER before) AS growth
-    FROM quoted
+           (adjusted / lag(adjusted) OVER before) / (close / lag(close) OVER before) AS growth,
+           -- Below 5e-5, or below its last digit, a change of the factor is rounding: dividends are larger.
+           greatest(5e-5, 0.6 * grain * (1 / adjusted + 1 / lag(adjusted) OVER before)) AS noise
+    FROM quoted JOIN grains USING (payload)
     WINDOW before AS (PARTITION BY payload, symbol ORDER BY ts)
 ),
--- Below 5e-5 it is the rounding of the adjusted close: dividends are larger, by an order of magnitude.
 ratios AS (
     SELECT n.*, n.dividend IS NULL AND n.split IS NULL AND n.adjusted IS NOT NULL AS derives,
            (SELECT ratio FROM split_ratios AS s
@@ -46,7 +55,7 @@ ratios AS (
 )
 SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount,
        CASE WHEN NOT derives THEN dividend
-            WHEN abs(growth / coalesce(ratio, 1) - 1) < 5e-5 THEN 0
+            WHEN abs(growth / coalesce(ratio, 1) - 1) < noise THEN 0
             ELSE round((1 - coalesce(ratio, 1) / growth) * previous / coalesce(ratio, 1), 6) END AS dividend,
        CASE WHEN NOT derives THEN split WHEN growth IS NOT NULL THEN coalesce(ratio, 1) END AS split,
        CASE WHEN derives THEN 'derived from adjusted close'

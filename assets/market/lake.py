@@ -11,8 +11,8 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from resources.publish import digest_of, publish_bytes, publish_file, scratch_fo
 from resources.sources.protocol import Reading, Request, Source, Wanted
 
 BATCHES = "batches"
+# A range that ends this recently may not be published in full yet.
+FRESH_DAYS = 4
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,24 @@ class Lake:
         """The requests whose payload the lake does not hold as it is now. Cheap: files are only hashed."""
         current = self.current()
         reading = digest_of(asdict(source.reading))
-        return [request for request in source.plan(wanted) if not _is_held(source, request, current, reading, refresh)]
+        if not source.by_range:
+            return [
+                request
+                for request in source.plan(wanted)
+                if not _is_same(current.get(request.key), source.fingerprint(request), reading)
+            ]
+        held = [] if refresh else [payload.request for payload, as_read in current.values() if as_read == reading]
+        return [rest for request in source.plan(wanted) for rest in _uncovered(request, held)]
 
     def _fetched(self, source: Source, request: Request, scratch: Path, resume: bool) -> Landed:
         if resume and (earlier := self._uncommitted(source, request)):
             return earlier
         file = scratch / "payload.parquet"
         sha256 = source.fetch(request, file)
-        landed = Landed(source.name, request, sha256, utc_now(), pyarrow.parquet.read_metadata(file).num_rows)
+        fetched_at = utc_now()
+        if source.by_range:
+            request = _as_far_as_it_reaches(request, source.reaches(file), fetched_at)
+        landed = Landed(source.name, request, sha256, fetched_at, pyarrow.parquet.read_metadata(file).num_rows)
         publish_file(file, self.file(landed))
         publish_bytes(self._provenance(source.name, request, sha256), _provenance_of(landed, source.reading))
         return landed
@@ -136,12 +148,17 @@ class Lake:
     def _uncommitted(self, source: Source, request: Request) -> Landed | None:
         """A payload that an earlier, killed call fetched: for files of the same content, for ranges of the same day."""
         tail = digest_of(request.key)[:12]
+        committed = {(p.request.key, p.sha256) for batch in self.batches() for p in batch.payloads}
         for file in (self.home.lake / source.name).glob(f"*.{tail}.json"):
             content = json.loads(file.read_text())
-            fetched_at = datetime.fromisoformat(content["fetched_at"])
-            fresh = content["sha256"] == source.fingerprint(request) if not source.by_range else _is_today(fetched_at)
-            if fresh and (self.home.lake / source.name / f"{content['sha256']}.parquet").is_file():
-                return Landed(source.name, request, content["sha256"], fetched_at, content["rows"])
+            landed = _landed(content)
+            if source.by_range and (request.key, landed.sha256) in committed:
+                continue
+            fresh = (
+                landed.sha256 == source.fingerprint(request) if not source.by_range else _is_today(landed.fetched_at)
+            )
+            if fresh and self.file(landed).is_file():
+                return landed
         return None
 
     def _provenance(self, source: str, request: Request, sha256: str) -> Path:
@@ -178,12 +195,30 @@ class Lake:
             yield
 
 
-def _is_held(
-    source: Source, request: Request, current: Mapping[str, tuple[Landed, str]], reading: str, refresh: bool
-) -> bool:
-    if source.by_range:
-        return not refresh and request.key in current and current[request.key][1] == reading
-    return _is_same(current.get(request.key), source.fingerprint(request), reading)
+def _uncovered(request: Request, held: Sequence[Request]) -> list[Request]:
+    """The parts of a range of one symbol that no held range of it covers."""
+    first, last = request.first or date.min, request.last or date.max
+    day = timedelta(days=1)
+    gaps, begin = [], first
+    ranges = [
+        (r.first, r.last) for r in held if r.symbol == request.symbol and r.first and r.last and r.first <= r.last
+    ]
+    for low, high in sorted(ranges):
+        if low > begin:
+            gaps.append((begin, min(low - day, last)))
+        begin = max(begin, high + day)
+        if begin > last:
+            break
+    if begin <= last:
+        gaps.append((begin, last))
+    return [request.within(low, high) for low, high in gaps if low <= high]
+
+
+def _as_far_as_it_reaches(request: Request, reached: date | None, fetched_at: datetime) -> Request:
+    """A request as it was answered: a provider that has not published the newest session yet is asked again for it."""
+    if request.first is None or request.last is None or fetched_at.date() - request.last > timedelta(days=FRESH_DAYS):
+        return request
+    return replace(request, last=max(request.first - timedelta(days=1), min(reached or date.min, request.last)))
 
 
 def _is_same(held: tuple[Landed, str] | None, sha256: str | None, reading: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from resources.sources.files import ending_of, file_to_parquet
@@ -29,6 +30,9 @@ class DroppedFiles:
 
     def fingerprint(self, request: Request) -> str:
         return _sha256(self._requests[request])
+
+    def reaches(self, payload: Path) -> date | None:
+        return None
 
     def fetch(self, request: Request, into: Path) -> str:
         file = self._requests[request]

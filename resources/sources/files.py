@@ -9,6 +9,7 @@ import glob
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet
@@ -61,6 +62,9 @@ class FilesSource:
     def fingerprint(self, request: Request) -> str:
         with self._file(request).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def reaches(self, payload: Path) -> date | None:
+        return None
 
     def fetch(self, request: Request, into: Path) -> str:
         file = self._file(request)

@@ -8,7 +8,7 @@ are kept (assets/market/lake).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
@@ -39,6 +39,7 @@ class Request:
         file: what errors and rejected rows name.
         symbol: of all rows, where the payload has no symbol column.
         first, last: the range asked for; none: whatever the source holds.
+        asked: the symbol as the source writes it.
     """
 
     key: str
@@ -46,6 +47,19 @@ class Request:
     symbol: str | None = None
     first: date | None = None
     last: date | None = None
+    asked: str = ""
+
+    def within(self, first: date, last: date) -> Request:
+        """The same series over another range."""
+        series = self.key.rsplit(":", 2)[0]
+        return replace(self, key=f"{series}:{first}:{last}", first=first, last=last)
+
+
+def request_of_range(source: str, asked: str, frequency: str, first: date, last: date) -> Request:
+    """A request for one symbol's bars over a range of sessions, both ends inside."""
+    symbol = asked.strip().upper().replace("/", "-")
+    series = f"{source}:{symbol}:{frequency}"
+    return Request(f"{series}:{first}:{last}", f"{source} {symbol} {first} … {last}", symbol, first, last, asked)
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,9 @@ class Reading:
         columns: our name → the source's, where the guess from the header is not wanted.
         timezone: of stamps that carry none; none: the exchange's.
         date_order: of dates such as 03/04/2012; none: told from the values.
-        actions: what corporate actions derived from the rows are said to come from.
+        basis: what the prices are.
+        actions: what corporate actions that the rows tell of are said to come from.
+        lot: shares in one unit of volume.
     """
 
     calendar: str
@@ -66,6 +82,7 @@ class Reading:
     date_order: Literal["ymd", "dmy", "mdy"] | None = None
     basis: Basis = "raw"
     actions: Literal["columns", "source"] = "columns"
+    lot: float = 1.0
 
 
 class Source(Protocol):
@@ -96,6 +113,10 @@ class Source(Protocol):
 
     def fingerprint(self, request: Request) -> str | None:
         """The SHA-256 that `fetch` would give, where it can be told without fetching."""
+        ...
+
+    def reaches(self, payload: Path) -> date | None:
+        """The last day that a fetched payload has a row of; none: no row. Asked of sources by range only."""
         ...
 
     def fetch(self, request: Request, into: Path) -> str:

@@ -9,8 +9,7 @@ from resources.sources.protocol import Reading, Source
 def build_source(settings: Settings) -> Source:
     """The source that `market.source` names. Never another one.
 
-    Raises:
-        CandlecastError: its client library is not installed.
+    Its client library is imported when it is first asked.
     """
     market = settings.market
     reading = Reading(market.calendar, market.frequency, dict(market.columns), market.timezone, market.date_order)
@@ -23,5 +22,19 @@ def build_source(settings: Settings) -> Source:
             from resources.sources.files import FilesSource
 
             return FilesSource(str(market.path), settings.root, reading)
-        case other:
-            raise NotImplementedError(other)
+        case "yahoo":
+            from resources.sources.yahoo import YahooSource, yahoo_reading
+
+            return YahooSource(yahoo_reading(reading))
+        case "akshare":
+            from resources.sources.akshare import AkshareSource, akshare_reading
+
+            return AkshareSource(akshare_reading(reading))
+        case "ccxt":
+            from resources.sources.ccxt import CcxtSource, ccxt_reading
+
+            return CcxtSource(market.exchange, ccxt_reading(reading))
+        case "qlib":
+            from resources.sources.qlib import QlibSource, qlib_reading
+
+            return QlibSource(settings.root / str(market.path), qlib_reading(reading))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import date
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -30,6 +31,9 @@ class SampleSource:
 
     def fingerprint(self, request: Request) -> str:
         return hashlib.sha256(_packaged().read_bytes()).hexdigest()
+
+    def reaches(self, payload: Path) -> date | None:
+        return None
 
     def fetch(self, request: Request, into: Path) -> str:
         with as_file(_packaged()) as file:

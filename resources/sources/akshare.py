@@ -1,0 +1,90 @@
+"""Chinese A shares through akshare: unadjusted bars, and the backward-adjusted close beside them.
+
+The forward-adjusted series (qfq) rewrites the past with every dividend and is never asked for. The backward-adjusted
+one (hfq) does not; corporate actions are derived from it. Volume comes in lots of 100 shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from resources.errors import CandlecastError
+from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.ranges import Pace, PassingError, plan_ranges, with_retries, write_payload
+
+FREQUENCIES = {"1d": "daily"}
+DATE, CLOSE, ADJUSTED = "日期", "收盘", "hfq_收盘"
+COLUMNS = {
+    "date": DATE,
+    "open": "开盘",
+    "high": "最高",
+    "low": "最低",
+    "close": CLOSE,
+    "volume": "成交量",
+    "amount": "成交额",
+}
+LOT = 100.0
+
+
+def akshare_reading(reading: Reading) -> Reading:
+    """How akshare's payloads are to be read."""
+    return replace(reading, columns={**COLUMNS, "adj_close": ADJUSTED}, actions="source", lot=LOT)
+
+
+@dataclass(frozen=True)
+class AkshareSource:
+    """Daily bars of A shares, from Eastmoney."""
+
+    reading: Reading
+    name: str = "akshare"
+    by_range: bool = True
+    first_wait: float = 2.0
+    pace: Pace = field(default_factory=lambda: Pace(1.0), compare=False)
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        return plan_ranges(self.name, wanted, FREQUENCIES)
+
+    def fingerprint(self, request: Request) -> str | None:
+        return None
+
+    def reaches(self, payload: Path) -> date | None:
+        days = pd.read_parquet(payload, columns=[DATE])[DATE]
+        return date.fromisoformat(str(days.max())[:10]) if len(days) else None
+
+    def fetch(self, request: Request, into: Path) -> str:
+        raw = with_retries(lambda: self._ask(request, ""), request, self.first_wait)
+        adjusted = with_retries(lambda: self._ask(request, "hfq"), request, self.first_wait)
+        beside = adjusted[[DATE, CLOSE]].rename(columns={CLOSE: ADJUSTED})
+        return write_payload(raw.merge(beside, on=DATE, how="left", validate="one_to_one"), into)
+
+    def _ask(self, request: Request, adjust: str) -> pd.DataFrame:
+        try:
+            import akshare
+        except ImportError as error:
+            raise CandlecastError('source "akshare" needs its client: pip install "candlecast[akshare]"') from error
+        import requests
+
+        if request.first is None or request.last is None:
+            raise CandlecastError(f"{request.file}: a range is needed")
+        self.pace.wait()
+        try:
+            frame = akshare.stock_zh_a_hist(
+                symbol=request.asked,
+                period="daily",
+                start_date=f"{request.first:%Y%m%d}",
+                end_date=f"{request.last:%Y%m%d}",
+                adjust=adjust,
+                timeout=30,
+            )
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            # With too many requests Eastmoney answers 200 and a page, or JSON without its data.
+            raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
+        if frame.empty:
+            raise CandlecastError(
+                f"{request.file}: Eastmoney has no bars: check the symbol (six digits) and market.start"
+            )
+        return frame

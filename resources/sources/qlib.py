@@ -1,0 +1,91 @@
+"""An existing Qlib bundle: its binary features as bars, prices and volume taken back to what was quoted.
+
+A bundle holds adjusted prices and the factor that adjusted them; quoted = adjusted ÷ factor, volume × factor. Days
+without a close are suspensions, no rows. Read with numpy: no qlib, whose expressions go through `eval`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from resources.errors import CandlecastError
+from resources.sources.protocol import Reading, Request, Wanted
+
+FIELDS = ("open", "high", "low", "close", "volume", "amount", "factor")
+NEEDED = ("open", "high", "low", "close", "factor")
+SCHEMA = pa.schema([("symbol", pa.string()), ("date", pa.date32()), *[(name, pa.float64()) for name in FIELDS]])
+
+
+def qlib_reading(reading: Reading) -> Reading:
+    """How a bundle's payload is to be read."""
+    return replace(reading, columns={}, basis="factor", actions="source")
+
+
+@dataclass(frozen=True)
+class QlibSource:
+    """A bundle's folder: calendars/, instruments/, features/."""
+
+    folder: Path
+    reading: Reading
+    name: str = "qlib"
+    by_range: bool = False
+
+    def plan(self, wanted: Wanted) -> list[Request]:
+        if wanted.frequency != "1d":
+            raise CandlecastError('source "qlib" reads daily bundles: market.frequency = "1d"')
+        for part in ("calendars/day.txt", "features"):
+            if not (self.folder / part).exists():
+                raise CandlecastError(f"market.path = {self.folder}: no Qlib bundle, {part} is missing")
+        return [Request(f"qlib:{self.folder.name}", f"{self.folder.name} (Qlib bundle)")]
+
+    def fingerprint(self, request: Request) -> str:
+        total = hashlib.sha256((self.folder / "calendars" / "day.txt").read_bytes())
+        for file in sorted((self.folder / "features").glob("*/*.day.bin")):
+            total.update(f"{file.parent.name}/{file.name}\0".encode() + file.read_bytes())
+        return total.hexdigest()
+
+    def reaches(self, payload: Path) -> date | None:
+        return None
+
+    def fetch(self, request: Request, into: Path) -> str:
+        days = np.loadtxt(self.folder / "calendars" / "day.txt", dtype="datetime64[D]", ndmin=1)
+        with pyarrow.parquet.ParquetWriter(into, SCHEMA, compression="zstd") as writer:
+            for table in self._tables(days):
+                writer.write_table(table)
+        return self.fingerprint(request)
+
+    def _tables(self, days: np.ndarray) -> Iterator[pa.Table]:
+        for folder in sorted((self.folder / "features").iterdir()):
+            series = {name: _series(folder / f"{name}.day.bin", len(days)) for name in FIELDS}
+            missing = [name for name in NEEDED if series[name] is None]
+            if missing:
+                raise CandlecastError(f"{folder}: {', '.join(f'{name}.day.bin' for name in missing)} is missing")
+            close = series["close"]
+            assert close is not None
+            traded = ~np.isnan(close)
+            columns = {
+                name: np.full(traded.sum(), np.nan) if values is None else values[traded]
+                for name, values in series.items()
+            }
+            symbol = pa.array([folder.name.upper()] * int(traded.sum()))
+            yield pa.table({"symbol": symbol, "date": pa.array(days[traded]), **columns}).cast(SCHEMA)
+
+
+def _series(file: Path, length: int) -> np.ndarray | None:
+    """A feature on the whole calendar, NaN outside: float32 [position of the first day, values …] in the file."""
+    if not file.is_file():
+        return None
+    stored = np.fromfile(file, dtype="<f4")
+    if not len(stored) or int(stored[0]) + len(stored) - 1 > length:
+        raise CandlecastError(f"{file}: longer than the bundle's calendar: write the bundle again")
+    whole = np.full(length, np.nan)
+    whole[int(stored[0]) : int(stored[0]) + len(stored) - 1] = stored[1:]
+    return whole
