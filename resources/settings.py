@@ -71,6 +71,10 @@ class MarketSettings(Section):
     def _complete(self) -> MarketSettings:
         if self.source == "files" and not self.path:
             raise ValueError('source = "files" needs path = "…", a glob of CSV or Parquet files')
+        if self.source == "qlib" and not self.path:
+            raise ValueError('source = "qlib" needs path = "…", the folder of a bundle')
+        if self.source in ("yahoo", "akshare", "ccxt") and self.symbols == "all":
+            raise ValueError(f'source = "{self.source}" cannot be asked for all symbols: symbols = ["…"]')
         if self.end and self.end < self.start:
             raise ValueError(f"end {self.end} is before start {self.start}")
         if self.symbols != "all" and not self.symbols:
