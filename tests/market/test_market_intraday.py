@@ -16,7 +16,9 @@ from resources.calendar import TradingCalendar
 
 
 def hours(*stamps: str) -> str:
-    return "\n".join([HEADER, *(f"AAPL,{stamp},10,11,9,10.5,{number}" for number, stamp in enumerate(stamps, 1))]) + "\n"
+    return (
+        "\n".join([HEADER, *(f"AAPL,{stamp},10,11,9,10.5,{number}" for number, stamp in enumerate(stamps, 1))]) + "\n"
+    )
 
 
 def stored(desk: Desk) -> list[str]:

@@ -1,0 +1,149 @@
+"""Killed ingests, several writers at once: nothing lost, nothing doubled, nothing half."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from market_desk import HEADER, Desk, make_desk_in
+
+from assets.market.quality import keys_twice, rows_that_do_not_add_up
+from assets.market.rebuild import rebuild
+
+FILES, ROWS = 24, 400
+WORK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from market_desk import make_desk_in
+from assets.market.actions import refresh_actions
+from assets.market.ingest import ingest
+desk = make_desk_in(Path(sys.argv[1]))
+print("ready", flush=True)
+desk.land()
+ingest(desk.lake, desk.warehouse)
+refresh_actions(desk.warehouse)
+"""
+WITHOUT_MOMENTS = {
+    "bars": "* EXCLUDE (available_at, batch)",
+    "corporate_actions": "* EXCLUDE (available_at)",
+    "payloads": "* EXCLUDE (available_at, batch)",
+    "rejected_bars": "* EXCLUDE (available_at, batch)",
+    "superseded_bars": "*",
+}
+
+
+def filled(folder: Path) -> Desk:
+    """A desk with many files of daily bars, some of them bad, with splits."""
+    desk = make_desk_in(folder)
+    days = pd.bdate_range("2010-01-04", periods=ROWS)
+    for number in range(FILES):
+        draw = random.Random(number)
+        lines = [f"{HEADER},dividend,split"]
+        for day in days:
+            close = round(50 + 10 * draw.random(), 2)
+            split = 2 if draw.random() < 0.005 else 1
+            lines.append(f"S{number:02},{day.date()},{close},70,40,{close},{draw.randrange(1000)},0,{split}")
+        desk.write(f"s{number:02}.csv", "\n".join(lines) + "\n")
+    return desk
+
+
+def start(desk: Desk) -> subprocess.Popen[bytes]:
+    script = WORK.format(tests=str(Path(__file__).parent))
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", script, str(desk.home.root.parent)]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(desk: Desk) -> None:
+    process = start(desk)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
+def content(desk: Desk) -> dict[str, pd.DataFrame]:
+    return {
+        table: desk.warehouse.frame(f"SELECT {columns} FROM {table} ORDER BY ALL")
+        for table, columns in WITHOUT_MOMENTS.items()
+    }
+
+
+def assert_same(desk: Desk, other: dict[str, pd.DataFrame]) -> None:
+    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    for table, frame in content(desk).items():
+        pd.testing.assert_frame_equal(frame, other[table], obj=table)
+
+
+def kill_and_rerun(folder: Path, moments: list[float]) -> None:
+    undisturbed = filled(folder / "undisturbed")
+    process = start(undisturbed)
+    assert process.stdout is not None
+    process.stdout.readline()
+    began = time.monotonic()
+    process.wait()
+    took = time.monotonic() - began
+    expected = content(undisturbed)
+    assert len(expected["bars"]) > 0.9 * FILES * ROWS
+    for number, moment in enumerate(moments):
+        desk = filled(folder / f"killed-{number}")
+        process = start(desk)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moment * took)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        run(desk)
+        assert_same(desk, expected)
+
+
+def write_together(folder: Path, times: int) -> None:
+    alone = filled(folder / "alone")
+    run(alone)
+    expected = content(alone)
+    for number in range(times):
+        desk = filled(folder / f"together-{number}")
+        processes = [start(desk) for _ in range(3)]
+        for process in processes:
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors.decode()
+        assert keys_twice(desk.warehouse).empty
+        assert_same(desk, expected)
+
+
+def test_a_killed_ingest_is_completed_by_the_next(tmp_path: Path) -> None:
+    kill_and_rerun(tmp_path, [0.6])
+
+
+@pytest.mark.slow
+def test_an_ingest_killed_at_twenty_moments_always_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    draw = random.Random(7)
+    kill_and_rerun(tmp_path, [draw.random() for _ in range(20)])
+
+
+@pytest.mark.slow
+def test_three_writers_at_once_neither_fail_nor_lose_a_row_twenty_times(tmp_path: Path) -> None:
+    write_together(tmp_path, 20)
+
+
+def test_three_writers_at_once_neither_fail_nor_lose_a_row(tmp_path: Path) -> None:
+    write_together(tmp_path, 1)
+
+
+def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = filled(tmp_path)
+    desk.ingest()
+    before = content(desk)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assets.market.rebuild.refresh_actions", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(desk.lake, desk.warehouse)
+    assert_same(desk, before)
