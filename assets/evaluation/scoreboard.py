@@ -32,6 +32,8 @@ COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
 CHANCE: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
 ALL_STEPS = 0
 FEWEST_BLOCKS = 5
+# Skills of two models that say the same in other arithmetic differ by less.
+ROUNDING = 1e-9
 
 _USED = "SELECT s.* FROM forecast_scores s SEMI JOIN used USING (model, checkpoint)"
 _OUT_OF_SAMPLE = """
@@ -171,9 +173,9 @@ def verdict_of(low: float, high: float) -> Verdict:
     """What a skill's interval says."""
     if np.isnan(low):
         return "too few origins"
-    if low > 0:
+    if low > ROUNDING:
         return "better"
-    return "worse" if high < 0 else "no difference shown"
+    return "worse" if high < -ROUNDING else "no difference shown"
 
 
 def write_scoreboard(warehouse: Warehouse, scoreboard: pd.DataFrame) -> bool:

@@ -138,7 +138,10 @@ def test_a_handful_of_origins_gives_no_interval_and_says_so():
     assert "Too few origins (6)" in verdict_in_words(board)[0]
 
 
-@pytest.mark.parametrize(("factor", "verdict"), [(0.9, "better"), (1.0, "no difference shown"), (1.1, "worse")])
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(0.9, "better"), (1 - 1e-15, "no difference shown"), (1 + 1e-15, "no difference shown"), (1.1, "worse")],
+)
 def test_a_tenth_less_or_more_on_every_origin_is_told_apart(factor: float, verdict: str):
     board = scoreboard_of(_paired(lambda other: other * factor), QUICK, block=2, seed=0)
     assert board["verdict"].tolist() == [verdict]
