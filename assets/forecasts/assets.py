@@ -21,6 +21,7 @@ from assets.forecasts.models import Family, forecasters_of
 from assets.forecasts.origins import Selection, origins_of, select
 from assets.forecasts.pictures import calibration_chart, fan_chart, read_fan, telling_forecasts
 from assets.market.history import History, read_histories
+from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of
 from resources.calendar import TradingCalendar
@@ -111,7 +112,7 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
     ) -> dg.MaterializeResult:
         room = ForecastRoom(settings, warehouse, home, calendar)
         origins = origins_of(sessions_of(context), settings, calendar)
-        histories = read_histories(warehouse, settings.market.frequency)
+        histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
         selection = select(histories, origins, settings.windows.lookback_window)
         tell = progress_of(stage.family)
         made = [

@@ -10,7 +10,13 @@ import pandas as pd
 
 from assets.market.actions import impossible_dividends
 from assets.market.lake import Lake
-from assets.market.quality import bars_and_rules, breaches, keys_twice, possible_splits, rows_that_do_not_add_up
+from assets.market.quality import (
+    bars_and_rules,
+    breaches,
+    keys_twice,
+    possible_splits,
+    rows_that_do_not_add_up,
+)
 from assets.metadata import table
 from resources.layout import Home
 from resources.settings import Settings

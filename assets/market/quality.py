@@ -136,6 +136,15 @@ def sessions_without_bars(warehouse: Warehouse, frequency: str, sessions: Sequen
     return [session for session in sessions if session not in there]
 
 
+def symbols_without_bars(warehouse: Warehouse, frequency: str, wanted: Sequence[str] | None) -> list[str]:
+    """Those of the wanted symbols that have no bar."""
+    if wanted is None:
+        return []
+    with warehouse.read() as connection:
+        found = connection.execute("SELECT DISTINCT symbol FROM bars WHERE frequency = ?", [frequency]).fetchall()
+    return sorted(set(wanted) - {symbol for (symbol,) in found})
+
+
 def bars_and_rules(warehouse: Warehouse, frequency: str) -> tuple[int, str]:
     """How many bars there are, and how many rows each rule rejected, in words."""
     with warehouse.read() as connection:

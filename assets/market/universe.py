@@ -79,7 +79,8 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
     with warehouse.read() as connection:
         found = connection.execute(_SPANS, {"frequency": market.frequency, "source": market.source}).fetchall()
     there = {symbol: (first, last) for symbol, first, last in found}
-    wanted = list(there) if market.symbols == "all" else [stored_symbol(symbol) for symbol in market.symbols]
+    asked = wanted_symbols(settings)
+    wanted = list(there) if asked is None else asked
     missing = [symbol for symbol in wanted if symbol not in there]
     if missing:
         raise CandlecastError(
@@ -91,6 +92,12 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
     gone_before = _delisted_before(settings, max((last for _, last in there.values()), default=market.start))
     spans = {s: [Span(there[s][0], None if there[s][1] >= gone_before else there[s][1])] for s in wanted}
     return Universe(spans, "bars")
+
+
+def wanted_symbols(settings: Settings) -> list[str] | None:
+    """The symbols that the settings name, as the warehouse writes them; none: all that there are."""
+    asked = settings.market.symbols
+    return None if asked == "all" else sorted({stored_symbol(symbol) for symbol in asked})
 
 
 def symbols_of(settings: Settings, warehouse: Warehouse) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.market.history import read_histories
+from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, schema, table
 from assets.training.arrays import write
 from assets.training.contest import hold
@@ -80,7 +81,7 @@ def _training_windows() -> dg.AssetsDefinition:
         Nothing after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between.
         """
         frequency = settings.market.frequency
-        found = build_windows(read_histories(warehouse, frequency), settings.windows)
+        found = build_windows(read_histories(warehouse, frequency, wanted_symbols(settings)), settings.windows)
         folder = home.windows / found.digest
         if not folder.is_dir():
             with publishing_folder(folder, home.scratch / "windows") as filling:
