@@ -88,7 +88,8 @@ def test_training_with_and_without_later_bars_gives_equal_digests(tmp_path: Path
 
 def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
     home, warehouse = world(tmp_path)
-    windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home))
+    chosen = PREDICTOR.model_copy(update={"select_origins": 2, "select_paths": 30})
+    windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home, predictor=chosen))
     card = predictor.card
     assert card["tokenizer"] == tokenizer.digest and card["data_hash"] == windows.digest and card["seed"] == 7
     assert card["base"]["weights"] == "none, from scratch" and card["licence"] == "MIT"
@@ -205,7 +206,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path) -> None:
     home, warehouse = world(tmp_path)
-    quiet = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0, "select_origins": 0})
+    quiet = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0})
     settings = small_settings(home, predictor=quiet)
     windows, tokenizer, _ = made_in(home, warehouse, settings)
     curves = []

@@ -54,6 +54,7 @@ PREDICTOR = PredictorSettings(
     steps_per_epoch=6,
     batch_size=16,
     validation_windows=32,
+    select_origins=0,
 )
 CHRONOS = Chronos2Settings(
     steps=8, batch_size=8, context_length=32, d_model=16, d_ff=32, num_layers=1, num_heads=2, evaluate_every=4
