@@ -7,6 +7,7 @@ here: how windows are cut (windows), how a model is made (making), what makes on
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
@@ -15,7 +16,7 @@ from assets.training.arrays import write
 from assets.training.contest import hold
 from assets.training.drift_asset import drift_asset
 from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
-from assets.training.promotion import decide
+from assets.training.promotion import PROMOTED, decide, expired
 from assets.training.soundness import (
     Finding,
     codebook_in_use,
@@ -58,6 +59,7 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         *_tokenizer_checks(),
         *_weight_checks(),
         _base_check(),
+        *(_expiry_check(kind) for kind in PROMOTED),
         drift_asset(sessions),
     ]
 
@@ -255,6 +257,24 @@ def _base_check() -> dg.AssetChecksDefinition:
         return _checked(no_worse_than_its_base(_made_last("kronos_predictor", checkpoints).card))
 
     return loss_is_not_above_its_base
+
+
+def _expiry_check(kind: Kind) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=kind, name="is_not_expired")
+    def fresh(
+        settings: dg.ResourceParam[Settings],
+        warehouse: dg.ResourceParam[Warehouse],
+        checkpoints: dg.ResourceParam[CheckpointStore],
+    ) -> dg.AssetCheckResult:
+        """The checkpoint in use is not older than `promotion.expires_days` allows."""
+        used = checkpoints.current(kind)
+        newest = warehouse.frame("SELECT max(session) AS newest FROM bars")["newest"].iloc[0]
+        wrong = expired(used, newest.date(), settings.promotion) if used and not pd.isna(newest) else None
+        return dg.AssetCheckResult(
+            passed=wrong is None, severity=dg.AssetCheckSeverity.WARN, description=wrong or "young enough"
+        )
+
+    return fresh
 
 
 def _made_last(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:

@@ -23,6 +23,7 @@ from resources.layout import Home
 from resources.publish import publish_bytes
 from resources.settings import PromotionSettings, load_settings
 
+PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model")
 Action = Literal["promoted", "kept", "rolled back"]
 Judge = Callable[[Checkpoint, Checkpoint], Comparison]
 
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line: show the ledger of a kind, or go back."""
     parser = argparse.ArgumentParser(prog="python -m assets.training.promotion", description=__doc__)
     parser.add_argument("action", choices=["show", "rollback"])
-    parser.add_argument("kind", choices=["kronos_predictor", "chronos2_model"])
+    parser.add_argument("kind", choices=PROMOTED)
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--profile")
     given = parser.parse_args(argv)
