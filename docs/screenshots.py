@@ -29,6 +29,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+GROUPS = ("market", "training", "forecasts", "evaluation", "backtests")
+WORKSPACE = HERE.parent / "workspace.yaml"
 START_SECONDS = 120
 # The graph is laid out by a worker after the page has loaded.
 DRAW_MILLISECONDS = 45_000
@@ -46,7 +48,8 @@ def main() -> None:
     report = Path(latest_report(settings)["report"]).as_uri()
     shoot(browser, report, HERE / "report.png", 1180, 1500)
     with dagster(settings) as address:
-        shoot(browser, f"{address}/asset-groups", HERE / "graph.png", 1700, 900)
+        opened = ",".join(f"global@global:{group}" for group in GROUPS)
+        shoot(browser, f"{address}/asset-groups?expanded={opened}", HERE / "graph.png", 2200, 1500)
         shoot(browser, f"{address}/assets/{asset}?view=overview", HERE / "asset.png", 1500, 1700)
 
 
@@ -75,7 +78,7 @@ def dagster(settings: Settings) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "DAGSTER_HOME": str(folder), "CANDLECAST_HOME": str(settings.home)}
-    command = [sys.executable, "-m", "dagster_webserver", "-m", "orchestration.definitions", "-p", str(port)]
+    command = [sys.executable, "-m", "dagster_webserver", "-w", str(WORKSPACE), "-p", str(port)]
     server = subprocess.Popen(
         command, env=environment, cwd=settings.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

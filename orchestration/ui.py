@@ -9,6 +9,13 @@ from orchestration.headless import place_instance_file
 from resources.layout import Home
 from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, Settings
 
+WORKSPACE = Path(__file__).resolve().parent.parent / "workspace.yaml"
+
+
+def _code_location() -> list[str]:
+    # Installed as a wheel there is no workspace.yaml beside the packages.
+    return ["-w", str(WORKSPACE)] if WORKSPACE.is_file() else ["-m", "orchestration.definitions"]
+
 
 def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
     """Serve until stopped; the exit status is Dagster's.
@@ -27,5 +34,5 @@ def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
         **({ENV_FILE: str(file.absolute())} if file else {}),
     }
     sys.stderr.write(f"http://{host}:{port} shows the graph of profile {settings.profile!r}; Ctrl-C ends it\n")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "orchestration.definitions", "-h", host, "-p", str(port)]
+    command = [sys.executable, "-m", "dagster", "dev", *_code_location(), "-h", host, "-p", str(port)]
     return subprocess.call(command, env=environment, cwd=settings.root)
