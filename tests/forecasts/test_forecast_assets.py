@@ -48,6 +48,7 @@ def _tables(world: World) -> list[pd.DataFrame]:
     ]
 
 
+@pytest.mark.slow
 def test_a_range_is_one_run_and_a_rerun_changes_nothing(world: World):
     publish_tiny_kronos(world.checkpoints)
     publish_tiny_chronos2(world.checkpoints)
@@ -112,6 +113,7 @@ def test_loading_a_stage_imports_no_model_library(module: str):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 def test_a_rerun_imports_no_model_library(world: World):
     publish_tiny_kronos(world.checkpoints)
     tasks_of = f"""
