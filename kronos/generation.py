@@ -17,8 +17,11 @@ Overflow = Literal["exact", "hop"]
 """What happens when history and horizon outgrow max_context, where the window has to slide.
 
 "exact": the window slides by one bar a step and is computed anew each time, as published: moving it changes
-every hidden state in it, so no cache survives. "hop": it slides by a quarter of max_context at once and
-the cache is used in between, so a token sees 3/4 to 4/4 of max_context; many times faster.
+every hidden state in it, so no cache survives. The shared part of the window is still computed once for all
+paths. "hop": it slides by a quarter of max_context at once and the cache is used in between, so a token sees
+3/4 to 4/4 of max_context. Measured on Kronos-mini's shape with random weights, 512 → 40 with 30 paths: 9 times
+faster, medians shifted by 0.21 standard deviations where chance alone (another seed) shifts them by 0.25, spread
+2 % wider. `benchmarks/kronos.py` repeats the measurement.
 """
 
 
