@@ -16,7 +16,9 @@ from assets.market.quality import (
     keys_twice,
     possible_splits,
     rows_that_do_not_add_up,
+    symbols_without_bars,
 )
+from assets.market.universe import wanted_symbols
 from assets.metadata import table
 from resources.layout import Home
 from resources.settings import Settings
@@ -67,15 +69,16 @@ def _there_are_bars() -> dg.AssetChecksDefinition:
     def there_are_bars(
         settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
     ) -> dg.AssetCheckResult:
-        """There is at least one bar to work with; when every row was rejected, the message says why."""
-        count, rules = bars_and_rules(warehouse, settings.market.frequency)
-        return dg.AssetCheckResult(
-            passed=count > 0,
-            metadata={"bars": count},
-            description=f"{count:,} bars"
-            if count
-            else f"no bar kept the contract; rejected: {rules or 'nothing either'}",
-        )
+        """Every symbol that the settings name has bars; when every row was rejected, the message says why."""
+        frequency = settings.market.frequency
+        count, rules = bars_and_rules(warehouse, frequency)
+        missing = symbols_without_bars(warehouse, frequency, wanted_symbols(settings))
+        told = f"{count:,} bars"
+        if missing:
+            told = f"market.symbols names {', '.join(missing)}, of which there are no bars: check source and spelling"
+        if not count:
+            told = f"no bar kept the contract; rejected: {rules or 'nothing either'}"
+        return dg.AssetCheckResult(passed=count > 0 and not missing, metadata={"bars": count}, description=told)
 
     return there_are_bars
 

@@ -1,0 +1,146 @@
+"""The market stage in Dagster: one run over many sessions, its checks, its pages, and nothing done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from market_desk import GOOD, HEADER
+
+from assets.market.assets import build_assets
+from assets.market.pending import pending_sessions
+from assets.sessions import session_partitions
+from orchestration.build import build_resources
+from resources.settings import MarketSettings, Settings, WindowSettings
+
+LINES = [GOOD.replace("2012-01-03", f"2012-01-{day:02}") for day in (3, 4, 5, 6, 9)]
+
+
+class Room:
+    """Settings, resources and a Dagster instance of one home."""
+
+    def __init__(self, folder: Path, **market: object) -> None:
+        values = {"source": "files", "path": "bars/*", "start": date(2012, 1, 3), "end": date(2012, 1, 9), **market}
+        windows = WindowSettings(
+            train=(date(2012, 1, 3), date(2012, 1, 4)),
+            validation=(date(2012, 1, 5), date(2012, 1, 5)),
+            test=(date(2012, 1, 6), date(2012, 1, 9)),
+        )
+        self.settings = Settings(
+            market=MarketSettings(**values),  # type: ignore[arg-type]
+            windows=windows,
+            root=folder,
+            home=folder / "home",
+        )
+        self.resources = build_resources(self.settings)
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.sessions = session_partitions(self.settings, self.resources["calendar"])
+
+    def run(self, first: str, last: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        made = build_assets(self.sessions)
+        checks = [item for item in made if isinstance(item, dg.AssetChecksDefinition)]
+        defs = dg.Definitions(
+            assets=[item for item in made if item not in checks],
+            asset_checks=checks,
+            resources=self.resources,
+            jobs=[dg.define_asset_job("market", selection="*")],
+        )
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        return defs.resolve_job_def("market").execute_in_process(
+            instance=self.instance, tags=tags, raise_on_error=raise_on_error
+        )
+
+    def pending(self) -> Sequence[date]:
+        parts = self.resources
+        return pending_sessions(self.settings, parts["home"], parts["warehouse"], parts["calendar"], parts["source"])
+
+
+def write(folder: Path, name: str, *lines: str) -> None:
+    (folder / "bars").mkdir(exist_ok=True)
+    (folder / "bars" / name).write_text("\n".join([HEADER, *lines]) + "\n")
+
+
+def versions(result: dg.ExecuteInProcessResult, asset: str) -> set[str | None]:
+    return {
+        event.materialization.tags.get("dagster/data_version") if event.materialization.tags else None
+        for event in result.get_asset_materialization_events()
+        if event.materialization.asset_key == dg.AssetKey(asset)
+    }
+
+
+def test_a_history_is_one_run_and_a_second_one_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", *LINES)
+    room = Room(tmp_path)
+    assert len(room.pending()) == 5
+    first = room.run("2012-01-03", "2012-01-09")
+    assert room.instance.get_materialized_partitions(dg.AssetKey("bars")) == set(room.sessions.get_partition_keys())
+    assert all(check.passed for check in first.get_asset_check_evaluations())
+    assert room.pending() == []
+    written = room.settings.home / "warehouse.duckdb"
+    before = written.stat().st_mtime_ns
+    second = room.run("2012-01-03", "2012-01-09")
+    for asset in ("raw_bars", "bars", "corporate_actions"):
+        assert versions(first, asset) == versions(second, asset)
+    assert written.stat().st_mtime_ns == before
+
+
+def test_the_page_of_bars_has_counts_tables_and_pictures(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", *LINES, "AAPL,2012-01-07,10,11,9,10.5,1")
+    room = Room(tmp_path)
+    room.run("2012-01-03", "2012-01-09")
+    event = room.instance.get_latest_materialization_event(dg.AssetKey("bars"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert (shown["kept"].value, shown["rejected"].value, shown["dagster/row_count"].value) == (5, 1, 5)
+    assert "not_a_session" in str(shown["rejections_by_rule"].value)
+    for picture in ("coverage", "rejected_rows", "flagged_bars"):
+        assert "base64" in str(shown[picture].value)
+
+
+def test_a_new_day_makes_only_its_session_pending_and_changes_only_its_digest(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", *LINES[:4])
+    room = Room(tmp_path)
+    room.run("2012-01-03", "2012-01-09")
+    write(tmp_path, "new.csv", LINES[4])
+    assert room.pending() == [date(2012, 1, 9)]
+    room.run("2012-01-09", "2012-01-09")
+    assert room.pending() == []
+    assert len(room.resources["warehouse"].frame("FROM bars")) == 5
+
+
+def test_a_history_of_bad_rows_is_stopped_by_a_check_that_says_why(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", "AAPL,2012-01-07,10,11,9,10.5,1")
+    result = Room(tmp_path).run("2012-01-03", "2012-01-09", raise_on_error=False)
+    assert not result.success
+    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert failed.check_name == "there_are_bars"
+    assert "1 not_a_session (the exchange was closed" in str(failed.description)
+
+
+def test_a_symbol_without_bars_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", *LINES)
+    result = Room(tmp_path, symbols=("AAPL", "ZZZ")).run("2012-01-03", "2012-01-09", raise_on_error=False)
+    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert "names ZZZ, of which there are no bars" in str(failed.description)
+
+
+def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
+    write(tmp_path, "bars.csv", *LINES)
+    room = Room(tmp_path)
+    room.run("2012-01-03", "2012-01-09")
+    with room.resources["warehouse"].write() as connection:
+        connection.execute("DELETE FROM bars WHERE session = DATE '2012-01-05'")
+    result = room.run("2012-01-03", "2012-01-09", raise_on_error=False)
+    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert (failed.check_name, failed.blocking) == ("every_row_is_accounted_for", True)
+    assert "5 kept in all, but 4 in bars" in str(failed.description)
+
+
+@pytest.mark.parametrize("source", ["yahoo", "akshare", "ccxt"])
+def test_a_network_source_needs_named_symbols(source: str) -> None:
+    with pytest.raises(ValueError, match="cannot be asked for all symbols"):
+        MarketSettings(source=source)  # type: ignore[arg-type]
