@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from resources.checkpoints import CARD, UNNAMED, Kind
 from resources.errors import CandlecastError
 from resources.publish import digest_of_folder
@@ -74,6 +76,27 @@ def base_of(kind: Kind, named: str, revision: str | None, root: Path) -> Base:
         f'the base {named!r} of {kind} is no folder under {root} and no hub name: say "none", "packaged", a folder '
         "with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small"
     )
+
+
+def require_shape(kind: Kind, base: Base, section: BaseModel) -> None:
+    """Refuse a shape that the settings ask for and the base does not have: it would be ignored.
+
+    Raises:
+        CandlecastError: naming the key and both values. A base on a hub is not looked at.
+    """
+    config = Path(base.source or "") / "config.json"
+    if base.source is None or not config.is_file():
+        return
+    built = json.loads(config.read_text())
+    fields = type(section).model_fields
+    for key in sorted(fields.keys() & built.keys()):
+        asked = getattr(section, key)
+        if asked not in (built[key], fields[key].default):
+            name = kind.removeprefix("kronos_").removesuffix("_model")
+            raise CandlecastError(
+                f"{name}.{key} = {asked}, but the base {base.source} was built with {built[key]}: leave the key out, "
+                f'or say {name}.base = "none" to train from scratch'
+            )
 
 
 def _folder(folder: Path) -> Base:

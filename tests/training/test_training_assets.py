@@ -27,7 +27,7 @@ from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import Progress, Report, observed
-from resources.settings import ComputeSettings, Settings
+from resources.settings import ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
 
 CHAIN = ["training_windows", "kronos_tokenizer", "kronos_predictor"]
@@ -140,6 +140,16 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_good_checkpoint(
     with pytest.raises(OSError, match="No space left"):
         made_in(home, warehouse, small_settings(home, seed=8))
     assert files(home) == before
+
+
+def test_a_shape_that_the_base_does_not_have_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    windows = Windows("0" * 64, tmp_path)
+    asked = TokenizerSettings(base="packaged", d_model=128)
+    with pytest.raises(CandlecastError, match=r"tokenizer.d_model = 128, but the base .* was built with 64"):
+        order_of("kronos_tokenizer", small_settings(home, tokenizer=asked), windows)
+    order = order_of("kronos_tokenizer", small_settings(home, tokenizer=TokenizerSettings(base="packaged")), windows)
+    assert str(order.base.cutoff) == "2010-12-31"
 
 
 @pytest.mark.slow
