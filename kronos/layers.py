@@ -64,10 +64,11 @@ class Rotary(nn.Module):
     def table(self, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin of positions 0…length-1, each (length, head_dim)."""
         if self._table.shape[0] < length or self._table.device != self.inv_freq.device:
-            steps = torch.arange(max(length, 512), device=self.inv_freq.device, dtype=torch.float32)
-            angle = torch.outer(steps, self.inv_freq.float())
-            angle = torch.cat((angle, angle), dim=-1)
-            self._table = torch.stack((angle.cos(), angle.sin()), dim=1)
+            with torch.inference_mode(False):  # a table made in inference mode could never be trained with
+                steps = torch.arange(max(length, 512), device=self.inv_freq.device, dtype=torch.float32)
+                angle = torch.outer(steps, self.inv_freq.float())
+                angle = torch.cat((angle, angle), dim=-1)
+                self._table = torch.stack((angle.cos(), angle.sin()), dim=1)
         return self._table[:length, 0], self._table[:length, 1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -41,6 +41,13 @@ def test_no_logit_sees_a_later_token(tiny_model: Kronos, training: bool) -> None
         torch.testing.assert_close(a[:, :12], b[:, :12])
 
 
+def test_a_model_used_in_inference_mode_can_still_be_trained() -> None:
+    model, batch = Kronos(config=TINY), random_tokens(2, 8)
+    with torch.inference_mode():
+        model.hidden(*batch)
+    predictor_loss(model, *batch).total.backward()
+
+
 def test_padding_is_not_attended_to(tiny_model: Kronos) -> None:
     s1, s2, stamps = random_tokens(2, 12)
     padding = torch.zeros(2, 12, dtype=torch.bool)
