@@ -37,7 +37,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         "settings": settings,
         "home": home,
-        "warehouse": Warehouse(home.warehouse),
+        "warehouse": Warehouse.of(settings),
         "checkpoints": CheckpointStore(home),
         "calendar": TradingCalendar(settings.market.calendar, settings.market.frequency),
         "source": build_source(settings),

@@ -12,7 +12,6 @@ import duckdb
 
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
-from resources.layout import Home
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -99,12 +98,12 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
-    home = Home(settings.home)
-    if not home.warehouse.is_file():
+    warehouse = Warehouse.of(settings, wait=5)
+    if not warehouse.exists:
         yield Finding("warehouse", True, "not made yet", "candlecast run")
         return
     try:
-        rows = Warehouse(home.warehouse, wait=5).frame("SELECT count(*) AS bars FROM bars")["bars"][0]
+        rows = warehouse.frame("SELECT count(*) AS bars FROM bars")["bars"][0]
         yield Finding("warehouse", True, f"{rows:,} bars")
     except (CandlecastError, duckdb.Error) as error:
         yield Finding("warehouse", False, str(error), "end the process that holds it, or restore the file")

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 
 from resources.errors import CandlecastError
-from resources.layout import Home
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -26,13 +25,13 @@ def answer(settings: Settings, sql: str, shape: str) -> str:
     Raises:
         CandlecastError: there is no warehouse yet, or DuckDB refuses the query; its reason is told.
     """
-    home = Home(settings.home)
-    if not home.warehouse.is_file():
+    warehouse = Warehouse.of(settings)
+    if not warehouse.exists:
         raise CandlecastError(
-            f"{home.warehouse} does not exist yet: `candlecast run` or `candlecast backfill` makes it"
+            f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` makes it"
         )
     try:
-        with Warehouse(home.warehouse).read() as connection:
+        with warehouse.read() as connection:
             found = connection.execute(sql)
             columns = [str(column[0]) for column in found.description or []]
             rows = found.fetchall()

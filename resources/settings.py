@@ -306,6 +306,9 @@ class Settings(BaseSettings):
     profile: str = "sample"
     root: Path = Field(Path(), description="the folder of the settings file")
     home: Path = Field(Path("data"), description="where everything lives")
+    warehouse: str | None = Field(
+        None, description="a file, or a URI that DuckDB attaches (md:…, ducklake:…); none: warehouse.duckdb in the home"
+    )
     seed: int = Field(7, ge=0, lt=2**31)
     market: MarketSettings = MarketSettings()
     windows: WindowSettings = WindowSettings()

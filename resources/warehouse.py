@@ -19,26 +19,42 @@ import pandas as pd
 import tenacity
 
 from resources.errors import WarehouseBusyError
+from resources.layout import Home
+from resources.settings import Settings
 
 logger = logging.getLogger("candlecast.warehouse")
 WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
+# A scheme of two letters or more: one letter is a drive.
+_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # Read-only and read-write connections may not live side by side in one process.
 _process_lock = threading.RLock()
 
 
 class Warehouse:
-    """One DuckDB file with candlecast's schema.
+    """One DuckDB database with candlecast's schema.
 
     Args:
-        path: the file; it and its folder are made on first use.
+        location: a file, made with its folder on first use; or a URI that DuckDB attaches (`md:…`, `ducklake:…`).
         wait: seconds to wait for another process before giving up.
     """
 
-    def __init__(self, path: Path, wait: float = WAIT_SECONDS) -> None:
-        self.path = path
+    def __init__(self, location: Path | str, wait: float = WAIT_SECONDS) -> None:
+        self.uri = location if isinstance(location, str) and _URI.match(location) else None
+        self.path = Path(location)
         self.wait = wait
+        self._made = False
+
+    @classmethod
+    def of(cls, settings: Settings, wait: float = WAIT_SECONDS) -> Warehouse:
+        """The warehouse that the settings name; else the home's."""
+        return cls(settings.warehouse or Home(settings.home).warehouse, wait)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever stored; of a URI it is taken to be so."""
+        return self.uri is not None or self.path.is_file()
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -48,7 +64,7 @@ class Warehouse:
             WarehouseBusyError: another process wrote for longer than `wait`.
         """
         with _process_lock:
-            if not self.path.is_file():
+            if not self.exists or (self.uri and not self._made):
                 with self.write():
                     pass
             connection = self._connect(read_only=True)
@@ -65,7 +81,8 @@ class Warehouse:
             WarehouseBusyError: another process held the file for longer than `wait`.
         """
         with _process_lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.uri is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect(read_only=False)
             try:
                 connection.execute(SCHEMA)
@@ -76,6 +93,7 @@ class Warehouse:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
+                self._made = True
             finally:
                 connection.close()
 
@@ -93,7 +111,7 @@ class Warehouse:
             reraise=True,
         )
         try:
-            return retrying(duckdb.connect, str(self.path), read_only=read_only, config={"memory_limit": MEMORY_LIMIT})
+            return retrying(self._open, read_only)
         except duckdb.IOException as error:
             if not _is_lock(error):
                 raise
@@ -101,6 +119,21 @@ class Warehouse:
                 f"{self.path} was held by {_holder(error)} for more than {self.wait:g} s: "
                 "wait for it to end, or end it, and try again"
             ) from error
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": MEMORY_LIMIT}
+        if self.uri is None:
+            return duckdb.connect(str(self.path), read_only=read_only, config=config)
+        connection = duckdb.connect(config=config)
+        try:
+            # Attaching takes no parameters.
+            mode = " (READ_ONLY)" if read_only else ""
+            connection.execute(f"ATTACH '{self.uri.replace(chr(39), chr(39) * 2)}' AS warehouse{mode}")
+            connection.execute("USE warehouse")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number in (1, 8) or state.attempt_number % 20 == 0:

@@ -82,7 +82,7 @@ def ingest(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> Ing
 
 def last_ingested(warehouse: Warehouse) -> int:
     """The number of the newest batch in the warehouse; 0: none."""
-    if not warehouse.path.is_file():
+    if not warehouse.exists:
         return 0
     with warehouse.read() as connection:
         return int(connection.execute(_INGESTED).fetchall()[0][0])

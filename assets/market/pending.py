@@ -51,7 +51,7 @@ def pending_sessions(
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
     if not missing and not waiting:
         return []
-    if not warehouse.path.is_file() or not last_ingested(warehouse):
+    if not warehouse.exists or not last_ingested(warehouse):
         return sessions
     if source.by_range:
         news = {day for request in missing for day in sessions if _asks_for(request, day)}
