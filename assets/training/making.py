@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from assets.training.bases import Base, base_of
+from assets.training.bases import Base, base_of, require_shape
 from assets.training.cards import model_card
 from assets.training.child import run_job
 from assets.training.job import MODEL, Job, Result
@@ -96,6 +96,7 @@ def order_of(kind: Kind, settings: Settings, windows: Windows, tokenizer: Checkp
         raise CandlecastError("a predictor needs its tokenizer: materialise the asset `kronos_tokenizer` first")
     section = _section(kind, settings)
     base = base_of(kind, section.base, section.revision, settings.root)
+    require_shape(kind, base, section)
     learns = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
     )
