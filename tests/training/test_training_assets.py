@@ -237,6 +237,34 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    windows, tokenizer, first = made_in(home, warehouse, small_settings(home))
+    store = CheckpointStore(home)
+    store.set_current("kronos_predictor", first.digest)
+    long = PREDICTOR.model_copy(update={"epochs": 4, "steps_per_epoch": 60})
+    compute = ComputeSettings(device="cpu", threads=1, processes=2)
+    settings = small_settings(home, predictor=long, compute=compute)
+    order = order_of("kronos_predictor", settings, windows, tokenizer)
+
+    def killing(done: int, total: int, note: str = "") -> None:
+        for file in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                worker = b"\0LOCAL_RANK=1\0" in file.read_bytes()
+                own = str(tmp_path).encode() in (file.parent / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if worker and own:
+                os.kill(int(file.parent.name), signal.SIGKILL)
+
+    with pytest.raises(CandlecastError, match="the process ended with code 1"):
+        make_checkpoint(order, settings, home, store, windows, killing)
+    assert store.all("kronos_predictor") == [first]
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == first.digest
+
+
+@pytest.mark.slow
 def test_a_failed_process_says_why_in_its_own_words(tmp_path: Path) -> None:
     home, warehouse = world(tmp_path)
     settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"batch_size": 100_000}))
