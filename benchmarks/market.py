@@ -133,7 +133,10 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
 
 
 def pandas_and_qlib_dump(data: Path, work: Path) -> dict[str, Any]:
-    """The same rows by pandas: read, check, adjust, and write Qlib's binary format as its dump_bin script does."""
+    """The same rows by pandas and the way of Qlib's dump_bin script: read, check, adjust, a CSV a symbol, binary files.
+
+    Less than the contract does: no calendar, no reason for a rejected row, no versions, nothing transactional.
+    """
     import numpy as np
     import pandas as pd
 
@@ -149,7 +152,13 @@ def pandas_and_qlib_dump(data: Path, work: Path) -> dict[str, Any]:
         frame["volume"] /= frame["factor"]
         frame["change"] = frame.groupby("symbol")["close"].pct_change()
         calendar = pd.DatetimeIndex(sorted(pd.to_datetime(frame["date"]).unique()))
-        for symbol, own in frame.set_index(pd.to_datetime(frame["date"])).groupby("symbol"):
+        listed = work / "csv"
+        listed.mkdir()
+        for symbol, own in frame.groupby("symbol"):
+            own.to_csv(listed / f"{symbol}.csv", index=False)
+        for file in sorted(listed.glob("*.csv")):
+            own = pd.read_csv(file, parse_dates=["date"]).set_index("date")
+            symbol = file.stem
             folder = work / "dump" / "features" / str(symbol).lower()
             folder.mkdir(parents=True)
             begin = calendar.get_loc(own.index[0])
