@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training compact screenshots install clean
+.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -28,17 +28,20 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-kronos bench-market bench-training   ## every benchmark's table
+bench-evaluation: $(READY) ## scoring at the scale of an index
+	$(BIN)/python -m benchmarks.evaluation
+
+bench: bench-kronos bench-market bench-training bench-evaluation   ## every benchmark's table
 
 bench-kronos: $(READY)   ## the engine against the authors' package
-	$(BIN)/python -m pip install --quiet --no-deps kronos-model-arch==0.1.0
+	$(BIN)/python -m pip install -qq --no-deps kronos-model-arch==0.1.0
 	$(BIN)/python -m benchmarks.kronos
 
 bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 	$(BIN)/python -m benchmarks.market --data $(DATA)
 
 bench-training: $(READY) ## a training step, and preparing windows
-	$(BIN)/python -m pip install --quiet --no-deps kronos-model-arch==0.1.0
+	$(BIN)/python -m pip install -qq --no-deps kronos-model-arch==0.1.0
 	$(BIN)/python -m benchmarks.training
 
 compact: $(READY)        ## train the compact weights again; DATA=file.parquet
@@ -52,8 +55,8 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@echo "making the environment in $(VENV): two minutes, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
 	@touch $@
 
 clean:                   ## the environment and caches; what was made under data/ stays

@@ -6,10 +6,11 @@ Belongs here: which sessions and which assets, given what is there already. Not 
 
 import json
 from datetime import date
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import dagster as dg
 
+from assets.forecasts.models import Family
 from assets.market.pending import pending_sessions
 from assets.training.promotion import rollback
 from orchestration.headless import Headless, Span, only_run, open_instance
@@ -22,6 +23,7 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
 
+FORECASTING = "group:training or group:forecasts"
 MODELLING = "group:training or group:forecasts or group:evaluation or group:backtests"
 VERDICT_LINES = 3
 _NEWEST = "SELECT max(session) AS newest, count(*) AS bars FROM bars WHERE frequency = $frequency"
@@ -76,7 +78,8 @@ class Chain:
             self._ingest()
             session = origin or self._newest_session()
             self._refuse_unknown(symbols, session)
-            self.headless.run("group:training or group:forecasts", self._sessions(session, session), "forecast_once")
+            narrowed = {name: {"symbols": symbols} for name in get_args(Family)} if symbols else None
+            self.headless.run(FORECASTING, self._sessions(session, session), "forecast_once", narrowed)
         parameters = {
             "origin": session,
             "symbols": symbols or None,

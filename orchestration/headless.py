@@ -6,7 +6,7 @@ bars is a second one over the test range. The UI shows both like any other.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -56,12 +56,19 @@ class Headless:
             settings=settings, resource_overrides=self.resources, loggers={"progress": watch.logger()}
         )
 
-    def run(self, selection: str, span: Span | None = None, name: str = "selection") -> None:
+    def run(
+        self,
+        selection: str,
+        span: Span | None = None,
+        name: str = "selection",
+        config: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
         """Materialise a selection in one run.
 
         Args:
             selection: Dagster's asset selection syntax.
             span: the sessions, for partitioned assets.
+            config: of single assets, by name.
 
         Raises:
             KeyboardInterrupt: the person stopped it; what was finished stays.
@@ -71,7 +78,10 @@ class Headless:
         result = defs.resolve_job_def(name).execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            run_config={"loggers": {"progress": {}}},
+            run_config={
+                "loggers": {"progress": {}},
+                "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+            },
             tags={**(span.tags if span else {}), "candlecast/profile": self.settings.profile},
         )
         if self.watch.interrupted:

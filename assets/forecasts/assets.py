@@ -13,6 +13,7 @@ from typing import Any, get_args
 import dagster as dg
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from assets.forecasts import checks
 from assets.forecasts.findings import BLOCKING, Check, Finding, findings
@@ -60,6 +61,12 @@ class Stage:
     pool: str = "gpu"
 
 
+class ForecastConfig(dg.Config):
+    """What one run may narrow."""
+
+    symbols: list[str] = Field([], description="only these; none: all")
+
+
 STAGES = (
     Stage(
         "baseline_forecasts",
@@ -104,6 +111,7 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
     )
     def forecasts(
         context: dg.AssetExecutionContext,
+        config: ForecastConfig,
         settings: dg.ResourceParam[Settings],
         home: dg.ResourceParam[Home],
         warehouse: dg.ResourceParam[Warehouse],
@@ -112,7 +120,8 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
     ) -> dg.MaterializeResult:
         room = ForecastRoom(settings, warehouse, home, calendar)
         origins = origins_of(sessions_of(context), settings, calendar)
-        histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
+        symbols = config.symbols or wanted_symbols(settings)
+        histories = read_histories(warehouse, settings.market.frequency, symbols)
         selection = select(histories, origins, settings.windows.lookback_window)
         tell = progress_of(stage.family)
         made = [
