@@ -131,10 +131,6 @@ def test_three_writers_at_once_neither_fail_nor_lose_a_row_twenty_times(tmp_path
     write_together(tmp_path, 20)
 
 
-def test_three_writers_at_once_neither_fail_nor_lose_a_row(tmp_path: Path) -> None:
-    write_together(tmp_path, 1)
-
-
 def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = filled(tmp_path)
     desk.ingest()
