@@ -11,7 +11,7 @@ import numpy as np
 from assets.forecasts.forecaster import Task
 from assets.forecasts.origins import origins_of, select
 from assets.market.history import read_histories
-from assets.metadata import OWNERS, picture
+from assets.metadata import OWNERS, picture, tell_newest
 from assets.sessions import sessions_of
 from assets.training.drift import Drift, draw, input_digest, input_distances, threshold
 from resources.calendar import TradingCalendar
@@ -57,6 +57,8 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         origins = origins_of(sessions_of(context), settings, calendar)
         tasks = select(histories, origins, settings.windows.lookback_window).tasks
         measured = _measured(tasks, predictor, settings, home, checkpoints)
+        if measured:
+            tell_newest(context, {"picture": picture(draw(predictor.card, measured, beyond))})
         return _result(predictor, measured, beyond, settings)
 
     return input_drift
@@ -94,7 +96,6 @@ def _result(
             "threshold": beyond,
             "origins": len(drifts),
             "drifted": len(out),
-            "picture": picture(draw(predictor.card, measured, beyond)),
         },
         check_results=[
             dg.AssetCheckResult(
