@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# The tests run the network sources' real client libraries against local servers, and the authors' Kronos package.
+TESTED := $(VENV)/.ready-to-test
 DATA   ?= ../shared/data/us_daily.parquet
 
 .PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots install clean
@@ -13,13 +15,13 @@ run: $(READY)            ## the whole chain on real sample bars, then where the 
 ui: $(READY)             ## Dagster in the browser
 	@$(BIN)/candlecast ui
 
-test: $(READY)           ## the tests, within ten minutes on two cores
+test: $(TESTED)          ## the tests, within ten minutes on two cores
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(READY)      ## what takes longer: whole runs, kills, published sizes
+test-slow: $(TESTED)     ## what takes longer: whole runs, kills, published sizes
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY)           ## style, then types
+lint: $(TESTED)          ## style, then types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -33,15 +35,13 @@ bench-evaluation: $(READY) ## scoring at the scale of an index
 
 bench: bench-kronos bench-market bench-training bench-evaluation   ## every benchmark's table
 
-bench-kronos: $(READY)   ## the engine against the authors' package
-	$(BIN)/python -m pip install -qq --no-deps kronos-model-arch==0.1.0
+bench-kronos: $(TESTED)  ## the engine against the authors' package
 	$(BIN)/python -m benchmarks.kronos
 
 bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 	$(BIN)/python -m benchmarks.market --data $(DATA)
 
-bench-training: $(READY) ## a training step, and preparing windows
-	$(BIN)/python -m pip install -qq --no-deps kronos-model-arch==0.1.0
+bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
 
 compact: $(READY)        ## train the compact weights again; DATA=file.parquet
@@ -55,7 +55,12 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@echo "making the environment in $(VENV): two minutes, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(TESTED): $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
+		".[dev,yahoo,akshare,ccxt]"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
 	@touch $@
 
