@@ -169,6 +169,36 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
     }
 
 
+def processes(folder: Path, scratch: Path) -> dict[str, float]:
+    """Windows a second of the whole fit of a model of mini's width, one process and two (gloo), one thread each."""
+    from assets.training.bases import WEIGHTS
+    from assets.training.child import run_job
+    from assets.training.job import Job
+    from resources.settings import ComputeSettings, PredictorSettings, WindowSettings
+
+    recipe = PredictorSettings(
+        d_model=256, n_layers=4, n_heads=4, ff_dim=512, epochs=1, steps_per_epoch=20, batch_size=BATCH,
+        validation_windows=8, select_origins=0,
+    )  # fmt: skip
+    speeds = {}
+    for count in (1, 2):
+        out = scratch / f"out{count}"
+        out.mkdir()
+        job = Job(
+            kind="kronos_predictor",
+            seed=7,
+            windows=WindowSettings(),
+            predictor_settings=recipe,
+            compute=ComputeSettings(device="cpu", threads=1, processes=count),
+            arrays=folder,
+            tokenizer=WEIGHTS / "kronos_tokenizer",
+            work=scratch / f"work{count}",
+            out=out,
+        )
+        speeds[str(count)] = float(run_job(job).curves["windows_per_second"])
+    return {**speeds, "ratio": speeds["2"] / speeds["1"]}
+
+
 def shape(size: str) -> dict[str, Any]:
     """A published predictor's keyword arguments."""
     from kronos.config import KRONOS_MINI, KRONOS_SMALL
@@ -211,6 +241,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", default="mini,small")
+    parser.add_argument(
+        "--processes", action="store_true", help="one process against two as well; wants two free cores"
+    )
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -239,6 +272,9 @@ def main() -> None:
                     f"{size:6} {name:11} {speed[key]:7.1f} windows/CPU-s {speed['windows_per_second']:7.1f} windows/s"
                 )
             print(f"{size:6} ratio {ratio:.2f} (processor time)")
+        if given.processes:
+            results["processes"] = processes(folder, Path(scratch))
+            print("windows/s by processes:", {name: round(value, 2) for name, value in results["processes"].items()})
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(results, indent=1))
