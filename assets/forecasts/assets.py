@@ -23,12 +23,11 @@ from assets.forecasts.origins import Selection, origins_of, select
 from assets.forecasts.pictures import calibration_chart, fan_chart, read_fan, telling_forecasts
 from assets.market.history import History, read_histories
 from assets.market.universe import wanted_symbols
-from assets.metadata import OWNERS, picture, schema, table, tell_newest
+from assets.metadata import OWNERS, picture, progress_in, schema, table, tell_newest
 from assets.sessions import sessions_of
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
 from resources.layout import Home
-from resources.progress import progress_of
 from resources.publish import digest_of
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -123,7 +122,7 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
         symbols = config.symbols or wanted_symbols(settings)
         histories = read_histories(warehouse, settings.market.frequency, symbols)
         selection = select(histories, origins, settings.windows.lookback_window)
-        tell = progress_of(stage.family)
+        tell = progress_in(context, stage.family)
         made = [
             make_forecasts(room, forecaster, selection.tasks, tell)
             for forecaster in forecasters_of(stage.family, settings, checkpoints)

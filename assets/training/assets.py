@@ -11,7 +11,7 @@ import pandas as pd
 
 from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
-from assets.metadata import OWNERS, picture, schema, table
+from assets.metadata import OWNERS, picture, progress_in, schema, table
 from assets.training.arrays import write
 from assets.training.contest import hold
 from assets.training.drift_asset import drift_asset
@@ -29,7 +29,6 @@ from assets.training.spans import Shape
 from assets.training.windows import WINDOWS_VERSION, WindowSet, build_windows, regimes, sufficiency
 from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
-from resources.progress import progress_of
 from resources.publish import publishing_folder
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -127,7 +126,7 @@ def _kronos_tokenizer() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """The Kronos tokenizer: bars into pairs of tokens and back, by binary spherical quantisation."""
         windows = current_windows(home)
-        return _made(order_of("kronos_tokenizer", settings, windows), settings, home, checkpoints, windows)
+        return _made(context, order_of("kronos_tokenizer", settings, windows), settings, home, checkpoints, windows)
 
     return kronos_tokenizer
 
@@ -167,17 +166,23 @@ def _chronos2_model() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
         windows = current_windows(home)
-        return _made(order_of("chronos2_model", settings, windows), settings, home, checkpoints, windows)
+        return _made(context, order_of("chronos2_model", settings, windows), settings, home, checkpoints, windows)
 
     return chronos2_model
 
 
 def _made(
-    order: Order, settings: Settings, home: Home, checkpoints: CheckpointStore, windows: Windows
+    context: dg.AssetExecutionContext,
+    order: Order,
+    settings: Settings,
+    home: Home,
+    checkpoints: CheckpointStore,
+    windows: Windows,
 ) -> dg.MaterializeResult:
     """Make what is ordered, let it challenge what is in use, and show what is in use from now on."""
     made = checkpoints.set_made(
-        order.kind, make_checkpoint(order, settings, home, checkpoints, windows, progress_of(order.kind)).digest
+        order.kind,
+        make_checkpoint(order, settings, home, checkpoints, windows, progress_in(context, order.kind)).digest,
     )
     decision = decide(
         checkpoints,
