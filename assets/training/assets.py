@@ -149,7 +149,7 @@ def _kronos_predictor() -> dg.AssetsDefinition:
         """The Kronos predictor: a causal transformer over the frozen tokenizer's tokens."""
         windows = current_windows(home)
         order = order_of("kronos_predictor", settings, windows, checkpoints.current("kronos_tokenizer"))
-        return _made(order, settings, home, checkpoints, windows)
+        return _made(context, order, settings, home, checkpoints, windows)
 
     return kronos_predictor
 
