@@ -66,9 +66,9 @@ def test_every_job_can_be_built(defs):
         assert defs.resolve_job_def(job).name == job
 
 
-def test_the_daily_schedule_has_a_run_a_session_and_none_on_a_holiday(defs):
+def test_the_daily_schedule_has_a_run_a_session_and_none_on_a_holiday(defs, tmp_path: Path):
     schedule = defs.resolve_schedule_def("daily_after_close")
-    with dg.instance_for_test() as instance:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         from datetime import UTC, datetime
 
         keys = {}

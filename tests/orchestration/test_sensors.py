@@ -37,7 +37,7 @@ def test_a_closed_history_is_due_to_its_end_and_no_further():
 
 
 def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
-    with dg.instance_for_test() as instance:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         for name in WATCHED:
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-01-03"))
         assert missing_at(instance, date(2024, 7, 3)) == list(WATCHED)
@@ -46,9 +46,9 @@ def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
         assert missing_at(instance, date(2024, 7, 3)) == ["bars"]
 
 
-def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet():
+def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path):
     (freshness,) = [one for one in build_sensors(SETTINGS, CALENDAR, SESSIONS) if one.name == "freshness"]
-    with dg.instance_for_test() as instance:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         first = freshness(dg.build_sensor_context(instance=instance))
         assert isinstance(first, dg.SensorResult)
         assert {event.asset_key.to_user_string(): event.passed for event in first.asset_events} == dict.fromkeys(
@@ -72,7 +72,7 @@ def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: 
         home=tmp_path / "home",
     )
     (sensor,) = [one for one in build_sensors(settings, CALENDAR, SESSIONS) if one.name == "drop_folder"]
-    with dg.instance_for_test() as instance:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         request = sensor(dg.build_sensor_context(instance=instance))
         assert isinstance(request, dg.RunRequest)
         assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2024-01-03", "2024-01-05")
