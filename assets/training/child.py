@@ -21,6 +21,8 @@ from resources.settings import ComputeSettings
 
 MODULE = "assets.training.fit"
 LAST_LINES = 12
+# What the workers that are left say, in gloo's and NCCL's words, when another has gone.
+LOST_WORKER = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -70,6 +72,11 @@ def listen(command: list[str], name: str, progress: Progress = silent) -> None:
         process.terminate()
         process.wait()
         raise
+    if failed and any(sign in failed for sign in LOST_WORKER):
+        raise CandlecastError(
+            f"{name}: a worker among several was lost (killed, or out of memory?). Run it again: it goes on from its "
+            f"last saved state. The others said: {failed}"
+        )
     if failed:
         raise CandlecastError(f"{name}: {failed}")
     if code != 0:

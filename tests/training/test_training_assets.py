@@ -257,7 +257,7 @@ def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_ch
             if worker and own:
                 os.kill(int(file.parent.name), signal.SIGKILL)
 
-    with pytest.raises(CandlecastError, match="the process ended with code 1"):
+    with pytest.raises(CandlecastError, match=r"a worker among several was lost|the process ended with code 1"):
         make_checkpoint(order, settings, home, store, windows, killing)
     assert store.all("kronos_predictor") == [first]
     used = store.current("kronos_predictor")
