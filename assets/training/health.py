@@ -79,7 +79,8 @@ def draw_tokenizer(folder: Path, curves: Curves, health: TokenizerHealth) -> Non
         axis.bar(place + 0.2, full, 0.4, color=pictures.COLOURS["kronos"], label="both tokens")
         axis.set(title="Reconstruction error (validation)", ylabel="RMSE, lookback deviations")
         axis.set_xticks(place, fields)
-        axis.legend()
+        axis.set_ylim(0, 1.3 * max(*coarse, *full))
+        axis.legend(ncols=2, loc="upper right")
         (folder / RECONSTRUCTION_PNG).write_bytes(pictures.png(drawn))
 
 

@@ -11,6 +11,8 @@ from resources.checkpoints import Checkpoint
 
 PLAIN = (("licence", "Licence"), ("data_hash", "Training data"), ("tokenizer", "Tokenizer"), ("seed", "Seed"))
 HALVES = {"s1": "coarse", "s2": "fine"}
+# Where a capital letter does not make a title of a score's name.
+SCORES = {"crps": "CRPS on validation origins, % of the price", "rank_ic": "RankIC on validation origins"}
 
 
 def checkpoint_table(checkpoint: Checkpoint) -> Table:
@@ -37,7 +39,7 @@ def _origin(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _scores(scores: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     for key, value in (scores or {}).items():
         if isinstance(value, (int, float)):
-            yield key.replace("_", " ").capitalize(), number(float(value))
+            yield SCORES.get(key, key.replace("_", " ").capitalize()), number(float(value))
     for half, use in ((scores or {}).get("codebook") or {}).items():
         if isinstance(use, Mapping) and "used" in use:
             told = f"{number(use['used'], 'percent')} used, perplexity {number(use.get('perplexity'))}"
