@@ -6,12 +6,14 @@ Belongs here: which sessions and which assets, given what is there already. Not 
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import dagster as dg
 
 from assets.forecasts.models import Family
 from assets.market.pending import pending_sessions
+from assets.training.export import export, push
 from assets.training.promotion import rollback
 from orchestration.headless import Headless, Span, only_run, open_instance
 from orchestration.jobs import SELECTIONS
@@ -207,6 +209,18 @@ def roll_back(settings: Settings, kind: str) -> dict[str, Any]:
         decision = rollback(CheckpointStore(home), cast(Kind, kind))
     text = f"{kind}: {decision.digest[:16]} is in use, in place of {(decision.over or '–')[:16]}; {decision.why}"
     return {"digest": decision.digest, "over": decision.over, "why": decision.why, "text": text}
+
+
+def export_champion(settings: Settings, kind: str, to: Path, digest: str | None, name: str | None) -> dict[str, Any]:
+    """A checkpoint as folders; with a name, on the hub too."""
+    folders = export(CheckpointStore(Home(settings.home)), cast(Kind, kind), to, digest)
+    addresses = push(folders, name) if name else []
+    told = [*map(str, folders.values()), *addresses]
+    return {
+        "folders": {part: str(folder) for part, folder in folders.items()},
+        "hub": addresses,
+        "text": "\n".join(told),
+    }
 
 
 def _any_of(names: set[str]) -> str:

@@ -147,6 +147,26 @@ def rollback(
 
 
 @app.command()
+def export(
+    kind: Annotated[str, typer.Argument(help="kronos_predictor, kronos_tokenizer or chronos2_model")],
+    to: Annotated[Path, typer.Option(help="A folder; the model and its tokenizer become new folders in it.")],
+    digest: Annotated[str | None, typer.Option(help="Another than the one in use.")] = None,
+    push: Annotated[str | None, typer.Option(help="USER/NAME: upload to the hub as well, private.")] = None,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Copy the champion as folders that the authors' package, transformers and kronos/ load."""
+    if kind not in ("kronos_predictor", "kronos_tokenizer", "chronos2_model"):
+        _wrong_use(f"{kind}: allowed: kronos_predictor, kronos_tokenizer, chronos2_model")
+    with _Session(settings, profile, home, json_, show=False) as session:
+        from orchestration.chain import export_champion
+
+        session.finish(export_champion(session.settings, kind, to, digest, push))
+
+
+@app.command()
 def doctor(
     settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False
 ) -> None:
