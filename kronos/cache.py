@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor
 
 from kronos.attention import SHORT_SUFFIX, attention, merge, partial_attention, short_attention
+
+
+class PrefixStore(Protocol):
+    """What a prefill writes to."""
+
+    def fill(self, first: int, k: Tensor, v: Tensor) -> None:
+        """Store the prefix of series `first`…: k and v (series, prefix, heads, dim)."""
 
 
 class LayerCache:

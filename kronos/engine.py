@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kronos.cache import LayerCache
+from kronos.cache import LayerCache, PrefixStore
 from kronos.frozen import Precision, freeze
 from kronos.inference import FusedStack, rms, rotary_table
 from kronos.layers import DependencyAwareLayer
@@ -72,7 +72,7 @@ class PredictorEngine:
         """Bytes of one series' caches."""
         return (self.layers + 1) * LayerCache.bytes_needed(1, paths, prefix, steps, self.width)
 
-    def prefill(self, s1: Tensor, s2: Tensor, time: Tensor, caches: Sequence[LayerCache]) -> Tensor:
+    def prefill(self, s1: Tensor, s2: Tensor, time: Tensor, caches: Sequence[PrefixStore]) -> Tensor:
         """Fill the caches with prefixes s1, s2 (series, length); time (series, length, d).
 
         Returns the last position's normed hidden state (series, d).
@@ -84,7 +84,7 @@ class PredictorEngine:
             part = slice(a, a + at_once)
             x = self.embed(s1[part], s2[part], time[part])
             context = self.normed(self.stack.prefill(x, self.rotation, caches[:-1], first=a))
-            caches[-1].fill(a, *self._cross_kv(context))
+            caches[-1].fill(a, *self.cross_keys_values(context))
             last.append(context[:, -1])
         return torch.cat(last)
 
@@ -95,14 +95,14 @@ class PredictorEngine:
         """
         rotation = self.rotation[position : position + s1.shape[1]]
         context = self.normed(self.stack.block_step(self.embed(s1, s2, time), rotation, caches[:-1], keep=True))
-        caches[-1].append_block(*self._cross_kv(context))
+        caches[-1].append_block(*self.cross_keys_values(context))
         return context[:, -1]
 
     def step(self, x: Tensor, rotation: Tensor, groups: Sequence[Sequence[LayerCache]]) -> Tensor:
         """One token of every path, embedded (rows, d); returns normed hidden states (rows, d)."""
         context = self.normed(self.stack.step(x, rotation, [caches[:-1] for caches in groups]))
         counts = [caches[-1].series * caches[-1].paths for caches in groups]
-        k, v = self._cross_kv(context)
+        k, v = self.cross_keys_values(context)
         for caches, k_g, v_g in zip(groups, k.split(counts), v.split(counts), strict=True):
             caches[-1].append(k_g, v_g)
         return context
@@ -114,15 +114,23 @@ class PredictorEngine:
     def s2_logits(self, context: Tensor, s1: Tensor, groups: Sequence[Sequence[LayerCache]]) -> Tensor:
         """Hidden states (rows, d) and the coarse tokens drawn from them (rows,) → (rows, 2**s2_bits)."""
         counts = [caches[-1].series * caches[-1].paths for caches in groups]
-        queries = self.queries[s1].view(-1, self.cross_heads, self.cross_dim)
-        attended = [caches[-1].attend(q) for caches, q in zip(groups, queries.split(counts), strict=True)]
-        joined = torch.cat(attended) if len(attended) > 1 else attended[0]
-        return self.s2_head(rms(self.cross_out(joined.reshape(context.shape), add=context)))
+        queries = self.s2_queries(s1).split(counts)
+        attended = [caches[-1].attend(q) for caches, q in zip(groups, queries, strict=True)]
+        return self.s2_logits_of(context, torch.cat(attended) if len(attended) > 1 else attended[0])
+
+    def s2_queries(self, s1: Tensor) -> Tensor:
+        """Coarse tokens (rows,) → their queries of the cross-attention (rows, heads, dim)."""
+        return self.queries[s1].view(-1, self.cross_heads, self.cross_dim)
+
+    def s2_logits_of(self, context: Tensor, attended: Tensor) -> Tensor:
+        """Hidden states (rows, d) and what their queries attended to (rows, heads, dim) → (rows, 2**s2_bits)."""
+        return self.s2_head(rms(self.cross_out(attended.reshape(context.shape), add=context)))
 
     def normed(self, x: Tensor) -> Tensor:
         return rms(x).mul_(self.norm_weight)
 
-    def _cross_kv(self, context: Tensor) -> tuple[Tensor, Tensor]:
+    def cross_keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (…, d) → the cross-attention's keys and values, each (…, heads, dim)."""
         kv = self.cross_kv(context.reshape(-1, self.width))
         kv = kv.view(*context.shape[:-1], 2, self.cross_heads, self.cross_dim)
         return kv.select(-3, 0), kv.select(-3, 1)

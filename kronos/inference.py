@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kronos.attention import attention
-from kronos.cache import LayerCache
+from kronos.cache import LayerCache, PrefixStore
 from kronos.frozen import Precision, SharedInput, freeze
 from kronos.layers import RMS_EPSILON, Attention, TransformerBlock, rotary_frequencies
 
@@ -86,7 +86,7 @@ class FusedStack:
         self,
         x: Tensor,
         rotation: Tensor,
-        caches: Sequence[LayerCache] | None = None,
+        caches: Sequence[PrefixStore] | None = None,
         first: int = 0,
         keys_only: bool = False,
     ) -> Tensor:

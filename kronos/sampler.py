@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from kronos.cuda_graph import CapturedGenerate
 from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, weights_version
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES
@@ -60,6 +61,7 @@ class PathSampler:
         self.memory_budget = memory_budget
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
         self._frozen_version: object = None
+        self._generate: Callable[..., None] = generate
 
     @property
     def clip(self) -> float:
@@ -152,7 +154,7 @@ class PathSampler:
                     uniform.to(self.device),
                 )
             )
-        generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
+        self._generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
         for members, group, (mean, std) in zip(job, groups, scales, strict=True):
             group.caches = []
             history = self.max_context - horizon  # the decoder's window, like the predictor's, ends with the path
@@ -173,6 +175,7 @@ class PathSampler:
                     TokenizerEngine(self.tokenizer),
                 )
             self._frozen_version = version
+            self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
         return self._engines
 
     def _series_bytes(self, predictor: PredictorEngine, length: int, horizon: int, paths: int) -> int:
@@ -180,6 +183,9 @@ class PathSampler:
         vocabulary = 2 ** max(self.model.s1_bits, self.model.s2_bits)
         decoder = paths * horizon * 12 * self.tokenizer.config.d_model * 4
         working = paths * vocabulary * 4 * 6 + (context + horizon) * self.model.config.d_model * 4
+        if self.device.type == "cuda":  # no fused kernel that merges: scores, masked scores and weights are stored
+            queries = max(self.model.config.n_heads, self.tokenizer.config.n_heads * horizon)
+            working += 3 * paths * queries * (context + horizon) * 4
         return predictor.cache_bytes(paths, context, horizon) + working + decoder
 
 

@@ -1,0 +1,191 @@
+"""The step that CUDA graphs capture, run here on the CPU: the same tokens as the growing caches give."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from kronos_pairs import TINY, random_bars, random_stamps
+
+from kronos import Kronos, KronosPredictor, KronosTokenizer, Sampling
+from kronos.cuda_graph import CapturedGenerate
+from kronos.engine import PredictorEngine
+from kronos.frozen import Precision
+from kronos.generation import Group, generate
+from kronos.sampling import uniforms
+from kronos.static_decode import StaticDecode, StaticShape
+
+CONTEXT = 128
+SAMPLINGS = (
+    Sampling(),
+    Sampling(top_p=0.9),
+    Sampling(temperature=0.7, top_p=0.6),
+    Sampling(top_k=5),
+    Sampling(temperature=0.0),
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Kronos) -> PredictorEngine:
+    with torch.no_grad():
+        return PredictorEngine(tiny_model)
+
+
+def some_groups(counts: Sequence[int], lengths: Sequence[int], horizon: int, paths: int, seed: int = 0) -> list[Group]:
+    """One group a length, with tokens, stamps and draws of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        Group(
+            *(torch.randint(0, 64, (count, length), generator=generator) for _ in range(2)),
+            torch.from_numpy(random_stamps(count, length + horizon, seed=seed + place)),
+            uniforms([1000 * seed + 100 * place + i for i in range(count)], paths, horizon),
+        )
+        for place, (count, length) in enumerate(zip(counts, lengths, strict=True))
+    ]
+
+
+def step_by_step(decode: StaticDecode) -> Callable[[], None]:
+    """What a capture does to the buffers, without the graph."""
+    for _ in range(3):
+        decode.position.fill_(-1)
+        decode.step()
+    return decode.step
+
+
+def both(
+    engine: PredictorEngine, static: CapturedGenerate, sampling: Sampling, *shape: object, seed: int = 0
+) -> tuple[list[Group], list[Group]]:
+    """The same groups decoded with static and with growing caches."""
+    ours, expected = some_groups(*shape, seed=seed), some_groups(*shape, seed=seed)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        static(engine, ours, max_context=CONTEXT, sampling=sampling)
+        generate(engine, expected, max_context=CONTEXT, sampling=sampling)
+    return ours, expected
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ([1], [1], 2, 1),
+        ([1], [40], 30, 7),
+        ([3], [64], 20, 1),
+        ([2, 1, 3], [5, 64, 65], 12, 4),
+        ([1, 2], [100, 30], 29, 3),  # the last step fills max_context
+    ],
+    ids=str,
+)
+def test_the_static_step_draws_the_tokens_of_the_growing_caches(
+    engine: PredictorEngine, sampling: Sampling, shape: tuple[list[int], list[int], int, int]
+) -> None:
+    ours, expected = both(engine, CapturedGenerate(step_by_step), sampling, *shape)
+    for mine, reference in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine.tokens, reference.tokens, rtol=0, atol=0)
+
+
+def test_the_static_step_has_the_hidden_states_of_the_growing_caches(
+    engine: PredictorEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens may agree by luck; the numbers before the draw must agree too."""
+    seen: list[torch.Tensor] = []
+    s1_logits = engine.s1_logits
+    monkeypatch.setattr(engine, "s1_logits", lambda context: seen.append(context) or s1_logits(context))
+    both(engine, CapturedGenerate(lambda decode: decode.step), Sampling(), [2, 1], [20, 50], 15, 3)
+    assert len(seen) == 30
+    for mine, reference in zip(seen[:15], seen[15:], strict=True):
+        torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5)
+
+
+def test_kept_buffers_remember_nothing_of_the_last_forecast(engine: PredictorEngine) -> None:
+    captures = []
+    static = CapturedGenerate(lambda decode: captures.append(decode.shape) or step_by_step(decode))
+    for lengths, seed in (([60, 50], 1), ([7, 3], 2), ([33, 64], 3)):
+        ours, expected = both(engine, static, Sampling(top_p=0.9), [1, 2], lengths, 9, 3, seed=seed)
+        for mine, reference in zip(ours, expected, strict=True):
+            torch.testing.assert_close(mine.tokens, reference.tokens, rtol=0, atol=0)
+    assert captures == [StaticShape(series=3, paths=3, prefix=64, horizon=9)]
+    both(engine, static, Sampling(top_k=3), [1, 2], [60, 50], 9, 3)
+    both(engine, static, Sampling(top_k=3), [1, 2], [60, 50], 10, 3)
+    assert len(captures) == 3
+
+
+def test_sliding_windows_and_single_steps_go_the_ordinary_way(engine: PredictorEngine) -> None:
+    captures = []
+    static = CapturedGenerate(lambda decode: captures.append(decode.shape.series) or decode.step)
+    ours, expected = both(engine, static, Sampling(), [1, 2], [20, CONTEXT], 5, 2)
+    for mine, reference in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine.tokens, reference.tokens, rtol=0, atol=0)
+    assert captures == [1]
+    both(engine, static, Sampling(), [1, 2], [20, 30], 1, 2)
+    assert captures == [1]
+
+
+def test_a_failed_capture_is_said_once_and_changes_nothing(
+    engine: PredictorEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = []
+
+    def failing(decode: StaticDecode) -> Callable[[], None]:
+        attempts.append(decode)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    static = CapturedGenerate(failing)
+    with caplog.at_level(logging.WARNING, logger="kronos"):
+        for _ in range(2):
+            ours, expected = both(engine, static, Sampling(), [2], [30], 6, 3)
+            torch.testing.assert_close(ours[0].tokens, expected[0].tokens, rtol=0, atol=0)
+    assert len(attempts) == 1
+    assert len(caplog.records) == 1
+    assert "not permitted when stream is capturing" in caplog.text
+
+
+def test_a_forecast_by_static_steps_is_the_forecast(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
+    predictor = KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=CONTEXT)
+    frames = [random_bars(length, seed=length) for length in (30, 64, 30)]
+    expected = predictor.predict_paths(frames, pred_len=8, sample_count=5, top_p=0.9, seed=3)
+    assert predictor._generate is generate  # a CPU never takes the static step by itself
+    predictor._generate = CapturedGenerate(step_by_step)
+    static = predictor.predict_paths(frames, pred_len=8, sample_count=5, top_p=0.9, seed=3)
+    np.testing.assert_array_equal(static, expected)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_step_neither_leaves_its_device_nor_reads_from_it(sampling: Sampling, precision: Precision) -> None:
+    """Both are forbidden during a capture, and torch's meta device raises at both, without a GPU."""
+    with torch.inference_mode():
+        decode = StaticDecode(
+            PredictorEngine(Kronos(config=TINY).eval().to("meta"), precision), StaticShape(3, 4, 64, 9), sampling
+        )
+        decode.position.fill_(-1)
+        decode.step()
+        assert decode.tokens.device.type == "meta"
+        with pytest.raises(RuntimeError):
+            decode.position.item()
+        decode.lengths = torch.ones(3, dtype=torch.long)
+        with pytest.raises(RuntimeError):
+            decode.step()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: a captured graph is not tested")
+def test_a_captured_graph_forecasts_what_the_cpu_forecasts(
+    tiny_model: Kronos, tiny_tokenizer: KronosTokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tiny_model, tiny_tokenizer
+    cuda = KronosPredictor(*copy.deepcopy(models), device="cuda", max_context=CONTEXT)
+    cpu = KronosPredictor(*models, device="cpu", max_context=CONTEXT)
+    with caplog.at_level(logging.WARNING, logger="kronos"):
+        for seed, lengths in enumerate(([30, 64, 30], [20, 40, 64])):  # captured, then replayed
+            frames = [random_bars(length, seed=length) for length in lengths]
+            ours, reference = (
+                p.predict_paths(frames, pred_len=12, sample_count=5, top_p=0.9, seed=seed) for p in (cuda, cpu)
+            )
+            same = np.isclose(ours, reference, rtol=1e-4).all(axis=(2, 3))
+            assert same.mean() > 0.9  # rounding may move a draw across an edge, and its path from there on
+    assert isinstance(cuda._generate, CapturedGenerate)
+    assert cuda._generate._captured is not None
+    assert not caplog.records
