@@ -18,6 +18,7 @@ from assets.backtests.provider import current_provider, publish_provider
 from assets.backtests.results import Order, backtest, digest_of_frame, order_of, store
 from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
 from assets.forecasts.models import checkpoints_in_use
+from assets.market.universe import read_universe
 from assets.metadata import OWNERS, picture, schema, table
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
@@ -61,7 +62,7 @@ def _signals() -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
         pool="warehouse",
     )
@@ -73,7 +74,8 @@ def _signals() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """What each model expects each symbol to return over the horizon: the mean of its quantile forecast.
 
-        Out-of-sample forecasts of the checkpoint in use alone. A model without an opinion has no signals.
+        Out-of-sample forecasts of the checkpoint in use alone, of symbols that were members of the universe on the
+        origin's day. A model without an opinion has no signals.
         """
         made = _make(settings, warehouse, checkpoints)
         if store_signals(warehouse, made.frame):
@@ -138,7 +140,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"qlib", "html"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         deps=["signals", "qlib_provider", "scoreboard", "kronos_tokenizer", "kronos_predictor", "chronos2_model"],
         pool="warehouse",
     )
@@ -183,11 +185,12 @@ def _backtest_report() -> dg.AssetsDefinition:
 
 def _make(settings: Settings, warehouse: Warehouse, checkpoints: CheckpointStore) -> Signals:
     step = settings.backtest.signal_step or settings.windows.predict_window
-    return make_signals(warehouse, settings.market.frequency, step, checkpoints_in_use(settings, checkpoints))
+    used, universe = checkpoints_in_use(settings, checkpoints), read_universe(settings, warehouse)
+    return make_signals(warehouse, settings.market.frequency, step, used, universe)
 
 
 def _order(settings: Settings, warehouse: Warehouse, home: Home) -> Order:
-    return order_of(settings, read_signals(warehouse), current_provider(home))
+    return order_of(settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse))
 
 
 def _checks() -> list[dg.AssetChecksDefinition]:

@@ -54,10 +54,15 @@ class Prices:
     close: np.ndarray
 
 
-def make_plan(signals: pd.DataFrame, prices: Prices, step: int, rules: Rules) -> Plan | NoPlan:
+def make_plan(
+    signals: pd.DataFrame, prices: Prices, step: int, rules: Rules, members: np.ndarray | None = None
+) -> Plan | NoPlan:
     """Lay signals (columns model, symbol, origin, value) out over the sessions.
 
     Origins with fewer than topk + n_drop symbols decide nothing: positions are held.
+
+    Args:
+        members: (sessions, symbols), whether a symbol is in the universe on a session; none: always.
     """
     if signals.empty:
         return NoPlan("No model has out-of-sample signals to rank symbols by, so there is no backtest.")
@@ -72,7 +77,15 @@ def make_plan(signals: pd.DataFrame, prices: Prices, step: int, rules: Rules) ->
         )
     narrow = usable[usable["symbols"] < rules.symbols_needed]
     usable = usable[usable["symbols"] >= rules.symbols_needed]
-    scores = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
+    members = np.ones(prices.close.shape, dtype=bool) if members is None else members
+    signalled = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
+    scores = {model: _of_members(score, members, rules) for model, score in signalled.items()}
+    emptied = [model for model, score in scores.items() if not len(_alive(score))]
+    if emptied:
+        return NoPlan(
+            f"Of {', '.join(emptied)} no signal stands for {rules.symbols_needed} members of the universe on the "
+            "session after it, so there is no backtest: forecast more origins."
+        )
     first = max(_alive(score)[0] for score in scores.values())
     last = min(_alive(score)[-1] for score in scores.values()) + 1
     last = min(last, len(prices.sessions) - 1)
@@ -88,8 +101,8 @@ def make_plan(signals: pd.DataFrame, prices: Prices, step: int, rules: Rules) ->
         symbols=prices.symbols,
         ids=prices.ids,
         scores=scores,
-        benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window]),
-        notes=_notes(narrow, rules),
+        benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window], members[window]),
+        notes=(*_notes(narrow, rules), *_thinned(signalled, scores, window, rules)),
     )
 
 
@@ -105,17 +118,30 @@ def _scores(signals: pd.DataFrame, prices: Prices, step: int) -> np.ndarray:
     return found
 
 
-def _benchmark(scores: Mapping[str, np.ndarray], opens: np.ndarray, closes: np.ndarray) -> np.ndarray:
+def _of_members(score: np.ndarray, members: np.ndarray, rules: Rules) -> np.ndarray:
+    """The scores of symbols that are members on the session that they would trade on, the next one.
+
+    Who is a member tomorrow is announced before. Evenings with fewer than topk + n_drop of them decide nothing.
+    """
+    found = np.where(np.r_[members[1:], members[-1:]], score, np.nan)
+    found[np.isfinite(found).sum(axis=1) < rules.symbols_needed] = np.nan
+    return found
+
+
+def _benchmark(
+    scores: Mapping[str, np.ndarray], opens: np.ndarray, closes: np.ndarray, members: np.ndarray
+) -> np.ndarray:
     """Equal weights at the first open and whenever the universe changes, at the close before; else held; no costs.
 
-    A day's universe is what any model had a signal for the evening before. A symbol without a bar returns 0.
+    A day's universe is the members that any model had a signal for the evening before; without signals, those held
+    that are still members. A symbol without a bar returns 0.
     """
     universe = np.any([np.isfinite(score) for score in scores.values()], axis=0)
     found = np.empty(len(closes) - 1)
     held = universe[0] & np.isfinite(opens[1]) & np.isfinite(closes[1])
     weights = held / held.sum()
     for day in range(1, len(closes)):
-        wanted = universe[day - 1] & np.isfinite(closes[day - 1])
+        wanted = (universe[day - 1] if universe[day - 1].any() else held) & members[day] & np.isfinite(closes[day - 1])
         if day > 1 and wanted.any() and (wanted != held).any():
             held, weights = wanted, wanted / wanted.sum()
         before = opens[day] if day == 1 else closes[day - 1]
@@ -131,6 +157,18 @@ def _alive(score: np.ndarray) -> np.ndarray:
 
 def _filled(closes: np.ndarray) -> np.ndarray:
     return pd.DataFrame(closes).ffill().to_numpy()
+
+
+def _thinned(
+    signalled: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], window: slice, rules: Rules
+) -> list[str]:
+    lost = {model: len(_alive(signalled[model][window])) - len(_alive(scores[model])) for model in scores}
+    return [
+        f"{model}: on {count} evenings fewer than {rules.symbols_needed} symbols with a signal were to be members the "
+        "next session; they decided nothing, and positions were held."
+        for model, count in lost.items()
+        if count
+    ]
 
 
 def _notes(narrow: pd.DataFrame, rules: Rules) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A backtest's results: found by the recipe that made them, or played; and the two tables that hold the newest.
 
-A recipe is everything that decides them: signals, bars, rules, horizon, resampling, Qlib's version and ours. Not here:
-how they are played, measured or shown.
+A recipe is everything that decides them: signals, bars, members, rules, horizon, resampling, Qlib's version and ours.
+Not here: how they are played, measured or shown.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import hashlib
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 
 from assets.backtests.measures import Resampling, measure
-from assets.backtests.plan import NoPlan, Plan, make_plan
+from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
 from assets.backtests.qlib_play import play_with_qlib, prices_of
 from assets.backtests.rules import Rules
+from assets.market.universe import Universe
 from resources.calendar import DAILY
 from resources.layout import Home
 from resources.progress import Progress, silent
@@ -41,6 +43,7 @@ class Order:
         signals: columns model, checkpoint, symbol, origin, value.
         step: the horizon of the signals, in bars.
         frequency: of those bars.
+        universe: who is a member when.
     """
 
     signals: pd.DataFrame
@@ -49,6 +52,7 @@ class Order:
     step: int
     frequency: str
     resampling: Resampling
+    universe: Universe
 
     @property
     def recipe(self) -> str:
@@ -62,6 +66,7 @@ class Order:
                 "step": self.step,
                 "frequency": self.frequency,
                 "resampling": asdict(self.resampling),
+                "members": self._told_members(),
             }
         )
 
@@ -72,10 +77,25 @@ class Order:
                 f"The backtest trades once a session, so it plays daily signals only; these are of {self.frequency} "
                 "bars. There is no backtest."
             )
-        return make_plan(self.signals, prices_of(self.provider), self.step, self.rules)
+        prices = prices_of(self.provider)
+        return make_plan(self.signals, prices, self.step, self.rules, self._members(prices))
+
+    def _members(self, prices: Prices) -> np.ndarray | None:
+        """(sessions, symbols). That a symbol's bars have ended is known only afterwards: bars decide nothing here."""
+        if self.universe.told_by == "bars":
+            return None
+        return np.column_stack([self.universe.holds(symbol, prices.sessions) for symbol in prices.symbols])
+
+    def _told_members(self) -> dict[str, list[str]] | None:
+        if self.universe.told_by == "bars":
+            return None
+        return {
+            symbol: [f"{span.first}/{span.last or ''}" for span in spans]
+            for symbol, spans in self.universe.spans.items()
+        }
 
 
-def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider) -> Order:
+def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider, universe: Universe) -> Order:
     """The backtest that the settings ask for."""
     return Order(
         signals=signals,
@@ -84,6 +104,7 @@ def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider) 
         step=settings.backtest.signal_step or settings.windows.predict_window,
         frequency=settings.market.frequency,
         resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
+        universe=universe,
     )
 
 

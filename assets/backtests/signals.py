@@ -13,16 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from assets.market.universe import Universe
 from resources.warehouse import Warehouse
 
 NO_OPINION = {
     "random_walk": "expects no change of any symbol, so it has nothing to rank by",
     "random_walk_ewma": "expects no change of any symbol, so it has nothing to rank by",
 }
+NOT_A_MEMBER = "not a member of the universe on the origin's day"
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
 
 _QUANTILES = """
-SELECT q.model, q.checkpoint, q.symbol, q.origin, q.level, q.value, b.close
+SELECT q.model, q.checkpoint, q.symbol, q.origin, q.level, q.value, b.close, b.session
 FROM forecast_quantiles q
 JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin AND b.frequency = $frequency
 WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample
@@ -62,21 +64,25 @@ class Signals:
     omissions: tuple[Omission, ...]
 
 
-def make_signals(warehouse: Warehouse, frequency: str, step: int, used: Mapping[str, str]) -> Signals:
+def make_signals(
+    warehouse: Warehouse, frequency: str, step: int, used: Mapping[str, str], universe: Universe
+) -> Signals:
     """The signals of every model that has out-of-sample forecasts `step` bars ahead.
 
     Args:
         used: the checkpoint of each model whose forecasts count.
+        universe: whose members on an origin's day have a signal there.
     """
     with warehouse.read() as connection:
         quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
         counts = connection.execute(_COUNTS).df()
-    frame = expected_returns(quantiles)
+    member = _members(quantiles, universe)
+    frame, others = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
     flat = (forecast & set(NO_OPINION)) | _flat_models(frame)
     wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(flat)
     kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
-    return Signals(kept, step, tuple(_omissions(counts, used, flat)))
+    return Signals(kept, step, (*_omissions(counts, used, flat), *_strangers(others, used, flat)))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +122,19 @@ def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(_STORED)
 
 
+def _members(quantiles: pd.DataFrame, universe: Universe) -> np.ndarray:
+    """Whether each row's symbol was a member on its session."""
+    session = quantiles["session"].to_numpy()
+    found = np.zeros(len(quantiles), dtype=bool)
+    for symbol, rows in quantiles.groupby("symbol").indices.items():
+        found[rows] = universe.holds(str(symbol), session[rows])
+    return found
+
+
+def _rows(quantiles: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+    return quantiles if wanted.all() else quantiles[wanted].reset_index(drop=True)
+
+
 def _flat_models(frame: pd.DataFrame) -> set[str]:
     """Models whose signal never differs between two symbols of one origin, though there were two."""
     spread = frame.groupby(["model", "origin"])["value"].agg(["size", np.ptp])
@@ -141,6 +160,13 @@ def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: set[str]) ->
             reason = f"made by {checkpoint[:12]}; in use is {now[:12]}" if now else "the model is not in use"
             found.append(Omission(model, unseen, reason))
     return found
+
+
+def _strangers(quantiles: pd.DataFrame, used: Mapping[str, str], flat: set[str]) -> list[Omission]:
+    """Forecasts for symbols that were no members."""
+    wanted = quantiles["checkpoint"].eq(quantiles["model"].map(used)) & ~quantiles["model"].isin(flat)
+    counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
+    return [Omission(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
 
 
 def _why_flat(model: str) -> str:

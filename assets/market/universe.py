@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -22,7 +24,7 @@ from resources.warehouse import Warehouse
 DELISTED_AFTER = 20
 _SPANS = """
 SELECT symbol, min(session) AS first, max(session) AS last FROM bars
-WHERE frequency = $frequency AND source = $source GROUP BY symbol ORDER BY symbol
+WHERE frequency = $frequency GROUP BY symbol ORDER BY symbol
 """
 SURVIVORS = (
     "Survivorship bias: the source knows no symbol that stopped trading, so results on this history are those of "
@@ -68,6 +70,14 @@ class Universe:
             if any(span.first <= day and (span.last is None or day <= span.last) for span in spans)
         ]
 
+    def holds(self, symbol: str, days: np.ndarray) -> np.ndarray:
+        """Whether a symbol was a member on each of these days. Shape (days,)."""
+        days = days.astype("datetime64[D]")
+        found = np.zeros(len(days), dtype=bool)
+        for span in self.spans.get(symbol, ()):
+            found |= (days >= np.datetime64(span.first)) & (days <= np.datetime64(span.last or date.max))
+        return found
+
 
 def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
     """The universe of one set of settings.
@@ -77,7 +87,7 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
     """
     market = settings.market
     with warehouse.read() as connection:
-        found = connection.execute(_SPANS, {"frequency": market.frequency, "source": market.source}).fetchall()
+        found = connection.execute(_SPANS, {"frequency": market.frequency}).fetchall()
     there = {symbol: (first, last) for symbol, first, last in found}
     asked = wanted_symbols(settings)
     wanted = list(there) if asked is None else asked

@@ -100,6 +100,48 @@ def test_the_benchmark_holds_equal_weights_and_reweights_only_when_the_universe_
     assert np.allclose(plan.benchmark[:4], [first - 1, second / first - 1, third / second - 1, fourth - 1])
 
 
+def test_a_symbol_that_left_the_universe_has_no_score_and_is_out_of_the_benchmark() -> None:
+    given = prices()
+    members = np.ones(given.close.shape, dtype=bool)
+    members[6:, 0] = False
+    plan = make_plan(signals([(3, "ABCD"), (10, "BCD")]), given, 7, RULES, members)
+    assert isinstance(plan, Plan)
+    scored = np.isfinite(plan.scores["m"])
+    assert scored[:2, 0].all() and not scored[2:, 0].any() and scored[:-1, 1:].all()
+    closes = given.close[3:]
+    assert np.isclose(plan.benchmark[2], (closes[3, 1:] / closes[2, 1:]).mean() - 1)
+    moved = given.close.copy()
+    moved[6:, 0] *= 3
+    other = make_plan(signals([(3, "ABCD"), (10, "BCD")]), replace(given, close=moved), 7, RULES, members)
+    assert isinstance(other, Plan)
+    assert (other.benchmark == plan.benchmark).all()
+
+
+def test_a_symbol_that_left_while_no_signal_stands_is_out_of_the_benchmark_too() -> None:
+    given = prices()
+    members = np.ones(given.close.shape, dtype=bool)
+    members[7:, 0] = False
+    plan = make_plan(signals([(3, "ABCD"), (15, "BCD")]), given, 2, RULES, members)
+    assert isinstance(plan, Plan)
+    closes = given.close[3:]
+    assert np.isclose(plan.benchmark[3], (closes[4, 1:] / closes[3, 1:]).mean() - 1)
+
+
+def test_evenings_with_too_few_members_left_decide_nothing_and_are_counted() -> None:
+    members = np.ones(prices().close.shape, dtype=bool)
+    members[6:9, :2] = False
+    plan = make_plan(signals([(3, "ABCD"), (9, "DCBA")]), prices(), 6, RULES, members)
+    assert isinstance(plan, Plan)
+    assert np.isfinite(plan.scores["m"]).any(axis=1).tolist()[:7] == [True, True, False, False, False, True, True]
+    assert "on 3 evenings fewer than 3 symbols" in plan.notes[0]
+
+
+def test_a_universe_too_small_to_play_in_is_said() -> None:
+    members = np.zeros(prices().close.shape, dtype=bool)
+    plan = make_plan(signals([(3, "ABCD")]), prices(), 5, RULES, members)
+    assert isinstance(plan, NoPlan) and "3 members of the universe" in plan.reason
+
+
 def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
     given = prices()
     closes, opens = given.close.copy(), given.open.copy()

@@ -15,13 +15,14 @@ from assets.backtests import qlib_play
 from assets.backtests.assets import build_assets
 from assets.backtests.checks import fetches, money_problems
 from assets.backtests.plan import NoPlan
-from assets.backtests.provider import publish_provider
+from assets.backtests.provider import current_provider, publish_provider
 from assets.backtests.report import contents
 from assets.backtests.report.contents import Contents, read_contents
 from assets.backtests.report.page import compose
 from assets.backtests.report.publish import latest_report, publish_report, render
-from assets.backtests.results import Backtest, backtest, order_of, read_days, read_measures, store
-from assets.backtests.signals import make_signals, store_signals
+from assets.backtests.results import Backtest, Order, backtest, order_of, read_days, read_measures, store
+from assets.backtests.signals import NOT_A_MEMBER, make_signals, read_signals, store_signals
+from assets.market.universe import SURVIVORS, read_universe
 from assets.sessions import session_partitions
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
@@ -76,9 +77,15 @@ def html(reported: Home) -> str:
 
 def played_in(home: Home, settings: Settings) -> Backtest:
     warehouse = Warehouse(home.warehouse)
-    store_signals(warehouse, make_signals(warehouse, "1d", 10, USED).frame)
-    provider = publish_provider(warehouse, home, CALENDAR)
-    return backtest(order_of(settings, make_signals(warehouse, "1d", 10, USED).frame, provider), home)
+    universe = read_universe(settings, warehouse)
+    frame = make_signals(warehouse, "1d", 10, USED, universe).frame
+    store_signals(warehouse, frame)
+    return backtest(order_of(settings, frame, publish_provider(warehouse, home, CALENDAR), universe), home)
+
+
+def order_of_world(home: Home, settings: Settings) -> Order:
+    warehouse = Warehouse(home.warehouse)
+    return order_of(settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse))
 
 
 def contents_of(home: Home, settings: Settings, played: Backtest) -> Contents:
@@ -181,11 +188,40 @@ def test_too_small_a_universe_empties_the_tables_and_is_said(home: Home, setting
     assert "topk = 30" in render(compose(contents_of(home, narrow, played), "0" * 64))
 
 
+def test_the_report_says_that_only_survivors_are_known_and_who_told(html: str) -> None:
+    data, limits = html.index("<h2>Data"), html.index("<h2>What this")
+    assert data < html.index(SURVIVORS) < limits < html.rindex(SURVIVORS)
+    assert data < html.index("told by the bars") < limits
+
+
+@pytest.mark.slow
+def test_a_file_of_members_decides_the_backtest_and_the_report_names_it(home: Home, settings: Settings) -> None:
+    (home.root / "members.csv").write_text(
+        "symbol,start,end\n" + "".join(f"{symbol},2000-01-03,\n" for symbol in ("AAPL", "FB", "GOOG", "MSFT"))
+        + "IBM,2000-01-03,2012-11-30\n"
+    )  # fmt: skip
+    market = settings.market.model_copy(update={"members": "members.csv"})
+    told = settings.model_copy(update={"market": market, "root": home.root})
+    assert materialise(home, told).success
+    last = read_signals(Warehouse(home.warehouse)).groupby("symbol")["origin"].max()
+    assert last["IBM"] <= pd.Timestamp("2012-11-30") < last["MSFT"]
+    report = latest_report(home)
+    assert report
+    html = report.html.read_text(encoding="utf-8")
+    assert "told by the file members.csv" in html and NOT_A_MEMBER in html.replace("&#39;", "'")
+    assert SURVIVORS not in html
+    later = (home.root / "members.csv").read_text().replace("2012-11-30", "2013-01-02")
+    recipe = order_of_world(home, told).recipe
+    (home.root / "members.csv").write_text(later)
+    assert order_of_world(home, told).recipe != recipe
+
+
 def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: Settings) -> None:
     hourly = settings.model_copy(update={"market": settings.market.model_copy(update={"frequency": "1h"})})
     warehouse = Warehouse(home.warehouse)
     provider = publish_provider(warehouse, home, CALENDAR)
-    order = order_of(hourly, make_signals(warehouse, "1d", 10, USED).frame, provider)
+    universe = read_universe(settings, warehouse)
+    order = order_of(hourly, make_signals(warehouse, "1d", 10, USED, universe).frame, provider, universe)
     found = backtest(order, home)
     assert isinstance(found.plan, NoPlan) and "1h" in found.plan.reason
 

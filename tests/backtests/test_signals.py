@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 from backtest_world import USED
@@ -7,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.backtests.checks import signal_problems
-from assets.backtests.signals import expected_returns, make_signals, read_signals, store_signals
+from assets.backtests.signals import NOT_A_MEMBER, expected_returns, make_signals, read_signals, store_signals
+from assets.market.universe import Span, Universe
 from resources.warehouse import Warehouse
+
+ALWAYS = Universe({symbol: [Span(date(2000, 1, 1), None)] for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")}, "bars")
 
 
 def quantiles(levels: list[float], values: list[float], close: float) -> pd.DataFrame:
@@ -31,7 +36,7 @@ def test_a_signal_lies_between_the_outermost_quantiles(values: list[float], clos
 
 
 def test_models_without_an_opinion_are_left_out_with_a_reason(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10, USED)
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
     assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
     reasons = {one.model: one for one in made.omissions}
     assert set(reasons) == {"random_walk", "random_walk_ewma"}
@@ -43,7 +48,7 @@ def test_in_sample_forecasts_make_no_signal_and_are_counted(warehouse: Warehouse
     with warehouse.write() as connection:
         for table in ("forecasts", "forecast_quantiles"):
             connection.execute(f"UPDATE {table} SET in_sample = true WHERE model = 'kronos' AND symbol = 'IBM'")
-    made = make_signals(warehouse, "1d", 10, USED)
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
     assert "IBM" not in set(made.frame.loc[made.frame["model"] == "kronos", "symbol"])
     told = next(one for one in made.omissions if one.model == "kronos")
     assert "in-sample" in told.reason
@@ -57,24 +62,45 @@ def test_a_replaced_checkpoint_makes_no_signal(warehouse: Warehouse) -> None:
                 f"INSERT INTO {table} SELECT * REPLACE ('old' AS checkpoint, made_at - INTERVAL 1 DAY AS made_at) "
                 f"FROM {table} WHERE model = 'kronos'"
             )
-    made = make_signals(warehouse, "1d", 10, USED)
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
     assert "old" not in set(made.frame["checkpoint"])
     assert any("in use is" in one.reason for one in made.omissions if one.model == "kronos")
 
 
+def test_a_symbol_that_left_the_universe_gives_no_signal_after_its_last_day_and_is_counted(
+    warehouse: Warehouse,
+) -> None:
+    before = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
+    own = before[(before["model"] == "kronos") & (before["symbol"] == "IBM")]
+    last = own["origin"].iloc[len(own) // 2]
+    universe = Universe({**ALWAYS.spans, "IBM": [Span(date(2000, 1, 1), last.date())]}, "members")
+    made = make_signals(warehouse, "1d", 10, USED, universe)
+    gone = (before["symbol"] == "IBM") & (before["origin"] > last)
+    assert made.frame.equals(before[~gone].reset_index(drop=True))
+    told = {one.model: one.forecasts for one in made.omissions if one.reason == NOT_A_MEMBER}
+    assert told == before[gone].groupby("model").size().to_dict()
+    assert told["kronos"] > 0 and "random_walk" not in told
+
+
+def test_a_universe_without_any_member_has_no_signals(warehouse: Warehouse) -> None:
+    made = make_signals(warehouse, "1d", 10, USED, Universe({}, "members"))
+    assert made.frame.empty
+    assert {one.model for one in made.omissions if one.reason == NOT_A_MEMBER} >= {"kronos", "chronos2"}
+
+
 def test_bars_after_an_origin_change_no_signal_of_it(warehouse: Warehouse) -> None:
-    before = make_signals(warehouse, "1d", 10, USED).frame
+    before = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
     origin = before["origin"].sort_values().iloc[len(before) // 2]
     with warehouse.write() as connection:
         connection.execute("UPDATE bars SET open = open * 3, close = close * 3 WHERE ts > ?", [origin.to_pydatetime()])
-    after = make_signals(warehouse, "1d", 10, USED).frame
+    after = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
     past = before["origin"] <= origin
     assert before[past].equals(after[past])
     assert not before[~past].equals(after[~past])
 
 
 def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10, USED).frame
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
     assert store_signals(warehouse, made)
     bytes_before = warehouse.path.read_bytes()
     assert not store_signals(warehouse, made)
@@ -83,7 +109,7 @@ def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> 
 
 
 def test_the_check_finds_a_signal_without_a_forecast(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10, USED).frame
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
     store_signals(warehouse, made)
     assert signal_problems(warehouse, made) == []
     with warehouse.write() as connection:

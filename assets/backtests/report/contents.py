@@ -21,6 +21,7 @@ from assets.backtests.results import Backtest
 from assets.backtests.signals import Omission
 from assets.forecasts.pictures import Fan, read_fan
 from assets.market.history import History, read_histories
+from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -96,6 +97,7 @@ class Contents:
 
     settings: Mapping[str, Any]
     market: Market
+    universe: Universe
     forecasts: pd.DataFrame
     scoreboard: pd.DataFrame
     calibration: pd.DataFrame
@@ -144,6 +146,7 @@ def read_contents(
     return Contents(
         settings=settings.model_dump(mode="json", exclude={"root", "home"}),
         market=market,
+        universe=read_universe(settings, warehouse),
         forecasts=forecasts,
         scoreboard=scoreboard,
         calibration=calibration,

@@ -32,9 +32,12 @@ BACKTEST_NOTE = (
     "benchmark's. The Deflated Sharpe ratio is the probability that this excess is more than the luckiest of as many "
     "worthless models would show; only the models of this report are counted as tries."
 )
+SURVIVORS_WIN = "A strategy that can only buy survivors looks better than it would have been; so does the benchmark."
+SOME_LEFT = (
+    "Survivorship: symbols that left are in the universe for as long as they were members; one that the source never "
+    "listed is not."
+)
 LIMITS = (
-    "Survivorship: the universe is what the source lists, which may be today's survivors. A strategy that can only buy "
-    "survivors looks better than it would have been; so does the benchmark.",
     "Size: few symbols and one stretch of time. Another may say something else; the intervals tell only of this one.",
     "Fills: every order is filled in full at the next open, in fractions of a share, without moving the price. "
     "No borrowing, no short sales, no taxes; cash earns nothing. A holding whose bars end stays at its last price.",
@@ -112,6 +115,7 @@ class Page:
     checkpoints: tuple[CheckpointShown, ...]
     rows: Table | None
     rejected: Table | None
+    universe: tuple[str, ...]
     coverage: Table | None
     provenance: Table
     used: Table | None
@@ -159,13 +163,14 @@ def compose(contents: Contents, digest: str) -> Page:
         checkpoints=tuple(_checkpoint(checkpoint) for checkpoint in contents.checkpoints),
         rows=tables.rows_table(contents),
         rejected=tables.rejected_table(contents),
+        universe=_universe(contents),
         coverage=tables.coverage_table(contents),
         provenance=tables.pairs_table(_provenance(contents, digest)),
         used=tables.used_table(contents),
         counts=tables.pairs_table(contents.rows, "Table", "Rows", numeric=True),
         versions=tables.pairs_table(contents.versions),
         settings=tables.settings_tables(settings),
-        limits=LIMITS,
+        limits=(_survivorship(contents), *LIMITS),
     )
 
 
@@ -246,7 +251,35 @@ def _rules(contents: Contents) -> str:
         f"Buying costs {number(100 * rules['open_cost'])} % and selling {number(100 * rules['close_cost'])} % of the "
         "value. A signal stands until the next origin, for its horizon at most. The benchmark holds every symbol that "
         "had a signal the evening before, equal weights at the first open and again whenever that universe changes."
+        f"{_leaving(contents)}"
     )
+
+
+def _leaving(contents: Contents) -> str:
+    if contents.universe.told_by == "bars":
+        return ""
+    return (
+        " A symbol that leaves the universe is out of the benchmark at its last close as a member, is not bought "
+        "any more, and is sold before any other, within the daily exchange."
+    )
+
+
+def _universe(contents: Contents) -> tuple[str, ...]:
+    """By what the universe is told, and what that does to results; without bars, nothing."""
+    universe, file = contents.universe, contents.settings["market"]["members"]
+    if contents.market.coverage.empty:
+        return ()
+    told = (
+        f"The members of each day are told by the file {file}."
+        if universe.told_by == "members"
+        else "The members of each day are told by the bars: a symbol is one from its first bar to its last."
+    )
+    return (told, *filter(None, [universe.note]))
+
+
+def _survivorship(contents: Contents) -> str:
+    note = contents.universe.note
+    return f"{note} {SURVIVORS_WIN}" if note else SOME_LEFT
 
 
 def _checkpoint(checkpoint: Checkpoint) -> CheckpointShown:
