@@ -63,7 +63,9 @@ class Watch:
         return progress
 
     def _event(self, event: Any) -> None:
-        if event.event_type_value == "STEP_START":
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            self._hear(event.event_specific_data)
+        elif event.event_type_value == "STEP_START":
             self._current = Made(event.step_key, time.monotonic())
             self.made.append(self._current)
             self.tell(self._current)
@@ -75,6 +77,10 @@ class Watch:
                 self.interrupted |= INTERRUPTION in _reason(event)
                 self.failures.append(f"{current.asset}: {_reason(event)}")
             self.tell(current)
+
+    def _hear(self, check: Any) -> None:
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            self.failures.append(f"{check.asset_key.to_user_string()}, {check.check_name}: {check.description}")
 
     def _measure(self) -> None:
         process = psutil.Process()

@@ -404,8 +404,28 @@ def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, An
     if name != "sample" and name not in profiles:
         known = ", ".join(sorted({"sample", *profiles}))
         raise SettingsError(f"{path}: no profile {name!r}; there are: {known}")
-    base = dict(profiles.get("sample", {}))
-    return base if name == "sample" else _merge(base, profiles[name])
+    base = _merge(_own_sample(path), profiles.get("sample", {}))
+    if name == "sample":
+        return base
+    merged = _merge(base, profiles[name])
+    if merged.get("market", {}).get("source") != base.get("market", {}).get("source"):
+        # Where the sample's bars end says nothing of another source's.
+        _drop_inherited_end(merged, profiles[name])
+    return merged
+
+
+def _own_sample(path: Path) -> Mapping[str, Any]:
+    """The sample profile as it comes with the project: what every settings file's profiles start from."""
+    own = Path(__file__).resolve().parent.parent / SETTINGS_FILE
+    if own == path or not own.is_file():
+        return {}
+    sample: Mapping[str, Any] = _read(own).get("profiles", {}).get("sample", {})
+    return sample
+
+
+def _drop_inherited_end(merged: dict[str, Any], profile: Mapping[str, Any]) -> None:
+    if "end" not in profile.get("market", {}):
+        merged["market"] = {key: value for key, value in merged["market"].items() if key != "end"}
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

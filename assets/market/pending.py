@@ -35,6 +35,8 @@ def pending_sessions(
 ) -> list[date]:
     """The sessions whose bars are missing or would change, oldest first; only those from market.start to market.end.
 
+    A payload that changes no bar counts for the newest session, so that its rejected rows are kept too.
+
     With nothing new it hashes the source's files and opens the warehouse once. With something new it judges the new
     payloads as an ingest would, and writes nothing.
 
@@ -51,7 +53,7 @@ def pending_sessions(
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
     if not missing and not waiting:
         return []
-    if not warehouse.exists or not last_ingested(warehouse):
+    if source.by_range and not last_ingested(warehouse):
         return sessions
     if source.by_range:
         news = {day for request in missing for day in sessions if _asks_for(request, day)}
@@ -59,7 +61,8 @@ def pending_sessions(
         news = _changed_by(missing, source, home, warehouse)
     for batch in waiting:
         news |= _changed(batch, [lake.file(payload) for payload in batch.payloads], home, warehouse)
-    return [day for day in sessions if day in news]
+    # Without a session of its own a payload still has rows to reject or fold: one session's run takes it.
+    return [day for day in sessions if day in news] or sessions[-1:]
 
 
 def due(settings: Settings, calendar: TradingCalendar, now: datetime | None = None) -> tuple[date, date]:

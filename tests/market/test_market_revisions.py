@@ -167,10 +167,15 @@ def test_the_digest_of_bars_does_not_depend_on_how_they_came(tmp_path: Path) -> 
     assert digests[0] == digests[1]
 
 
-def test_everything_is_pending_before_the_first_ingest(desk: Desk) -> None:
+def test_the_sessions_that_the_files_have_are_pending_before_the_first_ingest(desk: Desk) -> None:
     desk.write("bars.csv", text(*prices()))
     found = pending(desk)
-    assert (found[0], found[-1], len(found)) == (date(2012, 1, 3), date(2012, 1, 31), 20)
+    assert (found[0], found[-1], len(found)) == (date(2012, 1, 3), date(2012, 1, 13), 9)
+
+
+def test_a_file_of_rejected_rows_alone_is_still_to_be_taken(desk: Desk) -> None:
+    desk.write("bars.csv", text("AAPL,2012-01-07,10,11,9,10.5,1"))
+    assert pending(desk) == [date(2012, 1, 31)]
 
 
 def test_a_payload_that_landed_but_was_not_ingested_is_pending(desk: Desk) -> None:

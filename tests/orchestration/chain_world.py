@@ -32,6 +32,8 @@ n_dec_layers = 2
 s1_bits = 4
 s2_bits = 4
 group_size = 4
+max_reconstruction = 100
+min_codebook_use = 0
 epochs = 1
 steps_per_epoch = 20
 

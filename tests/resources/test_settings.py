@@ -32,6 +32,14 @@ def test_a_profile_inherits_what_it_does_not_say(written):
     assert settings.home == file.parent / "data"
 
 
+def test_every_file_starts_from_the_sample_that_comes_with_the_project(written):
+    settings = load_settings(written('[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\n'), "mine")
+    sample = load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", "sample")
+    assert settings.tokenizer == sample.tokenizer
+    assert settings.predictor == sample.predictor
+    assert settings.market.end is None, "where the sample's bars end says nothing of another source's"
+
+
 def test_the_environment_overrides_one_key_and_leaves_its_siblings(written, monkeypatch):
     file = written("[profiles.sample.forecasts]\nevery = 3\nsample_count = 40\n")
     monkeypatch.setenv("CANDLECAST__FORECASTS__EVERY", "7")
