@@ -5,10 +5,12 @@ from assets.backtests.report.words import MISSING, interval, listing, number, ty
 
 
 def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:
-    assert is_shown({"excess_return_low": 0.01, "deflated_sharpe": 0.95}, 0.9)
-    assert not is_shown({"excess_return_low": 0.01, "deflated_sharpe": 0.78}, 0.9)
-    assert not is_shown({"excess_return_low": -0.01, "deflated_sharpe": 0.95}, 0.9)
-    assert not is_shown({"excess_return_low": 0.01}, 0.9)
+    sure = {"excess_return_low": 0.01, "deflated_sharpe": 0.95, "sessions": 252.0}
+    assert is_shown(sure, 0.9)
+    assert not is_shown(sure | {"deflated_sharpe": 0.78}, 0.9)
+    assert not is_shown(sure | {"excess_return_low": -0.01}, 0.9)
+    assert not is_shown(sure | {"sessions": 251.0}, 0.9)
+    assert not is_shown({"excess_return_low": 0.01, "sessions": 252.0}, 0.9)
 
 
 def test_numbers_have_units_real_minus_signs_and_no_minus_zero() -> None:

@@ -9,6 +9,9 @@ from assets.backtests.plan import NoPlan
 from assets.backtests.report.contents import Contents
 from assets.backtests.report.words import interval, listing, model_name, number
 
+# Ten origins of one spring once "beat" the market by half: less than a year of sessions shows nothing.
+LEAST_SESSIONS = 252
+
 
 def money(contents: Contents) -> str:
     """Does any portfolio beat holding the universe, after costs, beyond what the luckiest of as many would?"""
@@ -29,8 +32,9 @@ def money(contents: Contents) -> str:
 
 
 def is_shown(measures: Mapping[str, float], confidence: float) -> bool:
-    """Whether the excess is above 0 by its interval and beyond luck by its Deflated Sharpe ratio."""
-    return measures["excess_return_low"] > 0 and measures.get("deflated_sharpe", 0.0) >= confidence
+    """Whether the excess is above 0 by its interval and beyond luck by its Deflated Sharpe ratio, over a year at least."""
+    beyond_luck = measures.get("deflated_sharpe", 0.0) >= confidence
+    return measures["excess_return_low"] > 0 and beyond_luck and measures["sessions"] >= LEAST_SESSIONS
 
 
 def _excess(measures: Mapping[str, float]) -> str:
