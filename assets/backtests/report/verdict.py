@@ -32,7 +32,7 @@ def money(contents: Contents) -> str:
 
 
 def is_shown(measures: Mapping[str, float], confidence: float) -> bool:
-    """Whether the excess is above 0 by its interval and beyond luck by its Deflated Sharpe ratio, over a year at least."""
+    """Whether the excess is above 0 by its interval, beyond luck by its Deflated Sharpe ratio, over a year at least."""
     beyond_luck = measures.get("deflated_sharpe", 0.0) >= confidence
     return measures["excess_return_low"] > 0 and beyond_luck and measures["sessions"] >= LEAST_SESSIONS
 
