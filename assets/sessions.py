@@ -7,7 +7,6 @@ them a run is about. Not here: the calendar itself (resources.calendar).
 from datetime import date, datetime, timedelta
 
 import dagster as dg
-import numpy as np
 
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
@@ -37,13 +36,3 @@ def session_partitions(settings: Settings, calendar: TradingCalendar) -> dg.Dail
 def sessions_of(context: dg.AssetExecutionContext) -> list[date]:
     """The sessions that this run is about, oldest first."""
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
-
-
-def as_stamp(session: date) -> np.datetime64:
-    """A session as a daily bar's stamp."""
-    return np.datetime64(session, "s")
-
-
-def reaching_back(sessions: int) -> dg.TimeWindowPartitionMapping:
-    """A session's partition reads the `sessions` partitions before it, and its own."""
-    return dg.TimeWindowPartitionMapping(start_offset=-sessions, allow_nonexistent_upstream_partitions=True)

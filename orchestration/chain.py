@@ -197,7 +197,7 @@ def lineage_of(settings: Settings, name: str) -> Node:
     from orchestration.build import build_defs, build_resources
 
     resources = build_resources(settings)
-    defs = build_defs(settings=settings)
+    defs = build_defs(settings=settings, resource_overrides=resources)
     instance = open_instance(settings)
     return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
 

@@ -24,7 +24,6 @@ SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings 
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile in it [CANDLECAST_PROFILE].")]
 HomeFolder = Annotated[Path | None, typer.Option("--home", help="Where everything lives [CANDLECAST_HOME].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 
 
 @app.command()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -468,8 +468,3 @@ def _siblings(loc: tuple[int | str, ...]) -> list[str]:
         return sorted(set(fields) - {"root"})
     section = fields[str(loc[0])].annotation
     return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
-
-
-def one_day_after(day: date) -> date:
-    """The day after; partitions end before it."""
-    return day + timedelta(days=1)
