@@ -150,10 +150,13 @@ def test_a_second_run_beside_one_that_works_says_why_not(tmp_path):
     note = world.home / "run.pid"
     while not note.is_file() and first.poll() is None:
         time.sleep(0.1)
+    # Held still, so that it cannot be through before the second one has looked.
+    first.send_signal(signal.SIGSTOP)
     second = world.call("run")
     assert second.returncode == 1
     assert str(first.pid) in second.stderr
     first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGCONT)
     first.communicate()
     assert first.returncode == 130
     resumed = world.call("backfill", "--from", "2010-12-01", "--to", "2010-12-31")
