@@ -183,8 +183,9 @@ class PredictorSettings(FitSettings):
     attn_dropout_p: Fraction = 0.0
     resid_dropout_p: Fraction = 0.1
     token_dropout_p: Fraction = 0.0
-    select_origins: int = Field(8, ge=0, description="validation origins that choose base or tuned by CRPS; 0: by loss")
+    select_origins: int = Field(8, ge=0, description="validation origins that choose weights by CRPS; 0: by loss")
     select_paths: int = Field(50, ge=30)
+    select_candidates: int = Field(3, ge=1, description="evaluations tried beside the base, lowest loss first")
     s1_sampling: Literal["teacher", "sampled"] = Field("teacher", description="sampled: as the authors train")
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what,
 here: how windows are cut (windows), how a model is made (making), what makes one unusable (soundness).
 """
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,8 @@ from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table
 from assets.training.arrays import write
+from assets.training.cards import against_base
+from assets.training.child import run_job
 from assets.training.contest import hold
 from assets.training.drift_asset import drift_asset
 from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
@@ -180,16 +183,16 @@ def _made(
     windows: Windows,
 ) -> dg.MaterializeResult:
     """Make what is ordered, let it challenge what is in use, and show what is in use from now on."""
+    progress, run = progress_in(context, order.kind), partial(run_job, context=context)
     made = checkpoints.set_made(
-        order.kind,
-        make_checkpoint(order, settings, home, checkpoints, windows, progress_in(context, order.kind)).digest,
+        order.kind, make_checkpoint(order, settings, home, checkpoints, windows, progress, run).digest
     )
     decision = decide(
         checkpoints,
         made,
         [finding.words for finding in findings(made, settings.tokenizer) if not finding.passed],
         settings.promotion,
-        lambda ours, theirs: hold(ours, theirs, checkpoints, settings, windows.folder),
+        lambda ours, theirs: hold(ours, theirs, checkpoints, settings, windows.folder, context),
     )
     used = checkpoints.current(order.kind) or made
     metadata = _checkpoint_metadata(used) | {"promotion": f"{decision.action}: {decision.why}"}
@@ -218,8 +221,25 @@ def _checkpoint_metadata(made: Checkpoint) -> dict[str, Any]:
         shown["peak_memory_mib"] = curves["peak_memory_bytes"] / 2**20
         shown["best_step"] = curves["best_step"]
     shown |= {name: float(value) for name, value in card["scores"].items() if isinstance(value, int | float)}
+    if "candidates" in card["scores"]:
+        shown["candidates"] = table(_candidates(card["scores"]))
     pictures = {title: made.folder / name for name, title in TITLES.items() if (made.folder / name).is_file()}
     return shown | {title: picture(file.read_bytes()) for title, file in pictures.items()}
+
+
+def _candidates(scores: dict[str, Any]) -> pd.DataFrame:
+    """The weights that were tried, one a row, the chosen one marked."""
+    rows = [
+        {
+            "weights": name + (", chosen" if name == scores["chosen"] else ""),
+            "token loss": one["loss"],
+            "CRPS, % of close": one["crps"],
+            "RankIC": one["rank_ic"],
+            "skill against the base": against_base(one),
+        }
+        for name, one in scores["candidates"].items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def _tokenizer_checks() -> list[dg.AssetChecksDefinition]:

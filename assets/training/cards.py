@@ -22,6 +22,8 @@ def model_card(card: Mapping[str, Any]) -> str:
     parts += ["## Where it comes from", _provenance(card)]
     if card["scores"]:
         parts += ["## Scores", _scores(card["scores"])]
+    if "candidates" in card["scores"]:
+        parts += ["## Chosen by its forecasts", _candidates(card["scores"])]
     if "after_cutoff" in card["scores"]:
         parts += ["## Forecasts after the cutoff", _after_cutoff(card["scores"]["after_cutoff"])]
     if card["curves"]:
@@ -77,6 +79,29 @@ def _scores(scores: Mapping[str, Any]) -> str:
         (f"reconstruction RMSE, {field}", errors["rmse"]) for field, errors in scores.get("reconstruction", {}).items()
     ]
     return "| score | value |\n| --- | --- |\n" + "\n".join(f"| {name} | {value:.4g} |" for name, value in rows)
+
+
+def _candidates(scores: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {name}{' (chosen)' if name == scores['chosen'] else ''} | {one['loss']:.4f} | {one['crps']:.3f} | "
+        f"{'–' if one['rank_ic'] is None else format(one['rank_ic'], '+.3f')} | {against_base(one)} |"
+        for name, one in scores["candidates"].items()
+    ]
+    return (
+        "Forecasts of the validation range at top_p = 1: CRPS in per cent of the close, rank correlation across "
+        "symbols, skill in CRPS against the base with a 90 % interval. They chose the weights, and so are no evidence "
+        "of how well those do later.\n\n"
+        "| weights | token loss | CRPS | RankIC | against the base |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+    )
+
+
+def against_base(candidate: Mapping[str, Any]) -> str:
+    """A candidate's skill against the base in words; the interval only where there were origins enough for one."""
+    if "skill" not in candidate:
+        return "–"
+    skill = f"{candidate['skill']:+.1%}"
+    return skill if candidate["low"] is None else f"{skill} ({candidate['low']:+.1%} … {candidate['high']:+.1%})"
 
 
 def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -1,20 +1,35 @@
-"""Running a fitting process and listening to it: progress on the way, and its own words when it fails.
+"""Running a fitting process through Dagster Pipes and listening to it: progress, measures, logs, why it failed.
 
 Training has a process of its own because chronos' `fit` resets global generators, because torchrun wants to start it,
-and because a process gives its memory back. Not here: what it does (assets.training.fit).
+and because a process gives its memory back. Outside Dagster (a benchmark, a target of the Makefile) the same messages
+are heard without a run to show them in. Not here: what the process does (assets.training.fit), how it speaks
+(assets.training.speech).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any
 
-from assets.training.fit import ERROR, PROGRESS
+import dagster as dg
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_ENV_VAR,
+    DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PipesContextData,
+    PipesParams,
+    encode_param,
+)
+
 from assets.training.job import RESULT, Job, Result
+from assets.training.speech import ERROR, MEASURES, PROGRESS
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.settings import ComputeSettings
@@ -24,10 +39,15 @@ LAST_LINES = 12
 # What the workers that are left say, in gloo's and NCCL's words, when another has gone.
 LOST_WORKER = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
 PROJECT = Path(__file__).resolve().parents[2]
+_OUTPUT = "output"
+Message = Mapping[str, Any]
 
 
-def run_job(job: Job, progress: Progress = silent) -> Result:
+def run_job(job: Job, progress: Progress = silent, context: dg.AssetExecutionContext | None = None) -> Result:
     """Run one job to its end.
+
+    Args:
+        context: the run that shows what the process says; none outside Dagster.
 
     Raises:
         CandlecastError: it failed, in its own words; or it was ended from outside.
@@ -35,43 +55,139 @@ def run_job(job: Job, progress: Progress = silent) -> Result:
     job.work.mkdir(parents=True, exist_ok=True)
     file = job.work / "job.json"
     file.write_text(job.model_dump_json(indent=1))
-    listen([*_launcher(job.compute), MODULE, str(file)], job.kind, progress)
+    run_child([*_launcher(job.compute), MODULE, str(file)], job.kind, progress, context)
     if not (job.out / RESULT).is_file():
         raise CandlecastError(f"{job.kind}: the training process left no result: run it again")
     return Result.model_validate_json((job.out / RESULT).read_text())
 
 
-def listen(command: list[str], name: str, progress: Progress = silent) -> None:
-    """Run a command that speaks in lines of JSON to its end.
+def run_child(
+    command: list[str], name: str, progress: Progress = silent, context: dg.AssetExecutionContext | None = None
+) -> None:
+    """Run a command that speaks through Dagster Pipes to its end.
+
+    Its progress reaches `progress`, its measures become observations of the asset, its output goes to the run's log.
 
     Raises:
         CandlecastError: it failed, in its own words; or it was ended from outside.
     """
-    words: deque[str] = deque(maxlen=LAST_LINES)
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=PROJECT,
-        env=_environment(),
-    )
-    failed = None
-    try:
+    heard: SimpleQueue[Message | None] = SimpleQueue()
+    listener = _Listener(progress, context)
+    with _session(_Reader(heard.put), context) as addresses:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=PROJECT,
+            env={**_environment(), **addresses},
+        )
         assert process.stdout is not None
-        for line in process.stdout:
-            said = _spoken(line)
-            if PROGRESS in said:
-                progress(*said[PROGRESS])
-            elif ERROR in said:
-                failed = failed or said[ERROR]
-            elif line.strip():
-                words.append(line.rstrip())
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+        Thread(target=_drain, args=(process.stdout, heard), daemon=True).start()
+        try:
+            while (message := heard.get()) is not None:
+                listener.hear(message)
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    # The session has ended: what the process said last has been read.
+    while not heard.empty():
+        listener.hear(heard.get() or {})
+    _require_success(name, code, listener)
+
+
+class _Listener:
+    """Hands on what is heard, and remembers what explains a failure."""
+
+    def __init__(self, progress: Progress, context: dg.AssetExecutionContext | None) -> None:
+        self.progress, self.context = progress, context
+        self.failed: str | None = None
+        self.words: deque[str] = deque(maxlen=LAST_LINES)
+
+    def hear(self, message: Message) -> None:
+        if PROGRESS in message:
+            self.progress(*message[PROGRESS])
+        elif ERROR in message:
+            self.failed = self.failed or message[ERROR]
+        elif MEASURES in message and self.context is not None:
+            measures = {name: value for name, value in message[MEASURES].items() if value is not None}
+            self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=measures))
+        elif _OUTPUT in message:
+            self.words.append(message[_OUTPUT])
+            if self.context is not None:
+                self.context.log.debug("%s", message[_OUTPUT])
+
+
+class _Reader(dg.PipesTempFileMessageReader):
+    """Dagster's reader, with our own messages handed on while the process still works."""
+
+    def __init__(self, hear: Callable[[Message], None]) -> None:
+        super().__init__()
+        self.hear = hear
+
+    @property
+    def expected_writer_count(self) -> int:
+        return 1
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[PipesParams]:
+        with super().read_messages(_Fork(self.hear, handler)) as params:  # type: ignore[arg-type]
+            yield params
+
+
+class _Fork:
+    """Ours to us, the rest (opened, closed, logs) to Dagster's handler, if there is one."""
+
+    def __init__(self, hear: Callable[[Message], None], handler: dg.PipesMessageHandler | None) -> None:
+        self.hear, self.handler = hear, handler
+
+    def handle_message(self, message: Any) -> None:
+        if message["method"] == "report_custom_message":
+            self.hear(message["params"]["payload"])
+        elif self.handler is not None:
+            self.handler.handle_message(message)
+
+    def report_pipes_framework_exception(self, origin: str, exc_info: Any) -> None:
+        if self.handler is not None:
+            self.handler.report_pipes_framework_exception(origin, exc_info)
+
+
+@contextmanager
+def _session(reader: _Reader, context: dg.AssetExecutionContext | None) -> Iterator[Mapping[str, str]]:
+    """Where the child finds its context and leaves its messages, as environment variables."""
+    injector = dg.PipesTempFileContextInjector()
+    if context is not None:
+        with dg.open_pipes_session(context, injector, reader) as session:
+            yield session.get_bootstrap_env_vars()
+        return
+    nothing: PipesContextData = {
+        "asset_keys": None,
+        "code_version_by_asset_key": None,
+        "provenance_by_asset_key": None,
+        "partition_key": None,
+        "partition_key_range": None,
+        "partition_time_window": None,
+        "run_id": "",
+        "job_name": None,
+        "retry_number": 0,
+        "extras": {},
+    }
+    with injector.inject_context(nothing) as where, reader.read_messages(None) as to:
+        yield {DAGSTER_PIPES_CONTEXT_ENV_VAR: encode_param(where), DAGSTER_PIPES_MESSAGES_ENV_VAR: encode_param(to)}
+
+
+def _drain(output: IO[str], heard: SimpleQueue[Message | None]) -> None:
+    for line in output:
+        if line.strip():
+            heard.put({_OUTPUT: line.rstrip()})
+    heard.put(None)
+
+
+def _require_success(name: str, code: int, listener: _Listener) -> None:
+    failed, words = listener.failed, "\n".join(listener.words)
     if failed and any(sign in failed for sign in LOST_WORKER):
         raise CandlecastError(
             f"{name}: a worker among several was lost (killed, or out of memory?). Run it again: it goes on from its "
@@ -84,7 +200,7 @@ def listen(command: list[str], name: str, progress: Progress = silent) -> None:
         hint = " (out of memory?)" if code == -9 else ""
         raise CandlecastError(
             f"{name}: the process {ended}{hint}. Run it again: it goes on from its last saved state. "
-            "It said last:\n" + "\n".join(words)
+            f"It said last:\n{words}"
         )
 
 
@@ -103,13 +219,3 @@ def _environment() -> dict[str, str]:
     # Threads that wait by spinning take the cores from whoever else is working.
     quiet["OMP_WAIT_POLICY"] = "PASSIVE"
     return {**os.environ, **quiet, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-def _spoken(line: str) -> dict[str, list[object] | str]:
-    if not line.startswith("{"):
-        return {}
-    try:
-        said = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from assets.training.health import draw_losses
 from assets.training.job import MODEL, Job, Result
 from assets.training.loop import peak_memory
 from assets.training.schedule import spread
+from assets.training.speech import Measures, unheard
 from resources.compute import Compute, versions_used
 from resources.errors import CandlecastError
 from resources.progress import Progress
@@ -66,7 +68,7 @@ def new_chronos(settings: Chronos2Settings, horizon: int) -> Chronos2Pipeline:
     return Chronos2Pipeline(model=Chronos2Model(config))
 
 
-def fit_chronos(job: Job, progress: Progress) -> Result:
+def fit_chronos(job: Job, progress: Progress, measured: Callable[[Measures], None] = unheard) -> Result:
     """Make the model of a job and write it to `job.out`.
 
     Raises:
@@ -82,7 +84,7 @@ def fit_chronos(job: Job, progress: Progress) -> Result:
     curves: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     if settings.mode != "zero-shot" and settings.steps:
-        history = _History(settings.steps, progress)
+        history = _History(settings.steps, progress, measured)
         pipeline = _fitted(pipeline, job, history, WindowArrays(job.arrays))
         curves = {"train": history.train, "validation": history.validation, "best_step": history.best_step}
         curves["peak_memory_bytes"] = peak_memory(device)
@@ -194,10 +196,10 @@ def _require_finite(pipeline: Chronos2Pipeline) -> None:
 
 
 class _History(TrainerCallback):
-    """Collects losses and tells progress."""
+    """Collects losses, and tells them and the progress."""
 
-    def __init__(self, steps: int, progress: Progress) -> None:
-        self.steps, self.progress = steps, progress
+    def __init__(self, steps: int, progress: Progress, measured: Callable[[Measures], None]) -> None:
+        self.steps, self.progress, self.measured = steps, progress, measured
         self.train: list[tuple[int, float]] = []
         self.validation: list[dict[str, float]] = []
         self.per_second = 0.0
@@ -216,4 +218,6 @@ class _History(TrainerCallback):
             self.progress(step, self.steps, f"loss {logs['loss']:.4f}")
         if "eval_loss" in logs:
             self.validation.append({"step": step, "loss": logs["eval_loss"]})
+            trained = {"train_loss": self.train[-1][1]} if self.train else {}
+            self.measured({"step": step, "validation_loss": logs["eval_loss"], **trained})
         self.per_second = logs.get("train_samples_per_second", self.per_second)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from assets.training.child import listen
-from assets.training.fit import ERROR
+from assets.training.child import run_child
 from assets.training.judging import Comparison
+from assets.training.speech import speak_of
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
-from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.publish import digest_of, publish_bytes
 from resources.settings import Settings
@@ -34,9 +33,18 @@ class Contest(BaseModel):
 
 
 def hold(
-    challenger: Checkpoint, champion: Checkpoint, store: CheckpointStore, settings: Settings, arrays: Path
+    challenger: Checkpoint,
+    champion: Checkpoint,
+    store: CheckpointStore,
+    settings: Settings,
+    arrays: Path,
+    context: dg.AssetExecutionContext | None = None,
 ) -> Comparison:
-    """The comparison of two checkpoints. Held once: the same contest again is read from its file."""
+    """The comparison of two checkpoints. Held once: the same contest again is read from its file.
+
+    Args:
+        context: the run that shows what the process says; none outside Dagster.
+    """
     sections = {"windows", "forecasts", "promotion", "compute", "chronos2", "seed"}
     contest = Contest(
         home=store.home.root,
@@ -54,7 +62,8 @@ def hold(
         file = folder / f"{name}.contest"
         publish_bytes(file, contest.model_dump_json().encode())
         try:
-            listen([sys.executable, "-m", "assets.training.contest", str(file), str(result)], challenger.kind)
+            command = [sys.executable, "-m", "assets.training.contest", str(file), str(result)]
+            run_child(command, challenger.kind, context=context)
         finally:
             file.unlink(missing_ok=True)
     return Comparison(**json.loads(result.read_text()))
@@ -78,16 +87,13 @@ def run(contest: Contest) -> Comparison:
 
 
 def main(argv: list[str]) -> int:
-    """Run the contest of a file and write its result; 1 with an error line on failure."""
-    try:
+    """Run the contest of a file and write its result; 1 with its error told on failure."""
+
+    def work() -> None:
         found = run(Contest.model_validate_json(Path(argv[0]).read_text()))
-    except Exception as error:
-        if not isinstance(error, CandlecastError):
-            traceback.print_exc()
-        sys.stdout.write(json.dumps({ERROR: f"{error}"}) + "\n")
-        return 1
-    publish_bytes(Path(argv[1]), json.dumps(found.to_dict()).encode())
-    return 0
+        publish_bytes(Path(argv[1]), json.dumps(found.to_dict()).encode())
+
+    return speak_of(work)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
 """One fitting process: `python -m assets.training.fit JOB.json`, alone or under torchrun.
 
-It reads training arrays and a job, and leaves a model folder and a result. On its standard output it writes lines of
-JSON: progress, and at last an error if there was one. It opens no warehouse and publishes nothing.
+It reads training arrays and a job, and leaves a model folder and a result. It opens no warehouse and publishes nothing.
+Progress, losses and a failure it tells through Dagster Pipes (assets.training.speech).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.training.job import MODEL, RESULT, Job, Result
-from kronos.errors import KronosError
+from assets.training.speech import speak_of, tell, tell_measures
 from resources.compute import Compute, training_memory, versions_used
 from resources.errors import CandlecastError
 from resources.publish import publish_bytes
-from resources.settings import Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,28 +23,13 @@ if TYPE_CHECKING:
     from kronos import Kronos, KronosTokenizer
     from kronos.normalisation import Normalisation
 
-PROGRESS, ERROR = "progress", "error"
 # Training windows that drift is measured against when nothing is learnt.
 MEASURED = 2048
 
 
 def main(argv: list[str]) -> int:
-    """Run the job named on the command line; 0 on success, 1 with an error line on failure."""
-    job = Job.model_validate_json(Path(argv[0]).read_text())
-    try:
-        run(job)
-    except (CandlecastError, KronosError) as error:
-        _say({ERROR: str(error)})
-        return 1
-    except OSError as error:
-        traceback.print_exc()
-        _say({ERROR: f"{type(error).__name__}: {error}. The last good checkpoint is untouched"})
-        return 1
-    except Exception as error:
-        traceback.print_exc()
-        _say({ERROR: f"{type(error).__name__}: {error}"})
-        return 1
-    return 0
+    """Run the job named on the command line; 0 on success, 1 with its error told on failure."""
+    return speak_of(lambda: run(Job.model_validate_json(Path(argv[0]).read_text())))
 
 
 def run(job: Job) -> None:
@@ -58,15 +39,10 @@ def run(job: Job) -> None:
         publish_bytes(job.out / RESULT, result.model_dump_json(indent=1).encode())
 
 
-def tell(done: int, total: int, note: str = "") -> None:
-    """Progress as a line that the parent reads."""
-    _say({PROGRESS: [done, total, note]})
-
-
 def _fit_chronos(job: Job) -> Result | None:
     from assets.training.chronos import fit_chronos
 
-    return fit_chronos(job, tell)
+    return fit_chronos(job, tell, tell_measures)
 
 
 def _fit_kronos(job: Job) -> Result | None:
@@ -100,7 +76,7 @@ def _fit_tokenizer(job: Job, rule: Normalisation) -> Result | None:
     _require_memory(job, parameters, schedule, arrays.shape.length, model.config.d_model, model.config.n_enc_layers * 3)
     task = TokenizerTask(arrays, rule, settings, accelerator.device, job.seed)
     learner = adapt(model, settings, job.seed).to(accelerator.device)
-    curves = loop.fit(learner, task, schedule, accelerator, job.work, tell if accelerator.is_main_process else _mute)
+    curves = loop.fit(learner, task, schedule, accelerator, job.work, tell, tell_measures)
     if not accelerator.is_main_process:
         return None
     model = merged(learner).cpu().eval()  # type: ignore[assignment]
@@ -116,11 +92,12 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
 
     from assets.forecasts.threads import use_threads
     from assets.training import loop
-    from assets.training.adapters import adapt, merged
+    from assets.training.adapters import adapt
     from assets.training.arrays import WindowArrays
     from assets.training.health import draw_predictor
     from assets.training.predictor import PredictorTask, new_predictor
     from assets.training.schedule import Schedule, spread
+    from assets.training.selection import select
     from kronos import Kronos, KronosTokenizer
 
     settings = job.predictor_settings
@@ -148,46 +125,14 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
         job.seed,
     )
     learner = adapt(model, settings, job.seed).to(accelerator.device)
-    curves = loop.fit(learner, task, schedule, accelerator, job.work, tell if accelerator.is_main_process else _mute)
+    keep = settings.select_candidates if settings.select_origins else 1
+    curves = loop.fit(learner, task, schedule, accelerator, job.work, tell, tell_measures, keep)
     if not accelerator.is_main_process:
         return None
-    model = merged(learner).cpu().eval()  # type: ignore[assignment]
-    model.save_pretrained(job.out / MODEL, normalisation=rule)
-    scores: dict[str, object] = {"loss": curves.best, "base_loss": curves.validation[0]["loss"]}
-    scores |= _chosen(job, rule)
+    scores = select(job, learner.cpu(), curves, rule, job.out / MODEL)
     draw_predictor(job.out / MODEL, curves)
     scores["drift"] = task.drift_reference(tokenizer.s1_bits)
     return _result(job, asdict(curves), scores, parameters)
-
-
-def _chosen(job: Job, rule: Normalisation) -> dict[str, object]:
-    """Put the base's weights back where they forecast better than the tuned ones; returns what both scored."""
-    from assets.training.arrays import WindowArrays
-    from assets.training.trial import TrialStore, summary, trial_scores
-    from kronos import Kronos
-    from resources.checkpoints import Checkpoint
-    from resources.layout import Home
-
-    settings = job.predictor_settings
-    if not settings.select_origins or job.tokenizer is None:
-        return {}
-    tokenizer = Checkpoint("kronos_tokenizer", "tokenizer", job.tokenizer, {"cutoff": None})
-    folders = {"tuned": job.out / MODEL}
-    if job.base and settings.epochs:
-        folders["base"] = job.work / "base"
-        Kronos.from_pretrained(job.base, revision=job.revision).save_pretrained(folders["base"], normalisation=rule)
-    told = {}
-    for name, folder in folders.items():
-        candidate = Checkpoint("kronos_predictor", "candidate", folder, {"tokenizer": "tokenizer", "cutoff": None})
-        store = TrialStore(Home(job.work), candidate, tokenizer)
-        ours = Settings(windows=job.windows, compute=job.compute, seed=job.seed)
-        told[name] = summary(
-            trial_scores(store, ours, WindowArrays(job.arrays), settings.select_origins, settings.select_paths)
-        )
-    keep = min(told, key=lambda name: told[name]["crps"])
-    if keep == "base":
-        shutil.copytree(folders["base"], job.out / MODEL, dirs_exist_ok=True)
-    return {"forecasts": told, "chosen": keep, **told[keep]}
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -227,14 +172,6 @@ def _require_memory(job: Job, parameters: int, schedule: object, length: int, wi
 
 def _count(model: Kronos | KronosTokenizer) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _mute(done: int, total: int, note: str = "") -> None:
-    return None
-
-
-def _say(line: dict[str, object]) -> None:
-    print(json.dumps(line), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The one training loop: tokenizer and predictor, one process or many, interrupted or not, to the same weights.
 
 Accelerate carries devices, processes, mixed precision and the saved state. What is here decides when to stop, which
-weights are best (by validation loss, never by the training loss), and what is told on the way.
+weights are kept (the best by validation loss, never by the training loss), and what is told on the way. Which of those
+kept is used: assets.training.selection.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import resource
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assets.training.schedule import Schedule
+from assets.training.speech import Measures, unheard
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 
@@ -44,11 +47,15 @@ class Task(Protocol):
 
 @dataclass
 class Curves:
-    """What happened, for pictures and cards. `validation` has one entry an epoch, the first before any step."""
+    """What happened, for pictures and cards. `validation` has one entry an epoch, the first before any step.
+
+    `kept` are the steps whose weights lie in the work folder (`weights_at`), the lowest validation loss first.
+    """
 
     train: list[tuple[int, float]] = field(default_factory=list)
     validation: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
+    kept: list[int] = field(default_factory=list)
     windows_per_second: float = 0.0
     peak_memory_bytes: int = 0
     stopped_early: bool = False
@@ -66,16 +73,20 @@ def fit(
     accelerator: Accelerator,
     work: Path,
     progress: Progress = silent,
+    measured: Callable[[Measures], None] = unheard,
+    keep: int = 1,
 ) -> Curves:
     """Train `model` in place and leave the weights with the best validation loss in it.
 
     Args:
         work: where states are saved; a state of an earlier, killed run there is continued.
+        measured: told the losses of each evaluation.
+        keep: of how many evaluations the weights are kept in `work`.
 
     Raises:
         CandlecastError: a loss or a gradient that is not finite.
     """
-    run = _Run(model, task, schedule, accelerator, work, progress)
+    run = _Run(model, task, schedule, accelerator, work, progress, measured, keep)
     run.go()
     return run.curves
 
@@ -89,9 +100,11 @@ class _Run:
         accelerator: Accelerator,
         work: Path,
         progress: Progress,
+        measured: Callable[[Measures], None],
+        keep: int,
     ) -> None:
         self.task, self.schedule, self.accelerator = task, schedule, accelerator
-        self.work, self.progress = work, progress
+        self.work, self.progress, self.measured, self.keep = work, progress, measured, keep
         self.curves = Curves(micro_batch=schedule.micro_batch)
         self.step, self.since_best = 0, 0
         self.running: list[Tensor] = []
@@ -115,10 +128,10 @@ class _Run:
                 order = self.schedule.epoch(epoch)
             self._update(order[within, self.accelerator.process_index])
             self.step += 1
-            if self.step % self.schedule.steps_per_epoch == 0:
-                self._evaluate()
             if self.step % TELL_EVERY == 0 or self.step == self.schedule.steps:
                 self._tell()
+            if self.step % self.schedule.steps_per_epoch == 0:
+                self._evaluate()
             if self.step % self.schedule.save_every == 0 and self.step < self.schedule.steps:
                 self._save()
         seconds = time.monotonic() - started
@@ -128,7 +141,7 @@ class _Run:
         self.curves.peak_memory_bytes = peak_memory(self.accelerator.device)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.inner.load_state_dict(load_file(self._best))
+            self.inner.load_state_dict(load_file(weights_at(self.work, self.curves.best_step)))
         self.inner.eval()
 
     def _update(self, windows: np.ndarray) -> None:
@@ -176,15 +189,11 @@ class _Run:
             raise CandlecastError(f"the validation loss is {losses['loss']} at step {self.step}: lower learning_rate")
         better = losses["loss"] < self.curves.best
         self.curves.validation.append({"step": self.step, **losses})
+        self._measure(losses)
         self.since_best = 0 if better else self.since_best + 1
         if better:
             self.curves.best_step = self.step
-            if self.accelerator.is_main_process:
-                self.work.mkdir(parents=True, exist_ok=True)
-                partial = self._best.with_suffix(".partial")
-                save_file({k: v.detach().cpu().contiguous() for k, v in self.inner.state_dict().items()}, partial)
-                partial.replace(self._best)
-            self.accelerator.wait_for_everyone()
+        self._keep()
         patience = self.schedule.patience
         self.curves.stopped_early = patience is not None and self.since_best >= patience
 
@@ -194,9 +203,26 @@ class _Run:
         self.curves.train.append((self.step, loss))
         self.progress(self.step, self.schedule.steps, f"loss {loss:.4f}, validation {self.curves.best:.4f}")
 
-    @property
-    def _best(self) -> Path:
-        return self.work / "best.safetensors"
+    def _measure(self, losses: dict[str, float]) -> None:
+        measures = {f"validation_{name}": value for name, value in losses.items()}
+        if self.curves.train:
+            measures["train_loss"] = self.curves.train[-1][1]
+        self.measured({"step": self.step, **measures, "learning_rate": float(self.rates.get_last_lr()[0])})
+
+    def _keep(self) -> None:
+        """Keep these weights if few evaluations were better, and drop those that are no longer among them."""
+        ranked = sorted(self.curves.validation, key=lambda entry: entry["loss"])
+        before, self.curves.kept = self.curves.kept, [int(entry["step"]) for entry in ranked[: self.keep]]
+        if self.accelerator.is_main_process:
+            if self.step in self.curves.kept:
+                self.work.mkdir(parents=True, exist_ok=True)
+                file = weights_at(self.work, self.step)
+                partial = file.with_suffix(".partial")
+                save_file({k: v.detach().cpu().contiguous() for k, v in self.inner.state_dict().items()}, partial)
+                partial.replace(file)
+            for step in set(before) - set(self.curves.kept):
+                weights_at(self.work, step).unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
         """Save a state whole, then forget the one before."""
@@ -209,7 +235,8 @@ class _Run:
             return
         told = {"step": self.step, "since_best": self.since_best, "running": [float(x) for x in self.running]}
         (partial / "run.json").write_text(json.dumps({**told, "curves": asdict(self.curves)}))
-        shutil.copy2(self._best, partial / "best.safetensors")
+        for step in self.curves.kept:
+            shutil.copy2(weights_at(self.work, step), weights_at(partial, step))
         shutil.rmtree(name, ignore_errors=True)
         partial.rename(name)
         for older in self.work.glob("state-*"):
@@ -227,9 +254,15 @@ class _Run:
         self.curves = Curves(**told["curves"])
         self.curves.train = [(int(step), loss) for step, loss in self.curves.train]
         if self.accelerator.is_main_process:
-            shutil.copy2(states[-1] / "best.safetensors", self._best)
+            for step in self.curves.kept:
+                shutil.copy2(weights_at(states[-1], step), weights_at(self.work, step))
         self.accelerator.wait_for_everyone()
         return True
+
+
+def weights_at(folder: Path, step: int) -> Path:
+    """Where the weights of a step are kept, as the module that was trained has them."""
+    return folder / f"weights-{step:08d}.safetensors"
 
 
 def peak_memory(device: torch.device) -> int:

@@ -94,8 +94,11 @@ def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
     assert card["tokenizer"] == tokenizer.digest and card["data_hash"] == windows.digest and card["seed"] == 7
     assert card["base"]["weights"] == "none, from scratch" and card["licence"] == "MIT"
     assert card["training"]["train"]["windows"] > 0 and card["scores"]["crps"] > 0
+    tried = card["scores"]["candidates"]
+    assert len(tried) == 3 and card["scores"]["chosen"] == min(tried, key=lambda name: tried[name]["crps"])
     assert len(card["scores"]["drift"]["histogram"]) == 16
     readme = (predictor.folder / "README.md").read_text()
+    assert f"{card['scores']['chosen']} (chosen)" in readme
     assert readme.startswith("---\nlicense: mit") and str(CUTOFF) in readme and windows.digest in readme
     for name in ("curves.png", "codebook.png", "reconstruction.png"):
         assert (tokenizer.folder / name).read_bytes().startswith(b"\x89PNG")

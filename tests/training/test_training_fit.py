@@ -10,67 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_world import CHRONOS, PREDICTOR, TOKENIZER, WINDOWS, histories, world
+from training_world import FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
 
-from assets.training import fit, loop
+from assets.training import loop
 from assets.training.adapters import adapt, merged
-from assets.training.arrays import WindowArrays, write
-from assets.training.job import Job, JobKind
+from assets.training.arrays import WindowArrays
+from assets.training.job import JobKind
 from assets.training.schedule import Schedule, spread
-from assets.training.windows import build_windows
 from kronos import Kronos, KronosTokenizer, Normalisation
 from kronos.errors import KronosError
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.settings import ComputeSettings, FitSettings, PredictorSettings, TokenizerSettings
-
-COMPUTE = ComputeSettings(device="cpu", threads=1, save_every=4)
-
-
-@pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fit")
-    _, warehouse = world(folder)
-    found = build_windows(histories(warehouse), WINDOWS)
-    write(folder, found.arrays, dict(found.manifest))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished(job("kronos_tokenizer", arrays, tmp_path_factory.mktemp("tokenizer")))
-
-
-def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
-    values: dict[str, Any] = {
-        "kind": kind,
-        "seed": 7,
-        "windows": WINDOWS,
-        "tokenizer_settings": TOKENIZER,
-        "predictor_settings": PREDICTOR,
-        "chronos2_settings": CHRONOS,
-        "compute": COMPUTE,
-        "arrays": arrays,
-        "work": folder / "work",
-        "out": folder / "out",
-    }
-    return Job(**{**values, **changes})
-
-
-def finished(wanted: Job) -> Path:
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    fit.run(wanted)
-    return wanted.out / "model"
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def same(one: Path, other: Path) -> bool:
-    ours, theirs = weights(one), weights(other)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(arrays: Path, tmp_path: Path) -> None:
@@ -239,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_fit(arrays: Path, tmp_path: Path) -
 
 
 def test_an_epoch_shows_every_window_once_before_any_twice() -> None:
-    schedule = Schedule.of(PredictorSettings(batch_size=5, epochs=3), COMPUTE, 53, 7)
+    schedule = Schedule.of(PredictorSettings(batch_size=5, epochs=3), FIT_COMPUTE, 53, 7)
     shown = schedule.epoch(0).ravel()
     assert len(set(shown.tolist())) == len(shown) == 50
     assert not np.array_equal(schedule.epoch(0), schedule.epoch(1))
@@ -248,7 +199,7 @@ def test_an_epoch_shows_every_window_once_before_any_twice() -> None:
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
-    schedule = Schedule.of(FitSettings(batch_size=1, epochs=10, warmup=0.1), COMPUTE, 100, 7)
+    schedule = Schedule.of(FitSettings(batch_size=1, epochs=10, warmup=0.1), FIT_COMPUTE, 100, 7)
     rates = [schedule.rate(step) for step in range(schedule.steps)]
     assert rates[0] < 0.02 and max(rates) == rates[100] == 1.0 and rates[-1] < 1e-4
     assert all(a <= b for a, b in itertools.pairwise(rates[:101]))
@@ -256,7 +207,7 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
 
 def test_memory_that_is_not_there_is_refused_before_the_start() -> None:
     with pytest.raises(CandlecastError, match=r"a test needs about .* GiB, cpu has .* GiB free: lower batch_size"):
-        Compute(COMPUTE).require_memory(2**60, "a test")
+        Compute(FIT_COMPUTE).require_memory(2**60, "a test")
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

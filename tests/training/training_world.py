@@ -11,6 +11,8 @@ import bokeh_sampledata
 import pandas as pd
 
 from assets.market.history import History, read_histories
+from assets.training import fit
+from assets.training.job import Job, JobKind
 from resources.layout import Home
 from resources.settings import (
     Chronos2Settings,
@@ -56,6 +58,7 @@ PREDICTOR = PredictorSettings(
     validation_windows=32,
     select_origins=0,
 )
+FIT_COMPUTE = ComputeSettings(device="cpu", threads=1, save_every=4)
 CHRONOS = Chronos2Settings(
     steps=8, batch_size=8, context_length=32, d_model=16, d_ff=32, num_layers=1, num_heads=2, evaluate_every=4
 )
@@ -115,3 +118,42 @@ def small_settings(home: Home, **changes: Any) -> Settings:
         "compute": ComputeSettings(device="cpu", threads=1, save_every=4),
     }
     return Settings(**{**values, **changes})
+
+
+def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
+    """A job on some arrays, that works in `folder`."""
+    values: dict[str, Any] = {
+        "kind": kind,
+        "seed": 7,
+        "windows": WINDOWS,
+        "tokenizer_settings": TOKENIZER,
+        "predictor_settings": PREDICTOR,
+        "chronos2_settings": CHRONOS,
+        "compute": FIT_COMPUTE,
+        "arrays": arrays,
+        "work": folder / "work",
+        "out": folder / "out",
+    }
+    return Job(**{**values, **changes})
+
+
+def finished(wanted: Job) -> Path:
+    """The model folder of a job, run in this process."""
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    fit.run(wanted)
+    return wanted.out / "model"
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The tensors of a model folder."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two model folders hold the same tensors, bit for bit."""
+    import torch
+
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -1,0 +1,25 @@
+"""What several files of this folder train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training_world import WINDOWS, finished, histories, job, world
+
+from assets.training.arrays import write
+from assets.training.windows import build_windows
+
+
+@pytest.fixture(scope="session")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    _, warehouse = world(folder)
+    found = build_windows(histories(warehouse), WINDOWS)
+    write(folder, found.arrays, dict(found.manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(job("kronos_tokenizer", arrays, tmp_path_factory.mktemp("tokenizer")))

@@ -1,0 +1,119 @@
+"""A child process and Dagster Pipes: what it says reaches the run, and where there is no run, the caller."""
+
+import re
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.training.child import run_child
+from resources.errors import CandlecastError
+
+WORK = """
+import sys
+from assets.training.speech import speak_of, tell, tell_measures
+from resources.errors import CandlecastError
+
+def work():
+    tell(1, 2, "half")
+    print("a library warns of something")
+    tell_measures({"step": 10, "train_loss": 0.5, "validation_loss": 0.25})
+    tell(2, 2)
+    {end}
+
+sys.exit(speak_of(work))
+"""
+TOLD = [(1, 2, "half"), (2, 2, "")]
+
+
+def command(end: str = "pass") -> list[str]:
+    return [sys.executable, "-c", WORK.replace("{end}", end)]
+
+
+def materialised(
+    end: str, instance: dg.DagsterInstance
+) -> tuple[dg.ExecuteInProcessResult, list[tuple[int, int, str]]]:
+    """A run whose one asset works in a child process, and the progress that was heard."""
+    told: list[tuple[int, int, str]] = []
+
+    @dg.asset
+    def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        run_child(command(end), "model", lambda done, total, note="": told.append((done, total, note)), context)
+        return dg.MaterializeResult()
+
+    return dg.materialize([model], instance=instance, raise_on_error=False), told
+
+
+def test_progress_measures_and_output_reach_the_run() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result, told = materialised("pass", instance)
+        assert result.success
+        assert told == TOLD
+        (seen,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+        metadata = seen.asset_observation_data.asset_observation.metadata
+        assert {name: value.value for name, value in metadata.items()} == {
+            "step": 10,
+            "train_loss": 0.5,
+            "validation_loss": 0.25,
+        }
+        log = [record.user_message for record in instance.all_logs(result.run_id)]
+        assert "a library warns of something" in log
+        assert any("successfully opened dagster pipes" in line for line in log)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("raise CandlecastError('batch_size 9 is more than there is')", "model: batch_size 9 is more than there is"),
+        ("raise OSError(28, 'No space left on device')", "No space left on device.*last good checkpoint is untouched"),
+        ("1 / 0", "model: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_failure_reaches_the_run_in_its_own_words_and_with_its_traceback(end: str, words: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result, told = materialised(end, instance)
+        assert not result.success
+        assert told == TOLD
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        error = failure.step_failure_data.error
+        assert error is not None and error.cause is not None
+        assert re.search(words, error.cause.message)
+        engine = [
+            record.dagster_event.engine_event_data.error
+            for record in instance.all_logs(result.run_id)
+            if record.dagster_event is not None and record.dagster_event.is_engine_event
+        ]
+        assert any(found is not None and "in work" in "".join(found.stack) for found in engine)
+
+
+def test_without_a_run_the_caller_hears_the_same() -> None:
+    told: list[tuple[int, int, str]] = []
+    run_child(command(), "model", lambda done, total, note="": told.append((done, total, note)))
+    assert told == TOLD
+    with pytest.raises(CandlecastError, match="model: ZeroDivisionError: division by zero"):
+        run_child(command("1 / 0"), "model")
+
+
+def test_a_process_that_dies_without_a_word_is_told_with_its_last_lines() -> None:
+    ends = "import os; os.kill(os.getpid(), 9)"
+    with pytest.raises(CandlecastError, match=r"(?s)ended by signal 9 .*a library warns of something"):
+        run_child(command(ends), "model")
+
+
+def test_only_the_first_of_several_processes_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    told: list[tuple[int, int, str]] = []
+    run_child(command(), "model", lambda done, total, note="": told.append((done, total, note)))
+    assert told == []
+    with pytest.raises(CandlecastError, match=r"(?s)ended with code 1.*too little memory"):
+        run_child(command("raise CandlecastError('too little memory')"), "model")
+
+
+def test_a_listener_that_stops_ends_the_process(tmp_path: Path) -> None:
+    def stop(done: int, total: int, note: str = "") -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_child(command(f"import time; time.sleep(60); open({str(tmp_path / 'late')!r}, 'w')"), "model", stop)
+    assert not (tmp_path / "late").exists()

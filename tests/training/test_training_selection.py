@@ -1,0 +1,73 @@
+"""The weights that forecast best are used, whatever their token loss says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from training_world import PREDICTOR, finished, job, weights
+
+from assets.training import loop
+from assets.training.loop import Curves, weights_at
+from assets.training.selection import select
+from kronos import Kronos, Normalisation
+
+ORIGINS = {"select_origins": 6, "select_paths": 30}
+
+
+def test_better_forecasts_are_preferred_to_a_lower_token_loss(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+    long = PREDICTOR.model_copy(update={"steps_per_epoch": 60, "epochs": 2})
+    base = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer))
+    tuned = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=long))
+    settings = PREDICTOR.model_copy(update=ORIGINS)
+    wanted = job(
+        "kronos_predictor", arrays, tmp_path / "c", tokenizer=tokenizer, base=str(base), predictor_settings=settings
+    )
+    wanted.work.mkdir(parents=True)
+    good = load_file(tuned / "model.safetensors")
+    wild = {name: torch.randn_like(tensor) for name, tensor in good.items()}
+    save_file(good, weights_at(wanted.work, 6))
+    save_file(wild, weights_at(wanted.work, 12))
+    losses = {0: 4.0, 6: 3.0, 12: 1.0, 18: 5.0}
+    curves = Curves(
+        validation=[{"step": step, "loss": loss} for step, loss in losses.items()], best_step=12, kept=[12, 6, 18]
+    )
+    scores = select(wanted, Kronos.from_pretrained(base), curves, Normalisation(), wanted.out / "model")
+    assert set(scores["candidates"]) == {"step 6", "step 12", "base"}, "what lost token loss is not tried"
+    tried = {name: one["crps"] for name, one in scores["candidates"].items()}
+    assert scores["chosen"] == min(tried, key=tried.__getitem__) != "step 12"
+    assert scores["loss"] == losses[6] if scores["chosen"] == "step 6" else scores["loss"] == losses[0]
+    assert tried["step 12"] > tried["step 6"]
+    chosen = weights(tuned if scores["chosen"] == "step 6" else base)
+    assert all(torch.equal(tensor, chosen[name]) for name, tensor in weights(wanted.out / "model").items())
+    told = scores["candidates"]["step 12"]
+    assert told["skill"] < 0 and told["low"] <= told["skill"] <= told["high"]
+
+
+def test_a_killed_fit_tries_the_same_candidates(
+    arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PREDICTOR.model_copy(update={**ORIGINS, "epochs": 3, "patience": None})
+    whole, killed = (
+        job("kronos_predictor", arrays, tmp_path / name, tokenizer=tokenizer, predictor_settings=settings)
+        for name in ("whole", "killed")
+    )
+    finished(whole)
+    update = loop._Run._update
+
+    def dying(run: loop._Run, windows: np.ndarray) -> None:
+        if run.step == 15:
+            raise KeyboardInterrupt
+        update(run, windows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_update", dying)
+        with pytest.raises(KeyboardInterrupt):
+            finished(killed)
+    finished(killed)
+    ours, theirs = (json.loads((wanted.out / "result.json").read_text())["scores"] for wanted in (whole, killed))
+    assert ours == theirs and len(ours["candidates"]) == 3
