@@ -141,6 +141,7 @@ class FitSettings(Section):
     patience: int | None = Field(3, ge=1, description="epochs without a better validation loss; none: never stop")
     validation_windows: int = Field(1024, ge=1, description="at most, spread evenly over the validation range")
     blind: Fraction = Field(0.0, description="share of windows whose volume and amount are zeroed; published: 0.05")
+    mirror: Fraction = Field(0.0, description="share of windows whose prices are turned over; 0.5: no drift is learnt")
 
 
 class TokenizerSettings(FitSettings):

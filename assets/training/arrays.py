@@ -19,11 +19,13 @@ from assets.market.history import PRICES, VOLUME, History
 from assets.training.spans import Shape
 from kronos.features import FEATURES, complete_volume_amount, time_features
 from kronos.normalisation import Normalisation, normalise, window_statistics
+from resources.settings import FitSettings
 
 MANIFEST = "manifest.json"
 LearntSplit = Literal["train", "validation"]
 Arrays = dict[str, np.ndarray]
 AMOUNT = FEATURES.index("amount")
+MIRRORED = [FEATURES.index(field) for field in ("open", "low", "high", "close")]
 
 
 def pack(histories: list[History], splits: dict[LearntSplit, list[np.ndarray]]) -> Arrays:
@@ -52,6 +54,29 @@ def write(folder: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Which training windows are changed before they are learnt from. Both are (n,) bool.
+
+    Attributes:
+        blind: volume and amount are zeroed, as the published models were trained.
+        mirrored: prices are turned over in their own mean, so that what rose falls: without it, a model learns the
+            rise of its years as if it went on.
+    """
+
+    blind: np.ndarray
+    mirrored: np.ndarray
+
+    @classmethod
+    def drawn(cls, count: int, settings: FitSettings, seed: int) -> Augmented:
+        """The windows chosen by `blind` and `mirror`: the same ones in every epoch and stage."""
+        blind, mirrored = (np.random.default_rng([seed, count, stream]).random(count) for stream in (5, 6))
+        return cls(blind < settings.blind, mirrored < settings.mirror)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Augmented:
+        return Augmented(self.blind[rows], self.mirrored[rows])
 
 
 @dataclass(frozen=True)
@@ -107,17 +132,17 @@ class WindowArrays:
         values[..., VOLUME] *= at_origin[..., 1] / factors[..., 1]
         return complete_volume_amount(values)
 
-    def normalised(self, starts: np.ndarray, rule: Normalisation, blind: np.ndarray | None = None) -> np.ndarray:
-        """Windows as the tokenizer reads them: (n, length, 6) float32, z-scores of the lookback.
-
-        Args:
-            blind: (n,) bool: windows whose volume and amount are zeroed, as the published models were trained.
-        """
+    def normalised(self, starts: np.ndarray, rule: Normalisation, changed: Augmented | None = None) -> np.ndarray:
+        """Windows as the tokenizer reads them: (n, length, 6) float32, z-scores of the lookback."""
         values = self.seen(starts)
-        if blind is not None:
-            values[blind, :, VOLUME : AMOUNT + 1] = 0.0
+        if changed is not None:
+            values[changed.blind, :, VOLUME : AMOUNT + 1] = 0.0
         mean, std = window_statistics(values, self.shape.lookback)
-        return normalise(values, mean, std, rule.clip, rule.epsilon)
+        normal = normalise(values, mean, std, rule.clip, rule.epsilon)
+        if changed is not None:
+            # The highest of the mirrored prices was the lowest.
+            normal[changed.mirrored, :, PRICES] = -normal[changed.mirrored][:, :, MIRRORED]
+        return normal
 
     def stamp_features(self, starts: np.ndarray) -> np.ndarray:
         """(n, length, 5) uint8: minute, hour, weekday, day, month."""

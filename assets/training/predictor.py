@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assets.training.arrays import LearntSplit, WindowArrays
+from assets.training.arrays import Augmented, LearntSplit, WindowArrays
 from assets.training.drift import Reference, reference
 from assets.training.schedule import spread
-from assets.training.tokenizer import CHUNK, blind_windows
+from assets.training.tokenizer import CHUNK
 from kronos import Kronos, KronosConfig, KronosTokenizer
 from kronos.losses import PredictorLoss, predictor_loss
 from kronos.normalisation import Normalisation
@@ -51,7 +51,7 @@ def tokenise(
     starts: np.ndarray,
     rule: Normalisation,
     folder: Path,
-    blind: np.ndarray | None = None,
+    changed: Augmented | None = None,
 ) -> Tokens:
     """Encode windows with the frozen tokenizer, on the device that it is on, into files of `folder`."""
     device = next(tokenizer.parameters()).device
@@ -64,7 +64,7 @@ def tokenise(
     with torch.inference_mode():
         for first in range(0, len(starts), CHUNK):
             rows = slice(first, first + CHUNK)
-            values = arrays.normalised(starts[rows], rule, None if blind is None else blind[rows])
+            values = arrays.normalised(starts[rows], rule, None if changed is None else changed[rows])
             coarse, fine = tokenizer.encode(torch.from_numpy(values).to(device), half=True)
             s1[rows], s2[rows] = coarse.cpu().numpy(), fine.cpu().numpy()
     return Tokens(s1, s2)
@@ -91,11 +91,11 @@ class PredictorTask:
     ) -> None:
         self.arrays, self.device, self.settings = arrays, device, settings
         starts = arrays.windows("train")[:, 1]
-        blind = blind_windows(len(starts), settings.blind, seed)
+        changed = Augmented.drawn(len(starts), settings, seed)
         self.place = np.full(len(starts), -1, dtype=np.int64)
         self.place[drawn] = np.arange(len(drawn))
-        self.train_starts = starts[drawn]
-        self.train = tokenise(tokenizer, arrays, self.train_starts, rule, folder / "train", blind[drawn])
+        self.train_starts, self.plain = starts[drawn], ~changed.mirrored[drawn]
+        self.train = tokenise(tokenizer, arrays, self.train_starts, rule, folder / "train", changed[drawn])
         self.validation_starts = self._held_out("validation")
         self.validation = tokenise(tokenizer, arrays, self.validation_starts, rule, folder / "validation")
 
@@ -103,7 +103,8 @@ class PredictorTask:
         """What the input of later forecasts is compared with."""
         lookback = self.arrays.shape.lookback
         origins = np.asarray(self.arrays.stamps)[self.validation_starts + lookback - 1]
-        return reference(self.train.s1, self.validation.s1[:, :lookback], origins, 2**s1_bits)
+        usual = self.train.s1[self.plain] if self.plain.any() else self.train.s1
+        return reference(usual, self.validation.s1[:, :lookback], origins, 2**s1_bits)
 
     def _held_out(self, split: LearntSplit) -> np.ndarray:
         starts = self.arrays.windows(split)[:, 1]

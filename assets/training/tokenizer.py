@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assets.training.arrays import WindowArrays
+from assets.training.arrays import Augmented, WindowArrays
 from assets.training.schedule import spread
 from kronos import KronosTokenizer, TokenizerConfig
 from kronos.losses import TokenizerLoss, tokenizer_loss
@@ -35,11 +35,6 @@ def new_tokenizer(settings: TokenizerSettings) -> KronosTokenizer:
     return KronosTokenizer(TokenizerConfig(**{key: getattr(settings, key) for key in SHAPE_KEYS}))
 
 
-def blind_windows(count: int, share: float, seed: int) -> np.ndarray:
-    """(count,) bool: the windows whose volume and amount are zeroed. The same ones in every epoch and stage."""
-    return np.random.default_rng([seed, count, 5]).random(count) < share
-
-
 class TokenizerTask:
     """The tokenizer's losses over the windows of a folder."""
 
@@ -53,12 +48,12 @@ class TokenizerTask:
     ) -> None:
         self.arrays, self.rule, self.device = arrays, rule, device
         self.train = arrays.windows("train")[:, 1]
-        self.blind = blind_windows(len(self.train), settings.blind, seed)
+        self.changed = Augmented.drawn(len(self.train), settings, seed)
         held_out = arrays.windows("validation")[:, 1]
         self.validation = held_out[spread(len(held_out), settings.validation_windows)]
 
     def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
-        return self._loss(model, self.train[windows], self.blind[windows]).total
+        return self._loss(model, self.train[windows], self.changed[windows]).total
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         sums = np.zeros(len(TokenizerLoss._fields))
@@ -68,6 +63,6 @@ class TokenizerTask:
         named = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
         return {"loss": named.pop("total"), **named}
 
-    def _loss(self, model: nn.Module, starts: np.ndarray, blind: np.ndarray | None) -> TokenizerLoss:
-        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, blind)).to(self.device)
+    def _loss(self, model: nn.Module, starts: np.ndarray, changed: Augmented | None) -> TokenizerLoss:
+        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, changed)).to(self.device)
         return tokenizer_loss(model, x)  # type: ignore[arg-type]

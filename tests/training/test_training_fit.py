@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_world import FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
+from training_world import CHRONOS, FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
 
 from assets.training import loop
 from assets.training.adapters import adapt, merged
@@ -214,3 +214,24 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     missing = torch.cuda.device_count()
     with pytest.raises(CandlecastError, match=f'compute.device = "cuda:{missing}", but this machine has'):
         Compute(ComputeSettings(device=f"cuda:{missing}")).device()
+
+
+def test_chronos_2_with_lora_is_merged_and_moves_nothing_else(arrays: Path, tmp_path: Path) -> None:
+    from chronos import Chronos2Pipeline
+
+    base = finished(job("chronos2_model", arrays, tmp_path / "a"))
+    lora = CHRONOS.model_copy(update={"mode": "lora", "lora_rank": 2, "learning_rate": 0.02})
+    made = finished(job("chronos2_model", arrays, tmp_path / "b", base=str(base), chronos2_settings=lora))
+    before, after = weights(base), weights(made)
+    assert before.keys() == after.keys(), "an adapter that was not merged has keys of its own"
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all("self_attention" in name or "output_patch_embedding" in name for name in moved)
+    Chronos2Pipeline.from_pretrained(made)
+
+
+def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(arrays: Path, tmp_path: Path) -> None:
+    first, again = (finished(job("chronos2_model", arrays, tmp_path / name)) for name in ("a", "b"))
+    assert same(first, again)
+    still = CHRONOS.model_copy(update={"mode": "zero-shot"})
+    left = finished(job("chronos2_model", arrays, tmp_path / "c", base=str(first), chronos2_settings=still))
+    assert same(first, left)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from training_world import CUTOFF, WINDOWS, histories, sample_frame, world
 
 from assets.market.history import CLOSE, PRICES, History
-from assets.training.arrays import WindowArrays, write
+from assets.training.arrays import Augmented, WindowArrays, write
 from assets.training.spans import SPLITS, Shape, origins, ranges, starts
 from assets.training.windows import build_windows, regimes, sufficiency
 from kronos.features import complete_volume_amount
-from kronos.normalisation import Normalisation
+from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
-from resources.settings import WindowSettings
+from resources.settings import FitSettings, WindowSettings
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,38 @@ def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, Histo
 def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tmp_path: Path) -> None:
     arrays = opened(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:3, 1])
-    values = arrays.normalised(rows, Normalisation(), blind=np.array([True, False, True]))
+    changed = Augmented(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
+    values = arrays.normalised(rows, Normalisation(), changed)
     assert not values[[0, 2], :, 4:].any()
     assert values[1, :, 4:].any() and values[..., :4].any(axis=(1, 2)).all()
+
+
+def test_mirrored_windows_fall_where_the_others_rise_and_are_bars_still(
+    real: dict[str, History], tmp_path: Path
+) -> None:
+    arrays = opened(tmp_path, build_windows(real, WINDOWS))
+    rows = np.asarray(arrays.windows("train")[:40, 1])
+    plain = arrays.normalised(rows, Normalisation())
+    mirrored = np.arange(40) % 2 == 0
+    values = arrays.normalised(rows, Normalisation(), Augmented(np.zeros(40, dtype=bool), mirrored))
+    assert np.array_equal(values[~mirrored], plain[~mirrored])
+    assert np.array_equal(values[..., 4:], plain[..., 4:])
+    assert np.array_equal(values[mirrored][..., [0, 3]], -plain[mirrored][..., [0, 3]])
+    mean, std = window_statistics(arrays.seen(rows), WINDOWS.lookback_window)
+    taken_from = [0, 2, 1, 3]
+    prices = values[mirrored][..., :4] * std[mirrored][:, None, taken_from] - mean[mirrored][:, None, taken_from]
+    open_, high, low, close = np.moveaxis(prices, -1, 0)
+    tiny = 1e-3
+    assert np.all(high >= np.maximum(open_, close) - tiny) and np.all(low <= np.minimum(open_, close) + tiny)
+
+
+def test_the_same_windows_are_changed_at_every_stage_and_as_many_as_asked() -> None:
+    settings = FitSettings(blind=0.05, mirror=0.5)
+    ours, again = (Augmented.drawn(20_000, settings, 7) for _ in range(2))
+    assert np.array_equal(ours.blind, again.blind) and np.array_equal(ours.mirrored, again.mirrored)
+    assert ours.blind.mean() == pytest.approx(0.05, abs=0.01) and ours.mirrored.mean() == pytest.approx(0.5, abs=0.02)
+    nothing = Augmented.drawn(20_000, FitSettings(), 7)
+    assert not nothing.blind.any() and not nothing.mirrored.any()
 
 
 def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[str, History]) -> None:
