@@ -5,9 +5,13 @@ Nothing here imports torch before it is asked for a device. Not here: what is ru
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from getpass import getuser
+from pathlib import Path
+from tempfile import gettempdir
+from typing import IO, TYPE_CHECKING, Any
 
 from resources.errors import CandlecastError
 from resources.settings import ComputeSettings
@@ -24,7 +28,9 @@ HEADROOM = 0.9
 class Compute:
     """The device that the settings ask for, shared by training and forecasting.
 
-    Stages that use it carry `pool="gpu"`, so that one device serves one of them at a time.
+    Stages that use it carry `pool="gpu"`, so that one device serves one of them at a time. On a machine with several,
+    raise the pool's limit to their number (`dagster instance concurrency set gpu 2`): with "auto" or "cuda" each
+    process takes one that no other of ours has.
     """
 
     settings: ComputeSettings = field(default_factory=ComputeSettings)
@@ -42,7 +48,9 @@ class Compute:
             wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         if wanted.startswith("cuda"):
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            number = int(wanted.partition(":")[2] or 0)
+            named = wanted.partition(":")[2]
+            number = int(named) if named else shared_device(count)
+            wanted = f"cuda:{number}"
             if number >= count:
                 raise CandlecastError(
                     f'compute.device = "{wanted}", but this machine has {count} CUDA device(s): '
@@ -82,6 +90,38 @@ class Compute:
         if device.type == "cuda":
             return int(torch.cuda.mem_get_info(device)[0])
         return int(psutil.virtual_memory().available)
+
+
+_claims: dict[Path, tuple[int, IO[bytes]]] = {}
+
+
+def shared_device(count: int, folder: Path | None = None) -> int:
+    """The number of a CUDA device for this process: its own under torchrun, else one that nobody of ours has taken.
+
+    What is taken stays so until the process ends, however it ends: a lock of the operating system holds it. When all
+    are taken, 0 is shared.
+
+    Args:
+        folder: where the locks lie; none: the user's temporary folder.
+    """
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"])
+    folder = folder or Path(gettempdir()) / f"candlecast-devices-{getuser()}"
+    if folder in _claims:
+        return _claims[folder][0]
+    if count < 2:
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        lock = (folder / f"cuda-{number}").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _claims[folder] = (number, lock)
+        return number
+    return 0
 
 
 def available_cores() -> int:

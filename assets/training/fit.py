@@ -136,9 +136,13 @@ def _fit_predictor(job: Job, rule: Normalisation) -> Result | None:
 
 
 def _accelerator(job: Job) -> Accelerator:
+    import torch
     from accelerate import Accelerator
 
     device = Compute(job.compute).device()
+    if device.type == "cuda":
+        # Accelerate takes the current device, which is the first unless told otherwise.
+        torch.cuda.set_device(device)
     precision = "bf16" if job.compute.dtype == "bfloat16" else "no"
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
