@@ -139,15 +139,17 @@ def _benchmark(
     universe = np.any([np.isfinite(score) for score in scores.values()], axis=0)
     found = np.empty(len(closes) - 1)
     held = universe[0] & np.isfinite(opens[1]) & np.isfinite(closes[1])
-    weights = held / held.sum()
+    # Nobody of the universe trades on the first session: nothing is held until somebody does.
+    weights = held / max(held.sum(), 1)
     for day in range(1, len(closes)):
         wanted = (universe[day - 1] if universe[day - 1].any() else held) & members[day] & np.isfinite(closes[day - 1])
         if day > 1 and wanted.any() and (wanted != held).any():
             held, weights = wanted, wanted / wanted.sum()
         before = opens[day] if day == 1 else closes[day - 1]
         growth = np.where(held, closes[day] / np.where(held, before, 1.0), 1.0)
-        found[day - 1] = weights @ growth - 1
-        weights = weights * growth / (weights @ growth)
+        found[day - 1] = weights @ growth - 1 if held.any() else 0.0
+        if held.any():
+            weights = weights * growth / (weights @ growth)
     return found
 
 

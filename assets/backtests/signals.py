@@ -16,10 +16,13 @@ import pandas as pd
 from assets.market.universe import Universe
 from resources.warehouse import Warehouse
 
-NO_OPINION = {
-    "random_walk": "expects no change of any symbol, so it has nothing to rank by",
-    "random_walk_ewma": "expects no change of any symbol, so it has nothing to rank by",
-}
+BY_CONSTRUCTION = ("random_walk", "random_walk_ewma")
+NO_VIEW = (
+    "its median is the last close of every symbol, so it has no view on direction: what would be ranked is how wide "
+    "its forecasts are"
+)
+SAME = 1e-6
+NOTHING_TO_RANK = "gives every symbol of an origin the same signal, so it has nothing to rank by"
 NOT_A_MEMBER = "not a member of the universe on the origin's day"
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
 
@@ -79,8 +82,9 @@ def make_signals(
     member = _members(quantiles, universe)
     frame, others = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
-    flat = (forecast & set(NO_OPINION)) | _flat_models(frame)
-    wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(flat)
+    viewless = _without_view(quantiles) | forecast.intersection(BY_CONSTRUCTION)
+    flat = dict.fromkeys(_flat_models(frame), NOTHING_TO_RANK) | dict.fromkeys(viewless, NO_VIEW)
+    wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(list(flat))
     kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return Signals(kept, step, (*_omissions(counts, used, flat), *_strangers(others, used, flat)))
 
@@ -143,9 +147,20 @@ def _flat_models(frame: pd.DataFrame) -> set[str]:
     return {str(model) for model in widest.index[widest <= 0]}
 
 
-def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: set[str]) -> list[Omission]:
+def _without_view(quantiles: pd.DataFrame) -> set[str]:
+    """Models whose median is the origin's close, but for bars that were revised since.
+
+    The mean of such a law still grows with its width, for prices are skewed to the right.
+    """
+    level = quantiles["level"].to_numpy(dtype=np.float64)
+    medians = quantiles[np.abs(level - 0.5) < SAME]
+    moved = (medians["value"] / medians["close"] - 1).abs().groupby(medians["model"]).median()
+    return {str(model) for model in moved.index[moved <= SAME]}
+
+
+def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[Omission]:
     found = [
-        Omission(model, int(counts.loc[counts["model"] == model, "out_of_sample"].sum()), _why_flat(model))
+        Omission(model, int(counts.loc[counts["model"] == model, "out_of_sample"].sum()), flat[model])
         for model in sorted(flat)
     ]
     columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample"))
@@ -162,15 +177,11 @@ def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: set[str]) ->
     return found
 
 
-def _strangers(quantiles: pd.DataFrame, used: Mapping[str, str], flat: set[str]) -> list[Omission]:
+def _strangers(quantiles: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[Omission]:
     """Forecasts for symbols that were no members."""
-    wanted = quantiles["checkpoint"].eq(quantiles["model"].map(used)) & ~quantiles["model"].isin(flat)
+    wanted = quantiles["checkpoint"].eq(quantiles["model"].map(used)) & ~quantiles["model"].isin(list(flat))
     counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
     return [Omission(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
-
-
-def _why_flat(model: str) -> str:
-    return NO_OPINION.get(model, "gives every symbol of an origin the same signal, so it has nothing to rank by")
 
 
 _KINDS = ("str", "str", "str", "datetime64[us]", "float64")

@@ -14,7 +14,7 @@ import numpy as np
 
 from assets.forecasts.forecaster import Forecaster, Prediction, Task
 from assets.forecasts.paths import paths_file, write_paths
-from assets.forecasts.store import Batch, already_made, write
+from assets.forecasts.store import Batch, already_made, refuse_impossible, write
 from resources.calendar import TradingCalendar
 from resources.layout import Home
 from resources.progress import Progress, silent
@@ -59,11 +59,11 @@ def make_forecasts(
     for batch_tasks in whole_origins(missing, forecaster.tasks_at_once):
         targets = target_stamps(batch_tasks, room.calendar, room.settings.windows.predict_window)
         prediction = predict(batch_tasks, targets)
+        batch = Batch(batch_tasks, targets, room.settings.forecasts.levels, prediction)
+        refuse_impossible(forecaster.model, batch)
         if prediction.paths is not None:
             _keep_paths(room.home, forecaster, batch_tasks, prediction)
-        made += write(
-            room.warehouse, forecaster, Batch(batch_tasks, targets, room.settings.forecasts.levels, prediction)
-        )
+        made += write(room.warehouse, forecaster, batch)
         done += len(batch_tasks)
         progress(done, len(tasks), forecaster.model)
     return Made(forecaster, made, len(tasks) - made)

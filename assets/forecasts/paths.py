@@ -1,6 +1,7 @@
 """Sample paths in Parquet: one file a model, checkpoint and origin, written whole.
 
-Symbols forecast later join the file; paths that are there stay as they are.
+Symbols forecast later join the file. What belongs to a stored forecast stays as it is; what a killed run left without
+one is replaced, so that quantiles are always those of the paths beside them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.market.history import FIELDS
@@ -23,13 +25,11 @@ def paths_file(home: Home, model: str, checkpoint: str, origin: np.datetime64) -
 
 
 def write_paths(file: Path, symbols: list[str], paths: np.ndarray) -> None:
-    """Add symbols' paths, (symbols, paths, steps, 6) float32, to a file. Those it has already keep theirs."""
+    """Put symbols' paths, (symbols, paths, steps, 6) float32, into a file; those of other symbols stay."""
+    added = _table(symbols, paths)
     kept = pq.read_table(file) if file.is_file() else None
-    known = set(kept.column("symbol").unique().to_pylist()) if kept else set()
-    fresh = [place for place, symbol in enumerate(symbols) if symbol not in known]
-    if not fresh:
-        return
-    added = _table([symbols[place] for place in fresh], paths[fresh])
+    if kept is not None:
+        kept = kept.filter(pc.invert(pc.is_in(kept.column("symbol"), pa.array(symbols))))
     content = pa.BufferOutputStream()
     pq.write_table(pa.concat_tables([kept, added]) if kept else added, content, compression="zstd")
     publish_bytes(file, content.getvalue().to_pybytes())

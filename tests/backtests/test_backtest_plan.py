@@ -149,3 +149,13 @@ def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
     plan = make_plan(signals([(3, "ABCD"), (5, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
     assert isinstance(plan, Plan)
     assert np.isfinite(plan.benchmark).all()
+
+
+def test_a_first_session_on_which_nobody_trades_returns_nothing_and_the_next_day_is_counted() -> None:
+    given = prices()
+    closes, opens = given.close.copy(), given.open.copy()
+    closes[4] = opens[4] = np.nan
+    plan = make_plan(signals([(3, "ABCD"), (6, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
+    assert isinstance(plan, Plan)
+    assert plan.benchmark[0] == 0.0 and np.isfinite(plan.benchmark).all()
+    assert plan.benchmark[1] != 0.0

@@ -40,8 +40,27 @@ def test_models_without_an_opinion_are_left_out_with_a_reason(warehouse: Warehou
     assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
     reasons = {one.model: one for one in made.omissions}
     assert set(reasons) == {"random_walk", "random_walk_ewma"}
-    assert "nothing to rank by" in reasons["random_walk"].reason
+    assert "no view on direction" in reasons["random_walk"].reason
     assert reasons["random_walk"].forecasts > 0
+
+
+def test_a_model_whose_median_is_the_last_close_is_not_ranked_by_its_width(warehouse: Warehouse) -> None:
+    with warehouse.write() as connection:
+        connection.execute(
+            "UPDATE forecast_quantiles q SET value = value * (SELECT b.close FROM bars b WHERE b.symbol = q.symbol "
+            "AND b.ts = q.origin AND b.frequency = '1d') / (SELECT m.value FROM forecast_quantiles m WHERE "
+            "m.model = q.model AND m.checkpoint = q.checkpoint AND m.symbol = q.symbol AND m.origin = q.origin "
+            "AND m.step = q.step AND m.field = q.field AND m.level = 0.5) WHERE model = 'chronos2' AND field = 'close'"
+        )
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
+    assert set(made.frame["model"]) == {"drift", "momentum", "kronos"}
+    reason = next(one.reason for one in made.omissions if one.model == "chronos2")
+    assert "no view on direction" in reason
+    with warehouse.write() as connection:
+        connection.execute("UPDATE bars SET close = close * 1.01, high = high * 1.01 WHERE symbol = 'IBM'")
+    assert "chronos2" not in set(make_signals(warehouse, "1d", 10, USED, ALWAYS).frame["model"]), (
+        "a revision is no view"
+    )
 
 
 def test_in_sample_forecasts_make_no_signal_and_are_counted(warehouse: Warehouse) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forecast_world import World
+from forecast_world import World, make_world, publish_tiny_kronos, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assets.forecasts import checks
+from assets.forecasts import checks, making
 from assets.forecasts.chronos2_quantiles import to_prices
 from assets.forecasts.kronos_paths import kronos_forecaster, quantiles_of, seed_of
 from assets.forecasts.making import make_forecasts
@@ -46,7 +46,7 @@ def test_a_path_that_no_market_can_print_is_found(world: World, tmp_path: Path):
     assert found[["symbol", "path", "step"]].values.tolist() == [["B", 3, 4]]
 
 
-def test_symbols_forecast_later_join_the_paths_and_change_none(tmp_path: Path):
+def test_symbols_forecast_later_join_the_paths_and_change_no_others(tmp_path: Path):
     generator = np.random.default_rng(0)
     first, second = (generator.random((2, 30, 10, 6), dtype=np.float32) for _ in range(2))
     file = tmp_path / "paths" / "2012-07-02.parquet"
@@ -54,11 +54,40 @@ def test_symbols_forecast_later_join_the_paths_and_change_none(tmp_path: Path):
     write_paths(file, ["B", "C"], second)
     kept = read_paths(file)
     np.testing.assert_array_equal(kept["A"], first[0])
-    np.testing.assert_array_equal(kept["B"], first[1])
+    np.testing.assert_array_equal(kept["B"], second[0])
     np.testing.assert_array_equal(kept["C"], second[1])
-    before = file.read_bytes()
-    write_paths(file, ["C", "A"], second)
-    assert file.read_bytes() == before
+
+
+def test_after_a_kill_the_quantiles_are_those_of_the_paths_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bars = real_bars()
+    world = make_world(tmp_path, bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
+    publish_tiny_kronos(world.checkpoints)
+    origin = date(2012, 8, 1)
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_forecasts(
+                world.room, kronos_forecaster(world.settings, world.checkpoints), world.tasks(origin, origin)
+            )
+    with world.warehouse.write() as connection:
+        connection.execute(
+            "UPDATE bars SET open = open * 1.02, high = high * 1.02, low = low * 1.02, close = close * 1.02 "
+            "WHERE ts BETWEEN '2012-07-25' AND '2012-08-01'"
+        )
+    forecaster, tasks = kronos_forecaster(world.settings, world.checkpoints), world.tasks(origin, origin)
+    assert make_forecasts(world.room, forecaster, tasks).made == len(tasks)
+    paths = read_paths(paths_file(world.room.home, "kronos", forecaster.checkpoint, tasks[0].origin))
+    for task in tasks:
+        stored = world.warehouse.frame(
+            "SELECT value FROM forecast_quantiles WHERE symbol = $s AND field = 'close' AND step = 1 ORDER BY level",
+            {"s": task.symbol},
+        )
+        expected = quantiles_of(paths[task.symbol][None], world.settings.forecasts.levels)[0, 0, 3]
+        np.testing.assert_array_equal(stored["value"].to_numpy(), expected)
 
 
 def test_every_symbol_and_origin_draws_from_a_stream_of_its_own():
