@@ -91,18 +91,23 @@ class Int8Linear:
         self.weight = torch.ops.onednn.qlinear_prepack(codes.contiguous(), None)
         self.scale = scale / 127
         self.zeros = torch.zeros(len(scale), dtype=torch.int32)
-        self.bias = weight.new_zeros(len(scale)) if bias is None else bias
+        self.bias = bias
+        self.most, self.middle = torch.tensor(127.0), torch.tensor(self.ZERO + 0.5)
 
     def __call__(
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
-        size = torch.linalg.vector_norm(x, ord=torch.inf, dim=-1, keepdim=True).clamp_min_(1e-30)
-        codes = (x * (127 / size)).add_(self.ZERO + 0.5).to(torch.uint8)  # the cast truncates: rounds half up
+        # Not vector_norm: its maximum is a scalar loop, 20 times slower.
+        size = x.abs().amax(dim=-1, keepdim=True).clamp_min_(1e-30)
+        codes = torch.addcmul(self.middle, x, self.most / size).to(torch.uint8)  # truncates, so this rounds half up
         sums = torch.ops.onednn.qlinear_pointwise(
             codes, 1.0, self.ZERO, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        base = self.bias if add is None else add + self.bias
-        return _finish(torch.addcmul(base, sums, size), silu, mul, None)
+        if add is not None:
+            y = torch.addcmul(add, sums, size)
+            return y if self.bias is None else y.add_(self.bias)
+        y = sums.mul_(size) if self.bias is None else torch.addcmul(self.bias, sums, size)
+        return _finish(y, silu, mul, None)
 
 
 class SharedInput:
