@@ -18,7 +18,7 @@ _ACTIONS = """
 WITH chosen AS (
     SELECT symbol, arg_max(frequency, bars_a_session) AS frequency
     FROM (SELECT symbol, frequency, -count(*) / count(DISTINCT session) AS bars_a_session
-          FROM bars WHERE actions IS NOT NULL GROUP BY symbol, frequency)
+          FROM bars WHERE actions <> 'unknown' GROUP BY symbol, frequency)
     GROUP BY symbol
 ),
 days AS (
@@ -50,6 +50,11 @@ WITH seen AS (
 SELECT symbol, session, cash, previous FROM seen WHERE cash >= previous ORDER BY symbol, session
 """
 
+_UNKNOWN = """
+SELECT symbol, frequency, count(*) AS bars, max(session) AS newest FROM bars
+WHERE list_contains(flags, 'action_unknown') GROUP BY symbol, frequency ORDER BY newest DESC, symbol, frequency
+"""
+
 
 @dataclass(frozen=True)
 class Refreshed:
@@ -78,6 +83,11 @@ def refresh_actions(warehouse: Warehouse) -> Refreshed:
 def impossible_dividends(warehouse: Warehouse) -> pd.DataFrame:
     """Dividends of at least the whole price of the day before: symbol, session, cash, previous. They are left out."""
     return warehouse.frame(_IMPOSSIBLE)
+
+
+def unknown_actions(warehouse: Warehouse) -> pd.DataFrame:
+    """Bars of which nobody says whether shares were split or a dividend was paid: symbol, frequency, bars, newest."""
+    return warehouse.frame(_UNKNOWN)
 
 
 def _compare(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:

@@ -10,14 +10,17 @@ JOIN contributed AS c ON c.number = g.payload
 WHERE b.frequency = $frequency;
 
 CREATE TEMP TABLE state AS
-SELECT b.symbol, b.ts, b.open, b.high, b.low, b.close, b.volume, b.dividend, b.split, b.flags AS had
+SELECT b.symbol, b.ts, b.open, b.high, b.low, b.close, b.volume, b.dividend, b.split,
+       suffix(b.actions, 'unknown') AS untold, b.flags AS had
 FROM bars AS b
 JOIN touched AS t ON t.symbol = b.symbol AND b.ts >= t.sees_from
 ANTI JOIN (SELECT symbol, ts FROM fate WHERE NOT same UNION ALL SELECT symbol, ts FROM gone) AS g
     ON g.symbol = b.symbol AND g.ts = b.ts
 WHERE b.frequency = $frequency
 UNION ALL
-SELECT symbol, ts, open, high, low, close, volume, dividend, split, NULL FROM fate WHERE NOT same;
+SELECT symbol, ts, open, high, low, close, volume, dividend, split,
+       suffix(actions, 'unknown'), NULL
+FROM fate WHERE NOT same;
 
 CREATE TEMP TABLE noticed AS
 WITH seen AS (
@@ -26,13 +29,15 @@ WITH seen AS (
            (lag(s.close) OVER before / coalesce(s.split, 1)) - coalesce(s.dividend, 0) AS expected,
            s.close = lag(s.close) OVER before AND s.open = lag(s.open) OVER before
                AND s.high = lag(s.high) OVER before AND s.low = lag(s.low) OVER before
-               AND s.volume IS NOT DISTINCT FROM lag(s.volume) OVER before AS stale
+               AND s.volume IS NOT DISTINCT FROM lag(s.volume) OVER before AS stale,
+           -- Before the first bar nothing can have happened.
+           s.untold AND lag(s.close) OVER before IS NOT NULL AS action_unknown
     FROM state AS s JOIN grid AS g USING (ts)
     WINDOW before AS (PARTITION BY s.symbol ORDER BY s.ts)
 )
 SELECT *, expected <= 0 OR close / expected NOT BETWEEN 1 / 1.4 AND 1.4 AS jump
 FROM seen
-WHERE missing > 0 OR volume = 0 OR stale OR half_day OR jump OR len(had) > 0;
+WHERE missing > 0 OR volume = 0 OR stale OR half_day OR jump OR action_unknown OR len(had) > 0;
 
 -- Bars that have flags, or had some.
 CREATE TEMP TABLE flagged AS
@@ -50,6 +55,7 @@ SELECT n.symbol, n.ts, n.had,
            CASE WHEN stale THEN 'stale' END,
            CASE WHEN jump THEN 'jump' END,
            CASE WHEN l.symbol IS NOT NULL THEN 'looks_like_split' END,
+           CASE WHEN action_unknown THEN 'action_unknown' END,
            CASE WHEN half_day THEN 'half_day' END
        ], lambda flag: flag IS NOT NULL)::VARCHAR[] AS flags
 FROM noticed AS n LEFT JOIN like_splits AS l ON l.symbol = n.symbol AND l.ts = n.ts;

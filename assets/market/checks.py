@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from assets.market.actions import impossible_dividends
+from assets.market.actions import impossible_dividends, unknown_actions
 from assets.market.lake import Lake
 from assets.market.quality import (
     bars_and_rules,
@@ -26,8 +26,15 @@ from resources.warehouse import Warehouse
 
 
 def build_checks() -> Sequence[dg.AssetChecksDefinition]:
-    """Row conservation and the contract, blocking; unreported splits and impossible dividends, as warnings."""
-    return [_rows_add_up(), _contract_holds(), _there_are_bars(), _no_unreported_split(), _dividends_are_possible()]
+    """Row conservation and the contract, blocking; what is doubtful about splits and dividends, as warnings."""
+    return [
+        _rows_add_up(),
+        _contract_holds(),
+        _there_are_bars(),
+        _no_unreported_split(),
+        _dividends_are_possible(),
+        _actions_are_known(),
+    ]
 
 
 def _rows_add_up() -> dg.AssetChecksDefinition:
@@ -113,6 +120,25 @@ def _dividends_are_possible() -> dg.AssetChecksDefinition:
         )
 
     return dividends_are_less_than_the_price
+
+
+def _actions_are_known() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="corporate_actions")
+    def every_action_is_known(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+        """Each bar's payload says what happened since the bar before it: an adjusted close alone says it within one."""
+        found = unknown_actions(warehouse)
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{found['bars'].sum():,} bars of {len(found)} series with an adjusted close that does not say "
+            "whether there was a split or dividend since the bar before: give payloads that begin a session earlier, "
+            "or columns `dividend` and `split`"
+            if len(found)
+            else "none is missing",
+            metadata={"bars": table(found)} if len(found) else {},
+        )
+
+    return every_action_is_known
 
 
 def _first(found: pd.DataFrame, what: str) -> str:

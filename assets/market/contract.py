@@ -201,7 +201,7 @@ def _receive(
     numbers: dict[str, str] = {
         name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE"
         for name in NUMBERS
-        if name in of
+        if name in of and (name != "factor" or reading.basis == "factor")
     }
     if reading.lot != 1 and "volume" in numbers:
         numbers["volume"] = f"{numbers['volume']} * {reading.lot}"

@@ -18,8 +18,9 @@ WITH placed AS (
     SELECT r.* REPLACE (CASE WHEN NOT isnan(r.volume) THEN r.volume END AS volume,
                         CASE WHEN NOT isnan(r.amount) THEN r.amount END AS amount,
                         CASE WHEN NOT isnan(r.dividend) THEN r.dividend END AS dividend,
-                        CASE WHEN NOT isnan(r.split) THEN r.split END AS split),
-           s.symbol AS name, s.usual, p.fetched_at,
+                        CASE WHEN NOT isnan(r.split) THEN r.split END AS split,
+                        CASE WHEN NOT isnan(r.adj_close) THEN r.adj_close END AS adj_close),
+           s.symbol AS name, s.usual, p.fetched_at, p.basis,
            CASE WHEN NOT $daily THEN coalesce(r.instant, timezone('UTC', timezone($zone, r.local)))
                 WHEN r.instant IS NULL OR r.local::TIME = TIME '00:00' THEN r.local::DATE::TIMESTAMP
                 ELSE timezone($zone, timezone('UTC', r.instant))::DATE::TIMESTAMP END AS ts
@@ -30,7 +31,7 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
        b.open, b.high, b.low, b.close, b.volume, b.amount, b.dividend,
        -- 0 is how several vendors write "no split".
        CASE WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
-       b.adj_close,
+       b.adj_close, b.factor,
        CASE
            WHEN b.unparsed THEN 'wrong_number_of_cells'
            WHEN b.symbol IS NULL OR b.symbol = '' THEN 'missing_symbol'
@@ -64,18 +65,35 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN b.volume < 0 OR b.amount < 0 THEN 'negative_volume'
            WHEN (isinf(b.volume) OR b.volume > 1e18) OR (isinf(b.amount) OR b.amount > 1e24) THEN 'volume_out_of_range'
            WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split < 0 OR isinf(b.split)
-                OR b.factor <= 0 OR NOT isfinite(b.factor)
+                OR b.basis = 'factor' AND (b.factor IS NULL OR b.factor <= 0 OR NOT isfinite(b.factor))
                THEN 'impossible_action'
+           -- Where the columns tell both actions, it is not looked at.
+           WHEN (b.dividend IS NULL OR b.split IS NULL) AND (b.adj_close <= 0 OR b.adj_close > 1e12)
+               THEN 'impossible_adjusted_close'
            WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
        END AS rule
 FROM placed AS b
 LEFT JOIN grid AS g ON g.ts = b.ts
 LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
--- The same key more than once: equal rows are folded into the first, unequal ones are all rejected.
+-- Where prices are divided by later splits: the splits that they are divided by, whatever is wrong with their rows.
+CREATE OR REPLACE TEMP TABLE splits AS
+SELECT j.payload, j.symbol, j.session, max(j.split) AS split, count(DISTINCT j.split) > 1 AS unclear
+FROM judged AS j JOIN payloads AS p ON p.number = j.payload
+WHERE p.basis = 'split-adjusted' AND j.split > 0 AND j.split <> 1 AND isfinite(j.split)
+  AND j.symbol IS NOT NULL AND j.ts IS NOT NULL
+GROUP BY j.payload, j.symbol, j.session;
+
+UPDATE judged SET rule = 'unclear_split'
+FROM (SELECT payload, symbol, max(session) AS session FROM splits WHERE unclear GROUP BY payload, symbol) AS u
+WHERE judged.rule IS NULL AND judged.payload = u.payload AND judged.symbol = u.symbol AND judged.session < u.session;
+
+-- The same key more than once: equal rows are folded into the first, unequal ones are all rejected. Adjusted closes are
+-- compared within a payload: every download of a series writes them anew.
 CREATE OR REPLACE TEMP TABLE repeated AS
 SELECT j.symbol, j.ts, min((j.payload, j.row)) AS first,
-       count(DISTINCT hash(open, high, low, close, volume, amount, dividend, split)) = 1 AS equal
+       count(DISTINCT hash(open, high, low, close, volume, amount, dividend, split, factor)) = 1
+           AND count(DISTINCT (payload, hash(adj_close))) = count(DISTINCT payload) AS equal
 FROM judged AS j
 SEMI JOIN (SELECT symbol, ts FROM judged WHERE rule IS NULL GROUP BY symbol, ts HAVING count(*) > 1) AS k
     ON k.symbol = j.symbol AND k.ts = j.ts

@@ -4,23 +4,24 @@
 
 CREATE OR REPLACE TEMP TABLE kept AS
 WITH good AS (
-    SELECT j.* EXCLUDE (rule), p.basis, p.actions AS told_by, r.factor
+    SELECT j.* EXCLUDE (rule), p.basis, p.actions AS told_by
     FROM judged AS j
     JOIN payloads AS p ON p.number = j.payload
-    JOIN received AS r ON r.payload = j.payload AND r.row = j.row
     LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
     WHERE j.rule IS NULL AND s.fate IS NULL
 ),
--- Shares that one share of this bar has become by the payload's end.
+-- Shares that one share from before a split has become by the payload's end.
+grown AS (
+    SELECT payload, symbol, session,
+           product(split) OVER (PARTITION BY payload, symbol ORDER BY session DESC) AS shares
+    FROM splits
+),
 later AS (
-    SELECT *,
-           CASE WHEN basis = 'split-adjusted'
-                THEN product(coalesce(split, 1)) OVER (PARTITION BY payload, symbol)
-                     / product(coalesce(split, 1)) OVER (PARTITION BY payload, symbol ORDER BY ts)
-                WHEN basis = 'factor' THEN 1 / factor
-                ELSE 1 END AS scale,
-           CASE WHEN basis = 'factor' THEN close ELSE adj_close END AS adjusted
-    FROM good
+    SELECT g.*,
+           CASE WHEN g.basis = 'factor' THEN 1 / g.factor ELSE coalesce(s.shares, 1) END AS scale,
+           CASE WHEN g.basis = 'factor' THEN g.close ELSE g.adj_close END AS adjusted
+    FROM good AS g ASOF LEFT JOIN grown AS s
+        ON s.payload = g.payload AND s.symbol = g.symbol AND g.session < s.session
 ),
 quoted AS (
     SELECT payload, row, symbol, ts, session, told_by,
@@ -29,11 +30,11 @@ quoted AS (
            CASE WHEN basis = 'split-adjusted' THEN dividend * scale ELSE dividend END AS dividend, split, adjusted
     FROM later
 ),
--- How finely the adjusted close is written: one unit of its last digit.
+-- How finely the adjusted close is written: one unit of its last digit. A few odd cells do not decide it.
 grains AS (
     SELECT payload,
-           CASE WHEN max(abs(adjusted * 1e2 - round(adjusted * 1e2))) < 1e-6 THEN 1e-2
-                WHEN max(abs(adjusted * 1e4 - round(adjusted * 1e4))) < 1e-6 THEN 1e-4
+           CASE WHEN avg((abs(adjusted * 1e2 - round(adjusted * 1e2)) < 1e-6)::INTEGER) > 0.9 THEN 1e-2
+                WHEN avg((abs(adjusted * 1e4 - round(adjusted * 1e4)) < 1e-6)::INTEGER) > 0.9 THEN 1e-4
                 ELSE 1e-6 END AS grain
     FROM quoted GROUP BY payload
 ),
@@ -44,20 +45,49 @@ neighbours AS (
            -- Below 5e-5, or below its last digit, a change of the factor is rounding: dividends are larger.
            greatest(5e-5, 0.6 * grain * (1 / adjusted + 1 / lag(adjusted) OVER before)) AS noise
     FROM quoted JOIN grains USING (payload)
-    WINDOW before AS (PARTITION BY payload, symbol ORDER BY ts)
+    -- A bar without an adjusted close is passed over.
+    WINDOW before AS (PARTITION BY payload, symbol, adjusted IS NULL ORDER BY ts)
+),
+-- The part of the growth that a told dividend does not explain, and what a told split leaves to explain.
+unexplained AS (
+    SELECT *, adjusted IS NOT NULL AND (dividend IS NULL OR split IS NULL) AS derives,
+           growth / (1 + growth * coalesce(dividend, 0) / previous) AS shares
+    FROM neighbours
 ),
 ratios AS (
-    SELECT n.*, n.dividend IS NULL AND n.split IS NULL AND n.adjusted IS NOT NULL AS derives,
-           (SELECT ratio FROM split_ratios AS s
-            WHERE abs(n.growth / s.ratio - 1) < 0.02 AND abs(n.close / n.previous * s.ratio - 1) < 0.25
-            ORDER BY abs(n.growth / s.ratio - 1) LIMIT 1) AS ratio
-    FROM neighbours AS n
+    SELECT n.*,
+           CASE WHEN n.split IS NOT NULL THEN n.split
+                ELSE (SELECT ratio FROM split_ratios AS s
+                      WHERE abs(n.shares / s.ratio - 1) < 0.02 AND abs(n.close / n.previous * s.ratio - 1) < 0.25
+                      ORDER BY abs(n.shares / s.ratio - 1) LIMIT 1) END AS ratio
+    FROM unexplained AS n
+),
+-- Cash below zero, or growth that neither a told dividend nor a split explains: no action does that.
+doubted AS (
+    SELECT * REPLACE (coalesce(ratio, 1) AS ratio),
+           derives AND NOT coalesce(isfinite(growth) AND noise < 0.5 AND CASE
+               WHEN dividend IS NULL THEN growth / coalesce(ratio, 1) - 1 > -noise
+               ELSE abs(shares / coalesce(ratio, 1) - 1) < greatest(0.02, noise) END, true) AS doubtful
+    FROM ratios
+),
+-- One wrong adjusted close shows twice, there and back.
+known AS (
+    SELECT *, derives AND growth IS NOT NULL AND NOT doubtful
+              AND NOT coalesce(lag(doubtful) OVER before AND abs(growth * lag(growth) OVER before - 1)
+                               < 0.5 * abs(growth - 1), false)
+              AND NOT coalesce(lead(doubtful) OVER before AND abs(growth * lead(growth) OVER before - 1)
+                               < 0.5 * abs(growth - 1), false) AS known
+    FROM doubted
+    WINDOW before AS (PARTITION BY payload, symbol, adjusted IS NULL ORDER BY ts)
 )
 SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount,
-       CASE WHEN NOT derives THEN dividend
-            WHEN abs(growth / coalesce(ratio, 1) - 1) < noise THEN 0
-            ELSE round((1 - coalesce(ratio, 1) / growth) * previous / coalesce(ratio, 1), 6) END AS dividend,
-       CASE WHEN NOT derives THEN split WHEN growth IS NOT NULL THEN coalesce(ratio, 1) END AS split,
-       CASE WHEN derives THEN 'derived from adjusted close'
+       CASE WHEN dividend IS NOT NULL OR NOT known THEN dividend
+            WHEN abs(growth / ratio - 1) < noise THEN 0
+            ELSE round((1 - ratio / growth) * previous / ratio, 6) END AS dividend,
+       CASE WHEN split IS NOT NULL OR NOT known THEN split ELSE ratio END AS split,
+       CASE WHEN known AND (dividend IS NULL OR ratio <> 1) THEN 'derived from adjusted close'
+            -- Also the first bar of a payload: what happened since the bar before is not in it.
+            WHEN derives AND NOT known THEN concat_ws(', ', CASE WHEN dividend IS NOT NULL OR split IS NOT NULL
+                                                                 THEN told_by END, 'unknown')
             WHEN dividend IS NOT NULL OR split IS NOT NULL THEN told_by END AS actions
-FROM ratios;
+FROM known;

@@ -30,6 +30,8 @@ REASONS: dict[str, str] = {
     "negative_volume": "volume or amount is negative",
     "volume_out_of_range": "volume or amount is infinite or beyond any market",
     "impossible_action": "a dividend below zero, or a split or factor that is not positive",
+    "impossible_adjusted_close": "the adjusted close, of which actions are derived, is not positive or above 1e12",
+    "unclear_split": "prices are divided by later splits, and a later day has two different ones: fetch it again",
     "not_closed_yet": "the bar was still forming when it was received: it will be taken when it is over",
     "conflicting_duplicate": "the same symbol and time with other values: keep the right one, one bar a stamp",
 }
@@ -41,5 +43,6 @@ FLAGS: dict[str, str] = {
     "stale": "the same four prices and volume as the bar before",
     "jump": "more than 40 % from the bar before, and no split or dividend explains it",
     "looks_like_split": "such a jump, overnight, by a ratio that splits have: perhaps one that nobody reported",
+    "action_unknown": "perhaps a split or dividend since the bar before: give a payload that begins a bar earlier",
     "half_day": "the session closed early",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from market_desk import HEADER, Desk, make_desk_in
 
-from assets.market.actions import impossible_dividends, refresh_actions
+from assets.market.actions import impossible_dividends, refresh_actions, unknown_actions
 from assets.market.history import read_histories
 from assets.market.ingest import ingest
 from assets.market.lake import Lake
@@ -123,3 +124,155 @@ def test_a_second_refresh_changes_nothing(sample: Desk) -> None:
     refreshed = refresh_actions(sample.warehouse)
     assert (refreshed.added, refreshed.withdrawn) == (0, 0)
     assert sample.warehouse.path.stat().st_mtime_ns == before
+
+
+SPLIT_ADJUSTED = [
+    "A,2012-01-03,100,101,99,100,4000,0,0",
+    "A,2012-01-04,100,101,99,100,4000,0,0",
+    "A,2012-01-05,101,102,100,101,4000,0,4",
+]
+
+
+@pytest.mark.parametrize(
+    ("last", "rule"),
+    [
+        ((SPLIT_ADJUSTED[2],), []),
+        (("A,2012-01-05,101,100.5,100,101,4000,0,4",), ["open_outside_range"]),
+        ((SPLIT_ADJUSTED[2], "A,2012-01-05,101,102,100,101.5,4000,0,4"), ["conflicting_duplicate"] * 2),
+        ((SPLIT_ADJUSTED[2], SPLIT_ADJUSTED[2]), []),
+    ],
+)
+def test_a_split_scales_earlier_prices_whatever_is_wrong_with_its_own_row(
+    make_desk: Callable[..., Desk], last: tuple[str, ...], rule: list[str]
+) -> None:
+    desk = make_desk(basis="split-adjusted")
+    desk.ingest_text("\n".join([HEADER + ",dividend,split", *SPLIT_ADJUSTED[:2], *last]))
+    assert desk.rules() == rule
+    bars = desk.bars().head(2)
+    assert bars["close"].tolist() == [400, 400]
+    assert bars["volume"].tolist() == [1000, 1000]
+
+
+def test_prices_before_rows_that_tell_different_splits_are_rejected(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(basis="split-adjusted")
+    lines = [*SPLIT_ADJUSTED, SPLIT_ADJUSTED[2].removesuffix("4") + "5", "A,2012-01-06,101,102,100,101,4000,0,0"]
+    desk.ingest_text("\n".join([HEADER + ",dividend,split", *lines]))
+    assert desk.rules() == ["unclear_split"] * 2 + ["conflicting_duplicate"] * 2
+    assert desk.bars()["close"].tolist() == [101]
+
+
+def with_adjusted(cells: list[str], days: pd.DatetimeIndex | None = None) -> str:
+    days = pd.bdate_range("2012-03-01", periods=len(cells)) if days is None else days
+    closes = [f"20.{place % 9}3" for place in range(len(cells))]
+    lines = [
+        f"A,{day.date()},20,21,19,{close},1000,{cell}" for day, close, cell in zip(days, closes, cells, strict=True)
+    ]
+    return "\n".join([HEADER + ",adj_close", *lines])
+
+
+def adjusted_cells(count: int = 20) -> list[str]:
+    return [f"{(20 + place % 9 / 10 + 0.03) * 0.83:.2f}" for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "rules", "unknown"),
+    [
+        ("NaN", [], 0),
+        ("", [], 0),
+        ("0", ["impossible_adjusted_close"], 0),
+        ("-5", ["impossible_adjusted_close"], 0),
+        ("inf", ["impossible_adjusted_close"], 0),
+        ("1e308", ["impossible_adjusted_close"], 0),
+        ("1e6", [], 2),
+        ("5", [], 2),
+        ("0.00001", [], 2),
+    ],
+)
+def test_one_odd_adjusted_close_invents_no_dividend(desk: Desk, cell: str, rules: list[str], unknown: int) -> None:
+    cells = adjusted_cells()
+    cells[7] = cell
+    desk.ingest_text(with_adjusted(cells))
+    assert refresh_actions(desk.warehouse).total == 0
+    assert desk.rules() == rules
+    bars = desk.bars()
+    assert set(bars["dividend"].dropna()) == {0}
+    assert sum("action_unknown" in flags for flags in bars["flags"]) == unknown
+
+
+def test_an_adjusted_close_that_nobody_needs_rejects_nothing(desk: Desk) -> None:
+    header = HEADER + ",dividend,split,adj_close"
+    desk.ingest_text(f"{header}\nA,2012-01-03,10,11,9,10.5,1,0,1,-0.2\nA,2012-01-04,10,11,9,10.5,1,0,1,\n")
+    assert desk.rules() == []
+
+
+def test_rows_that_differ_in_their_adjusted_close_alone_contradict_each_other(desk: Desk) -> None:
+    row = "A,2012-01-03,10,11,9,10.5,1"
+    desk.ingest_text(f"{HEADER},adj_close\n{row},10.5\n{row},5\n")
+    assert desk.rules() == ["conflicting_duplicate"] * 2
+
+
+def test_two_downloads_with_their_own_adjusted_closes_are_folded(desk: Desk) -> None:
+    row = "A,2012-01-03,10,11,9,10.5,1"
+    desk.write("a.csv", f"{HEADER},adj_close\n{row},10.5\n")
+    done = desk.ingest_text(f"{HEADER},adj_close\n{row},5\n", "b.csv")
+    assert (done.kept, done.folded, done.rejected) == (1, 1, 0)
+
+
+def test_a_factor_counts_only_where_prices_are_multiplied_by_it(make_desk: Callable[..., Desk]) -> None:
+    text = (
+        f"{HEADER},factor\nA,2012-01-03,10,11,9,10.5,1,nan\nA,2012-01-04,10,11,9,10.5,1,\nA,2012-01-05,10,11,9,10,1,2"
+    )
+    raw, multiplied = make_desk("raw"), make_desk("factor", basis="factor")
+    raw.ingest_text(text)
+    assert raw.rules() == []
+    multiplied.ingest_text(text)
+    assert multiplied.rules() == ["impossible_action"] * 2
+    assert multiplied.bars()["close"].tolist() == [5]
+
+
+TWO_DAYS = {
+    # A split of 4 for 1, no split column; a dividend of 1, no dividend column; both at once.
+    "dividend": (["A,2012-01-03,100,101,99,100,1000,24,0", "A,2012-01-04,25,26,24,25,4000,24,0"], [("split", 4.0)]),
+    "split": (["A,2012-01-03,25,26,24,24,1000,23,1", "A,2012-01-04,23,25,23,23,4000,23,1"], [("dividend", 1.0)]),
+}
+
+
+@pytest.mark.parametrize("told", TWO_DAYS)
+def test_the_adjusted_close_tells_the_kind_of_action_that_no_column_tells(desk: Desk, told: str) -> None:
+    lines, expected = TWO_DAYS[told]
+    desk.ingest_text("\n".join([f"{HEADER},adj_close,{told}", *lines]))
+    refresh_actions(desk.warehouse)
+    actions = desk.warehouse.frame("FROM corporate_actions")
+    assert list(zip(actions["kind"], actions["value"], strict=True)) == expected
+    assert actions["origin"].tolist() == ["derived from adjusted close"]
+
+
+def test_a_told_dividend_is_no_part_of_a_derived_split(desk: Desk) -> None:
+    # 2 for 1 and 5 in cash on the new shares of 45.
+    lines = ["A,2012-01-03,100,100,100,100,1,45,0", "A,2012-01-04,45,45,45,45,2,45,5"]
+    desk.ingest_text("\n".join([f"{HEADER},adj_close,dividend", *lines]))
+    assert desk.bars()["split"].tolist()[1] == 2
+    assert unknown_actions(desk.warehouse).empty
+
+
+def test_an_action_between_two_payloads_is_flagged_as_unknown(desk: Desk) -> None:
+    text = with_adjusted(adjusted_cells(3)).splitlines()
+    for number, line in enumerate(text[1:]):
+        desk.ingest_text(f"{text[0]}\n{line}\n", f"{number}.csv")
+    assert [list(flags) for flags in desk.bars()["flags"]] == [[], ["action_unknown"], ["action_unknown"]]
+    found = unknown_actions(desk.warehouse)
+    assert found[["symbol", "bars"]].to_numpy().tolist() == [["A", 2]]
+
+
+def test_payloads_that_overlap_tell_every_action(desk: Desk) -> None:
+    lines = [
+        "A,2012-01-03,100,101,99,100,1000,24",
+        "A,2012-01-04,25,26,24,25,4000,24",
+        "A,2012-01-05,24,25,23,24,4000,24",
+    ]
+    for day in (1, 2):
+        desk.ingest_text("\n".join([HEADER + ",adj_close", *lines[day - 1 : day + 1]]), f"{day}.csv")
+    refresh_actions(desk.warehouse)
+    actions = desk.warehouse.frame("FROM corporate_actions ORDER BY ex_date")
+    assert list(zip(actions["kind"], actions["value"], strict=True)) == [("split", 4.0), ("dividend", 1.0)]
+    assert unknown_actions(desk.warehouse).empty
