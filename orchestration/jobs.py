@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
+from assets.training.promotion import PROMOTED
+
 # What define_asset_job returns has no public name.
 Job: TypeAlias = Any
 JobName = Literal["ingest", "train", "forecast", "backtest", "daily", "everything"]
@@ -35,9 +37,15 @@ def build_jobs(sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
     return {
         name: dg.define_asset_job(
             name,
-            selection=selection,
+            selection=_with_expiry(selection) if name in ("forecast", "daily") else selection,
             description=PURPOSES[name],
             partitions_def=None if name in ("train", "backtest") else sessions,
         )
         for name, selection in SELECTIONS.items()
     }
+
+
+def _with_expiry(selection: str) -> dg.AssetSelection:
+    """What is selected, and whether the champions that forecast are young enough: nobody trains when they grow old."""
+    ages = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED]
+    return dg.AssetSelection.from_string(selection) | dg.AssetSelection.checks(*ages)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from resources.errors import SettingsError
 
@@ -214,6 +215,12 @@ class Chronos2Settings(Section):
     lora_rank: int = Field(8, ge=1)
     evaluate_every: int = Field(100, ge=1, description="steps between two looks at the validation range")
 
+    @model_validator(mode="after")
+    def _divides(self) -> Chronos2Settings:
+        if self.d_model % self.num_heads or (self.d_model // self.num_heads) % 2:
+            raise ValueError(f"d_model {self.d_model} must split into {self.num_heads} heads of even width")
+        return self
+
 
 class ForecastSettings(Section):
     """Which origins are forecast, and how."""
@@ -293,6 +300,12 @@ class ComputeSettings(Section):
     nodes: int = Field(1, ge=1, description="machines that meet there")
     save_every: int = Field(200, ge=1, description="steps between two states from which a killed run goes on")
 
+    @model_validator(mode="after")
+    def _machines_meet(self) -> ComputeSettings:
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError(f'nodes = {self.nodes} needs rendezvous = "host:port", where the machines meet')
+        return self
+
 
 class Settings(BaseSettings):
     """Everything a run depends on beside the data."""
@@ -367,10 +380,21 @@ def load_settings(
     values = _inherit(content.get("profiles", {}), name, path)
     _refuse_unknown_environment()
     where = home or os.environ.get(ENV_HOME) or path.parent / "data"
+    own = sorted({"profile", "root", "home"} & set(values))
+    if own:
+        raise SettingsError(
+            f"{path}, profile {name!r}: {own[0]} does not belong in a profile; the profile is named at the top or by "
+            f"--profile, the home by --home or {ENV_HOME}"
+        )
     try:
         return Settings(**{**values, "profile": name, "root": path.parent, "home": Path(where).expanduser().absolute()})
     except ValidationError as error:
         raise SettingsError(_in_words(error, path, name)) from None
+    except EnvironmentSettingsError as error:
+        raise SettingsError(
+            f"an environment variable {ENV_PREFIX}… is not readable: {error}. Lists and tables are written as JSON: "
+            f"""{ENV_PREFIX}WINDOWS__TRAIN='["2000-01-01", "2005-12-31"]'"""
+        ) from None
 
 
 def _settings_path(file: Path | str | None) -> Path:
@@ -395,6 +419,8 @@ def _read(path: Path) -> dict[str, Any]:
     unknown = set(content) - {"profile", "profiles"}
     if unknown:
         raise SettingsError(f"{path}: unknown key {sorted(unknown)[0]!r} at the top; allowed: profile, [profiles.NAME]")
+    if not isinstance(content.get("profile", ""), str):
+        raise SettingsError(f"{path}: profile = {content['profile']!r} must be the name of a profile")
     if not isinstance(content.get("profiles", {}), dict) or not all(
         isinstance(p, dict) for p in content.get("profiles", {}).values()
     ):
@@ -410,6 +436,8 @@ def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, An
     if name == "sample":
         return base
     merged = _merge(base, profiles[name])
+    if not isinstance(merged.get("market", {}), Mapping):
+        raise SettingsError(f"{path}, profile {name!r}: market = {merged['market']!r} must be a table")
     if merged.get("market", {}).get("source") != base.get("market", {}).get("source"):
         # Where the sample's bars end says nothing of another source's.
         _drop_inherited_end(merged, profiles[name])
@@ -467,6 +495,6 @@ def _in_words(error: ValidationError, path: Path, profile: str) -> str:
 def _siblings(loc: tuple[int | str, ...]) -> list[str]:
     fields = Settings.model_fields
     if len(loc) < 2:
-        return sorted(set(fields) - {"root"})
+        return sorted(set(fields) - {"root", "home", "profile"})
     section = fields[str(loc[0])].annotation
     return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []

@@ -76,6 +76,7 @@ def run_child(
     with _session(_Reader(heard.put), context) as addresses:
         process = subprocess.Popen(
             command,
+            stdin=subprocess.PIPE,  # held open; its end tells the child that nobody waits for it any more
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

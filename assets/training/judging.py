@@ -24,20 +24,37 @@ CLOSE_NAME = "close"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model's loss against another's over the same origins. Skill = 1 − ours / theirs: above 0 is better."""
+    """One model's loss against another's over the same origins. Skill = 1 − ours / theirs: above 0 is better.
+
+    `low` and `high` are None where the origins are too few for an interval.
+    """
 
     ours: float
     theirs: float
     skill: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     origins: int
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         return asdict(self)
 
     @property
+    def shows_better(self) -> bool:
+        return self.low is not None and self.low > 0
+
+    @property
+    def shows_no_worse(self) -> bool:
+        """Not shown to be worse, by origins enough to show it."""
+        return self.high is not None and self.high >= 0
+
+    @property
     def words(self) -> str:
+        if self.low is None or self.high is None:
+            return (
+                f"not told: {self.origins} origins in common, an interval needs {FEWEST_ORIGINS}: widen "
+                f"windows.validation (skill {self.skill:+.1%})"
+            )
         side = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference shown"
         return (
             f"{side}: CRPS {self.ours:.4g} % against {self.theirs:.4g} %, skill {self.skill:+.1%} "
@@ -101,7 +118,7 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame, horizon: int, seed: int) -
     means = both.groupby("origin")[["crps", "crps_other"]].mean()
     pairs = means.to_numpy()
     skill = float(_skill(pairs)[0])
-    low = high = float("nan")
+    low = high = None
     if len(pairs) >= FEWEST_ORIGINS:
         gaps = np.diff(means.index.to_numpy().astype("datetime64[D]")).astype(int)
         block = max(1, int(np.ceil(horizon * 1.45 / np.median(gaps))))

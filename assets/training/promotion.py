@@ -43,7 +43,7 @@ class Decision:
     digest: str
     over: str | None
     why: str
-    evidence: dict[str, float] | None = None
+    evidence: dict[str, float | None] | None = None
 
 
 class Ledger:
@@ -90,13 +90,14 @@ def decide(
         judge: compares challenger and champion by their forecasts; called only when that decides.
     """
     kind, ledger = challenger.kind, Ledger(store.home, challenger.kind)
-    champion = store.current(kind)
+    champion = _champion(store, ledger, kind)
     decision = _decision(champion, challenger, sound, settings, judge, ledger)
     if decision is None:
         return Decision("kept", challenger.digest, None, "in use already")
+    # The ledger first: what it says is put to use at the next call, should this one be killed in between.
+    ledger.add(decision)
     if decision.action == "promoted":
         store.set_current(kind, decision.digest)
-    ledger.add(decision)
     return decision
 
 
@@ -106,7 +107,8 @@ def rollback(store: CheckpointStore, kind: Kind) -> Decision:
     Raises:
         CandlecastError: there was none.
     """
-    ledger, now = Ledger(store.home, kind), store.current(kind)
+    ledger = Ledger(store.home, kind)
+    now = _champion(store, ledger, kind)
     rejected = ledger.rejected()
     earlier = [
         entry.digest
@@ -116,8 +118,8 @@ def rollback(store: CheckpointStore, kind: Kind) -> Decision:
     if now is None or not earlier:
         raise CandlecastError(f"there is no earlier champion of {kind} to go back to")
     decision = Decision("rolled back", earlier[-1], now.digest, "by hand")
-    store.set_current(kind, decision.digest)
     ledger.add(decision)
+    store.set_current(kind, decision.digest)
     return decision
 
 
@@ -132,6 +134,16 @@ def expired(champion: Checkpoint, newest: date, settings: PromotionSettings) -> 
         f"{champion.kind} learnt up to {champion.cutoff} and was good until {until}, the newest bar is of {newest}: "
         "move windows.train and windows.validation on and train again, or raise promotion.expires_days"
     )
+
+
+def _champion(store: CheckpointStore, ledger: Ledger, kind: Kind) -> Checkpoint | None:
+    """The checkpoint in use, once what the ledger decided last has been put to use."""
+    used = store.current(kind)
+    changes = [entry.digest for entry in ledger.decisions() if entry.action in ("promoted", "rolled back")]
+    if changes and (used is None or used.digest != changes[-1]):
+        store.set_current(kind, changes[-1])
+        return store.current(kind)
+    return used
 
 
 def _decision(
@@ -153,7 +165,7 @@ def _decision(
     if settings.rule == "always" or challenger.kind == "kronos_tokenizer":
         return Decision("promoted", challenger.digest, champion.digest, "the newest is used")
     found = judge(challenger, champion)
-    good = found.low > 0 if settings.rule == "better" else not found.high < 0
+    good = found.shows_better if settings.rule == "better" else found.shows_no_worse
     action: Action = "promoted" if good else "kept"
     winner, loser = (challenger, champion) if good else (champion, challenger)
     return Decision(action, winner.digest, loser.digest, found.words, found.to_dict())

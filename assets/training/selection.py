@@ -51,7 +51,7 @@ def select(job: Job, learner: nn.Module, curves: Curves, rule: Normalisation, ou
     folders = {f"step {step}": job.work / "candidates" / str(step) for step in steps}
     for step, folder in zip(steps, folders.values(), strict=True):
         _write(learner, job, step, rule, folder)
-    told = {f"step {step}": {"loss": losses[step]} for step in steps}
+    told: dict[str, dict[str, Any]] = {f"step {step}": {"loss": losses[step]} for step in steps}
     if job.base:
         folders[BASE], told[BASE] = job.work / "candidates" / BASE, {"loss": losses[0]}
         Kronos.from_pretrained(job.base, revision=job.revision).save_pretrained(folders[BASE], normalisation=rule)

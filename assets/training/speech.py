@@ -8,8 +8,10 @@ so does that of a process started by hand, which has nobody to speak to.
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping
+from threading import Thread
 
 from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
 
@@ -35,7 +37,12 @@ def tell_measures(measures: Measures) -> None:
 
 
 def speak_of(work: Callable[[], None]) -> int:
-    """Do the work of a child process; 0 on success, 1 with the error told on failure."""
+    """Do the work of a child process; 0 on success, 1 with the error told on failure.
+
+    Should the parent end, however it does, the process ends too: its work goes on with the parent's next run.
+    """
+    if PipesEnvVarParamsLoader().is_dagster_pipes_process():
+        Thread(target=_end_with_the_parent, daemon=True).start()
     if int(os.environ.get("RANK", "0")) > 0 or not PipesEnvVarParamsLoader().is_dagster_pipes_process():
         return _done(work)
     try:
@@ -49,6 +56,13 @@ def speak_of(work: Callable[[], None]) -> int:
     except Exception as error:
         return _failed(error)
     return 0
+
+
+def _end_with_the_parent() -> None:
+    """Wait for the end of the standard input, which the parent holds open for as long as it lives."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
 
 
 def _done(work: Callable[[], None]) -> int:

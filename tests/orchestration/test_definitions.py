@@ -66,6 +66,13 @@ def test_every_job_can_be_built(defs):
         assert defs.resolve_job_def(job).name == job
 
 
+@pytest.mark.parametrize("job", ["forecast", "daily"])
+def test_champions_that_grow_old_are_told_where_nobody_trains(defs, job: str):
+    nodes = {node.name for node in defs.resolve_job_def(job).nodes}
+    assert {"kronos_predictor_is_not_expired", "chronos2_model_is_not_expired"} <= nodes
+    assert not {"kronos_predictor", "chronos2_model"} & nodes
+
+
 def test_the_daily_schedule_has_a_run_a_session_and_none_on_a_holiday(defs, tmp_path: Path):
     schedule = defs.resolve_schedule_def("daily_after_close")
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:

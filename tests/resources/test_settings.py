@@ -50,8 +50,22 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(written, monk
 
 
 @pytest.mark.parametrize(
+    ("variable", "value"), [("CANDLECAST__WINDOWS__TRAIN", "2000-01-01"), ("CANDLECAST__MARKET", "sample")]
+)
+def test_an_environment_variable_that_is_not_readable_is_told(written, monkeypatch, variable: str, value: str):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=r"environment variable|must be a table|market"):
+        load_settings(written(""))
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("[profiles.sample.compute]\nnodes = 2\n", ["compute", "nodes = 2", "rendezvous"]),
+        ("[profiles.sample.chronos2]\nd_model = 16\nnum_heads = 3\n", ["chronos2", "16", "3 heads"]),
+        ('[profiles.sample]\nhome = "elsewhere"\n', ["home", "--home", "CANDLECAST_HOME"]),
+        ("[profiles.sample]\nmarket = 5\n", ["market", "5"]),
+        ('profile = ["sample"]\n', ["profile", "name of a profile"]),
         ("[profiles.sample.windows]\nlookbak_window = 90\n", ["windows.lookbak_window", "lookback_window"]),
         ('[profiles.sample.windows]\nlookback_window = "many"\n', ["windows.lookback_window", "'many'"]),
         ("[profiles.sample.forecasts]\ntop_p = 1.5\n", ["forecasts.top_p", "1.5", "1"]),

@@ -1,13 +1,16 @@
 """A child process and Dagster Pipes: what it says reaches the run, and where there is no run, the caller."""
 
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 
-from assets.training.child import run_child
+from assets.training.child import PROJECT, run_child
 from resources.errors import CandlecastError
 
 WORK = """
@@ -117,3 +120,21 @@ def test_a_listener_that_stops_ends_the_process(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_child(command(f"import time; time.sleep(60); open({str(tmp_path / 'late')!r}, 'w')"), "model", stop)
     assert not (tmp_path / "late").exists()
+
+
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    ends = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    script = f"from assets.training.child import run_child; run_child({command(ends)!r}, 'model')"
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
+    child = None
+    while child is None and parent.poll() is None:
+        child = int(note.read_text()) if note.is_file() and note.read_text() else None
+    parent.kill()
+    parent.wait()
+    assert child is not None
+    waited = 0.0
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE and waited < 30:
+        time.sleep(0.1)
+        waited += 0.1
+    assert waited < 30, "it goes on alone in the folder that the next run works in"

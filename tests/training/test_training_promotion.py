@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -103,6 +104,38 @@ def test_rolling_back_is_one_command(
     assert main(["rollback", "kronos_predictor"]) == 0
     assert '"rolled back"' in capsys.readouterr().out
     assert main(["rollback", "kronos_predictor"]) == 1
+
+
+@pytest.mark.parametrize("rule", ["not_worse", "better"])
+def test_too_few_origins_decide_nothing_and_are_written_down_once(store: CheckpointStore, rule: str) -> None:
+    untold = Comparison(1.0, 1.1, 0.1, None, None, 4)
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    for _ in range(3):
+        assert settle(store, second, untold, rule) == "kept"
+    ledger = Ledger(store.home, "kronos_predictor")
+    assert len(ledger.decisions()) == 2 and "4 origins in common" in ledger.decisions()[-1].why
+    json.loads(ledger.file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_promotion_that_was_killed_half_way_is_completed_and_can_be_rolled_back(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (published(store, name) for name in ("one", "two", "three"))
+    settle(store, first, BETTER)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointStore, "set_current", killed)
+        with pytest.raises(KeyboardInterrupt):
+            settle(store, second, BETTER)
+    assert settle(store, second, BETTER) == "kept"
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == second.digest
+    settle(store, third, BETTER)
+    assert rollback(store, "kronos_predictor").digest == second.digest
 
 
 def test_an_old_champion_expires(store: CheckpointStore) -> None:
