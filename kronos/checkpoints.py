@@ -88,7 +88,10 @@ def _download(repository: str, **options: Any) -> dict[str, Path]:
         except LocalEntryNotFoundError as error:  # offline; also an EntryNotFoundError
             if name == SIDECAR:
                 continue
-            raise CheckpointError(f"{repository}: {name} is neither cached nor can the hub be reached") from error
+            raise CheckpointError(
+                f"{repository}: {name} is neither cached nor can the hub be reached: fetch it once where the hub can be "
+                f"(`hf download {repository}`), or name a folder with {CONFIG} and {WEIGHTS}"
+            ) from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError) as error:

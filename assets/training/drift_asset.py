@@ -11,6 +11,7 @@ import numpy as np
 from assets.forecasts.forecaster import Task
 from assets.forecasts.origins import origins_of, select
 from assets.market.history import read_histories
+from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, tell_newest
 from assets.sessions import sessions_of
 from assets.training.drift import Drift, draw, input_digest, input_distances, threshold
@@ -53,7 +54,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         beyond = threshold(predictor.card, settings.drift.quantile)
         if beyond is None or settings.drift.action == "off":
             return _nothing("switched off" if beyond is not None else "the weights keep no reference to measure by")
-        histories = read_histories(warehouse, settings.market.frequency)
+        histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
         origins = origins_of(sessions_of(context), settings, calendar)
         tasks = select(histories, origins, settings.windows.lookback_window).tasks
         measured = _measured(tasks, predictor, settings, home, checkpoints)
