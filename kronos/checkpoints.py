@@ -89,7 +89,7 @@ def _download(repository: str, **options: Any) -> dict[str, Path]:
             if name == SIDECAR:
                 continue
             raise CheckpointError(
-                f"{repository}: {name} is neither cached nor can the hub be reached: fetch it once where the hub can be "
+                f"{repository}: {name} is neither cached nor can the hub be reached: fetch it once where it can be "
                 f"(`hf download {repository}`), or name a folder with {CONFIG} and {WEIGHTS}"
             ) from error
         except EntryNotFoundError:
