@@ -53,7 +53,7 @@ class Chain:
 
     def everything(self) -> dict[str, Any]:
         """The whole chain; what is there already stays."""
-        with only_run(self.home):
+        with self.headless.alone():
             self._ingest()
             self.headless.run(MODELLING, self._test_span(), "modelling")
         return self._ended(latest_report(self.settings))
@@ -63,7 +63,7 @@ class Chain:
         if last < first:
             raise CandlecastError(f"--to {last} is before --from {first}")
         wanted = self._named(assets)
-        with only_run(self.home):
+        with self.headless.alone():
             market = {"raw_bars", "bars", "corporate_actions"}
             upstream = self._upstream(wanted) - wanted
             if wanted & market:
@@ -76,7 +76,7 @@ class Chain:
 
     def forecast(self, origin: date | None, symbols: list[str]) -> dict[str, Any]:
         """Forecasts from one session, and their quantiles."""
-        with only_run(self.home):
+        with self.headless.alone():
             self._ingest()
             session = origin or self._newest_session()
             self._refuse_unknown(symbols, session)
@@ -98,7 +98,7 @@ class Chain:
 
     def score(self) -> dict[str, Any]:
         """Scores of every forecast whose truth is here, and the scoreboard."""
-        with only_run(self.home):
+        with self.headless.alone():
             span = self._test_span()
             self.headless.run("group:evaluation", span, "score")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")

@@ -6,7 +6,9 @@ logs 13,000 of them. Files, tables and semantics are exactly Dagster's; take thi
 wrote is read as before. The one place that imports from `dagster._core`: there is no public name for the class.
 """
 
+import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,15 +17,20 @@ from typing import Any
 
 import sqlalchemy as db
 from dagster import Field, Noneable, StringSource
+from dagster._core.errors import raise_execution_interrupts
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._serdes import ConfigurableClassData, serialize_value
+from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy.pool import QueuePool
 
+logger = logging.getLogger("candlecast.pools")
 OPEN_SHARDS = 16
+# Between two looks at a pool that is full.
+POOL_SECONDS = 0.5
 # Waits this long for another process's transaction, as Dagster's own does.
 BUSY_SECONDS = getattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 60)
 
@@ -35,6 +42,7 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         self._engines: OrderedDict[str, db.Engine] = OrderedDict()
         self._known_tables: set[str] = set()
         self._known_columns: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -103,6 +111,34 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
     def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
         """One event says what a run plans to make; one a partition doubles what a backfill logs."""
         return True
+
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> ConcurrencyClaimStatus:
+        """As Dagster's, but a full pool is told and waited for here. Dagster's in-process executor asks again without
+        a pause, a core's worth of work, and holds interruptions back until a step runs, so nothing ends its wait."""
+        status = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+        if status.is_claimed:
+            return status
+        self._tell_wait(concurrency_key, run_id, step_key)
+        with raise_execution_interrupts():
+            time.sleep(POOL_SECONDS)
+        return status.with_sleep_interval(0.0)
+
+    def _tell_wait(self, pool: str, run_id: str, step_key: str) -> None:
+        if (run_id, step_key) in self._told:
+            return
+        self._told.add((run_id, step_key))
+        holders = [
+            f"step {slot.step_key} of run {slot.run_id}" for slot in self.get_concurrency_info(pool).claimed_slots
+        ]
+        logger.warning(
+            "%s waits for the pool %s, which %s holds. Should that run be dead, terminate it in the UI; Ctrl-C ends "
+            "the wait",
+            step_key,
+            pool,
+            ", ".join(holders) or "another step",
+        )
 
     def delete_events(self, run_id: str) -> None:
         self._forget(run_id)

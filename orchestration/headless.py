@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from orchestration.build import build_defs, build_resources
+from orchestration.leftovers import PROFILE_TAG, clear_leftovers
 from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -56,6 +57,17 @@ class Headless:
             settings=settings, resource_overrides=self.resources, loggers={"progress": watch.logger()}
         )
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the home's run lock, and clears what killed commands left behind.
+
+        Raises:
+            CandlecastError: another command is at work.
+        """
+        with only_run(self.home):
+            clear_leftovers(self.instance)
+            yield
+
     def run(
         self,
         selection: str,
@@ -82,7 +94,7 @@ class Headless:
                 "loggers": {"progress": {}},
                 "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
             },
-            tags={**(span.tags if span else {}), "candlecast/profile": self.settings.profile},
+            tags={**(span.tags if span else {}), PROFILE_TAG: self.settings.profile},
         )
         if self.watch.interrupted:
             raise KeyboardInterrupt

@@ -77,6 +77,9 @@ class Watch:
                 self.interrupted |= INTERRUPTION in _reason(event)
                 self.failures.append(f"{current.asset}: {_reason(event)}")
             self.tell(current)
+        elif event.event_type_value == "PIPELINE_FAILURE":
+            # Between steps, as in the wait for a pool, an interruption fails the run alone.
+            self.interrupted |= INTERRUPTION in str(event.event_specific_data.error)
 
     def _hear(self, check: Any) -> None:
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
