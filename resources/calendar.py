@@ -81,8 +81,10 @@ class TradingCalendar:
         sessions = exchange.sessions
         if not self.is_daily:
             # A session of another zone may be a UTC day earlier or later.
-            low = pd.Timestamp(first) - pd.Timedelta(days=2) if first else sessions[0]
-            high = pd.Timestamp(last) + pd.Timedelta(days=2) if last else sessions[0]
+            # A day that pandas' nanoseconds cannot hold is taken for the nearest session that there is.
+            start, end = sessions[0].date(), sessions[-1].date()
+            low = pd.Timestamp(min(max(first, start), end)) - pd.Timedelta(days=2) if first else sessions[0]
+            high = pd.Timestamp(min(max(last, start), end)) + pd.Timedelta(days=2) if last else sessions[0]
             sessions = sessions[sessions.slice_indexer(low, high)]
         closes = exchange.closes.dt.tz_localize(None).reindex(sessions)
         half_days = sessions.isin(exchange.early_closes)

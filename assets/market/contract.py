@@ -77,8 +77,15 @@ JOIN (
     WHERE s.payload = $number AND s.fate = 'conflicting_duplicate'
 ) AS j ON j.row = p."#row"
 """
-_SPAN = """
-SELECT min(coalesce(instant, local))::DATE, max(coalesce(instant, local))::DATE FROM received
+# Runs of days that hold rows: one odd date beside them must not ask for the bars of all the years between.
+_SPANS = """
+WITH days AS (
+    SELECT DISTINCT greatest(least(ts, TIMESTAMP '2200-01-01'), TIMESTAMP '1800-01-01')::DATE AS day
+    FROM (SELECT coalesce(instant, local) AS ts FROM received) WHERE ts IS NOT NULL
+),
+runs AS (SELECT day, sum((day - before > 30)::INTEGER) OVER (ORDER BY day) AS run
+         FROM (SELECT day, lag(day) OVER (ORDER BY day) AS before FROM days))
+SELECT min(day), max(day) FROM runs GROUP BY run ORDER BY 1
 """
 _COUNTS = """
 WITH fates AS (
@@ -161,12 +168,10 @@ def judge(
         progress(number, len(payloads), payload.request.file)
         received.append(_receive(connection, number, payload, file, reading))
         derives |= "adj_close" in received[-1] and not {"dividend", "split"} <= received[-1].keys()
-    first, last = connection.execute(_SPAN).fetchall()[0]
-    grid = calendar.grid(first, last)
     make_table(
         connection,
         "grid",
-        grid,
+        _grid(connection, calendar),
         "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day",
     )
     values = {
@@ -180,6 +185,15 @@ def judge(
     for number, (payload, file) in enumerate(payloads):
         _reject(connection, number, payload, file, received[number])
     progress(len(payloads), len(payloads))
+
+
+def _grid(connection: duckdb.DuckDBPyConnection, calendar: TradingCalendar) -> pd.DataFrame:
+    """Every bar that the calendar expects around the received rows."""
+    if calendar.is_daily:
+        return calendar.grid(None, None)
+    spans = connection.execute(_SPANS).fetchall() or [(None, None)]
+    parts = [calendar.grid(*span) for span in spans]
+    return pd.concat([part for part in parts if len(part)] or parts[:1]).drop_duplicates("ts")
 
 
 def _receive(

@@ -1,0 +1,75 @@
+"""One odd date is one rejected row, whatever the others look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pandas as pd
+import pytest
+from market_desk import HEADER, Desk
+
+from resources.calendar import TradingCalendar
+
+DAYS = pd.bdate_range("2012-03-01", periods=20)
+
+
+def table(*dates: str) -> str:
+    return "\n".join([HEADER, *(f"AAPL,{day},10,11,9,10.5,{volume}" for volume, day in enumerate(dates))]) + "\n"
+
+
+@pytest.mark.parametrize("odd", ["00000000", "99999999", "12345678"])
+@pytest.mark.parametrize("place", [0, 10, 20])
+def test_one_compact_date_that_is_none_costs_itself_alone(desk: Desk, odd: str, place: int) -> None:
+    days = [f"{day:%Y%m%d}" for day in DAYS]
+    done = desk.ingest_text(table(*days[:place], odd, *days[place:]))
+    assert (done.kept, desk.rules()) == (20, ["unreadable_date"])
+
+
+@pytest.mark.parametrize("odd", ["2012-03-01T00:00:00X", "2012-03-01A00:00:00Z"])
+def test_one_letter_that_is_no_zone_costs_itself_alone(desk: Desk, odd: str) -> None:
+    done = desk.ingest_text(table(odd, *(f"{day.date()}T00:00:00Z" for day in DAYS)))
+    assert (done.kept, desk.rules()) == (20, ["unreadable_date"])
+
+
+@pytest.mark.parametrize("frequency", ["1d", "1h"])
+@pytest.mark.parametrize(
+    ("odd", "rule"),
+    [
+        ("0001-01-01 00:00", "before_the_calendar"),
+        ("1899-12-30 00:00", "before_the_calendar"),
+        ("2262-04-10 00:00", "in_the_future"),
+        ("2999-01-02 09:30", "in_the_future"),
+        ("9999-12-31 00:00", "in_the_future"),
+    ],
+)
+def test_a_date_beyond_every_calendar_costs_itself_alone(
+    make_desk: Callable[..., Desk], frequency: str, odd: str, rule: str
+) -> None:
+    done = make_desk(frequency=frequency).ingest_text(table("2012-01-03 09:30", odd, "2012-01-04 09:30"))
+    assert (done.kept, done.rejected) == (2, 1)
+    assert make_desk(frequency=frequency).rules() == [rule]
+
+
+@pytest.mark.parametrize("frequency", ["1d", "1h"])
+def test_a_file_of_nothing_but_such_dates_is_rejected_by_name(make_desk: Callable[..., Desk], frequency: str) -> None:
+    desk = make_desk(frequency=frequency)
+    desk.ingest_text(table("0001-01-01 00:00", "9999-12-31 00:00"))
+    assert set(desk.rules()) <= {"before_the_calendar", "in_the_future"}
+    assert desk.bars().empty
+
+
+def test_a_grid_reaches_no_further_than_the_calendar() -> None:
+    calendar = TradingCalendar("XNYS", "1h")
+    assert calendar.grid(date.min, date(1990, 1, 2))["session"].nunique() <= 3
+    assert calendar.grid(date(9998, 1, 1), date.max)["session"].nunique() <= 3
+
+
+def test_an_odd_date_asks_for_no_bars_of_the_years_between(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    grid = TradingCalendar.grid
+    monkeypatch.setattr(TradingCalendar, "grid", lambda self, *span: asked.append(span) or grid(self, *span))
+    make_desk(calendar="24/7", frequency="1min").ingest_text(table("1995-01-03 09:30", "2024-01-03 09:30"))
+    assert sum((last - first).days for first, last in asked[:2]) == 0
