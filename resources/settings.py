@@ -7,12 +7,14 @@ that reads data.
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -67,6 +69,22 @@ class MarketSettings(Section):
         if name == "24/7" or name in exchange_calendars.get_calendar_names(include_aliases=True):
             return name
         raise ValueError('an exchange_calendars name such as "XNYS" or "XHKG", or "24/7"')
+
+    @field_validator("frequency")
+    @classmethod
+    def _within_a_day(cls, frequency: str) -> str:
+        minutes = {"d": 1440, "h": 60, "n": 1}[frequency[-1]] * int(frequency.rstrip("dhmin"))
+        if minutes > 1440:
+            raise ValueError('at most a day: "1d", or minutes or hours such as "5min", "1h"')
+        return frequency
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str | None) -> str | None:
+        if name is None or name in available_timezones():
+            return name
+        near = difflib.get_close_matches(name.replace(" ", "_"), sorted(available_timezones()), n=1, cutoff=0.5)
+        raise ValueError(f'an IANA name such as "{near[0] if near else "America/New_York"}", or "UTC"')
 
     @model_validator(mode="after")
     def _complete(self) -> MarketSettings:

@@ -6,6 +6,7 @@ their words (rules), what the warehouse already holds (ingest).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from assets.market.header import NUMBERS, read_header
 from assets.market.lake import Batch, Landed
 from assets.market.numbers import number_template
 from assets.market.stamps import read_stamps
-from resources.calendar import TradingCalendar
+from resources.calendar import DAILY, TradingCalendar
+from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.publish import scratch_folder
 from resources.sources.protocol import ROW, UNPARSED, Reading
@@ -30,6 +32,8 @@ SPLIT_RATIOS = sorted(
     {float(n) for n in range(2, 51)} | {3 / 2, 4 / 3, 5 / 4, 5 / 2, 5 / 3} | {1 / n for n in range(2, 51)}
 )
 CONTRACT = files("assets.market").joinpath("contract.sql").read_text(encoding="utf-8")
+# The types of a column that is read as numbers; text is read too.
+_NUMERIC = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|VARCHAR|"NULL"')
 AS_RECEIVED = """
 CREATE TEMP TABLE kept AS
 SELECT j.payload, j.row, j.symbol, j.ts, j.session, j.open, j.high, j.low, j.close, j.volume, j.amount,
@@ -56,7 +60,7 @@ CREATE TEMP TABLE rejected (
 """
 _PAYLOAD = """
 CREATE OR REPLACE TEMP VIEW payload AS
-SELECT *, {row} AS "#row" FROM read_parquet({file}, file_row_number = true)
+SELECT *, {row} AS "#row" FROM read_parquet({file}, file_row_number = true, hive_partitioning = false)
 """
 _RECEIVE = """
 INSERT INTO received
@@ -141,8 +145,8 @@ def staged(
     with scratch_folder(scratch) as folder, _database(folder) as connection:
         judge(connection, sources, batch.reading, calendar, progress)
         kept, rejected = folder / "kept.parquet", folder / "rejected.parquet"
-        connection.execute(f"COPY kept TO '{kept}' (FORMAT parquet, COMPRESSION snappy)")
-        connection.execute(f"COPY rejected TO '{rejected}' (FORMAT parquet, COMPRESSION snappy)")
+        for table, file in (("kept", kept), ("rejected", rejected)):
+            connection.execute(f"COPY {table} TO {_literal(str(file))} (FORMAT parquet, COMPRESSION snappy)")
         counts = tuple(
             Counted(sources[number][0], received, folded, turned_away)
             for number, received, folded, turned_away in connection.execute(_COUNTS).fetchall()
@@ -203,26 +207,32 @@ def _receive(
     types = _open(connection, file)
     request = payload.request
     columns = read_header(list(types), reading.columns, request.file, request.symbol)
-    of = {ours: f'p."{theirs.replace(chr(34), chr(34) * 2)}"' for ours, theirs in columns.names.items()}
+    of = {ours: _cell(theirs) for ours, theirs in columns.names.items()}
     texts = {ours: f"trim({name}::VARCHAR)" for ours, name in of.items()}
+    kind = types[columns.names["date"]]
+    if columns.clock and reading.frequency != DAILY and _is_midnights(connection, of["date"], kind):
+        texts["date"], kind = f"{of['date']}::DATE::VARCHAR", "VARCHAR"
     if columns.clock:
-        texts["date"] += f" || ' ' || trim(p.\"{columns.clock}\"::VARCHAR)"
+        texts["date"] += f" || ' ' || trim({_cell(columns.clock)}::VARCHAR)"
     if "symbol" not in of:
         texts["symbol"] = _literal(str(request.symbol))
+    read = [name for name in NUMBERS if name in of and (name != "factor" or reading.basis == "factor")]
+    for name in read:
+        _refuse_type(request.file, columns.names[name], name, types[columns.names[name]], "a number")
     is_text = {ours: types[theirs] == "VARCHAR" for ours, theirs in columns.names.items()}
     prices = [of[name].removeprefix("p.") for name in ("open", "high", "low", "close") if is_text[name]]
     template = number_template(connection, prices, request.file)
     numbers: dict[str, str] = {
-        name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE"
-        for name in NUMBERS
-        if name in of and (name != "factor" or reading.basis == "factor")
+        name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE" for name in read
     }
     if reading.lot != 1 and "volume" in numbers:
         numbers["volume"] = f"{numbers['volume']} * {reading.lot}"
     unreadable = " ".join(
         f"WHEN {texts[name]} <> '' AND {numbers[name]} IS NULL THEN '{name}'" for name in numbers if is_text[name]
     )
-    stamp, join = _stamp(connection, texts["date"], of["date"], types[columns.names["date"]], reading, request.file)
+    if kind != "DATE" and not kind.startswith("TIMESTAMP"):
+        _refuse_type(request.file, columns.names["date"], "date", kind, "a date")
+    stamp, join = _stamp(connection, texts["date"], of["date"], kind, reading, request.file)
     connection.execute(
         _RECEIVE.format(
             number=number,
@@ -242,7 +252,7 @@ def _receive(
 
 def _open(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
     """Make the view `payload` of a file; its columns' types."""
-    rows = f"SELECT * FROM (DESCRIBE FROM read_parquet({_literal(str(file))}))"
+    rows = f"SELECT * FROM (DESCRIBE FROM read_parquet({_literal(str(file))}, hive_partitioning = false))"
     types = {name: kind for name, kind, *_ in connection.execute(rows).fetchall()}
     row = f'"{ROW}"' if ROW in types else "file_row_number + 1"
     connection.execute(_PAYLOAD.format(row=row, file=_literal(str(file))))
@@ -257,14 +267,27 @@ def _stamp(
         return f"{name}::TIMESTAMP, NULL, NULL", ""
     if kind.startswith("TIMESTAMP"):
         return f"timezone('UTC', {name}), timezone('UTC', {name}), NULL", ""
-    written = (
-        text
-        if kind in ("VARCHAR", "BIGINT", "INTEGER", "UBIGINT", "UINTEGER", "HUGEINT")
-        else f"{name}::BIGINT::VARCHAR"
-    )
+    is_whole = "INT" in kind or kind == "VARCHAR"
+    written = text if is_whole else f"try_cast({name} AS BIGINT)::VARCHAR"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW written AS SELECT {written} AS text FROM payload AS p")
     read_stamps(connection, "written", file, reading.date_order)
     return "t.local, t.instant, t.problem", f"LEFT JOIN stamps AS t ON t.text = {written}"
+
+
+def _refuse_type(file: str, column: str, ours: str, kind: str, wanted: str) -> None:
+    if not _NUMERIC.fullmatch(kind):
+        raise CandlecastError(
+            f"{file}: column {column!r}, read as {ours}, has the type {kind}, which is not {wanted}: write it as "
+            f'{wanted} or as text, or name another column in [market.columns] {ours} = "…"'
+        )
+
+
+def _is_midnights(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> bool:
+    """Whether a typed column of dates says no time of day."""
+    if kind == "DATE" or not kind.startswith("TIMESTAMP") or "TIME ZONE" in kind:
+        return kind == "DATE"
+    all_of_them = f"SELECT bool_and({name}::TIME = TIME '00:00') FROM payload AS p"
+    return bool(connection.execute(all_of_them).fetchall()[0][0])
 
 
 def _reject(
@@ -273,7 +296,7 @@ def _reject(
     """Add a payload's rejected rows, as they were received."""
     types = _open(connection, file)
     cells = [name for name in types if name not in (ROW, UNPARSED)]
-    pairs = ", ".join(f'{_literal(name)}: p."{name.replace(chr(34), chr(34) * 2)}"::VARCHAR' for name in cells)
+    pairs = ", ".join(f"{_literal(name)}: {_cell(name)}::VARCHAR" for name in cells)
     as_received = f"to_json(MAP {{{pairs}}})::VARCHAR"
     if UNPARSED in types:
         as_received = f'coalesce(p."{UNPARSED}", {as_received})'
@@ -305,6 +328,10 @@ def run_script(connection: duckdb.DuckDBPyConnection, script: str, values: dict[
 def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill")}) as connection:
         yield connection
+
+
+def _cell(column: str) -> str:
+    return 'p."' + column.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:

@@ -103,3 +103,22 @@ def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
 def test_a_settings_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ('timezone = "New York"', r"market\.timezone = 'New York': an IANA name such as \"America/New_York\""),
+        ('timezone = "Mars"', r"market\.timezone = 'Mars': an IANA name"),
+        ('frequency = "25h"', r"market\.frequency = '25h': at most a day"),
+        ('frequency = "1441min"', r"market\.frequency = '1441min': at most a day"),
+    ],
+)
+def test_a_time_zone_or_frequency_that_cannot_be_is_refused(written, setting: str, allowed: str):
+    with pytest.raises(SettingsError, match=allowed):
+        load_settings(written(f"[profiles.sample.market]\n{setting}\n"))
+
+
+@pytest.mark.parametrize("setting", ['timezone = "Asia/Hong_Kong"', 'timezone = "UTC"', 'frequency = "24h"'])
+def test_time_zones_and_frequencies_that_can_be_are_taken(written, setting: str):
+    load_settings(written(f"[profiles.sample.market]\n{setting}\n"))

@@ -1,0 +1,91 @@
+"""Parquet columns of every type, and homes at odd places: read, or refused by name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from market_desk import GOOD, HEADER, Desk, make_desk_in
+
+from resources.errors import CandlecastError
+
+
+def put(desk: Desk, **columns: object) -> Desk:
+    """Write two good rows, with these columns instead."""
+    values: dict[str, object] = {
+        "symbol": ["AAPL", "AAPL"],
+        "date": pd.to_datetime(["2012-01-03", "2012-01-04"]),
+        "open": [10.0, 10.0],
+        "high": [11.0, 11.0],
+        "low": [9.0, 9.0],
+        "close": [10.5, 10.5],
+        "volume": [1.0, 2.0],
+    }
+    pd.DataFrame({**values, **columns}).to_parquet(desk.folder / "bars.parquet")
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "kind"),
+    [
+        ("open", [b"10", b"10"], "BLOB"),
+        ("volume", pd.to_datetime(["2012-01-03", "2012-01-04"]), "TIMESTAMP"),
+        ("close", [[1.0], [2.0]], r"DOUBLE\[\]"),
+        ("date", [dt.time(9, 30), dt.time(10, 30)], "TIME"),
+        ("date", [b"2012-01-03", b"2012-01-04"], "BLOB"),
+        ("date", [True, False], "BOOLEAN"),
+    ],
+)
+def test_a_column_of_a_type_that_cannot_be_is_refused_by_name(
+    desk: Desk, column: str, cells: object, kind: str
+) -> None:
+    with pytest.raises(CandlecastError, match=rf"bars\.parquet: column '{column}'.*type {kind}.*market\.columns"):
+        put(desk, **{column: cells}).ingest()
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("volume", [1, 2]),
+        ("volume", [None, None]),
+        ("open", [Decimal("10.5"), Decimal("10.1")]),
+        ("open", ["10.5", "10.1"]),
+        ("date", [dt.date(2012, 1, 3), dt.date(2012, 1, 4)]),
+        ("date", [20120103, 20120104]),
+        ("date", [20120103.0, 20120104.0]),
+        ("note", [b"x", b"y"]),
+    ],
+)
+def test_a_column_of_another_type_that_can_be_is_read(desk: Desk, column: str, cells: object) -> None:
+    assert put(desk, **{column: cells}).ingest().kept == 2
+
+
+@pytest.mark.parametrize("day", [dt.date(2012, 1, 3), pd.Timestamp("2012-01-03")])
+@pytest.mark.parametrize("clocks", [["09:30", "10:30"], [dt.time(9, 30), dt.time(10, 30)]])
+def test_a_date_and_a_clock_beside_it_are_one_stamp(
+    make_desk: Callable[..., Desk], day: object, clocks: object
+) -> None:
+    desk = put(make_desk(frequency="1h"), date=[day, day], time=clocks)
+    desk.ingest()
+    assert desk.bars()["ts"].dt.strftime("%H:%M").tolist() == ["14:30", "15:30"]
+
+
+def test_stamps_that_hold_their_time_need_no_clock(make_desk: Callable[..., Desk]) -> None:
+    stamps = pd.to_datetime(["2012-01-03 09:30", "2012-01-03 10:30"])
+    desk = put(make_desk(frequency="1h"), date=stamps, time=["whenever", "whenever"])
+    assert desk.ingest().kept == 2
+
+
+@pytest.mark.parametrize("folder", ["o'hara", "date=2012-02-01"])
+def test_a_home_at_an_odd_place_works(tmp_path: Path, folder: str) -> None:
+    desk = make_desk_in(tmp_path / folder)
+    file = tmp_path / "bars.parquet"
+    pd.DataFrame([GOOD.split(","), GOOD.replace("-03", "-07").split(",")], columns=HEADER.split(",")).to_parquet(file)
+    desk.write("bars.parquet", file.read_bytes())
+    desk.ingest()
+    assert [str(day.date()) for day in desk.bars()["session"]] == ["2012-01-03"]
+    assert desk.rejected()["date"].tolist() == ["2012-01-07"]
