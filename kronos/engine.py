@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kronos.cache import LayerCache, PrefixStore
 from kronos.frozen import Precision, freeze
@@ -18,11 +19,6 @@ from kronos.tokenizer import KronosTokenizer
 MAX_POSITIONS = 4096
 ROWS_AT_ONCE = 4096
 """Rows of a prefill in one piece: enough to fill the cores, few enough to stay in the last-level cache."""
-
-
-def weights_version(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Changes whenever a weight is replaced or written to, so that a frozen copy knows it is stale."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
 
 
 class PredictorEngine:
@@ -39,7 +35,7 @@ class PredictorEngine:
         # The fusion layer is linear, so each token's share of it is a table of 2**bits rows.
         self.s1_table = (s1_table * scale) @ first.T + embedding.fusion_proj.bias.detach()
         self.s2_table = (embedding.emb_s2.weight.detach().float() * scale) @ second.T
-        self.time_emb = model.time_emb
+        self.time_emb = copy.deepcopy(model.time_emb)
         self.stack = FusedStack(model.transformer, precision)
         self.norm_weight = model.norm.weight.detach().clone()
         cross = model.dep_layer.cross_attn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ from kronos.inputs import (
     check_horizon,
     check_paths,
     check_same_length,
+    check_seeds,
+    check_whole,
     frame_stamps,
     frame_values,
 )
@@ -52,9 +54,11 @@ class KronosPredictor(PathSampler):
         """Mean path of one series: a frame of the six fields, indexed by the forecast's stamps.
 
         `df` holds open, high, low, close and, if known, volume and amount. `x_timestamp` defaults to the
-        frame's index and `y_timestamp` to the next `pred_len` sessions of `calendar` (an
-        exchange_calendars name) or of the history's own spacing. `project` false gives the authors' raw
-        mean, in which volumes may be negative. `verbose` is accepted for compatibility.
+        frame's index and `y_timestamp` to the next `pred_len` bars of `calendar` (an exchange_calendars
+        name) or of the history's own spacing, see `kronos.calendar.future_timestamps`. Stamps without a zone
+        are the exchange's wall clock. `project` false gives the authors' raw mean, in which volumes may be
+        negative, and takes histories that no market can print, such as prices below 0, as the authors do.
+        `verbose` is accepted for compatibility.
         """
         return self.predict_batch(
             [df], None if x_timestamp is None else [x_timestamp], None if y_timestamp is None else [y_timestamp],
@@ -148,31 +152,37 @@ class KronosPredictor(PathSampler):
             y_timestamps = None if y_timestamps is None else [y_timestamps]
         frames = list(frames)
         check_paths(paths)
+        x_lists = _one_each("x_timestamp_list", x_timestamps, len(frames))
+        y_lists = _one_each("y_timestamp_list", y_timestamps, len(frames))
         if pred_len is None:
-            if not y_timestamps:
+            if not y_lists or y_lists[0] is None:
                 raise InputError("give pred_len or y_timestamp: how far to forecast is not known")
-            pred_len = len(y_timestamps[0])
+            pred_len = len(frame_stamps(y_lists[0], "0", "y_timestamp"))
         check_horizon(pred_len, self.max_context)
-        x_lists = [frame.index for frame in frames] if x_timestamps is None else list(x_timestamps)
-        y_lists = [None] * len(frames) if y_timestamps is None else list(y_timestamps)
-        check_same_length("series", len(frames), x_timestamp_list=x_lists, y_timestamp_list=y_lists)
         histories, index = [], []
         for i, (frame, x_stamps, y_stamps) in enumerate(zip(frames, x_lists, y_lists, strict=True)):
             name = str(i)
             values = frame_values(frame, name)
-            past = frame_stamps(x_stamps, name, "x_timestamp")
+            past = frame_stamps(frame.index if x_stamps is None else x_stamps, name, "x_timestamp")
             if len(past) != len(values):
                 raise InputError(f"series {name}: {len(values)} rows but {len(past)} entries in x_timestamp")
             future = (
-                future_timestamps(past, pred_len, calendar=calendar)
+                _continued(past, pred_len, calendar, name)
                 if y_stamps is None
                 else frame_stamps(y_stamps, name, "y_timestamp")
             )
+            if (past.tz is None) != (future.tz is None):
+                with_zone, without = ("x", "y") if future.tz is None else ("y", "x")
+                raise InputError(
+                    f"series {name}: {with_zone}_timestamp has a time zone, {without}_timestamp has none: "
+                    "give both the same one (tz_localize), or neither"
+                )
             if len(future) != pred_len:
                 raise InputError(f"series {name}: y_timestamp has {len(future)} entries for pred_len={pred_len}")
             if len(past) and future[0] <= past[-1]:
                 raise InputError(f"series {name}: y_timestamp starts at {future[0]}, not after {past[-1]}")
-            histories.append(check_history(name, values, time_features(past), time_features(future), pred_len))
+            stamps = time_features(past), time_features(future)
+            histories.append(check_history(name, values, *stamps, pred_len, physical=project))
             index.append(future)
         seeds = _seeds(seed, histories)
         return self._run(histories, pred_len, paths, sampling, seeds, project), index
@@ -183,15 +193,34 @@ def _sampling(T: float, top_k: int | None, top_p: float | None) -> Sampling:
     return Sampling(T, 0 if top_k is None else top_k, 1.0 if top_p is None else top_p)
 
 
+def _one_each(label: str, stamps: Any, series: int) -> list[Any]:
+    """The stamps of each series; None stands for "not given"."""
+    if stamps is None:
+        return [None] * series
+    if not pd.api.types.is_list_like(stamps):
+        raise InputError(f"{label} must be a list with the stamps of each series, got {type(stamps).__name__}")
+    each = list(stamps)
+    check_same_length("series", series, **{label: each})
+    return each
+
+
+def _continued(past: pd.DatetimeIndex, steps: int, calendar: str | None, name: str) -> pd.DatetimeIndex:
+    try:
+        return future_timestamps(past, steps, calendar=calendar)
+    except InputError as error:
+        raise InputError(f"series {name}: {error}") from error
+
+
 def _seeds(seed: int | Sequence[int] | None, histories: Sequence[History]) -> list[int]:
     """One seed a series. A single seed is mixed with each series' own bars, so that neither the order nor the
     rest of a batch matters and yet no two series share their draws."""
-    if seed is not None and not isinstance(seed, (int, np.integer)):
-        check_same_length("series", len(histories), seed=seed)
-        return [int(value) for value in seed]
-    common = secrets.randbits(64) if seed is None else int(seed)
-    if common < 0:
-        raise InputError(f"seed={seed} must be 0 or more")
+    if pd.api.types.is_list_like(seed):
+        each = list(cast(Sequence[int], seed))
+        check_same_length("series", len(histories), seed=each)
+        return check_seeds([history.name for history in histories], each)
+    common = check_whole("seed", secrets.randbits(64) if seed is None else seed)
+    if not 0 <= common < 2**256:
+        raise InputError(f"seed={seed} must be 0 or more, and below 2**256")
     digests = (
         hashlib.blake2b(history.values.tobytes(), digest_size=16, key=common.to_bytes(32, "little"))
         for history in histories

@@ -37,7 +37,7 @@ class DenseLinear:
     """torch's own product, for CUDA and for builds without oneDNN; float32 in and out, `dtype` inside."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32) -> None:
-        self.weight = weight.to(dtype).contiguous()
+        self.weight = weight.to(dtype, copy=True).contiguous()
         self.bias = None if bias is None else bias.to(dtype)
 
     def __call__(
@@ -143,9 +143,12 @@ class SharedInput:
 
 
 def freeze(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -> FrozenLinear:
-    """Pack weight (out, in) and bias (out) for inference on the device they are on."""
+    """Pack weight (out, in) and bias (out) for inference on the device they are on.
+
+    Nothing is shared with them: a later write to either does not reach what is frozen.
+    """
     weight = weight.detach().float()
-    bias = None if bias is None else bias.detach().float()
+    bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
     if weight.device.type != "cpu" or not HAS_ONEDNN:
         return DenseLinear(weight, bias, torch.bfloat16 if precision == "bf16" else torch.float32)
     if precision == "int8":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +29,13 @@ class History:
     y_stamps: NDArray[np.int64]
 
 
-def check_history(name: str, values: ArrayLike, x_stamps: ArrayLike, y_stamps: ArrayLike, horizon: int) -> History:
-    """Check one series given as arrays. Raises InputError naming series, field and row."""
+def check_history(
+    name: str, values: ArrayLike, x_stamps: ArrayLike, y_stamps: ArrayLike, horizon: int, *, physical: bool
+) -> History:
+    """Check one series given as arrays. Raises InputError naming series, field and row.
+
+    With `physical`, bars that no market can print are refused too.
+    """
     bars = np.asarray(values, dtype=np.float64)
     if bars.ndim != 2 or bars.shape[1] != len(FEATURES):
         raise InputError(f"series {name}: bars must be (rows, {len(FEATURES)}), got shape {bars.shape}")
@@ -42,16 +48,50 @@ def check_history(name: str, values: ArrayLike, x_stamps: ArrayLike, y_stamps: A
             f"series {name}: {FEATURES[column]} in row {row} is {bars[row, column]}; every bar must be finite "
             f"({len(bad)} values are not)"
         )
-    if np.abs(bars).max() > np.finfo(np.float32).max ** 0.5:
-        column = int(np.abs(bars).max(axis=0).argmax())
-        raise InputError(f"series {name}: {FEATURES[column]} is too large for float32 statistics; rescale it")
+    largest = (np.finfo(np.float32).max / (2 * len(bars))) ** 0.5  # the sum of their squares must be a float32
+    if np.abs(bars).max() > largest:
+        row, column = np.unravel_index(np.abs(bars).argmax(), bars.shape)
+        raise InputError(
+            f"series {name}: {FEATURES[column]} in row {row} is {bars[row, column]}, too large for float32 "
+            f"statistics of {len(bars)} rows; rescale it to below {largest:.2e}"
+        )
+    if physical:
+        _check_physical(name, bars)
     history = _check_stamps(name, "x_stamps", x_stamps, len(bars))
     future = _check_stamps(name, "y_stamps", y_stamps, horizon)
     return History(name, np.ascontiguousarray(bars, dtype=np.float32), history, future)
 
 
+def _check_physical(name: str, bars: NDArray[np.float64]) -> None:
+    for fields, wrong, rule in (
+        (FEATURES[:4], bars[:, :4] <= 0, "prices must be above 0"),
+        (FEATURES[4:], bars[:, 4:] < 0, "volume and amount must be 0 or more"),
+        (FEATURES[1:2], bars[:, 1:2] < bars[:, 2:3], "high must not be below low"),
+    ):
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            field = fields[column]
+            raise InputError(
+                f"series {name}: {field} in row {row} is {bars[row, FEATURES.index(field)]}; {rule}: correct the "
+                "bar, or forecast from it as it is with project=False"
+            )
+
+
+def check_whole(label: str, value: object) -> int:
+    """`value` as a Python integer. Raises InputError where it is none; 5.0 is none."""
+    if not isinstance(value, (int, np.integer)):
+        raise InputError(f"{label}={value!r} must be a whole number (int)")
+    return int(value)
+
+
+def check_number(label: str, value: object) -> None:
+    if not isinstance(value, Real):
+        raise InputError(f"{label}={value!r} must be a number")
+
+
 def check_horizon(horizon: int, max_context: int) -> None:
     """Raise InputError for a horizon that is no forecast or that no window can hold."""
+    check_whole("pred_len", horizon)
     if horizon < 1:
         raise InputError(f"pred_len={horizon} must be 1 or more")
     if horizon >= max_context:
@@ -59,8 +99,18 @@ def check_horizon(horizon: int, max_context: int) -> None:
 
 
 def check_paths(paths: int) -> None:
+    check_whole("the number of sample paths, sample_count", paths)
     if paths < 1:
         raise InputError(f"the number of sample paths must be 1 or more, got {paths}")
+
+
+def check_seeds(names: Sequence[str], seeds: Sequence[int]) -> list[int]:
+    """One seed a series, as Python integers."""
+    streams = [check_whole(f"series {name}: seed", seed) for name, seed in zip(names, seeds, strict=True)]
+    for name, seed in zip(names, streams, strict=True):
+        if seed < 0:
+            raise InputError(f"series {name}: seed={seed} must be 0 or more")
+    return streams
 
 
 def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
@@ -76,6 +126,9 @@ def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if missing:
         raise InputError(f"series {name}: columns {', '.join(missing)} are missing; found {list(df.columns)}")
     present = [column for column in FEATURES if column in df.columns]
+    twice = [column for column in present if list(df.columns).count(column) > 1]
+    if twice:
+        raise InputError(f"series {name}: several columns are called {', '.join(twice)}; keep one of each")
     if "volume" not in present:
         present = list(PRICES)  # an amount without a volume is set to 0 by the published rule
     for column in present:
@@ -96,6 +149,11 @@ def frame_stamps(timestamps: ArrayLike | pd.Series | pd.DatetimeIndex, name: str
     """Stamps as a DatetimeIndex, strictly increasing. Raises InputError naming the first that is not."""
     import pandas as pd
 
+    if not pd.api.types.is_list_like(timestamps, allow_sets=False) or getattr(timestamps, "ndim", 1) != 1:
+        raise InputError(
+            f"series {name}: {label} must be a Series, a DatetimeIndex or a list of stamps, got "
+            f"{type(timestamps).__name__}: pass a frame's column, and a single stamp in a list"
+        )
     if pd.api.types.is_numeric_dtype(pd.Index(timestamps)):  # type: ignore[arg-type]
         raise InputError(f"series {name}: {label} are numbers, not timestamps")
     try:

@@ -51,13 +51,14 @@ class PathResult:
         """Share of paths whose `field` at `step` lies strictly above (below) `level`: (series,).
 
         `level` is one number or one a series, e.g. the last close. Steps count from 0; -1 is the last.
+        Levels are rounded to float32, as the paths are: a path at the last close is neither above nor below.
         """
         if field not in FEATURES:
             raise InputError(f"field {field!r} is none of {', '.join(FEATURES)}")
         if not -self.paths.shape[2] <= step < self.paths.shape[2]:
             raise InputError(f"step {step} lies outside the {self.paths.shape[2]} steps of the forecast")
-        values = self.paths[:, :, step, FEATURES.index(field)].astype(np.float64)
-        bound = np.broadcast_to(np.asarray(level, dtype=np.float64), values.shape[:1])[:, None]
+        values = self.paths[:, :, step, FEATURES.index(field)]
+        bound = np.broadcast_to(np.asarray(level, dtype=np.float32), values.shape[:1])[:, None]
         return (values > bound if side == "above" else values < bound).mean(axis=1)
 
 

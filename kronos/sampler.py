@@ -10,18 +10,27 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from kronos.cuda_graph import CapturedGenerate
-from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, weights_version
+from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES
 from kronos.frozen import Precision, check_precision
 from kronos.generation import Group, Overflow, generate
-from kronos.inputs import History, check_history, check_horizon, check_paths, check_same_length
+from kronos.inputs import (
+    History,
+    check_history,
+    check_horizon,
+    check_paths,
+    check_same_length,
+    check_seeds,
+    check_whole,
+)
 from kronos.model import Kronos
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 from kronos.paths import PathResult, physical, price_floor
 from kronos.plan import DEFAULT_BUDGET, Job, split
 from kronos.sampling import Sampling, uniforms
 from kronos.tokenizer import KronosTokenizer
+from kronos.watch import WeightWatch
 
 
 class PathSampler:
@@ -46,6 +55,7 @@ class PathSampler:
         memory_budget: int = DEFAULT_BUDGET,
     ) -> None:
         _check_pair(model, tokenizer, Normalisation(clip=float(clip)))
+        check_whole("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
             raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
         if overflow not in get_args(Overflow):
@@ -60,7 +70,7 @@ class PathSampler:
         self.overflow = overflow
         self.memory_budget = memory_budget
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
-        self._frozen_version: object = None
+        self._watches: tuple[WeightWatch, WeightWatch] | None = None
         self._generate: Callable[..., None] = generate
 
     @property
@@ -87,14 +97,18 @@ class PathSampler:
         `values[i]` (length_i, 6) bars in the order of FEATURES, `x_stamps[i]` (length_i, 5) and
         `y_stamps[i]` (horizon, 5) calendar features, `seeds[i]` the series' own random stream. A series'
         paths depend on nothing but its own four entries, bit for bit on the CPU. `names` label errors.
+        With `project` the paths are projected onto what a market can print, and a history must be that:
+        prices above 0, high not below low, no negative volume or amount. Without, both are left as they are.
         """
         check_horizon(horizon, self.max_context)
         check_paths(paths)
         sampling = Sampling(T, top_k, top_p)
         labels = [str(i) for i in range(len(values))] if names is None else list(names)
         check_same_length("series", len(values), x_stamps=x_stamps, y_stamps=y_stamps, seeds=seeds, names=labels)
-        histories = [check_history(*entry, horizon) for entry in zip(labels, values, x_stamps, y_stamps, strict=True)]
-        return self._run(histories, horizon, paths, sampling, list(seeds), project)
+        streams = check_seeds(labels, seeds)
+        entries = zip(labels, values, x_stamps, y_stamps, strict=True)
+        histories = [check_history(*entry, horizon, physical=project) for entry in entries]
+        return self._run(histories, horizon, paths, sampling, streams, project)
 
     @torch.inference_mode()
     def _run(
@@ -108,7 +122,7 @@ class PathSampler:
     ) -> PathResult:
         raw = np.empty((len(histories), paths, horizon, len(FEATURES)), dtype=np.float32)
         tokens = np.empty((len(histories), paths, horizon, 2), dtype=np.int64)
-        predictor, _ = self.engines()
+        engines = predictor, _ = self.engines()
         jobs = split(
             [len(history.values) for history in histories],
             bytes_of=lambda length: self._series_bytes(predictor, length, horizon, paths),
@@ -116,7 +130,7 @@ class PathSampler:
             budget=self.memory_budget,
         )
         for job in jobs:
-            self._run_job(job, histories, horizon, paths, sampling, seeds, raw, tokens)
+            self._run_job(engines, job, histories, horizon, paths, sampling, seeds, raw, tokens)
         if not len(histories):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
         floors = np.array([price_floor(history.values) for history in histories])
@@ -126,6 +140,7 @@ class PathSampler:
 
     def _run_job(
         self,
+        engines: tuple[PredictorEngine, TokenizerEngine],
         job: Job,
         histories: Sequence[History],
         horizon: int,
@@ -135,7 +150,7 @@ class PathSampler:
         raw: NDArray[np.float32],
         tokens: NDArray[np.int64],
     ) -> None:
-        predictor, tokenizer = self.engines()
+        predictor, tokenizer = engines
         groups, scales = [], []
         for members in job:
             bars = np.stack([histories[i].values for i in members])
@@ -166,15 +181,19 @@ class PathSampler:
             tokens[members] = group.tokens.cpu().numpy()
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
-        """The frozen models, made at the first forecast and again whenever a weight has changed."""
-        version = weights_version(self.model), weights_version(self.tokenizer)
-        if self._engines is None or version != self._frozen_version:
+        """The frozen models, made at the first forecast and again whenever a weight has changed.
+
+        What counts as a change, and the one kind of write that does not, is in `kronos.watch`.
+        """
+        models = self.model, self.tokenizer
+        watches = self._watches
+        if self._engines is None or watches is None or any(map(WeightWatch.changed, watches, models)):
+            self._watches = WeightWatch(self.model), WeightWatch(self.tokenizer)  # before the weights are read
             with torch.no_grad():
                 self._engines = (
                     PredictorEngine(self.model, self.precision),
                     TokenizerEngine(self.tokenizer),
                 )
-            self._frozen_version = version
             self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
         return self._engines
 

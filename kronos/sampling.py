@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kronos.errors import InputError
+from kronos.inputs import check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number("temperature T", self.temperature)
+        check_whole("top_k", self.top_k)
+        check_number("top_p", self.top_p)
         if not self.temperature >= 0 or not np.isfinite(self.temperature):
             raise InputError(f"temperature T={self.temperature} must be a finite number, 0 or more")
         if self.top_k < 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,6 @@ from kronos_pairs import random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
 from kronos.attention import attention, merge, partial_attention, short_attention
-from kronos.calendar import future_timestamps
 from kronos.engine import PredictorEngine, TokenizerEngine
 from kronos.generation import Group, generate, window_start
 from kronos.paths import physical
@@ -163,28 +161,15 @@ def test_summaries_read_the_paths() -> None:
     median = float(np.median(paths[0, :, -1, 3]))
     np.testing.assert_allclose(result.probability(median), [0.4, 1.0])
     np.testing.assert_allclose(result.probability(np.array([median, 1e9]), side="below"), [0.4, 1.0])
+    level = 100.1  # its float32 lies above it
+    still = PathResult(np.full((1, 2, 1, 6), level, np.float32), np.zeros(1, np.float32), True, result.tokens[:1, :2])
+    for side in ("above", "below"):
+        assert still.probability(level, side=side) == still.probability(np.array([level]), side=side) == 0
     for wrong in ({"field": "price"}, {"step": 3}):
         with pytest.raises(InputError):
             result.probability(1.0, **wrong)
     with pytest.raises(InputError, match="levels"):
         result.quantiles([1.5])
-
-
-def test_stamps_come_from_the_exchange_calendar() -> None:
-    history = pd.DatetimeIndex(["2024-06-28", "2024-07-01", "2024-07-02"])
-    future = future_timestamps(history, 3, calendar="XNYS")
-    assert list(future) == list(pd.DatetimeIndex(["2024-07-03", "2024-07-05", "2024-07-08"]))  # no 4 July
-    weekdays = future_timestamps(pd.bdate_range("2024-06-03", "2024-07-03"), 2)
-    assert list(weekdays) == list(pd.DatetimeIndex(["2024-07-04", "2024-07-05"]))
-    hours = pd.date_range("2024-07-03 15:00", periods=5, freq="h", tz="UTC")
-    assert future_timestamps(hours, 2)[-1] == pd.Timestamp("2024-07-03 21:00", tz="UTC")
-    session = pd.date_range("2024-07-02 15:00", "2024-07-02 15:55", freq="5min", tz="America/New_York")
-    coming = future_timestamps(session, 1, calendar="XNYS")
-    assert coming[0] == pd.Timestamp("2024-07-03 09:30", tz="America/New_York")
-    with pytest.raises(InputError, match="XMARS"):
-        future_timestamps(history, 1, calendar="XMARS")
-    with pytest.raises(InputError, match="spacing"):
-        future_timestamps(history[:1], 1)
 
 
 def test_bf16_and_int8_stay_near_fp32(tiny_model: Kronos) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
-from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult
+from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, frozen
+from kronos.frozen import Precision
 from kronos.plan import split
+from kronos.watch import WeightWatch
 
 CONTEXT = 32
 
@@ -106,6 +111,84 @@ def test_new_weights_are_used_at_once(tiny_predictor: KronosPredictor) -> None:
     with torch.no_grad():
         weight.sub_(torch.linspace(0, 20, len(weight)))
     assert not np.array_equal(before, after)
+
+
+def write_fused(weights: list[torch.nn.Parameter]) -> None:
+    for weight in weights:
+        weight.grad = torch.randn_like(weight)
+    torch.optim.AdamW(weights, lr=0.05, fused=True).step()
+
+
+def write_data(weights: list[torch.nn.Parameter]) -> None:
+    for weight in weights:
+        weight.data.mul_(0.5)
+
+
+def write_one_entry(weights: list[torch.nn.Parameter]) -> None:
+    next(weight for weight in weights if weight.ndim == 1).data[3] += 10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("write", [write_fused, write_data, write_one_entry])
+@pytest.mark.parametrize("part", ["model.time_emb", "model.transformer", "model.head", "tokenizer.decoder"])
+def test_writes_that_torch_does_not_count_are_seen(
+    write: Callable[[list[torch.nn.Parameter]], None], part: str, precision: Precision
+) -> None:
+    torch.manual_seed(3)
+    models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
+    try:
+        predictor = KronosPredictor(*models, device="cpu", precision=precision)
+    except ValueError as error:
+        pytest.skip(str(error))
+    weights = list(attrgetter(part)(predictor).parameters())
+    if write is write_one_entry and part == "model.time_emb":
+        pytest.skip("it has matrices only")
+    frame = random_bars(20)
+    before = predictor.predict_paths(frame, pred_len=4, seed=1)
+    kept, counts = predictor.engines(), [weight._version for weight in weights]
+    write(weights)
+    assert [weight._version for weight in weights] == counts
+    after = predictor.predict_paths(frame, pred_len=4, seed=1)
+    fresh = KronosPredictor(*models, device="cpu", precision=precision).predict_paths(frame, pred_len=4, seed=1)
+    np.testing.assert_array_equal(after, fresh)
+    assert not np.array_equal(after, before)
+    assert predictor.engines() is not kept
+    assert predictor.engines() is predictor.engines()
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_what_is_frozen_shares_nothing_with_the_models(
+    precision: Precision, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "HAS_ONEDNN", onednn and frozen.HAS_ONEDNN)
+    torch.manual_seed(3)
+    models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
+    try:
+        predictor = KronosPredictor(*models, device="cpu", precision=precision)
+    except ValueError as error:
+        pytest.skip(str(error))
+    engines = predictor.engines()
+    predictor.engines = lambda: engines
+    frame = random_bars(20)
+    before = predictor.predict_paths(frame, pred_len=4, seed=1)
+    for model in models:
+        for weight in model.parameters():
+            weight.data.zero_()
+    np.testing.assert_array_equal(predictor.predict_paths(frame, pred_len=4, seed=1), before)
+
+
+def test_a_weight_that_is_not_a_number_or_not_contiguous_is_watched_too() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(100, 90), torch.nn.Linear(90, 100))
+    model[0].weight.data[0, 0] = torch.nan
+    model[1].weight = torch.nn.Parameter(torch.randn(90, 100).t())
+    watch = WeightWatch(model)
+    assert not watch.changed(model)
+    model[1].weight.data[7, 7] += 1
+    assert watch.changed(model)
+    watch = WeightWatch(model)
+    model[0].weight.data = model[0].weight.data.clone()
+    assert watch.changed(model)
 
 
 @given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 60), st.integers(1, 30))

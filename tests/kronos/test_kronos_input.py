@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
+from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, MismatchError, Normalisation
 
@@ -37,6 +37,13 @@ def spoil(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.Da
         (lambda frame: frame.reset_index(drop=True), ("series 1", "x_timestamp are numbers")),
         (lambda frame: frame.reset_index(drop=True).to_numpy(), ("series 1", "DataFrame")),
         (lambda frame: frame * 1e30, ("series 1", "too large")),
+        (lambda frame: frame.assign(amount=np.tile([1e10, 1.8e19], 5)), ("series 1", "amount", "row 1", "rescale")),
+        (lambda frame: pd.concat([frame, frame[["close"]]], axis=1), ("series 1", "close", "keep one")),
+        (spoil("low", 4, 0.0), ("series 1", "low in row 4 is 0.0", "above 0", "project=False")),
+        (spoil("open", 4, -3.0), ("series 1", "open in row 4 is -3.0", "above 0")),
+        (spoil("volume", 5, -1.0), ("series 1", "volume in row 5 is -1.0", "0 or more")),
+        (spoil("amount", 6, -1.0), ("series 1", "amount in row 6 is -1.0", "0 or more")),
+        (spoil("low", 7, 1e6), ("series 1", "high in row 7", "below low")),
     ],
 )
 def test_a_bad_frame_is_refused_by_name(
@@ -62,9 +69,66 @@ def test_wrong_settings_are_refused(tiny_predictor: KronosPredictor) -> None:
         ({"pred_len": 2, "y_timestamp": frame.index[:2]}, "not after"),
         ({"pred_len": 3, "y_timestamp": pd.bdate_range("2021-01-01", periods=2)}, "y_timestamp"),
         ({"pred_len": 2, "x_timestamp": frame.index[:4]}, "10 rows"),
+        ({"pred_len": 2.0}, "pred_len=2.0 must be a whole number"),
+        ({"pred_len": 2, "sample_count": 2.0}, "sample_count=2.0 must be a whole number"),
+        ({"pred_len": 2, "top_k": 2.5}, "top_k=2.5 must be a whole number"),
+        ({"pred_len": 2, "T": "hot"}, "temperature T='hot' must be a number"),
+        ({"pred_len": 2, "top_p": "all"}, "top_p='all' must be a number"),
+        ({"pred_len": 2, "seed": 2**300}, "below 2"),
+        ({"pred_len": 2, "seed": -1}, "0 or more"),
+        ({"pred_len": 2, "seed": 1.5}, "seed=1.5 must be a whole number"),
+        ({"pred_len": 2, "seed": "a"}, "seed='a' must be a whole number"),
+        ({"pred_len": 2, "seed": [-1]}, "series 0: seed=-1 must be 0 or more"),
+        ({"pred_len": 2, "seed": [0.5]}, "series 0: seed=0.5 must be a whole number"),
     ):
         with pytest.raises(InputError, match=word):
             tiny_predictor.predict(frame, **wrong)
+
+
+def test_wrong_stamps_are_refused(tiny_predictor: KronosPredictor) -> None:
+    frame, future = random_bars(10), pd.bdate_range("2021-01-01", periods=2)
+    zoned = frame.index.tz_localize("UTC")
+    for x, y, word in (
+        (zoned, future, "series 0: x_timestamp has a time zone, y_timestamp has none.*tz_localize"),
+        (frame.index, future.tz_localize("UTC"), "series 0: y_timestamp has a time zone, x_timestamp has none"),
+        (frame.index.to_frame(), future, "series 0: x_timestamp must be a Series.*got DataFrame.*column"),
+        (frame.index[0], future, "series 0: x_timestamp must be a Series.*got Timestamp"),
+        (frame.index, future.to_frame(), "series 0: y_timestamp must be a Series.*got DataFrame"),
+        (frame.index, future[0], "series 0: y_timestamp must be a Series.*got Timestamp"),
+        (frame.index, "2021-01-01", "series 0: y_timestamp must be a Series.*got str"),
+    ):
+        for pred_len in (2, None):
+            with pytest.raises(InputError, match=word):
+                tiny_predictor.predict(frame, x, y, pred_len)
+    with pytest.raises(InputError, match="y_timestamp_list has 2 entries for 1 series"):
+        tiny_predictor.predict_batch([frame], [frame.index], future)
+    with pytest.raises(InputError, match="x_timestamp_list must be a list"):
+        tiny_predictor.predict_batch([frame], frame.index[0], [future])
+    with pytest.raises(InputError, match="series 0: expected a pandas DataFrame, got ndarray"):
+        tiny_predictor.predict(frame.to_numpy(), pred_len=2)
+
+
+def test_bars_that_no_market_prints_are_forecast_as_they_are_on_request(tiny: Pair) -> None:
+    theirs, ours = tiny.predictors()
+    frame = random_bars(30)
+    frame[["open", "high", "low", "close"]] -= 100.5
+    frame["volume"] -= frame["volume"].mean()
+    frame[["high", "low"]] = frame[["low", "high"]].to_numpy()
+    stamps = pd.Series(pd.bdate_range(frame.index[0], periods=34))
+    expected = theirs.predict(frame, stamps[:30], stamps[30:], 4, top_k=1, verbose=False)
+    actual = ours.predict(frame, stamps[:30], stamps[30:], 4, top_k=1, project=False)
+    np.testing.assert_allclose(actual.to_numpy(), expected.to_numpy(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="project=False"):
+        ours.predict(frame, stamps[:30], stamps[30:], 4)
+
+
+@pytest.mark.parametrize("rows", [2, 40, 300])
+def test_the_largest_amounts_that_are_taken_forecast_finitely(tiny_predictor: KronosPredictor, rows: int) -> None:
+    largest = (np.finfo(np.float32).max / (2 * rows)) ** 0.5
+    frame = random_bars(rows).assign(amount=np.tile([1e10, 0.999 * largest], rows // 2))
+    assert np.isfinite(tiny_predictor.predict_paths(frame, pred_len=3, sample_count=3, seed=1)).all()
+    with pytest.raises(InputError, match="amount"):
+        tiny_predictor.predict_paths(frame.assign(amount=1.001 * largest), pred_len=3)
 
 
 def test_wrong_arrays_are_refused(tiny_predictor: KronosPredictor) -> None:
@@ -80,6 +144,12 @@ def test_wrong_arrays_are_refused(tiny_predictor: KronosPredictor) -> None:
             tiny_predictor.sample_paths([values], [stamps], [future], 2, seeds=[1], names=["X"])
     with pytest.raises(InputError, match="seeds has 2 entries for 1 series"):
         tiny_predictor.sample_paths([bars], [past], [future], 2, seeds=[1, 2])
+    with pytest.raises(InputError, match="series X: seed=-1"):
+        tiny_predictor.sample_paths([bars], [past], [future], 2, seeds=[-1], names=["X"])
+    bars = bars * (np.arange(10) != 3)[:, None]
+    with pytest.raises(InputError, match="series X: open in row 3"):
+        tiny_predictor.sample_paths([bars], [past], [future], 2, seeds=[1], names=["X"])
+    assert np.isfinite(tiny_predictor.sample_paths([bars], [past], [future], 2, seeds=[1], project=False).paths).all()
 
 
 def test_models_that_do_not_belong_together_are_refused(tiny_model: Kronos) -> None:
@@ -91,6 +161,8 @@ def test_models_that_do_not_belong_together_are_refused(tiny_model: Kronos) -> N
     with pytest.raises(MismatchError, match="the predictor"):
         KronosPredictor(model, tokenizer, device="cpu", clip=5)
     KronosPredictor(model, tokenizer, device="cpu", clip=3)
+    with pytest.raises(InputError, match=r"max_context=64\.0 must be a whole number"):
+        KronosPredictor(model, tokenizer, device="cpu", clip=3, max_context=64.0)
 
 
 def test_series_without_variance_or_volume_forecast_finitely(tiny_predictor: KronosPredictor) -> None:
