@@ -44,8 +44,9 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
 
-compact: $(READY)        ## train the compact weights again; DATA=file.parquet
+compact: $(READY)        ## train the compact weights again, and score them; DATA=file.parquet
 	$(BIN)/python -m assets.training.compact --data $(DATA)
+	$(BIN)/python -m benchmarks.compact --data $(DATA) --write
 
 screenshots: $(READY)    ## the README's pictures; needs chromium
 	$(BIN)/python docs/screenshots.py

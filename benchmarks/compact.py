@@ -83,7 +83,9 @@ def main() -> None:
                     "symbols": len(names),
                     "forecasts": len(tasks),
                 }
-            print(f"{model:9} {group:7} rank IC {mean_rank_ic(scores):+.3f}, {len(tasks) / seconds:.1f} forecasts/s")
+            ranked = mean_rank_ic(scores)
+            told = "no view on direction" if np.isnan(ranked) else f"rank IC {ranked:+.3f}"
+            print(f"{model:9} {group:7} {told}, {len(tasks) / seconds:.1f} forecasts/s")
     if given.write:
         for model, found in results.items():
             amend(WEIGHTS / KINDS[model], scores={"after_cutoff": found})

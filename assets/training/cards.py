@@ -120,4 +120,4 @@ def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def _training(curves: Mapping[str, Any]) -> str:
     speed = curves.get("windows_per_second") or 0.0
-    return f"Best at step {curves['best_step']}; {speed:,.0f} windows a second."
+    return f"Lowest validation loss at step {curves['best_step']}; {speed:,.0f} windows a second."
