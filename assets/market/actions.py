@@ -13,8 +13,9 @@ import pandas as pd
 
 from resources.warehouse import Warehouse
 
-# A symbol's actions are read from one frequency, the longest: 1d before 1h before 5min.
-_ACTIONS = """
+# A symbol's actions are read from one frequency, the longest: 1d before 1h before 5min. Several bars of a session may
+# repeat an action; where they tell different ones, none is taken.
+_SEEN = """
 WITH chosen AS (
     SELECT symbol, arg_max(frequency, bars_a_session) AS frequency
     FROM (SELECT symbol, frequency, -count(*) / count(DISTINCT session) AS bars_a_session
@@ -23,15 +24,23 @@ WITH chosen AS (
 ),
 days AS (
     SELECT b.symbol, b.session, arg_max(b.close, b.ts) AS close,
-           sum(coalesce(b.dividend, 0)) AS dividend, product(coalesce(b.split, 1)) AS split,
-           arg_min(b.actions, b.ts) AS origin, arg_min(b.source, b.ts) AS source,
+           min(b.dividend) FILTER (b.dividend > 0) AS least_cash, max(b.dividend) FILTER (b.dividend > 0) AS most_cash,
+           min(b.split) FILTER (b.split <> 1) AS least_split, max(b.split) FILTER (b.split <> 1) AS most_split,
+           arg_min(b.actions, b.ts) FILTER (b.dividend > 0 OR b.split <> 1) AS origin,
+           arg_min(b.source, b.ts) AS source,
            arg_min(b.payload_sha256, b.ts) AS payload_sha256, min(b.available_at) AS available_at
     FROM bars AS b JOIN chosen USING (symbol, frequency)
     GROUP BY b.symbol, b.session
 ),
 seen AS (
-    SELECT *, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous FROM days
+    SELECT *, CASE WHEN least_cash = most_cash THEN least_cash ELSE 0 END AS dividend,
+           CASE WHEN least_split = most_split THEN least_split ELSE 1 END AS split,
+           lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous
+    FROM days
 )
+"""
+_ACTIONS = f"""
+{_SEEN}
 SELECT symbol, session AS ex_date, 'split' AS kind, split AS value, 1 / split AS price_factor,
        origin, source, payload_sha256, available_at
 FROM seen WHERE split <> 1
@@ -41,15 +50,18 @@ SELECT symbol, session, 'dividend', dividend, 1 - dividend * split / previous,
        origin, source, payload_sha256, available_at
 FROM seen WHERE dividend > 0 AND dividend * split < previous
 """
-_IMPOSSIBLE = """
-WITH seen AS (
-    SELECT symbol, session, coalesce(dividend, 0) * coalesce(split, 1) AS cash,
-           lag(close) OVER (PARTITION BY symbol, frequency ORDER BY ts) AS previous
-    FROM bars
-)
-SELECT symbol, session, cash, previous FROM seen WHERE cash >= previous ORDER BY symbol, session
+_IMPOSSIBLE = f"""
+{_SEEN}
+SELECT symbol, session, dividend * split AS cash, previous FROM seen
+WHERE cash >= previous ORDER BY symbol, session
 """
-
+_CONTRADICTING = f"""
+{_SEEN}
+SELECT symbol, session, 'split' AS kind, least_split AS one, most_split AS other FROM seen WHERE one <> other
+UNION ALL
+SELECT symbol, session, 'dividend', least_cash, most_cash FROM seen WHERE least_cash <> most_cash
+ORDER BY symbol, session
+"""
 _UNKNOWN = """
 SELECT symbol, frequency, count(*) AS bars, max(session) AS newest FROM bars
 WHERE list_contains(flags, 'action_unknown') GROUP BY symbol, frequency ORDER BY newest DESC, symbol, frequency
@@ -88,6 +100,11 @@ def impossible_dividends(warehouse: Warehouse) -> pd.DataFrame:
 def unknown_actions(warehouse: Warehouse) -> pd.DataFrame:
     """Bars of which nobody says whether shares were split or a dividend was paid: symbol, frequency, bars, newest."""
     return warehouse.frame(_UNKNOWN)
+
+
+def contradicting_actions(warehouse: Warehouse) -> pd.DataFrame:
+    """Sessions whose bars tell different ones: symbol, session, kind, one, other. They are left out."""
+    return warehouse.frame(_CONTRADICTING)
 
 
 def _compare(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:

@@ -26,7 +26,9 @@ CREATE TEMP TABLE noticed AS
 WITH seen AS (
     SELECT s.symbol, s.ts, s.had, s.open, s.close, s.volume, g.half_day,
            g.position - lag(g.position) OVER before - 1 AS missing,
-           (lag(s.close) OVER before / coalesce(s.split, 1)) - coalesce(s.dividend, 0) AS expected,
+           -- Some sources repeat an action on every bar of its day.
+           lag(s.close) OVER before / CASE WHEN s.split = lag(s.split) OVER before THEN 1 ELSE coalesce(s.split, 1) END
+               - CASE WHEN s.dividend = lag(s.dividend) OVER before THEN 0 ELSE coalesce(s.dividend, 0) END AS expected,
            s.close = lag(s.close) OVER before AND s.open = lag(s.open) OVER before
                AND s.high = lag(s.high) OVER before AND s.low = lag(s.low) OVER before
                AND s.volume IS NOT DISTINCT FROM lag(s.volume) OVER before AS stale,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from assets.market.actions import impossible_dividends, unknown_actions
+from assets.market.actions import contradicting_actions, impossible_dividends, unknown_actions
 from assets.market.lake import Lake
 from assets.market.quality import (
     bars_and_rules,
@@ -125,16 +125,19 @@ def _dividends_are_possible() -> dg.AssetChecksDefinition:
 def _actions_are_known() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
     def every_action_is_known(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-        """Each bar's payload says what happened since the bar before it: an adjusted close alone says it within one."""
-        found = unknown_actions(warehouse)
+        """Each bar's payload says what happened since the bar before it, and a session's bars say the same."""
+        found, apart = unknown_actions(warehouse), contradicting_actions(warehouse)
+        told = [_first(apart, "tell actions that differ within their session, and none is taken: check them")]
+        if len(found):
+            told.append(
+                f"{found['bars'].sum():,} bars of {len(found)} series with an adjusted close that does not say whether "
+                "there was a split or dividend since the bar before: give payloads that begin a bar earlier, or "
+                "columns `dividend` and `split`"
+            )
         return dg.AssetCheckResult(
-            passed=found.empty,
+            passed=found.empty and apart.empty,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{found['bars'].sum():,} bars of {len(found)} series with an adjusted close that does not say "
-            "whether there was a split or dividend since the bar before: give payloads that begin a session earlier, "
-            "or columns `dividend` and `split`"
-            if len(found)
-            else "none is missing",
+            description="; ".join(filter(None, told)) or "none is missing",
             metadata={"bars": table(found)} if len(found) else {},
         )
 

@@ -20,7 +20,7 @@ CLOSE, VOLUME = FIELDS.index("close"), FIELDS.index("volume")
 PRICES = slice(0, 4)
 
 _BARS = """
-SELECT symbol, ts, open, high, low, close, volume, amount
+SELECT symbol, ts, session, open, high, low, close, volume, amount
 FROM bars
 WHERE frequency = $frequency
   AND ($last IS NULL OR session <= $last)
@@ -94,22 +94,24 @@ def read_histories(
     stamps = np.asarray(bars["ts"]).astype("datetime64[s]")
     quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[field], dtype=np.float64), np.nan) for field in FIELDS])
     action_names = np.asarray(actions["symbol"], dtype=object)
-    ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[s]")
+    # By session: of exchanges in the east, a session opens on the UTC day before.
+    sessions = np.asarray(bars["session"]).astype("datetime64[D]")
+    ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[D]")
     price_factors, splits = np.asarray(actions["price_factor"]), np.asarray(actions["split"])
     histories = {}
     for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
         own = action_names == names[start]
-        growth, shares = _cumulative(stamps[start:end], ex_dates[own], price_factors[own], splits[own])
+        growth, shares = _cumulative(sessions[start:end], ex_dates[own], price_factors[own], splits[own])
         histories[str(names[start])] = History(str(names[start]), stamps[start:end], quoted[start:end], growth, shares)
     return histories
 
 
 def _cumulative(
-    stamps: np.ndarray, ex_dates: np.ndarray, price_factors: np.ndarray, splits: np.ndarray
+    sessions: np.ndarray, ex_dates: np.ndarray, price_factors: np.ndarray, splits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    position = np.searchsorted(stamps, ex_dates, side="left")
-    inside = position < len(stamps)
-    growth, shares = np.ones(len(stamps)), np.ones(len(stamps))
+    position = np.searchsorted(sessions, ex_dates, side="left")
+    inside = position < len(sessions)
+    growth, shares = np.ones(len(sessions)), np.ones(len(sessions))
     np.divide.at(growth, position[inside], np.asarray(price_factors, dtype=np.float64)[inside])
     np.multiply.at(shares, position[inside], np.asarray(splits, dtype=np.float64)[inside])
     return np.cumprod(growth), np.cumprod(shares)

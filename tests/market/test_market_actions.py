@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from market_desk import HEADER, Desk, make_desk_in
 
-from assets.market.actions import impossible_dividends, refresh_actions, unknown_actions
+from assets.market.actions import contradicting_actions, impossible_dividends, refresh_actions, unknown_actions
 from assets.market.history import read_histories
 from assets.market.ingest import ingest
 from assets.market.lake import Lake
@@ -276,3 +276,55 @@ def test_payloads_that_overlap_tell_every_action(desk: Desk) -> None:
     actions = desk.warehouse.frame("FROM corporate_actions ORDER BY ex_date")
     assert list(zip(actions["kind"], actions["value"], strict=True)) == [("split", 4.0), ("dividend", 1.0)]
     assert unknown_actions(desk.warehouse).empty
+
+
+def hourly(opens: str, *days: tuple[str, float, list[float], list[float]]) -> str:
+    """Six or seven bars a day from `opens`: day, price, a split and a dividend for every bar."""
+    hour, minute = opens.split(":")
+    return "\n".join(
+        [HEADER + ",split,dividend"]
+        + [
+            f"A,{day} {int(hour) + place}:{minute},{price},{price + 1},{price - 1},{price},{place},{split},{dividend}"
+            for day, price, splits, dividends in days
+            for place, (split, dividend) in enumerate(zip(splits, dividends, strict=True))
+        ]
+    )
+
+
+def test_a_split_of_an_exchange_that_opens_on_the_utc_day_before_starts_with_its_first_bar(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = make_desk(calendar="XASX", frequency="1h")
+    none = [0.0] * 6
+    desk.ingest_text(
+        hourly("10:00", ("2012-01-30", 100, [1.0] * 6, none), ("2012-01-31", 25, [4.0, *[1.0] * 5], [0.5, *none[1:]]))
+    )
+    refresh_actions(desk.warehouse)
+    history = read_histories(desk.warehouse, "1h")["A"]
+    seen = history.closes_seen_from(11)
+    assert seen.tolist() == pytest.approx([24.5] * 6 + [25] * 6)
+    assert history.shares.tolist() == [1] * 6 + [4] * 6
+    assert desk.warehouse.frame("SELECT close FROM adjusted_bars ORDER BY ts")["close"].tolist() == pytest.approx(seen)
+
+
+def test_an_action_on_every_bar_of_its_day_counts_once(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(
+        hourly("9:30", ("2012-01-30", 100, [1.0] * 7, [0.0] * 7), ("2012-01-31", 24.5, [4.0] * 7, [0.5] * 7))
+    )
+    refresh_actions(desk.warehouse)
+    actions = desk.warehouse.frame("SELECT kind, value, price_factor FROM corporate_actions ORDER BY kind")
+    assert actions.to_numpy().tolist() == [["dividend", 0.5, 0.98], ["split", 4.0, 0.25]]
+    assert not any("jump" in flags for flags in desk.bars()["flags"])
+    assert contradicting_actions(desk.warehouse).empty
+
+
+def test_bars_of_a_session_that_tell_different_actions_are_reported_and_left_out(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(
+        hourly("9:30", ("2012-01-30", 100, [1.0] * 7, [0.0] * 7), ("2012-01-31", 25, [4.0, 5.0, *[1.0] * 5], [0.0] * 7))
+    )
+    assert refresh_actions(desk.warehouse).total == 0
+    assert contradicting_actions(desk.warehouse)[["kind", "one", "other"]].to_numpy().tolist() == [["split", 4.0, 5.0]]
