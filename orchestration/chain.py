@@ -11,13 +11,16 @@ from typing import Any, cast, get_args
 
 import dagster as dg
 
-from assets.forecasts.models import Family
+from assets.forecasts.models import Family, checkpoints_in_use
 from assets.market.pending import pending_sessions
+from assets.market.universe import wanted_symbols
+from assets.sessions import session_partitions
 from assets.training.export import export, push
 from assets.training.promotion import rollback
 from orchestration.headless import Headless, Span, only_run, open_instance
 from orchestration.jobs import SELECTIONS
 from orchestration.lineage import Lineage, Node
+from orchestration.origin import Origin
 from orchestration.terminal import Terminal
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore, Kind
@@ -28,14 +31,10 @@ from resources.settings import Settings
 FORECASTING = "group:training or group:forecasts"
 MODELLING = "group:training or group:forecasts or group:evaluation or group:backtests"
 VERDICT_LINES = 3
-_NEWEST = "SELECT max(session) AS newest, count(*) AS bars FROM bars WHERE frequency = $frequency"
-_LATEST_FORECASTS = """
-SELECT model, symbol, origin, step, target_ts, level, value, in_sample
-FROM forecast_quantiles
-WHERE field = 'close' AND origin::DATE = $origin AND level IN (0.05, 0.5, 0.95)
+_NEWEST = """
+SELECT max(session) AS newest, count(*) AS bars FROM bars
+WHERE frequency = $frequency AND session BETWEEN $first AND $last
   AND ($symbols IS NULL OR list_contains($symbols, symbol))
-  AND step IN (1, $horizon)
-ORDER BY symbol, model, step, level
 """
 
 
@@ -50,6 +49,7 @@ class Chain:
         self.resources = self.headless.resources
         self.warehouse = self.resources["warehouse"]
         self.calendar: TradingCalendar = self.resources["calendar"]
+        self.partitions = session_partitions(settings, self.calendar)
 
     def everything(self) -> dict[str, Any]:
         """The whole chain; what is there already stays."""
@@ -64,36 +64,32 @@ class Chain:
             raise CandlecastError(f"--to {last} is before --from {first}")
         wanted = self._named(assets)
         with self.headless.alone():
-            market = {"raw_bars", "bars", "corporate_actions"}
-            upstream = self._upstream(wanted) - wanted
+            span = self._sessions(first, last)
+            market = self._named("group:market")
+            needed = wanted | self._upstream(wanted)
             if wanted & market:
-                self.headless.run(_any_of(wanted & market), self._sessions(first, last), "backfill_market")
-            if (wanted | upstream) - market:
+                self.headless.run(_any_of(needed & market), span, "backfill_market")
+            if needed - market:
                 self._ingest()
-                span = self._sessions(first, last) if self._partitioned((wanted | upstream) - market) else None
-                self.headless.run(_any_of((wanted | upstream) - market), span, "backfill")
-        return self._ended({"text": f"made {', '.join(sorted(wanted))} for {first} … {last}"})
+                partitioned = self._partitioned(needed - market)
+                self.headless.run(_any_of(needed - market), span if partitioned else None, "backfill")
+        return self._ended({"text": f"made {', '.join(sorted(wanted))} for {span.first} … {span.last}"})
 
     def forecast(self, origin: date | None, symbols: list[str]) -> dict[str, Any]:
         """Forecasts from one session, and their quantiles."""
+        windows = self.settings.windows
         with self.headless.alone():
+            span = self._sessions(origin, origin) if origin else None
             self._ingest()
             session = origin or self._newest_session()
-            self._refuse_unknown(symbols, session)
-            narrowed = {name: {"symbols": symbols} for name in get_args(Family)} if symbols else None
-            self.headless.run(FORECASTING, self._sessions(session, session), "forecast_once", narrowed)
-        parameters = {
-            "origin": session,
-            "symbols": symbols or None,
-            "horizon": self.settings.windows.predict_window,
-        }
-        found = self.warehouse.frame(_LATEST_FORECASTS, parameters)
-        wide = found.pivot_table(
-            index=["symbol", "model", "step", "target_ts", "in_sample"], columns="level", values="value"
-        ).reset_index()
-        wide.columns = [str(column) for column in wide.columns]
+            wanted = Origin.of(session, symbols, self.settings, self.calendar)
+            wanted.refuse_without_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window)
+            narrowed = {name: {"symbols": wanted.asked} for name in get_args(Family)} if wanted.asked else None
+            self.headless.run(FORECASTING, span or self._sessions(session, session), "forecast_once", narrowed)
+            used = checkpoints_in_use(self.settings, self.resources["checkpoints"])
+        shown = wanted.quantiles(self.warehouse, used, windows.predict_window)
         return self._ended(
-            {"origin": session, "forecasts": wide.to_dict("records"), "text": wide.to_string(index=False)}
+            {"origin": session, "forecasts": shown.to_dict("records"), "text": shown.to_string(index=False)}
         )
 
     def score(self) -> dict[str, Any]:
@@ -106,7 +102,9 @@ class Chain:
         return self._ended({"scoreboard": board.to_dict("records"), "text": shown.to_string(index=False)})
 
     def _ingest(self) -> None:
-        sessions = pending_sessions(self.settings, self.home, self.warehouse, self.calendar, self.resources["source"])
+        pending = pending_sessions(self.settings, self.home, self.warehouse, self.calendar, self.resources["source"])
+        # A session that is over has no partition before midnight.
+        sessions = [session for session in pending if session <= self._last_possible()]
         if not sessions:
             self.terminal.say("bars: nothing new")
             return
@@ -123,29 +121,44 @@ class Chain:
         return self._sessions(first, newest)
 
     def _newest_session(self) -> date:
-        row = self.warehouse.frame(_NEWEST, {"frequency": self.settings.market.frequency}).iloc[0]
+        parameters = {
+            "frequency": self.settings.market.frequency,
+            "first": self.settings.market.start,
+            "last": self._last_possible(),
+            "symbols": wanted_symbols(self.settings),
+        }
+        row = self.warehouse.frame(_NEWEST, parameters).iloc[0]
         if not row["bars"]:
-            raise CandlecastError("there are no bars yet: `candlecast run` or `candlecast backfill` brings them")
+            raise CandlecastError(
+                f"there are no bars of market.symbols in {parameters['first']} … {parameters['last']} yet: `candlecast "
+                "run` or `candlecast backfill` brings them"
+            )
         return row["newest"].date()
 
     def _sessions(self, first: date, last: date) -> Span:
-        found = self.calendar.sessions(
-            max(first, self.settings.market.start), min(last, self.settings.market.end or last)
-        )
-        if not len(found):
+        market = self.settings.market
+        low, high = self.calendar.within(max(first, market.start), min(last, market.end or last))
+        found = [day.date() for day in self.calendar.sessions(low, high)] if low <= high else []
+        if not found:
             raise CandlecastError(
                 f"no session of {self.calendar.name} in {first} … {last} "
-                f"(market.start {self.settings.market.start}, market.end {self.settings.market.end})"
+                f"(market.start {market.start}, market.end {market.end})"
             )
-        return Span(found[0].date(), found[-1].date())
-
-    def _refuse_unknown(self, symbols: list[str], session: date) -> None:
-        there = set(self.warehouse.frame("SELECT DISTINCT symbol FROM bars WHERE session = ?", [session])["symbol"])
-        unknown = [symbol for symbol in symbols if symbol not in there]
-        if unknown:
+        possible = self._last_possible()
+        if found[-1] > possible:
             raise CandlecastError(
-                f"no bar of {', '.join(unknown)} on {session}; there are: {', '.join(sorted(there)) or 'none'}"
+                f"session {found[-1]} is not over yet; the last that there can be is {possible} (a session's "
+                "partition opens at 00:00 UTC after it)"
             )
+        return Span(found[0], found[-1])
+
+    def _last_possible(self) -> date:
+        key = self.partitions.get_last_partition_key()
+        if key is None:
+            raise CandlecastError(
+                f"no session of {self.calendar.name} since market.start {self.settings.market.start} is over yet"
+            )
+        return date.fromisoformat(key)
 
     def _named(self, assets: str) -> set[str]:
         graph = self.headless.defs.resolve_asset_graph()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -127,11 +127,6 @@ class TradingCalendar:
         bars = np.ceil(morning / period) + np.ceil(afternoon / period)
         return np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
 
-    def holidays(self, first: date, last: date) -> list[datetime]:
-        """Monday-to-Friday days without a session."""
-        weekdays = pd.bdate_range(first, last)
-        return [day.to_pydatetime() for day in weekdays.difference(self.sessions(first, last))]
-
     def closed_by(self, now: datetime) -> date:
         """The newest session whose close is not after `now` (UTC without a zone)."""
         closes = self._exchange.closes.dt.tz_localize(None)
@@ -167,17 +162,38 @@ class TradingCalendar:
 def _exchange(name: str) -> ExchangeCalendar:
     import exchange_calendars
 
+    _mend_offsets()
     today = date.today()
     # Some calendars begin later, or know holidays for few years ahead (the lunar ones): take what there is.
     starts = [FIRST_DAY, *(date(year, 1, 1) for year in range(FIRST_DAY.year + 1, today.year))]
     ends = [today + timedelta(days=365), date(today.year, 12, 31), None]
     refused = ""
-    for end in ends:
-        for start in starts:
+    for start in starts:
+        for end in ends:
             try:
                 return exchange_calendars.get_calendar(name, start=str(start), end=str(end) if end else None)
             except ValueError as error:
                 refused = str(error)
-                if "back to" not in refused and "bound_min" not in refused and "earl" not in refused:
-                    break
-    raise CandlecastError(f"calendar {name}: {refused}")
+    raise CandlecastError(f"calendar {name}: {refused[:300]}")
+
+
+def _mend_offsets() -> None:
+    """exchange_calendars 4.13 defines `_apply` where pandas 3.1 asks for `_add_datetime`: without it the calendars with
+    an Orthodox Easter (Athens, Belgrade, Bucharest, Nicosia) cannot be made, nor Tel Aviv's, whose week changed."""
+    from exchange_calendars.pandas_extensions import offsets
+
+    easter, composite = offsets.OrthodoxEaster, offsets.CompositeCustomBusinessDay
+    if not hasattr(composite, "_supports_daily_offset_mask"):
+        return
+    easter._add_datetime = easter._apply
+    composite._supports_daily_offset_mask = False
+    composite._add_datetime = _next_on_offset
+
+
+def _next_on_offset(offset: Any, day: pd.Timestamp) -> pd.Timestamp:
+    step = pd.Timedelta(days=1 if offset.n > 0 else -1)
+    for _ in range(abs(offset.n)):
+        day += step
+        while not offset.is_on_offset(day):
+            day += step
+    return day
