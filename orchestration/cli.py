@@ -251,11 +251,12 @@ class _Session:
 
         if self._showing is not None:
             self._showing.__exit__(None, None, None)
-        if isinstance(error, CandlecastError):
+        if isinstance(error, CandlecastError | OSError):
+            told = f"{error}; `candlecast doctor` checks the home" if isinstance(error, OSError) else str(error)
             if self.as_json:
-                sys.stdout.write(json.dumps({"ok": False, "error": str(error)}) + "\n")
+                sys.stdout.write(json.dumps({"ok": False, "error": told}) + "\n")
             else:
-                sys.stderr.write(f"{error}\n")
+                sys.stderr.write(f"{told}\n")
             raise typer.Exit(1) from None
         if kind is not None and issubclass(kind, _interruptions()):
             sys.stderr.write("\nstopped: what was finished stays, nothing is half-written; the same command goes on\n")

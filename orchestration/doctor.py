@@ -3,13 +3,15 @@
 import importlib.metadata
 import platform
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 
+from assets.sessions import session_partitions
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -27,6 +29,8 @@ PACKAGES = (
     "exchange-calendars",
 )
 SPACE_GIB = 2.0
+# A calendar may begin a few holidays after the first day that was asked for.
+NEW_YEAR = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,24 @@ def _home(settings: Settings) -> Iterator[Finding]:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
+    found = f"{settings.home}, {free:.1f} GiB free"
+    reason = _why_not_written(place)
+    if reason:
+        yield Finding("home", False, f"{found}: {reason}", "put CANDLECAST_HOME where it can be written")
+        return
     remedy = "" if free > SPACE_GIB else f"free some disk, or put CANDLECAST_HOME where {SPACE_GIB:g} GiB are free"
-    yield Finding("home", free > SPACE_GIB, f"{settings.home}, {free:.1f} GiB free", remedy)
+    yield Finding("home", free > SPACE_GIB, found, remedy)
+
+
+def _why_not_written(place: Path) -> str:
+    """Why nothing can be written in a place; empty: it can."""
+    if not place.is_dir():
+        return f"{place} is not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return ""
+    except OSError as error:
+        return f"nothing can be written in {place} ({error.strerror})"
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
@@ -110,6 +130,15 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
 
 
 def _calendar(settings: Settings) -> Iterator[Finding]:
-    calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
-    newest = calendar.closed_by(datetime.now(UTC).replace(tzinfo=None))
-    yield Finding("calendar", True, f"{calendar.name}, newest session that is over: {newest}")
+    calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
+    try:
+        newest = session_partitions(settings, calendar).get_last_partition_key()
+        begins = calendar.all_sessions()[0].date()
+    except CandlecastError as error:
+        yield Finding("calendar", False, str(error), "set market.calendar, market.start and market.end to what exists")
+        return
+    found = f"{calendar.name}, newest session that is over: {newest or 'none'}"
+    if begins > start + NEW_YEAR:
+        yield Finding("calendar", False, f"{found}; it begins on {begins}", f"set market.start, {start}, to {begins}")
+        return
+    yield Finding("calendar", True, found)

@@ -21,7 +21,7 @@ from orchestration.leftovers import PROFILE_TAG, clear_leftovers
 from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.settings import Settings
+from resources.settings import ENV_HOME, Settings
 
 INSTANCE_FILE = "dagster.yaml"
 
@@ -129,12 +129,33 @@ def only_run(home: Home) -> Iterator[None]:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Dagster's instance in the home folder, made on first use."""
-    folder = Home(settings.home).dagster
-    folder.mkdir(parents=True, exist_ok=True)
+    """Dagster's instance in the home folder, made on first use.
+
+    Raises:
+        CandlecastError: the home folder cannot be written.
+    """
+    folder = dagster_folder(Home(settings.home))
     os.environ["DAGSTER_HOME"] = str(folder)
     place_instance_file(settings.root, folder)
     return dg.DagsterInstance.get()
+
+
+def dagster_folder(home: Home) -> Path:
+    """DAGSTER_HOME, made on first use.
+
+    Raises:
+        CandlecastError: the home folder cannot be written.
+    """
+    reason = "no permission to write there"
+    try:
+        home.dagster.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = str(error)
+    if not os.access(home.dagster, os.W_OK):
+        raise CandlecastError(
+            f"the home {home.root} cannot be written: {reason}. Name a folder that can be, with --home or {ENV_HOME}"
+        )
+    return home.dagster
 
 
 def place_instance_file(root: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestration.headless import place_instance_file
+from orchestration.headless import dagster_folder, place_instance_file
 from resources.layout import Home
 from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, Settings
 
@@ -22,9 +22,11 @@ def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
 
     Args:
         file: the settings file named on the command line, if one was.
+
+    Raises:
+        CandlecastError: the home folder cannot be written.
     """
-    folder = Home(settings.home).dagster
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = dagster_folder(Home(settings.home))
     place_instance_file(settings.root, folder)
     environment = {
         **os.environ,

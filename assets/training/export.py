@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.publish import publish_folder
 from resources.settings import load_settings
 
 NAMES: dict[Kind, str] = {
@@ -28,20 +30,42 @@ NAMES: dict[Kind, str] = {
 def export(store: CheckpointStore, kind: Kind, to: Path, digest: str | None = None) -> dict[str, Path]:
     """Copy a checkpoint, the one in use unless `digest` names another, and its tokenizer, into new folders of `to`.
 
+    All of them appear, whole, or none does.
+
     Raises:
-        CandlecastError: there is no such checkpoint, or a folder is in the way.
+        CandlecastError: there is no such checkpoint, a folder is in the way, or `to` cannot be written.
     """
     chosen = store.load(kind, digest) if digest else store.current(kind)
     if chosen is None:
         raise CandlecastError(f"there is no {kind} in use to export: materialise it first")
-    folders = {}
-    for part in [chosen, *_tokenizer_of(chosen, store)]:
-        target = to / NAMES[part.kind]
+    parts = {NAMES[part.kind]: part for part in [chosen, *_tokenizer_of(chosen, store)]}
+    folders = {name: to / name for name in parts}
+    for target in folders.values():
         if target.exists():
             raise CandlecastError(f"{target} exists already: export into a new folder")
-        shutil.copytree(part.folder, target)
-        folders[NAMES[part.kind]] = target
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        _copy({part.folder: folders[name] for name, part in parts.items()}, to)
+    except OSError as error:
+        raise CandlecastError(
+            f"nothing was exported to {to}: {error}. Name a folder that can be written, with room for the weights"
+        ) from error
     return folders
+
+
+def _copy(folders: Mapping[Path, Path], to: Path) -> None:
+    """Every folder to its destination in `to`: filled beside them, then renamed."""
+    published: list[Path] = []
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=to) as scratch:
+        filled = {shutil.copytree(folder, Path(scratch) / target.name): target for folder, target in folders.items()}
+        try:
+            for folder, target in filled.items():
+                publish_folder(folder, target)
+                published.append(target)
+        except BaseException:
+            for target in published:
+                shutil.rmtree(target, ignore_errors=True)
+            raise
 
 
 def push(folders: dict[str, Path], name: str, private: bool = True) -> list[str]:

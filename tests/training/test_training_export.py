@@ -120,6 +120,29 @@ def test_an_export_never_overwrites(store: CheckpointStore, tmp_path: Path) -> N
         export(store, "chronos2_model", tmp_path / "other")
 
 
+def test_an_export_is_whole_or_nothing(store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out" / "tokenizer").mkdir(parents=True)
+    with pytest.raises(CandlecastError, match="tokenizer exists already"):
+        export(store, "kronos_predictor", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["tokenizer"]
+
+    def full(folder: Path, destination: Path) -> None:
+        if destination.name == "tokenizer":
+            raise OSError(28, "No space left on device")
+        folder.rename(destination)
+
+    monkeypatch.setattr("assets.training.export.publish_folder", full)
+    with pytest.raises(CandlecastError, match=r"nothing was exported to .*No space left"):
+        export(store, "kronos_predictor", tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_an_export_to_a_file_is_refused_in_words(store: CheckpointStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CandlecastError, match=r"nothing was exported to .*file"):
+        export(store, "kronos_predictor", tmp_path / "file")
+
+
 def test_a_push_puts_the_same_files_on_the_hub(
     store: CheckpointStore, hub: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
