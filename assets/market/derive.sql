@@ -58,7 +58,8 @@ ratios AS (
     SELECT n.*,
            CASE WHEN n.split IS NOT NULL THEN n.split
                 ELSE (SELECT ratio FROM split_ratios AS s
-                      WHERE abs(n.shares / s.ratio - 1) < 0.02 AND abs(n.close / n.previous * s.ratio - 1) < 0.25
+                      -- More shares than the growth pays for would leave cash below zero.
+                      WHERE n.shares / s.ratio - 1 BETWEEN -greatest(1e-3, n.noise) AND 0.02 AND abs(n.close / n.previous * s.ratio - 1) < 0.25
                       ORDER BY abs(n.shares / s.ratio - 1) LIMIT 1) END AS ratio
     FROM unexplained AS n
 ),
@@ -66,7 +67,8 @@ ratios AS (
 doubted AS (
     SELECT * REPLACE (coalesce(ratio, 1) AS ratio),
            derives AND NOT coalesce(isfinite(growth) AND noise < 0.5 AND CASE
-               WHEN dividend IS NULL THEN growth / coalesce(ratio, 1) - 1 > -noise
+               WHEN dividend IS NULL
+               THEN growth / coalesce(ratio, 1) - 1 > -greatest(noise, CASE WHEN ratio <> 1 THEN 1e-3 ELSE 0 END)
                ELSE abs(shares / coalesce(ratio, 1) - 1) < greatest(0.02, noise) END, true) AS doubtful
     FROM ratios
 ),
@@ -83,7 +85,7 @@ known AS (
 SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount,
        CASE WHEN dividend IS NOT NULL OR NOT known THEN dividend
             WHEN abs(growth / ratio - 1) < noise THEN 0
-            ELSE round((1 - ratio / growth) * previous / ratio, 6) END AS dividend,
+            ELSE greatest(0, round((1 - ratio / growth) * previous / ratio, 6)) END AS dividend,
        CASE WHEN split IS NOT NULL OR NOT known THEN split ELSE ratio END AS split,
        CASE WHEN known AND (dividend IS NULL OR ratio <> 1) THEN 'derived from adjusted close'
             -- Also the first bar of a payload: what happened since the bar before is not in it.

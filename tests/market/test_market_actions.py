@@ -247,6 +247,20 @@ def test_the_adjusted_close_tells_the_kind_of_action_that_no_column_tells(desk: 
     assert actions["origin"].tolist() == ["derived from adjusted close"]
 
 
+def test_a_large_dividend_near_a_split_s_ratio_is_no_split_with_cash_below_zero(desk: Desk) -> None:
+    # KLAC paid 16.50 on 84.18: growth 1.245, next to 5 for 4.
+    lines = ["A,2012-01-03,84.18,84.18,84.18,84.18,1,67.613247", "A,2012-01-04,67.335,67.335,67.335,67.335,1,67.335"]
+    desk.ingest_text("\n".join([f"{HEADER},adj_close", *lines]))
+    assert desk.bars()["split"].tolist()[1] == 1
+    assert desk.bars()["dividend"].tolist()[1] == pytest.approx(16.5, rel=0.01)
+
+
+def test_a_split_that_the_adjusted_close_has_a_little_less_of_is_one(desk: Desk) -> None:
+    lines = ["A,2012-01-03,100,100,100,100,1,25.01", "A,2012-01-04,25,25,25,25,4,25", "A,2012-01-05,25,25,25,25,4,25"]
+    desk.ingest_text("\n".join([f"{HEADER},adj_close", *lines]))
+    assert desk.bars()[["split", "dividend"]].to_numpy().tolist()[1] == [4, 0]
+
+
 def test_a_told_dividend_is_no_part_of_a_derived_split(desk: Desk) -> None:
     # 2 for 1 and 5 in cash on the new shares of 45.
     lines = ["A,2012-01-03,100,100,100,100,1,45,0", "A,2012-01-04,45,45,45,45,2,45,5"]
