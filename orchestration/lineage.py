@@ -5,7 +5,7 @@ kept twice for it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -22,10 +22,12 @@ FROM payloads
 ORDER BY available_at, file
 """
 _FORECASTS = """
-SELECT model, checkpoint, count(DISTINCT origin) AS origins, min(origin) AS first, max(origin) AS last, count(*) AS rows
-FROM forecast_quantiles
-GROUP BY model, checkpoint
-ORDER BY model
+SELECT q.model, q.checkpoint, count(DISTINCT q.origin) AS origins, min(q.origin) AS first, max(q.origin) AS last,
+       count(*) AS rows, any_value(r.weights) AS weights
+FROM forecast_quantiles AS q
+LEFT JOIN forecast_recipes AS r ON r.model = q.model AND r.checkpoint = q.checkpoint
+GROUP BY q.model, q.checkpoint
+ORDER BY q.model, q.checkpoint
 """
 
 
@@ -67,7 +69,7 @@ class Lineage:
             raise CandlecastError(
                 f"{name!r} is neither an asset nor the beginning (8 characters at least) of a digest; assets: {known}"
             )
-        return found[0]
+        return _told_once(found[0], set())
 
     def _asset(self, name: str, told: set[str]) -> Node:
         if name in told:
@@ -101,17 +103,13 @@ class Lineage:
         # A forecast's checkpoint column begins with that of its weights.
         for row in self.warehouse.frame(_FORECASTS).to_dict("records"):
             if str(row["checkpoint"]).startswith(digest):
-                yield Node(
-                    f"forecasts of {row['model']}",
-                    {str(key): str(value) for key, value in row.items()},
-                    self._payloads(),
-                )
+                yield self._forecasts(row)
         for node in self._payloads():
             if node.facts["payload_sha256"].startswith(digest):
                 yield node
         for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
             for folder in sorted(root.glob(f"{digest}*")):
-                yield Node(f"{what} {folder.name}", {"folder": str(folder)}, self._payloads())
+                yield Node(f"{what} {folder.name}", {"folder": str(folder)}, [self._bars()])
         for folder in sorted(self.home.reports.glob(f"{digest}*")):
             yield self._report(folder.name)
 
@@ -121,21 +119,52 @@ class Lineage:
         if card.get("tokenizer"):
             node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", card["tokenizer"])))
         if card.get("data_hash"):
-            node.sources.append(Node(f"training windows {card['data_hash']}", {}, self._payloads()))
+            node.sources.append(Node(f"training windows {card['data_hash']}", {}, [self._bars()]))
         return node
+
+    def _forecasts(self, row: Mapping[Hashable, Any]) -> Node:
+        """Forecasts of one model by one recipe, with the weights, their tokenizer and windows, and the bars."""
+        facts = {str(key): str(value) for key, value in row.items() if value is not None}
+        node = Node(f"forecasts of {row['model']} by {row['checkpoint']}", facts)
+        if row["weights"]:
+            node.sources.append(self._weights(str(row["weights"])))
+        node.sources.append(self._bars())
+        return node
+
+    def _weights(self, digest: str) -> Node:
+        for kind in get_args(Kind):
+            for checkpoint in self.checkpoints.all(kind):
+                if checkpoint.digest == digest:
+                    return self._checkpoint(checkpoint)
+        return Node(f"weights {digest}", {"state": "no longer in the store"})
 
     def _report(self, digest: str) -> Node:
         folder = self.home.reports / digest
         told = json.loads((folder / "report.json").read_text())
         facts = {"file": str(folder / "report.html"), "backtest_recipe": str(told.get("backtest_recipe") or "–")}
-        forecasts = [Node(f"forecasts of {model} by {name}") for model, name in told.get("forecasts_by", {}).items()]
+        made = {(row["model"], row["checkpoint"]): row for row in self.warehouse.frame(_FORECASTS).to_dict("records")}
+        forecasts = [
+            self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
+            for used in told.get("forecasts_by", {}).items()
+        ]
         weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in told["checkpoints"].items()]
-        provider = Node(f"Qlib provider {told.get('qlib_provider') or '–'}")
-        return Node(f"report {digest}", facts, [*forecasts, *weights, provider, *self._payloads()])
+        provider = Node(f"Qlib provider {told.get('qlib_provider') or '–'}", {}, [self._bars()])
+        return Node(f"report {digest}", facts, [*forecasts, *weights, provider, self._bars()])
+
+    def _bars(self) -> Node:
+        return Node("bars", {}, self._payloads())
 
     def _payloads(self) -> list[Node]:
         rows = self.warehouse.frame(_PAYLOADS).to_dict("records")
         return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
+
+
+def _told_once(node: Node, told: set[str]) -> Node:
+    """The tree with everything that comes again reduced to its name."""
+    if node.name in told:
+        return Node(node.name, {"see": "above"})
+    told.add(node.name)
+    return Node(node.name, node.facts, [_told_once(source, told) for source in node.sources])
 
 
 def _card_facts(checkpoint: Checkpoint) -> dict[str, Any]:

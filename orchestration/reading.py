@@ -31,7 +31,11 @@ def answer(settings: Settings, sql: str, shape: str) -> str:
             f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` makes it"
         )
     try:
+        statements = duckdb.extract_statements(sql)
+        if not statements:
+            raise CandlecastError('the query is empty: `candlecast query "SHOW TABLES"` says what there is')
         with warehouse.read() as connection:
+            _forbid_files(connection, warehouse, statements)
             found = connection.execute(sql)
             columns = [str(column[0]) for column in found.description or []]
             rows = found.fetchall()
@@ -39,6 +43,18 @@ def answer(settings: Settings, sql: str, shape: str) -> str:
         raise CandlecastError(f"query refused: {error}") from None
     shapes = {"csv": _as_csv, "json": _as_json, "table": _as_table}
     return shapes[shape](columns, rows)
+
+
+def _forbid_files(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, statements: Sequence[duckdb.Statement]
+) -> None:
+    """Reading alone: no file is written or attached."""
+    if warehouse.uri is None:
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    # What a URI attaches may itself be read from files, so there only questions are let through.
+    elif any(statement.type != duckdb.StatementType.SELECT for statement in statements):
+        raise CandlecastError("query refused: only SELECT reads a warehouse that is attached by a URI")
 
 
 def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -61,13 +77,15 @@ def _finite(value: object) -> object:
 def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for position, column in enumerate(columns):
         numeric = all(isinstance(row[position], int | float) for row in rows[:100])
-        table.add_column(column, justify="right" if numeric and rows else "left")
+        table.add_column(Text(column), justify="right" if numeric and rows else "left")
     for row in rows:
-        table.add_row(*(f"{value:,.6g}" if isinstance(value, float) else str(value) for value in row))
+        # Text: a value such as [bold] is no markup.
+        table.add_row(*(Text(f"{value:,.6g}" if isinstance(value, float) else str(value)) for value in row))
     text = StringIO()
     Console(file=text, width=TABLE_WIDTH).print(table)
     return text.getvalue()

@@ -4,6 +4,7 @@ Belongs here: what is measured and told. Not here: how a terminal draws it (orch
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from typing import Any
 import dagster as dg
 import psutil
 
+from resources.errors import CandlecastError
 from resources.progress import Report
 
 SAMPLE_SECONDS = 0.25
 # Dagster turns Ctrl-C into a failure of the step at work.
 INTERRUPTION = dg.DagsterExecutionInterruptedError.__name__
 MEBIBYTE = 2**20
+# How a traceback begins the line of an error that was raised on purpose.
+_OURS = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
 
 
 @dataclass
@@ -115,10 +119,11 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _reason(event: Any) -> str:
+    """Why a step failed: our own words where there are some, else those of the first cause."""
     error = event.event_specific_data.error
-    while error.cause is not None:
+    while error.cause is not None and not _OURS.match(error.message):
         error = error.cause
-    return error.message.strip()
+    return _OURS.sub("", error.message.strip()).removeprefix(f"{event.step_key}: ")
 
 
 def as_line(report: Report) -> str:

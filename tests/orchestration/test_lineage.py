@@ -1,0 +1,82 @@
+"""The way back from a forecast: its weights, their tokenizer and windows, the bars and their files."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.lineage import Lineage, Node
+from resources.checkpoints import CheckpointStore
+from resources.layout import Home
+from resources.warehouse import Warehouse
+
+
+@pytest.fixture
+def lineage(tmp_path: Path) -> Lineage:
+    home = Home(tmp_path)
+    warehouse, store = Warehouse(home.warehouse), CheckpointStore(home)
+    tokenizer = store.publish("kronos_tokenizer", {"r": 1}, lambda f: _put(f, "tokenizer"), {"data_hash": "w" * 64})
+    predictor = store.publish(
+        "kronos_predictor",
+        {"r": 2},
+        lambda f: _put(f, "predictor"),
+        {"tokenizer": tokenizer.digest, "data_hash": "w" * 64},
+    )
+    made = f"{predictor.digest[:16]}-12345678"
+    with warehouse.write() as connection:
+        connection.execute("INSERT INTO payloads VALUES ('a', 'files', 'r', 'bars.csv', 1, 1, 0, 0, now(), 1, '1d')")
+        for model, checkpoint, weights in (("kronos", made, predictor.digest), ("drift", "f" * 16, None)):
+            connection.execute("INSERT INTO forecast_recipes VALUES (?, ?, ?, '{}')", [model, checkpoint, weights])
+            connection.execute(
+                "INSERT INTO forecast_quantiles "
+                "VALUES (?, ?, 'IBM', '2010-12-31', now(), 1, '2011-01-03', 'close', 0.5, 1.0, false)",
+                [model, checkpoint],
+            )
+    folder = home.reports / ("e" * 64)
+    folder.mkdir(parents=True)
+    told = {"forecasts_by": {"kronos": made, "drift": "f" * 16}, "checkpoints": {"kronos_predictor": predictor.digest}}
+    (folder / "report.json").write_text(json.dumps(told))
+    return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral())
+
+
+def _put(folder: Path, content: str) -> None:
+    (folder / "model.safetensors").write_text(content)
+
+
+def _names(node: Node, depth: int = 0) -> list[str]:
+    return [
+        f"{depth} {node.name.split(' ')[0]}",
+        *(one for source in node.sources for one in _names(source, depth + 1)),
+    ]
+
+
+def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Lineage):
+    (checkpoint,) = lineage.checkpoints.all("kronos_predictor")
+    row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
+    found = lineage.of(row["checkpoint"][0])
+    assert _names(found) == [
+        "0 forecasts",
+        "1 kronos_predictor",
+        "2 kronos_tokenizer",
+        "3 training",
+        "4 bars",
+        "5 file",
+        "2 training",
+        "1 bars",
+    ]
+    assert checkpoint.digest in found.sources[0].name
+
+
+def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_once(lineage: Lineage):
+    found = lineage.of("e" * 12)
+    forecasts = [node for node in found.sources if node.name.startswith("forecasts of")]
+    assert len(forecasts) == 2 and all(node.sources for node in forecasts)
+    assert sum(name.endswith(" file") for name in _names(found)) == 1
+
+
+def test_weights_that_are_gone_are_said_to_be(lineage: Lineage):
+    with lineage.warehouse.write() as connection:
+        connection.execute("UPDATE forecast_recipes SET weights = 'abc' WHERE model = 'kronos'")
+    row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
+    assert lineage.of(row["checkpoint"][0]).sources[0].facts == {"state": "no longer in the store"}

@@ -1,0 +1,50 @@
+"""`candlecast query` shows every value as it is, and writes nothing anywhere."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.reading import answer
+from resources.errors import CandlecastError
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path / "home")
+    with Warehouse.of(settings).write() as connection:
+        connection.execute("INSERT INTO payloads VALUES ('a', 'files', 'r', '[/foo].csv', 1, 1, 0, 0, now(), 1, '1d')")
+    return settings
+
+
+def test_values_and_names_in_brackets_are_shown_as_they_are(settings: Settings):
+    shown = answer(settings, "SELECT file, '[bold]hidden' AS \"[red]\" FROM payloads", "table")
+    assert "[/foo].csv" in shown and "[bold]hidden" in shown and "[red]" in shown
+
+
+@pytest.mark.parametrize("sql", ["", "  ", ";", "-- nothing"])
+def test_an_empty_query_is_refused_in_words(settings: Settings, sql: str):
+    with pytest.raises(CandlecastError, match="the query is empty"):
+        answer(settings, sql, "table")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{folder}/x.csv'",
+        "EXPORT DATABASE '{folder}/x'",
+        "ATTACH '{folder}/x.duckdb'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/x.csv'",
+        "SET enable_external_access = true; COPY (SELECT 1) TO '{folder}/x.csv'",
+    ],
+)
+@pytest.mark.parametrize("by_uri", [False, True])
+def test_no_file_is_written(settings: Settings, tmp_path: Path, sql: str, by_uri: bool):
+    if by_uri:
+        settings = settings.model_copy(update={"warehouse": f"duckdb:{settings.home}/warehouse.duckdb"})
+        assert answer(settings, "SELECT count(*) AS n FROM payloads", "csv") == "n\n1\n"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CandlecastError, match="query refused"):
+        answer(settings, sql.format(folder=tmp_path / "folder"), "table")
+    assert list((tmp_path / "folder").iterdir()) == []
