@@ -15,6 +15,7 @@ from resources.calendar import TradingCalendar
 from resources.layout import Home
 from resources.settings import Settings
 from resources.sources.registry import build_source
+from resources.warehouse import Warehouse
 
 WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
 CHECK_NAME = "newest_session_is_here"
@@ -50,7 +51,7 @@ def build_sensors(
 ) -> list[dg.SensorDefinition]:
     """The freshness sensor, and the drop folder's where settings name one."""
     sensors = [_freshness(settings, calendar, sessions)]
-    return [*sensors, _drop_folder(settings)] if settings.market.drop else sensors
+    return [*sensors, _drop_folder(settings, sessions)] if settings.market.drop else sensors
 
 
 def _freshness(
@@ -77,7 +78,7 @@ def _freshness(
     return freshness
 
 
-def _drop_folder(settings: Settings) -> dg.SensorDefinition:
+def _drop_folder(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.SensorDefinition:
     folder = settings.root / str(settings.market.drop)
 
     @dg.sensor(
@@ -88,10 +89,20 @@ def _drop_folder(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def drop_folder(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        taken = take_in(folder, build_source(settings).reading, Home(settings.home))
+        taken = take_in(
+            folder,
+            build_source(settings).reading,
+            Home(settings.home),
+            warehouse=Warehouse.of(settings),
+            within=(settings.market.start, settings.market.end),
+        )
         for fate in taken:
-            context.log.info("%s: %s", fate.file, fate.outcome)
-        days = [day for day in sessions_taken(taken) if settings.market.start <= day]
+            context.log.info("%s: %s %s", fate.file, fate.outcome, fate.reason)
+        days = sessions_taken(taken)
+        if days:
+            # The newest session has no partition before its day is over: its bars wait in the lake for the next run.
+            there = set(sessions.get_partition_keys())
+            days = [day for day in days if day.strftime(KEY_FORMAT) in there]
         if not days:
             return dg.SkipReason(f"{len(taken)} files looked at in {folder}, none with bars to take")
         span = {RANGE_START: days[0].strftime(KEY_FORMAT), RANGE_END: days[-1].strftime(KEY_FORMAT)}

@@ -12,7 +12,8 @@ from assets.market.actions import refresh_actions
 from assets.market.checks import build_checks
 from assets.market.digests import digest_of_actions, digest_of_bars, session_digests
 from assets.market.ingest import ingest
-from assets.market.lake import Lake
+from assets.market.lake import Lake, PayloadsRefusedError
+from assets.market.landing import land
 from assets.market.pending import wanted_by
 from assets.market.plots import BLUE, actions_picture, counts_picture, coverage_picture
 from assets.market.quality import coverage, flags, latest_prices, rejections, sessions_without_bars
@@ -69,7 +70,18 @@ class RawBarsConfig(dg.Config):
 
 def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """raw_bars, bars and corporate_actions, with their checks."""
-    return [_raw_bars(sessions), _bars(sessions), _corporate_actions(), *build_checks()]
+    return [_raw_bars(sessions), _bars(sessions), _corporate_actions(), *build_checks(), _payloads_are_here()]
+
+
+def _payloads_are_here() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def every_payload_was_taken(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+        """Every file or range that the source was last asked for could be had and read; else each is named."""
+        refused = Lake(home).refused()
+        told = f"{len(refused)} payloads were not taken, all others were:\n" + "\n".join(refused[:20])
+        return dg.AssetCheckResult(passed=not refused, description=told if refused else "all of them")
+
+    return every_payload_was_taken
 
 
 def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -86,15 +98,23 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         config: RawBarsConfig,
         settings: dg.ResourceParam[Settings],
         home: dg.ResourceParam[Home],
+        warehouse: dg.ResourceParam[Warehouse],
         source: dg.ResourceParam[Source],
     ) -> dg.MaterializeResult:
         """Every payload of the source exactly as it was received, in the lake: Parquet, content-addressed, for ever.
 
-        A payload that is there already is not fetched again; a changed one is a new payload beside the old.
+        A payload that is there already is not fetched again; a changed one is a new payload beside the old. One that
+        cannot be had, or not be read as bars, keeps none of the others out; a check of `bars` then fails and names it.
         """
         lake, wanted_sessions = Lake(home), sessions_of(context)
         wanted = wanted_by(settings, wanted_sessions[0], wanted_sessions[-1])
-        missing, _ = lake.land(source, wanted, config.refresh, progress_of("raw_bars"))
+        landed_now, refused = 0, []
+        try:
+            _, batch = land(lake, warehouse, source, wanted, config.refresh, progress_of("raw_bars"))
+            landed_now = len(batch.payloads) if batch else 0
+        except PayloadsRefusedError as error:
+            context.log.error(str(error))
+            refused = error.reasons
         payloads = lake.payloads_of(source)
         tell_newest(
             context,
@@ -108,7 +128,8 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": int(payloads["rows"].sum()),
                 "payloads": len(payloads),
-                "landed_now": len(missing),
+                "landed_now": landed_now,
+                **({"refused": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))} if refused else {}),
                 "source": source.name,
             },
         )

@@ -8,9 +8,10 @@ warehouse, which the `bars` asset fills from the lake.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import duckdb
 import pyarrow.parquet
 
 from assets.market.contract import Staged, staged
-from assets.market.lake import Batch, Lake, Landed, utc_now
+from assets.market.lake import Batch, Lake, Landed, reason_of, utc_now
+from assets.market.landing import foreign_in, judgement_of
 from assets.market.rules import REASONS
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -27,7 +29,9 @@ from resources.publish import publish_bytes, scratch_folder
 from resources.sources.dropped import DroppedFiles
 from resources.sources.files import PARQUET_ENDINGS, ending_of
 from resources.sources.protocol import Reading, Wanted
+from resources.warehouse import Warehouse
 
+logger = logging.getLogger("candlecast.market")
 DONE, REFUSED = "done", "refused"
 NOTE = ".json"
 # A file is complete when nobody wrote to it for this long.
@@ -39,7 +43,12 @@ MOST_EXAMPLES = 20
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of one dropped file, as written in the note beside it."""
+    """What became of one dropped file, as written in the note beside it.
+
+    Attributes:
+        sessions: those that it has bars of.
+        outside: those of them that are not between market.start and market.end: stored, but no run is about them.
+    """
 
     file: str
     outcome: str
@@ -50,16 +59,27 @@ class Taken:
     rejections: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
 
 
-def take_in(folder: Path, reading: Reading, home: Home, now: float | None = None) -> list[Taken]:
+def take_in(
+    folder: Path,
+    reading: Reading,
+    home: Home,
+    now: float | None = None,
+    warehouse: Warehouse | None = None,
+    within: tuple[date, date | None] = (date.min, None),
+) -> list[Taken]:
     """Take in every complete file of a drop folder.
 
     A file of which no row keeps the contract is refused; one with some bad rows is taken, and its note lists them.
+    The newest delivery wins, also where it is an older file that is dropped once more.
 
     Args:
         reading: how its files are to be read; that of the source `files` (`build_source(settings).reading`).
         now: seconds since 1970, for "complete".
+        warehouse: where the bars are; none: in the home.
+        within: market.start and market.end.
 
     Returns:
         What became of each, in order of name. Sessions to run are then `pending_sessions(…)`'s to say.
@@ -67,11 +87,15 @@ def take_in(folder: Path, reading: Reading, home: Home, now: float | None = None
     taken = []
     for file in complete_files(folder, time.time() if now is None else now):
         try:
-            fate = _judge(file, reading, home)
+            fate = _judge(file, reading, home, warehouse or Warehouse(home.warehouse))
             if fate.outcome == DONE:
-                _commit(file, reading, home)
-        except CandlecastError as error:
-            fate = Taken(file.name, REFUSED, str(error))
+                landed = _commit(file, reading, home, warehouse or Warehouse(home.warehouse))
+                fate = replace(fate, outside=_outside(fate.sessions, *within))
+                fate = replace(fate, reason=_in_words(fate, landed))
+        except Exception as error:
+            if not isinstance(error, CandlecastError):
+                logger.exception("%s", file.name)
+            fate = Taken(file.name, REFUSED, reason_of(error, file.name))
         _move(file, folder / fate.outcome, fate)
         taken.append(fate)
     return taken
@@ -99,7 +123,7 @@ def _is_complete(file: Path, now: float) -> bool:
     return file.stat().st_size > 0 or quiet >= PATIENCE_SECONDS
 
 
-def _judge(file: Path, reading: Reading, home: Home) -> Taken:
+def _judge(file: Path, reading: Reading, home: Home, warehouse: Warehouse) -> Taken:
     source = DroppedFiles((file,), reading)
     request = source.plan(_ANYTHING)[0]
     with scratch_folder(home.scratch / "drop") as scratch:
@@ -109,19 +133,21 @@ def _judge(file: Path, reading: Reading, home: Home) -> Taken:
         batch = Batch(0, reading, (Landed(source.name, request, sha256, utc_now(), rows),))
         calendar = TradingCalendar(reading.calendar, reading.frequency)
         with staged(batch, [payload], calendar, home.scratch / "contract") as judged:
+            for told in foreign_in(judged, warehouse).values():
+                raise CandlecastError(told)
             return _fate(file.name, sha256, judged)
 
 
 def _fate(name: str, sha256: str, judged: Staged) -> Taken:
     count = judged.counts[0]
-    sessions = _column(f"SELECT DISTINCT session::VARCHAR FROM read_parquet('{judged.kept}') ORDER BY 1")
-    found = duckdb.execute(
-        f"SELECT rule, count(*) FROM read_parquet('{judged.rejected}') GROUP BY rule ORDER BY 2 DESC, 1"
-    )
+    kept, rejected = {"file": str(judged.kept)}, {"file": str(judged.rejected)}
+    sessions = _column("SELECT DISTINCT session::VARCHAR FROM read_parquet($file) ORDER BY 1", kept)
+    found = duckdb.execute("SELECT rule, count(*) FROM read_parquet($file) GROUP BY rule ORDER BY 2 DESC, 1", rejected)
     rejections = dict(found.fetchall())
     examples = _column(
-        f"SELECT 'row ' || row_number || ', ' || rule || ': ' || received FROM read_parquet('{judged.rejected}') "
-        f"ORDER BY row_number LIMIT {MOST_EXAMPLES}"
+        "SELECT 'row ' || row_number || ', ' || rule || ': ' || received FROM read_parquet($file) "
+        f"ORDER BY row_number LIMIT {MOST_EXAMPLES}",
+        rejected,
     )
     reason = ""
     if not sessions:
@@ -140,8 +166,34 @@ def _fate(name: str, sha256: str, judged: Staged) -> Taken:
     )
 
 
-def _commit(file: Path, reading: Reading, home: Home) -> None:
-    Lake(home).land(DroppedFiles((file,), reading), _ANYTHING)
+def _commit(file: Path, reading: Reading, home: Home, warehouse: Warehouse) -> bool:
+    """Put a file into the lake; False: it is there already, and nothing newer came since."""
+    lake = Lake(home)
+    key = DroppedFiles((file,), reading).plan(_ANYTHING)[0].key
+    payloads = [payload for batch in lake.batches() for payload in batch.payloads]
+    earlier = [payload for payload in payloads if (payload.request.key + ":").startswith(key + ":")]
+    delivery = len({payload.request.key for payload in earlier})
+    # The same file once more, taken up after a kill, is no new delivery. After another payload it is, and once bars
+    # that were still forming are over.
+    if not earlier or earlier[-1] != payloads[-1] or (earlier[-1].again_at or utc_now()) < utc_now():
+        delivery += 1
+    source = DroppedFiles((file,), reading, delivery)
+    _, batch = lake.land(source, _ANYTHING, judge=lambda batch: judgement_of(batch, lake, warehouse))
+    return batch is not None
+
+
+def _outside(sessions: Sequence[str], first: date, last: date | None) -> list[str]:
+    return [day for day in sessions if not first <= date.fromisoformat(day) <= (last or date.max)]
+
+
+def _in_words(fate: Taken, landed: bool) -> str:
+    told = [] if landed else ["nothing changed: the same file was taken in before, and nothing newer has come since"]
+    if fate.outside:
+        told.append(
+            f"{len(fate.outside)} of its {len(fate.sessions)} sessions ({fate.outside[0]} … {fate.outside[-1]}) are "
+            "not between market.start and market.end: their bars are stored, and no run is about them"
+        )
+    return "; ".join(told)
 
 
 def _move(file: Path, folder: Path, fate: Taken) -> None:
@@ -156,13 +208,21 @@ def _move(file: Path, folder: Path, fate: Taken) -> None:
     file.replace(target)
 
 
-def _column(sql: str) -> list[str]:
-    return [value for (value,) in duckdb.execute(sql).fetchall()]
+def _column(sql: str, parameters: dict[str, str]) -> list[str]:
+    return [value for (value,) in duckdb.execute(sql, parameters).fetchall()]
 
 
 _ANYTHING = Wanted(None, date.min, date.max, "")
 
 
 def sessions_taken(taken: Sequence[Taken]) -> list[date]:
-    """The sessions that accepted files have bars of, oldest first."""
-    return sorted({date.fromisoformat(day) for fate in taken if fate.outcome == DONE for day in fate.sessions})
+    """The sessions that accepted files have bars of and that runs may be about, oldest first."""
+    return sorted(
+        {
+            date.fromisoformat(day)
+            for fate in taken
+            if fate.outcome == DONE
+            for day in fate.sessions
+            if day not in fate.outside
+        }
+    )

@@ -1,11 +1,17 @@
 """From the lake into the warehouse: every committed batch that is not there yet, one transaction a batch.
 
 Judging happens before the transaction (contract), so the warehouse is held for a short time. A batch that another
-process put in meanwhile is left alone. Not here: landing payloads (lake), corporate actions (actions).
+process put in meanwhile is left alone.
+
+Of several requests that speak of one bar, the newest word counts: a revision's only where it says something new, and
+where a revision has no word any more, the newest that remains. Not here: fetching payloads (lake), which of them may
+land (landing), corporate actions (actions).
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.resources import files
@@ -14,24 +20,28 @@ import duckdb
 import pandas as pd
 
 from assets.market.contract import Staged, make_split_ratios, make_table, run_script, staged
-from assets.market.lake import Batch, Lake
+from assets.market.lake import Batch, Lake, Landed, reason_of
+from assets.market.landing import handed_over, judgement_of, says_of_another_source
 from assets.market.rules import REASONS
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
+from resources.sources.dropped import is_dropped
+from resources.sources.files import removal_of
 from resources.warehouse import Warehouse
 
-COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8")
+logger = logging.getLogger("candlecast.market")
+# Cash that was derived from an adjusted close differs in its last digits from one download to the next.
+_SAME = """(i.open = b.open AND i.high = b.high AND i.low = b.low AND i.close = b.close
+    AND i.volume IS NOT DISTINCT FROM b.volume AND i.amount IS NOT DISTINCT FROM b.amount
+    AND (i.dividend IS NULL OR i.dividend = coalesce(b.dividend, 0)
+         OR i.actions LIKE 'derived%' AND abs(i.dividend - coalesce(b.dividend, 0)) <= 1e-4 + 0.02 * i.dividend)
+    AND (i.split IS NULL OR i.split = coalesce(b.split, 1)))"""
+COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8").replace("{same}", _SAME)
 TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")
 
 _INGESTED = "SELECT coalesce(max(batch), 0) FROM payloads"
-_FOREIGN = """
-SELECT DISTINCT i.symbol, b.source FROM (SELECT DISTINCT symbol, payload FROM incoming) AS i
-JOIN contributed AS c ON c.number = i.payload
-JOIN (SELECT DISTINCT symbol, source FROM bars WHERE frequency = $frequency) AS b ON b.symbol = i.symbol
-WHERE b.source <> c.source ORDER BY i.symbol LIMIT 1
-"""
 _MENTIONED = """
 CREATE TEMP TABLE mentioned AS
 SELECT symbol, ts FROM incoming UNION ALL SELECT name, ts FROM read_parquet($rejected) WHERE ts IS NOT NULL
@@ -42,8 +52,107 @@ UNION
 SELECT b.session FROM bars AS b JOIN gone AS g ON g.symbol = b.symbol AND g.ts = b.ts WHERE b.frequency = $frequency
 ORDER BY session
 """
-_FOLDING = "SELECT DISTINCT request FROM payloads WHERE folded > 0 AND frequency = $frequency"
-_HELD = "DELETE FROM gone USING read_parquet($kept) AS k WHERE gone.symbol = k.symbol AND gone.ts = k.ts"
+_NEWEST = """
+SELECT request, max(batch) FROM payloads WHERE frequency = $frequency AND list_contains($requests, request)
+GROUP BY request ORDER BY request
+"""
+# Requests that may have a word about a withdrawn bar: they folded rows, or were put right, or hold the same content.
+_WITNESSES = """
+SELECT request FROM payloads WHERE folded > 0 AND frequency = $frequency
+UNION
+SELECT p.request FROM superseded_bars AS s JOIN gone AS g ON g.symbol = s.symbol AND g.ts = s.ts
+JOIN payloads AS p ON p.batch = s.batch AND p.payload_sha256 = s.payload_sha256 WHERE s.frequency = $frequency
+UNION
+SELECT p.request FROM bars AS b JOIN gone AS g ON g.symbol = b.symbol AND g.ts = b.ts
+JOIN payloads AS p ON p.batch = b.batch AND p.payload_sha256 = b.payload_sha256 WHERE b.frequency = $frequency
+EXCEPT
+SELECT request FROM contributed
+"""
+_SAID = """
+CREATE TEMP TABLE said AS
+SELECT i.*, ''::VARCHAR AS request, ''::VARCHAR AS sha256, 0::BIGINT AS batch FROM incoming AS i LIMIT 0
+"""
+_SAY = """
+INSERT INTO said BY NAME
+SELECT k.*, s.request, s.sha256, s.batch
+FROM read_parquet($kept) AS k JOIN spoken AS s ON s.number = k.payload SEMI JOIN {about} AS a USING (symbol, ts)
+"""
+_NOTHING_NEW = f"""
+UPDATE fate SET same = true FROM (
+    SELECT i.symbol, i.ts FROM fate AS i
+    JOIN contested AS c ON c.symbol = i.symbol AND c.ts = i.ts
+    JOIN said AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.request = c.request
+    WHERE {_SAME}
+) AS old
+WHERE fate.symbol = old.symbol AND fate.ts = old.ts
+"""
+# A word is as old as the bar that it made, or as the newest equal bar that was there when its request first came.
+_REMAINING = f"""
+CREATE TEMP TABLE remaining AS
+WITH values_had AS (
+    SELECT symbol, ts, open, high, low, close, volume, amount, dividend, split, batch, payload_sha256
+    FROM superseded_bars SEMI JOIN gone USING (symbol, ts) WHERE frequency = $frequency
+    UNION ALL
+    SELECT symbol, ts, open, high, low, close, volume, amount, dividend, split, batch, payload_sha256
+    FROM bars SEMI JOIN gone USING (symbol, ts) WHERE frequency = $frequency
+),
+had AS (
+    SELECT b.*, p.request FROM values_had AS b
+    LEFT JOIN payloads AS p ON p.batch = b.batch AND p.payload_sha256 = b.payload_sha256
+),
+since AS (SELECT request, min(batch) AS first FROM payloads GROUP BY request),
+aged AS (
+    SELECT i.symbol, i.ts, i.request,
+           coalesce(max(b.batch) FILTER (b.request = i.request), max(b.batch) FILTER (b.batch <= s.first), 0) AS age
+    FROM said AS i JOIN since AS s USING (request)
+    LEFT JOIN had AS b ON b.symbol = i.symbol AND b.ts = i.ts AND {_SAME}
+    GROUP BY i.symbol, i.ts, i.request
+)
+SELECT i.*, g.payload AS withdrawn_by, {_SAME} AS stays, b.batch AS old_batch, b.payload_sha256 AS old_sha256,
+       w.request AS old_request
+FROM said AS i
+JOIN aged AS a ON a.symbol = i.symbol AND a.ts = i.ts AND a.request = i.request
+JOIN gone AS g ON g.symbol = i.symbol AND g.ts = i.ts
+JOIN contributed AS w ON w.number = g.payload
+JOIN bars AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.frequency = $frequency
+QUALIFY row_number() OVER (PARTITION BY i.symbol, i.ts ORDER BY a.age DESC, i.batch DESC, i.request) = 1
+"""
+_BACK = """
+INSERT INTO fate BY NAME
+SELECT * EXCLUDE (request, sha256, batch, withdrawn_by, stays, old_batch, old_sha256, old_request)
+         REPLACE (withdrawn_by AS payload),
+       true AS stored, false AS same
+FROM remaining WHERE NOT stays
+"""
+_NOT_GONE = """
+DELETE FROM gone USING remaining AS r WHERE gone.symbol = r.symbol AND gone.ts = r.ts
+"""
+# A file that was taken away corrects nothing any more; what no other file says stays.
+_NOT_LOST = """
+DELETE FROM gone USING contributed AS c WHERE gone.payload = c.number AND c.removed
+"""
+# A row that is a bar now, and was none before, is kept and no longer folded; one whose bar is another's now, folded.
+_ACCOUNTS = """
+WITH ends AS (
+    SELECT symbol, ts, batch, sha256, request, 1 AS kept FROM remaining
+    WHERE (batch, sha256) <> (old_batch, old_sha256)
+    UNION ALL
+    SELECT symbol, ts, old_batch, old_sha256, old_request, -1 FROM remaining
+    WHERE stays AND (batch, sha256) <> (old_batch, old_sha256)
+),
+counted AS (
+    SELECT e.batch, e.request, sum(e.kept) AS kept FROM ends AS e
+    ANTI JOIN (SELECT * FROM superseded_bars WHERE frequency = $frequency) AS s
+        ON s.symbol = e.symbol AND s.ts = e.ts AND s.batch = e.batch AND s.payload_sha256 = e.sha256
+    GROUP BY e.batch, e.request
+)
+UPDATE payloads SET kept = payloads.kept + c.kept, folded = payloads.folded - c.kept
+FROM counted AS c WHERE payloads.batch = c.batch AND payloads.request = c.request
+"""
+_SPEAKS_NOW = """
+UPDATE bars SET payload_sha256 = r.sha256, batch = r.batch FROM remaining AS r
+WHERE bars.symbol = r.symbol AND bars.ts = r.ts AND bars.frequency = $frequency
+"""
 _SPAN = """
 SELECT min(t.sees_from)::DATE, greatest(max(t.last), max(b.ts))::DATE
 FROM touched AS t LEFT JOIN bars AS b ON b.symbol = t.symbol AND b.ts >= t.sees_from AND b.frequency = $frequency
@@ -72,12 +181,38 @@ def ingest(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> Ing
     """Put every batch of the lake that is missing into the warehouse, in order.
 
     Raises:
-        CandlecastError: a payload cannot be read as bars, or a symbol already comes from another source.
+        CandlecastError: a payload cannot be read as bars, or a symbol already comes from another source; unless the
+            same request has a newer payload, or its file is gone: then that payload is left out.
     """
     total = Ingested()
     for batch in lake.batches(after=last_ingested(warehouse)):
-        total = _sum(total, ingest_batch(batch, lake, warehouse, progress))
+        try:
+            done = ingest_batch(batch, lake, warehouse, progress)
+        except Exception as error:
+            done = ingest_batch(_without_outdated(batch, lake, warehouse, error), lake, warehouse, progress)
+        total = _sum(total, done)
     return total
+
+
+def _without_outdated(batch: Batch, lake: Lake, warehouse: Warehouse, error: Exception) -> Batch:
+    """A batch that cannot be put in, without those of its bad payloads that a newer one stands for."""
+    reason_of(error, "")
+    bad = judgement_of(batch, lake, warehouse).refused
+    if not bad:
+        raise error
+    newer = {payload.request.key for later in lake.batches(after=batch.number) for payload in later.payloads}
+    # A dropped file has no newer payload: it is its own request.
+    standing = [
+        payload
+        for payload in batch.payloads
+        if payload.request.key in bad and payload.request.key not in newer and not is_dropped(payload.request)
+    ]
+    if standing:
+        raise CandlecastError("\n".join(bad[payload.request.key] for payload in standing)) from error
+    for payload in batch.payloads:
+        if payload.request.key in bad:
+            logger.warning("left out of batch %s: %s", batch.number, bad[payload.request.key])
+    return replace(batch, payloads=tuple(p for p in batch.payloads if p.request.key not in bad))
 
 
 def last_ingested(warehouse: Warehouse) -> int:
@@ -90,10 +225,10 @@ def last_ingested(warehouse: Warehouse) -> int:
 
 def ingest_batch(batch: Batch, lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> Ingested:
     """Put one batch in. Nothing changes if it is there already."""
+    if not batch.payloads:
+        return Ingested()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
-    payload_files = [lake.file(payload) for payload in batch.payloads]
-    scratch = lake.home.scratch / "contract"
-    with staged(batch, payload_files, calendar, scratch, progress) as judged, warehouse.write() as connection:
+    with handed_over(batch, lake, calendar, progress) as judged, warehouse.write() as connection:
         if connection.execute(_INGESTED).fetchall()[0][0] >= batch.number:
             return Ingested()
         return merge(connection, judged, calendar, lake)
@@ -113,10 +248,13 @@ def compare(connection: duckdb.DuckDBPyConnection, judged: Staged, lake: Lake) -
     connection.execute("CREATE TEMP TABLE incoming AS FROM read_parquet($kept)", {"kept": str(judged.kept)})
     make_table(connection, "contributed", _contributed(judged), "*")
     connection.execute(_MENTIONED, {"rejected": str(judged.rejected)})
-    _refuse_another_source(connection, judged.batch)
+    if told := says_of_another_source(connection, "incoming", judged.batch):
+        raise CandlecastError(next(iter(told.values())))
     run_script(connection, COMPARE, {"frequency": frequency})
+    if connection.execute("SELECT count(*) FROM contested").fetchall()[0][0]:
+        _ignore_what_was_said_before(connection, judged.batch, lake)
     if connection.execute("SELECT count(*) FROM gone").fetchall()[0][0]:
-        _keep_what_others_say(connection, judged.batch, lake)
+        _let_the_newest_word_count(connection, judged.batch, lake)
     run_script(connection, TOUCHED, {"frequency": frequency})
 
 
@@ -134,6 +272,8 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     span = connection.execute(_SPAN, {"frequency": batch.reading.frequency}).fetchall()[0]
     make_table(connection, "grid", calendar.grid(*span), "ts::TIMESTAMP AS ts, half_day, position")
     run_script(connection, APPLY, values)
+    if connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'remaining'").fetchall()[0][0]:
+        run_script(connection, f"{_ACCOUNTS};{_SPEAKS_NOW}", values)
     sessions = connection.execute("SELECT session FROM sessions_touched ORDER BY session").fetchall()
     counts = connection.execute(
         "SELECT sum(received), sum(kept), sum(folded), sum(rejected) FROM payloads WHERE batch = ?", [batch.number]
@@ -142,29 +282,77 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     return Ingested(1, received, kept, folded, rejected, tuple(session for (session,) in sessions))
 
 
-def _keep_what_others_say(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
-    """A withdrawn row stays where another current payload holds it too. Rare, so those payloads are judged again."""
-    revised = {payload.request.key for payload in batch.payloads}
-    folding = {
-        key for (key,) in connection.execute(_FOLDING, {"frequency": batch.reading.frequency}).fetchall()
-    } - revised
-    current = {(payload.request.key, payload.sha256) for payload, _ in lake.current().values()}
+def _ignore_what_was_said_before(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
+    """A revision repeats most of what its request said before: that is no word against who corrected it since."""
+    requests = [key for (key,) in connection.execute("SELECT DISTINCT request FROM contested").fetchall()]
+    _listen(connection, _newest(connection, requests, batch, lake), "contested", lake)
+    connection.execute(_NOTHING_NEW)
+    connection.execute("DROP TABLE said")
+
+
+def _let_the_newest_word_count(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
+    """Where the request of a bar has no word about it any more, take the newest of the other current payloads."""
+    frequency = {"frequency": batch.reading.frequency}
+    witnesses = [key for (key,) in connection.execute(_WITNESSES, frequency).fetchall()]
+    _listen(connection, _newest(connection, witnesses, batch, lake), "gone", lake)
+    for statement in (_REMAINING, _BACK, _NOT_GONE, _NOT_LOST):
+        connection.execute(statement, frequency if "$frequency" in statement else None)
+
+
+def _newest(
+    connection: duckdb.DuckDBPyConnection, requests: Sequence[str], batch: Batch, lake: Lake
+) -> list[tuple[Batch, Landed]]:
+    """The newest payloads of some requests that are in the warehouse."""
+    parameters = {"frequency": batch.reading.frequency, "requests": list(requests)}
+    newest = dict(connection.execute(_NEWEST, parameters).fetchall())
+    return [
+        (earlier, payload)
+        for earlier in (lake.batches() if newest else [])
+        for payload in earlier.payloads
+        if newest.get(payload.request.key) == earlier.number
+    ]
+
+
+def _listen(
+    connection: duckdb.DuckDBPyConnection, payloads: Sequence[tuple[Batch, Landed]], about: str, lake: Lake
+) -> None:
+    """Make the table `said`: what payloads say about the keys of the table `about`. Rare, so they are judged again."""
+    connection.execute(_SAID)
+    of: dict[int, list[Landed]] = {}
+    for batch, payload in payloads:
+        of.setdefault(batch.number, []).append(payload)
+    batches = {batch.number: batch for batch, _ in payloads}
+    for number, own in sorted(of.items()):
+        if not _say(connection, batches[number], own, about, lake):
+            for payload in own:
+                _say(connection, batches[number], [payload], about, lake)
+
+
+def _say(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, payloads: Sequence[Landed], about: str, lake: Lake
+) -> bool:
+    """Add what some payloads of a batch say; False: they speak of the same bars and must be heard one by one."""
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
-    for earlier in lake.batches():
-        witnesses = tuple(
-            payload
-            for payload in earlier.payloads
-            if payload.request.key in folding and (payload.request.key, payload.sha256) in current
-        )
-        if not witnesses:
-            continue
-        payload_files = [lake.file(payload) for payload in witnesses]
-        again = replace(earlier, payloads=witnesses)
-        with staged(again, payload_files, calendar, lake.home.scratch / "contract") as judged:
-            connection.execute(_HELD, {"kept": str(judged.kept)})
+    again = replace(batch, payloads=tuple(payloads))
+    payload_files = [lake.file(payload) for payload in payloads]
+    with staged(again, payload_files, calendar, lake.home.scratch / "contract") as judged:
+        if len(payloads) > 1 and _overlap(connection, judged):
+            return False
+        spoken = [(number, p.request.key, p.sha256, batch.number) for number, p in enumerate(payloads)]
+        make_table(connection, "spoken", pd.DataFrame(spoken, columns=["number", "request", "sha256", "batch"]), "*")
+        connection.execute(_SAY.format(about=about), {"kept": str(judged.kept)})
+        return True
+
+
+def _overlap(connection: duckdb.DuckDBPyConnection, judged: Staged) -> bool:
+    conflicting = "SELECT count(*) FROM read_parquet($rejected) WHERE rule = 'conflicting_duplicate'"
+    return any(count.folded for count in judged.counts) or bool(
+        connection.execute(conflicting, {"rejected": str(judged.rejected)}).fetchall()[0][0]
+    )
 
 
 def _contributed(judged: Staged) -> pd.DataFrame:
+    removed = removal_of(judged.batch.reading)
     return pd.DataFrame(
         [
             {
@@ -174,6 +362,7 @@ def _contributed(judged: Staged) -> pd.DataFrame:
                 "request": count.payload.request.key,
                 "file": count.payload.request.file,
                 "by_range": count.payload.request.first is not None,
+                "removed": count.payload.sha256 == removed,
                 "fetched_at": count.payload.fetched_at,
                 "received": count.received,
                 "folded": count.folded,
@@ -182,16 +371,6 @@ def _contributed(judged: Staged) -> pd.DataFrame:
             for number, count in enumerate(judged.counts)
         ]
     )
-
-
-def _refuse_another_source(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
-    foreign = connection.execute(_FOREIGN, {"frequency": batch.reading.frequency}).fetchall()
-    if foreign:
-        symbol, source = foreign[0]
-        raise CandlecastError(
-            f"{symbol} at {batch.reading.frequency} already comes from source {source!r} in this warehouse; bars of "
-            f"{batch.payloads[0].source!r} are not mixed in. Give this profile its own home: CANDLECAST_HOME=…"
-        )
 
 
 def _sum(one: Ingested, other: Ingested) -> Ingested:

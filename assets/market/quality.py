@@ -45,6 +45,15 @@ _TOTALS = """
 SELECT (SELECT coalesce(sum(kept), 0) FROM payloads)::BIGINT,
        (SELECT count(*) FROM bars), (SELECT count(*) FROM superseded_bars)
 """
+# A bar that came back, because the payload that had replaced it withdrew its own, is there once for each time.
+_KEPT_ROWS = """
+SELECT count(*) FROM (
+    SELECT DISTINCT symbol, ts, frequency, batch, payload_sha256 FROM (
+        SELECT symbol, ts, frequency, batch, payload_sha256 FROM bars
+        UNION ALL SELECT symbol, ts, frequency, batch, payload_sha256 FROM superseded_bars
+    )
+)
+"""
 _BREACHES = """
 SELECT symbol, ts,
        CASE WHEN NOT (isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close))
@@ -112,7 +121,10 @@ def rows_that_do_not_add_up(warehouse: Warehouse, lake: Lake) -> list[str]:
             wrong.append(f"{file}: {received} received, but the lake has {in_lake.get((batch, request))}")
     with warehouse.read() as connection:
         kept, stored, superseded = connection.execute(_TOTALS).fetchall()[0]
-    if kept != stored + superseded:
+        rows = stored + superseded
+        if kept != rows:
+            rows = connection.execute(_KEPT_ROWS).fetchall()[0][0]
+    if kept != rows:
         wrong.append(f"{kept} kept in all, but {stored} in bars and {superseded} in superseded_bars")
     return wrong
 

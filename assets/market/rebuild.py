@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from assets.market.actions import refresh_actions
 from assets.market.ingest import Ingested, ingest
 from assets.market.lake import Lake
@@ -23,9 +25,14 @@ def rebuild(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> In
         refresh_actions(fresh)
         for table in TABLES:
             with fresh.read() as connection:
-                connection.execute(f"COPY {table} TO '{folder / table}.parquet' (FORMAT parquet)")
+                connection.execute(f"COPY {table} TO {_literal(folder / f'{table}.parquet')} (FORMAT parquet)")
         with warehouse.write() as connection:
             for table in TABLES:
                 connection.execute(f"DELETE FROM {table}")
-                connection.execute(f"INSERT INTO {table} FROM read_parquet('{folder / table}.parquet')")
+                connection.execute(f"INSERT INTO {table} FROM read_parquet({_literal(folder / f'{table}.parquet')})")
     return done
+
+
+def _literal(file: Path) -> str:
+    # COPY takes no parameters.
+    return "'" + str(file).replace("'", "''") + "'"

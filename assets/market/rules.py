@@ -33,7 +33,7 @@ REASONS: dict[str, str] = {
     "impossible_action": "a dividend below zero, or a split or factor that is not positive",
     "impossible_adjusted_close": "the adjusted close, of which actions are derived, is not positive or above 1e12",
     "unclear_split": "prices are divided by later splits, and a later day has two different ones: fetch it again",
-    "not_closed_yet": "the bar was still forming when it was received: it will be taken when it is over",
+    "not_closed_yet": "the bar was still forming when it was received: the file is read again later; drop it once more",
     "conflicting_duplicate": "the same symbol and time with other values: keep the right one, one bar a stamp",
 }
 

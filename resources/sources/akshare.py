@@ -6,6 +6,7 @@ one (hfq) does not; corporate actions are derived from it. Volume comes in lots 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from resources.errors import CandlecastError
-from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
 from resources.sources.ranges import Pace, PassingError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "daily"}
@@ -48,6 +49,9 @@ class AkshareSource:
     def plan(self, wanted: Wanted) -> list[Request]:
         return plan_ranges(self.name, wanted, FREQUENCIES)
 
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
+
     def fingerprint(self, request: Request) -> str | None:
         return None
 
@@ -57,7 +61,14 @@ class AkshareSource:
 
     def fetch(self, request: Request, into: Path) -> str:
         raw = with_retries(lambda: self._ask(request, ""), request, self.first_wait)
+        if raw.empty:
+            sha256 = write_payload(pd.DataFrame(columns=list(self.reading.columns.values())), into)
+            raise NoRowsError(
+                f"{request.file}: Eastmoney has no bars: check the symbol (six digits) and market.start", sha256
+            )
         adjusted = with_retries(lambda: self._ask(request, "hfq"), request, self.first_wait)
+        if adjusted.empty:
+            raise CandlecastError(f"{request.file}: Eastmoney has bars, but no adjusted ones. Try again later")
         beside = adjusted[[DATE, CLOSE]].rename(columns={CLOSE: ADJUSTED})
         return write_payload(raw.merge(beside, on=DATE, how="left", validate="one_to_one"), into)
 
@@ -83,8 +94,4 @@ class AkshareSource:
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             # With too many requests Eastmoney answers 200 and a page, or JSON without its data.
             raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
-        if frame.empty:
-            raise CandlecastError(
-                f"{request.file}: Eastmoney has no bars: check the symbol (six digits) and market.start"
-            )
         return frame

@@ -7,6 +7,7 @@ forming is dropped. BTC/USDT is stored as BTC-USDT.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from resources.errors import CandlecastError
-from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
 from resources.sources.ranges import PassingError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "1d", "4h": "4h", "1h": "1h", "30min": "30m", "15min": "15m", "5min": "5m", "1min": "1m"}
@@ -50,6 +51,9 @@ class CcxtSource:
     def plan(self, wanted: Wanted) -> list[Request]:
         return plan_ranges(self.name, wanted, FREQUENCIES)
 
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
+
     def fingerprint(self, request: Request) -> str | None:
         return None
 
@@ -70,13 +74,15 @@ class CcxtSource:
             ask = partial(self._page, client, request, timeframe, since)
             page = with_retries(ask, request, self.first_wait)
             fresh = [candle for candle in page if since <= candle[0] < end]
-            if not fresh:
-                break
             candles += fresh
-            since = int(fresh[-1][0]) + step
+            # Several exchanges answer with a window of time: an empty one is a halt, not the end.
+            since = int(fresh[-1][0]) + step if fresh else since + PAGE * step
+        sha256 = write_payload(pd.DataFrame(candles, columns=list(COLUMNS)), into)
         if not candles:
-            raise CandlecastError(f"{request.file}: {self.exchange} has no candles: check the symbol and market.start")
-        return write_payload(pd.DataFrame(candles, columns=list(COLUMNS)), into)
+            raise NoRowsError(
+                f"{request.file}: {self.exchange} has no candles: check the symbol and market.start", sha256
+            )
+        return sha256
 
     def _page(self, client: Any, request: Request, timeframe: str, since: int) -> list[list[float]]:
         import ccxt

@@ -7,7 +7,7 @@ many desks drop `bars.csv` every evening.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,18 +15,33 @@ from pathlib import Path
 from resources.sources.files import ending_of, file_to_parquet
 from resources.sources.protocol import Reading, Request, Wanted
 
+KEY = "drop:"
+
+
+def is_dropped(request: Request) -> bool:
+    """Whether a request is a delivery into the drop folder."""
+    return request.key.startswith(KEY)
+
 
 @dataclass(frozen=True)
 class DroppedFiles:
-    """Some files of one folder. They belong to the source `files`."""
+    """Some files of one folder. They belong to the source `files`.
+
+    Args:
+        delivery: how often the same file has come; each time is a delivery of its own.
+    """
 
     files: tuple[Path, ...]
     reading: Reading
+    delivery: int = 1
     name: str = "files"
     by_range: bool = False
 
     def plan(self, wanted: Wanted) -> list[Request]:
         return list(self._requests)
+
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
 
     def fingerprint(self, request: Request) -> str:
         return _sha256(self._requests[request])
@@ -41,8 +56,11 @@ class DroppedFiles:
 
     @property
     def _requests(self) -> Mapping[Request, Path]:
+        again = f":{self.delivery}" if self.delivery > 1 else ""
         return {
-            Request(f"drop:{file.name}:{_sha256(file)[:16]}", file.name, file.name.removesuffix(ending_of(file))): file
+            Request(
+                f"{KEY}{file.name}:{_sha256(file)[:16]}{again}", file.name, file.name.removesuffix(ending_of(file))
+            ): file
             for file in self.files
         }
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet
 
 from resources.errors import CandlecastError
@@ -22,6 +24,7 @@ from resources.sources.text import text_to_parquet
 TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
 ENDINGS = (*TEXT_ENDINGS, *PARQUET_ENDINGS)
+KEY = "files:"
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,14 @@ class FilesSource:
     def request_of(self, file: Path) -> Request:
         """The request for one file."""
         named = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
-        return Request(key=f"files:{named}", file=named, symbol=file.name.removesuffix(ending_of(file)))
+        return Request(key=f"{KEY}{named}", file=named, symbol=file.name.removesuffix(ending_of(file)))
+
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return [request for request in held if request.key.startswith(KEY) and not self._file(request).exists()]
 
     def fingerprint(self, request: Request) -> str:
+        if not self._file(request).exists():
+            return removal_of(self.reading)
         with self._file(request).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -68,6 +76,8 @@ class FilesSource:
 
     def fetch(self, request: Request, into: Path) -> str:
         file = self._file(request)
+        if not file.exists():
+            return _write_removal(self.reading, into)
         before = self.fingerprint(request)
         file_to_parquet(file, into, request.file)
         if self.fingerprint(request) != before:
@@ -78,6 +88,23 @@ class FilesSource:
 
     def _file(self, request: Request) -> Path:
         return self.root / request.file
+
+
+def removal_of(reading: Reading) -> str:
+    """The digest of the payload of a file that is gone: no rows, under the columns that the reading looks for."""
+    return hashlib.sha256(f"gone: {_columns(reading)}".encode()).hexdigest()
+
+
+def _write_removal(reading: Reading, into: Path) -> str:
+    pyarrow.parquet.write_table(pa.table({name: pa.array([], pa.string()) for name in _columns(reading)}), into)
+    return removal_of(reading)
+
+
+def _columns(reading: Reading) -> list[str]:
+    ours = ("symbol", "date", "open", "high", "low", "close")
+    return [reading.columns.get(name, name) for name in ours] + [
+        theirs for name, theirs in sorted(reading.columns.items()) if name not in ours
+    ]
 
 
 def ending_of(file: Path) -> str:

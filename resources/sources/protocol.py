@@ -7,11 +7,13 @@ are kept (assets/market/lake).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal, Protocol
+
+from resources.errors import CandlecastError
 
 Basis = Literal["raw", "split-adjusted", "factor"]
 """What a source's prices are: as quoted; divided by every later split (Yahoo); or multiplied by a `factor` (Qlib)."""
@@ -52,14 +54,29 @@ class Request:
     def within(self, first: date, last: date) -> Request:
         """The same series over another range."""
         series = self.key.rsplit(":", 2)[0]
-        return replace(self, key=f"{series}:{first}:{last}", first=first, last=last)
+        name = self.file.removesuffix(_range(self.first, self.last))
+        return replace(
+            self, key=f"{series}:{first}:{last}", file=f"{name}{_range(first, last)}", first=first, last=last
+        )
+
+
+def _range(first: date | None, last: date | None) -> str:
+    return f" {first} … {last}"
 
 
 def request_of_range(source: str, asked: str, frequency: str, first: date, last: date) -> Request:
     """A request for one symbol's bars over a range of sessions, both ends inside."""
     symbol = asked.strip().upper().replace("/", "-")
     series = f"{source}:{symbol}:{frequency}"
-    return Request(f"{series}:{first}:{last}", f"{source} {symbol} {first} … {last}", symbol, first, last, asked)
+    return Request(f"{series}:{first}:{last}", f"{source} {symbol}{_range(first, last)}", symbol, first, last, asked)
+
+
+class NoRowsError(CandlecastError):
+    """A provider answered, and has no row of the range. The payload was written, empty; `sha256` is its digest."""
+
+    def __init__(self, message: str, sha256: str) -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,10 @@ class Source(Protocol):
         """
         ...
 
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        """Of requests that were answered once, those whose file is gone: `fetch` gives them an empty payload."""
+        ...
+
     def fingerprint(self, request: Request) -> str | None:
         """The SHA-256 that `fetch` would give, where it can be told without fetching."""
         ...
@@ -123,6 +144,7 @@ class Source(Protocol):
         """Write the payload, all columns as received, as one Parquet file; the SHA-256 of what was received.
 
         Raises:
+            NoRowsError: there is no row of the range.
             CandlecastError: the payload cannot be read, or the source answered with an error.
         """
         ...

@@ -7,7 +7,7 @@ without a close are suspensions, no rows. Read with numpy: no qlib, whose expres
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -45,6 +45,9 @@ class QlibSource:
             if not (self.folder / part).exists():
                 raise CandlecastError(f"market.path = {self.folder}: no Qlib bundle, {part} is missing")
         return [Request(f"qlib:{self.folder.name}", f"{self.folder.name} (Qlib bundle)")]
+
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
 
     def fingerprint(self, request: Request) -> str:
         total = hashlib.sha256((self.folder / "calendars" / "day.txt").read_bytes())

@@ -6,6 +6,7 @@ Prices as quoted; splits and dividends are derived from the adjusted close that 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import as_file, files
@@ -28,6 +29,9 @@ class SampleSource:
 
     def plan(self, wanted: Wanted) -> list[Request]:
         return [Request(key=f"sample:{FILE}", file=f"bokeh_sampledata/{FILE}")]
+
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
 
     def fingerprint(self, request: Request) -> str:
         return hashlib.sha256(_packaged().read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ dividend and is not used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from resources.errors import CandlecastError
-from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
 from resources.sources.ranges import Pace, PassingError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "1d", "1h": "1h", "30min": "30m", "15min": "15m", "5min": "5m", "1min": "1m"}
@@ -40,6 +41,9 @@ class YahooSource:
     def plan(self, wanted: Wanted) -> list[Request]:
         return plan_ranges(self.name, wanted, FREQUENCIES)
 
+    def vanished(self, held: Sequence[Request]) -> list[Request]:
+        return []
+
     def fingerprint(self, request: Request) -> str | None:
         return None
 
@@ -49,7 +53,14 @@ class YahooSource:
 
     def fetch(self, request: Request, into: Path) -> str:
         frame = with_retries(lambda: self._ask(request), request, self.first_wait)
-        return write_payload(frame, into)
+        sha256 = write_payload(frame, into)
+        if frame.empty:
+            raise NoRowsError(
+                f"{request.file}: Yahoo has no bars: check the symbol and market.start, and how far back its "
+                f"{self.reading.frequency} bars reach",
+                sha256,
+            )
+        return sha256
 
     def _ask(self, request: Request) -> pd.DataFrame:
         yfinance = _client()
@@ -67,7 +78,9 @@ class YahooSource:
                 repair=False,
                 actions=True,
             )
-        except (exceptions.YFTzMissingError, exceptions.YFPricesMissingError, exceptions.YFInvalidPeriodError) as error:
+        except (exceptions.YFTzMissingError, exceptions.YFPricesMissingError):
+            return pd.DataFrame(columns=list(self.reading.columns.values()))
+        except exceptions.YFInvalidPeriodError as error:
             raise CandlecastError(
                 f"{request.file}: Yahoo has no bars: {error}. Check the symbol, and how far back its "
                 f"{self.reading.frequency} bars reach"
@@ -75,7 +88,7 @@ class YahooSource:
         except (exceptions.YFRateLimitError, exceptions.YFDataException, RequestException, ValueError) as error:
             raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
         if frame.empty:
-            raise CandlecastError(f"{request.file}: Yahoo has no bars: check the symbol and market.start")
+            return pd.DataFrame(columns=list(self.reading.columns.values()))
         frame.insert(0, "Date", [stamp.isoformat() for stamp in frame.index])
         return frame.reset_index(drop=True)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from assets.market.ingest import Ingested, ingest
 from assets.market.lake import Lake
+from assets.market.landing import land
 from assets.market.quality import rows_that_do_not_add_up
 from resources.layout import Home
 from resources.sources.files import FilesSource
@@ -49,7 +50,7 @@ class Desk:
 
     def land(self) -> None:
         wanted = Wanted(None, date(2000, 1, 1), date(2020, 1, 1), self.reading.frequency)
-        self.lake.land(self.source, wanted)
+        land(self.lake, self.warehouse, self.source, wanted)
 
     def ingest(self) -> Ingested:
         self.land()

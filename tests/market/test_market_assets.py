@@ -128,6 +128,22 @@ def test_a_symbol_without_bars_is_named_before_anything_is_trained(tmp_path: Pat
     assert "names ZZZ, of which there are no bars" in str(failed.description)
 
 
+def test_a_bad_file_fails_the_run_by_name_and_the_others_are_in(tmp_path: Path) -> None:
+    write(tmp_path, "a.csv", *LINES[:3])
+    room = Room(tmp_path)
+    room.run("2012-01-03", "2012-01-09")
+    write(tmp_path, "c.csv", *LINES[3:])
+    (tmp_path / "bars" / "b.csv").write_text("symbol,date,open,high,low,kurs,volume\nMSFT,2012-01-03,10,11,9,10.5,1\n")
+    result = room.run("2012-01-03", "2012-01-09", raise_on_error=False)
+    assert not result.success
+    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert "b.csv: no column for close" in str(failed.description)
+    assert len(room.resources["warehouse"].frame("FROM bars")) == 5
+    write(tmp_path, "b.csv", LINES[0].replace("AAPL", "MSFT"))
+    assert room.run("2012-01-03", "2012-01-09").success
+    assert len(room.resources["warehouse"].frame("FROM bars")) == 6
+
+
 def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
     write(tmp_path, "bars.csv", *LINES)
     room = Room(tmp_path)

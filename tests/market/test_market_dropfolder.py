@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk
+from market_desk import GOOD, HEADER, Desk, make_desk_in
 
-from assets.market.dropfolder import sessions_taken, take_in
+from assets.market.dropfolder import Taken, sessions_taken, take_in
 from assets.market.ingest import ingest
+from assets.market.lake import Batch
+from assets.market.quality import rows_that_do_not_add_up
+from assets.market.rebuild import rebuild
+from assets.market.rules import REASONS
 from resources.errors import CandlecastError
 
 
@@ -98,3 +105,82 @@ def test_a_link_out_of_the_folder_is_not_followed(desk: Desk, tmp_path: Path) ->
 def test_a_missing_drop_folder_is_named(desk: Desk) -> None:
     with pytest.raises(CandlecastError, match=r"nowhere does not exist.*market\.drop"):
         take_in(desk.folder / "nowhere", desk.reading, desk.home, later())
+
+
+def drop(desk: Desk, name: str, content: str | bytes, **more: object) -> Taken:
+    desk.write(name, content)
+    (taken,) = take_in(desk.folder, desk.reading, desk.home, later(), **more)  # type: ignore[arg-type]
+    ingest(desk.lake, desk.warehouse)
+    return taken
+
+
+def test_the_newest_delivery_wins_also_when_it_is_an_older_file(desk: Desk) -> None:
+    for close in ("10.5", "10.6", "10.5"):
+        taken = drop(desk, "bars.csv", f"{HEADER}\n{GOOD.replace('10.5', close)}\n")
+        assert (desk.bars()["close"].tolist(), taken.reason) == ([float(close)], "")
+    again = drop(desk, "bars.csv", f"{HEADER}\n{GOOD}\n")
+    assert "nothing changed" in again.reason
+    assert len(desk.lake.batches()) == 3
+    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+
+
+def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = make_desk_in(tmp_path, calendar="24/7", frequency="1h")
+    content = f"{HEADER}\nBTC,2024-03-08 11:00,10,11,9,10.5,1\nBTC,2024-03-08 12:00,10,11,9,10.5,1\n"
+    for hour, bars in ((12, 1), (12, 1), (13, 2)):
+        monkeypatch.setattr("assets.market.lake.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
+        monkeypatch.setattr("assets.market.dropfolder.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
+        drop(desk, "bars.csv", content)
+        assert len(desk.bars()) == bars
+    assert "drop" in REASONS["not_closed_yet"]
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), duckdb.ConversionException("odd"), KeyError("odd")])
+def test_whatever_one_file_breaks_it_is_refused_by_name_and_the_next_goes_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from assets.market.dropfolder import staged as real
+
+    def breaks(batch: Batch, *more: Any) -> Any:
+        if batch.payloads[0].request.file == "a.csv":
+            raise error
+        return real(batch, *more)
+
+    monkeypatch.setattr("assets.market.dropfolder.staged", breaks)
+    desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
+    desk.write("b.csv", f"{HEADER}\n{GOOD}\n")
+    bad, good = take_in(desk.folder, desk.reading, desk.home, later())
+    assert (bad.outcome, good.outcome) == ("refused", "done")
+    assert bad.reason.startswith(f"a.csv: cannot be read as bars: {type(error).__name__}")
+    assert (desk.folder / "refused" / "a.csv").is_file()
+
+
+def test_a_full_disk_refuses_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("assets.market.dropfolder.staged", full)
+    desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
+    with pytest.raises(OSError, match="No space left"):
+        take_in(desk.folder, desk.reading, desk.home, later())
+    assert (desk.folder / "a.csv").is_file()
+
+
+def test_sessions_outside_the_settings_are_told_and_no_run_is_about_them(desk: Desk) -> None:
+    lines = [GOOD.replace("2012-01-03", f"2012-01-{day:02}") for day in (3, 4, 9)]
+    taken = drop(desk, "x.csv", "\n".join([HEADER, *lines]), within=(date(2012, 1, 4), date(2012, 1, 6)))
+    assert taken.outside == ["2012-01-03", "2012-01-09"]
+    assert "2 of its 3 sessions (2012-01-03 … 2012-01-09) are not between market.start and market.end" in taken.reason
+    assert sessions_taken([taken]) == [date(2012, 1, 4)]
+    assert len(desk.bars()) == 3
+
+
+def test_a_folder_with_an_apostrophe_is_a_folder(tmp_path: Path) -> None:
+    desk = make_desk_in(tmp_path / "the desk's")
+    taken = drop(desk, "x.csv", f"{HEADER}\n{GOOD}\nAAPL,2012-01-04,ten,11,9,10.5,1\n")
+    assert (taken.outcome, taken.rejected) == ("done", 1)
+    before = desk.bars()
+    rebuild(desk.lake, desk.warehouse)
+    pd.testing.assert_frame_equal(desk.bars(), before)

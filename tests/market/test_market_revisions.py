@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import date
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,9 @@ from market_desk import GOOD, HEADER, Desk, make_desk_in
 from assets.market.actions import refresh_actions
 from assets.market.digests import digest_of_bars, session_digests
 from assets.market.ingest import Ingested, ingest, ingest_batch
+from assets.market.lake import Lake
 from assets.market.pending import pending_sessions
+from assets.market.quality import rows_that_do_not_add_up
 from assets.market.rebuild import rebuild
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -207,3 +211,183 @@ def test_a_symbol_comes_from_one_source(desk: Desk) -> None:
     with pytest.raises(CandlecastError, match=r"AAPL at 1d already comes from source 'files'.*CANDLECAST_HOME"):
         ingest(desk.lake, desk.warehouse)
     assert len(desk.bars()) == 1
+
+
+def closes(desk: Desk) -> dict[int, float]:
+    bars = desk.bars()
+    return dict(zip(bars["session"].dt.day.tolist(), bars["close"].tolist(), strict=True))
+
+
+def assert_rebuilds(desk: Desk) -> None:
+    refresh_actions(desk.warehouse)
+    original = everything(desk.warehouse)
+    rebuild(desk.lake, desk.warehouse)
+    same(everything(desk.warehouse), original)
+    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A clock of the lake that stands still until it is called: an hour later then."""
+    now = [datetime(2020, 1, 1)]
+    monkeypatch.setattr("assets.market.lake.utc_now", lambda: now[0])
+
+    def advance() -> None:
+        now[0] += timedelta(hours=1)
+
+    return advance
+
+
+def test_going_back_to_an_earlier_content_is_a_new_version(desk: Desk, moments: Callable[[], None]) -> None:
+    known = {}
+    for hour, close in enumerate(("10.5", "10.6", "10.5"), 1):
+        desk.ingest_text(text(GOOD.replace("10.5", close)))
+        known[datetime(2020, 1, 1, hour - 1)] = [float(close)]
+        moments()
+    for moment, expected in known.items():
+        found = desk.warehouse.frame("SELECT close FROM bars_as_known($at)", {"at": moment})
+        assert found["close"].tolist() == expected
+    superseded = desk.warehouse.frame("FROM superseded_bars")
+    assert (superseded["superseded_at"] > superseded["available_at"]).all()
+    assert_rebuilds(desk)
+
+
+def test_another_reading_does_not_backdate_history(desk: Desk, moments: Callable[[], None]) -> None:
+    desk.ingest_text(HEADER + ",last\n" + GOOD + ",10.9\n")
+    moments()
+    again = replace(desk, reading=replace(desk.reading, columns={"close": "last"}))
+    again.ingest()
+    assert again.bars()["available_at"].tolist() == [datetime(2020, 1, 1, 1)]
+
+
+def test_a_payload_left_over_from_a_killed_run_does_not_backdate_history(
+    desk: Desk, moments: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("bars.csv", text(GOOD))
+    with monkeypatch.context() as killed:
+        killed.setattr(Lake, "_commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            desk.land()
+    moments()
+    desk.ingest_text(text(GOOD.replace("10.5", "10.6")))
+    moments()
+    desk.ingest_text(text(GOOD))
+    assert desk.bars()["available_at"].tolist() == [datetime(2020, 1, 1, 2)]
+
+
+FEW = prices(days=DAYS[:3])
+FIXED = FEW[1].replace("10.1", "10.9")
+
+
+def test_a_file_that_grew_does_not_undo_what_another_put_right(desk: Desk) -> None:
+    desk.ingest_text(text(*FEW), "a.csv")
+    desk.ingest_text(text(FIXED), "fix.csv")
+    done = desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "a.csv")
+    assert (done.kept, done.folded, done.sessions) == (1, 3, (date(2012, 1, 6),))
+    assert closes(desk) == pytest.approx({3: 10, 4: 10.9, 5: 10.2, 6: 11})
+    # A new word of the first file counts again.
+    desk.ingest_text(text(FEW[0], FEW[1].replace("10.1", "10.7"), FEW[2]), "a.csv")
+    assert closes(desk)[4] == 10.7
+    assert_rebuilds(desk)
+
+
+@pytest.mark.parametrize("how", ["revised", "removed"])
+@pytest.mark.parametrize("grown", [False, True])
+def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
+    desk: Desk, how: str, grown: bool, moments: Callable[[], None]
+) -> None:
+    desk.ingest_text(text(*FEW), "a.csv")
+    moments()
+    desk.ingest_text(text(FIXED, "AAPL,2012-01-09,10,20,5,12,100"), "fix.csv")
+    moments()
+    if grown:
+        desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "a.csv")
+    moments()
+    if how == "revised":
+        desk.ingest_text(text("AAPL,2012-01-09,10,20,5,12,100"), "fix.csv")
+    else:
+        (desk.folder / "fix.csv").unlink()
+        desk.ingest()
+    # What no other file says stays when a file is taken away: folders are tidied up.
+    assert closes(desk)[4] == 10.1
+    assert closes(desk)[9] == 12
+    known = desk.warehouse.frame("SELECT close FROM bars_as_known($at) ORDER BY ts", {"at": datetime(2020, 1, 1, 2)})
+    assert known["close"].tolist() == pytest.approx([10, 10.9, 10.2, *[11] * grown, 12])
+    twice = "SELECT ts FROM bars_as_known($at) GROUP BY ts HAVING count(*) > 1"
+    for hour in range(5):
+        assert desk.warehouse.frame(twice, {"at": datetime(2020, 1, 1, hour)}).empty
+    bar = desk.bars().set_index("session").loc["2012-01-04"]
+    assert bar["payload_sha256"] == desk.lake.current()["files:a.csv"][0].sha256
+    assert_rebuilds(desk)
+    # The first file is the one that can withdraw it now.
+    desk.ingest_text(text(FEW[0], FEW[2]), "a.csv")
+    assert 4 not in closes(desk)
+    assert_rebuilds(desk)
+
+
+def test_a_word_is_as_old_as_its_last_change(desk: Desk) -> None:
+    desk.ingest_text(text(*FEW), "a.csv")
+    desk.ingest_text(text(FIXED), "b.csv")
+    desk.ingest_text(text(FIXED.replace("10.9", "10.7"), FEW[0]), "c.csv")
+    desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "a.csv")
+    desk.ingest_text(text(FEW[0]), "c.csv")
+    assert closes(desk)[4] == 10.9
+    (desk.folder / "b.csv").unlink()
+    desk.ingest()
+    assert closes(desk)[4] == 10.1
+    assert_rebuilds(desk)
+
+
+def test_a_bar_that_two_files_hold_goes_when_neither_does(desk: Desk) -> None:
+    desk.write("a.csv", text(*FEW))
+    desk.write("b.csv", text(*FEW))
+    desk.ingest()
+    for name in ("b.csv", "a.csv"):
+        desk.ingest_text(text(FEW[0], FEW[2]), name)
+        assert (4 in closes(desk)) == (name == "b.csv")
+        assert_rebuilds(desk)
+
+
+def test_the_same_rows_in_another_file_take_over_without_a_change(desk: Desk) -> None:
+    desk.ingest_text(text(*FEW), "one.csv")
+    desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "all.csv")
+    (desk.folder / "one.csv").unlink()
+    done = desk.ingest()
+    assert (done.sessions, done.received) == ((), 0)
+    assert desk.bars()["payload_sha256"].nunique() == 1
+    assert len(desk.warehouse.frame("FROM superseded_bars")) == 0
+    desk.ingest_text(text(*FEW[:2]), "all.csv")
+    assert sorted(closes(desk)) == [3, 4]
+    assert_rebuilds(desk)
+
+
+def test_a_file_of_other_settings_is_not_taken_for_removed(desk: Desk) -> None:
+    desk.ingest_text(text(*FEW), "a.csv")
+    desk.write("sub/b.csv", text(FIXED))
+    other = replace(desk, path="sub/*")
+    other.ingest()
+    assert [payload.request.file for payload in desk.lake.batches()[-1].payloads] == ["sub/b.csv"]
+
+
+def test_an_unfinished_bar_is_taken_when_it_is_over(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = make_desk(calendar="24/7", frequency="1h")
+    now = [datetime(2024, 3, 8, 12, 30)]
+    monkeypatch.setattr("assets.market.lake.utc_now", lambda: now[0])
+    lines = [f"BTC,2024-03-08 {hour}:00,10,11,9,10.5,1" for hour in (11, 12, 13)]
+    desk.ingest_text(text(*lines))
+    assert (len(desk.bars()), set(desk.rules())) == (1, {"not_closed_yet"})
+    now[0] = datetime(2024, 3, 8, 12, 59)
+    assert desk.ingest() == Ingested()
+    now[0] = datetime(2024, 3, 8, 13, 1)
+    assert (desk.ingest().kept, len(desk.bars())) == (1, 2)
+    assert desk.ingest() == Ingested()
+    now[0] = datetime(2024, 3, 8, 15)
+    assert desk.ingest().kept == 1
+    assert desk.bars()["available_at"].tolist() == [
+        datetime(2024, 3, 8, 12, 30),
+        datetime(2024, 3, 8, 13, 1),
+        datetime(2024, 3, 8, 15),
+    ]
+    assert_rebuilds(desk)

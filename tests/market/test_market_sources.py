@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 from market_desk import Desk, make_desk_in
 
+from assets.market import landing
 from assets.market.actions import refresh_actions
 from assets.market.ingest import ingest
-from assets.market.lake import Lake
+from assets.market.lake import Lake, PayloadsRefusedError
+from assets.market.quality import rows_that_do_not_add_up
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.sources.protocol import Reading, Source, Wanted
@@ -183,6 +185,73 @@ def test_a_range_that_is_there_is_not_asked_for_again(provider: Provider, yahoo:
     assert len(desk.lake.missing(yahoo, inside, refresh=True)) == 1
 
 
+def test_a_range_that_grows_at_both_ends_is_two_payloads_of_their_own(
+    provider: Provider, yahoo: Source, tmp_path: Path
+) -> None:
+    # Yahoo answers to today: the first of the gaps brings the rows of the second too.
+    broken = json.loads(chart(DAYS, [10.0] * 5, {}, {}))
+    broken["chart"]["result"][0]["indicators"]["quote"][0]["low"][0] = 11.0
+    provider.answer = lambda path, query: (200, json.dumps(broken))
+    land(yahoo, tmp_path, Wanted(("ACME",), date(2012, 1, 5), date(2012, 1, 5), "1d"))
+    desk = land(yahoo, tmp_path, Wanted(("ACME",), date(2012, 1, 3), date(2012, 1, 9), "1d"))
+    files = desk.warehouse.frame("SELECT file FROM payloads ORDER BY file")["file"].tolist()
+    assert files == [
+        "yahoo ACME 2012-01-03 … 2012-01-04",
+        "yahoo ACME 2012-01-05 … 2012-01-05",
+        "yahoo ACME 2012-01-06 … 2012-01-09",
+    ]
+    assert desk.rules() == ["low_above_high"] * 3
+    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+
+
+def test_two_payloads_of_one_name_in_a_committed_batch_are_told_apart(
+    provider: Provider, yahoo: Source, tmp_path: Path
+) -> None:
+    provider.answer = lambda path, query: (200, chart(DAYS, [10.0] * 5, {}, {}))
+    desk = make_desk_in(tmp_path)
+    whole = Wanted(("ACME",), date(2012, 1, 3), date(2012, 1, 9), "1d")
+    desk.lake.land(yahoo, Wanted(("ACME",), date(2012, 1, 5), date(2012, 1, 5), "1d"))
+    desk.lake.land(yahoo, whole)
+    file = desk.home.lake / "batches" / "00000002.json"
+    file.write_text(re.sub(r'"file": "[^"]*"', '"file": "yahoo ACME"', file.read_text()))
+    names = {payload.request.file for payload in desk.lake.batches()[1].payloads}
+    assert len(names) == 2
+
+
+EMPTY = json.dumps({"chart": {"result": None, "error": {"code": "Not Found", "description": "may be delisted"}}})
+
+
+def test_a_suspended_symbol_does_not_stop_the_others(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
+    provider.answer = lambda path, query: (200, chart(DAYS, [10.0] * 5, {}, {}))
+    land(yahoo, tmp_path, Wanted(("ACME", "BETA"), date(2012, 1, 3), date(2012, 1, 9), "1d"))
+    more = ["2012-01-10", "2012-01-11"]
+    provider.answer = lambda path, query: (200, EMPTY if "ACME" in path else chart(more, [11.0] * 2, {}, {}))
+    longer = Wanted(("ACME", "BETA"), date(2012, 1, 3), date(2012, 1, 11), "1d")
+    desk = land(yahoo, tmp_path, longer)
+    assert desk.bars().groupby("symbol").size().to_dict() == {"ACME": 5, "BETA": 7}
+    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    # An old range without rows is settled; one of these days is asked for again, and nothing is written down.
+    assert desk.lake.missing(yahoo, longer) == []
+    today = datetime.now(UTC).date()
+    provider.answer = lambda path, query: (200, EMPTY)
+    assert desk.lake.land(yahoo, Wanted(("ACME",), today, today, "1d"))[1] is None
+
+
+def test_what_arrived_is_committed_when_a_symbol_cannot_be_had(
+    provider: Provider, yahoo: Source, tmp_path: Path
+) -> None:
+    answer = chart(DAYS, [10.0] * 5, {}, {})
+    provider.answer = lambda path, query: (200, answer) if "ACME" in path else (429, "Too Many Requests")
+    desk = make_desk_in(tmp_path)
+    both = Wanted(("NOPE", "ACME"), date(2012, 1, 3), date(2012, 1, 9), "1d")
+    with pytest.raises(PayloadsRefusedError, match=r"(?s)1 of 2 payloads.*the others are in the lake.*yahoo NOPE"):
+        landing.land(desk.lake, desk.warehouse, yahoo, both)
+    assert "yahoo NOPE" in desk.lake.refused()[0]
+    assert ingest(desk.lake, desk.warehouse).kept == 5
+    (rest,) = desk.lake.missing(yahoo, both)
+    assert rest.symbol == "NOPE"
+
+
 def test_all_symbols_and_unknown_frequencies_are_refused(yahoo: Source) -> None:
     with pytest.raises(CandlecastError, match=r"market\.symbols"):
         yahoo.plan(Wanted(None, date(2012, 1, 1), date(2012, 1, 9), "1d"))
@@ -247,6 +316,24 @@ def test_pages_are_joined_without_gap_or_overlap(provider: Provider, binance: So
     assert bars["ts"].tolist() == expected.tolist()
     assert bars["flags"].map(len).sum() == len(expected) - 1  # all are stale: the same candle again and again
     assert sum("klines" in path for path, _ in provider.asked) == 3
+
+
+def test_a_halt_of_several_pages_does_not_end_the_range(provider: Provider, binance: Source, tmp_path: Path) -> None:
+    good = exchange(until=10**15)
+    halt = range(*(int(datetime(2024, 3, day, tzinfo=UTC).timestamp() * 1000) for day in (9, 18)))
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, str]:
+        status, body = good(path, query)
+        if "klines" in path:
+            body = json.dumps([candle for candle in json.loads(body) if candle[0] not in halt])
+        return status, body
+
+    provider.answer = answer
+    bars = land(binance, tmp_path, Wanted(("BTC/USDT",), date(2024, 3, 7), date(2024, 3, 19), "1h")).bars()
+    assert bars["ts"].tolist() == [
+        *pd.date_range("2024-03-07", "2024-03-08 23:00", freq="h"),
+        *pd.date_range("2024-03-18", "2024-03-19 23:00", freq="h"),
+    ]
 
 
 def test_the_candle_that_is_still_forming_is_dropped(provider: Provider, binance: Source, tmp_path: Path) -> None:

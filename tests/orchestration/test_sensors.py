@@ -78,3 +78,40 @@ def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: 
         assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2024-01-03", "2024-01-05")
         assert sorted(file.name for file in (drop / "done").iterdir()) == ["new.csv", "new.csv.json"]
         assert isinstance(sensor(dg.build_sensor_context(instance=instance)), dg.SkipReason)
+
+
+def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: Path):
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    settings = Settings(
+        market={
+            "source": "files",
+            "path": "bars/*.csv",
+            "drop": "drop",
+            "start": date(2024, 1, 2),
+            "end": date(2024, 1, 4),
+        },
+        windows={
+            "train": [date(2024, 1, 2), date(2024, 1, 2)],
+            "validation": [date(2024, 1, 3), date(2024, 1, 3)],
+            "test": [date(2024, 1, 4), date(2024, 1, 4)],
+        },
+        root=tmp_path,
+        home=tmp_path / "home",
+    )
+    sessions = session_partitions(settings, CALENDAR)
+    (sensor,) = [one for one in build_sensors(settings, CALENDAR, sessions) if one.name == "drop_folder"]
+    header = "symbol,date,open,high,low,close,volume"
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        for days, expected in ((("2024-01-03", "2024-01-05"), "2024-01-03"), (("2024-01-05", "2024-01-08"), None)):
+            lines = [f"AAPL,{day},10,11,9,10.5,1" for day in days]
+            (drop / "new.csv").write_text("\n".join([header, *lines]) + "\n")
+            os.utime(drop / "new.csv", (time.time() - 3600, time.time() - 3600))
+            request = sensor(dg.build_sensor_context(instance=instance))
+            if expected is None:
+                assert isinstance(request, dg.SkipReason)
+            else:
+                assert isinstance(request, dg.RunRequest)
+                assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (expected, expected)
+        note = (drop / "done" / "new.csv.json").read_text()
+        assert "1 of its 2 sessions (2024-01-05" in note

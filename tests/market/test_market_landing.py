@@ -1,0 +1,126 @@
+"""Bad payloads keep neither the others out nor what comes after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from market_desk import GOOD, HEADER, Desk
+
+from assets.market.dropfolder import take_in
+from assets.market.ingest import Ingested, ingest
+from assets.market.lake import PayloadsRefusedError
+from assets.market.landing import HANDED_OVER, land
+from assets.market.rebuild import rebuild
+from resources.errors import CandlecastError
+from resources.sources.protocol import Reading, Wanted
+from resources.sources.sample import SampleSource
+
+WANTED = Wanted(None, date(2000, 1, 1), date(2020, 1, 1), "1d")
+BAD = "symbol,date,open,high,low,kurs,volume\n" + GOOD.replace("AAPL", "MSFT") + "\n"
+
+
+def text(*lines: str) -> str:
+    return "\n".join([HEADER, *lines]) + "\n"
+
+
+def stored(desk: Desk) -> list[str]:
+    return desk.bars()["symbol"].tolist()
+
+
+def committed_unjudged(desk: Desk) -> None:
+    """As homes have it whose payloads were committed before anybody looked at them."""
+    desk.lake.land(desk.source, WANTED)
+    with pytest.raises(CandlecastError):
+        ingest(desk.lake, desk.warehouse)
+
+
+def test_a_file_that_cannot_be_judged_never_lands_and_the_others_do(desk: Desk) -> None:
+    for number in range(5):
+        desk.write(f"good{number}.csv", text(GOOD.replace("AAPL", f"S{number}")))
+    desk.write("bad.csv", BAD)
+    with pytest.raises(PayloadsRefusedError, match=r"1 of 6 payloads.*\n.*bad\.csv: no column for close.*'kurs'"):
+        desk.land()
+    assert ingest(desk.lake, desk.warehouse).kept == 5
+    with pytest.raises(PayloadsRefusedError, match=r"bad\.csv"):
+        desk.land()
+    assert (len(desk.lake.batches()), len(desk.lake.refused())) == (1, 1)
+    desk.ingest_text(text(GOOD.replace("AAPL", "MSFT")), "bad.csv")
+    assert (stored(desk)[0], len(stored(desk)), desk.lake.refused()) == ("MSFT", 6, [])
+
+
+def test_a_file_that_breaks_the_judge_is_refused_by_name(desk: Desk) -> None:
+    frame = pd.DataFrame({"symbol": ["A"], "date": [pd.Timestamp("2012-01-03")], "open": [b"x"]})
+    frame[["high", "low", "close", "volume"]] = 1.0
+    frame.to_parquet(desk.folder / "a.parquet")
+    desk.write("b.csv", text(GOOD))
+    with pytest.raises(PayloadsRefusedError, match=r"a\.parquet"):
+        desk.land()
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+
+
+@pytest.mark.parametrize("remedy", ["corrected", "removed", "columns"])
+def test_a_bad_payload_that_was_committed_is_healed(desk: Desk, remedy: str) -> None:
+    desk.ingest_text(text(GOOD), "a.csv")
+    desk.write("b.csv", BAD)
+    committed_unjudged(desk)
+    if remedy == "corrected":
+        desk.write("b.csv", BAD.replace("kurs", "close"))
+    elif remedy == "removed":
+        (desk.folder / "b.csv").unlink()
+    else:
+        desk.write("a.csv", text(GOOD).replace("close", "kurs"))
+        desk = replace(desk, reading=replace(desk.reading, columns={"close": "kurs"}))
+    desk.ingest()
+    assert stored(desk) == (["AAPL"] if remedy == "removed" else ["AAPL", "MSFT"])
+    before = desk.bars()
+    rebuild(desk.lake, desk.warehouse)
+    pd.testing.assert_frame_equal(desk.bars(), before)
+
+
+def test_a_bad_payload_that_stands_is_named_until_it_is_healed(desk: Desk) -> None:
+    desk.write("b.csv", BAD)
+    committed_unjudged(desk)
+    desk.write("c.csv", text(GOOD))
+    desk.land()
+    with pytest.raises(CandlecastError, match=r"b\.csv: no column for close"):
+        ingest(desk.lake, desk.warehouse)
+
+
+def test_what_was_judged_when_it_landed_is_not_judged_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.write("a.csv", text(GOOD))
+    desk.land()
+    monkeypatch.setattr("assets.market.landing.staged", None)
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+    assert list((desk.home.scratch / HANDED_OVER).iterdir()) == []
+    assert ingest(desk.lake, desk.warehouse) == Ingested()
+
+
+def test_a_symbol_of_another_source_never_lands_not_even_by_the_drop_folder(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = make_desk()
+    sample = Wanted(None, date(2012, 1, 1), date(2012, 1, 31), "1d")
+    land(desk.lake, desk.warehouse, SampleSource(Reading("XNYS", "1d")), sample)
+    ingest(desk.lake, desk.warehouse)
+    desk.write("x.csv", text(GOOD, GOOD.replace("AAPL", "ZZZ")))
+    desk.write("y.csv", text(GOOD.replace("AAPL", "YYY")))
+    with pytest.raises(PayloadsRefusedError, match=r"x\.csv: AAPL at 1d already comes from source 'sample'"):
+        desk.land()
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+    inbox = desk.folder.parent / "inbox"
+    inbox.mkdir()
+    (inbox / "x.csv").write_text(text(GOOD))
+    (inbox / "z.csv").write_text(text(GOOD.replace("AAPL", "ZZZ")))
+    bad, good = take_in(inbox, desk.reading, desk.home, later(inbox))
+    assert (bad.outcome, good.outcome) == ("refused", "done")
+    assert "AAPL at 1d already comes from source 'sample'" in bad.reason
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+
+
+def later(folder: Path) -> float:
+    return max(file.stat().st_mtime for file in folder.iterdir()) + 60
