@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 from market_desk import HEADER, Desk, make_desk_in
 
 from assets.market.actions import contradicting_actions, impossible_dividends, refresh_actions, unknown_actions
+from assets.market.checks import build_checks
 from assets.market.history import read_histories
 from assets.market.ingest import ingest
 from assets.market.lake import Lake
@@ -276,6 +278,10 @@ def test_an_action_between_two_payloads_is_flagged_as_unknown(desk: Desk) -> Non
     assert [list(flags) for flags in desk.bars()["flags"]] == [[], ["action_unknown"], ["action_unknown"]]
     found = unknown_actions(desk.warehouse)
     assert found[["symbol", "bars"]].to_numpy().tolist() == [["A", 2]]
+    check = next(check for check in build_checks() if check.node_def.name.endswith("every_action_is_known"))
+    result = check(warehouse=desk.warehouse)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "2 bars of 1 series" in result.description
 
 
 def test_payloads_that_overlap_tell_every_action(desk: Desk) -> None:
