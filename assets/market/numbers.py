@@ -15,7 +15,8 @@ _EVIDENCE = """
 SELECT count(*) FILTER (regexp_matches(text, '^-?\\d+,\\d+$|^-?\\d{{1,3}}(\\.\\d{{3}})+,\\d+$')
                         AND NOT regexp_matches(text, '^-?\\d{{1,3}}(,\\d{{3}})+$')) AS comma,
        count(*) FILTER (regexp_matches(text, '^-?(\\d{{1,3}}(,\\d{{3}})*|\\d+)\\.\\d+$')
-                        AND NOT regexp_matches(text, '^-?\\d{{1,3}}(\\.\\d{{3}})+$')) AS point
+                        AND NOT regexp_matches(text, '^-?\\d{{1,3}}(\\.\\d{{3}})+$')) AS point,
+       count(*) FILTER (regexp_matches(text, '^-?\\d{{1,3}}(,\\d{{3}})+$')) AS either
 FROM (SELECT unnest([{columns}]) AS text FROM payload)
 """
 # Separators only where thousands have them: anything else is no number.
@@ -40,8 +41,8 @@ def number_template(connection: duckdb.DuckDBPyConnection, prices: Sequence[str]
     if not prices or not connection.execute(_ANY_COMMA.format(columns=columns)).fetchall()[0][0]:
         return _POINT.replace("{c}", "trim({c})")
     bare = ", ".join(_BARE.replace("{c}", price) for price in prices)
-    comma, point = connection.execute(_EVIDENCE.format(columns=bare)).fetchall()[0]
-    if comma == point == 0:
+    comma, point, either = connection.execute(_EVIDENCE.format(columns=bare)).fetchall()[0]
+    if comma == point == 0 < either:
         raise CandlecastError(
             f"{file}: prices such as 1,234 have two readings: write them without separators of thousands"
         )

@@ -186,6 +186,11 @@ def test_prices_with_two_readings_are_refused(desk: Desk) -> None:
         desk.ingest_text(rows('AAPL,2012-01-03,"1,010","1,011","1,009","1,010",12345'))
 
 
+def test_a_lone_comma_costs_its_own_row(desk: Desk) -> None:
+    found = desk.ingest_text(rows(GOOD, 'AAPL,2012-01-04,",",11,9,10,100'))
+    assert (found.kept, found.rejected) == (1, 1)
+
+
 DATES = [
     "20120131",
     "2012/01/31",
