@@ -104,7 +104,8 @@ class Chain:
     def _ingest(self) -> None:
         pending = pending_sessions(self.settings, self.home, self.warehouse, self.calendar, self.resources["source"])
         # A session that is over has no partition before midnight.
-        sessions = [session for session in pending if session <= self._last_possible()]
+        possible = self._last_possible() if pending else None
+        sessions = [session for session in pending if possible and session <= possible]
         if not sessions:
             self.terminal.say("bars: nothing new")
             return

@@ -144,6 +144,20 @@ def test_bars_after_an_origin_change_no_forecast(world, tmp_path):
     assert copies[0] == copies[1]
 
 
+def test_a_plain_forecast_is_of_the_settings_newest_session_by_what_is_in_use(world, tmp_path):
+    """The sample's bars go on beyond market.end and to symbols that the settings do not name."""
+    copy = World(tmp_path)
+    shutil.copytree(world.home, copy.home)
+    done = copy.call("forecast", "--symbols", "ibm", "--json")
+    assert done.returncode == 0, done.stdout
+    told = json.loads(done.stdout)
+    assert told["origin"] == "2010-12-31"
+    rows = told["forecasts"]
+    assert {row["symbol"] for row in rows} == {"IBM"}
+    assert sorted((row["model"], row["step"]) for row in rows) == sorted((m, s) for m in MODELS for s in (1, 4))
+    assert all(row["checkpoint"] for row in rows)
+
+
 def test_a_second_run_beside_one_that_works_says_why_not(tmp_path):
     world = World(tmp_path)
     first = world.start("run")

@@ -14,8 +14,10 @@ import pytest
 import yaml
 from chain_world import World
 
+from orchestration.headless import open_instance
 from orchestration.leftovers import PROFILE_TAG, clear_leftovers
 from orchestration.watching import Watch
+from resources.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240
@@ -104,3 +106,27 @@ def test_a_run_killed_in_a_pool_holds_no_later_run_up(tmp_path):
         process.kill()
         raise
     assert process.returncode == 0, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_says_whom_it_waits_for_and_can_be_stopped(tmp_path, monkeypatch, sign):
+    world = World(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with open_instance(load_settings(world.file, "sample", world.home)) as instance:
+        instance.event_log_storage.initialize_concurrency_limit_to_default("warehouse")
+        run = instance.create_run_for_job(JOB, status=dg.DagsterRunStatus.STARTED)
+        assert instance.event_log_storage.claim_concurrency_slot("warehouse", run.run_id, "bars").is_claimed
+    process = world.start("backfill", "--from", "2010-12-01", "--to", "2010-12-31")
+    assert process.stderr
+    lines = []
+    while not any("waits for the pool warehouse" in line for line in lines) and process.poll() is None:
+        lines.append(process.stderr.readline())
+    assert run.run_id in lines[-1]
+    process.send_signal(sign)
+    try:
+        _, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 130, err
