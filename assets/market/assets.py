@@ -75,9 +75,9 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
 
 def _payloads_are_here() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def every_payload_was_taken(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    def every_payload_was_taken(home: dg.ResourceParam[Home], source: dg.ResourceParam[Source]) -> dg.AssetCheckResult:
         """Every file or range that the source was last asked for could be had and read; else each is named."""
-        refused = Lake(home).refused()
+        refused = Lake(home).refused(source)
         told = f"{len(refused)} payloads were not taken, all others were:\n" + "\n".join(refused[:20])
         return dg.AssetCheckResult(passed=not refused, description=told if refused else "all of them")
 

@@ -118,11 +118,10 @@ class Lake:
         rows = [(p.request.key, p.request.file, p.sha256, p.rows, p.fetched_at) for p in held]
         return pd.DataFrame(rows, columns=["key", "file", "sha256", "rows", "fetched_at"])
 
-    def refused(self) -> list[str]:
-        """What could not be had or read when each source was last asked, in words."""
+    def refused(self, source: Source) -> list[str]:
+        """What could not be had or read when the source was last asked, in words."""
         file = self.home.lake / REFUSED
-        notes = json.loads(file.read_text()) if file.is_file() else {}
-        return [reason for source in sorted(notes) for reason in notes[source]]
+        return list(json.loads(file.read_text()).get(source.name, [])) if file.is_file() else []
 
     def land(
         self,
@@ -368,9 +367,15 @@ def reason_of(error: Exception, file: str) -> str:
     """Why one payload cannot be taken, in words that name its file.
 
     Raises:
+        KeyboardInterrupt: somebody stopped the run.
         Exception: it is not the file's fault (a full disk, a warehouse that is held): the error itself.
     """
     held = isinstance(error, WarehouseBusyError | MemoryError | duckdb.OutOfMemoryException)
+    if isinstance(error, duckdb.InterruptException) or (
+        isinstance(error, duckdb.Error) and ("KeyboardInterrupt" in str(error) or "Interrupted" in str(error))
+    ):
+        # Somebody stopped the run while DuckDB was reading a frame.
+        raise KeyboardInterrupt from error
     if held or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE):
         raise error
     if isinstance(error, CandlecastError):

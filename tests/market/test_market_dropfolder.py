@@ -184,3 +184,14 @@ def test_a_folder_with_an_apostrophe_is_a_folder(tmp_path: Path) -> None:
     before = desk.bars()
     rebuild(desk.lake, desk.warehouse)
     pd.testing.assert_frame_equal(desk.bars(), before)
+
+
+def test_a_run_that_is_stopped_refuses_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise duckdb.Error("Python exception: KeyboardInterrupt")
+
+    monkeypatch.setattr("assets.market.dropfolder.staged", stopped)
+    desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
+    with pytest.raises(KeyboardInterrupt):
+        take_in(desk.folder, desk.reading, desk.home, later())
+    assert (desk.folder / "a.csv").is_file()

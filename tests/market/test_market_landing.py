@@ -48,9 +48,9 @@ def test_a_file_that_cannot_be_judged_never_lands_and_the_others_do(desk: Desk) 
     assert ingest(desk.lake, desk.warehouse).kept == 5
     with pytest.raises(PayloadsRefusedError, match=r"bad\.csv"):
         desk.land()
-    assert (len(desk.lake.batches()), len(desk.lake.refused())) == (1, 1)
+    assert (len(desk.lake.batches()), len(desk.lake.refused(desk.source))) == (1, 1)
     desk.ingest_text(text(GOOD.replace("AAPL", "MSFT")), "bad.csv")
-    assert (stored(desk)[0], len(stored(desk)), desk.lake.refused()) == ("MSFT", 6, [])
+    assert (stored(desk)[0], len(stored(desk)), desk.lake.refused(desk.source)) == ("MSFT", 6, [])
 
 
 def test_a_file_that_breaks_the_judge_is_refused_by_name(desk: Desk) -> None:

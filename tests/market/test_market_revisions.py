@@ -307,6 +307,7 @@ def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
         desk.ingest_text(text("AAPL,2012-01-09,10,20,5,12,100"), "fix.csv")
     else:
         (desk.folder / "fix.csv").unlink()
+        assert pending(desk) == [date(2012, 1, 4)]
         desk.ingest()
     # What no other file says stays when a file is taken away: folders are tidied up.
     assert closes(desk)[4] == 10.1

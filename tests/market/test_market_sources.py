@@ -246,7 +246,7 @@ def test_what_arrived_is_committed_when_a_symbol_cannot_be_had(
     both = Wanted(("NOPE", "ACME"), date(2012, 1, 3), date(2012, 1, 9), "1d")
     with pytest.raises(PayloadsRefusedError, match=r"(?s)1 of 2 payloads.*the others are in the lake.*yahoo NOPE"):
         landing.land(desk.lake, desk.warehouse, yahoo, both)
-    assert "yahoo NOPE" in desk.lake.refused()[0]
+    assert "yahoo NOPE" in desk.lake.refused(yahoo)[0]
     assert ingest(desk.lake, desk.warehouse).kept == 5
     (rest,) = desk.lake.missing(yahoo, both)
     assert rest.symbol == "NOPE"
