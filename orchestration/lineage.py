@@ -23,7 +23,7 @@ ORDER BY available_at, file
 """
 _FORECASTS = """
 SELECT q.model, q.checkpoint, count(DISTINCT q.origin) AS origins, min(q.origin) AS first, max(q.origin) AS last,
-       count(*) AS rows, any_value(r.weights) AS weights
+       count(*) AS rows, coalesce(any_value(r.weights), '') AS weights
 FROM forecast_quantiles AS q
 LEFT JOIN forecast_recipes AS r ON r.model = q.model AND r.checkpoint = q.checkpoint
 GROUP BY q.model, q.checkpoint
@@ -124,7 +124,7 @@ class Lineage:
 
     def _forecasts(self, row: Mapping[Hashable, Any]) -> Node:
         """Forecasts of one model by one recipe, with the weights, their tokenizer and windows, and the bars."""
-        facts = {str(key): str(value) for key, value in row.items() if value is not None}
+        facts = {str(key): str(value) for key, value in row.items() if value != ""}
         node = Node(f"forecasts of {row['model']} by {row['checkpoint']}", facts)
         if row["weights"]:
             node.sources.append(self._weights(str(row["weights"])))

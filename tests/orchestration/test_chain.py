@@ -63,7 +63,8 @@ def test_every_table_has_rows_of_every_model(world):
         assert world.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"] > 0, table
     assert {row["model"] for row in world.rows("SELECT DISTINCT model FROM forecast_quantiles")} == MODELS
     assert {row["model"] for row in world.rows("SELECT DISTINCT model FROM scoreboard")} >= MODELS - {"random_walk"}
-    assert {"kronos", "chronos2"} <= {row["model"] for row in world.rows("SELECT DISTINCT model FROM backtest_days")}
+    # Ten steps leave Chronos-2 without a view on direction, so it is not ranked.
+    assert {"kronos", "drift"} <= {row["model"] for row in world.rows("SELECT DISTINCT model FROM backtest_days")}
 
 
 def test_no_row_of_the_source_is_lost(world):

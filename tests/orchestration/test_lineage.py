@@ -72,6 +72,7 @@ def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_on
     found = lineage.of("e" * 12)
     forecasts = [node for node in found.sources if node.name.startswith("forecasts of")]
     assert len(forecasts) == 2 and all(node.sources for node in forecasts)
+    assert [node.name for node in forecasts[1].sources] == ["bars"], "a baseline has no weights"
     assert sum(name.endswith(" file") for name in _names(found)) == 1
 
 
