@@ -36,7 +36,8 @@ _SAME = """(i.open = b.open AND i.high = b.high AND i.low = b.low AND i.close = 
     AND i.volume IS NOT DISTINCT FROM b.volume AND i.amount IS NOT DISTINCT FROM b.amount
     AND (i.dividend IS NULL OR i.dividend = coalesce(b.dividend, 0)
          OR i.actions LIKE 'derived%' AND abs(i.dividend - coalesce(b.dividend, 0)) <= 1e-4 + 0.02 * i.dividend)
-    AND (i.split IS NULL OR i.split = coalesce(b.split, 1)))"""
+    AND (i.split IS NULL OR i.split = coalesce(b.split, 1))
+    AND (i.actions IS NULL OR i.actions LIKE '%unknown' OR b.actions IS NULL OR b.actions NOT LIKE '%unknown'))"""
 COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8").replace("{same}", _SAME)
 TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")

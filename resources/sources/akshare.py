@@ -1,14 +1,15 @@
 """Chinese A shares through akshare: unadjusted bars, and the backward-adjusted close beside them.
 
 The forward-adjusted series (qfq) rewrites the past with every dividend and is never asked for. The backward-adjusted
-one (hfq) does not; corporate actions are derived from it. Volume comes in lots of 100 shares.
+one (hfq) does not; corporate actions are derived from it, so a request that continues a series has the bar before it
+as well. Volume comes in lots of 100 shares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,8 @@ COLUMNS = {
     "amount": "成交额",
 }
 LOT = 100.0
+# No holiday closes the exchanges for longer; after a longer halt the first action stays unknown, and is flagged.
+BEFORE = timedelta(days=20)
 
 
 def akshare_reading(reading: Reading) -> Reading:
@@ -61,16 +64,25 @@ class AkshareSource:
 
     def fetch(self, request: Request, into: Path) -> str:
         raw = with_retries(lambda: self._ask(request, ""), request, self.first_wait)
-        if raw.empty:
+        own = self._own(request, raw)
+        if not own.any():
             sha256 = write_payload(pd.DataFrame(columns=list(self.reading.columns.values())), into)
             raise NoRowsError(
                 f"{request.file}: Eastmoney has no bars: check the symbol (six digits) and market.start", sha256
             )
+        raw = pd.concat([raw[~own].tail(1), raw[own]], ignore_index=True)
         adjusted = with_retries(lambda: self._ask(request, "hfq"), request, self.first_wait)
         if adjusted.empty:
             raise CandlecastError(f"{request.file}: Eastmoney has bars, but no adjusted ones. Try again later")
         beside = adjusted[[DATE, CLOSE]].rename(columns={CLOSE: ADJUSTED})
         return write_payload(raw.merge(beside, on=DATE, how="left", validate="one_to_one"), into)
+
+    @staticmethod
+    def _own(request: Request, raw: pd.DataFrame) -> pd.Series:
+        """Which rows the request is for; the others come before."""
+        if raw.empty:
+            return pd.Series(dtype=bool)
+        return pd.to_datetime(raw[DATE]).dt.date >= (request.first or date.min)
 
     def _ask(self, request: Request, adjust: str) -> pd.DataFrame:
         try:
@@ -81,12 +93,13 @@ class AkshareSource:
 
         if request.first is None or request.last is None:
             raise CandlecastError(f"{request.file}: a range is needed")
+        since = request.first - BEFORE if request.continues else request.first
         self.pace.wait()
         try:
             frame = akshare.stock_zh_a_hist(
                 symbol=request.asked,
                 period="daily",
-                start_date=f"{request.first:%Y%m%d}",
+                start_date=f"{since:%Y%m%d}",
                 end_date=f"{request.last:%Y%m%d}",
                 adjust=adjust,
                 timeout=30,

@@ -42,6 +42,7 @@ class Request:
         symbol: of all rows, where the payload has no symbol column.
         first, last: the range asked for; none: whatever the source holds.
         asked: the symbol as the source writes it.
+        continues: a later part of a series whose first bars were asked for before.
     """
 
     key: str
@@ -50,14 +51,15 @@ class Request:
     first: date | None = None
     last: date | None = None
     asked: str = ""
+    continues: bool = False
 
     def within(self, first: date, last: date) -> Request:
         """The same series over another range."""
         series = self.key.rsplit(":", 2)[0]
         name = self.file.removesuffix(_range(self.first, self.last))
-        return replace(
-            self, key=f"{series}:{first}:{last}", file=f"{name}{_range(first, last)}", first=first, last=last
-        )
+        key, file = f"{series}:{first}:{last}", f"{name}{_range(first, last)}"
+        continues = self.first is not None and first > self.first
+        return replace(self, key=key, file=file, first=first, last=last, continues=continues)
 
 
 def _range(first: date | None, last: date | None) -> str:

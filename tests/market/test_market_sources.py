@@ -394,6 +394,37 @@ def test_a_shares_come_raw_with_actions_from_the_backward_adjusted_close(
     assert {query["fqt"] for _, query in provider.asked} == {"0", "2"}
 
 
+def test_an_action_between_two_requests_of_a_shares_is_found(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("akshare")
+    import requests
+
+    from resources.sources.akshare import AkshareSource, akshare_reading
+
+    days = {"2024-03-11": (10.0, 1000.0), "2024-03-12": (9.9, 1000.0), "2024-03-13": (9.8, 989.9)}
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, str]:
+        place = 1 if query["fqt"] == "2" else 0
+        lines = [
+            ",".join([day, *[str(closes[place])] * 4, "1234", "5678.0", "1", "1", "1", "1"])
+            for day, closes in days.items()
+            if query["beg"] <= day.replace("-", "") <= query["end"]
+        ]
+        return 200, json.dumps({"data": {"code": "000001", "klines": lines}})
+
+    provider.answer = answer
+    get = requests.get
+    monkeypatch.setattr(requests, "get", lambda url, **given: get(re.sub(r"https://[^/]+", provider.url, url), **given))
+    source = AkshareSource(akshare_reading(Reading("XSHG", "1d")), first_wait=0.01, pace=Pace(0))
+    for last in (11, 12, 13):
+        desk = land(source, tmp_path, Wanted(("000001",), date(2024, 3, 11), date(2024, 3, last), "1d"))
+    bars = desk.bars()
+    assert bars["close"].tolist() == [10.0, 9.9, 9.8]
+    assert bars["dividend"].fillna(0).tolist() == pytest.approx([0, 0.1, 0], abs=1e-4)
+    assert not any("action_unknown" in flags for flags in bars["flags"])
+
+
 # Qlib ----------------------------------------------------------------------------------------------------------------
 
 
