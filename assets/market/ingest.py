@@ -36,9 +36,16 @@ _SAME = """(i.open = b.open AND i.high = b.high AND i.low = b.low AND i.close = 
     AND i.volume IS NOT DISTINCT FROM b.volume AND i.amount IS NOT DISTINCT FROM b.amount
     AND (i.dividend IS NULL OR i.dividend = coalesce(b.dividend, 0)
          OR i.actions LIKE 'derived%' AND abs(i.dividend - coalesce(b.dividend, 0)) <= 1e-4 + 0.02 * i.dividend)
-    AND (i.split IS NULL OR i.split = coalesce(b.split, 1))
-    AND (i.actions IS NULL OR i.actions LIKE '%unknown' OR b.actions IS NULL OR b.actions NOT LIKE '%unknown'))"""
-COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8").replace("{same}", _SAME)
+    AND (i.split IS NULL OR i.split = coalesce(b.split, 1)))"""
+# "No action" is news where nobody knew.
+_NOTHING_NEW = """(i.actions IS NULL OR i.actions LIKE '%unknown'
+    OR b.actions IS NULL OR b.actions NOT LIKE '%unknown')"""
+COMPARE = (
+    files("assets.market")
+    .joinpath("compare.sql")
+    .read_text(encoding="utf-8")
+    .replace("{same}", f"{_SAME} AND {_NOTHING_NEW}")
+)
 TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")
 
