@@ -39,7 +39,7 @@ DRAW_MILLISECONDS = 45_000
 def main() -> None:
     """Take every picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--asset", default="kronos_tokenizer", help="whose page to show")
+    parser.add_argument("--asset", default="kronos_predictor", help="whose page to show")
     asset = parser.parse_args().asset
     settings = load_settings()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)

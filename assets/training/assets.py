@@ -37,7 +37,7 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 GROUP = "training"
-TITLES = dict(zip(PICTURES, ("loss", "codebook", "reconstruction"), strict=True))
+TITLES = dict(zip(PICTURES, ("curves", "codebook", "reconstruction"), strict=True))
 COUNT_SCHEMA = schema(
     {
         "symbol": "string",
