@@ -36,6 +36,7 @@ from resources.settings import ComputeSettings
 
 MODULE = "assets.training.fit"
 LAST_LINES = 12
+END_SECONDS = 20
 # What the workers that are left say, in gloo's and NCCL's words, when another has gone.
 LOST_WORKER = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,13 +92,24 @@ def run_child(
                 listener.hear(message)
             code = process.wait()
         except BaseException:
-            process.terminate()
-            process.wait()
+            _end(process)
             raise
     # The session has ended: what the process said last has been read.
     while not heard.empty():
         listener.hear(heard.get() or {})
     _require_success(name, code, listener)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a child, also one that was started where SIGTERM is ignored, which children inherit."""
+    process.terminate()
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class _Listener:

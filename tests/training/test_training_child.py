@@ -1,6 +1,7 @@
 """A child process and Dagster Pipes: what it says reaches the run, and where there is no run, the caller."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -113,12 +114,18 @@ def test_only_the_first_of_several_processes_speaks(monkeypatch: pytest.MonkeyPa
         run_child(command("raise CandlecastError('too little memory')"), "model")
 
 
-def test_a_listener_that_stops_ends_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_listener_that_stops_ends_the_process(tmp_path: Path, disposition: signal.Handlers) -> None:
+    before = signal.signal(signal.SIGTERM, disposition)
+
     def stop(done: int, total: int, note: str = "") -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run_child(command(f"import time; time.sleep(60); open({str(tmp_path / 'late')!r}, 'w')"), "model", stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_child(command(f"import time; time.sleep(60); open({str(tmp_path / 'late')!r}, 'w')"), "model", stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert not (tmp_path / "late").exists()
 
 
