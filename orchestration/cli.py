@@ -5,6 +5,7 @@ the work, 2 wrong use (settings included).
 """
 
 import json
+import signal
 import sys
 from datetime import date, datetime
 from pathlib import Path
@@ -204,6 +205,9 @@ def ui(
 
 def main() -> None:
     """The entry point."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script's background jobs ignore Ctrl-C, and Dagster gives SIGTERM the same fate: nothing could stop a run.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
 
 
@@ -216,6 +220,11 @@ def _interruptions() -> tuple[type[BaseException], ...]:
     # Only where Dagster is loaded can its own interruption arrive.
     dagster = sys.modules.get("dagster")
     return (KeyboardInterrupt, dagster.DagsterExecutionInterruptedError) if dagster else (KeyboardInterrupt,)
+
+
+def _in_a_query(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came while DuckDB was at work, which has words of its own for it."""
+    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
 class _Session:
@@ -258,7 +267,7 @@ class _Session:
             else:
                 sys.stderr.write(f"{told}\n")
             raise typer.Exit(1) from None
-        if kind is not None and issubclass(kind, _interruptions()):
+        if isinstance(error, _interruptions()) or _in_a_query(error):
             sys.stderr.write("\nstopped: what was finished stays, nothing is half-written; the same command goes on\n")
             raise typer.Exit(130) from None
 

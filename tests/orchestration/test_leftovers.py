@@ -130,3 +130,23 @@ def test_a_command_says_whom_it_waits_for_and_can_be_stopped(tmp_path, monkeypat
         process.kill()
         raise
     assert process.returncode == 130, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_in_the_background_of_a_script_can_be_stopped(tmp_path, sign):
+    world = World(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = world.start("run")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while not (world.home / "run.pid").is_file() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(sign)
+    try:
+        _, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode in (130, -sign), err
