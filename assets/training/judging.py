@@ -96,11 +96,6 @@ def judge(predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequenc
     return pd.concat(parts, ignore_index=True)
 
 
-def by_origin(scores: pd.DataFrame) -> pd.Series:
-    """Mean CRPS an origin, over its symbols and steps."""
-    return scores.groupby("origin")["crps"].mean()
-
-
 def mean_rank_ic(scores: pd.DataFrame) -> float:
     """Mean rank correlation across symbols of forecast and true return, over origins and steps; NaN where undefined."""
     said, was = (scores.pivot(index=["origin", "step"], columns="symbol", values=name) for name in ("said", "was"))

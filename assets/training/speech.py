@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from threading import Thread
 
 from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
@@ -41,12 +42,12 @@ def speak_of(work: Callable[[], None]) -> int:
 
     Should the parent end, however it does, the process ends too: its work goes on with the parent's next run.
     """
-    if PipesEnvVarParamsLoader().is_dagster_pipes_process():
+    has_parent = PipesEnvVarParamsLoader().is_dagster_pipes_process()
+    if has_parent:
         Thread(target=_end_with_the_parent, daemon=True).start()
-    if int(os.environ.get("RANK", "0")) > 0 or not PipesEnvVarParamsLoader().is_dagster_pipes_process():
-        return _done(work)
+    speaks = has_parent and int(os.environ.get("RANK", "0")) == 0
     try:
-        with open_dagster_pipes():
+        with open_dagster_pipes() if speaks else nullcontext():
             try:
                 work()
             except Exception as error:
@@ -63,14 +64,6 @@ def _end_with_the_parent() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)
-
-
-def _done(work: Callable[[], None]) -> int:
-    try:
-        work()
-    except Exception as error:
-        return _failed(error)
-    return 0
 
 
 def _failed(error: Exception) -> int:

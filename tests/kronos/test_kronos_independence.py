@@ -20,14 +20,19 @@ from kronos.watch import WeightWatch
 CONTEXT = 32
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8"])
-def predictor(request: pytest.FixtureRequest) -> KronosPredictor:
+def tiny_predictor(precision: Precision, max_context: int = 512) -> KronosPredictor:
+    """Always the same tiny models; the test is skipped where the hardware has not the precision."""
     torch.manual_seed(3)
     models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
     try:
-        return KronosPredictor(*models, device="cpu", max_context=CONTEXT, precision=request.param)
+        return KronosPredictor(*models, device="cpu", max_context=max_context, precision=precision)
     except ValueError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def predictor(request: pytest.FixtureRequest) -> KronosPredictor:
+    return tiny_predictor(request.param, CONTEXT)
 
 
 def sample(
@@ -134,12 +139,8 @@ def write_one_entry(weights: list[torch.nn.Parameter]) -> None:
 def test_writes_that_torch_does_not_count_are_seen(
     write: Callable[[list[torch.nn.Parameter]], None], part: str, precision: Precision
 ) -> None:
-    torch.manual_seed(3)
-    models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
-    try:
-        predictor = KronosPredictor(*models, device="cpu", precision=precision)
-    except ValueError as error:
-        pytest.skip(str(error))
+    predictor = tiny_predictor(precision)
+    models = predictor.model, predictor.tokenizer
     weights = list(attrgetter(part)(predictor).parameters())
     if write is write_one_entry and part == "model.time_emb":
         pytest.skip("it has matrices only")
@@ -162,12 +163,8 @@ def test_what_is_frozen_shares_nothing_with_the_models(
     precision: Precision, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "HAS_ONEDNN", onednn and frozen.HAS_ONEDNN)
-    torch.manual_seed(3)
-    models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
-    try:
-        predictor = KronosPredictor(*models, device="cpu", precision=precision)
-    except ValueError as error:
-        pytest.skip(str(error))
+    predictor = tiny_predictor(precision)
+    models = predictor.model, predictor.tokenizer
     engines = predictor.engines()
     predictor.engines = lambda: engines
     frame = random_bars(20)

@@ -97,6 +97,15 @@ class World:
         out, err = process.communicate()
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
+    @staticmethod
+    def ended(process: subprocess.Popen[str], seconds: float) -> str:
+        """What a command said on stderr until its end; one that does not end in time is killed, which fails."""
+        try:
+            return process.communicate(timeout=seconds)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What `candlecast query` answers."""
         done = self.call("query", sql, "--format", "json")

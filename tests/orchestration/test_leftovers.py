@@ -3,7 +3,6 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -100,11 +99,7 @@ def test_a_run_killed_in_a_pool_holds_no_later_run_up(tmp_path):
     for pool in ("warehouse", "gpu"):
         _killed_inside(world, pool)
     process = world.start("run")
-    try:
-        _, err = process.communicate(timeout=RUN_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    err = world.ended(process, RUN_SECONDS)
     assert process.returncode == 0, err
 
 
@@ -124,11 +119,7 @@ def test_a_command_says_whom_it_waits_for_and_can_be_stopped(tmp_path, monkeypat
         lines.append(process.stderr.readline())
     assert run.run_id in lines[-1]
     process.send_signal(sign)
-    try:
-        _, err = process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    err = world.ended(process, 30)
     assert process.returncode == 130, err
 
 
@@ -144,9 +135,5 @@ def test_a_run_in_the_background_of_a_script_can_be_stopped(tmp_path, sign):
     while not (world.home / "run.pid").is_file() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(sign)
-    try:
-        _, err = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    err = world.ended(process, 60)
     assert process.returncode in (130, -sign), err
