@@ -128,7 +128,8 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     headless = Headless(load_settings(settings_file), Watch())
     sessions = headless.resources["calendar"].sessions(first, last)
     span = Span(sessions[0].date(), sessions[-1].date())
-    took, _ = _timed(lambda: headless.run("group:market", span, "backfill"))
+    with headless.alone():
+        took, _ = _timed(lambda: headless.run("group:market", span, "backfill"))
     return {**took, "rows": rows, "sessions": len(sessions)}
 
 

@@ -212,8 +212,8 @@ def lineage_of(settings: Settings, name: str) -> Node:
 
     resources = build_resources(settings)
     defs = build_defs(settings=settings, resource_overrides=resources)
-    instance = open_instance(settings)
-    return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
+    with open_instance(settings) as instance:
+        return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
 
 
 def roll_back(settings: Settings, kind: str) -> dict[str, Any]:

@@ -227,6 +227,21 @@ def _in_a_query(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
+def _told(error: BaseException | None, home: Path) -> str | None:
+    """What a person is told in place of a traceback; none where the traceback is what helps."""
+    from resources.errors import CandlecastError
+
+    if isinstance(error, CandlecastError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error}; `candlecast doctor` checks the home"
+    # Only where SQLAlchemy is loaded can an error of it arrive.
+    sqlalchemy = sys.modules.get("sqlalchemy")
+    if sqlalchemy and isinstance(error, sqlalchemy.exc.DBAPIError):
+        return f"Dagster's records in {home / 'dagster'}: {error.orig}. Is another command or the UI at work there?"
+    return None
+
+
 class _Session:
     """One command: settings in, progress on stderr, a result on stdout, an exit status."""
 
@@ -256,12 +271,10 @@ class _Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        from resources.errors import CandlecastError
-
         if self._showing is not None:
             self._showing.__exit__(None, None, None)
-        if isinstance(error, CandlecastError | OSError):
-            told = f"{error}; `candlecast doctor` checks the home" if isinstance(error, OSError) else str(error)
+        told = _told(error, self.settings.home)
+        if told is not None:
             if self.as_json:
                 sys.stdout.write(json.dumps({"ok": False, "error": told}) + "\n")
             else:

@@ -24,6 +24,7 @@ from resources.layout import Home
 from resources.settings import ENV_HOME, Settings
 
 INSTANCE_FILE = "dagster.yaml"
+OPENING_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Headless:
         self.settings = settings
         self.watch = watch
         self.home = Home(settings.home)
-        self.instance = open_instance(settings)
         self.resources = build_resources(settings)
         self.defs = build_defs(
             settings=settings, resource_overrides=self.resources, loggers={"progress": watch.logger()}
@@ -64,7 +64,8 @@ class Headless:
         Raises:
             CandlecastError: another command is at work.
         """
-        with only_run(self.home):
+        # First the lock: a command that may not start has no business in Dagster's records, which another changes.
+        with only_run(self.home), open_instance(self.settings) as self.instance:
             clear_leftovers(self.instance)
             yield
 
@@ -75,7 +76,7 @@ class Headless:
         name: str = "selection",
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
-        """Materialise a selection in one run.
+        """Materialise a selection in one run, inside `alone`.
 
         Args:
             selection: Dagster's asset selection syntax.
@@ -108,9 +109,9 @@ def only_run(home: Home) -> Iterator[None]:
     """Holds the home's run lock; a second run is told who holds it and ends.
 
     Raises:
-        CandlecastError: another run is at work.
+        CandlecastError: another run is at work, or the home folder cannot be written.
     """
-    home.root.mkdir(parents=True, exist_ok=True)
+    dagster_folder(home)
     note = home.root / "run.pid"
     lock = FileLock(home.root / "run.lock", timeout=0)
     try:
@@ -131,13 +132,23 @@ def only_run(home: Home) -> Iterator[None]:
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """Dagster's instance in the home folder, made on first use.
 
+    One process at a time: two that make Dagster's tables at once fail, or leave two heads in its version table, and
+    then none ever opens it again.
+
     Raises:
-        CandlecastError: the home folder cannot be written.
+        CandlecastError: the home folder cannot be written, or another process has been opening for a minute.
     """
     folder = dagster_folder(Home(settings.home))
     os.environ["DAGSTER_HOME"] = str(folder)
-    place_instance_file(settings.root, folder)
-    return dg.DagsterInstance.get()
+    try:
+        with FileLock(folder / "opening.lock", timeout=OPENING_SECONDS):
+            place_instance_file(settings.root, folder)
+            return dg.DagsterInstance.get()
+    except Timeout:
+        raise CandlecastError(
+            f"{folder}: another process has been opening Dagster's records for {OPENING_SECONDS} s. See what it waits "
+            "for, or end it; nothing of this command was started"
+        ) from None
 
 
 def dagster_folder(home: Home) -> Path:

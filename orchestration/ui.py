@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestration.headless import dagster_folder, place_instance_file
-from resources.layout import Home
+from orchestration.headless import open_instance
 from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, Settings
 
 WORKSPACE = Path(__file__).resolve().parent.parent / "workspace.yaml"
@@ -26,11 +25,10 @@ def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
     Raises:
         CandlecastError: the home folder cannot be written.
     """
-    folder = dagster_folder(Home(settings.home))
-    place_instance_file(settings.root, folder)
+    # Dagster's webserver and daemon would make its tables at the same moment. DAGSTER_HOME is set from here on.
+    open_instance(settings).dispose()
     environment = {
         **os.environ,
-        "DAGSTER_HOME": str(folder),
         ENV_HOME: str(settings.home),
         ENV_PROFILE: settings.profile,
         **({ENV_FILE: str(file.absolute())} if file else {}),
