@@ -80,10 +80,14 @@ class World:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDLECAST")}
         return {**kept, "CANDLECAST_SETTINGS": str(self.file), "CANDLECAST_HOME": str(self.home)}
 
+    @staticmethod
+    def command(*words: str) -> list[str]:
+        return [sys.executable, "-m", "orchestration", *words]
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The command, running."""
         return subprocess.Popen(
-            [sys.executable, "-m", "orchestration", *words],
+            self.command(*words),
             env=self.environment(),
             cwd=self.folder,
             stdout=subprocess.PIPE,
