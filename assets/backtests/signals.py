@@ -79,14 +79,15 @@ def make_signals(
     with warehouse.read() as connection:
         quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
         counts = connection.execute(_COUNTS).df()
+    # Before anything is asked of a model: what an earlier checkpoint said is neither its view nor its lack of one.
+    quantiles = _rows(quantiles, quantiles["checkpoint"].eq(quantiles["model"].map(used)).to_numpy())
     member = _members(quantiles, universe)
     frame, others = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
     viewless = _without_view(quantiles) | forecast.intersection(BY_CONSTRUCTION)
     flat = dict.fromkeys(_flat_models(frame), NOTHING_TO_RANK) | dict.fromkeys(viewless, NO_VIEW)
-    wanted = frame["checkpoint"].eq(frame["model"].map(used)) & ~frame["model"].isin(list(flat))
-    kept = frame[wanted].sort_values(["model", "symbol", "origin"], ignore_index=True)
-    return Signals(kept, step, (*_omissions(counts, used, flat), *_strangers(others, used, flat)))
+    kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
+    return Signals(kept, step, (*_omissions(counts, used, flat), *_strangers(others, flat)))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
@@ -159,27 +160,28 @@ def _without_view(quantiles: pd.DataFrame) -> set[str]:
 
 
 def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[Omission]:
+    now = counts["checkpoint"].eq(counts["model"].map(used))
     found = [
-        Omission(model, int(counts.loc[counts["model"] == model, "out_of_sample"].sum()), flat[model])
+        Omission(model, int(counts.loc[now & (counts["model"] == model), "out_of_sample"].sum()), flat[model])
         for model in sorted(flat)
     ]
     columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample"))
     for model, checkpoint, seen, unseen in zip(*columns, strict=True):
-        if model in flat:
+        if model in flat and used.get(model) == checkpoint:
             continue
         if seen:
             reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
             found.append(Omission(model, seen, reason))
         if unseen and used.get(model) != checkpoint:
-            now = used.get(model)
-            reason = f"made by {checkpoint[:12]}; in use is {now[:12]}" if now else "the model is not in use"
+            other = used.get(model)
+            reason = f"made by {checkpoint[:12]}; in use is {other[:12]}" if other else "the model is not in use"
             found.append(Omission(model, unseen, reason))
     return found
 
 
-def _strangers(quantiles: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[Omission]:
+def _strangers(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[Omission]:
     """Forecasts for symbols that were no members."""
-    wanted = quantiles["checkpoint"].eq(quantiles["model"].map(used)) & ~quantiles["model"].isin(list(flat))
+    wanted = ~quantiles["model"].isin(list(flat))
     counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
     return [Omission(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
 

@@ -86,6 +86,28 @@ def test_a_replaced_checkpoint_makes_no_signal(warehouse: Warehouse) -> None:
     assert any("in use is" in one.reason for one in made.omissions if one.model == "kronos")
 
 
+def test_whether_a_model_has_a_view_is_asked_of_the_checkpoint_in_use_alone(warehouse: Warehouse) -> None:
+    before = make_signals(warehouse, "1d", 10, USED, ALWAYS)
+    with warehouse.write() as connection:
+        for number in (1, 2):
+            connection.execute(
+                f"INSERT INTO forecast_quantiles SELECT q.* REPLACE ('old{number}' AS checkpoint, b.close AS value) "
+                "FROM forecast_quantiles q JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin "
+                f"WHERE q.model = 'chronos2' AND q.checkpoint = '{USED['chronos2']}'"
+            )
+            connection.execute(
+                f"INSERT INTO forecasts SELECT * REPLACE ('old{number}' AS checkpoint) FROM forecasts "
+                f"WHERE model = 'chronos2' AND checkpoint = '{USED['chronos2']}'"
+            )
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
+    assert made.frame.equals(before.frame), 'two earlier checkpoints said "unchanged", the one in use does not'
+    turned = make_signals(warehouse, "1d", 10, {**USED, "chronos2": "old1"}, ALWAYS)
+    assert "chronos2" not in set(turned.frame["model"])
+    reasons = [one.reason for one in turned.omissions if one.model == "chronos2"]
+    assert sum("no view on direction" in reason for reason in reasons) == 1
+    assert sum("in use is old1" in reason for reason in reasons) == 2
+
+
 def test_a_symbol_that_left_the_universe_gives_no_signal_after_its_last_day_and_is_counted(
     warehouse: Warehouse,
 ) -> None:
