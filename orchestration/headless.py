@@ -21,6 +21,7 @@ from orchestration.leftovers import PROFILE_TAG, clear_leftovers
 from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.publish import publish_bytes
 from resources.settings import ENV_HOME, Settings
 
 INSTANCE_FILE = "dagster.yaml"
@@ -122,7 +123,7 @@ def only_run(home: Home) -> Iterator[None]:
             f"{home.root} is at work: {holder} runs there. Wait for it to end; nothing of this run was started."
         ) from None
     try:
-        note.write_text(f"process {os.getpid()}")
+        publish_bytes(note, f"process {os.getpid()}".encode())
         yield
     finally:
         note.unlink(missing_ok=True)
