@@ -13,6 +13,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from assets.evaluation.intervals import FEWEST_BLOCKS, interval_of
+
 YEAR = 252
 EULER = 0.5772156649015329
 # Short enough to leave many blocks, long enough to keep two weeks' dependence.
@@ -134,17 +136,14 @@ def probability_above(ratio: float, threshold: float, sessions: int, skewness: f
 
 
 def mean_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, float]:
-    """The interval of the mean by a circular block bootstrap."""
+    """The interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
     from arch.bootstrap import CircularBlockBootstrap
 
-    if len(values) < 2:
+    if len(values) < FEWEST_BLOCKS * resampling.block:
         return np.nan, np.nan
-    block = min(resampling.block, len(values))
-    bootstrap = CircularBlockBootstrap(block, values, seed=np.random.default_rng(resampling.seed))
+    bootstrap = CircularBlockBootstrap(resampling.block, values, seed=np.random.default_rng(resampling.seed))
     means = bootstrap.apply(np.mean, resampling.draws)
-    tail = (1 - resampling.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    return interval_of(means[:, 0], float(values.mean()), 1 - resampling.confidence, resampling.block, len(values))
 
 
 def _excess(days: pd.DataFrame) -> np.ndarray:

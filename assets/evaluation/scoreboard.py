@@ -3,8 +3,8 @@
 For every model, metric and horizon: the mean over origins (each origin the mean of its symbols and steps), and the
 skill against a baseline over the forecasts that both made. Intervals come from a circular block bootstrap over origins
 (Politis and Romano, 1992; arch): forecasts of neighbouring origins share days, so whole blocks are drawn, the same for
-model and baseline. A skill's interval is Bonferroni's over the models compared, so that one of many is not "best" by
-luck.
+model and baseline, and the draws are widened for how few blocks there are (intervals). A skill's interval is
+Bonferroni's over the models compared, so that one of many is not "best" by luck.
 
 In-sample forecasts are left out, and counted. Not here: words (verdict), pictures.
 """
@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from assets.evaluation.intervals import interval_of
 from assets.evaluation.metrics import Metric, nominal
 from resources.settings import EvaluationSettings
 from resources.warehouse import Warehouse
@@ -30,8 +31,8 @@ LOSSES: tuple[Metric, ...] = ("crps", "absolute_error", "mase")
 COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
 # A random walk has no opinion on direction or rank: it is represented by what guessing scores.
 CHANCE: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
+SHARES: tuple[Metric, ...] = (*COVERAGES, "direction")
 ALL_STEPS = 0
-FEWEST_BLOCKS = 5
 # Skills of two models that say the same in other arithmetic differ by less.
 ROUNDING = 1e-9
 
@@ -120,8 +121,9 @@ def means_by_step(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame
 def block_length(sessions_between: Sequence[int], horizon: int) -> int:
     """How many neighbouring origins a block holds.
 
-    Enough to cover the horizon, within which forecasts share days; and the cube root of their number, the rate at which
-    the best length grows where what is left of dependence is short (Hall, Horowitz and Jing, 1995).
+    Where forecasts share days, twice as many as share any: a block of that many alone would see two thirds of the
+    variance. And the cube root of their number, the rate at which the best length grows where what is left of
+    dependence is short (Hall, Horowitz and Jing, 1995).
 
     Args:
         sessions_between: sessions from each origin to the next.
@@ -129,7 +131,7 @@ def block_length(sessions_between: Sequence[int], horizon: int) -> int:
     if not len(sessions_between):
         return 1
     covering = int(np.ceil(horizon / max(1.0, float(np.median(sessions_between)))))
-    return max(covering, round((len(sessions_between) + 1) ** (1 / 3)))
+    return max(2 * covering if covering > 1 else 1, round((len(sessions_between) + 1) ** (1 / 3)))
 
 
 def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
@@ -148,19 +150,19 @@ def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int
     rows = []
     for place, group in enumerate(groups):
         key = dict(zip(keys, group, strict=True))
-        enough = counts[place] >= FEWEST_BLOCKS * block
         alpha = 1 - settings.confidence
-        low, high = _interval(drawn_values[:, place], alpha, enough)
+        value, skill, count = np.nanmean(values[:, place]), skills[place], counts[place]
+        low, high = np.clip(interval_of(drawn_values[:, place], value, alpha, block, count), *_range(key["metric"]))
         shared = alpha / rivals[key["metric"], key["horizon"], key["baseline"]]
-        skill_low, skill_high = _interval(drawn_skills[:, place], shared, enough)
+        skill_low, skill_high = interval_of(drawn_skills[:, place], skill, shared, block, count)
         rows.append(
             {
                 **key,
-                "value": np.nanmean(values[:, place]),
+                "value": value,
                 "low": low,
                 "high": high,
-                "n": counts[place],
-                "skill": skills[place],
+                "n": count,
+                "skill": skill,
                 "skill_low": skill_low,
                 "skill_high": skill_high,
                 "verdict": verdict_of(skill_low, skill_high),
@@ -227,11 +229,11 @@ def _means(values: np.ndarray) -> np.ndarray:
     return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def _interval(drawn: np.ndarray, alpha: float, enough: bool) -> tuple[float, float]:
-    if not enough:
-        return np.nan, np.nan
-    low, high = np.nanquantile(drawn, [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
+def _range(metric: Metric) -> tuple[float, float]:
+    """What a mean of the metric can be."""
+    if metric == "rank_ic":
+        return -1.0, 1.0
+    return 0.0, 1.0 if metric in SHARES else np.inf
 
 
 def _with_used(

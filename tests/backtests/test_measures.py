@@ -80,3 +80,10 @@ def test_the_interval_is_the_same_for_the_same_seed_and_holds_the_mean() -> None
     assert low < values.mean() < high
     wider = mean_interval(values, Resampling(draws=300, confidence=0.99, seed=7))
     assert wider[0] < low and high < wider[1]
+
+
+def test_a_few_weeks_give_no_interval_of_the_excess_instead_of_one_without_width() -> None:
+    assert np.isnan(mean_interval(days()["net"].to_numpy()[:10], RESAMPLING)).all()
+    short = by_model(measure(days(count=49), RESAMPLING))
+    assert "excess_return" in short["a"] and "excess_return_low" not in short["a"]
+    assert "excess_return_low" in by_model(measure(days(count=50), RESAMPLING))["a"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from assets.backtests.report.verdict import is_shown
+from assets.backtests.report.verdict import excess_in_words, is_shown
 from assets.backtests.report.words import MISSING, interval, listing, number, typeset
 
 
@@ -11,6 +11,12 @@ def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:
     assert not is_shown(sure | {"excess_return_low": -0.01}, 0.9)
     assert not is_shown(sure | {"sessions": 251.0}, 0.9)
     assert not is_shown({"excess_return_low": 0.01, "sessions": 252.0}, 0.9)
+
+
+def test_a_backtest_of_a_few_sessions_is_told_without_an_interval() -> None:
+    few = {"excess_return": 0.2, "sessions": 12.0, "deflated_sharpe": 0.99}
+    assert not is_shown(few, 0.9)
+    assert "(12 sessions are too few for an interval)" in excess_in_words(few)
 
 
 def test_numbers_have_units_real_minus_signs_and_no_minus_zero() -> None:

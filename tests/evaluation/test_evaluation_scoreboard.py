@@ -160,6 +160,13 @@ def test_pure_noise_is_called_better_about_as_rarely_as_promised():
     assert verdicts.count("worse") <= 15
 
 
+def test_an_interval_does_not_leave_what_a_mean_of_the_metric_can_be():
+    nearly = _paired(lambda other: np.where(other > np.quantile(other, 0.1), 1.0, 0.0), "coverage_90", origins=12)
+    board = scoreboard_of(nearly.assign(other=0.8), QUICK, block=2, seed=0)
+    assert board["high"][0] == 1
+    assert 0 <= board["low"][0] < board["value"][0]
+
+
 def test_comparing_more_models_asks_for_more_evidence():
     one = _paired(lambda other: other * 0.98 + np.random.default_rng(5).normal(0, 0.05, len(other)))
     alone = scoreboard_of(one, QUICK, 2, 0).iloc[0]
@@ -170,10 +177,11 @@ def test_comparing_more_models_asks_for_more_evidence():
     assert among["low"] == alone["low"]
 
 
-def test_blocks_cover_the_horizon_and_grow_with_the_origins():
+def test_blocks_cover_twice_what_overlaps_and_grow_with_the_origins():
     assert block_length([5] * 100, 10) == 5  # 101 ** (1/3)
-    assert block_length([1] * 100, 10) == 10
-    assert block_length([5] * 9, 10) == 2
+    assert block_length([1] * 100, 10) == 20
+    assert block_length([5] * 9, 10) == 4
+    assert block_length([10] * 3, 10) == 2  # nothing overlaps
     assert block_length([], 10) == 1
     assert horizons_of(10) == [0, 1, 5, 10]
     assert horizons_of(1) == [0, 1]
