@@ -1,8 +1,9 @@
 """What a backtest amounts to: pure functions of daily returns.
 
-Returns are fractions a session, compounded; a year is 252 sessions; no interest on cash and none taken off. Sharpe and
-information ratios are arithmetic means over standard deviations. The Deflated Sharpe ratio asks whether the best of the
-models tried would look this good by luck alone (Bailey and López de Prado, 2014, doi:10.3905/jpm.2014.40.5.094).
+Returns are fractions a session, compounded; a year is 252 sessions, or 365 where no day is left out; no interest on
+cash and none taken off. Sharpe and information ratios are arithmetic means over standard deviations. The Deflated
+Sharpe ratio asks whether the best of the models tried would look this good by luck alone (Bailey and López de Prado,
+2014, doi:10.3905/jpm.2014.40.5.094).
 """
 
 from __future__ import annotations
@@ -32,22 +33,23 @@ class Resampling:
     block: int = BLOCK_SESSIONS
 
 
-def measure(days: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
+def measure(days: pd.DataFrame, resampling: Resampling, year: int = YEAR) -> pd.DataFrame:
     """Every measure of every model and of the benchmark: columns model, metric, value. Undefined ones have no row.
 
     Args:
         days: columns model, session, gross, cost, net, benchmark, turnover; the same sessions for every model.
+        year: sessions in one.
     """
     # Bonferroni's: one of several models is not "better" by luck.
     shared = replace(resampling, confidence=1 - (1 - resampling.confidence) / days["model"].nunique())
-    found = {str(model): _of_model(own, shared) for model, own in days.groupby("model")}
+    found = {str(model): _of_model(own, shared, year) for model, own in days.groupby("model")}
     sharpes = {model: sharpe(_excess(own)) for model, own in days.groupby("model")}
     trials = np.array([value for value in sharpes.values() if np.isfinite(value)])
     for model, own in days.groupby("model"):
         found[str(model)]["deflated_sharpe"] = deflated_sharpe(_excess(own), luckiest_sharpe(trials))
         found[str(model)]["models_tried"] = float(len(sharpes))
     first = days[days["model"] == days["model"].iloc[0]]
-    found[BENCHMARK] = _of_returns(first["benchmark"].to_numpy(), "net") | {"sessions": float(len(first))}
+    found[BENCHMARK] = _of_returns(first["benchmark"].to_numpy(), "net", year) | {"sessions": float(len(first))}
     rows = [(model, metric, value) for model, own in found.items() for metric, value in own.items()]
     table = pd.DataFrame(rows, columns=["model", "metric", "value"])
     return table[np.isfinite(table["value"])].sort_values(["model", "metric"], ignore_index=True)
@@ -61,31 +63,31 @@ def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _of_model(days: pd.DataFrame, resampling: Resampling) -> dict[str, float]:
+def _of_model(days: pd.DataFrame, resampling: Resampling, year: int) -> dict[str, float]:
     net, excess = days["net"].to_numpy(), _excess(days)
     low, high = mean_interval(excess, resampling)
-    years = len(days) / YEAR
+    years = len(days) / year
     return {
         "sessions": float(len(days)),
-        **_of_returns(days["gross"].to_numpy(), "gross"),
-        **_of_returns(net, "net"),
-        "information_ratio": sharpe(excess) * np.sqrt(YEAR),
-        "tracking_error": float(np.std(excess, ddof=1) * np.sqrt(YEAR)) if len(excess) > 1 else np.nan,
-        "excess_return": float(excess.mean() * YEAR),
-        "excess_return_low": low * YEAR,
-        "excess_return_high": high * YEAR,
+        **_of_returns(days["gross"].to_numpy(), "gross", year),
+        **_of_returns(net, "net", year),
+        "information_ratio": sharpe(excess) * np.sqrt(year),
+        "tracking_error": float(np.std(excess, ddof=1) * np.sqrt(year)) if len(excess) > 1 else np.nan,
+        "excess_return": float(excess.mean() * year),
+        "excess_return_low": low * year,
+        "excess_return_high": high * year,
         "turnover": float(days["turnover"].sum() / years),
         "cost": float(days["cost"].sum() / years),
         "traded_days": float((days["turnover"] > 0).mean()),
     }
 
 
-def _of_returns(returns: np.ndarray, name: str) -> dict[str, float]:
+def _of_returns(returns: np.ndarray, name: str, year: int) -> dict[str, float]:
     return {
         f"total_return_{name}": float(np.prod(1 + returns) - 1),
-        f"annual_return_{name}": float(np.prod(1 + returns) ** (YEAR / len(returns)) - 1),
-        f"volatility_{name}": float(np.std(returns, ddof=1) * np.sqrt(YEAR)) if len(returns) > 1 else np.nan,
-        f"sharpe_{name}": sharpe(returns) * np.sqrt(YEAR),
+        f"annual_return_{name}": float(np.prod(1 + returns) ** (year / len(returns)) - 1),
+        f"volatility_{name}": float(np.std(returns, ddof=1) * np.sqrt(year)) if len(returns) > 1 else np.nan,
+        f"sharpe_{name}": sharpe(returns) * np.sqrt(year),
         f"max_drawdown_{name}": float(drawdown(returns).min()),
     }
 

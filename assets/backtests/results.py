@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 
-from assets.backtests.measures import Resampling, measure
+from assets.backtests.measures import YEAR, Resampling, measure
 from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
 from assets.backtests.qlib_play import play_with_qlib, prices_of
 from assets.backtests.rules import Rules
 from assets.market.universe import Universe
-from resources.calendar import DAILY
+from resources.calendar import DAILY, TradingCalendar
 from resources.layout import Home
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publishing_folder, scratch_folder
@@ -44,6 +45,7 @@ class Order:
         step: the horizon of the signals, in bars.
         frequency: of those bars.
         universe: who is a member when.
+        year: sessions in one.
     """
 
     signals: pd.DataFrame
@@ -53,6 +55,7 @@ class Order:
     frequency: str
     resampling: Resampling
     universe: Universe
+    year: int
 
     @property
     def recipe(self) -> str:
@@ -66,6 +69,7 @@ class Order:
                 "step": self.step,
                 "frequency": self.frequency,
                 "resampling": asdict(self.resampling),
+                "year": self.year,
                 "members": self._told_members(),
             }
         )
@@ -105,7 +109,14 @@ def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider, 
         frequency=settings.market.frequency,
         resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
         universe=universe,
+        year=sessions_a_year(settings.market.calendar),
     )
+
+
+def sessions_a_year(calendar: str) -> int:
+    """The convention for exchanges, 252; 365 for a calendar that leaves no day out."""
+    days = TradingCalendar(calendar).sessions(date(2019, 1, 1), date(2019, 12, 31))
+    return 365 if len(days) == 365 else YEAR
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,7 @@ def backtest(order: Order, home: Home, progress: Progress = silent) -> Backtest:
         with scratch_folder(scratch) as work, publishing_folder(kept, scratch) as folder:
             days = play_with_qlib(plan, order.provider, order.rules, work, progress)
             days.to_parquet(folder / DAYS_FILE, index=False)
-            measure(days, order.resampling).to_parquet(folder / MEASURES_FILE, index=False)
+            measure(days, order.resampling, order.year).to_parquet(folder / MEASURES_FILE, index=False)
     days, measures = (pd.read_parquet(kept / name) for name in (DAYS_FILE, MEASURES_FILE))
     return Backtest(recipe, plan, days, measures, played)
 

@@ -9,7 +9,7 @@ overlap, and 84–90 % by this with blocks of twice that. Not here: how long a b
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 FEWEST_BLOCKS = 5
 
@@ -36,4 +36,4 @@ def widening(alpha: float, block: int, count: int) -> float:
     agrees with the critical values of Kiefer and Vogelsang (2005) to 1 % for b ≤ .2.
     """
     share = block / count
-    return float(t.isf(alpha / 2, 1.5 / share) / norm.isf(alpha / 2) / np.sqrt(1 - share))
+    return float(stdtrit(1.5 / share, alpha / 2) / ndtri(alpha / 2) / np.sqrt(1 - share))

@@ -215,7 +215,8 @@ def _skills(values: np.ndarray, others: np.ndarray, metrics: Sequence[Metric]) -
     kinds = np.array(["loss" if m in LOSSES else "coverage" if m in COVERAGES else "difference" for m in metrics])
     aims = np.array([nominal(metric) or 0.0 for metric in metrics])
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 1 - value / other
+        # Two losses of nothing are level: a price that never moves is foreseen by every model.
+        ratio = np.where(value == other, 0.0, 1 - value / other)
     return np.select(
         [kinds == "loss", kinds == "coverage"],
         [ratio, np.abs(other - aims) - np.abs(value - aims)],

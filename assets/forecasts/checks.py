@@ -57,7 +57,8 @@ WITH quoted AS (
     FROM bars b JOIN adjusted_bars a USING (symbol, ts, frequency)
     WHERE b.frequency = $frequency
 )
-SELECT q.level, avg((t.adjusted * o.quoted / o.adjusted <= q.value)::DOUBLE) AS share, count(*) AS n
+SELECT q.level, avg((t.adjusted * o.quoted / o.adjusted <= q.value)::DOUBLE) AS share,
+       avg((t.adjusted * o.quoted / o.adjusted < q.value)::DOUBLE) AS below, count(*) AS n
 FROM (SELECT * FROM forecast_quantiles WHERE {_RUN} AND field = 'close') q
 JOIN quoted o ON o.symbol = q.symbol AND o.ts = q.origin
 JOIN quoted t ON t.symbol = q.symbol AND t.ts = q.target_ts
@@ -109,14 +110,14 @@ def impossible_paths(warehouse: Warehouse, files: Sequence[Path]) -> pd.DataFram
 
 
 def calibration(warehouse: Warehouse, run: Run, frequency: str) -> pd.DataFrame:
-    """How often the close then was at or below each level's quantile: columns level, share, n."""
+    """How often the close then was at or below each level's quantile, and below it: columns level, share, below, n."""
     return warehouse.frame(_CALIBRATION, {**run.parameters, "frequency": frequency})
 
 
 def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
-    """The share of closes inside the central 80 % and 90 % bands; empty before anything has happened."""
-    share = dict(zip(calibrated["level"], calibrated["share"], strict=True))
-    return {band: share[high] - share[low] for band, (low, high) in BANDS.items() if low in share and high in share}
+    """The share of closes inside the central 80 % and 90 % bands, ends included; empty before anything has happened."""
+    share, below = (dict(zip(calibrated["level"], calibrated[name], strict=True)) for name in ("share", "below"))
+    return {band: share[high] - below[low] for band, (low, high) in BANDS.items() if low in share and high in share}
 
 
 def off_bands(calibrated: pd.DataFrame) -> list[str]:

@@ -148,6 +148,13 @@ def test_a_tenth_less_or_more_on_every_origin_is_told_apart(factor: float, verdi
     assert np.isclose(board["skill"][0], 1 - factor)
 
 
+def test_two_models_that_are_never_wrong_are_level():
+    board = scoreboard_of(_paired(lambda other: other).assign(value=0.0, other=0.0), QUICK, block=2, seed=0)
+    assert board[["skill", "skill_low", "skill_high"]].to_numpy().tolist() == [[0, 0, 0]]
+    assert board["verdict"].tolist() == ["no difference shown"]
+    assert "CRPS level" in verdict_in_words(board)[1]
+
+
 def test_pure_noise_is_called_better_about_as_rarely_as_promised():
     """100 models as good as their baseline, at 90 %: one in twenty may come out better, one in twenty worse."""
     generator = np.random.default_rng(3)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_world import World
+from forecast_world import World, make_world, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import lognorm
 
+from assets.forecasts import checks
 from assets.forecasts.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
 from assets.forecasts.forecaster import Task
-from assets.forecasts.making import target_stamps
+from assets.forecasts.making import make_forecasts, target_stamps
 from assets.market.history import History
 from resources.settings import Settings
 
@@ -77,3 +79,15 @@ def test_a_split_before_the_origin_is_no_return(world: World):
     returns = np.diff(np.log(task.history.closes_seen_from(task.index)))
     assert np.abs(returns[-10:]).max() < 0.15
     assert set(RULES) == {forecaster.model for forecaster in baseline_forecasters(world.settings)}
+
+
+def test_a_price_that_never_moves_lies_in_a_band_without_width(tmp_path: Path):
+    bars = real_bars().query("symbol == 'GOOG'").copy()
+    bars[["open", "high", "low", "close"]] = 500.0
+    world = make_world(tmp_path, bars)
+    tasks = world.tasks(date(2012, 1, 3), date(2012, 12, 31))
+    walk = baseline_forecasters(world.settings)[0]
+    make_forecasts(world.room, walk, tasks)
+    calibrated = checks.calibration(world.warehouse, checks.Run(walk, [task.origin for task in tasks]), "1d")
+    assert checks.coverage(calibrated) == {0.8: 1.0, 0.9: 1.0}
+    assert calibrated["share"].eq(1).all() and calibrated["below"].eq(0).all()

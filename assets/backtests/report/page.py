@@ -14,6 +14,7 @@ from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import Contents
 from assets.backtests.report.verdict import money
 from assets.backtests.report.words import Table, listing, model_name, number, plural, typeset
+from assets.backtests.results import sessions_a_year
 from assets.evaluation.verdict import RIVAL, verdict_in_words
 from assets.pictures import label
 from resources.checkpoints import Checkpoint
@@ -26,7 +27,8 @@ TITLES = {
     "chronos2_model": "Chronos-2",
 }
 BACKTEST_NOTE = (
-    "Gross is before costs, net after them; the benchmark has none. Returns are compounded, 252 sessions a year. "
+    "Gross is before costs, net after them; the benchmark has none. Returns are compounded, {year} sessions a year; "
+    "the excess is the mean difference a session times {year}, not compounded. "
     "The interval is from a bootstrap over blocks of ten sessions, widened for the number of models. "
     "Turnover is what was bought and sold over the account. The information ratio is of the net return less the "
     "benchmark's. The Deflated Sharpe ratio is the probability that this excess is more than the luckiest of as many "
@@ -156,7 +158,7 @@ def compose(contents: Contents, digest: str) -> Page:
         rules=_rules(contents),
         backtest=tables.backtest_table(contents.backtest.measures),
         no_backtest=contents.backtest.plan.reason if isinstance(contents.backtest.plan, NoPlan) else "",
-        backtest_note=BACKTEST_NOTE,
+        backtest_note=BACKTEST_NOTE.format(year=sessions_a_year(settings["market"]["calendar"])),
         plan_notes=plan.notes if plan else (),
         equity=_equity(contents),
         omissions=tables.omissions_table(contents),
