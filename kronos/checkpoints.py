@@ -69,6 +69,8 @@ def save(model: Any, folder: str | Path, *, normalisation: Normalisation | None 
     _write_json(target / CONFIG, model.config.to_dict())
     if normalisation is not None:
         _write_json(target / SIDECAR, normalisation.to_dict())
+    else:
+        (target / SIDECAR).unlink(missing_ok=True)  # that of a model saved here before
     return target
 
 
@@ -138,6 +140,11 @@ def _load_weights(model: nn.Module, path: Path, source: str, device: str | torch
                 f"{source}/{WEIGHTS}: {name} has shape {tuple(tensor.shape)}, its config needs "
                 f"{tuple(expected[name].shape)}"
             )
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise CheckpointError(
+                f"{source}/{WEIGHTS}: {name} holds {tensor.dtype}, its config needs {expected[name].dtype}: quantised "
+                "weights are not read"
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{source}/{WEIGHTS}: {name} holds NaN or infinite values")
     model.load_state_dict(tensors, strict=True)
@@ -161,7 +168,7 @@ def _read_sidecar(path: Path | None, source: str) -> Normalisation | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # no JSON, or no UTF-8
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds no JSON object")

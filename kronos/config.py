@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Self
 
 from kronos.errors import CheckpointError
@@ -20,11 +22,30 @@ class _Config:
             problems = [f"missing {', '.join(missing)}"] if missing else []
             problems += [f"unknown {', '.join(unknown)}"] if unknown else []
             raise CheckpointError(f"{source} is no {cls.__name__}: {'; '.join(problems)}")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except CheckpointError as error:
+            raise CheckpointError(f"{source}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The keyword arguments of the model's constructor, ready for JSON."""
         return asdict(self)
+
+    def __post_init__(self) -> None:
+        """Refuse values of another kind than the defaults, which a damaged config.json may hold."""
+        for field in fields(self):
+            value, default = getattr(self, field.name), field.default
+            if isinstance(default, bool):
+                fits, wanted = isinstance(value, bool), "true or false"
+            elif isinstance(default, int):
+                whole = isinstance(value, Integral) and not isinstance(value, bool)
+                fits, wanted = whole and value >= 1, "a whole number, 1 or more"
+            elif field.name.endswith("_dropout_p"):
+                fits, wanted = isinstance(value, Real) and 0 <= float(value) <= 1, "a number from 0 to 1"
+            else:
+                fits, wanted = isinstance(value, Real) and math.isfinite(value), "a finite number"
+            if not fits:
+                raise CheckpointError(f"{type(self).__name__}: {field.name}={value!r} must be {wanted}")
 
 
 @dataclass(frozen=True)
@@ -44,9 +65,12 @@ class KronosConfig(_Config):
     learn_te: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_heads(self.d_model, self.n_heads, "KronosConfig")
-        if self.d_model % 4:
-            raise CheckpointError(f"KronosConfig: d_model={self.d_model} must be divisible by 4 cross-attention heads")
+        if self.d_model % 8:
+            raise CheckpointError(
+                f"KronosConfig: d_model={self.d_model} must be divisible by 8, for 4 cross-attention heads of even size"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,7 @@ class TokenizerConfig(_Config):
     group_size: int = 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_heads(self.d_model, self.n_heads, "TokenizerConfig")
         if (self.s1_bits + self.s2_bits) % self.group_size:
             raise CheckpointError(
@@ -80,7 +105,7 @@ class TokenizerConfig(_Config):
 
 
 def _check_heads(d_model: int, n_heads: int, owner: str) -> None:
-    if n_heads < 1 or d_model % n_heads or (d_model // n_heads) % 2:
+    if d_model % n_heads or (d_model // n_heads) % 2:
         raise CheckpointError(f"{owner}: d_model={d_model} must split into n_heads={n_heads} heads of even size")
 
 

@@ -113,6 +113,55 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_refused(folder: Path) -> N
         KronosTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"d_model": "48"},
+        {"d_model": None},
+        {"d_model": 44, "n_heads": 2},
+        {"n_heads": 4.0},
+        {"n_heads": 0},
+        {"n_layers": -1},
+        {"s1_bits": True},
+        {"ffn_dropout_p": "none"},
+        {"attn_dropout_p": 1.5},
+        {"learn_te": "no"},
+    ],
+    ids=str,
+)
+def test_a_config_of_wrong_values_is_refused_by_key(folder: Path, changes: dict) -> None:
+    rewrite(folder / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=rf"checkpoint/config\.json: KronosConfig: .*{next(iter(changes))}="):
+        Kronos.from_pretrained(folder)
+
+
+def test_a_tokenizers_group_of_no_bits_is_refused(tiny_tokenizer: KronosTokenizer, tmp_path: Path) -> None:
+    tiny_tokenizer.save_pretrained(tmp_path)
+    for wrong in ({"group_size": 0}, {"group_size": 4, "beta": "x"}):
+        rewrite(tmp_path / "config.json", **wrong)
+        with pytest.raises(CheckpointError, match=r"(group_size=0|beta='x') must be"):
+            KronosTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_config_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(CheckpointError, match=r"config\.json is not readable JSON"):
+        Kronos.from_pretrained(folder)
+
+
+def test_quantised_weights_are_not_taken_for_floats(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["norm.weight"] = weights["norm.weight"].to(torch.int8)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"norm\.weight holds torch\.int8"):
+        Kronos.from_pretrained(folder)
+
+
+def test_a_model_saved_over_another_does_not_inherit_its_normalisation(folder: Path, tiny_model: Kronos) -> None:
+    tiny_model.save_pretrained(folder)
+    assert Kronos.from_pretrained(folder).normalisation is None
+
+
 def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"][3] = float("nan")
