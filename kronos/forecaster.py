@@ -151,14 +151,14 @@ class KronosPredictor(PathSampler):
             x_timestamps = None if x_timestamps is None else [x_timestamps]
             y_timestamps = None if y_timestamps is None else [y_timestamps]
         frames = list(frames)
-        check_paths(paths)
+        paths = check_paths(paths)
         x_lists = _one_each("x_timestamp_list", x_timestamps, len(frames))
         y_lists = _one_each("y_timestamp_list", y_timestamps, len(frames))
         if pred_len is None:
             if not y_lists or y_lists[0] is None:
                 raise InputError("give pred_len or y_timestamp: how far to forecast is not known")
             pred_len = len(frame_stamps(y_lists[0], "0", "y_timestamp"))
-        check_horizon(pred_len, self.max_context)
+        pred_len = check_horizon(pred_len, self.max_context)
         histories, index = [], []
         for i, (frame, x_stamps, y_stamps) in enumerate(zip(frames, x_lists, y_lists, strict=True)):
             name = str(i)

@@ -89,19 +89,22 @@ def check_number(label: str, value: object) -> None:
         raise InputError(f"{label}={value!r} must be a number")
 
 
-def check_horizon(horizon: int, max_context: int) -> None:
-    """Raise InputError for a horizon that is no forecast or that no window can hold."""
-    check_whole("pred_len", horizon)
+def check_horizon(horizon: int, max_context: int) -> int:
+    """`horizon` as a Python integer. Raises InputError where it is no forecast or no window can hold it."""
+    horizon = check_whole("pred_len", horizon)
     if horizon < 1:
         raise InputError(f"pred_len={horizon} must be 1 or more")
     if horizon >= max_context:
         raise InputError(f"pred_len={horizon} must be below max_context={max_context}: no history would be left")
+    return horizon
 
 
-def check_paths(paths: int) -> None:
-    check_whole("the number of sample paths, sample_count", paths)
+def check_paths(paths: int) -> int:
+    """`paths` as a Python integer: sizes in bytes do not fit numpy's small ones."""
+    paths = check_whole("the number of sample paths, sample_count", paths)
     if paths < 1:
         raise InputError(f"the number of sample paths must be 1 or more, got {paths}")
+    return paths
 
 
 def check_seeds(names: Sequence[str], seeds: Sequence[int]) -> list[int]:

@@ -57,6 +57,8 @@ class PathResult:
             raise InputError(f"field {field!r} is none of {', '.join(FEATURES)}")
         if not -self.paths.shape[2] <= step < self.paths.shape[2]:
             raise InputError(f"step {step} lies outside the {self.paths.shape[2]} steps of the forecast")
+        if side not in ("above", "below"):
+            raise InputError(f"side {side!r} is neither above nor below")
         values = self.paths[:, :, step, FEATURES.index(field)]
         bound = np.broadcast_to(np.asarray(level, dtype=np.float32), values.shape[:1])[:, None]
         return (values > bound if side == "above" else values < bound).mean(axis=1)

@@ -12,6 +12,18 @@ Job = list[list[int]]
 """Series decoded together, by their place in the input; inside, one list for each length."""
 
 
+def path_parts(paths: int, *, bytes_of: Callable[[int], int], room: int) -> list[slice]:
+    """A series' paths in parts of at most `room` bytes, as far as single paths fit it; all but the last are equal.
+
+    `bytes_of` says what the series needs with so many paths; every path adds the same.
+    """
+    one, each = bytes_of(1), bytes_of(2) - bytes_of(1)
+    at_once = max(1, 1 + (room - one) // each)
+    count = -(-paths // at_once)
+    size = -(-paths // count)
+    return [slice(first, min(first + size, paths)) for first in range(0, paths, size)]
+
+
 def split(lengths: Sequence[int], *, bytes_of: Callable[[int], int], paths: int, budget: int) -> list[Job]:
     """Jobs of at most `budget` bytes, as far as single series fit it, sorted by length.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -27,7 +28,7 @@ from kronos.inputs import (
 from kronos.model import Kronos
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 from kronos.paths import PathResult, physical, price_floor
-from kronos.plan import DEFAULT_BUDGET, Job, split
+from kronos.plan import DEFAULT_BUDGET, Job, path_parts, split
 from kronos.sampling import Sampling, uniforms
 from kronos.tokenizer import KronosTokenizer
 from kronos.watch import WeightWatch
@@ -38,8 +39,9 @@ class PathSampler:
 
     `device` None or "auto" takes CUDA where there is one. `precision` "fp32" reproduces the published
     numbers; "int8" (CPU) and "bf16" trade some of them for speed. `memory_budget` bounds, in bytes, what a
-    forecast allocates at once beyond the weights; larger work is split, with the same result. `overflow`
-    says what happens beyond `max_context` (see `kronos.generation.Overflow`).
+    forecast allocates at once beyond the weights; larger work is split, with the same result: by series, and
+    on the CPU one series by its paths where these need more than the default budget, on CUDA more than this
+    one. `overflow` says what happens beyond `max_context` (see `kronos.generation.Overflow`).
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class PathSampler:
         memory_budget: int = DEFAULT_BUDGET,
     ) -> None:
         _check_pair(model, tokenizer, Normalisation(clip=float(clip)))
-        check_whole("max_context", max_context)
+        max_context = check_whole("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
             raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
         if overflow not in get_args(Overflow):
@@ -100,8 +102,7 @@ class PathSampler:
         With `project` the paths are projected onto what a market can print, and a history must be that:
         prices above 0, high not below low, no negative volume or amount. Without, both are left as they are.
         """
-        check_horizon(horizon, self.max_context)
-        check_paths(paths)
+        horizon, paths = check_horizon(horizon, self.max_context), check_paths(paths)
         sampling = Sampling(T, top_k, top_p)
         labels = [str(i) for i in range(len(values))] if names is None else list(names)
         check_same_length("series", len(values), x_stamps=x_stamps, y_stamps=y_stamps, seeds=seeds, names=labels)
@@ -123,14 +124,21 @@ class PathSampler:
         raw = np.empty((len(histories), paths, horizon, len(FEATURES)), dtype=np.float32)
         tokens = np.empty((len(histories), paths, horizon, 2), dtype=np.int64)
         engines = predictor, _ = self.engines()
+        # How many paths are decoded together shows in the last bits of a bar: on the CPU a series is parted by a
+        # fixed size, so that no budget does, and a job that holds several series needs no parting.
+        room = self.memory_budget if self.device.type == "cuda" else DEFAULT_BUDGET
+        lengths = [len(history.values) for history in histories]
         jobs = split(
-            [len(history.values) for history in histories],
+            lengths,
             bytes_of=lambda length: self._series_bytes(predictor, length, horizon, paths),
             paths=paths,
-            budget=self.memory_budget,
+            budget=min(self.memory_budget, room),
         )
         for job in jobs:
-            self._run_job(engines, job, histories, horizon, paths, sampling, seeds, raw, tokens)
+            longest = lengths[job[-1][-1]]
+            several = partial(self._series_bytes, predictor, longest, horizon)
+            for part in path_parts(paths, bytes_of=several, room=room):
+                self._run_job(engines, job, histories, horizon, part, sampling, seeds, raw, tokens)
         if not len(histories):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
         floors = np.array([price_floor(history.values) for history in histories])
@@ -144,7 +152,7 @@ class PathSampler:
         job: Job,
         histories: Sequence[History],
         horizon: int,
-        paths: int,
+        part: slice,
         sampling: Sampling,
         seeds: Sequence[int],
         raw: NDArray[np.float32],
@@ -159,7 +167,7 @@ class PathSampler:
             normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
             s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
             stamps = np.stack([np.concatenate((histories[i].x_stamps, histories[i].y_stamps)) for i in members])
-            uniform = uniforms([seeds[i] for i in members], paths, horizon)
+            uniform = uniforms([seeds[i] for i in members], part.stop, horizon)[:, part]
             kept = slice(-self.max_context, None)  # no window ever reaches further back
             groups.append(
                 Group(
@@ -177,8 +185,8 @@ class PathSampler:
                 group.s1[:, -history:], group.s2[:, -history:], group.tokens[..., 0], group.tokens[..., 1]
             )
             spread = z.float().cpu().numpy()
-            raw[members] = denormalise(spread, mean[:, None], std[:, None], self.normalisation.epsilon)
-            tokens[members] = group.tokens.cpu().numpy()
+            raw[members, part] = denormalise(spread, mean[:, None], std[:, None], self.normalisation.epsilon)
+            tokens[members, part] = group.tokens.cpu().numpy()
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
         """The frozen models, made at the first forecast and again whenever a weight has changed.

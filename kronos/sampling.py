@@ -16,6 +16,9 @@ from torch import Tensor
 from kronos.errors import InputError
 from kronos.inputs import check_number, check_whole
 
+LEAST_TEMPERATURE = 1e-30
+"""Below it logits would overflow float32 when divided; the largest had won long before."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -41,7 +44,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < LEAST_TEMPERATURE or self.top_k == 1
 
 
 def uniforms(seeds: Sequence[int], paths: int, steps: int) -> Tensor:

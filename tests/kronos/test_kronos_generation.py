@@ -165,7 +165,7 @@ def test_summaries_read_the_paths() -> None:
     still = PathResult(np.full((1, 2, 1, 6), level, np.float32), np.zeros(1, np.float32), True, result.tokens[:1, :2])
     for side in ("above", "below"):
         assert still.probability(level, side=side) == still.probability(np.array([level]), side=side) == 0
-    for wrong in ({"field": "price"}, {"step": 3}):
+    for wrong in ({"field": "price"}, {"step": 3}, {"side": "over"}):
         with pytest.raises(InputError):
             result.probability(1.0, **wrong)
     with pytest.raises(InputError, match="levels"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, frozen
 from kronos.frozen import Precision
-from kronos.plan import split
+from kronos.generation import Group, generate
+from kronos.plan import path_parts, split
 from kronos.watch import WeightWatch
 
 CONTEXT = 32
@@ -75,6 +77,32 @@ def test_batch_order_and_chunks_change_no_bit(
         alone = sample(predictor, [i], lengths, horizon, paths, top_p=top_p)
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
         np.testing.assert_array_equal(alone.paths[0], together.paths[i])
+
+
+def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sample(predictor, [0, 1], [20, 9], 6, 50)
+    room = predictor._series_bytes(predictor.engines()[0], 20, 6, 15)
+    rows = []
+
+    def counted(engine: object, groups: list[Group], **options: Any) -> None:
+        rows.append(sum(group.rows for group in groups))
+        generate(engine, groups, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("kronos.sampler.DEFAULT_BUDGET", room)
+    monkeypatch.setattr(predictor, "_generate", counted)
+    parted = sample(predictor, [0, 1], [20, 9], 6, 50)
+    assert sum(rows) == 100 and len(rows) > 4 and max(rows) <= 18
+    np.testing.assert_array_equal(parted.tokens, whole.tokens)
+    np.testing.assert_allclose(parted.paths, whole.paths, rtol=1e-5)
+    monkeypatch.setattr(predictor, "memory_budget", 1)
+    np.testing.assert_array_equal(sample(predictor, [0, 1], [20, 9], 6, 50).paths, parted.paths)
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 300), st.integers(1, 400))
+def test_parts_hold_every_path_once_and_keep_the_room(paths: int, each: int, fixed: int, room: int) -> None:
+    parts = path_parts(paths, bytes_of=lambda n: fixed + n * each, room=room)
+    assert [path for part in parts for path in range(part.start, part.stop)] == list(range(paths))
+    assert all(part.stop - part.start == 1 or fixed + (part.stop - part.start) * each <= room for part in parts)
 
 
 def test_bars_after_the_origin_do_not_exist_for_a_forecast(predictor: KronosPredictor) -> None:

@@ -185,6 +185,20 @@ def test_none_switches_a_truncation_off(tiny_predictor: KronosPredictor) -> None
     pd.testing.assert_frame_equal(a, b)
 
 
+def test_the_smallest_temperatures_are_greedy(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(20)
+    greedy, coldest = (tiny_predictor.predict(frame, pred_len=3, T=T, top_p=1.0, seed=1) for T in (0.0, 1e-40))
+    pd.testing.assert_frame_equal(greedy, coldest)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numpys_small_integers_count_as_any_other(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(20)
+    plain = tiny_predictor.predict(frame, pred_len=3, sample_count=100, seed=1)
+    small = tiny_predictor.predict(frame, pred_len=np.int8(3), sample_count=np.int8(100), seed=1)
+    pd.testing.assert_frame_equal(plain, small)
+
+
 def test_callers_weights_and_mode_stay_as_they_were(tiny_predictor: KronosPredictor) -> None:
     frame = random_bars(10)
     kept = frame.copy()
