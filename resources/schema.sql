@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS forecast_quantiles (
 );
 
 -- Undefined scores have no row: MASE of a price that never moved, the direction of a flat forecast. No key, for the
--- reason above: a score is inserted where its forecast and step have none yet, in one transaction.
+-- reason above: a score is inserted where its forecast and step have none yet, or none any more, in one transaction.
 CREATE TABLE IF NOT EXISTS forecast_scores (
     model      VARCHAR   NOT NULL,
     checkpoint VARCHAR   NOT NULL,
@@ -155,6 +155,16 @@ CREATE TABLE IF NOT EXISTS forecast_scores (
     step       INTEGER   NOT NULL,
     metric     VARCHAR   NOT NULL,
     value      DOUBLE    NOT NULL
+);
+
+-- What the scores of a symbol's origin and step were computed against, so that a bar that changes is scored anew.
+CREATE TABLE IF NOT EXISTS scored_truths (
+    symbol VARCHAR   NOT NULL,
+    origin TIMESTAMP NOT NULL,
+    step   INTEGER   NOT NULL,
+    truth  DOUBLE    NOT NULL,           -- the close at the target, in prices as quoted at the origin
+    last   DOUBLE    NOT NULL,           -- the origin's close
+    scale  DOUBLE                        -- MASE's denominator
 );
 
 CREATE TABLE IF NOT EXISTS scoreboard (

@@ -77,7 +77,8 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
     ) -> dg.MaterializeResult:
         """Forecasts about a session against what then was: CRPS, errors, coverage, direction, PIT, rank correlation.
 
-        A score is made once. A forecast without a bar at its target waits for it.
+        A score is made once, and again where a bar that it stands on was corrected. A forecast without a bar at its
+        target waits for it.
         """
         wanted = sessions_of(context)
         histories = read_histories(warehouse, settings.market.frequency, last=wanted[-1])

@@ -1,8 +1,9 @@
-"""Yesterday's forecasts against the truth: each scored once, when the session that it was about has come.
+"""Yesterday's forecasts against the truth: each scored when the session that it was about has come.
 
-Works through chunks of origins: truths from the histories, one array of quantiles a model, all scores of the chunk in
-one transaction. So memory is bounded by the chunk, and a killed run loses one chunk at most. Not here: what the scores
-add up to (scoreboard).
+Once, unless what it was scored against changes: a bar that is corrected or withdrawn, a split that comes to light.
+`scored_truths` remembers that. Works through chunks of origins: truths from the histories, one array of quantiles a
+model, all scores of the chunk in one transaction. So memory is bounded by the chunk; a killed run loses one at most.
+Not here: what the scores add up to (scoreboard).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from resources.warehouse import Warehouse
 CELLS_AT_ONCE = 200_000
 ACROSS_SYMBOLS = "*"
 
+# Equal but for rounding, which depends on how far a history reaches.
+_SAME = "coalesce(abs(t.{name} - k.{name}) <= 1e-9 * abs(k.{name}), t.{name} IS NOT DISTINCT FROM k.{name})"
 _IN_RANGE = "field = 'close' AND level = 0.5 AND target_ts >= $first AND target_ts < $after"
 _ORIGINS = f"""
 SELECT origin, count(DISTINCT (symbol, step)) AS cells
@@ -37,18 +40,27 @@ ORDER BY symbol, origin, step
 _MODELS = """
 SELECT DISTINCT model, checkpoint FROM forecasts WHERE origin BETWEEN $oldest AND $newest ORDER BY ALL
 """
-# What has a truth and no score yet. `truths` is registered.
+# The cells whose truth is new, has changed or is gone since they were scored. `wanted` and `truths` are registered.
+_MOVED = f"""
+WITH known AS (FROM scored_truths WHERE origin BETWEEN $oldest AND $newest)
+SELECT symbol, origin, step FROM truths t LEFT JOIN known k USING (symbol, origin, step)
+WHERE NOT coalesce({" AND ".join(_SAME.format(name=name) for name in ("truth", "last", "scale"))}, false)
+UNION ALL
+SELECT symbol, origin, step FROM wanted SEMI JOIN known USING (symbol, origin, step)
+    ANTI JOIN truths USING (symbol, origin, step)
+"""
+# What has a truth and no score against it yet. `truths` and `moved` are registered.
 _UNSCORED = """
-WITH wanted AS (
+WITH missing AS (
     SELECT symbol, origin, step, truth, last, scale FROM truths
     ANTI JOIN (
-        SELECT symbol, origin, step FROM forecast_scores
+        SELECT symbol, origin, step FROM forecast_scores ANTI JOIN moved USING (symbol, origin, step)
         WHERE model = $model AND checkpoint = $checkpoint AND metric = 'crps' AND origin BETWEEN $oldest AND $newest
     ) USING (symbol, origin, step)
 )
 SELECT symbol, origin, step, any_value(truth) AS truth, any_value(last) AS last, any_value(scale) AS scale,
        list(level) AS levels, list(value) AS quantiles
-FROM forecast_quantiles JOIN wanted USING (symbol, origin, step)
+FROM forecast_quantiles JOIN missing USING (symbol, origin, step)
 WHERE model = $model AND checkpoint = $checkpoint AND field = 'close' AND origin BETWEEN $oldest AND $newest
 GROUP BY symbol, origin, step
 ORDER BY origin, step, symbol
@@ -60,10 +72,25 @@ FROM forecast_quantiles q JOIN truths t USING (symbol, origin, step) SEMI JOIN t
 WHERE q.model = $model AND q.checkpoint = $checkpoint AND q.field = 'close' AND q.level = 0.5
   AND q.origin BETWEEN $oldest AND $newest
 """
+_FORGET_SCORES = """
+DELETE FROM forecast_scores USING moved m
+WHERE forecast_scores.origin BETWEEN $oldest AND $newest AND forecast_scores.symbol = m.symbol
+  AND forecast_scores.origin = m.origin AND forecast_scores.step = m.step
+"""
 _FORGET_RANKS = """
-DELETE FROM forecast_scores USING new_scores n
-WHERE forecast_scores.symbol = $across AND n.symbol = $across AND forecast_scores.model = n.model
-  AND forecast_scores.checkpoint = n.checkpoint AND forecast_scores.origin = n.origin AND forecast_scores.step = n.step
+DELETE FROM forecast_scores USING touched_ranks t
+WHERE forecast_scores.origin BETWEEN $oldest AND $newest AND forecast_scores.symbol = $across
+  AND forecast_scores.model = t.model AND forecast_scores.checkpoint = t.checkpoint
+  AND forecast_scores.origin = t.origin AND forecast_scores.step = t.step
+"""
+_FORGET_TRUTHS = """
+DELETE FROM scored_truths USING moved m
+WHERE scored_truths.origin BETWEEN $oldest AND $newest AND scored_truths.symbol = m.symbol
+  AND scored_truths.origin = m.origin AND scored_truths.step = m.step
+"""
+_ADD_TRUTHS = """
+INSERT INTO scored_truths SELECT symbol, origin, step, truth, last, scale
+FROM truths SEMI JOIN moved USING (symbol, origin, step)
 """
 _ADD = """
 INSERT INTO forecast_scores SELECT model, checkpoint, symbol, origin, step, metric, value FROM new_scores
@@ -72,7 +99,7 @@ INSERT INTO forecast_scores SELECT model, checkpoint, symbol, origin, step, metr
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of the forecasts about some sessions."""
+    """What became of the forecasts about some sessions: rows written, cells looked at, cells without a bar."""
 
     rows: int
     cells: int
@@ -85,7 +112,8 @@ def score_sessions(
     sessions: Sequence[date],
     progress: Progress = silent,
 ) -> Scored:
-    """Score every forecast whose target lies between the first and the last of `sessions` and has no score yet.
+    """Score every forecast whose target lies between the first and the last of `sessions` and has no score yet, or one
+    against what is no longer so.
 
     A forecast without a bar at its target, because it was suspended or has not arrived, is scored when that is there.
     """
@@ -96,7 +124,7 @@ def score_sessions(
         span = {"oldest": oldest, "newest": newest}
         wanted = warehouse.frame(_CELLS, {**window, **span})
         truths = truths_of(wanted, histories)
-        added = _score_span(warehouse, truths, span)
+        added = _score_span(warehouse, wanted, truths, span)
         rows, cells, without_truth = rows + added, cells + len(wanted), without_truth + len(wanted) - len(truths)
         progress(done + 1, len(spans), f"{rows:,} scores")
     return Scored(rows, cells, without_truth)
@@ -130,32 +158,45 @@ def _spans(origins: pd.DataFrame) -> Iterator[tuple[object, object]]:
         yield group["origin"].iloc[0].to_pydatetime(), group["origin"].iloc[-1].to_pydatetime()
 
 
-def _score_span(warehouse: Warehouse, truths: pd.DataFrame, span: dict[str, object]) -> int:
-    tables = []
+def _score_span(warehouse: Warehouse, wanted: pd.DataFrame, truths: pd.DataFrame, span: dict[str, object]) -> int:
+    scores, ranked = [], []
     with warehouse.read() as connection:
+        connection.register("wanted", wanted)
         connection.register("truths", truths)
+        moved = connection.sql(_MOVED, params=span).to_arrow_table()
+        connection.register("moved", moved)
         for model, checkpoint in connection.execute(_MODELS, span).fetchall():
             named = {"model": model, "checkpoint": checkpoint, **span}
             unscored = connection.sql(_UNSCORED, params=named).to_arrow_table()
-            if not unscored.num_rows:
+            touched = pa.concat_tables([part.select(["origin", "step"]) for part in (unscored, moved)])
+            if not touched.num_rows:
                 continue
-            tables += [_named(model, checkpoint, table) for table in _scores(unscored)]
-            connection.register("touched", unscored.select(["origin", "step"]))
-            tables.append(_named(model, checkpoint, _ranks(connection.execute(_MEDIANS, named).df())))
+            connection.register("touched", touched)
+            scores += [_named(model, checkpoint, table) for table in _scores(unscored)]
+            scores.append(_named(model, checkpoint, _ranks(connection.execute(_MEDIANS, named).df())))
+            ranked.append(_named(model, checkpoint, touched))
             connection.unregister("touched")
-    if not tables:
+    if not ranked:
         return 0
-    added = pa.concat_tables(tables, promote_options="permissive")
+    added = pa.concat_tables(scores, promote_options="permissive")
     with warehouse.write() as connection:
+        connection.register("truths", truths)
+        connection.register("moved", moved)
+        connection.register("touched_ranks", pa.concat_tables(ranked))
         connection.register("new_scores", added)
-        connection.execute(_FORGET_RANKS, {"across": ACROSS_SYMBOLS})
+        connection.execute(_FORGET_SCORES, span)
+        connection.execute(_FORGET_RANKS, {"across": ACROSS_SYMBOLS, **span})
         connection.execute(_ADD)
+        connection.execute(_FORGET_TRUTHS, span)
+        connection.execute(_ADD_TRUTHS)
     return added.num_rows
 
 
 def _scores(unscored: pa.Table) -> list[pa.Table]:
     """One table a metric, of symbol, origin, step, metric and value; undefined scores left out."""
     count = unscored.num_rows
+    if not count:
+        return []
     levels, quantiles = (
         unscored.column(name).combine_chunks().flatten().to_numpy().reshape(count, -1)
         for name in ("levels", "quantiles")

@@ -13,7 +13,7 @@ from assets.evaluation.scoring import ACROSS_SYMBOLS, score_sessions, truths_of
 from assets.evaluation.soundness import impossible_scores
 from assets.forecasts.baselines import baseline_forecasters
 from assets.forecasts.making import make_forecasts
-from assets.market.history import CLOSE
+from assets.market.history import CLOSE, History
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
 
@@ -90,6 +90,67 @@ def test_a_forecast_whose_bar_has_not_come_waits_for_it(forecast_world: World):
     assert late.rows > 0
     assert score_sessions(forecast_world.warehouse, forecast_world.histories(), [FIRST, LAST]).rows == 0
     assert impossible_scores(forecast_world.warehouse).empty
+
+
+def _corrected(world: World, days_before_end: int, factor: float) -> dict[str, History]:
+    """The histories with one close of IBM changed."""
+    histories = world.histories()
+    quoted = histories["IBM"].quoted.copy()
+    quoted[-days_before_end, CLOSE] *= factor
+    return {**histories, "IBM": replace(histories["IBM"], quoted=quoted)}
+
+
+def test_a_bar_that_is_corrected_is_scored_anew_and_nothing_else_is(forecast_world: World):
+    warehouse = forecast_world.warehouse
+    score_sessions(warehouse, forecast_world.histories(), [FIRST, LAST])
+    before = _scores(forecast_world)
+    corrected = _corrected(forecast_world, 160, 1.05)
+    changed = score_sessions(warehouse, corrected, [FIRST, LAST])
+    after = _scores(forecast_world)
+    assert 0 < changed.rows < 0.2 * len(before)
+    assert score_sessions(warehouse, corrected, [FIRST, LAST]).rows == 0
+    with warehouse.write() as connection:
+        connection.execute("DELETE FROM forecast_scores")
+    score_sessions(warehouse, corrected, [FIRST, LAST])
+    pd.testing.assert_frame_equal(after, _scores(forecast_world))
+    key = [name for name in before if name != "value"]
+    both = before.merge(after, on=key, how="outer", suffixes=("_before", "_after"), indicator=True)
+    different = both[both["value_before"] != both["value_after"]]
+    assert set(different["symbol"]) == {"IBM", ACROSS_SYMBOLS}
+    assert impossible_scores(warehouse).empty
+
+
+def test_the_scores_of_a_bar_that_is_withdrawn_go_with_it(forecast_world: World):
+    warehouse, histories = forecast_world.warehouse, forecast_world.histories()
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    ibm = histories["IBM"]
+    gone = len(ibm.stamps) - 160
+    without = replace(ibm, stamps=np.delete(ibm.stamps, gone), quoted=np.delete(ibm.quoted, gone, axis=0))
+    score_sessions(warehouse, {**histories, "IBM": without}, [FIRST, LAST])
+    after = _scores(forecast_world)
+    about = (
+        "SELECT DISTINCT s.symbol FROM forecast_scores s JOIN forecast_quantiles USING (model, symbol, origin, step) "
+        "WHERE target_ts = ?"
+    )
+    assert set(warehouse.frame(about, [ibm.stamps[gone].item()])["symbol"]) == {"AAPL", "GOOG", "MSFT"}
+    with warehouse.write() as connection:
+        connection.execute("DELETE FROM forecast_scores")
+    score_sessions(warehouse, {**histories, "IBM": without}, [FIRST, LAST])
+    pd.testing.assert_frame_equal(after, _scores(forecast_world))
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    assert len(_scores(forecast_world)) > len(after)
+
+
+def test_a_home_that_remembers_no_truths_keeps_its_scores(forecast_world: World):
+    """Scores from before `scored_truths` was kept are made once more, and come out the same."""
+    warehouse, histories = forecast_world.warehouse, forecast_world.histories()
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    before = _scores(forecast_world)
+    with warehouse.write() as connection:
+        connection.execute("DELETE FROM scored_truths")
+    assert score_sessions(warehouse, histories, [FIRST, LAST]).rows == len(before)
+    pd.testing.assert_frame_equal(before, _scores(forecast_world))
+    assert score_sessions(warehouse, histories, [FIRST, LAST]).rows == 0
 
 
 def test_a_symbol_that_comes_later_enters_the_rank_correlation(forecast_world: World):
