@@ -48,9 +48,12 @@ class CheckpointStore:
     home: Home
 
     def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
-        """The checkpoint that this recipe made, if it did."""
+        """The checkpoint that this recipe made, if it did and nobody has removed it since."""
         entry = self._recipe_file(kind, recipe)
-        return self.load(kind, json.loads(entry.read_text())["digest"]) if entry.is_file() else None
+        if not entry.is_file():
+            return None
+        digest = json.loads(entry.read_text())["digest"]
+        return self.load(kind, digest) if (self.home.checkpoints / kind / digest).is_dir() else None
 
     def load(self, kind: Kind, digest: str) -> Checkpoint:
         """A checkpoint by its digest or an unambiguous beginning of at least 8 characters.
@@ -115,9 +118,11 @@ class CheckpointStore:
         return self.load(kind, json.loads(pointer.read_text())["digest"]) if pointer.is_file() else None
 
     def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
-        named, now = self.load(kind, digest), self._pointed(kind, name)
-        if now is None or now.digest != named.digest:
-            publish_bytes(self.home.checkpoints / kind / name, json.dumps({"digest": named.digest}).encode())
+        named, pointer = self.load(kind, digest), self.home.checkpoints / kind / name
+        content = json.dumps({"digest": named.digest}).encode()
+        # Not by what it points to: a checkpoint that was removed must not keep its name.
+        if not pointer.is_file() or pointer.read_bytes() != content:
+            publish_bytes(pointer, content)
         return named
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:

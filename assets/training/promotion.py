@@ -8,6 +8,7 @@ before; what was rolled back is not promoted again by itself.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -53,17 +54,32 @@ class Ledger:
         self.file = home.checkpoints / kind / "promotions.json"
 
     def decisions(self) -> list[Decision]:
+        """What is written there.
+
+        Raises:
+            CandlecastError: it is damaged.
+        """
         if not self.file.is_file():
             return []
-        return [Decision(**entry) for entry in json.loads(self.file.read_text())]
+        try:
+            return [Decision(**entry) for entry in json.loads(self.file.read_text())]
+        except (ValueError, TypeError) as error:
+            raise CandlecastError(
+                f"{self.file} is damaged: {error}. Bring it back from a copy, or move it away: what is in use stays in "
+                "use, and the way back before it is lost"
+            ) from error
 
     def add(self, decision: Decision) -> None:
         """Write a decision down, unless the newest says the same."""
-        told = self.decisions()
-        if told and told[-1] == decision:
-            return
-        entries: list[dict[str, Any]] = [asdict(entry) for entry in [*told, decision]]
-        publish_bytes(self.file, json.dumps(entries, indent=1).encode())
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # A rollback by hand and a run that decides may write at the same moment.
+        with self.file.with_suffix(".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = self.decisions()
+            if told and told[-1] == decision:
+                return
+            entries: list[dict[str, Any]] = [asdict(entry) for entry in [*told, decision]]
+            publish_bytes(self.file, json.dumps(entries, indent=1).encode())
 
     def rejected(self) -> set[str]:
         """What was rolled back and has not been promoted since."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 
 from assets.training.judging import Comparison, compare
-from assets.training.promotion import Ledger, decide, expired, main, rollback
+from assets.training.promotion import Decision, Ledger, decide, expired, main, rollback
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -136,6 +138,36 @@ def test_a_promotion_that_was_killed_half_way_is_completed_and_can_be_rolled_bac
     assert used is not None and used.digest == second.digest
     settle(store, third, BETTER)
     assert rollback(store, "kronos_predictor").digest == second.digest
+
+
+def test_a_removed_checkpoint_is_made_again_and_named_anew(store: CheckpointStore) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    store.set_made("kronos_predictor", first.digest)
+    shutil.rmtree(first.folder)
+    assert store.find("kronos_predictor", {"recipe": "one"}) is None
+    assert store.set_made("kronos_predictor", second.digest) == store.made("kronos_predictor")
+    assert published(store, "one").digest == first.digest
+    assert store.find("kronos_predictor", {"recipe": "one"}) is not None
+
+
+def test_decisions_of_the_same_moment_are_all_written_down(store: CheckpointStore) -> None:
+    def several(who: int) -> None:
+        for number in range(10):
+            Ledger(store.home, "kronos_predictor").add(Decision("kept", f"{who}", f"{number}", "a test"))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(several, range(4)))
+    assert len(Ledger(store.home, "kronos_predictor").decisions()) == 40
+
+
+@pytest.mark.parametrize("content", [b'[{"action": "prom', b"\xff\xfe", b'[{"verdict": 1}]'])
+def test_a_damaged_ledger_is_named_and_what_is_in_use_stays(store: CheckpointStore, content: bytes) -> None:
+    first = published(store, "one")
+    settle(store, first, LEVEL)
+    Ledger(store.home, "kronos_predictor").file.write_bytes(content)
+    with pytest.raises(CandlecastError, match=r"promotions\.json is damaged"):
+        rollback(store, "kronos_predictor")
+    assert store.current("kronos_predictor") == first
 
 
 def test_an_old_champion_expires(store: CheckpointStore) -> None:
