@@ -15,8 +15,9 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow.parquet
 
-from assets.market.header import NUMBERS, read_header
+from assets.market.header import NUMBERS, PRICES, read_header
 from assets.market.lake import Batch, Landed
 from assets.market.numbers import number_template
 from assets.market.stamps import read_stamps
@@ -32,7 +33,8 @@ SPLIT_RATIOS = sorted(
     {float(n) for n in range(2, 51)} | {3 / 2, 4 / 3, 5 / 4, 5 / 2, 5 / 3} | {1 / n for n in range(2, 51)}
 )
 CONTRACT = files("assets.market").joinpath("contract.sql").read_text(encoding="utf-8")
-# The types of a column that is read as numbers; text is read too.
+# The types of a column that is read as names, and of one that is read as numbers; text is read too.
+_NAMES = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|VARCHAR|BLOB|"NULL"')
 _NUMERIC = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|VARCHAR|"NULL"')
 AS_RECEIVED = """
 CREATE TEMP TABLE kept AS
@@ -216,12 +218,17 @@ def _receive(
         texts["date"] += f" || ' ' || trim({_cell(columns.clock)}::VARCHAR)"
     if "symbol" not in of:
         texts["symbol"] = _literal(str(request.symbol))
+    else:
+        # 700.0 and true are what tools make of the symbols 0700 and TRUE.
+        _refuse_type(request.file, columns.names["symbol"], "symbol", types[columns.names["symbol"]], _NAMES, "a name")
     read = [name for name in NUMBERS if name in of and (name != "factor" or reading.basis == "factor")]
     for name in read:
-        _refuse_type(request.file, columns.names[name], name, types[columns.names[name]], "a number")
+        _refuse_type(request.file, columns.names[name], name, types[columns.names[name]], _NUMERIC, "a number")
     is_text = {ours: types[theirs] == "VARCHAR" for ours, theirs in columns.names.items()}
-    prices = [of[name].removeprefix("p.") for name in ("open", "high", "low", "close") if is_text[name]]
-    template = number_template(connection, prices, request.file)
+    written = {name: of[name].removeprefix("p.") for name in read if is_text[name]}
+    prices = [cell for name, cell in written.items() if name in PRICES]
+    others = [cell for name, cell in written.items() if name not in PRICES]
+    template = number_template(connection, prices, others, request.file)
     numbers: dict[str, str] = {
         name: template.replace("{c}", of[name]) if is_text[name] else f"{of[name]}::DOUBLE" for name in read
     }
@@ -231,8 +238,9 @@ def _receive(
         f"WHEN {texts[name]} <> '' AND {numbers[name]} IS NULL THEN '{name}'" for name in numbers if is_text[name]
     )
     if kind != "DATE" and not kind.startswith("TIMESTAMP"):
-        _refuse_type(request.file, columns.names["date"], "date", kind, "a date")
-    stamp, join = _stamp(connection, texts["date"], of["date"], kind, reading, request.file)
+        _refuse_type(request.file, columns.names["date"], "date", kind, _NUMERIC, "a date")
+    zone = _zone(file, columns.names["date"]) if "TIME ZONE" in kind else ""
+    stamp, join = _stamp(connection, texts["date"], of["date"], kind, zone, reading, request.file)
     connection.execute(
         _RECEIVE.format(
             number=number,
@@ -260,22 +268,31 @@ def _open(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
 
 
 def _stamp(
-    connection: duckdb.DuckDBPyConnection, text: str, name: str, kind: str, reading: Reading, file: str
+    connection: duckdb.DuckDBPyConnection, text: str, name: str, kind: str, zone: str, reading: Reading, file: str
 ) -> tuple[str, str]:
     """The SQL of a row's local stamp, instant and problem, and the join that it needs."""
     if kind == "DATE" or (kind.startswith("TIMESTAMP") and "TIME ZONE" not in kind):
         return f"{name}::TIMESTAMP, NULL, NULL", ""
     if kind.startswith("TIMESTAMP"):
-        return f"timezone('UTC', {name}), timezone('UTC', {name}), NULL", ""
+        return f"timezone({_literal(zone)}, {name}), timezone('UTC', {name}), NULL", ""
     is_whole = "INT" in kind or kind == "VARCHAR"
-    written = text if is_whole else f"try_cast({name} AS BIGINT)::VARCHAR"
+    whole = f"CASE WHEN {name} <> trunc({name}) THEN {name}::VARCHAR ELSE try_cast({name} AS BIGINT)::VARCHAR END"
+    written = text if is_whole else whole
     connection.execute(f"CREATE OR REPLACE TEMP VIEW written AS SELECT {written} AS text FROM payload AS p")
     read_stamps(connection, "written", file, reading.date_order)
     return "t.local, t.instant, t.problem", f"LEFT JOIN stamps AS t ON t.text = {written}"
 
 
-def _refuse_type(file: str, column: str, ours: str, kind: str, wanted: str) -> None:
-    if not _NUMERIC.fullmatch(kind):
+def _zone(file: Path, column: str) -> str:
+    """The zone in which a column's stamps were written: DuckDB reads their instants alone, and a daily bar's midnight
+    is its day there."""
+    schema = pyarrow.parquet.read_schema(file)
+    zone = str(schema.field(column).type.tz or "UTC") if column in schema.names else "UTC"
+    return f"UTC{zone}" if zone[0] in "+-" else zone
+
+
+def _refuse_type(file: str, column: str, ours: str, kind: str, allowed: re.Pattern[str], wanted: str) -> None:
+    if not allowed.fullmatch(kind):
         raise CandlecastError(
             f"{file}: column {column!r}, read as {ours}, has the type {kind}, which is not {wanted}: write it as "
             f'{wanted} or as text, or name another column in [market.columns] {ours} = "…"'

@@ -64,7 +64,7 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN b.close NOT BETWEEN b.low AND b.high THEN 'close_outside_range'
            WHEN b.volume < 0 OR b.amount < 0 THEN 'negative_volume'
            WHEN (isinf(b.volume) OR b.volume > 1e18) OR (isinf(b.amount) OR b.amount > 1e24) THEN 'volume_out_of_range'
-           WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split < 0 OR isinf(b.split)
+           WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split <> 0 AND b.split NOT BETWEEN 1e-6 AND 1e6
                 OR b.basis = 'factor' AND (b.factor IS NULL OR b.factor <= 0 OR NOT isfinite(b.factor))
                THEN 'impossible_action'
            -- Where the columns tell both actions, it is not looked at.

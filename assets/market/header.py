@@ -13,7 +13,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
     "date": (
         *("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime"),
-        *("dt", "t", "日期", "时间", "unnamed0", "indexlevel0", ""),
+        *("dt", "t", "日期", "时间", "unnamed0", "indexlevel0"),
     ),
     "open": ("open", "openprice", "priceopen", "pxopen", "o", "开盘"),
     "high": ("high", "highprice", "pricehigh", "pxhigh", "max", "h", "最高"),
@@ -28,8 +28,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 # A clock beside a date: put together they are the stamp.
 CLOCKS = ("time", "clock", "tradetime")
-REQUIRED = ("date", "open", "high", "low", "close")
-NUMBERS = ("open", "high", "low", "close", "volume", "amount", "dividend", "split", "adj_close", "factor")
+PRICES = ("open", "high", "low", "close")
+REQUIRED = ("date", *PRICES)
+NUMBERS = (*PRICES, "volume", "amount", "dividend", "split", "adj_close", "factor")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ REASONS: dict[str, str] = {
     "close_outside_range": "close is not between low and high",
     "negative_volume": "volume or amount is negative",
     "volume_out_of_range": "volume or amount is infinite or beyond any market",
-    "impossible_action": "a dividend below zero, or a split or factor that is not positive",
+    "impossible_action": "a dividend below zero, a split that is not positive or beyond 1,000,000 for one, or a factor "
+    "that is not positive",
     "impossible_adjusted_close": "the adjusted close, of which actions are derived, is not positive or above 1e12",
     "unclear_split": "prices are divided by later splits, and a later day has two different ones: fetch it again",
     "not_closed_yet": "the bar was still forming when it was received: the file is read again later; drop it once more",

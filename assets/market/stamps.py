@@ -69,16 +69,20 @@ WITH written AS (
 ),
 parsed AS (
     SELECT text, trim(zone) AS zone, coalesce({attempts}) AS local FROM written
+),
+-- No place is more than 14 hours from UTC: -50:00 was to be -05:00.
+ahead AS (
+    SELECT text, local, zone,
+           CASE WHEN zone IN ('', 'Z', 'UTC', 'GMT') THEN 0
+                WHEN regexp_full_match(zone, '[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?')
+                THEN (CASE WHEN zone[1] = '-' THEN -1 ELSE 1 END)
+                     * (zone[2:3]::INTEGER * 3600
+                        + coalesce(try_cast(right(replace(zone, ':', '')[4:], 2) AS INTEGER), 0) * 60) END AS seconds
+    FROM parsed
 )
-SELECT text, local,
-       CASE WHEN zone IN ('Z', 'UTC', 'GMT') THEN local
-            WHEN zone <> '' THEN local - to_seconds(
-                (CASE WHEN zone[1] = '-' THEN -1 ELSE 1 END)
-                * (zone[2:3]::INTEGER * 3600
-                   + coalesce(try_cast(right(replace(zone, ':', '')[4:], 2) AS INTEGER), 0) * 60))
-       END,
-       CASE WHEN local IS NULL THEN 'unreadable_date' END
-FROM parsed
+SELECT text, local, CASE WHEN zone <> '' THEN local - to_seconds(seconds) END,
+       CASE WHEN local IS NULL OR seconds IS NULL THEN 'unreadable_date' END
+FROM ahead
 """
 _EPOCH = """
 INSERT INTO stamps

@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from resources.errors import CandlecastError
 from resources.publish import copy_file
-from resources.sources.protocol import Reading, Request, Wanted
+from resources.sources.protocol import ROW, UNPARSED, Reading, Request, Wanted
 from resources.sources.text import text_to_parquet
 
 TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
@@ -45,15 +45,16 @@ class FilesSource:
         """One request a file, by path.
 
         Raises:
-            CandlecastError: no file matches, or two differ only in their ending.
+            CandlecastError: no file matches.
         """
-        pattern = str(self.root / self.path)
+        # The root may have brackets in its name; those of an absolute path are the settings' own.
+        pattern = str(Path(glob.escape(str(self.root))) / self.path)
         found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())  # noqa: PTH207
         files = [file for file in found if ending_of(file) and not file.name.startswith((".", "~"))]
         if not files:
             others = f" ({len(found)} other files do)" if found else ""
             raise CandlecastError(
-                f"market.path = {self.path!r}: no {', '.join(ENDINGS)} file matches {pattern}{others}"
+                f"market.path = {self.path!r}: no {', '.join(ENDINGS)} file matches {self.root / self.path}{others}"
             )
         return [self.request_of(file) for file in files]
 
@@ -129,6 +130,9 @@ def file_to_parquet(file: Path, into: Path, name: str) -> None:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise CandlecastError(f"{name}: not a whole Parquet file ({reason}). Copy it again") from error
+    taken = sorted({ROW, UNPARSED} & set(schema.names))
+    if taken:
+        raise CandlecastError(f"{name}: the column name {taken[0]} is taken: rename or remove it")
     twice = [column for column, count in Counter(name.lower() for name in schema.names).items() if count > 1]
     if twice:
         raise CandlecastError(f"{name}: the column {twice[0]!r} is there more than once: rename or remove one of them")

@@ -40,7 +40,11 @@ def text_to_parquet(file: Path, into: Path, name: str) -> None:
     """
     encoding, header_line, skipped, is_all = _open_header(file, name)
     separator = max(SEPARATORS, key=header_line.count)
-    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
+    cells = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
+    # As pandas calls it: DuckDB would make a name of its own.
+    header = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
+    if cells.count("") > 1:
+        raise CandlecastError(f"{name}: more than one column has no name: name them in the first line")
     _check_header(header, name)
     if is_all:
         _write([], into, header, skipped, [])
@@ -172,17 +176,15 @@ def _open_header(file: Path, name: str) -> tuple[str, str, int, bool]:
             header, skipped = text.readline(), skipped + 1
         is_all = not text.read(1)
     except UnicodeError as error:
-        raise CandlecastError(f"{name}: the header is not {encoding}: save the file as UTF-8") from error
+        raise CandlecastError(f"{name}: its beginning is not {encoding}: save the file as UTF-8") from error
     return encoding, header.rstrip("\n"), skipped, is_all
 
 
 def _check_header(header: list[str], name: str) -> None:
-    named = [column.lower() for column in header if column]
+    named = [column.lower() for column in header]
     twice = sorted({column for column in named if named.count(column) > 1})
     if twice:
         raise CandlecastError(f"{name}: the header has {twice[0]!r} more than once: rename or remove one of them")
-    if header.count("") > 1:
-        raise CandlecastError(f"{name}: more than one column has no name: name them in the first line")
     if {ROW, UNPARSED} & set(header):
         raise CandlecastError(f"{name}: the column names {ROW} and {UNPARSED} are taken: rename them")
     if sum(_is_number(cell) for cell in named) > len(named) / 2:

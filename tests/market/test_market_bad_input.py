@@ -186,6 +186,54 @@ def test_prices_with_two_readings_are_refused(desk: Desk) -> None:
         desk.ingest_text(rows('AAPL,2012-01-03,"1,010","1,011","1,009","1,010",12345'))
 
 
+@pytest.mark.parametrize(
+    ("cells", "volumes"),
+    [
+        (["12.345", "1.234.567"], [12345, 1234567]),
+        (["12,345", "1,234,567"], [12345, 1234567]),
+        (["0,123", "2,5"], [0.123, 2.5]),
+        (["0.123", "12,345"], [0.123, 12345]),
+    ],
+)
+def test_beside_whole_prices_the_volumes_tell_the_decimal_mark(
+    desk: Desk, cells: list[str], volumes: list[float]
+) -> None:
+    days = (f"AAPL;2012-01-0{day};10;11;9;10;{cell}" for day, cell in zip((3, 4), cells, strict=True))
+    desk.ingest_text(rows(*days, header=HEADER.replace(",", ";")))
+    assert desk.bars()["volume"].tolist() == volumes
+
+
+def test_a_zero_before_the_mark_is_no_group_of_thousands(desk: Desk) -> None:
+    header = HEADER.replace(",", ";")
+    found = desk.ingest_text(rows("AAPL;2012-01-03;10.5;11;9;10;0,123", header=header))
+    assert (found.kept, desk.rules()) == (0, ["not_a_number"])
+    desk.ingest_text(rows("COIN;2012-01-03;0,123;0,124;0,122;0,123;1", header=header), "cents.csv")
+    assert desk.bars()["open"].tolist() == [0.123]
+
+
+def test_blanks_in_a_number_stand_where_thousands_have_them(desk: Desk) -> None:
+    lines = ["03;1 010,5;1\u202f011;1\u00a0009;1'010;1 000 000", "04;10 5,5;110;9;10;1", "05;10,5;11;9;10;1 2"]
+    found = desk.ingest_text(rows(*(f"AAPL;2012-01-{line}" for line in lines), header=HEADER.replace(",", ";")))
+    assert (found.kept, desk.rules()) == (1, ["not_a_number"] * 2)
+    assert desk.bars()[["open", "high", "low", "close", "volume"]].to_numpy().tolist() == [
+        [1010.5, 1011, 1009, 1010, 1000000]
+    ]
+
+
+def test_one_odd_cell_does_not_decide_how_all_prices_are_read(desk: Desk) -> None:
+    days = pd.bdate_range("2012-03-01", periods=60).drop("2012-04-06")
+    lines = [f"AAPL;{day.date()};1,010;1,011;1,009;1,010;5" for day in days]
+    lines[7] = lines[7].replace("1,011", "1,5")
+    with pytest.raises(CandlecastError, match=r"bars\.csv.*1,234 have two readings"):
+        desk.ingest_text(rows(*lines, header=HEADER.replace(",", ";")))
+
+
+@pytest.mark.parametrize("split", ["1e9", "1e-300", "-2"])
+def test_a_split_beyond_any_is_no_action(desk: Desk, split: str) -> None:
+    desk.ingest_text(rows(f"{GOOD},{split}", header=HEADER + ",split"))
+    assert desk.rules() == ["impossible_action"]
+
+
 def test_a_lone_comma_costs_its_own_row(desk: Desk) -> None:
     found = desk.ingest_text(rows(GOOD, 'AAPL,2012-01-04,",",11,9,10,100'))
     assert (found.kept, found.rejected) == (1, 1)
@@ -341,6 +389,11 @@ def test_one_symbol_a_file_is_named_by_the_file(desk: Desk) -> None:
     desk.write("MSFT.csv", rows("2012-01-03,10,11,9,10.5,1000", header="date,open,high,low,close,volume"))
     desk.ingest()
     assert desk.bars()["symbol"].tolist() == ["AAPL", "MSFT"]
+
+
+def test_a_first_column_without_a_name_holds_the_dates(desk: Desk) -> None:
+    frame = pd.DataFrame({"open": [10], "high": [11], "low": [9], "close": [10]}, index=[pd.Timestamp("2012-01-03")])
+    assert desk.ingest_text(frame.to_csv(), "AAPL.csv").kept == 1
 
 
 def test_a_folder_without_files_is_refused_with_the_pattern(desk: Desk) -> None:

@@ -73,3 +73,10 @@ def test_an_odd_date_asks_for_no_bars_of_the_years_between(
     monkeypatch.setattr(TradingCalendar, "grid", lambda self, *span: asked.append(span) or grid(self, *span))
     make_desk(calendar="24/7", frequency="1min").ingest_text(table("1995-01-03 09:30", "2024-01-03 09:30"))
     assert sum((last - first).days for first, last in asked[:2]) == 0
+
+
+@pytest.mark.parametrize("offset", ["-48:00", "+99:99", "-05:99"])
+def test_an_offset_that_no_place_has_costs_its_own_row(make_desk: Callable[..., Desk], offset: str) -> None:
+    desk = make_desk(frequency="1h")
+    done = desk.ingest_text(table("2024-03-05T09:30:00-05:00", f"2024-03-05T14:30:00{offset}"))
+    assert (done.kept, desk.rules()) == (1, ["unreadable_date"])

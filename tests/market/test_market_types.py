@@ -89,3 +89,40 @@ def test_a_home_at_an_odd_place_works(tmp_path: Path, folder: str) -> None:
     desk.ingest()
     assert [str(day.date()) for day in desk.bars()["session"]] == ["2012-01-03"]
     assert desk.rejected()["date"].tolist() == ["2012-01-07"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [([700.0, 5.0], "DOUBLE"), ([True, True], "BOOLEAN"), ([dt.date(2012, 1, 3)] * 2, "DATE")],
+)
+def test_a_symbol_that_a_tool_made_something_else_of_is_refused(desk: Desk, cells: object, kind: str) -> None:
+    with pytest.raises(CandlecastError, match=rf"bars\.parquet: column 'symbol', read as symbol, has the type {kind}"):
+        put(desk, symbol=cells).ingest()
+
+
+@pytest.mark.parametrize(("cells", "symbols"), [([700, 5], ["5", "700"]), ([b"A", b"B"], ["A", "B"])])
+def test_symbols_of_numbers_and_of_bytes_are_names(desk: Desk, cells: object, symbols: list[str]) -> None:
+    put(desk, symbol=cells).ingest()
+    assert desk.bars()["symbol"].tolist() == symbols
+
+
+@pytest.mark.parametrize("name", ["_row", "_unparsed"])
+def test_a_column_of_a_name_that_payloads_need_is_refused(desk: Desk, name: str) -> None:
+    with pytest.raises(CandlecastError, match=rf"bars\.parquet: the column name {name} is taken: rename"):
+        put(desk, low=[12.0, 12.0], **{name: [1, 1]}).ingest()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC", "+03:00", "-08:00"])
+def test_midnight_of_a_daily_bar_is_its_day_in_whatever_zone_it_was_written(desk: Desk, zone: str) -> None:
+    days = pd.DatetimeIndex(["2012-01-04", "2012-07-05"]).tz_localize(zone)
+    put(desk, date=days).ingest()
+    assert desk.bars()["session"].dt.strftime("%m-%d").tolist() == ["01-04", "07-05"]
+
+
+def test_a_fraction_of_a_day_is_not_rounded_to_the_next(desk: Desk) -> None:
+    put(desk, date=[20120103.0, 20120104.7]).ingest()
+    assert (len(desk.bars()), desk.rules()) == (1, ["unreadable_date"])
+
+
+def test_a_folder_with_brackets_is_a_folder(tmp_path: Path) -> None:
+    assert make_desk_in(tmp_path / "bars [2012]").ingest_text(f"{HEADER}\n{GOOD}\n").kept == 1
