@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -39,6 +40,8 @@ QUIET_SECONDS = 10.0
 # A Parquet file without its end is still being copied; after this long it never will be whole.
 PATIENCE_SECONDS = 3600.0
 MOST_EXAMPLES = 20
+# File systems allow 255; the ending, a digest, and the note's and its unfinished file's own letters come to the rest.
+MOST_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,11 @@ def _in_words(fate: Taken, landed: bool) -> str:
 def _move(file: Path, folder: Path, fate: Taken) -> None:
     """Note first, file second: a file is never there without its note."""
     folder.mkdir(exist_ok=True)
-    target = folder / file.name
+    ending = ending_of(file)
+    stem = os.fsencode(file.name.removesuffix(ending))[:MOST_NAME_BYTES].decode(errors="ignore")
+    target = folder / f"{stem}{ending}"
     if target.exists():
-        target = (
-            folder / f"{file.name.removesuffix(ending_of(file))}.{fate.sha256[:8] or int(time.time())}{ending_of(file)}"
-        )
+        target = folder / f"{stem}.{fate.sha256[:8] or int(time.time())}{ending}"
     publish_bytes(target.with_name(target.name + NOTE), json.dumps(asdict(fate), indent=1).encode())
     file.replace(target)
 

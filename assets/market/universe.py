@@ -8,6 +8,7 @@ then every number on its history carries survivorship bias, and `note` says so.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -130,7 +131,11 @@ def _told(file: Path, wanted: Sequence[str]) -> dict[str, list[Span]]:
     if not file.is_file():
         raise CandlecastError(f"market.members: {file} does not exist")
     spans: dict[str, list[Span]] = {}
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeError as error:
+        raise CandlecastError(f"{file}: not UTF-8 ({error}): save the file as UTF-8") from None
+    with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
         lacking = {"symbol", "start", "end"} - set(rows.fieldnames or [])
         if lacking:
@@ -139,7 +144,11 @@ def _told(file: Path, wanted: Sequence[str]) -> dict[str, list[Span]]:
             try:
                 first = date.fromisoformat(row["start"].strip())
                 last = date.fromisoformat(row["end"].strip()) if row["end"].strip() else None
+                symbol = stored_symbol(row["symbol"])
             except (ValueError, AttributeError) as error:
                 raise CandlecastError(f"{file}, row {number}: dates are written 2012-01-31: {error}") from None
-            spans.setdefault(stored_symbol(row["symbol"]), []).append(Span(first, last))
+            if not symbol or (last and last < first):
+                why = f"it ends {last}, before it starts" if symbol else "no symbol"
+                raise CandlecastError(f"{file}, row {number}: {why}: correct the row")
+            spans.setdefault(symbol, []).append(Span(first, last))
     return {symbol: sorted(spans[symbol], key=lambda span: span.first) for symbol in wanted if symbol in spans}

@@ -195,3 +195,14 @@ def test_a_run_that_is_stopped_refuses_no_file(desk: Desk, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         take_in(desk.folder, desk.reading, desk.home, later())
     assert (desk.folder / "a.csv").is_file()
+
+
+def test_a_name_too_long_for_its_note_is_cut_and_the_next_file_goes_in(desk: Desk) -> None:
+    name = f"{'é' * 125}.csv"
+    desk.write(name, f"{HEADER}\n{GOOD}\n")
+    desk.write("ü.csv", f"{HEADER}\n{GOOD.replace('03', '04')}\n")
+    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done", "done"]
+    assert ingest(desk.lake, desk.warehouse).kept == 2
+    kept = sorted(file.name for file in (desk.folder / "done").iterdir())
+    assert kept == [f"{'é' * 100}.csv", f"{'é' * 100}.csv.json", "ü.csv", "ü.csv.json"]
+    assert json.loads((desk.folder / "done" / kept[1]).read_text())["file"] == name

@@ -50,10 +50,20 @@ def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
     assert [universe.members(date(2012, month, 15)) for month in (1, 3, 6)] == [["A"], [], ["A"]]
 
 
-def test_a_broken_file_of_members_is_refused_with_its_row(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("symbol,start,end\nA,someday,\n", ", row 1"),
+        ("symbol,start,end\nA,2012-01-31,2012-01-03\n", ", row 1: it ends 2012-01-03, before it starts"),
+        ("symbol,start,end\n,2012-01-03,\n", ", row 1: no symbol"),
+        ("start,end,symbol\n2012-01-03,2012-01-31\n", ", row 1"),
+        ("symbol,start,end\nÄ,2012-01-03,\n", ": not UTF-8"),
+    ],
+)
+def test_a_broken_file_of_members_is_refused_with_its_row(desk: Desk, text: str, told: str) -> None:
     desk.ingest_text(spans(A=("2012-01-03", "2012-01-31")))
-    (desk.folder.parent / "members.csv").write_text("symbol,start,end\nA,someday,\n")
-    with pytest.raises(CandlecastError, match=r"members\.csv, row 1"):
+    (desk.folder.parent / "members.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(CandlecastError, match=rf"members\.csv{told}"):
         read_universe(settings_of(desk, members="members.csv"), desk.warehouse)
 
 
