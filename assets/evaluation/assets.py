@@ -74,6 +74,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         settings: dg.ResourceParam[Settings],
         warehouse: dg.ResourceParam[Warehouse],
         checkpoints: dg.ResourceParam[CheckpointStore],
+        calendar: dg.ResourceParam[TradingCalendar],
     ) -> dg.MaterializeResult:
         """Forecasts about a session against what then was: CRPS, errors, coverage, direction, PIT, rank correlation.
 
@@ -82,7 +83,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         """
         wanted = sessions_of(context)
         histories = read_histories(warehouse, settings.market.frequency, last=wanted[-1])
-        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"))
+        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), calendar)
         rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window)
         means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints))
         tell_newest(

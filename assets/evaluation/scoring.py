@@ -19,6 +19,7 @@ import pyarrow as pa
 from assets.evaluation.metrics import Metric, as_levels, rank_ic, score
 from assets.forecasts.truth import closes_after, naive_scale
 from assets.market.history import CLOSE, History
+from resources.calendar import TradingCalendar
 from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
 
@@ -111,13 +112,17 @@ def score_sessions(
     histories: Mapping[str, History],
     sessions: Sequence[date],
     progress: Progress = silent,
+    calendar: TradingCalendar | None = None,
 ) -> Scored:
     """Score every forecast whose target lies between the first and the last of `sessions` and has no score yet, or one
     against what is no longer so.
 
     A forecast without a bar at its target, because it was suspended or has not arrived, is scored when that is there.
+
+    Args:
+        calendar: whose sessions they are; none: a session's bars are stamped with its day.
     """
-    window = {"first": min(sessions), "after": max(sessions) + timedelta(days=1)}
+    window = _window(min(sessions), max(sessions), calendar)
     spans = list(_spans(warehouse.frame(_ORIGINS, dict(window))))
     rows = cells = without_truth = 0
     for done, (oldest, newest) in enumerate(spans):
@@ -128,6 +133,14 @@ def score_sessions(
         rows, cells, without_truth = rows + added, cells + len(wanted), without_truth + len(wanted) - len(truths)
         progress(done + 1, len(spans), f"{rows:,} scores")
     return Scored(rows, cells, without_truth)
+
+
+def _window(first: date, last: date, calendar: TradingCalendar | None) -> dict[str, object]:
+    """From when until when targets are scored. In the east, a session's first hours are on the UTC day before."""
+    if calendar is None:
+        return {"first": first, "after": last + timedelta(days=1)}
+    stamps = calendar.stamps(first, last)
+    return {"first": stamps[0].to_pydatetime(), "after": (stamps[-1] + timedelta(seconds=1)).to_pydatetime()}
 
 
 def truths_of(cells: pd.DataFrame, histories: Mapping[str, History]) -> pd.DataFrame:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_world import World
+from forecast_world import World, open_world
 
 from assets.evaluation.scoring import ACROSS_SYMBOLS, score_sessions, truths_of
 from assets.evaluation.soundness import impossible_scores
 from assets.forecasts.baselines import baseline_forecasters
 from assets.forecasts.making import make_forecasts
+from assets.forecasts.origins import select
 from assets.market.history import CLOSE, History
+from resources.calendar import TradingCalendar
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
 
@@ -43,6 +46,31 @@ def test_day_by_day_gives_the_scores_of_one_run(forecast_world: World):
     score_sessions(forecast_world.warehouse, forecast_world.histories(), days)
     pd.testing.assert_frame_equal(daily, _scores(forecast_world))
     assert len(daily)
+
+
+def test_hours_of_a_session_that_opens_on_the_utc_day_before_are_scored_day_by_day_too(tmp_path: Path):
+    calendar = TradingCalendar("XASX", "1h")
+    days = [session.date() for session in calendar.sessions(date(2012, 1, 3), date(2012, 2, 15))]
+    stamps = calendar.stamps(days[0], days[-1]).to_numpy().astype("datetime64[s]")
+    prices = 50 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.005, len(stamps))))
+    ones = np.ones(len(stamps))
+    whole = History("BHP", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)
+    ends = [calendar.stamps(day, day)[-1].to_datetime64().astype("datetime64[s]") for day in days]
+    empty = open_world(tmp_path)
+    room = replace(empty.room, calendar=calendar)
+    make_forecasts(room, baseline_forecasters(empty.settings)[0], select({"BHP": whole}, ends[20:-2], 90).tasks)
+    for day, end in zip(days, ends, strict=True):
+        known = int(np.searchsorted(stamps, end, side="right"))
+        until = replace(
+            whole, **{name: getattr(whole, name)[:known] for name in ("stamps", "quoted", "growth", "shares")}
+        )
+        score_sessions(room.warehouse, {"BHP": until}, [day], calendar=calendar)
+    daily = _scores(empty)
+    with room.warehouse.write() as connection:
+        connection.execute("DELETE FROM forecast_scores")
+    score_sessions(room.warehouse, {"BHP": whole}, days, calendar=calendar)
+    pd.testing.assert_frame_equal(daily, _scores(empty))
+    assert set(daily["step"]) == set(range(1, 11))
 
 
 def test_a_score_is_what_one_computes_by_hand(forecast_world: World):
