@@ -7,10 +7,12 @@ warehouse, which the `bars` asset fills from the lake.
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -37,8 +39,10 @@ DONE, REFUSED = "done", "refused"
 NOTE = ".json"
 # A file is complete when nobody wrote to it for this long.
 QUIET_SECONDS = 10.0
-# A Parquet file without its end is still being copied; after this long it never will be whole.
+# A Parquet or gzip file without its end is still being copied; after this long it never will be whole.
 PATIENCE_SECONDS = 3600.0
+# Of a gzip, not further than this: a bomb would hold everything up, and the reader names it.
+MOST_LOOKED_AT = 1 << 30
 MOST_EXAMPLES = 20
 # File systems allow 255; the ending, a digest, and the note's and its unfinished file's own letters come to the rest.
 MOST_NAME_BYTES = 200
@@ -123,7 +127,23 @@ def _is_complete(file: Path, now: float) -> bool:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - 4))
             return stream.read() == b"PAR1"
+    if file.suffix.lower() == ".gz" and quiet < PATIENCE_SECONDS:
+        return _has_gzip_end(file)
     return file.stat().st_size > 0 or quiet >= PATIENCE_SECONDS
+
+
+def _has_gzip_end(file: Path) -> bool:
+    """Whether a gzip file goes on to its end, as far as one looks; of what is no gzip the reader says so."""
+    try:
+        with gzip.open(file, "rb") as stream:
+            for _ in range(MOST_LOOKED_AT >> 20):
+                if not stream.read(1 << 20):
+                    return file.stat().st_size > 0
+    except EOFError:
+        return False
+    except (gzip.BadGzipFile, zlib.error):
+        return True
+    return True
 
 
 def _judge(file: Path, reading: Reading, home: Home, warehouse: Warehouse) -> Taken:

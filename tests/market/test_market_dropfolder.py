@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import time
@@ -206,3 +207,16 @@ def test_a_name_too_long_for_its_note_is_cut_and_the_next_file_goes_in(desk: Des
     kept = sorted(file.name for file in (desk.folder / "done").iterdir())
     assert kept == [f"{'é' * 100}.csv", f"{'é' * 100}.csv.json", "ü.csv", "ü.csv.json"]
     assert json.loads((desk.folder / "done" / kept[1]).read_text())["file"] == name
+
+
+def test_half_a_gzip_is_left_until_it_is_whole(desk: Desk) -> None:
+    whole = gzip.compress(f"{HEADER}\n{GOOD}\n".encode())
+    desk.write("not.csv.gz", f"{HEADER}\n{GOOD}\n")
+    file = desk.write("bars.csv.gz", whole[:-8])
+    (told,) = take_in(desk.folder, desk.reading, desk.home, later())
+    assert (told.file, told.outcome) == ("not.csv.gz", "refused")
+    file.write_bytes(whole)
+    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done"]
+    half = desk.write("half.csv.gz", whole[:-8])
+    os.utime(half, (1, 1))
+    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["refused"]
