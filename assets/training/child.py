@@ -9,6 +9,7 @@ are heard without a run to show them in. Not here: what the process does (assets
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -39,6 +40,8 @@ LAST_LINES = 12
 END_SECONDS = 20
 # What the workers that are left say, in gloo's and NCCL's words, when another has gone.
 LOST_WORKER = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
+# A page of a mapped file that finds no room on the disk ends a process by SIGBUS.
+HINTS: dict[int, str] = {signal.SIGKILL: " (out of memory?)", signal.SIGBUS: " (disk full?)"}
 PROJECT = Path(__file__).resolve().parents[2]
 _OUTPUT = "output"
 Message = Mapping[str, Any]
@@ -210,7 +213,7 @@ def _require_success(name: str, code: int, listener: _Listener) -> None:
         raise CandlecastError(f"{name}: {failed}")
     if code != 0:
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        hint = " (out of memory?)" if code == -9 else ""
+        hint = HINTS.get(-code, "")
         raise CandlecastError(
             f"{name}: the process {ended}{hint}. Run it again: it goes on from its last saved state. "
             f"It said last:\n{words}"

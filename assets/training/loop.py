@@ -12,8 +12,8 @@ import math
 import resource
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from assets.training.schedule import Schedule
 from assets.training.speech import Measures, unheard
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
+from resources.publish import publish_folder
 
 BETAS = (0.9, 0.95)
 TELL_EVERY = 10
@@ -218,27 +220,30 @@ class _Run:
                 self.work.mkdir(parents=True, exist_ok=True)
                 file = weights_at(self.work, self.step)
                 partial = file.with_suffix(".partial")
-                save_file({k: v.detach().cpu().contiguous() for k, v in self.inner.state_dict().items()}, partial)
-                partial.replace(file)
+                with _writing(self.work):
+                    save_file({k: v.detach().cpu().contiguous() for k, v in self.inner.state_dict().items()}, partial)
+                    partial.replace(file)
             for step in set(before) - set(self.curves.kept):
                 weights_at(self.work, step).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
-        """Save a state whole, then forget the one before."""
+        """Save a state whole, on the disk before it has its name, then forget the one before."""
         name = self.work / f"state-{self.step:08d}"
         partial = name.with_suffix(".partial")
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
+        with _writing(self.work):
+            self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
         told = {"step": self.step, "since_best": self.since_best, "running": [float(x) for x in self.running]}
-        (partial / "run.json").write_text(json.dumps({**told, "curves": asdict(self.curves)}))
-        for step in self.curves.kept:
-            shutil.copy2(weights_at(self.work, step), weights_at(partial, step))
-        shutil.rmtree(name, ignore_errors=True)
-        partial.rename(name)
+        with _writing(self.work):
+            (partial / "run.json").write_text(json.dumps({**told, "curves": asdict(self.curves)}))
+            for step in self.curves.kept:
+                shutil.copy2(weights_at(self.work, step), weights_at(partial, step))
+            shutil.rmtree(name, ignore_errors=True)
+            publish_folder(partial, name)
         for older in self.work.glob("state-*"):
             if older != name:
                 shutil.rmtree(older, ignore_errors=True)
@@ -258,6 +263,19 @@ class _Run:
                 shutil.copy2(weights_at(states[-1], step), weights_at(self.work, step))
         self.accelerator.wait_for_everyone()
         return True
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say where writing failed, and how full it is there: torch tells of a full disk by "unexpected pos 64 vs 0"."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise CandlecastError(
+            f"{folder} could not be written, {free:,.1f} MiB are free there: {error}. "
+            "Make room and run it again: it goes on from its last saved state; the last good checkpoint is untouched"
+        ) from error
 
 
 def weights_at(folder: Path, step: int) -> Path:

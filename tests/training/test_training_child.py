@@ -99,9 +99,11 @@ def test_without_a_run_the_caller_hears_the_same() -> None:
         run_child(command("1 / 0"), "model")
 
 
-def test_a_process_that_dies_without_a_word_is_told_with_its_last_lines() -> None:
-    ends = "import os; os.kill(os.getpid(), 9)"
-    with pytest.raises(CandlecastError, match=r"(?s)ended by signal 9 .*a library warns of something"):
+@pytest.mark.parametrize(("number", "hint"), [(signal.SIGKILL, "out of memory"), (signal.SIGBUS, "disk full")])
+def test_a_process_that_dies_without_a_word_is_told_with_its_last_lines(number: signal.Signals, hint: str) -> None:
+    ends = f"import os; os.kill(os.getpid(), {number.value})"
+    words = rf"(?s)ended by signal {number.value} \({hint}\?\).*a library warns of something"
+    with pytest.raises(CandlecastError, match=words):
         run_child(command(ends), "model")
 
 
