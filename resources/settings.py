@@ -212,6 +212,8 @@ class PredictorSettings(FitSettings):
     def _divides(self) -> PredictorSettings:
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             raise ValueError(f"d_model {self.d_model} must split into {self.n_heads} heads of even width")
+        if self.d_model % 8:
+            raise ValueError(f"d_model {self.d_model} must be a multiple of 8, for 4 cross-attention heads")
         return self
 
 

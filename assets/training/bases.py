@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -87,7 +88,7 @@ def require_shape(kind: Kind, base: Base, section: BaseModel) -> None:
     config = Path(base.source or "") / "config.json"
     if base.source is None or not config.is_file():
         return
-    built = json.loads(config.read_text())
+    built = _read(config)
     fields = type(section).model_fields
     for key in sorted(fields.keys() & built.keys()):
         asked = getattr(section, key)
@@ -100,7 +101,7 @@ def require_shape(kind: Kind, base: Base, section: BaseModel) -> None:
 
 
 def _folder(folder: Path) -> Base:
-    card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
+    card = _read(folder / CARD) if (folder / CARD).is_file() else {}
     cutoff = card.get("cutoff")
     return Base(
         source=str(folder),
@@ -109,6 +110,18 @@ def _folder(folder: Path) -> Base:
         licence=card.get("licence", "unknown: see the folder"),
         note=card.get("name", ""),
     )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise CandlecastError(
+            f"{file} of the base is damaged: {error}. Bring the folder back from where it came"
+        ) from error
+    if not isinstance(values, dict):
+        raise CandlecastError(f"{file} of the base holds no JSON object. Bring it back from where it came")
+    return values
 
 
 def _hub(name: str, revision: str | None) -> Base:

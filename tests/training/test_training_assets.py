@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from training_world import CUTOFF, PREDICTOR, TOKENIZER, sample_frame, small_set
 from assets.market.history import read_histories
 from assets.training.arrays import write
 from assets.training.assets import build_assets
+from assets.training.bases import WEIGHTS
 from assets.training.child import run_job
 from assets.training.fit import run
 from assets.training.job import Job, Result
@@ -153,6 +155,18 @@ def test_a_shape_that_the_base_does_not_have_is_refused(tmp_path: Path) -> None:
         order_of("kronos_tokenizer", small_settings(home, tokenizer=asked), windows)
     order = order_of("kronos_tokenizer", small_settings(home, tokenizer=TokenizerSettings(base="packaged")), windows)
     assert str(order.base.cutoff) == "2010-12-31"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("card.json", b"{"), ("config.json", b"\xff\xfe"), ("card.json", b"[1]")]
+)
+def test_a_damaged_base_is_refused_by_file(name: str, content: bytes, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(WEIGHTS / "kronos_tokenizer", base)
+    (base / name).write_bytes(content)
+    settings = small_settings(Home(tmp_path), tokenizer=TokenizerSettings(base=str(base)))
+    with pytest.raises(CandlecastError, match=rf"base/{name} of the base"):
+        order_of("kronos_tokenizer", settings, Windows("0" * 64, tmp_path))
 
 
 @pytest.mark.slow

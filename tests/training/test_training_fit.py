@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,34 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_weights_and_curves(
     ours, theirs = (json.loads((folder.parent / "result.json").read_text()) for folder in (undisturbed, resumed))
     assert ours["curves"]["train"] == theirs["curves"]["train"]
     assert ours["curves"]["validation"] == theirs["curves"]["validation"]
+
+
+def test_a_state_is_on_the_disk_before_it_has_its_name(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    finished(job("kronos_tokenizer", arrays, tmp_path))
+    (state,) = (tmp_path / "work").glob("state-*")
+    assert {file.stat().st_ino for file in state.rglob("*") if file.is_file()} <= flushed
+
+
+@pytest.mark.parametrize("what", ["assets.training.loop.save_file", "accelerate.Accelerator.save_state"])
+def test_a_disk_that_fills_while_a_state_is_saved_is_said_with_its_place(
+    what: str, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(what, full)
+    with pytest.raises(CandlecastError, match=r"work could not be written, [\d,.]+ MiB are free there: .* Make room"):
+        finished(job("kronos_tokenizer", arrays, tmp_path))
 
 
 def test_the_weights_kept_are_those_of_the_best_validation_loss(arrays: Path, tmp_path: Path) -> None:
@@ -141,6 +170,11 @@ def test_adapted_weights_are_plain_weights_again(
     else:
         assert not any(name.startswith(("transformer.0", "transformer.1", "embedding")) for name in moved)
         assert any(name.startswith("transformer.2") for name in moved)
+
+
+def test_a_width_without_even_cross_attention_heads_is_refused_before_any_fit() -> None:
+    with pytest.raises(ValueError, match="d_model 100 must be a multiple of 8"):
+        PredictorSettings(d_model=100, n_heads=2)
 
 
 def test_more_last_layers_than_there_are_is_refused() -> None:
