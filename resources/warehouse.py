@@ -7,6 +7,7 @@ and told, and after the wait the error says who holds the file. Not here: what i
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -64,14 +65,27 @@ class Warehouse:
             WarehouseBusyError: another process wrote for longer than `wait`.
         """
         with _process_lock:
-            if not self.exists or (self.uri and not self._made):
-                with self.write():
-                    pass
+            if not (self._made and self.exists):
+                self._make()
             connection = self._connect(read_only=True)
             try:
                 yield connection
             finally:
                 connection.close()
+
+    def _make(self) -> None:
+        """Give a new warehouse its tables, and one of an earlier version those that it lacks."""
+        if self.uri is None and self.path.is_file():
+            connection = self._connect(read_only=True)
+            try:
+                there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            finally:
+                connection.close()
+            if there.issuperset(TABLES) or not os.access(self.path, os.W_OK):
+                self._made = True
+                return
+        with self.write():
+            pass
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -151,3 +165,4 @@ def _holder(error: BaseException | None) -> str:
 
 
 SCHEMA = files("resources").joinpath("schema.sql").read_text(encoding="utf-8")
+TABLES = frozenset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))

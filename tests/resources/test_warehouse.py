@@ -39,6 +39,15 @@ def test_a_block_that_fails_leaves_nothing(warehouse):
     assert warehouse.frame("FROM backtests").empty
 
 
+def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(warehouse):
+    with warehouse.write() as connection:
+        connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
+        connection.execute("DROP TABLE scored_truths")
+    later = Warehouse(warehouse.path)
+    assert later.frame("FROM scored_truths").empty
+    assert len(later.frame("FROM backtests")) == 1
+
+
 def test_a_busy_warehouse_is_waited_for(warehouse, caplog):
     warehouse.frame("SELECT 1")
     holder = _hold(warehouse.path, 1.5)
