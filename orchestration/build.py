@@ -71,7 +71,7 @@ def build_defs(
         assets=[item for item in made if item not in checks],
         asset_checks=checks,
         jobs=list(jobs.values()),
-        schedules=build_schedules(jobs),
+        schedules=build_schedules(settings, calendar, sessions, jobs),
         sensors=build_sensors(settings, calendar, sessions),
         resources=resources,
         loggers=loggers,

@@ -71,21 +71,3 @@ def test_champions_that_grow_old_are_told_where_nobody_trains(defs, job: str):
     nodes = {node.name for node in defs.resolve_job_def(job).nodes}
     assert {"kronos_predictor_is_not_expired", "chronos2_model_is_not_expired"} <= nodes
     assert not {"kronos_predictor", "chronos2_model"} & nodes
-
-
-def test_the_daily_schedule_has_a_run_a_session_and_none_on_a_holiday(defs, tmp_path: Path):
-    schedule = defs.resolve_schedule_def("daily_after_close")
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        from datetime import UTC, datetime
-
-        keys = {}
-        for day in (4, 5):  # 2012-07-05 00:30 UTC is the evening of Independence Day
-            context = dg.build_schedule_context(
-                instance=instance,
-                scheduled_execution_time=datetime(2012, 7, day, 0, 30, tzinfo=UTC),
-                resources={},
-                repository_def=defs.get_repository_def(),
-            )
-            requests = schedule.evaluate_tick(context).run_requests or []
-            keys[day] = [request.partition_key for request in requests]
-    assert keys == {4: ["2012-07-03"], 5: []}

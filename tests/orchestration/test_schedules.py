@@ -1,0 +1,81 @@
+"""The daily schedule, asked at its ticks: sessions, holidays, failed runs, outages."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.sessions import RANGE_END, RANGE_START
+from orchestration.build import build_defs
+from orchestration.sensors import WATCHED
+from resources.settings import Settings
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield instance
+
+
+def _defs(folder: Path, test_end: date = date(2012, 6, 29)) -> dg.Definitions:
+    market = {"source": "files", "path": "bars/*.csv", "start": date(2012, 1, 3)}
+    windows = {
+        "train": [date(2012, 1, 3), date(2012, 3, 1)],
+        "validation": [date(2012, 3, 2), date(2012, 5, 31)],
+        "test": [date(2012, 6, 1), test_end],
+    }
+    return build_defs(settings=Settings(market=market, windows=windows, root=folder, home=folder / "home"))
+
+
+def _asked(defs: dg.Definitions, instance: dg.DagsterInstance, month: int, day: int) -> list[dg.RunRequest]:
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=datetime(2012, month, day, 0, 30, tzinfo=UTC),
+        repository_def=defs.get_repository_def(),
+    )
+    return list(defs.resolve_schedule_def("daily_after_close").evaluate_tick(context).run_requests or [])
+
+
+def _make(instance: dg.DagsterInstance, session: str, names: tuple[str, ...] = WATCHED) -> None:
+    for name in names:
+        instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=session))
+
+
+def test_a_session_has_one_run_and_a_holiday_none(tmp_path, instance):
+    defs = _defs(tmp_path)
+    assert _asked(defs, instance, 1, 3) == [], "the first session is not over"
+    _make(instance, "2012-07-02")
+    (run,) = _asked(defs, instance, 7, 4)
+    assert (run.partition_key, run.run_key) == ("2012-07-03", "2012-07-03")
+    _make(instance, "2012-07-03")
+    # 2012-07-05 00:30 UTC is the evening of Independence Day.
+    assert _asked(defs, instance, 7, 5) == []
+
+
+def test_a_home_in_which_nothing_was_made_begins_with_the_newest_session(tmp_path, instance):
+    (run,) = _asked(_defs(tmp_path), instance, 7, 4)
+    assert run.partition_key == "2012-07-03"
+
+
+def test_what_an_outage_left_out_is_made_in_one_run_with_the_newest(tmp_path, instance):
+    _make(instance, "2012-07-03")
+    # Only one tick of an outage's is asked: this one, on a Sunday.
+    (run,) = _asked(_defs(tmp_path), instance, 7, 15)
+    assert run.run_key == "2012-07-13"
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-13")
+
+
+def test_a_session_whose_forecasts_failed_is_made_with_the_next(tmp_path, instance):
+    _make(instance, "2012-07-09")
+    _make(instance, "2012-07-10", WATCHED[:2])
+    (run,) = _asked(_defs(tmp_path), instance, 7, 12)
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-11")
+
+
+def test_a_range_between_two_planned_origins_begins_with_the_one_before(tmp_path, instance):
+    # Every fifth session from 2012-06-01 on is one: 2012-06-29 is, and then 2012-07-09.
+    _make(instance, "2012-07-02")
+    (run,) = _asked(_defs(tmp_path, test_end=date(2012, 12, 31)), instance, 7, 6)
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-06-29", "2012-07-05")
