@@ -433,7 +433,10 @@ def _settings_path(file: Path | str | None) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a byte order mark, which TOML does not know.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
     unknown = set(content) - {"profile", "profiles"}
@@ -499,13 +502,14 @@ def _refuse_unknown_environment() -> None:
 def _in_words(error: ValidationError, path: Path, profile: str) -> str:
     lines = [f"{path}, profile {profile!r}:"]
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"] if part not in ("literal['all']",)) or "settings"
+        # pydantic names the branch of a union like a key: "tuple[str, ...]".
+        key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)) or "settings"
         given = (
             ""
             if problem["type"] in ("missing", "value_error") and isinstance(problem["input"], dict)
             else f" = {problem['input']!r}"
         )
-        reason = problem["msg"].removeprefix("Value error, ")
+        reason = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         if problem["type"] == "extra_forbidden":
             reason = f"unknown key; allowed: {', '.join(_siblings(problem['loc']))}"
         lines.append(f"  {key}{given}: {reason}")

@@ -80,6 +80,7 @@ def test_an_environment_variable_that_is_not_readable_is_told(written, monkeypat
         ("[profiles.sample.nonsense]\na = 1\n", ["nonsense", "market"]),
         ("[sample]\na = 1\n", ["sample", "[profiles.NAME]"]),
         ("profile = ", ["TOML"]),
+        ('[profiles.sample.market]\nsymbols = "AAPL"\n', ["market.symbols = 'AAPL'", "a list", "'all'"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(written, text, told):
@@ -87,6 +88,15 @@ def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(written, text
         load_settings(written(text))
     for word in told:
         assert word in str(refused.value)
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(written):
+    with pytest.raises(SettingsError, match=r"/proc/self/mem cannot be read"):
+        load_settings("/proc/self/mem")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(written):
+    assert load_settings(written("\ufeffprofile = 'sample'\n")).profile == "sample"
 
 
 def test_an_unknown_profile_is_refused_with_those_there_are(written):
