@@ -11,7 +11,8 @@ COPY resources resources
 COPY kronos kronos
 RUN pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt --editable ".[postgres]"
 COPY candlecast.toml workspace.yaml dagster.yaml ./
-RUN useradd --create-home candlecast && mkdir /data && chown candlecast /data
+# With /data/dagster, or whoever mounts dagster.yaml into it (compose.yaml) would make it root's.
+RUN useradd --create-home candlecast && mkdir --parents /data/dagster && chown --recursive candlecast /data
 USER candlecast
 ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster
 VOLUME /data
