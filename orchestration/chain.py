@@ -192,14 +192,19 @@ def latest_report(settings: Settings) -> dict[str, Any]:
     """Where the newest report is, and the first lines of its verdict.
 
     Raises:
-        CandlecastError: there is none yet.
+        CandlecastError: there is none yet, or it is no longer whole.
     """
     home = Home(settings.home)
     pointer = home.reports / "latest.json"
     if not pointer.is_file():
         raise CandlecastError(f"no report in {home.reports} yet: `candlecast run` makes one")
-    folder = home.reports / json.loads(pointer.read_text())["digest"]
-    told = json.loads((folder / "report.json").read_text())
+    try:
+        folder = home.reports / json.loads(pointer.read_text())["digest"]
+        told = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError, KeyError) as error:
+        raise CandlecastError(
+            f"{pointer} names no report that can be read ({error}): `candlecast run` makes it again"
+        ) from None
     verdict = [str(line) for line in told.get("verdict", [])][:VERDICT_LINES]
     report = str(folder / "report.html")
     text = "\n".join(["", *verdict, "", f"report: {report}", "to see the graph: make ui, then http://127.0.0.1:3000"])

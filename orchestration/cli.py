@@ -200,7 +200,7 @@ def ui(
     with _Session(settings, profile, home, False, show=False) as session:
         from orchestration.ui import serve
 
-        raise typer.Exit(serve(session.settings, host, port, session.file))
+        serve(session.settings, host, port, session.file)
 
 
 def main() -> None:
@@ -235,6 +235,12 @@ def _told(error: BaseException | None, home: Path) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return f"{error}; `candlecast doctor` checks the home"
+    duckdb = sys.modules.get("duckdb")
+    if duckdb and isinstance(error, duckdb.Error):
+        return (
+            f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` makes it "
+            "again from the lake"
+        )
     # Only where SQLAlchemy is loaded can an error of it arrive.
     sqlalchemy = sys.modules.get("sqlalchemy")
     if sqlalchemy and isinstance(error, sqlalchemy.exc.DBAPIError):
@@ -293,8 +299,10 @@ class _Session:
     def finish(self, result: dict[str, Any], text: str | None = None) -> None:
         """Print the result: JSON where asked for, else the text or its `text`."""
         if self.as_json:
+            from orchestration.reading import finite
+
             result.pop("text", None)
-            sys.stdout.write(json.dumps({"ok": True, **result}, default=_plain) + "\n")
+            sys.stdout.write(json.dumps(finite({"ok": True, **result}), default=_plain) + "\n")
         else:
             sys.stdout.write((text if text is not None else result.get("text", "")) + "\n")
 

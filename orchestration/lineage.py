@@ -7,6 +7,7 @@ kept twice for it.
 import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
@@ -108,9 +109,9 @@ class Lineage:
             if node.facts["payload_sha256"].startswith(digest):
                 yield node
         for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
-            for folder in sorted(root.glob(f"{digest}*")):
+            for folder in _beginning(root, digest):
                 yield Node(f"{what} {folder.name}", {"folder": str(folder)}, [self._bars()])
-        for folder in sorted(self.home.reports.glob(f"{digest}*")):
+        for folder in _beginning(self.home.reports, digest):
             yield self._report(folder.name)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> Node:
@@ -157,6 +158,11 @@ class Lineage:
     def _payloads(self) -> list[Node]:
         rows = self.warehouse.frame(_PAYLOADS).to_dict("records")
         return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
+
+
+def _beginning(root: Path, digest: str) -> list[Path]:
+    # Not by a glob with it: what was asked for may be a path, or hold wildcards.
+    return sorted(folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest))
 
 
 def _told_once(node: Node, told: set[str]) -> Node:

@@ -66,11 +66,15 @@ def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _as_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return json.dumps([dict(zip(columns, map(_finite, row), strict=True)) for row in rows], default=str) + "\n"
+    return json.dumps([dict(zip(columns, map(finite, row), strict=True)) for row in rows], default=str) + "\n"
 
 
-def _finite(value: object) -> object:
-    # JSON has no NaN.
+def finite(value: object) -> object:
+    """The value with null for every number that JSON has no word for, as deep as it goes."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

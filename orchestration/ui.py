@@ -1,9 +1,9 @@
 """`candlecast ui`: Dagster's webserver and daemon over the same home and settings."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from orchestration.headless import open_instance
 from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, Settings
@@ -16,8 +16,8 @@ def _code_location() -> list[str]:
     return ["-w", str(WORKSPACE)] if WORKSPACE.is_file() else ["-m", "orchestration.definitions"]
 
 
-def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
-    """Serve until stopped; the exit status is Dagster's.
+def serve(settings: Settings, host: str, port: int, file: Path | None) -> NoReturn:
+    """Serve until stopped, as Dagster: this process becomes it.
 
     Args:
         file: the settings file named on the command line, if one was.
@@ -35,4 +35,7 @@ def serve(settings: Settings, host: str, port: int, file: Path | None) -> int:
     }
     sys.stderr.write(f"http://{host}:{port} shows the graph of profile {settings.profile!r}; Ctrl-C ends it\n")
     command = [sys.executable, "-m", "dagster", "dev", *_code_location(), "-h", host, "-p", str(port)]
-    return subprocess.call(command, env=environment, cwd=settings.root)
+    sys.stderr.flush()
+    os.chdir(settings.root)
+    # Not a child: whoever stops this process by its id would leave the webserver, the daemon and their servers behind.
+    os.execve(sys.executable, command, environment)

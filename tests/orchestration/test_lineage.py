@@ -8,6 +8,7 @@ import pytest
 
 from orchestration.lineage import Lineage, Node
 from resources.checkpoints import CheckpointStore
+from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.warehouse import Warehouse
 
@@ -81,3 +82,10 @@ def test_weights_that_are_gone_are_said_to_be(lineage: Lineage):
         connection.execute("UPDATE forecast_recipes SET weights = 'abc' WHERE model = 'kronos'")
     row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
     assert lineage.of(row["checkpoint"][0]).sources[0].facts == {"state": "no longer in the store"}
+
+
+@pytest.mark.parametrize("name", ["/tmp/reports/report.html", "**abcdefgh", "????????", "latest.json"])
+def test_what_is_no_digest_is_refused_in_words(lineage: Lineage, name: str):
+    (lineage.home.reports / "latest.json").write_text("{}")
+    with pytest.raises(CandlecastError, match="neither an asset nor the beginning"):
+        lineage.of(name)

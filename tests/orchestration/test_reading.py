@@ -1,5 +1,6 @@
 """`candlecast query` shows every value as it is, and writes nothing anywhere."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,8 @@ def test_no_file_is_written(settings: Settings, tmp_path: Path, sql: str, by_uri
     with pytest.raises(CandlecastError, match="query refused"):
         answer(settings, sql.format(folder=tmp_path / "folder"), "table")
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_numbers_within_values_are_json_too(settings: Settings):
+    told = answer(settings, "SELECT [1.5, 'nan'::DOUBLE] AS a, {'x': 'inf'::DOUBLE} AS b", "json")
+    assert json.loads(told, parse_constant=pytest.fail) == [{"a": [1.5, None], "b": {"x": None}}]
