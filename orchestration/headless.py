@@ -22,7 +22,7 @@ from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.publish import publish_bytes
-from resources.settings import ENV_HOME, Settings
+from resources.settings import ENV_HOME, Settings, shipped
 
 INSTANCE_FILE = "dagster.yaml"
 OPENING_SECONDS = 60
@@ -175,7 +175,6 @@ def place_instance_file(root: Path, folder: Path) -> None:
     target = folder / INSTANCE_FILE
     if target.is_file():
         return
-    ours = Path(__file__).resolve().parent.parent / INSTANCE_FILE
-    source = root / INSTANCE_FILE if (root / INSTANCE_FILE).is_file() else ours
+    source = root / INSTANCE_FILE if (root / INSTANCE_FILE).is_file() else shipped(INSTANCE_FILE)
     if source.is_file():
         shutil.copyfile(source, target)

@@ -417,6 +417,12 @@ def load_settings(
         ) from None
 
 
+def shipped(name: str) -> Path:
+    """A file that comes with the project: in the repository's root, or, from a wheel (setup.py), beside this module."""
+    here = Path(__file__).resolve().parent
+    return here / name if (here / name).is_file() else here.parent / name
+
+
 def _settings_path(file: Path | str | None) -> Path:
     named = file or os.environ.get(ENV_FILE)
     if named:
@@ -469,7 +475,7 @@ def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, An
 
 def _own_sample(path: Path) -> Mapping[str, Any]:
     """The sample profile as it comes with the project: what every settings file's profiles start from."""
-    own = Path(__file__).resolve().parent.parent / SETTINGS_FILE
+    own = shipped(SETTINGS_FILE)
     if own == path or not own.is_file():
         return {}
     sample: Mapping[str, Any] = _read(own).get("profiles", {}).get("sample", {})
