@@ -238,13 +238,15 @@ def _told(error: BaseException | None, home: Path) -> str | None:
     duckdb = sys.modules.get("duckdb")
     if duckdb and isinstance(error, duckdb.Error):
         return (
-            f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` makes it "
-            "again from the lake"
+            f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` makes "
+            "it again from the lake"
         )
     # Only where SQLAlchemy is loaded can an error of it arrive.
     sqlalchemy = sys.modules.get("sqlalchemy")
     if sqlalchemy and isinstance(error, sqlalchemy.exc.DBAPIError):
-        return f"Dagster's records in {home / 'dagster'}: {error.orig}. Is another command or the UI at work there?"
+        held = "locked" in str(error.orig)
+        hint = "Is another command or the UI at work there?" if held else "`candlecast doctor` checks the home"
+        return f"Dagster's records in {home / 'dagster'}: {error.orig}. {hint}"
     return None
 
 

@@ -3,15 +3,17 @@
 import json
 import math
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy
 from chain_world import World
 
 from orchestration.chain import latest_report
-from orchestration.cli import _Session
+from orchestration.cli import _Session, _told
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
@@ -43,6 +45,14 @@ def test_json_has_null_where_there_is_no_number(tmp_path: Path, capsys):
     session.finish({"scoreboard": [{"skill": 0.5, "skill_low": math.nan, "skill_high": math.inf}]})
     told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert told["scoreboard"] == [{"skill": 0.5, "skill_low": None, "skill_high": None}]
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"), [("database is locked", "another command or the UI"), ("disk I/O error", "candlecast doctor")]
+)
+def test_records_on_a_full_disk_are_not_said_to_be_held(tmp_path: Path, reason: str, hint: str):
+    told = _told(sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError(reason)), tmp_path)
+    assert told and reason in told and hint in told
 
 
 @pytest.mark.slow
