@@ -13,6 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from orchestration.stopping import interruptions
+
 app = typer.Typer(
     help="Raw market bars in; validated data, forecasts and honest backtests out.",
     no_args_is_help=True,
@@ -208,7 +210,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A script's background jobs ignore Ctrl-C, and Dagster gives SIGTERM the same fate: nothing could stop a run.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    app()
+    with interruptions.listening():
+        app()
 
 
 def _wrong_use(message: str) -> NoReturn:
@@ -220,11 +223,6 @@ def _interruptions() -> tuple[type[BaseException], ...]:
     # Only where Dagster is loaded can its own interruption arrive.
     dagster = sys.modules.get("dagster")
     return (KeyboardInterrupt, dagster.DagsterExecutionInterruptedError) if dagster else (KeyboardInterrupt,)
-
-
-def _in_a_query(error: BaseException | None) -> bool:
-    """Whether Ctrl-C came while DuckDB was at work, which has words of its own for it."""
-    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
 def _told(error: BaseException | None, home: Path) -> str | None:
@@ -288,7 +286,7 @@ class _Session:
             else:
                 sys.stderr.write(f"{told}\n")
             raise typer.Exit(1) from None
-        if isinstance(error, _interruptions()) or _in_a_query(error):
+        if isinstance(error, _interruptions()):
             sys.stderr.write("\nstopped: what was finished stays, nothing is half-written; the same command goes on\n")
             raise typer.Exit(130) from None
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from orchestration.build import build_defs, build_resources
 from orchestration.leftovers import PROFILE_TAG, clear_leftovers
+from orchestration.stopping import interruptions
 from orchestration.watching import Watch
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -88,6 +89,8 @@ class Headless:
             KeyboardInterrupt: the person stopped it; what was finished stays.
             CandlecastError: a step or a blocking check failed; the message says which and why.
         """
+        if interruptions.asked():
+            raise KeyboardInterrupt
         defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[dg.define_asset_job(name, selection=selection)]))
         result = defs.resolve_job_def(name).execute_in_process(
             instance=self.instance,
@@ -98,7 +101,7 @@ class Headless:
             },
             tags={**(span.tags if span else {}), PROFILE_TAG: self.settings.profile},
         )
-        if self.watch.interrupted:
+        if self.watch.interrupted or interruptions.asked():
             raise KeyboardInterrupt
         if not result.success:
             reasons = "\n".join(self.watch.failures) or "see the run's log in the UI"

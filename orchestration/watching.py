@@ -14,12 +14,13 @@ from typing import Any
 import dagster as dg
 import psutil
 
+from orchestration.stopping import interruptions
 from resources.errors import CandlecastError
 from resources.progress import Report
 
 SAMPLE_SECONDS = 0.25
 # Dagster turns Ctrl-C into a failure of the step at work.
-INTERRUPTION = dg.DagsterExecutionInterruptedError.__name__
+INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 MEBIBYTE = 2**20
 # How a traceback begins the line of an error that was raised on purpose.
 _OURS = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
@@ -73,17 +74,19 @@ class Watch:
             self._current = Made(event.step_key, time.monotonic())
             self.made.append(self._current)
             self.tell(self._current)
+            # Independent of a step that failed by an interruption, this one would still be made.
+            interruptions.say_again()
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE") and self._current:
             current, self._current = self._current, None
             current.seconds = time.monotonic() - current.started
             current.failed = event.event_type_value == "STEP_FAILURE"
             if current.failed:
-                self.interrupted |= INTERRUPTION in _reason(event)
+                self.interrupted |= _is_interruption(_reason(event))
                 self.failures.append(f"{current.asset}: {_reason(event)}")
             self.tell(current)
         elif event.event_type_value == "PIPELINE_FAILURE":
             # Between steps, as in the wait for a pool, an interruption fails the run alone.
-            self.interrupted |= INTERRUPTION in str(event.event_specific_data.error)
+            self.interrupted |= _is_interruption(str(event.event_specific_data.error))
 
     def _hear(self, check: Any) -> None:
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
@@ -116,6 +119,10 @@ def _resident(process: psutil.Process) -> int:
         except psutil.Error:
             continue
     return total
+
+
+def _is_interruption(reason: str) -> bool:
+    return any(name in reason for name in INTERRUPTIONS)
 
 
 def _reason(event: Any) -> str:

@@ -69,7 +69,8 @@ class Warehouse:
                 self._make()
             connection = self._connect(read_only=True)
             try:
-                yield connection
+                with interruptible():
+                    yield connection
             finally:
                 connection.close()
 
@@ -102,7 +103,8 @@ class Warehouse:
                 connection.execute(SCHEMA)
                 connection.execute("BEGIN")
                 try:
-                    yield connection
+                    with interruptible():
+                        yield connection
                 except BaseException:
                     connection.execute("ROLLBACK")
                     raise
@@ -155,8 +157,19 @@ class Warehouse:
             logger.warning("waiting for %s, held by %s", self.path.name, _holder(error))
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C in a query stays Ctrl-C: DuckDB makes a RuntimeError of it, which fails a step, and the run goes on."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
+
+
 def _is_lock(error: BaseException) -> bool:
-    return "lock" in str(error).lower()
+    return re.search(r"\block\b", str(error).lower()) is not None  # not "block"
 
 
 def _holder(error: BaseException | None) -> str:

@@ -26,6 +26,7 @@ from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.publish import scratch_folder
 from resources.sources.protocol import ROW, UNPARSED, Reading
+from resources.warehouse import interruptible
 
 MEMORY_LIMIT = "1GB"
 # Whole shares for one, the usual fractions, and reverse splits.
@@ -343,7 +344,8 @@ def run_script(connection: duckdb.DuckDBPyConnection, script: str, values: dict[
 
 @contextmanager
 def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill")}) as connection:
+    spill = str(folder / "spill")
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as connection, interruptible():
         yield connection
 
 

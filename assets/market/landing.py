@@ -24,7 +24,7 @@ from resources.calendar import TradingCalendar
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_folder, scratch_folder
 from resources.sources.protocol import Request, Source, Wanted
-from resources.warehouse import Warehouse
+from resources.warehouse import Warehouse, interruptible
 
 HANDED_OVER = "judged"
 COUNTS = "counts.json"
@@ -127,11 +127,12 @@ def _with_moments(judged: Staged, calendar: TradingCalendar) -> tuple[Landed, ..
     """The payloads, each with the moment from which its unfinished rows can be taken."""
     payloads = judged.batch.payloads
     parameters = {"rejected": str(judged.rejected), "end": calendar.all_sessions()[-1].to_pydatetime()}
-    first, last = duckdb.execute(_UNFINISHED, parameters).fetchall()[0]
+    with interruptible():
+        first, last = duckdb.execute(_UNFINISHED, parameters).fetchall()[0]
     if first is None:
         return payloads
     grid = calendar.grid(first, last)
-    with duckdb.connect() as connection:
+    with interruptible(), duckdb.connect() as connection:
         connection.register("grid", grid)
         moments: dict[int, datetime] = dict(
             connection.execute(_AGAIN_AT, {"rejected": str(judged.rejected)}).fetchall()

@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,21 @@ def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(warehou
     later = Warehouse(warehouse.path)
     assert later.frame("FROM scored_truths").empty
     assert len(later.frame("FROM backtests")) == 1
+
+
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_ctrl_c_in_a_query_is_ctrl_c(warehouse, access):
+    warehouse.frame("SELECT 1")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt), getattr(warehouse, access)() as connection:
+            while True:
+                connection.execute("SELECT sum(sin(range)) FROM range(1_000_000)")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt), getattr(warehouse, access)():
+        raise RuntimeError("Query interrupted")  # as DuckDB says it
 
 
 def test_a_busy_warehouse_is_waited_for(warehouse, caplog):
