@@ -1,10 +1,11 @@
 """The command line: the same jobs as in the UI, headless.
 
 `--help` must answer at once, so nothing heavy is imported before a command runs. Exit status: 0 success, 1 failure of
-the work, 2 wrong use (settings included).
+the work, 2 wrong use (settings included), 130 stopped.
 """
 
 import json
+import os
 import signal
 import sys
 from datetime import date, datetime
@@ -14,6 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from orchestration.stopping import interruptions
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Raw market bars in; validated data, forecasts and honest backtests out.",
@@ -211,7 +214,15 @@ def main() -> None:
         # A script's background jobs ignore Ctrl-C, and Dagster gives SIGTERM the same fate: nothing could stop a run.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with interruptions.listening():
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                # Native threads of what was interrupted may still be there; Python's own way out aborts on them.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)
+            raise
 
 
 def _wrong_use(message: str) -> NoReturn:
@@ -288,7 +299,7 @@ class _Session:
             raise typer.Exit(1) from None
         if isinstance(error, _interruptions()):
             sys.stderr.write("\nstopped: what was finished stays, nothing is half-written; the same command goes on\n")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
 
     def chain(self) -> Any:
         """The chain of these settings, shown on this terminal."""

@@ -66,7 +66,8 @@ class CheckpointStore:
             raise CandlecastError(f"{digest!r} is too short for a digest: give at least 8 characters")
         found = [folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest)]
         if len(found) != 1:
-            raise CandlecastError(f"{len(found)} checkpoints of {kind} begin with {digest!r} in {root}")
+            remedy = "give more of the digest" if found else "put its folder back, or `candlecast run` makes it again"
+            raise CandlecastError(f"{len(found)} checkpoints of {kind} begin with {digest!r} in {root}: {remedy}")
         return Checkpoint(kind, found[0].name, found[0], json.loads((found[0] / CARD).read_text()))
 
     def publish(
@@ -115,7 +116,15 @@ class CheckpointStore:
 
     def _pointed(self, kind: Kind, name: str) -> Checkpoint | None:
         pointer = self.home.checkpoints / kind / name
-        return self.load(kind, json.loads(pointer.read_text())["digest"]) if pointer.is_file() else None
+        if not pointer.is_file():
+            return None
+        try:
+            digest = str(json.loads(pointer.read_text())["digest"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CandlecastError(
+                f"{pointer} names no checkpoint ({error}): remove it, and `candlecast run` names one again"
+            ) from None
+        return self.load(kind, digest)
 
     def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
         named, pointer = self.load(kind, digest), self.home.checkpoints / kind / name

@@ -170,6 +170,20 @@ def test_a_damaged_ledger_is_named_and_what_is_in_use_stays(store: CheckpointSto
     assert store.current("kronos_predictor") == first
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}"])
+def test_a_damaged_pointer_is_named_and_what_to_do_mends_it(store: CheckpointStore, content: bytes) -> None:
+    made = published(store, "one")
+    settle(store, made, LEVEL)
+    pointer = made.folder.parent / "current.json"
+    whole = pointer.read_bytes()
+    pointer.write_bytes(content)
+    with pytest.raises(CandlecastError, match=r"current\.json names no checkpoint .*remove it"):
+        store.current("kronos_predictor")
+    pointer.unlink()
+    settle(store, made, LEVEL)
+    assert pointer.read_bytes() == whole
+
+
 def test_an_old_champion_expires(store: CheckpointStore) -> None:
     made = published(store, "one")
     settings = PromotionSettings(expires_days=90)
