@@ -65,7 +65,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         group_name=GROUP,
         kinds={"duckdb"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         deps=["bars", "corporate_actions", *FAMILIES],
         pool="warehouse",
     )
@@ -103,7 +103,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
 
 def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="1", deps=["forecast_scores"], pool="warehouse"
+        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="2", deps=["forecast_scores"], pool="warehouse"
     )
     def scoreboard(
         context: dg.AssetExecutionContext,

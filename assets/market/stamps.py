@@ -93,11 +93,15 @@ FROM (SELECT text, make_timestamp((try_cast(text AS DOUBLE) / $unit * 1e6)::BIGI
 _REST = """
 INSERT INTO stamps SELECT text, NULL, NULL, $problem FROM texts WHERE list_contains($shapes, shape)
 """
-_ON_SESSIONS = """
-SELECT count(*) FROM (SELECT try_strptime(split_part(trim(text), ' ', 1), '{format}') AS day
-                      FROM texts WHERE list_contains($shapes, shape)) AS t
-SEMI JOIN exchange_days AS e ON t.day::DATE = e.session
+# A date that is none counts twice: one stray row at a weekend is likelier than one with a thirteenth month.
+_AGAINST = """
+SELECT count(*) FILTER (t.day IS NULL) * 2 + count(*) FILTER (t.day IS NOT NULL AND e.session IS NULL)
+FROM (SELECT try_strptime(split_part(trim(text), ' ', 1), '{format}') AS day
+      FROM texts WHERE list_contains($shapes, shape)) AS t
+LEFT JOIN exchange_days AS e ON t.day::DATE = e.session
 """
+# By chance, the wrong order makes sessions of two dates in three; one date more or less tells nothing.
+_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -161,19 +165,19 @@ def _set_aside(connection: duckdb.DuckDBPyConnection, shapes: Sequence[_Shape], 
 
 
 def _order(connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: str, file: str, said: str | None) -> str:
-    """Day first or month first: the order under which more of the dates are sessions."""
+    """Day first or month first: the order under which clearly fewer of the dates are none, or are no sessions."""
     if said in ("dmy", "mdy"):
         return said
-    hits = {}
+    against = {}
     for order in ("dmy", "mdy"):
-        sql = _ON_SESSIONS.format(format=_DATES[order].format(m=mark))
-        hits[order] = connection.execute(sql, {"shapes": list(shapes)}).fetchall()[0][0]
-    if hits["dmy"] == hits["mdy"]:
+        sql = _AGAINST.format(format=_DATES[order].format(m=mark))
+        against[order] = connection.execute(sql, {"shapes": list(shapes)}).fetchall()[0][0]
+    if abs(against["dmy"] - against["mdy"]) < _MARGIN:
         raise CandlecastError(
             f"{file}: dates with two readings, day first or month first: "
             'say which with market.date_order = "dmy" or "mdy"'
         )
-    return max(hits, key=lambda order: hits[order])
+    return min(against, key=lambda order: against[order])
 
 
 def _attempts(family: str, mark: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from market_desk import HEADER, Desk
 
 from resources.calendar import TradingCalendar
+from resources.errors import CandlecastError
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 
@@ -80,3 +81,17 @@ def test_an_offset_that_no_place_has_costs_its_own_row(make_desk: Callable[..., 
     desk = make_desk(frequency="1h")
     done = desk.ingest_text(table("2024-03-05T09:30:00-05:00", f"2024-03-05T14:30:00{offset}"))
     assert (done.kept, desk.rules()) == (1, ["unreadable_date"])
+
+
+def test_a_stray_date_does_not_turn_day_and_month_around(desk: Desk) -> None:
+    """Month first these are the 7th, 8th and 11th of June and a Saturday; day first, all four are sessions."""
+    desk.write("bars.csv", table("06/07/2012", "06/08/2012", "06/11/2012", "06/09/2012"))
+    with pytest.raises(CandlecastError, match=r"bars\.csv.*two readings.*date_order"):
+        desk.ingest()
+    assert desk.bars().empty
+
+
+@pytest.mark.parametrize(("dates", "day"), [(["06/13/2012"], "2012-06-13"), (["13/06/2012"], "2012-06-13")])
+def test_a_thirteenth_month_decides_at_once(desk: Desk, dates: list[str], day: str) -> None:
+    desk.ingest_text(table(*dates))
+    assert [str(session)[:10] for session in desk.bars()["session"]] == [day]
