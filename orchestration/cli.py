@@ -210,9 +210,9 @@ def ui(
 
 def main() -> None:
     """The entry point."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A script's background jobs ignore Ctrl-C, and Dagster gives SIGTERM the same fate: nothing could stop a run.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A script's background jobs ignore Ctrl-C, and Dagster gives SIGTERM the same fate: nothing could stop a run.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with interruptions.listening():
         try:
             app()
