@@ -76,7 +76,7 @@ def main() -> None:
             scores = judge(forecaster.load(), tasks, horizon, levels, forecaster.tasks_at_once)
             seconds = time.perf_counter() - started
             for walk, theirs in walks.items():
-                found = compare(scores, theirs, horizon, settings.seed)
+                found = compare(scores, theirs, settings.seed)
                 print(f"{model:9} {group:7} against {walk:17} {found.words}")
                 results.setdefault(model, {})[f"{group}, against {walk}"] = {
                     **found.to_dict(),

@@ -66,7 +66,19 @@ def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _as_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return json.dumps([dict(zip(columns, map(finite, row), strict=True)) for row in rows], default=str) + "\n"
+    names = _distinct(columns)
+    return json.dumps([dict(zip(names, map(finite, row), strict=True)) for row in rows], default=str) + "\n"
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """The names with a number behind one that came before, for an object has a key once."""
+    names: list[str] = []
+    for name in columns:
+        own, count = name, 0
+        while own in names or (count and own in columns):
+            own, count = f"{name}_{count + 1}", count + 1
+        names.append(own)
+    return names
 
 
 def finite(value: object) -> object:

@@ -499,10 +499,15 @@ def _refuse_unknown_environment() -> None:
     for variable in os.environ:
         if not variable.startswith(ENV_PREFIX):
             continue
-        section = variable.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        section, *keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
         if section not in Settings.model_fields or section in {"profile", "root", "home"}:
             allowed = ", ".join(sorted(set(Settings.model_fields) - {"profile", "root", "home"}))
             raise SettingsError(f"environment variable {variable}: no section {section!r}; allowed: {allowed}")
+        if keys and not _is_section(section):
+            raise SettingsError(
+                f"environment variable {variable}: {section} is one value and has no keys; write "
+                f"{ENV_PREFIX}{section.upper()}"
+            )
 
 
 def _in_words(error: ValidationError, path: Path, profile: str) -> str:
@@ -528,3 +533,8 @@ def _siblings(loc: tuple[int | str, ...]) -> list[str]:
         return sorted(set(fields) - {"root", "home", "profile"})
     section = fields[str(loc[0])].annotation
     return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def _is_section(name: str) -> bool:
+    kind = Settings.model_fields[name].annotation
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

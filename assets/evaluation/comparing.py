@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from assets.evaluation.intervals import block_length
 from assets.evaluation.scoreboard import (
-    block_length,
     horizons_of,
     means_by_step,
     origin_counts,
@@ -48,7 +48,9 @@ def compare(warehouse: Warehouse, settings: Settings, used: Mapping[str, str], c
     """
     horizon = settings.windows.predict_window
     paired = paired_scores(warehouse, used, horizons_of(horizon))
-    block = settings.evaluation.block_origins or block_length(_bars_between(paired, calendar), horizon)
+    origins = np.sort(paired["origin"].unique())
+    covering = covering_of(_bars_between(origins, calendar), horizon)
+    block = settings.evaluation.block_origins or block_length(covering, len(origins))
     return Comparison(
         scoreboard=scoreboard_of(paired, settings.evaluation, block, settings.seed),
         block=block,
@@ -58,9 +60,13 @@ def compare(warehouse: Warehouse, settings: Settings, used: Mapping[str, str], c
     )
 
 
-def _bars_between(paired: pd.DataFrame, calendar: TradingCalendar) -> list[int]:
+def covering_of(bars_between: Sequence[int], horizon: int) -> int:
+    """How many neighbouring origins' forecasts share a bar, where origins lie so many bars apart."""
+    return int(np.ceil(horizon / max(1.0, float(np.median(bars_between))))) if len(bars_between) else 1
+
+
+def _bars_between(origins: np.ndarray, calendar: TradingCalendar) -> list[int]:
     """Bars from each origin to the next, on the calendar."""
-    origins = np.sort(paired["origin"].unique())
     if len(origins) < 2:
         return []
     first, last = (pd.Timestamp(origin).date() for origin in (origins[0], origins[-1]))

@@ -118,22 +118,6 @@ def means_by_step(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame
     return _with_used(warehouse, _BY_STEP, used)
 
 
-def block_length(sessions_between: Sequence[int], horizon: int) -> int:
-    """How many neighbouring origins a block holds.
-
-    Where forecasts share days, twice as many as share any: a block of that many alone would see two thirds of the
-    variance. And the cube root of their number, the rate at which the best length grows where what is left of
-    dependence is short (Hall, Horowitz and Jing, 1995).
-
-    Args:
-        sessions_between: sessions from each origin to the next.
-    """
-    if not len(sessions_between):
-        return 1
-    covering = int(np.ceil(horizon / max(1.0, float(np.median(sessions_between)))))
-    return max(2 * covering if covering > 1 else 1, round((len(sessions_between) + 1) ** (1 / 3)))
-
-
 def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
     """The scoreboard's rows from `paired_scores`, in the table's columns; none from none."""
     if paired.empty:

@@ -216,7 +216,7 @@ def _receive(
     if columns.clock and reading.frequency != DAILY and _is_midnights(connection, of["date"], kind):
         texts["date"], kind = f"{of['date']}::DATE::VARCHAR", "VARCHAR"
     if columns.clock:
-        texts["date"] += f" || ' ' || trim({_cell(columns.clock)}::VARCHAR)"
+        texts["date"] += f" || ' ' || {_clock(connection, _cell(columns.clock))}"
     if "symbol" not in of:
         texts["symbol"] = _literal(str(request.symbol))
     else:
@@ -298,6 +298,14 @@ def _refuse_type(file: str, column: str, ours: str, kind: str, allowed: re.Patte
             f"{file}: column {column!r}, read as {ours}, has the type {kind}, which is not {wanted}: write it as "
             f'{wanted} or as text, or name another column in [market.columns] {ours} = "…"'
         )
+
+
+def _clock(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+    """The SQL of a column of clocks as text. 93000 is 09:30:00 and 930 is 09:30 where tools took the zero away."""
+    text = f"trim({name}::VARCHAR)"
+    longest = f"SELECT max(length({text})) FROM payload AS p WHERE regexp_full_match({text}, '[0-9]+')"
+    digits = 4 if connection.execute(longest).fetchall()[0][0] in (3, 4) else 6
+    return f"CASE WHEN regexp_full_match({text}, '[0-9]+') THEN lpad({text}, {digits}, '0') ELSE {text} END"
 
 
 def _is_midnights(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> bool:

@@ -76,6 +76,18 @@ FROM placed AS b
 LEFT JOIN grid AS g ON g.ts = b.ts
 LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
+-- Bars of a finer frequency: one that starts where a bar of ours does is not a bar of ours. Up to two are stray rows.
+UPDATE judged SET rule = 'finer_frequency'
+FROM (
+    SELECT payload, symbol, ts
+    FROM (SELECT DISTINCT o.payload, o.symbol, g.ts
+          FROM judged AS o ASOF JOIN grid AS g ON o.ts > g.ts
+          WHERE o.rule = 'off_the_grid' AND o.ts < g.closes_at)
+    SEMI JOIN (SELECT payload, symbol, ts FROM judged WHERE rule IS NULL) USING (payload, symbol, ts)
+    QUALIFY count(*) OVER (PARTITION BY payload, symbol) > 2
+) AS f
+WHERE judged.rule IS NULL AND judged.payload = f.payload AND judged.symbol = f.symbol AND judged.ts = f.ts;
+
 -- Where prices are divided by later splits: the splits that they are divided by, whatever is wrong with their rows.
 CREATE OR REPLACE TEMP TABLE splits AS
 SELECT j.payload, j.symbol, j.session, max(j.split) AS split, count(DISTINCT j.split) > 1 AS unclear

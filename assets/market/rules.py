@@ -20,6 +20,8 @@ REASONS: dict[str, str] = {
     "not_a_session": "the exchange was closed that day: check the date and market.calendar",
     "outside_hours": "the exchange was closed at that time: check market.timezone and half days",
     "off_the_grid": "no bar of this frequency starts at that time: check market.frequency and market.timezone",
+    "finer_frequency": "other bars of the payload start inside this one, so it is none of this frequency: check "
+    "market.frequency",
     "not_a_number": "a cell is not a number: write it with a decimal point and without text",
     "missing_price": "open, high, low or close is missing",
     "price_not_finite": "open, high, low or close is NaN or infinite",

@@ -16,7 +16,7 @@ from resources.errors import CandlecastError
 # Columns of the table that `read_stamps` makes.
 STAMPS = "stamps"
 _ZONE = r"(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?"
-_CLOCK = r"(?:[T ]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?" + _ZONE + r")?$"
+_CLOCK = r"(?:[T ]+(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?|\d{6}|\d{4})" + _ZONE + r")?$"
 _FAMILIES = {
     "ymd": re.compile(r"^\d{4}(?P<mark>[-/.])\d{1,2}(?P=mark)\d{1,2}" + _CLOCK),
     "compact": re.compile(r"^(?P<mark>)(?:19|20)\d{6}" + _CLOCK),
@@ -62,7 +62,7 @@ INSERT INTO stamps
 WITH written AS (
     SELECT text, zone, trim(text)[: length(trim(text)) - length(zone)] AS bare
     FROM (SELECT text,
-                 CASE WHEN contains(text, ':')
+                 CASE WHEN regexp_matches(trim(text), '[T ][0-9]{{1,2}}(:|[0-9]{{2}})')
                       THEN regexp_extract(trim(text), '\\s*(Z|UTC|GMT|[+-]\\d{{2}}:?\\d{{2}}|[+-]\\d{{2}})$', 0)
                       ELSE '' END AS zone
           FROM texts WHERE list_contains($shapes, shape))
@@ -182,6 +182,6 @@ def _order(connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: s
 
 def _attempts(family: str, mark: str) -> str:
     day = _DATES[family].format(m=mark)
-    clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n")
+    clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n", " %H%M%S", " %H%M")
     bare = "regexp_replace(replace(bare, 'T', ' '), ' +', ' ', 'g')" if "%b" not in day else "bare"
     return ", ".join(f"try_strptime({bare}, '{day}{clock}')::TIMESTAMP" for clock in clocks)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from assets.evaluation.intervals import FEWEST_BLOCKS, block_length, interval_of
 from assets.evaluation.metrics import crps, rank_ic
 from assets.forecasts.forecaster import Predict, Task
 from assets.market.history import FIELDS, History
@@ -52,8 +53,8 @@ class Comparison:
     def words(self) -> str:
         if self.low is None or self.high is None:
             return (
-                f"not told: {self.origins} origins in common, an interval needs {FEWEST_ORIGINS}: widen "
-                f"windows.validation (skill {self.skill:+.1%})"
+                f"not told: {self.origins} origins in common; an interval needs {FEWEST_ORIGINS}, and of those whose "
+                f"forecasts share no bar {FEWEST_BLOCKS}: widen windows.validation (skill {self.skill:+.1%})"
             )
         side = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference shown"
         return (
@@ -82,9 +83,9 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
 
 
 def judge(predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequence[float], at_once: int) -> pd.DataFrame:
-    """Scores of some tasks whose outcome is in their histories: symbol, origin, step, crps (per cent), said, was.
+    """Scores of some tasks whose outcome is in their histories: symbol, origin, until, step, crps (per cent), said, was.
 
-    `said` and `was` are the forecast median and the true return since the origin.
+    `until` is the bar of the last step; `said` and `was` are the forecast median and the true return since the origin.
     """
     parts = []
     for first in range(0, len(tasks), at_once):
@@ -92,7 +93,7 @@ def judge(predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequenc
         targets = np.stack([task.history.stamps[task.index + 1 : task.index + 1 + horizon] for task in some])
         prediction = predict(some, targets)
         quantiles = prediction.quantiles[:, :, prediction.fields.index(CLOSE_NAME)]
-        parts.append(_scores(some, quantiles, np.asarray(levels), horizon))
+        parts.append(_scores(some, targets, quantiles, np.asarray(levels)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -102,10 +103,10 @@ def mean_rank_ic(scores: pd.DataFrame) -> float:
     return float(rank_ic(said, was).mean())
 
 
-def compare(ours: pd.DataFrame, theirs: pd.DataFrame, horizon: int, seed: int) -> Comparison:
-    """Ours against theirs over the forecasts that both made.
+def compare(ours: pd.DataFrame, theirs: pd.DataFrame, seed: int) -> Comparison:
+    """Ours against theirs over the forecasts that both made, with the interval of the scoreboard.
 
-    The interval is a circular block bootstrap's over origins, blocks as long as the horizon reaches.
+    Where the origins are few, its blocks are shorter than the scoreboard's, but never than their overlap.
     """
     from arch.bootstrap import CircularBlockBootstrap
 
@@ -114,11 +115,11 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame, horizon: int, seed: int) -
     pairs = means.to_numpy()
     skill = float(_skill(pairs)[0])
     low = high = None
-    if len(pairs) >= FEWEST_ORIGINS:
-        gaps = np.diff(means.index.to_numpy().astype("datetime64[D]")).astype(int)
-        block = max(1, int(np.ceil(horizon * 1.45 / np.median(gaps))))
+    covering = _covering(both)
+    if len(pairs) >= max(FEWEST_ORIGINS, FEWEST_BLOCKS * covering):
+        block = max(covering, min(block_length(covering, len(pairs)), len(pairs) // FEWEST_BLOCKS))
         drawn = CircularBlockBootstrap(block, pairs, seed=np.random.default_rng(seed)).apply(_skill, DRAWS)
-        low, high = (float(q) for q in np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+        low, high = interval_of(drawn[:, 0], skill, 1 - CONFIDENCE, block, len(pairs))
     return Comparison(float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), skill, low, high, len(pairs))
 
 
@@ -135,7 +136,15 @@ def tasks_at(
     return found
 
 
-def _scores(tasks: Sequence[Task], quantiles: np.ndarray, levels: np.ndarray, horizon: int) -> pd.DataFrame:
+def _covering(scores: pd.DataFrame) -> int:
+    """How many neighbouring origins' forecasts share a bar, at most; 1: each has its own."""
+    until = scores.groupby("origin")["until"].max()
+    origins = until.index.to_numpy()
+    return int((np.searchsorted(origins, until.to_numpy()) - np.arange(len(origins))).max())
+
+
+def _scores(tasks: Sequence[Task], targets: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
+    horizon = targets.shape[1]
     truth = np.stack(
         [task.history.closes_seen_from(task.index, first=task.index + 1, last=task.index + horizon) for task in tasks]
     )
@@ -147,6 +156,7 @@ def _scores(tasks: Sequence[Task], quantiles: np.ndarray, levels: np.ndarray, ho
         {
             "symbol": np.repeat([task.symbol for task in tasks], horizon),
             "origin": np.repeat(np.array([task.origin for task in tasks]), horizon),
+            "until": np.repeat(targets[:, -1], horizon),
             "step": np.tile(np.arange(1, horizon + 1), len(tasks)),
             "crps": (flat / last[:, None] * 100).reshape(cells),
             "said": (median / last[:, None] - 1).reshape(cells),

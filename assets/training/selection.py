@@ -59,7 +59,7 @@ def select(job: Job, learner: nn.Module, curves: Curves, rule: Normalisation, ou
     for name, scores in found.items():
         told[name] |= summary(scores)
         if BASE in found and name != BASE:
-            against = compare(scores, found[BASE], job.windows.predict_window, job.seed)
+            against = compare(scores, found[BASE], job.seed)
             told[name] |= {"skill": against.skill, "low": against.low, "high": against.high}
     chosen = min(told, key=lambda name: told[name]["crps"])
     shutil.copytree(folders[chosen], out, dirs_exist_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assets.evaluation.intervals import interval_of, widening
-from assets.evaluation.scoreboard import block_length
+from assets.evaluation.comparing import covering_of
+from assets.evaluation.intervals import block_length, interval_of, widening
 
 REPETITIONS, DRAWS = 400, 200
 
@@ -31,7 +31,7 @@ def test_a_ninety_per_cent_interval_of_overlapping_forecasts_holds_the_truth_nea
 ) -> None:
     """The draws' own quantiles, in blocks as long as the overlap, did so 75 to 80 % of the time."""
     generator = np.random.default_rng(origins)
-    block = block_length([between] * (origins - 1), horizon)
+    block = block_length(covering_of([between] * (origins - 1), horizon), origins)
     held = 0
     for values in _overlapping(generator, origins, between, horizon):
         low, high = interval_of(_means(generator, values, block), values.mean(), 0.1, block, origins)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from forecast_world import World
 
-from assets.evaluation.comparing import compare
+from assets.evaluation.comparing import compare, covering_of
+from assets.evaluation.intervals import block_length
 from assets.evaluation.scoreboard import (
-    block_length,
     horizons_of,
     read_scoreboard,
     scoreboard_of,
@@ -185,11 +185,13 @@ def test_comparing_more_models_asks_for_more_evidence():
 
 
 def test_blocks_cover_twice_what_overlaps_and_grow_with_the_origins():
-    assert block_length([5] * 100, 10) == 5  # 101 ** (1/3)
-    assert block_length([1] * 100, 10) == 20
-    assert block_length([5] * 9, 10) == 4
-    assert block_length([10] * 3, 10) == 2  # nothing overlaps
-    assert block_length([], 10) == 1
+    assert [covering_of([gap] * 9, 10) for gap in (1, 5, 6, 10, 20)] == [10, 2, 2, 1, 1]
+    assert covering_of([], 10) == 1
+    assert block_length(2, 101) == 5  # 101 ** (1/3)
+    assert block_length(10, 101) == 20
+    assert block_length(2, 10) == 4
+    assert block_length(1, 4) == 2  # nothing overlaps
+    assert block_length(1, 1) == 1
     assert horizons_of(10) == [0, 1, 5, 10]
     assert horizons_of(1) == [0, 1]
 

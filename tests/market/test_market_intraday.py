@@ -110,3 +110,23 @@ def test_the_bars_to_come_skip_holidays_and_keep_the_exchange_s_clock() -> None:
     daily = TradingCalendar("XNYS")
     assert daily.following(np.datetime64("2024-03-28"), 1).astype(str).tolist() == ["2024-04-01T00:00:00"]
     assert pd.Timestamp(TradingCalendar("24/7").following(np.datetime64("2024-03-29"), 1)[0]).day == 30
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [(30, ["01-03 20:30"]), (15, []), (60, None)])
+def test_bars_of_a_finer_frequency_are_not_taken_for_ours(
+    make_desk: Callable[..., Desk], minutes: int, kept: list[str] | None
+) -> None:
+    """The last bar of New York's day is half an hour long, so of bars of 30 minutes that one is whole."""
+    desk = make_desk(frequency="1h")
+    stamps = pd.date_range("2012-01-03 09:30", "2012-01-03 15:59", freq=f"{minutes}min")
+    done = desk.ingest_text(hours(*stamps.strftime("%Y-%m-%d %H:%M")))
+    assert stored(desk) == kept if kept is not None else done.rejected == 0
+    assert set(desk.rules()) == ({"off_the_grid", "finer_frequency"} if kept is not None else set())
+
+
+def test_a_stray_bar_inside_another_costs_itself_alone(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(frequency="1h")
+    days = pd.bdate_range("2012-01-03", periods=5).strftime("%Y-%m-%d")
+    good = [f"{day} {hour}:30" for day in days for hour in ("10", "11", "12")]
+    done = desk.ingest_text(hours(*good, "2012-01-03 10:45", "2012-01-04 12:31"))
+    assert (done.kept, desk.rules()) == (15, ["off_the_grid", "off_the_grid"])

@@ -95,3 +95,41 @@ def test_a_stray_date_does_not_turn_day_and_month_around(desk: Desk) -> None:
 def test_a_thirteenth_month_decides_at_once(desk: Desk, dates: list[str], day: str) -> None:
     desk.ingest_text(table(*dates))
     assert [str(session)[:10] for session in desk.bars()["session"]] == [day]
+
+
+@pytest.mark.parametrize(
+    ("clocks", "frequency", "stored"),
+    [
+        (["093000", "103000"], "1h", ["14:30", "15:30"]),
+        (["93000", "103000"], "1h", ["14:30", "15:30"]),
+        (["0930", "1030"], "1h", ["14:30", "15:30"]),
+        (["930", "1030"], "1h", ["14:30", "15:30"]),
+        (["09:30:00", "10:30:00"], "1h", ["14:30", "15:30"]),
+        (["000000", "000000"], "1d", ["00:00", "00:00"]),
+        (["0", "0"], "1d", ["00:00", "00:00"]),
+    ],
+)
+def test_a_clock_without_colons_is_read(
+    make_desk: Callable[..., Desk], clocks: list[str], frequency: str, stored: list[str]
+) -> None:
+    days = ["20120103", "20120103"] if frequency == "1h" else ["20120103", "20120104"]
+    rows = [f"AAPL.US,60,{day},{clock},10,11,9,10.5,5,0" for day, clock in zip(days, clocks, strict=True)]
+    header = "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>"
+    desk = make_desk(frequency=frequency)
+    done = desk.ingest_text("\n".join([header, *rows]) + "\n")
+    assert (done.kept, desk.rules()) == (2, [])
+    assert desk.bars()["ts"].dt.strftime("%H:%M").tolist() == stored
+
+
+@pytest.mark.parametrize("stamp", ["20120103T143000Z", "20120103 143000+0000", "20120103 1430Z", "2012-01-03T1430Z"])
+def test_a_stamp_without_colons_keeps_its_zone(make_desk: Callable[..., Desk], stamp: str) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(table(stamp))
+    assert desk.bars()["ts"].dt.strftime("%m-%d %H:%M").tolist() == ["01-03 14:30"]
+
+
+@pytest.mark.parametrize("odd", ["20120103 246000", "20120103 12345", "20120103 0930001"])
+def test_a_clock_that_is_none_costs_its_own_row(make_desk: Callable[..., Desk], odd: str) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(table("20120103 093000", "20120103 103000", odd))
+    assert (len(desk.bars()), desk.rules()) == (2, ["unreadable_date"])

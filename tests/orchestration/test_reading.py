@@ -54,3 +54,8 @@ def test_no_file_is_written(settings: Settings, tmp_path: Path, sql: str, by_uri
 def test_numbers_within_values_are_json_too(settings: Settings):
     told = answer(settings, "SELECT [1.5, 'nan'::DOUBLE] AS a, {'x': 'inf'::DOUBLE} AS b", "json")
     assert json.loads(told, parse_constant=pytest.fail) == [{"a": [1.5, None], "b": {"x": None}}]
+
+
+def test_columns_of_one_name_are_all_in_json(settings: Settings):
+    told = answer(settings, "SELECT 1 AS a, 2 AS a, 3 AS a_1", "json")
+    assert json.loads(told) == [{"a": 1, "a_2": 2, "a_1": 3}]

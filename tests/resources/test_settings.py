@@ -110,6 +110,13 @@ def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
         load_settings(written(""))
 
 
+@pytest.mark.parametrize("variable", ["CANDLECAST__SEED__X", "CANDLECAST__SEED__", "CANDLECAST__WAREHOUSE__FILE"])
+def test_a_key_of_what_has_none_is_refused(written, monkeypatch, variable: str):
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SettingsError, match=rf"{variable}: (seed|warehouse) is one value"):
+        load_settings(written(""))
+
+
 def test_a_settings_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")

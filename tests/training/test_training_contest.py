@@ -9,7 +9,7 @@ from test_training_assets import made_in
 from training_world import PREDICTOR, small_settings, world
 
 from assets.training.arrays import WindowArrays
-from assets.training.contest import Contest, hold, run
+from assets.training.contest import RULES, Contest, hold, run
 from assets.training.fit import main
 from assets.training.job import Job
 from assets.training.judging import Comparison, mean_rank_ic
@@ -40,7 +40,8 @@ def test_a_contest_is_the_same_twice_and_level_against_oneself(tmp_path: Path) -
     assert level.skill == level.low == level.high == 0.0
     store = CheckpointStore(home)
     told = contest.model_dump(mode="json", exclude={"home", "arrays"})
-    kept = home.checkpoints / "kronos_predictor/contests" / f"{digest_of({**told, 'arrays': windows.digest})}.json"
+    name = digest_of({**told, "arrays": windows.digest, "rules": RULES})
+    kept = home.checkpoints / "kronos_predictor/contests" / f"{name}.json"
     kept.parent.mkdir(parents=True)
     kept.write_text('{"ours": 1, "theirs": 2, "skill": 0.5, "low": 0.4, "high": 0.6, "origins": 9}')
     assert hold(second, first, store, settings, windows.folder) == Comparison(1, 2, 0.5, 0.4, 0.6, 9)

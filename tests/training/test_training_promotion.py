@@ -192,13 +192,44 @@ def test_an_old_champion_expires(store: CheckpointStore) -> None:
     assert expired(made, date(2030, 1, 1), PromotionSettings()) is None
 
 
+def scores(origins: pd.DatetimeIndex, crps: np.ndarray, reach: pd.Timedelta) -> pd.DataFrame:
+    return pd.DataFrame({"symbol": "A", "origin": origins, "until": origins + reach, "step": 1, "crps": crps})
+
+
 def test_a_comparison_knows_better_from_noise() -> None:
     rng = np.random.default_rng(7)
     days = pd.date_range("2010-01-04", periods=40, freq="14D")
-    base = pd.DataFrame({"symbol": "A", "origin": days, "step": 1, "crps": 2 + rng.random(40)})
+    base = scores(days, 2 + rng.random(40), pd.Timedelta("14D"))
     better = base.assign(crps=base["crps"] * 0.9)
     noise = base.assign(crps=base["crps"] + rng.normal(0, 0.5, 40))
-    assert compare(better, base, 10, 7).low > 0.09
-    level = compare(noise, base, 10, 7)
+    assert compare(better, base, 7).low > 0.09
+    level = compare(noise, base, 7)
     assert level.low < 0 < level.high
-    assert compare(better, base, 10, 7) == compare(better, base, 10, 7)
+    assert compare(better, base, 7) == compare(better, base, 7)
+
+
+@pytest.mark.parametrize(("origins", "between", "horizon"), [(24, 5, 10), (24, 10, 10), (8, 30, 10), (40, 5, 20)])
+def test_an_interval_holds_a_skill_of_nothing_about_as_often_as_it_says(
+    origins: int, between: int, horizon: int
+) -> None:
+    """Losses that overlap as forecasts do, over bars of an hour: both sides as good."""
+    rng = np.random.default_rng(origins)
+    hours = pd.date_range("2010-01-04", periods=origins, freq=f"{between}h")
+    held = 0
+    for _ in range(100):
+        bars = np.cumsum(rng.standard_normal(origins * between + horizon + 1))
+        first = np.arange(origins) * between
+        gap = (bars[first + horizon] - bars[first]) / np.sqrt(horizon)
+        ours = scores(hours, 100 + gap, pd.Timedelta(hours=horizon))
+        found = compare(ours, ours.assign(crps=100.0), 7)
+        held += found.low <= 0 <= found.high
+    assert 80 <= held <= 97
+
+
+@pytest.mark.parametrize(("origins", "covering"), [(5, 1), (24, 5), (40, 10)])
+def test_too_few_origins_of_their_own_are_no_evidence(origins: int, covering: int) -> None:
+    minutes = pd.date_range("2010-01-04 14:30", periods=origins, freq="5min")
+    base = scores(minutes, np.linspace(1, 2, origins), pd.Timedelta(minutes=5 * covering))
+    found = compare(base.assign(crps=base["crps"] * 0.5), base, 7)
+    assert found.low is None and "windows.validation" in found.words
+    assert not found.shows_better and not found.shows_no_worse
