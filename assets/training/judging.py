@@ -83,7 +83,7 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
 
 
 def judge(predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequence[float], at_once: int) -> pd.DataFrame:
-    """Scores of some tasks whose outcome is in their histories: symbol, origin, until, step, crps (per cent), said, was.
+    """Scores of tasks whose outcome is in their histories: symbol, origin, until, step, crps (per cent), said, was.
 
     `until` is the bar of the last step; `said` and `was` are the forecast median and the true return since the origin.
     """
