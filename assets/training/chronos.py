@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 
 from assets.forecasts.threads import use_threads
 from assets.training.arrays import WindowArrays
+from assets.training.chronos_resume import KEPT, going_on
 from assets.training.health import draw_losses
 from assets.training.job import MODEL, Job, Result
 from assets.training.loop import peak_memory
@@ -154,31 +155,35 @@ def _fitted(pipeline: Chronos2Pipeline, job: Job, history: _History, arrays: Win
     if settings.mode == "lora" and find_spec("peft") is None:
         raise CandlecastError('chronos2.mode = "lora" needs peft, which is not installed: pip install peft')
     scratch = job.work / "trainer"
-    shutil.rmtree(scratch, ignore_errors=True)
     lora = {"r": settings.lora_rank, "lora_alpha": 2 * settings.lora_rank, "target_modules": _lora_targets(pipeline)}
-    fitted = pipeline.fit(
-        training_series(arrays, settings.context_length // 2 + horizon),
-        prediction_length=horizon,
-        validation_inputs=validation_series(arrays),
-        finetune_mode="lora" if settings.mode == "lora" else "full",
-        lora_config=lora if settings.mode == "lora" else None,
-        context_length=settings.context_length,
-        min_past=settings.context_length // 2,
-        learning_rate=settings.learning_rate,
-        num_steps=settings.steps,
-        batch_size=settings.batch_size,
-        output_dir=scratch,
-        callbacks=[history],
-        remove_printer_callback=True,
-        seed=job.seed,
-        lr_scheduler_type="cosine",
-        weight_decay=0.0,
-        disable_tqdm=True,
-        logging_steps=LOG_EVERY,
-        eval_steps=settings.evaluate_every,
-        save_steps=settings.evaluate_every,
-        eval_on_start=True,
-    )
+    with going_on(scratch, settings.steps, job.seed) as first:
+        fitted = pipeline.fit(
+            training_series(arrays, settings.context_length // 2 + horizon),
+            prediction_length=horizon,
+            validation_inputs=validation_series(arrays),
+            finetune_mode="lora" if settings.mode == "lora" else "full",
+            lora_config=lora if settings.mode == "lora" else None,
+            context_length=settings.context_length,
+            min_past=settings.context_length // 2,
+            learning_rate=settings.learning_rate,
+            num_steps=settings.steps,
+            batch_size=settings.batch_size,
+            output_dir=scratch,
+            callbacks=[history],
+            remove_printer_callback=True,
+            seed=job.seed,
+            lr_scheduler_type="cosine",
+            weight_decay=0.0,
+            disable_tqdm=True,
+            # Every look ends a mean of losses, so that a state has no half of one.
+            logging_steps=math.gcd(LOG_EVERY, settings.evaluate_every),
+            eval_steps=settings.evaluate_every,
+            save_steps=settings.evaluate_every,
+            eval_on_start=not first,
+            save_only_model=False,
+            save_total_limit=KEPT,
+            ignore_data_skip=True,
+        )
     merge = getattr(fitted.model, "merge_and_unload", None)
     shutil.rmtree(scratch, ignore_errors=True)
     return Chronos2Pipeline(model=merge()) if merge is not None else fitted
@@ -208,16 +213,25 @@ class _History(TrainerCallback):
     def best_step(self) -> int:
         return int(min(self.validation, key=lambda entry: entry["loss"])["step"]) if self.validation else 0
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for logs in state.log_history:
+            self._keep(logs, int(logs["step"]))
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         logs = logs or {}
         step = int(state.global_step)
+        self._keep(logs, step)
         if "loss" in logs:
-            self.train.append((step, logs["loss"]))
             if not math.isfinite(logs["loss"]):
                 raise CandlecastError(f"Chronos-2's loss is not finite at step {step}: lower chronos2.learning_rate")
             self.progress(step, self.steps, f"loss {logs['loss']:.4f}")
         if "eval_loss" in logs:
-            self.validation.append({"step": step, "loss": logs["eval_loss"]})
             trained = {"train_loss": self.train[-1][1]} if self.train else {}
             self.measured({"step": step, "validation_loss": logs["eval_loss"], **trained})
         self.per_second = logs.get("train_samples_per_second", self.per_second)
+
+    def _keep(self, logs: dict[str, float], step: int) -> None:
+        if "loss" in logs:
+            self.train.append((step, logs["loss"]))
+        if "eval_loss" in logs:
+            self.validation.append({"step": step, "loss": logs["eval_loss"]})

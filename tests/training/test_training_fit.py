@@ -13,7 +13,7 @@ import pytest
 import torch
 from training_world import CHRONOS, FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
 
-from assets.training import loop
+from assets.training import chronos, loop
 from assets.training.adapters import adapt, merged
 from assets.training.arrays import WindowArrays
 from assets.training.job import JobKind
@@ -269,3 +269,46 @@ def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(a
     still = CHRONOS.model_copy(update={"mode": "zero-shot"})
     left = finished(job("chronos2_model", arrays, tmp_path / "c", base=str(first), chronos2_settings=still))
     assert same(first, left)
+
+
+@pytest.mark.parametrize(("mode", "moment"), [("full", 3), ("full", 6), ("full", 11), ("lora", 9)])
+def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curves(
+    mode: str, moment: int, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CHRONOS.model_copy(update={"steps": 12, "mode": mode})
+    base = {"base": str(finished(job("chronos2_model", arrays, tmp_path / "base")))} if mode == "lora" else {}
+    undisturbed = finished(job("chronos2_model", arrays, tmp_path / "whole", chronos2_settings=settings, **base))
+    steps = []
+
+    def dying(*given: Any, **_: Any) -> None:
+        steps.append(given[2].global_step)
+        if given[2].global_step == moment and steps.count(moment) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(chronos._History, "on_step_end", dying)
+    killed = job("chronos2_model", arrays, tmp_path / "killed", chronos2_settings=settings, **base)
+    with pytest.raises(KeyboardInterrupt):
+        finished(killed)
+    half = killed.work / "trainer" / "checkpoint-11"
+    half.mkdir(parents=True)
+    (half / "trainer_state.json").write_text('{"global_step": 1')
+    torch.manual_seed(99)
+    resumed = finished(killed)
+    assert steps == [*range(1, moment + 1), *range(moment // 4 * 4 + 1, 13)]
+    assert same(undisturbed, resumed)
+    ours, theirs = (json.loads((folder.parent / "result.json").read_text()) for folder in (undisturbed, resumed))
+    assert ours["curves"]["train"] == theirs["curves"]["train"]
+    assert ours["curves"]["validation"] == theirs["curves"]["validation"]
+    assert ours["scores"] == theirs["scores"]
+
+
+def test_a_fit_of_chronos_2_that_is_killed_after_its_last_step_is_the_same(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = finished(job("chronos2_model", arrays, tmp_path / "whole"))
+    killed = job("chronos2_model", arrays, tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(chronos._History, "on_train_end", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        finished(killed)
+    assert (killed.work / "trainer" / "checkpoint-8").is_dir()
+    assert same(undisturbed, finished(killed))
