@@ -60,7 +60,8 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         _chronos2_model(),
         *_tokenizer_checks(),
         *_weight_checks(),
-        _base_check(),
+        _base_check("kronos_predictor"),
+        _base_check("chronos2_model"),
         *(_expiry_check(kind) for kind in PROMOTED),
         drift_asset(sessions),
     ]
@@ -275,11 +276,11 @@ def _finite_check(kind: Kind) -> dg.AssetChecksDefinition:
     return finite
 
 
-def _base_check() -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset="kronos_predictor", blocking=True)
+def _base_check(kind: Kind) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=kind, blocking=True)
     def loss_is_not_above_its_base(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
         """The validation loss is not above that of the weights it started from."""
-        return _checked(no_worse_than_its_base(_made_last("kronos_predictor", checkpoints).card))
+        return _checked(no_worse_than_its_base(_made_last(kind, checkpoints).card))
 
     return loss_is_not_above_its_base
 

@@ -70,7 +70,7 @@ def new_chronos(settings: Chronos2Settings, horizon: int) -> Chronos2Pipeline:
 
 
 def fit_chronos(job: Job, progress: Progress, measured: Callable[[Measures], None] = unheard) -> Result:
-    """Make the model of a job and write it to `job.out`.
+    """Make the model of a job and write it to `job.out`: what it learnt, or its base where that is better held out.
 
     Raises:
         CandlecastError: LoRA without peft; a series that is not finite; weights that are not; a base that is no
@@ -86,12 +86,19 @@ def fit_chronos(job: Job, progress: Progress, measured: Callable[[Measures], Non
     scores: dict[str, Any] = {}
     if settings.mode != "zero-shot" and settings.steps:
         history = _History(settings.steps, progress, measured)
-        pipeline = _fitted(pipeline, job, history, WindowArrays(job.arrays))
-        curves = {"train": history.train, "validation": history.validation, "best_step": history.best_step}
+        fitted = _fitted(pipeline, job, history, WindowArrays(job.arrays))
+        _require_finite(fitted)
+        # `fit` takes the best of what it saved, and what it started from is not among that.
+        if not job.base or history.best["loss"] <= history.base_loss:
+            pipeline, best_step, loss = fitted, int(history.best["step"]), history.best["loss"]
+        else:
+            best_step, loss = 0, history.base_loss
+        curves = {"train": history.train, "validation": history.validation, "best_step": best_step}
         curves["peak_memory_bytes"] = peak_memory(device)
         curves["windows_per_second"] = history.per_second
-        scores = {"loss": min((entry["loss"] for entry in history.validation), default=math.nan)}
-    _require_finite(pipeline)
+        scores = {"loss": loss, "base_loss": history.base_loss}
+    else:
+        _require_finite(pipeline)
     pipeline.model.eval()
     pipeline.model.cpu().save_pretrained(job.out / MODEL)
     if curves:
@@ -210,8 +217,14 @@ class _History(TrainerCallback):
         self.per_second = 0.0
 
     @property
-    def best_step(self) -> int:
-        return int(min(self.validation, key=lambda entry: entry["loss"])["step"]) if self.validation else 0
+    def base_loss(self) -> float:
+        """Before the first step."""
+        return self.validation[0]["loss"]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The look at what was learnt that `fit` returns the weights of."""
+        return min(self.validation[1:], key=lambda entry: entry["loss"])
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for logs in state.log_history:

@@ -25,7 +25,7 @@ from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 # Keys that decide no weight: where the base lies (its digest does), what blocks, how much fits at once.
 _NO_MATTER = frozenset({"base", "revision", "micro_batch", "min_codebook_use", "max_reconstruction"})
 RunJob = Callable[[Job, Progress], Result]

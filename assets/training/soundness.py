@@ -31,7 +31,7 @@ def findings(made: Checkpoint, settings: TokenizerSettings) -> list[Finding]:
     found = [weights_are_finite(made)]
     if made.kind == "kronos_tokenizer":
         found += [codebook_in_use(made.card, settings), reconstruction_is_close(made.card, settings)]
-    if made.kind == "kronos_predictor":
+    else:
         found.append(no_worse_than_its_base(made.card))
     return found
 
@@ -74,6 +74,8 @@ def weights_are_finite(checkpoint: Checkpoint) -> Finding:
 def no_worse_than_its_base(card: Mapping[str, Any]) -> Finding:
     """Whether the validation loss is not above that of the weights it started from."""
     scores = card["scores"]
+    if "base_loss" not in scores:
+        return Finding(True, "the base as it is", {})
     loss, base = float(scores["loss"]), float(scores["base_loss"])
     passed = loss <= base + LOSS_TOLERANCE
     return Finding(passed, f"validation loss {loss:.4f}, that of its base {base:.4f}", {"loss": loss, "base": base})

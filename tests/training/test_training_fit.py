@@ -16,8 +16,10 @@ from training_world import CHRONOS, FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, 
 from assets.training import chronos, loop
 from assets.training.adapters import adapt, merged
 from assets.training.arrays import WindowArrays
+from assets.training.bases import WEIGHTS
 from assets.training.job import JobKind
 from assets.training.schedule import Schedule, spread
+from assets.training.soundness import no_worse_than_its_base
 from kronos import Kronos, KronosTokenizer, Normalisation
 from kronos.errors import KronosError
 from resources.compute import Compute
@@ -312,3 +314,27 @@ def test_a_fit_of_chronos_2_that_is_killed_after_its_last_step_is_the_same(
         finished(killed)
     assert (killed.work / "trainer" / "checkpoint-8").is_dir()
     assert same(undisturbed, finished(killed))
+
+
+def test_chronos_2_keeps_its_base_where_what_it_learnt_is_worse(arrays: Path, tmp_path: Path) -> None:
+    base = WEIGHTS / "chronos2_model"
+    harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
+    for name, mode in (("a", "full"), ("b", "lora")):
+        settings = harmful.model_copy(update={"mode": mode})
+        made = finished(job("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings))
+        told = json.loads((made.parent / "result.json").read_text())
+        before, *after = (entry["loss"] for entry in told["curves"]["validation"])
+        assert min(after) > before
+        assert same(base, made)
+        assert (told["curves"]["best_step"], told["scores"]) == (0, {"loss": before, "base_loss": before})
+
+
+def test_what_chronos_2_learnt_is_judged_by_what_is_written(arrays: Path, tmp_path: Path) -> None:
+    harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
+    made = finished(job("chronos2_model", arrays, tmp_path, chronos2_settings=harmful))
+    told = json.loads((made.parent / "result.json").read_text())
+    before, *after = (entry["loss"] for entry in told["curves"]["validation"])
+    assert told["scores"] == {"loss": min(after), "base_loss": before} and told["curves"]["best_step"] > 0
+    found = no_worse_than_its_base({"scores": told["scores"]})
+    assert found.passed is (min(after) <= before + 1e-4)
+    assert no_worse_than_its_base({"scores": {}}).passed
