@@ -54,8 +54,17 @@ def codebook_use(tokens: ArrayLike | Tensor, bits: int) -> CodebookUse:
 
 
 def histogram_drift(reference: ArrayLike, current: ArrayLike) -> float:
-    """Jensen-Shannon divergence of two token histograms in bits: 0 for the same, 1 for disjoint."""
-    p, q = (np.asarray(h, dtype=np.float64) / np.sum(h) for h in (reference, current))
+    """Jensen-Shannon divergence of two token histograms in bits: 0 for the same, 1 for disjoint.
+
+    Histograms of different length, or without a count, raise ValueError: of nothing no drift is known.
+    """
+    p, q = (np.asarray(h, dtype=np.float64) for h in (reference, current))
+    if p.shape != q.shape:
+        raise ValueError(f"the histograms must be of one codebook, got shapes {p.shape} and {q.shape}")
+    for label, counts in (("reference", p), ("current", q)):
+        if not counts.sum() > 0:
+            raise ValueError(f"the {label} histogram holds no tokens")
+    p, q = p / p.sum(), q / q.sum()
     middle = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum() / 2 for x in (p, q)]

@@ -115,6 +115,14 @@ def test_codebook_diagnostics_count_what_is_there() -> None:
     assert histogram_drift(token_histogram(even, 6), token_histogram(even, 6)) == pytest.approx(0)
     low, high = token_histogram(np.arange(8), 6), token_histogram(np.arange(8, 16), 6)
     assert histogram_drift(low, high) == pytest.approx(1)
+    for wrong, word in (
+        (([0, 0], [1, 2]), "reference histogram holds no tokens"),
+        (([1, 2], [0, 0]), "current histogram holds no tokens"),
+        (([], []), "no tokens"),
+        (([1, 2], [1, 2, 3]), "one codebook"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            histogram_drift(*wrong)
     with pytest.raises(ValueError, match="64"):
         token_histogram(np.array([64]), 6)
 
