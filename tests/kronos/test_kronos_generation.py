@@ -165,11 +165,31 @@ def test_summaries_read_the_paths() -> None:
     still = PathResult(np.full((1, 2, 1, 6), level, np.float32), np.zeros(1, np.float32), True, result.tokens[:1, :2])
     for side in ("above", "below"):
         assert still.probability(level, side=side) == still.probability(np.array([level]), side=side) == 0
-    for wrong in ({"field": "price"}, {"step": 3}, {"side": "over"}):
-        with pytest.raises(InputError):
+    for wrong in ({"field": "price"}, {"step": 3}, {"step": 1.5}, {"step": "1"}, {"side": "over"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
             result.probability(1.0, **wrong)
-    with pytest.raises(InputError, match="levels"):
-        result.quantiles([1.5])
+    np.testing.assert_array_equal(result.probability(-np.inf), [1, 1])
+    np.testing.assert_array_equal(result.probability(1e300), [0, 0])
+    for level in (np.nan, None, "100", [1.0, np.nan], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(InputError, match="level must be"):
+            result.probability(level)
+    for level in ([1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]]):
+        with pytest.raises(InputError, match="one for each of the 2 series"):
+            result.probability(level)
+    for levels in ([1.5], 0.5, [], ["high"], [np.nan]):
+        with pytest.raises(InputError, match="levels"):
+            result.quantiles(levels)
+
+
+@given(st.integers(1, 40), st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_quantiles_are_median_unbiased_and_ordered(paths: int, levels: list[float], seed: int) -> None:
+    drawn = np.random.default_rng(seed).normal(100, 1, (2, paths, 3, 6)).astype(np.float32)
+    drawn[:, :, 0] = drawn[:, :1, 0]
+    found = PathResult(drawn, np.zeros(2, np.float32), True, np.zeros((2, paths, 3, 2), np.int64)).quantiles(levels)
+    expected = np.quantile(drawn.astype(np.float64), levels, axis=1, method="median_unbiased")
+    np.testing.assert_allclose(found, np.moveaxis(expected, 0, 1), rtol=1e-6)
+    assert (np.diff(found[:, np.argsort(levels)], axis=1) >= 0).all()
+    np.testing.assert_array_equal(found[:, :, 0], np.broadcast_to(drawn[:, :1, 0], found[:, :, 0].shape))
 
 
 def test_bf16_and_int8_stay_near_fp32(tiny_model: Kronos) -> None:
