@@ -8,6 +8,7 @@ kept is used: assets.training.selection.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import resource
 import shutil
@@ -16,11 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,10 +31,12 @@ from assets.training.schedule import Schedule
 from assets.training.speech import Measures, unheard
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
-from resources.publish import publish_folder
+from resources.publish import digest_of_folder, publish_folder
 
 BETAS = (0.9, 0.95)
 TELL_EVERY = 10
+RUN = "run.json"
+logger = logging.getLogger("candlecast.training")
 
 
 class Task(Protocol):
@@ -45,6 +49,13 @@ class Task(Protocol):
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Losses over the validation windows, `loss` among them. The model is in eval mode, gradients are off."""
         ...
+
+
+@runtime_checkable
+class Chunked(Protocol):
+    """A task that validates `chunk` windows at once, and fewer where that is more than fits."""
+
+    chunk: int
 
 
 @dataclass
@@ -186,7 +197,7 @@ class _Run:
     def _evaluate(self) -> None:
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            losses = self.task.validate(self.inner)
+            losses = self._validated()
         if not math.isfinite(losses["loss"]):
             raise CandlecastError(f"the validation loss is {losses['loss']} at step {self.step}: lower learning_rate")
         better = losses["loss"] < self.curves.best
@@ -198,6 +209,20 @@ class _Run:
         self._keep()
         patience = self.schedule.patience
         self.curves.stopped_early = patience is not None and self.since_best >= patience
+
+    def _validated(self) -> dict[str, float]:
+        while True:
+            try:
+                return self.task.validate(self.inner)
+            except torch.cuda.OutOfMemoryError:
+                if not isinstance(self.task, Chunked) or self.task.chunk == 1:
+                    raise CandlecastError(
+                        f"the validation windows do not fit on {self.accelerator.device}: choose a smaller model, a "
+                        'shorter windows.lookback_window, or compute.device = "cpu"'
+                    ) from None
+            # After the handler: what it holds of the failed attempt is free by now.
+            torch.cuda.empty_cache()
+            self.task.chunk = max(1, self.task.chunk // 2)
 
     def _tell(self) -> None:
         loss = float(self.accelerator.reduce(torch.stack(self.running).mean(), "mean"))
@@ -239,9 +264,10 @@ class _Run:
             return
         told = {"step": self.step, "since_best": self.since_best, "running": [float(x) for x in self.running]}
         with _writing(self.work):
-            (partial / "run.json").write_text(json.dumps({**told, "curves": asdict(self.curves)}))
             for step in self.curves.kept:
                 shutil.copy2(weights_at(self.work, step), weights_at(partial, step))
+            told |= {"curves": asdict(self.curves), "digest": _digest(partial)}
+            (partial / RUN).write_text(json.dumps(told))
             shutil.rmtree(name, ignore_errors=True)
             publish_folder(partial, name)
         for older in self.work.glob("state-*"):
@@ -249,20 +275,67 @@ class _Run:
                 shutil.rmtree(older, ignore_errors=True)
 
     def _resume(self) -> bool:
-        states = sorted(path for path in self.work.glob("state-*") if not path.name.endswith(".partial"))
-        if not states:
+        state = self._newest_whole()
+        if state is None:
             return False
-        self.accelerator.load_state(str(states[-1]))
-        told: dict[str, Any] = json.loads((states[-1] / "run.json").read_text())
+        told = _told(state)
+        try:
+            self.accelerator.load_state(str(state))
+        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+            raise CandlecastError(
+                f"the saved state {state} does not fit this fit: {error}. Remove it, and the fit begins again"
+            ) from error
         self.step, self.since_best = told["step"], told["since_best"]
         self.running = [torch.tensor(x, device=self.accelerator.device) for x in told["running"]]
         self.curves = Curves(**told["curves"])
         self.curves.train = [(int(step), loss) for step, loss in self.curves.train]
+        # What was halved stays halved; what was lowered since, as after a kill for memory, counts too.
+        self.curves.micro_batch = min(self.curves.micro_batch, self.schedule.micro_batch)
         if self.accelerator.is_main_process:
             for step in self.curves.kept:
-                shutil.copy2(weights_at(states[-1], step), weights_at(self.work, step))
+                shutil.copy2(weights_at(state, step), weights_at(self.work, step))
         self.accelerator.wait_for_everyone()
         return True
+
+    def _newest_whole(self) -> Path | None:
+        """The newest state that can be read, the same for all processes; newer ones that cannot are set aside."""
+        found: list[Path | None] = [None]
+        if self.accelerator.is_main_process:
+            states = sorted(path for path in self.work.glob("state-*") if not path.name.endswith(".partial"))
+            while states and found[0] is None:
+                state = states.pop()
+                try:
+                    _told(state)
+                    found = [state]
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    self._set_aside(state, error)
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found)
+        return found[0]
+
+    def _set_aside(self, state: Path, error: Exception) -> None:
+        aside = state.with_name(f"damaged-{state.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        state.rename(aside)
+        words = f"the saved state {state} cannot be read ({error}); set aside as {aside.name}, the fit goes on without"
+        logger.warning(words)
+        self.progress(0, self.schedule.steps, words)
+
+
+def _told(state: Path) -> dict[str, Any]:
+    """What a state's own file says, once all its files are as they were written.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is damaged.
+    """
+    told: dict[str, Any] = json.loads((state / RUN).read_text())
+    if told["digest"] != _digest(state):
+        raise ValueError("its files are not what was written")
+    return told
+
+
+def _digest(state: Path) -> str:
+    return digest_of_folder(state, frozenset({RUN}))
 
 
 @contextmanager

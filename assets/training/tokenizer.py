@@ -36,7 +36,11 @@ def new_tokenizer(settings: TokenizerSettings) -> KronosTokenizer:
 
 
 class TokenizerTask:
-    """The tokenizer's losses over the windows of a folder."""
+    """The tokenizer's losses over the windows of a folder.
+
+    Attributes:
+        chunk: validation windows at once; the loop lowers it where memory is short.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class TokenizerTask:
         seed: int,
     ) -> None:
         self.arrays, self.rule, self.device = arrays, rule, device
+        self.chunk = CHUNK
         self.train = arrays.windows("train")[:, 1]
         self.changed = Augmented.drawn(len(self.train), settings, seed)
         held_out = arrays.windows("validation")[:, 1]
@@ -57,8 +62,8 @@ class TokenizerTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         sums = np.zeros(len(TokenizerLoss._fields))
-        for first in range(0, len(self.validation), CHUNK):
-            part = self.validation[first : first + CHUNK]
+        for first in range(0, len(self.validation), self.chunk):
+            part = self.validation[first : first + self.chunk]
             sums += np.array([float(value) for value in self._loss(model, part, None)]) * len(part)
         named = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
         return {"loss": named.pop("total"), **named}

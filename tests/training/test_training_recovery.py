@@ -1,0 +1,131 @@
+"""A fit gets over what goes wrong on the way: too little memory, a state that is damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_world import TOKENIZER, finished, job, same
+
+from assets.training import loop
+from assets.training.job import Job
+from assets.training.tokenizer import CHUNK, TokenizerTask
+from kronos.losses import TokenizerLoss
+from resources.errors import CandlecastError
+
+
+def killed_at(moment: int, wanted: Job) -> Path:
+    """The newest state of a fit that was killed at a step."""
+    update = loop._Run._update
+
+    def dying(run: loop._Run, windows: np.ndarray) -> None:
+        if run.step == moment:
+            raise KeyboardInterrupt
+        update(run, windows)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "_update", dying)
+        finished(wanted)
+    (state,) = wanted.work.glob("state-*")
+    return state
+
+
+def told(model: Path) -> dict[str, object]:
+    curves: dict[str, object] = json.loads((model.parent / "result.json").read_text())["curves"]
+    return curves
+
+
+def test_a_micro_batch_lowered_after_a_kill_holds_from_the_saved_state_on(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = job("kronos_tokenizer", arrays, tmp_path)
+    killed_at(6, wanted)
+    sizes: set[int] = set()
+    real = TokenizerTask.loss
+
+    def seen(task: TokenizerTask, model: torch.nn.Module, windows: np.ndarray) -> torch.Tensor:
+        sizes.add(len(windows))
+        return real(task, model, windows)
+
+    monkeypatch.setattr(TokenizerTask, "loss", seen)
+    lower = TOKENIZER.model_copy(update={"micro_batch": 2})
+    made = finished(wanted.model_copy(update={"tokenizer_settings": lower}))
+    assert sizes == {2} and told(made)["micro_batch"] == 2
+
+
+def test_a_micro_batch_that_memory_halved_stays_halved_after_a_kill(arrays: Path, tmp_path: Path) -> None:
+    wanted = job("kronos_tokenizer", arrays, tmp_path)
+    lower = TOKENIZER.model_copy(update={"micro_batch": 4})
+    killed_at(6, wanted.model_copy(update={"tokenizer_settings": lower}))
+    assert told(finished(wanted))["micro_batch"] == 4
+
+
+def test_validation_that_does_not_fit_is_done_in_smaller_parts(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = told(finished(job("kronos_tokenizer", arrays, tmp_path / "plain")))
+    real = TokenizerTask._loss
+    sizes: list[int] = []
+
+    def scarce(task: TokenizerTask, model: torch.nn.Module, starts: np.ndarray, changed: object) -> TokenizerLoss:
+        sizes.append(len(starts))
+        if len(starts) > 16:
+            raise torch.cuda.OutOfMemoryError
+        return real(task, model, starts, changed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TokenizerTask, "_loss", scarce)
+    found = told(finished(job("kronos_tokenizer", arrays, tmp_path / "scarce")))
+    assert sizes[0] == min(CHUNK, TOKENIZER.validation_windows) and 16 in sizes
+    assert found["train"] == plain["train"]
+    for ours, theirs in zip(found["validation"], plain["validation"], strict=True):  # type: ignore[call-overload]
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+
+
+def test_validation_of_which_one_window_does_not_fit_is_an_error_in_words(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> TokenizerLoss:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(TokenizerTask, "_loss", full)
+    with pytest.raises(CandlecastError, match="validation windows do not fit on cpu: choose a smaller model"):
+        finished(job("kronos_tokenizer", arrays, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "optimizer.bin", "run.json", "random_states_0.pkl", "weights-00000000.safetensors"]
+)
+def test_a_damaged_state_is_set_aside_and_the_fit_begins_again_to_the_same_weights(
+    file: str, arrays: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = finished(job("kronos_tokenizer", arrays, tmp_path / "whole"))
+    wanted = job("kronos_tokenizer", arrays, tmp_path / "killed")
+    state = killed_at(5, wanted)
+    whole = (state / file).read_bytes()
+    (state / file).write_bytes(whole[: len(whole) // 2])
+    assert same(undisturbed, finished(wanted))
+    assert f"the saved state {state} cannot be read" in caplog.text
+    assert (wanted.work / f"damaged-{state.name}" / file).is_file()
+
+
+def test_before_the_start_comes_an_older_state_that_is_whole(arrays: Path, tmp_path: Path) -> None:
+    undisturbed = finished(job("kronos_tokenizer", arrays, tmp_path / "whole"))
+    wanted = job("kronos_tokenizer", arrays, tmp_path / "killed")
+    state = killed_at(5, wanted)
+    newer = state.with_name("state-00000008")
+    newer.mkdir()
+    (newer / "run.json").write_text('{"step": 8')
+    began: list[int] = []
+    update = loop._Run._update
+
+    def counting(run: loop._Run, windows: np.ndarray) -> None:
+        began.append(run.step)
+        update(run, windows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_update", counting)
+        assert same(undisturbed, finished(wanted))
+    assert began[0] == 4 and (wanted.work / "damaged-state-00000008").is_dir()
