@@ -240,7 +240,7 @@ def _receive(
     )
     if kind != "DATE" and not kind.startswith("TIMESTAMP"):
         _refuse_type(request.file, columns.names["date"], "date", kind, _NUMERIC, "a date")
-    zone = _zone(file, columns.names["date"]) if "TIME ZONE" in kind else ""
+    zone = _zone(file, columns.names["date"]) if _is_zoned(kind) else ""
     stamp, join = _stamp(connection, texts["date"], of["date"], kind, zone, reading, request.file)
     connection.execute(
         _RECEIVE.format(
@@ -272,16 +272,23 @@ def _stamp(
     connection: duckdb.DuckDBPyConnection, text: str, name: str, kind: str, zone: str, reading: Reading, file: str
 ) -> tuple[str, str]:
     """The SQL of a row's local stamp, instant and problem, and the join that it needs."""
-    if kind == "DATE" or (kind.startswith("TIMESTAMP") and "TIME ZONE" not in kind):
+    if _is_zoned(kind):
+        # Nanoseconds with a zone, as pandas writes them, have no casts but this one.
+        instant = f"{name}::TIMESTAMPTZ"
+        return f"timezone({_literal(zone)}, {instant}), timezone('UTC', {instant}), NULL", ""
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
         return f"{name}::TIMESTAMP, NULL, NULL", ""
-    if kind.startswith("TIMESTAMP"):
-        return f"timezone({_literal(zone)}, {name}), timezone('UTC', {name}), NULL", ""
     is_whole = "INT" in kind or kind == "VARCHAR"
     whole = f"CASE WHEN {name} <> trunc({name}) THEN {name}::VARCHAR ELSE try_cast({name} AS BIGINT)::VARCHAR END"
     written = text if is_whole else whole
     connection.execute(f"CREATE OR REPLACE TEMP VIEW written AS SELECT {written} AS text FROM payload AS p")
     read_stamps(connection, "written", file, reading.date_order)
     return "t.local, t.instant, t.problem", f"LEFT JOIN stamps AS t ON t.text = {written}"
+
+
+def _is_zoned(kind: str) -> bool:
+    """Whether a typed column of stamps holds instants."""
+    return "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
 
 
 def _zone(file: Path, column: str) -> str:
@@ -310,7 +317,7 @@ def _clock(connection: duckdb.DuckDBPyConnection, name: str) -> str:
 
 def _is_midnights(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> bool:
     """Whether a typed column of dates says no time of day."""
-    if kind == "DATE" or not kind.startswith("TIMESTAMP") or "TIME ZONE" in kind:
+    if kind == "DATE" or not kind.startswith("TIMESTAMP") or _is_zoned(kind):
         return kind == "DATE"
     all_of_them = f"SELECT bool_and({name}::TIME = TIME '00:00') FROM payload AS p"
     return bool(connection.execute(all_of_them).fetchall()[0][0])

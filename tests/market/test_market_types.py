@@ -119,6 +119,25 @@ def test_midnight_of_a_daily_bar_is_its_day_in_whatever_zone_it_was_written(desk
     assert desk.bars()["session"].dt.strftime("%m-%d").tolist() == ["01-04", "07-05"]
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York", "+03:00"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_stamps_of_every_unit_with_and_without_a_zone_are_read(
+    make_desk: Callable[..., Desk], unit: str, zone: str | None
+) -> None:
+    days = pd.DatetimeIndex(["2012-01-03", "2012-07-05"]).tz_localize(zone).as_unit(unit)
+    desk = put(make_desk(), date=days)
+    desk.ingest()
+    assert desk.bars()["session"].dt.strftime("%m-%d").tolist() == ["01-03", "07-05"]
+    desk = put(desk, date=days, open=[12.0, 12.0])
+    assert desk.ingest().rejected == 2
+    assert desk.rejected()["date"].str[:4].tolist() == ["2012", "2012"]
+
+    stamps = pd.DatetimeIndex(["2012-01-03 14:30", "2012-07-05 13:30"], tz="UTC").as_unit(unit).tz_convert(zone)
+    hourly = put(make_desk("hourly", frequency="1h", timezone="UTC"), date=stamps)
+    hourly.ingest()
+    assert hourly.bars()["ts"].dt.strftime("%m-%d %H:%M").tolist() == ["01-03 14:30", "07-05 13:30"]
+
+
 def test_a_fraction_of_a_day_is_not_rounded_to_the_next(desk: Desk) -> None:
     put(desk, date=[20120103.0, 20120104.7]).ingest()
     assert (len(desk.bars()), desk.rules()) == (1, ["unreadable_date"])
