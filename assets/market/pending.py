@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet
 
 from assets.market.contract import staged
 from assets.market.ingest import last_ingested, sessions_changed
-from assets.market.lake import Batch, Lake, Landed
+from assets.market.lake import Batch, Lake, Landed, reason_of, utc_now
 from resources.calendar import TradingCalendar
 from resources.layout import Home
 from resources.publish import scratch_folder
@@ -35,16 +36,14 @@ def pending_sessions(
 ) -> list[date]:
     """The sessions whose bars are missing or would change, oldest first; only those from market.start to market.end.
 
-    A payload that changes no bar counts for the newest session, so that its rejected rows are kept too.
+    A payload that changes no bar counts for the newest session, so that its rejected rows are kept too; so does one
+    that cannot be had or read, so that the run that follows takes the others in and names it.
 
     With nothing new it hashes the source's files and opens the warehouse once. With something new it judges the new
     payloads as an ingest would, and writes nothing.
 
     Args:
         now: UTC without a zone; sessions that close later are not due.
-
-    Raises:
-        CandlecastError: a new payload cannot be read.
     """
     first, last = due(settings, calendar, now)
     sessions = [day.date() for day in calendar.sessions(first, last)] if first <= last else []
@@ -60,7 +59,7 @@ def pending_sessions(
     else:
         news = _changed_by(missing, source, home, warehouse)
     for batch in waiting:
-        news |= _changed(batch, [lake.file(payload) for payload in batch.payloads], home, warehouse)
+        news |= _changed(batch, [(payload, lake.file(payload)) for payload in batch.payloads], home, warehouse)
     # Without a session of its own a payload still has rows to reject or fold: one session's run takes it.
     return [day for day in sessions if day in news] or sessions[-1:]
 
@@ -78,22 +77,35 @@ def _asks_for(request: Request, day: date) -> bool:
 def _changed_by(missing: Sequence[Request], source: Source, home: Home, warehouse: Warehouse) -> set[date]:
     if not missing:
         return set()
-    now = datetime.now(UTC).replace(tzinfo=None)
     with scratch_folder(home.scratch / "pending") as folder:
-        payloads, fetched = [], []
+        payloads = []
         for number, request in enumerate(missing):
             file = folder / f"{number}.parquet"
-            sha256 = source.fetch(request, file)
-            rows = pyarrow.parquet.read_metadata(file).num_rows
-            payloads.append(Landed(source.name, request, sha256, now, rows))
-            fetched.append(file)
-        return _changed(Batch(1 << 40, source.reading, tuple(payloads)), fetched, home, warehouse)
+            try:
+                sha256 = source.fetch(request, file)
+                rows = pyarrow.parquet.read_metadata(file).num_rows
+            except Exception as error:
+                # Of the machine, not of the file: raised again.
+                reason_of(error, request.file)
+            else:
+                payloads.append((Landed(source.name, request, sha256, utc_now(), rows), file))
+        return _changed(Batch(1 << 40, source.reading, ()), payloads, home, warehouse)
 
 
-def _changed(batch: Batch, payload_files: Sequence[Path], home: Home, warehouse: Warehouse) -> set[date]:
+def _changed(batch: Batch, payloads: Sequence[tuple[Landed, Path]], home: Home, warehouse: Warehouse) -> set[date]:
+    """The sessions that some payloads of a batch change. Bad ones, which the run will name, are found by halves."""
+    if not payloads:
+        return set()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
-    with (
-        staged(batch, payload_files, calendar, home.scratch / "contract") as judged,
-        warehouse.read() as connection,
-    ):
-        return set(sessions_changed(connection, judged, Lake(home)))
+    part = replace(batch, payloads=tuple(payload for payload, _ in payloads))
+    try:
+        with (
+            staged(part, [file for _, file in payloads], calendar, home.scratch / "contract") as judged,
+            warehouse.read() as connection,
+        ):
+            return set(sessions_changed(connection, judged, Lake(home)))
+    except Exception as error:
+        reason_of(error, "")
+    middle = len(payloads) // 2
+    halves = (payloads[:middle], payloads[middle:]) if middle else ()
+    return {day for half in halves for day in _changed(batch, half, home, warehouse)}

@@ -144,6 +144,22 @@ def test_a_bad_file_fails_the_run_by_name_and_the_others_are_in(tmp_path: Path) 
     assert len(room.resources["warehouse"].frame("FROM bars")) == 6
 
 
+@pytest.mark.parametrize("bad", ["", "symbol,date,open,high,low,kurs,volume\nMSFT,2012-01-03,10,11,9,10.5,1\n"])
+def test_a_bad_file_beside_a_good_one_leaves_the_good_one_pending(tmp_path: Path, bad: str) -> None:
+    write(tmp_path, "a.csv", *LINES[:2])
+    (tmp_path / "bars" / "b.csv").write_text(bad)
+    room = Room(tmp_path)
+    assert room.pending() == [date(2012, 1, 3), date(2012, 1, 4)]
+    assert not room.run("2012-01-03", "2012-01-09", raise_on_error=False).success
+    # Whatever is bad stays to be told: a run of the newest session does.
+    assert room.pending() == [date(2012, 1, 9)]
+    write(tmp_path, "c.csv", LINES[2])
+    write(tmp_path, "d.csv", LINES[3])
+    assert room.pending() == [date(2012, 1, 5), date(2012, 1, 6)]
+    write(tmp_path, "b.csv", LINES[0].replace("AAPL", "MSFT"))
+    assert room.pending() == [date(2012, 1, 3), date(2012, 1, 5), date(2012, 1, 6)]
+
+
 def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
     write(tmp_path, "bars.csv", *LINES)
     room = Room(tmp_path)
