@@ -82,9 +82,10 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         target waits for it.
         """
         wanted = sessions_of(context)
-        histories = read_histories(warehouse, settings.market.frequency, last=wanted[-1])
+        frequency = settings.market.frequency
+        histories = read_histories(warehouse, frequency, last=wanted[-1])
         scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), calendar)
-        rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window)
+        rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window, frequency)
         means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints))
         tell_newest(
             context,

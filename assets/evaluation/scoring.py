@@ -1,7 +1,8 @@
 """Yesterday's forecasts against the truth: each scored when the session that it was about has come.
 
 Once, unless what it was scored against changes: a bar that is corrected or withdrawn, a split that comes to light.
-`scored_truths` remembers that. Works through chunks of origins: truths from the histories, one array of quantiles a
+`scored_truths` remembers that. Only forecasts of bars of one frequency are looked at: others have their truths in other
+bars. Works through chunks of origins: truths from the histories, one array of quantiles a
 model, all scores of the chunk in one transaction. So memory is bounded by the chunk; a killed run loses one at most.
 Not here: what the scores add up to (scoreboard).
 """
@@ -19,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation.metrics import Metric, as_levels, rank_ic, score
 from assets.forecasts.truth import closes_after, naive_scale
 from assets.market.history import CLOSE, History
-from resources.calendar import TradingCalendar
+from resources.calendar import DAILY, TradingCalendar
 from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
 
@@ -29,17 +30,23 @@ ACROSS_SYMBOLS = "*"
 # Equal but for rounding, which depends on how far a history reaches.
 _SAME = "coalesce(abs(t.{name} - k.{name}) <= 1e-9 * abs(k.{name}), t.{name} IS NOT DISTINCT FROM k.{name})"
 _IN_RANGE = "field = 'close' AND level = 0.5 AND target_ts >= $first AND target_ts < $after"
+# The checkpoints whose forecasts are of bars of another frequency; a recipe that does not say is of days.
+OTHERS = f"""
+SELECT model, checkpoint FROM forecast_recipes
+WHERE coalesce(json_extract_string(recipe, '$.frequency'), '{DAILY}') <> $frequency
+"""
+_OWN = f"ANTI JOIN ({OTHERS}) USING (model, checkpoint)"
 _ORIGINS = f"""
 SELECT origin, count(DISTINCT (symbol, step)) AS cells
-FROM forecast_quantiles WHERE {_IN_RANGE} GROUP BY origin ORDER BY origin
+FROM forecast_quantiles {_OWN} WHERE {_IN_RANGE} GROUP BY origin ORDER BY origin
 """
 _CELLS = f"""
 SELECT DISTINCT symbol, origin, step, target_ts
-FROM forecast_quantiles WHERE {_IN_RANGE} AND origin BETWEEN $oldest AND $newest
+FROM forecast_quantiles {_OWN} WHERE {_IN_RANGE} AND origin BETWEEN $oldest AND $newest
 ORDER BY symbol, origin, step
 """
-_MODELS = """
-SELECT DISTINCT model, checkpoint FROM forecasts WHERE origin BETWEEN $oldest AND $newest ORDER BY ALL
+_MODELS = f"""
+SELECT DISTINCT model, checkpoint FROM forecasts {_OWN} WHERE origin BETWEEN $oldest AND $newest ORDER BY ALL
 """
 # The cells whose truth is new, has changed or is gone since they were scored. `wanted` and `truths` are registered.
 _MOVED = f"""
@@ -73,9 +80,10 @@ FROM forecast_quantiles q JOIN truths t USING (symbol, origin, step) SEMI JOIN t
 WHERE q.model = $model AND q.checkpoint = $checkpoint AND q.field = 'close' AND q.level = 0.5
   AND q.origin BETWEEN $oldest AND $newest
 """
-_FORGET_SCORES = """
+_FORGET_SCORES = f"""
 DELETE FROM forecast_scores USING moved m
-WHERE forecast_scores.origin BETWEEN $oldest AND $newest AND forecast_scores.symbol = m.symbol
+WHERE (forecast_scores.model, forecast_scores.checkpoint) NOT IN ({OTHERS})
+  AND forecast_scores.origin BETWEEN $oldest AND $newest AND forecast_scores.symbol = m.symbol
   AND forecast_scores.origin = m.origin AND forecast_scores.step = m.step
 """
 _FORGET_RANKS = """
@@ -115,21 +123,22 @@ def score_sessions(
     calendar: TradingCalendar | None = None,
 ) -> Scored:
     """Score every forecast whose target lies between the first and the last of `sessions` and has no score yet, or one
-    against what is no longer so.
+    against what is no longer so. Forecasts of bars of another frequency than the calendar's stay as they are.
 
     A forecast without a bar at its target, because it was suspended or has not arrived, is scored when that is there.
 
     Args:
-        calendar: whose sessions they are; none: a session's bars are stamped with its day.
+        calendar: whose sessions they are; none: a session has one bar, stamped with its day.
     """
-    window = _window(min(sessions), max(sessions), calendar)
-    spans = list(_spans(warehouse.frame(_ORIGINS, dict(window))))
+    frequency: dict[str, object] = {"frequency": calendar.frequency if calendar else DAILY}
+    window = {**_window(min(sessions), max(sessions), calendar), **frequency}
+    spans = list(_spans(warehouse.frame(_ORIGINS, window)))
     rows = cells = without_truth = 0
     for done, (oldest, newest) in enumerate(spans):
         span = {"oldest": oldest, "newest": newest}
         wanted = warehouse.frame(_CELLS, {**window, **span})
         truths = truths_of(wanted, histories)
-        added = _score_span(warehouse, wanted, truths, span)
+        added = _score_span(warehouse, wanted, truths, span, frequency)
         rows, cells, without_truth = rows + added, cells + len(wanted), without_truth + len(wanted) - len(truths)
         progress(done + 1, len(spans), f"{rows:,} scores")
     return Scored(rows, cells, without_truth)
@@ -171,14 +180,20 @@ def _spans(origins: pd.DataFrame) -> Iterator[tuple[object, object]]:
         yield group["origin"].iloc[0].to_pydatetime(), group["origin"].iloc[-1].to_pydatetime()
 
 
-def _score_span(warehouse: Warehouse, wanted: pd.DataFrame, truths: pd.DataFrame, span: dict[str, object]) -> int:
+def _score_span(
+    warehouse: Warehouse,
+    wanted: pd.DataFrame,
+    truths: pd.DataFrame,
+    span: dict[str, object],
+    frequency: dict[str, object],
+) -> int:
     scores, ranked = [], []
     with warehouse.read() as connection:
         connection.register("wanted", wanted)
         connection.register("truths", truths)
         moved = connection.sql(_MOVED, params=span).to_arrow_table()
         connection.register("moved", moved)
-        for model, checkpoint in connection.execute(_MODELS, span).fetchall():
+        for model, checkpoint in connection.execute(_MODELS, {**span, **frequency}).fetchall():
             named = {"model": model, "checkpoint": checkpoint, **span}
             unscored = connection.sql(_UNSCORED, params=named).to_arrow_table()
             touched = pa.concat_tables([part.select(["origin", "step"]) for part in (unscored, moved)])
@@ -197,7 +212,7 @@ def _score_span(warehouse: Warehouse, wanted: pd.DataFrame, truths: pd.DataFrame
         connection.register("moved", moved)
         connection.register("touched_ranks", pa.concat_tables(ranked))
         connection.register("new_scores", added)
-        connection.execute(_FORGET_SCORES, span)
+        connection.execute(_FORGET_SCORES, {**span, **frequency})
         connection.execute(_FORGET_RANKS, {"across": ACROSS_SYMBOLS, **span})
         connection.execute(_ADD)
         connection.execute(_FORGET_TRUTHS, span)

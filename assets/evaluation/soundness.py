@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import pandas as pd
 
+from assets.evaluation.scoring import OTHERS
 from resources.warehouse import Warehouse
 
 _IMPOSSIBLE = """
@@ -20,10 +21,10 @@ HAVING times > 1 OR NOT isfinite(least) OR NOT isfinite(most)
 ORDER BY ALL
 LIMIT 1000
 """
-_CONTENT = """
+_CONTENT = f"""
 SELECT count(*) AS rows,
        bit_xor(md5_number(concat_ws('|', model, checkpoint, symbol, origin, step, metric, value)))::VARCHAR AS digest
-FROM forecast_scores WHERE origin BETWEEN $oldest AND $newest
+FROM forecast_scores ANTI JOIN ({OTHERS}) USING (model, checkpoint) WHERE origin BETWEEN $oldest AND $newest
 """
 
 
@@ -32,9 +33,11 @@ def impossible_scores(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(_IMPOSSIBLE)
 
 
-def score_content(warehouse: Warehouse, first: date, last: date, horizon: int) -> tuple[int, str]:
-    """How many scores there are of the origins that reach the sessions `first` … `last`, and a digest of them."""
+def score_content(warehouse: Warehouse, first: date, last: date, horizon: int, frequency: str) -> tuple[int, str]:
+    """How many scores of bars of a frequency there are of the origins that reach the sessions `first` … `last`, and a
+    digest of them."""
     # Sessions to calendar days: two in seven are weekend, and holidays cluster.
     oldest = first - timedelta(days=2 * horizon + 7)
-    found = warehouse.frame(_CONTENT, {"oldest": oldest, "newest": last + timedelta(days=1)})
+    span: dict[str, object] = {"oldest": oldest, "newest": last + timedelta(days=1)}
+    found = warehouse.frame(_CONTENT, {**span, "frequency": frequency})
     return int(found["rows"][0]), str(found["digest"][0])

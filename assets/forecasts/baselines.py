@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtri
 
-from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, name_of
+from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, bars_of, name_of
 from resources.settings import Settings
 
 Baseline = Literal["random_walk", "random_walk_ewma", "drift", "momentum"]
@@ -76,6 +76,7 @@ def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
         "year": YEAR,
         "month": MONTH,
         "decay": DECAY,
+        **bars_of(settings.market),
     }
     return Forecaster(
         model=model,

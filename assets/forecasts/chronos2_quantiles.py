@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
+from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, bars_of, learnt_until, name_of
 from assets.forecasts.threads import use_threads
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
@@ -50,6 +50,7 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         "levels": settings.forecasts.levels,
         "recentre": settings.forecasts.recentre,
         "series_at_once": SERIES_AT_ONCE,
+        **bars_of(settings.market),
     }
     return Forecaster(
         model=MODEL,

@@ -16,6 +16,7 @@ import numpy as np
 from assets.market.history import History
 from resources.checkpoints import Checkpoint
 from resources.publish import digest_of
+from resources.settings import MarketSettings
 
 WEIGHTS_DIGITS, RECIPE_DIGITS = 16, 8
 
@@ -82,6 +83,17 @@ def name_of(recipe: Mapping[str, Any], weights: Checkpoint | None = None) -> str
     if weights is None:
         return digest_of(recipe)[:WEIGHTS_DIGITS]
     return f"{weights.digest[:WEIGHTS_DIGITS]}-{digest_of(recipe)[:RECIPE_DIGITS]}"
+
+
+def bars_of(market: MarketSettings) -> dict[str, str]:
+    """What a recipe says of the bars that are forecast: their frequency and calendar, where they are not the default.
+
+    One home may hold several of either, and a checkpoint's forecasts are of one. That of New York's days has always
+    been left unsaid: said now, it would name every forecast that there is anew.
+    """
+    fields = MarketSettings.model_fields
+    told = {"frequency": market.frequency, "calendar": market.calendar}
+    return {name: value for name, value in told.items() if value != fields[name].default}
 
 
 def weights_of(checkpoint: str) -> str | None:

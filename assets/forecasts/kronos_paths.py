@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, learnt_until, name_of
+from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, bars_of, learnt_until, name_of
 from assets.forecasts.threads import use_threads
 from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
@@ -54,6 +54,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         "method": METHOD,
         "dtype": settings.compute.dtype,
         "seed": settings.seed,
+        **bars_of(settings.market),
     }
     return Forecaster(
         model=MODEL,

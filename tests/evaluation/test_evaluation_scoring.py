@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,18 +12,24 @@ import pandas as pd
 from forecast_world import World, open_world
 
 from assets.evaluation.scoring import ACROSS_SYMBOLS, score_sessions, truths_of
-from assets.evaluation.soundness import impossible_scores
+from assets.evaluation.soundness import impossible_scores, score_content
 from assets.forecasts.baselines import baseline_forecasters
 from assets.forecasts.making import make_forecasts
 from assets.forecasts.origins import select
 from assets.market.history import CLOSE, History
 from resources.calendar import TradingCalendar
+from resources.settings import Settings
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
 
 
 def _scores(world: World) -> pd.DataFrame:
     return world.warehouse.frame("FROM forecast_scores ORDER BY ALL")
+
+
+def _of_bars(world: World, **market: str) -> Settings:
+    """The world's settings for other bars."""
+    return world.settings.model_copy(update={"market": world.settings.market.model_copy(update=market)})
 
 
 def test_scoring_twice_adds_nothing_and_changes_no_byte(forecast_world: World):
@@ -58,7 +65,8 @@ def test_hours_of_a_session_that_opens_on_the_utc_day_before_are_scored_day_by_d
     ends = [calendar.stamps(day, day)[-1].to_datetime64().astype("datetime64[s]") for day in days]
     empty = open_world(tmp_path)
     room = replace(empty.room, calendar=calendar)
-    make_forecasts(room, baseline_forecasters(empty.settings)[0], select({"BHP": whole}, ends[20:-2], 90).tasks)
+    hourly = _of_bars(empty, frequency="1h", calendar="XASX")
+    make_forecasts(room, baseline_forecasters(hourly)[0], select({"BHP": whole}, ends[20:-2], 90).tasks)
     for day, end in zip(days, ends, strict=True):
         known = int(np.searchsorted(stamps, end, side="right"))
         until = replace(
@@ -71,6 +79,46 @@ def test_hours_of_a_session_that_opens_on_the_utc_day_before_are_scored_day_by_d
     score_sessions(room.warehouse, {"BHP": whole}, days, calendar=calendar)
     pd.testing.assert_frame_equal(daily, _scores(empty))
     assert set(daily["step"]) == set(range(1, 11))
+
+
+def test_forecasts_of_another_frequency_keep_their_scores_and_get_none(forecast_world: World):
+    """An hourly profile beside a daily one in a home: neither's truth is in the other's bars."""
+    warehouse, histories = forecast_world.warehouse, forecast_world.histories()
+    first, last = date(2012, 2, 1), date(2012, 3, 15)
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    daily, content = _scores(forecast_world), score_content(warehouse, FIRST, LAST, 10, "1d")
+    calendar = TradingCalendar("XNYS", "1h")
+    stamps = calendar.stamps(first, last).to_numpy().astype("datetime64[s]")
+    prices, ones = 50 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.005, len(stamps)))), np.ones(len(stamps))
+    hours = {"IBM": History("IBM", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)}
+    room = replace(forecast_world.room, calendar=calendar)
+    hourly = baseline_forecasters(_of_bars(forecast_world, frequency="1h"))[0]
+    make_forecasts(room, hourly, select(hours, [stamps[100], stamps[150]], 90).tasks)
+    assert score_sessions(warehouse, hours, [first, last], calendar=calendar).cells == 20
+    both = _scores(forecast_world)
+    pd.testing.assert_frame_equal(both[both["checkpoint"] != hourly.checkpoint].reset_index(drop=True), daily)
+    assert len(both) > len(daily)
+    again = score_sessions(warehouse, histories, [FIRST, LAST])
+    assert (again.rows, again.without_truth) == (0, 0)
+    pd.testing.assert_frame_equal(both, _scores(forecast_world))
+    assert score_content(warehouse, FIRST, LAST, 10, "1d") == content
+
+
+def test_a_corrected_bar_takes_no_score_of_another_frequency_that_shares_its_stamp(forecast_world: World):
+    warehouse, histories = forecast_world.warehouse, forecast_world.histories()
+    score_sessions(warehouse, histories, [FIRST, LAST])
+    half_hours = baseline_forecasters(_of_bars(forecast_world, frequency="30min"))[0]
+    with warehouse.write() as connection:
+        recipe = json.dumps(half_hours.recipe)
+        connection.execute("INSERT INTO forecast_recipes VALUES ('random_walk', 'c', NULL, ?)", [recipe])
+        copied = "model = 'random_walk' AND symbol = 'IBM'"
+        connection.execute(
+            f"INSERT INTO forecast_scores SELECT * REPLACE ('c' AS checkpoint) FROM forecast_scores WHERE {copied}"
+        )
+    theirs = "SELECT count(*) AS n FROM forecast_scores WHERE checkpoint = 'c'"
+    before = warehouse.frame(theirs)["n"][0]
+    assert score_sessions(warehouse, _corrected(forecast_world, 160, 1.05), [FIRST, LAST]).rows > 0
+    assert warehouse.frame(theirs)["n"][0] == before > 0
 
 
 def test_a_score_is_what_one_computes_by_hand(forecast_world: World):

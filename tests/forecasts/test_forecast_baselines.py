@@ -17,6 +17,7 @@ from assets.forecasts import checks
 from assets.forecasts.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
 from assets.forecasts.forecaster import Task
 from assets.forecasts.making import make_forecasts, target_stamps
+from assets.forecasts.models import checkpoints_in_use
 from assets.market.history import History
 from resources.settings import Settings
 
@@ -40,6 +41,17 @@ def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.n
             assert np.isfinite(quantiles).all()
             assert (quantiles > 0).all()
         assert (np.diff(quantiles, axis=-1) >= 0).all()
+
+
+def test_forecasts_of_other_bars_stand_under_another_name(model_world: World):
+    def named(**market: str) -> dict[str, str]:
+        changed = model_world.settings.market.model_copy(update=market)
+        return checkpoints_in_use(model_world.settings.model_copy(update={"market": changed}), model_world.checkpoints)
+
+    others = [named(), named(frequency="1h"), named(frequency="30min"), named(calendar="XLON")]
+    assert set(others[0]) == {*RULES, "kronos", "chronos2"}
+    assert all(len({names[model] for names in others}) == 4 for model in others[0])
+    assert not {"frequency", "calendar"} & set(baseline_forecasters(model_world.settings)[0].recipe)
 
 
 def test_the_random_walk_is_lognormal_with_the_volatility_of_the_last_252_sessions(world: World):
