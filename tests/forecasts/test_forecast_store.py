@@ -126,10 +126,12 @@ def test_another_recipe_stands_beside_the_old_forecasts(world: World):
 
 
 def test_origins_up_to_the_cutoff_are_marked_in_sample(world: World):
-    learnt = replace(_walk(world), learnt_until=date(2011, 1, 31))
+    cutoff = pd.Timestamp(world.origins(FIRST, LAST)[5])
+    learnt = replace(_walk(world), learnt_until=cutoff.date())
     make_forecasts(world.room, learnt, world.tasks(FIRST, LAST))
-    marks = world.warehouse.frame("SELECT DISTINCT origin, in_sample FROM forecast_quantiles")
-    assert (marks["in_sample"] == (marks["origin"] <= pd.Timestamp("2011-01-31"))).all()
+    marks = world.warehouse.frame("SELECT DISTINCT origin, in_sample FROM forecast_quantiles").set_index("origin")
+    assert marks.loc[cutoff, "in_sample"], "the weights have seen the day of their cutoff"
+    assert (marks["in_sample"] == (marks.index <= cutoff)).all()
     assert marks["in_sample"].nunique() == 2
 
 
