@@ -21,6 +21,7 @@ from assets.forecasts.making import ForecastRoom, Made, make_forecasts
 from assets.forecasts.models import Family, forecasters_of
 from assets.forecasts.origins import Selection, origins_of, select
 from assets.forecasts.pictures import calibration_chart, fan_chart, read_fan, telling_forecasts
+from assets.forecasts.withheld import withheld
 from assets.market.history import History, read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table, tell_newest
@@ -119,9 +120,10 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
     ) -> dg.MaterializeResult:
         room = ForecastRoom(settings, warehouse, home, calendar)
         origins = origins_of(sessions_of(context), settings, calendar)
+        held = _withheld(stage.family, settings, home, checkpoints, origins)
         symbols = config.symbols or wanted_symbols(settings)
         histories = read_histories(warehouse, settings.market.frequency, symbols)
-        selection = select(histories, origins, settings.windows.lookback_window)
+        selection = select(histories, origins, settings.windows.lookback_window, held)
         tell = progress_in(context, stage.family)
         made = [
             make_forecasts(room, forecaster, selection.tasks, tell)
@@ -130,6 +132,18 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
         return _result(context, room, made, selection, histories)
 
     return forecasts
+
+
+def _withheld(
+    family: Family,
+    settings: Settings,
+    home: Home,
+    checkpoints: CheckpointStore,
+    origins: Sequence[np.datetime64],
+) -> dict[np.datetime64, str]:
+    """What `input_drift` found that this family is not to forecast from."""
+    used = checkpoints.current("kronos_predictor") if family == "kronos_forecasts" else None
+    return withheld(home, used.digest, origins) if used and settings.drift.action == "block" else {}
 
 
 def _result(

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 
 from assets.forecasts.forecaster import Task
+from assets.forecasts.withheld import REASON
 from assets.market.history import History
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -57,15 +59,29 @@ class Selection:
     skipped: Mapping[str, int]
 
 
-def select(histories: Mapping[str, History], origins: Sequence[np.datetime64], lookback: int) -> Selection:
+def select(
+    histories: Mapping[str, History],
+    origins: Sequence[np.datetime64],
+    lookback: int,
+    held: Mapping[np.datetime64, str] = MappingProxyType({}),
+) -> Selection:
     """Every symbol at every origin at which it has a bar, and `lookback` of them up to it.
+
+    Args:
+        held: origins that are not forecast from, and why.
 
     Raises:
         CandlecastError: that leaves nothing.
     """
     tasks, skipped = [], Counter[str]()
     too_short = f"fewer than {lookback} bars up to the origin"
+    if held and len(held) == len(origins):
+        origin, why = next(iter(held.items()))
+        raise CandlecastError(f"{REASON}: {origin}, {why}")
     for origin in origins:
+        if origin in held:
+            skipped[REASON] += len(histories)
+            continue
         for symbol, history in histories.items():
             index = history.index_of(origin)
             if index is None:

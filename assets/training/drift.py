@@ -1,8 +1,8 @@
 """Whether the input of a forecast still looks like what the weights learnt from: coarse tokens, then and now.
 
 The distance is the Jensen-Shannon divergence of two token histograms. How far is too far is calibrated on the
-validation range: the distances of its own origins, each as a forecast would see it, all symbols together. Small
-groups differ from a large one by chance alone, and the calibration holds that chance too.
+validation range: the distances of its own origins, each as a forecast would see it, all symbols together. A small
+group differs from a large one by chance alone, so the limit is that of groups of as many symbols.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from kronos.normalisation import normalise, window_statistics
 
 FEWEST_ORIGINS = 20
 CHUNK = 256
+_LIMIT = "#D55E00"
+_MEASURED: dict[str, Any] = {"color": pictures.COLOURS["kronos"], "marker": ".", "markersize": 4}
 
 
 class Reference(TypedDict):
-    """What a predictor's card keeps: training counts of the coarse token, and the distances of validation origins."""
+    """What a predictor's card keeps: training counts of the coarse token, and how far validation origins are from them.
+
+    `distances[n]` are those of groups of `sizes[n]` symbols, one an origin.
+    """
 
     histogram: list[int]
-    distances: list[float]
+    sizes: list[int]
+    distances: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -54,24 +60,61 @@ def reference(train: np.ndarray, validation: np.ndarray, origins: np.ndarray, co
 
     Args:
         train: coarse tokens of training windows, any shape.
-        validation: (n, lookback) coarse tokens of validation windows.
+        validation: (n, lookback) coarse tokens of validation windows: of some origins, all that there are.
         origins: (n,) stamps of their last bars seen.
     """
     counts = np.bincount(np.asarray(train).ravel(), minlength=codes)
-    days = np.unique(origins)
-    distances = [distance(counts, np.bincount(validation[origins == day].ravel(), minlength=codes)) for day in days]
-    return {"histogram": counts.tolist(), "distances": distances}
+    groups = [np.flatnonzero(origins == day) for day in np.unique(origins)]
+    # Shuffled once, so that the first few of a group are some of its symbols by chance.
+    generator = np.random.default_rng(0)
+    groups = [generator.permutation(group) for group in groups]
+    sizes = _sizes(max((len(group) for group in groups), default=0))
+    distances = [
+        [
+            distance(counts, np.bincount(validation[group[:size]].ravel(), minlength=codes))
+            for group in groups
+            if len(group) >= size
+        ]
+        for size in sizes
+    ]
+    return {"histogram": counts.tolist(), "sizes": sizes, "distances": distances}
 
 
-def threshold(card: Mapping[str, Any], quantile: float) -> float | None:
-    """The distance beyond which input has drifted from what a predictor learnt.
+@dataclass(frozen=True)
+class Limits:
+    """The distance beyond which input has drifted, by how many symbols there are of it.
 
-    None: its card keeps no reference, or one from too few origins to calibrate.
+    Attributes:
+        sizes: numbers of symbols, rising.
+        distances: the limit of each.
     """
-    kept: Reference | None = card.get("scores", {}).get("drift")
-    if kept is None or len(kept["distances"]) < FEWEST_ORIGINS:
-        return None
-    return float(np.quantile(kept["distances"], quantile))
+
+    sizes: tuple[int, ...]
+    distances: tuple[float, ...]
+
+    def of(self, symbols: int) -> float:
+        """The limit of so many symbols: between two sizes by their logarithms, beyond the largest that one's."""
+        return float(np.interp(np.log(symbols), np.log(self.sizes), self.distances))
+
+
+def limits(card: Mapping[str, Any], quantile: float) -> Limits | str:
+    """From what distance on input has drifted from what a predictor learnt; or why that cannot be told, in words."""
+    kept = card.get("scores", {}).get("drift")
+    if kept is None or "sizes" not in kept:
+        return "the weights keep no reference to measure by: train them here (predictor.epochs may be 0)"
+    enough = [
+        (size, float(np.quantile(found, quantile)))
+        for size, found in zip(kept["sizes"], kept["distances"], strict=True)
+        if len(found) >= FEWEST_ORIGINS
+    ]
+    if not enough:
+        most = max(map(len, kept["distances"]), default=0)
+        return (
+            f"the weights were measured on {most} validation origins, and a limit needs {FEWEST_ORIGINS}: widen "
+            "windows.validation and train them again"
+        )
+    sizes, beyond = zip(*enough, strict=True)
+    return Limits(sizes, beyond)
 
 
 def input_distances(
@@ -117,15 +160,23 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return histogram_drift(one, other)
 
 
-def draw(card: Mapping[str, Any], measured: Mapping[np.datetime64, float], beyond: float) -> bytes:
-    """Distances by origin against the threshold, with those of validation beside them, as PNG."""
+def draw(card: Mapping[str, Any], drifts: Mapping[np.datetime64, Drift], symbols: int) -> bytes:
+    """Distances by origin against their limits, beside those of validation of about as many symbols, as PNG."""
     kept: Reference = card["scores"]["drift"]
+    alike = int(np.argmin(np.abs(np.log(kept["sizes"]) - np.log(symbols))))
     with pictures.figure(6.4, 2.6) as drawn:
         history, now = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
-        history.hist(kept["distances"], bins=20, orientation="horizontal", color="#bbbbbb")
+        history.hist(kept["distances"][alike], bins=20, orientation="horizontal", color="#bbbbbb")
         history.set(title="Validation", xlabel="origins", ylabel="token distance, bits")
-        now.plot(list(measured), list(measured.values()), color=pictures.COLOURS["kronos"], marker=".", markersize=4)
+        days, limit = list(drifts), [drift.threshold for drift in drifts.values()]
+        now.plot(days, [drift.distance for drift in drifts.values()], **_MEASURED)
+        now.plot(days, limit, color=_LIMIT, linewidth=0.9, linestyle="--")
         for axis in (history, now):
-            axis.axhline(beyond, color="#D55E00", linewidth=0.9, linestyle="--")
+            axis.axhline(limit[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
         now.set(title="Input of the forecasts")
         return pictures.png(drawn)
+
+
+def _sizes(most: int) -> list[int]:
+    """1, 2, 4 … and the largest."""
+    return sorted({1 << power for power in range(most.bit_length())} | {most}) if most else []

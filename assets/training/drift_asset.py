@@ -1,20 +1,23 @@
 """Before Kronos forecasts: does the input still look like what it learnt from? One asset, one check.
 
-A warning by default; `drift.action = "block"` keeps Kronos from forecasting. Not here: how it is measured (drift).
+A warning by default; `drift.action = "block"` keeps Kronos from forecasting from those origins, whatever else a run
+holds. Not here: how it is measured (drift).
 """
 
 import json
+from collections import Counter
 
 import dagster as dg
 import numpy as np
 
 from assets.forecasts.forecaster import Task
 from assets.forecasts.origins import origins_of, select
+from assets.forecasts.withheld import write_withheld
 from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, tell_newest
 from assets.sessions import sessions_of
-from assets.training.drift import Drift, draw, input_digest, input_distances, threshold
+from assets.training.drift import Drift, Limits, draw, input_digest, input_distances, limits
 from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.layout import Home
@@ -23,6 +26,7 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CHECK = "input_has_not_drifted"
+NAMED = 5
 
 
 def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -34,7 +38,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         group_name="forecasts",
         kinds={"pytorch"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         deps=["bars", "corporate_actions", "kronos_tokenizer", "kronos_predictor"],
         pool="gpu",
         check_specs=[dg.AssetCheckSpec(CHECK, asset="input_drift", blocking=True)],
@@ -51,67 +55,83 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         predictor = checkpoints.current("kronos_predictor")
         if predictor is None:
             raise dg.Failure("no Kronos checkpoint yet: materialise kronos_predictor first", allow_retries=False)
-        beyond = threshold(predictor.card, settings.drift.quantile)
-        if beyond is None or settings.drift.action == "off":
-            return _nothing("switched off" if beyond is not None else "the weights keep no reference to measure by")
+        action = settings.drift.action
+        if action == "off":
+            return _nothing("switched off")
+        allowed = limits(predictor.card, settings.drift.quantile)
+        if isinstance(allowed, str):
+            return _nothing(allowed, passed=action != "block")
         histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
         origins = origins_of(sessions_of(context), settings, calendar)
         tasks = select(histories, origins, settings.windows.lookback_window).tasks
-        measured = _measured(tasks, predictor, settings, home, checkpoints)
-        if measured:
-            tell_newest(context, {"picture": picture(draw(predictor.card, measured, beyond))})
-        return _result(predictor, measured, beyond, settings)
+        drifts = _drifts(tasks, predictor, allowed, settings, home, checkpoints)
+        blocks = {day: drift.words if action == "block" and drift.drifted else None for day, drift in drifts.items()}
+        write_withheld(home, predictor.digest, blocks)
+        symbols = len({task.symbol for task in tasks})
+        tell_newest(context, {"picture": picture(draw(predictor.card, drifts, symbols))})
+        return _result(predictor, drifts, block=action == "block")
 
     return input_drift
 
 
-def _measured(
-    tasks: list[Task], predictor: Checkpoint, settings: Settings, home: Home, checkpoints: CheckpointStore
-) -> dict[np.datetime64, float]:
-    if not tasks:
-        return {}
+def _drifts(
+    tasks: list[Task],
+    predictor: Checkpoint,
+    allowed: Limits,
+    settings: Settings,
+    home: Home,
+    checkpoints: CheckpointStore,
+) -> dict[np.datetime64, Drift]:
+    """By origin, oldest first."""
     lookback = settings.windows.lookback_window
     file = home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
     if not file.is_file():
         tokenizer = checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
         found = input_distances(predictor.card, tokenizer.folder, settings.windows.clip, lookback, tasks)
         publish_bytes(file, json.dumps({str(day): value for day, value in found.items()}).encode())
-    return {np.datetime64(day): value for day, value in json.loads(file.read_text()).items()}
+    measured = {np.datetime64(day): value for day, value in json.loads(file.read_text()).items()}
+    symbols = Counter(task.origin for task in tasks)
+    return {day: Drift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 
 
-def _result(
-    predictor: Checkpoint, measured: dict[np.datetime64, float], beyond: float, settings: Settings
-) -> dg.MaterializeResult:
-    if not measured:
-        return _nothing("no symbol can be forecast from these sessions")
-    drifts = {day: Drift(value, beyond) for day, value in measured.items()}
+def _result(predictor: Checkpoint, drifts: dict[np.datetime64, Drift], block: bool) -> dg.MaterializeResult:
     out = [day for day, drift in drifts.items() if drift.drifted]
     newest = drifts[max(drifts)]
-    block = settings.drift.action == "block"
     words = f"newest origin: {newest.words}. Beyond it: {len(out)} of {len(drifts)} origins"
-    told = {str(day): value for day, value in measured.items()}
+    if block and out:
+        words += f"; Kronos forecasts from none of these: {', '.join(map(str, out[:NAMED]))}{' …' * (len(out) > NAMED)}"
+    # Where some origins may be forecast, the run goes on with those.
+    stops = block and len(out) == len(drifts)
+    told = {str(day): [drift.distance, drift.threshold] for day, drift in drifts.items()}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([predictor.digest, beyond, told])),
+        data_version=dg.DataVersion(digest_of([predictor.digest, block, told])),
         metadata={
             "distance": newest.distance,
-            "threshold": beyond,
+            "threshold": newest.threshold,
             "origins": len(drifts),
             "drifted": len(out),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,
-                passed=not newest.drifted,
-                severity=dg.AssetCheckSeverity.ERROR if block else dg.AssetCheckSeverity.WARN,
+                passed=not (out if block else newest.drifted),
+                severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
                 description=words,
             )
         ],
     )
 
 
-def _nothing(why: str) -> dg.MaterializeResult:
+def _nothing(why: str, passed: bool = True) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of(why)),
         metadata={"measured": why},
-        check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, description=why)],
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=CHECK,
+                passed=passed,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=why if passed else f"drift.action is block, but {why}; or set drift.action",
+            )
+        ],
     )

@@ -19,6 +19,8 @@ from kronos.losses import PredictorLoss, predictor_loss
 from kronos.normalisation import Normalisation
 from resources.settings import PredictorSettings
 
+# Origins that drift is calibrated on: so many, and more where the symbols are few.
+DRIFT_ORIGINS, DRIFT_WINDOWS = 24, 4096
 SHAPE_KEYS = (
     "d_model",
     "n_heads",
@@ -90,6 +92,7 @@ class PredictorTask:
         seed: int,
     ) -> None:
         self.arrays, self.device, self.settings = arrays, device, settings
+        self.tokenizer, self.rule, self.folder = tokenizer, rule, folder
         starts = arrays.windows("train")[:, 1]
         changed = Augmented.drawn(len(starts), settings, seed)
         self.place = np.full(len(starts), -1, dtype=np.int64)
@@ -100,11 +103,16 @@ class PredictorTask:
         self.validation = tokenise(tokenizer, arrays, self.validation_starts, rule, folder / "validation")
 
     def drift_reference(self, s1_bits: int) -> Reference:
-        """What the input of later forecasts is compared with."""
+        """What the input of later forecasts is compared with: validation origins, each with all symbols."""
         lookback = self.arrays.shape.lookback
-        origins = np.asarray(self.arrays.stamps)[self.validation_starts + lookback - 1]
+        starts = self.arrays.windows("validation")[:, 1]
+        origins = np.asarray(self.arrays.stamps)[starts + lookback - 1]
+        days, symbols = np.unique(origins, return_counts=True)
+        some = days[spread(len(days), max(DRIFT_ORIGINS, DRIFT_WINDOWS // symbols.max()))]
+        chosen = np.isin(origins, some)
+        tokens = tokenise(self.tokenizer, self.arrays, starts[chosen], self.rule, self.folder / "drift")
         usual = self.train.s1[self.plain] if self.plain.any() else self.train.s1
-        return reference(usual, self.validation.s1[:, :lookback], origins, 2**s1_bits)
+        return reference(usual, tokens.s1[:, :lookback], origins[chosen], 2**s1_bits)
 
     def _held_out(self, split: LearntSplit) -> np.ndarray:
         starts = self.arrays.windows(split)[:, 1]
