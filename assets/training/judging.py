@@ -137,10 +137,11 @@ def tasks_at(
 
 
 def _covering(scores: pd.DataFrame) -> int:
-    """How many neighbouring origins' forecasts share a bar, at most; 1: each has its own."""
-    until = scores.groupby("origin")["until"].max()
+    """How many neighbouring origins' forecasts share a bar, usually: a symbol that was suspended reaches further."""
+    until = scores.groupby("origin")["until"].median()
     origins = until.index.to_numpy()
-    return int((np.searchsorted(origins, until.to_numpy()) - np.arange(len(origins))).max())
+    shared = np.searchsorted(origins, until.to_numpy()) - np.arange(len(origins))
+    return max(1, int(np.ceil(np.median(shared))))
 
 
 def _scores(tasks: Sequence[Task], targets: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
