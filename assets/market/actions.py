@@ -11,32 +11,53 @@ from dataclasses import dataclass
 import duckdb
 import pandas as pd
 
+from resources.calendar import DAILY
 from resources.warehouse import Warehouse
 
-# A symbol's actions are read from one frequency, the longest: 1d before 1h before 5min. Several bars of a session may
-# repeat an action; where they tell different ones, none is taken.
-_SEEN = """
-WITH chosen AS (
-    SELECT symbol, arg_max(frequency, bars_a_session) AS frequency
-    FROM (SELECT symbol, frequency, -count(*) / count(DISTINCT session) AS bars_a_session
-          FROM bars WHERE actions <> 'unknown' GROUP BY symbol, frequency)
-    GROUP BY symbol
+# A session's actions are read from one frequency: the one that says most of them, then the longest, 1d before 1h before
+# 5min. Several bars of a session may repeat an action; where they tell different ones, none is taken. What was derived
+# from an adjusted close happened at any time since the frequency's session before: where another frequency has that
+# time's sessions and tells the action there, it is the same one.
+_SEEN = f"""
+WITH told AS (
+    SELECT symbol, frequency, session, arg_max(close, ts) AS close, count(*) AS bars,
+           min(CASE WHEN actions IS NULL OR actions = 'unknown' THEN 0
+                    WHEN suffix(actions, 'unknown') THEN 1 ELSE 2 END) AS said,
+           min(dividend) FILTER (dividend > 0) AS least_cash, max(dividend) FILTER (dividend > 0) AS most_cash,
+           min(split) FILTER (split <> 1) AS least_split, max(split) FILTER (split <> 1) AS most_split,
+           arg_min(actions, ts) FILTER (dividend > 0 OR split <> 1) AS origin,
+           arg_min(source, ts) AS source,
+           arg_min(payload_sha256, ts) AS payload_sha256, min(available_at) AS available_at
+    FROM bars
+    GROUP BY symbol, frequency, session
+),
+compared AS (
+    SELECT *, lag(session) OVER (PARTITION BY symbol, frequency ORDER BY session) AS since,
+           avg(bars) OVER (PARTITION BY symbol, frequency) AS bars_a_session
+    FROM told
 ),
 days AS (
-    SELECT b.symbol, b.session, arg_max(b.close, b.ts) AS close,
-           min(b.dividend) FILTER (b.dividend > 0) AS least_cash, max(b.dividend) FILTER (b.dividend > 0) AS most_cash,
-           min(b.split) FILTER (b.split <> 1) AS least_split, max(b.split) FILTER (b.split <> 1) AS most_split,
-           arg_min(b.actions, b.ts) FILTER (b.dividend > 0 OR b.split <> 1) AS origin,
-           arg_min(b.source, b.ts) AS source,
-           arg_min(b.payload_sha256, b.ts) AS payload_sha256, min(b.available_at) AS available_at
-    FROM bars AS b JOIN chosen USING (symbol, frequency)
-    GROUP BY b.symbol, b.session
+    FROM compared
+    QUALIFY row_number() OVER (PARTITION BY symbol, session
+                               ORDER BY said DESC, frequency = '{DAILY}' DESC, bars_a_session, frequency) = 1
 ),
-seen AS (
+counted AS (
     SELECT *, CASE WHEN least_cash = most_cash THEN least_cash ELSE 0 END AS dividend,
            CASE WHEN least_split = most_split THEN least_split ELSE 1 END AS split,
            lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous
     FROM days
+),
+twice AS (
+    SELECT d.symbol, d.session, bool_or(o.dividend > 0) AS dividend, bool_or(o.split <> 1) AS split
+    FROM counted AS d JOIN counted AS o
+        ON o.symbol = d.symbol AND o.session > d.since AND o.session < d.session AND o.frequency <> d.frequency
+    WHERE d.origin LIKE 'derived%' AND o.origin IS NOT NULL
+    GROUP BY d.symbol, d.session
+),
+seen AS (
+    SELECT c.* REPLACE (CASE WHEN t.dividend THEN 0 ELSE c.dividend END AS dividend,
+                        CASE WHEN t.split THEN 1 ELSE c.split END AS split)
+    FROM counted AS c LEFT JOIN twice AS t USING (symbol, session)
 )
 """
 _ACTIONS = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -348,3 +349,65 @@ def test_bars_of_a_session_that_tell_different_actions_are_reported_and_left_out
     )
     assert refresh_actions(desk.warehouse).total == 0
     assert contradicting_actions(desk.warehouse)[["kind", "one", "other"]].to_numpy().tolist() == [["split", 4.0, 5.0]]
+
+
+def also_hourly(desk: Desk) -> Desk:
+    """A desk of hourly bars in another folder of the same home."""
+    folder = desk.folder.parent / "hourly"
+    folder.mkdir(exist_ok=True)
+    return replace(desk, folder=folder, reading=replace(desk.reading, frequency="1h"))
+
+
+def actions_of(desk: Desk) -> list[tuple[str, str, float]]:
+    refresh_actions(desk.warehouse)
+    found = desk.warehouse.frame("FROM corporate_actions ORDER BY ex_date, kind")
+    return [
+        (str(day.date())[5:], kind, value)
+        for day, kind, value in zip(found["ex_date"], found["kind"], found["value"], strict=True)
+    ]
+
+
+def daily(*days: tuple[str, float, float, float]) -> str:
+    lines = [f"A,{day},{price},{price + 1},{price - 1},{price},1,{split},{cash}" for day, price, split, cash in days]
+    return "\n".join([HEADER + ",split,dividend", *lines])
+
+
+def test_an_action_that_only_the_newest_intraday_bars_tell_counts_until_the_daily_bar_tells_it(desk: Desk) -> None:
+    before = [("2012-01-04", 100, 1, 0), ("2012-01-05", 100, 1, 0)]
+    desk.ingest_text(daily(*before))
+    hour = also_hourly(desk)
+    days = [("2012-01-05", 100, [1.0] * 7, [0.0] * 7), ("2012-01-06", 24.5, [4.0] * 7, [0.5] * 7)]
+    hour.ingest_text(hourly("9:30", *days))
+    expected = [("01-06", "dividend", 0.5), ("01-06", "split", 4.0)]
+    assert actions_of(desk) == expected
+    seen = read_histories(desk.warehouse, "1h")["A"].closes_seen_from(13)
+    assert seen.tolist() == pytest.approx([24.5] * 14)
+    desk.ingest_text(daily(*before, ("2012-01-06", 24.5, 4, 0.5)))
+    assert actions_of(desk) == expected
+    assert desk.warehouse.frame("SELECT price_factor FROM corporate_actions ORDER BY kind")[
+        "price_factor"
+    ].tolist() == [
+        pytest.approx(0.98),
+        0.25,
+    ]
+
+
+def test_where_the_daily_bars_say_nothing_of_actions_the_intraday_bars_do(desk: Desk) -> None:
+    desk.ingest_text(f"{HEADER}\nA,2012-01-05,100,100,100,100,1\nA,2012-01-06,25,25,25,25,1\n")
+    also_hourly(desk).ingest_text(
+        hourly("9:30", ("2012-01-05", 100, [1.0] * 7, [0.0] * 7), ("2012-01-06", 25, [4.0] * 7, [0.0] * 7))
+    )
+    assert actions_of(desk) == [("01-06", "split", 4.0)]
+
+
+@pytest.mark.parametrize("gap", ["daily", "hourly"])
+def test_an_action_derived_over_a_gap_that_another_frequency_tells_of_counts_once(desk: Desk, gap: str) -> None:
+    adjusted = f"{HEADER},adj_close\nA,{{}},100,101,99,100,1,25\nA,{{}},25,26,24,25,1,25\n"
+    hour = also_hourly(desk)
+    if gap == "daily":
+        desk.ingest_text(adjusted.format("2012-01-04", "2012-01-06"))
+        hour.ingest_text(hourly("9:30", *[("2012-01-05", 25, [4.0] * 7, [0.0] * 7)]))
+    else:
+        desk.ingest_text(daily(("2012-01-04", 100, 1, 0), ("2012-01-05", 25, 4, 0)))
+        hour.ingest_text(adjusted.format("2012-01-04 09:30", "2012-01-06 09:30"))
+    assert actions_of(desk) == [("01-05", "split", 4.0)]
