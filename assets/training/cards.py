@@ -112,7 +112,7 @@ def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:
     ]
     return (
         "CRPS over ten sessions in per cent of the close, 2011–2021; skill below 0: the random walk is better. 90 % "
-        "intervals by block bootstrap over origins. The symbols are survivors of 2021.\n\n"
+        "intervals by block bootstrap over origins, widened for their number. The symbols are survivors of 2021.\n\n"
         "| symbols | CRPS | random walk's | skill | interval | forecasts |\n| --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
     )
@@ -120,4 +120,6 @@ def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def _training(curves: Mapping[str, Any]) -> str:
     speed = curves.get("windows_per_second") or 0.0
-    return f"Lowest validation loss at step {curves['best_step']}; {speed:,.0f} windows a second."
+    step = curves["best_step"]
+    where = f"at step {step}" if step else "before the first step: nothing that was learnt beat the base, which is kept"
+    return f"Lowest validation loss {where}; {speed:,.0f} windows a second."
