@@ -221,12 +221,13 @@ def lineage_of(settings: Settings, name: str) -> Node:
         return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
 
 
-def roll_back(settings: Settings, kind: str) -> dict[str, Any]:
-    """The champion before the present one, in use again."""
+def roll_back(settings: Settings, kind: str, to: str | None = None) -> dict[str, Any]:
+    """The champion before the present one, or the checkpoint that `to` names, in use again."""
     home = Home(settings.home)
     with only_run(home):
-        decision = rollback(CheckpointStore(home), cast(Kind, kind))
-    text = f"{kind}: {decision.digest[:16]} is in use, in place of {(decision.over or '–')[:16]}; {decision.why}"
+        decision = rollback(CheckpointStore(home), cast(Kind, kind), to)
+    over = f", in place of {decision.over[:16]}" if decision.over else ""
+    text = f"{kind}: {decision.digest[:16]} is in use{over}; {decision.why}"
     return {"digest": decision.digest, "over": decision.over, "why": decision.why, "text": text}
 
 

@@ -137,18 +137,21 @@ def query(
 @app.command()
 def rollback(
     kind: Annotated[str, typer.Argument(help="kronos_predictor or chronos2_model")],
+    to: Annotated[
+        str | None, typer.Option(help="A checkpoint's digest or its beginning, such as one that was rolled back.")
+    ] = None,
     settings: SettingsFile = None,
     profile: Profile = None,
     home: HomeFolder = None,
     json_: AsJson = False,
 ) -> None:
-    """Put the champion before the present one in use again, and write it down."""
+    """Put the champion before the present one in use again, or the one --to names, and write it down."""
     if kind not in ("kronos_predictor", "chronos2_model"):
         _wrong_use(f"{kind}: allowed: kronos_predictor, chronos2_model")
     with _Session(settings, profile, home, json_, show=False) as session:
         from orchestration.chain import roll_back
 
-        session.finish(roll_back(session.settings, kind))
+        session.finish(roll_back(session.settings, kind, to))
 
 
 @app.command()

@@ -40,6 +40,25 @@ class Checkpoint:
         cutoff = self.card.get("cutoff")
         return date.fromisoformat(cutoff) if cutoff else None
 
+    @property
+    def trained_until(self) -> date | None:
+        """The last day whose bars moved the weights; those after it, up to the cutoff, only chose among them.
+
+        None: not known.
+        """
+        return trained_until(self.card)
+
+
+def trained_until(card: Mapping[str, Any]) -> date | None:
+    """`Checkpoint.trained_until`, of a card. A card that does not say so tells it by what it was trained on."""
+    if "trained_until" in card:
+        return date.fromisoformat(card["trained_until"]) if card["trained_until"] else None
+    cutoff, training = card.get("cutoff"), card.get("training")
+    if cutoff and training and training["validation"]["last"] == cutoff:
+        # A base may have learnt later than what was learnt here.
+        cutoff = max(training["train"]["last"], (card.get("base") or {}).get("cutoff") or "")
+    return date.fromisoformat(cutoff) if cutoff else None
+
 
 @dataclass(frozen=True)
 class CheckpointStore:
@@ -48,27 +67,36 @@ class CheckpointStore:
     home: Home
 
     def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
-        """The checkpoint that this recipe made, if it did and nobody has removed it since."""
+        """The checkpoint that this recipe made, if it did and nobody has removed it since.
+
+        Raises:
+            CandlecastError: what the store wrote about it is damaged.
+        """
         entry = self._recipe_file(kind, recipe)
         if not entry.is_file():
             return None
-        digest = json.loads(entry.read_text())["digest"]
-        return self.load(kind, digest) if (self.home.checkpoints / kind / digest).is_dir() else None
+        digest = str(_read(entry, "digest", "remove it, and `candlecast run` makes the checkpoint again")["digest"])
+        return self.load(kind, digest) if self.has(kind, digest) else None
+
+    def has(self, kind: Kind, digest: str) -> bool:
+        """Whether there is a checkpoint of this whole digest."""
+        return bool(digest) and (self.home.checkpoints / kind / digest).is_dir()
 
     def load(self, kind: Kind, digest: str) -> Checkpoint:
         """A checkpoint by its digest or an unambiguous beginning of at least 8 characters.
 
         Raises:
-            CandlecastError: there is none, or there are several.
+            CandlecastError: there is none, or there are several, or its card is damaged.
         """
         root = self.home.checkpoints / kind
         if len(digest) < 8:
             raise CandlecastError(f"{digest!r} is too short for a digest: give at least 8 characters")
         found = [folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest)]
         if len(found) != 1:
-            remedy = "give more of the digest" if found else "put its folder back, or `candlecast run` makes it again"
+            remedy = "give more of the digest" if found else "put its folder back, or `candlecast run` makes one again"
             raise CandlecastError(f"{len(found)} checkpoints of {kind} begin with {digest!r} in {root}: {remedy}")
-        return Checkpoint(kind, found[0].name, found[0], json.loads((found[0] / CARD).read_text()))
+        remedy = f"bring it back from a copy, or remove the folder {found[0]}, and `candlecast run` makes it again"
+        return Checkpoint(kind, found[0].name, found[0], _read(found[0] / CARD, "digest", remedy))
 
     def publish(
         self, kind: Kind, recipe: Mapping[str, Any], write: Callable[[Path], None], card: Mapping[str, Any]
@@ -93,6 +121,10 @@ class CheckpointStore:
         """The checkpoint that forecasts are made with: what `set_current` named last, or none yet."""
         return self._pointed(kind, CURRENT)
 
+    def current_digest(self, kind: Kind) -> str | None:
+        """The digest that `set_current` named last, whether its checkpoint is still there or not."""
+        return self._digest_in(kind, CURRENT)
+
     def set_current(self, kind: Kind, digest: str) -> Checkpoint:
         """Name the checkpoint that forecasts are made with, atomically; naming it again writes nothing.
 
@@ -115,16 +147,19 @@ class CheckpointStore:
         return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
 
     def _pointed(self, kind: Kind, name: str) -> Checkpoint | None:
+        digest = self._digest_in(kind, name)
+        return None if digest is None else self.load(kind, digest)
+
+    def _digest_in(self, kind: Kind, name: str) -> str | None:
         pointer = self.home.checkpoints / kind / name
         if not pointer.is_file():
             return None
         try:
-            digest = str(json.loads(pointer.read_text())["digest"])
+            return str(json.loads(pointer.read_text())["digest"])
         except (ValueError, KeyError, TypeError) as error:
             raise CandlecastError(
                 f"{pointer} names no checkpoint ({error}): remove it, and `candlecast run` names one again"
             ) from None
-        return self.load(kind, digest)
 
     def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
         named, pointer = self.load(kind, digest), self.home.checkpoints / kind / name
@@ -136,3 +171,14 @@ class CheckpointStore:
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:
         return self.home.checkpoints / kind / "recipes" / f"{digest_of(recipe)}.json"
+
+
+def _read(file: Path, key: str, remedy: str) -> dict[str, Any]:
+    """A JSON object of the store's own that holds a key."""
+    try:
+        values = json.loads(file.read_text())
+        if not isinstance(values, dict) or key not in values:
+            raise ValueError(f"no JSON object with {key!r}")
+    except (OSError, ValueError) as error:
+        raise CandlecastError(f"{file} is damaged ({error}): {remedy}") from error
+    return values

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from resources.checkpoints import CARD, UNNAMED, Kind
+from resources.checkpoints import CARD, UNNAMED, Kind, trained_until
 from resources.errors import CandlecastError
 from resources.publish import digest_of_folder
 
@@ -30,6 +30,7 @@ class Base:
         source: a folder or a hub name; none: from scratch.
         digest: what a recipe knows them by.
         cutoff: the last day whose bars reached them; none: unknown, or from scratch.
+        trained_until: the last day whose bars moved them, at most the cutoff; none: as the cutoff's.
     """
 
     source: str | None
@@ -38,6 +39,7 @@ class Base:
     cutoff: date | None = None
     licence: str = "MIT"
     note: str = ""
+    trained_until: date | None = None
 
     @property
     def from_scratch(self) -> bool:
@@ -45,11 +47,18 @@ class Base:
 
     def cutoff_with(self, learnt_until: date | None) -> date | None:
         """The cutoff of weights that go on from these with bars up to `learnt_until` (none: with none)."""
+        return self._gone_on(self.cutoff, learnt_until)
+
+    def trained_with(self, moved_until: date | None) -> date | None:
+        """Until when bars moved weights that go on from these, moved by bars up to `moved_until` (none: by none)."""
+        return self._gone_on(self.trained_until, moved_until)
+
+    def _gone_on(self, own: date | None, later: date | None) -> date | None:
         if self.from_scratch:
-            return learnt_until
-        if self.cutoff is None or learnt_until is None:
-            return self.cutoff
-        return max(self.cutoff, learnt_until)
+            return later
+        if own is None or later is None:
+            return own
+        return max(own, later)
 
 
 def base_of(kind: Kind, named: str, revision: str | None, root: Path) -> Base:
@@ -109,6 +118,7 @@ def _folder(folder: Path) -> Base:
         cutoff=date.fromisoformat(cutoff) if cutoff else None,
         licence=card.get("licence", "unknown: see the folder"),
         note=card.get("name", ""),
+        trained_until=trained_until(card),
     )
 
 
@@ -128,7 +138,7 @@ def _hub(name: str, revision: str | None) -> Base:
     digest = f"hub:{name}@{revision or 'main'}"
     if name.startswith("NeoQuasar/"):
         note = "published Kronos weights; whether their training normalisation leaked is not known"
-        return Base(name, digest, revision, KRONOS_UNTIL, "MIT", note)
+        return Base(name, digest, revision, KRONOS_UNTIL, "MIT", note, KRONOS_UNTIL)
     if name.startswith("amazon/"):
         return Base(name, digest, revision, None, "Apache-2.0", "published weights; the end of their data is not known")
     return Base(name, digest, revision, None, "unknown: see the hub")

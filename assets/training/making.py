@@ -78,9 +78,12 @@ class Order:
     def cutoff(self, settings: Settings) -> date | None:
         """The last day whose bars reach the weights."""
         own = self.base.cutoff_with(settings.windows.cutoff if self.learns else None)
-        if self.tokenizer is None:
-            return own
-        return max(own, self.tokenizer.cutoff) if own and self.tokenizer.cutoff else None
+        return own if self.tokenizer is None else _later(own, self.tokenizer.cutoff)
+
+    def trained_until(self, settings: Settings) -> date | None:
+        """The last day whose bars move the weights."""
+        own = self.base.trained_with(settings.windows.train[1] if self.learns else None)
+        return own if self.tokenizer is None else _later(own, self.tokenizer.trained_until)
 
 
 def order_of(kind: Kind, settings: Settings, windows: Windows, tokenizer: Checkpoint | None = None) -> Order:
@@ -149,6 +152,11 @@ def make_checkpoint(
     return made
 
 
+def _later(one: date | None, other: date | None) -> date | None:
+    """The later of two days; none, not known, where one is not known."""
+    return max(one, other) if one and other else None
+
+
 def _section(kind: Kind, settings: Settings) -> TokenizerSettings | PredictorSettings | Chronos2Settings:
     if kind == "kronos_tokenizer":
         return settings.tokenizer
@@ -174,7 +182,7 @@ def _job(order: Order, settings: Settings, windows: Windows, work: Path, out: Pa
 
 
 def _card(order: Order, settings: Settings, windows: Windows, result: Result) -> dict[str, Any]:
-    cutoff = order.cutoff(settings)
+    cutoff, trained_until = order.cutoff(settings), order.trained_until(settings)
     manifest = windows.manifest
     return {
         "name": f"candlecast {order.kind.replace('_', ' ')}",
@@ -188,6 +196,7 @@ def _card(order: Order, settings: Settings, windows: Windows, result: Result) ->
         },
         "tokenizer": order.tokenizer.digest if order.tokenizer else None,
         "cutoff": cutoff.isoformat() if cutoff else None,
+        "trained_until": trained_until.isoformat() if trained_until else None,
         "training": {key: manifest[key] for key in ("train", "validation", "symbols", "lookback", "horizon", "embargo")}
         if order.learns
         else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -39,12 +40,25 @@ class TrialStore(CheckpointStore):
         return super().load(kind, digest)
 
 
-def trial_scores(store: TrialStore, settings: Settings, arrays: WindowArrays, origins: int, paths: int) -> pd.DataFrame:
-    """Scores of the candidate's forecasts at origins of the validation range, sampled at top_p = 1."""
+def trial_scores(
+    store: TrialStore,
+    settings: Settings,
+    arrays: WindowArrays,
+    origins: int,
+    paths: int,
+    seen_until: date | None = None,
+) -> pd.DataFrame:
+    """Scores of the candidate's forecasts at origins of the validation range, sampled at top_p = 1.
+
+    Args:
+        seen_until: origins up to this day are in-sample, and left out; none: none is.
+    """
     fair = ForecastSettings(sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre)
     settings = settings.model_copy(update={"forecasts": fair})
-    forecaster = FORECASTERS[store.candidate.kind](settings, store)
-    tasks = validation_tasks(arrays, origins)
+    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), learnt_until=seen_until)
+    tasks = [task for task in validation_tasks(arrays, origins) if not forecaster.in_sample(task.origin)]
+    if not tasks:
+        return pd.DataFrame(columns=["symbol", "origin", "until", "step", "crps", "said", "was"])
     return judge(forecaster.load(), tasks, arrays.shape.horizon, fair.levels, forecaster.tasks_at_once)
 
 

@@ -65,5 +65,24 @@ def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: 
         store.load("kronos_tokenizer", "f" * 12)
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}"])
+def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, content: bytes):
+    store = CheckpointStore(Home(tmp_path))
+    made = store.publish("kronos_tokenizer", {"lr": 1}, lambda f: _write(f, "w"), {})
+    (recipe,) = (made.folder.parent / "recipes").iterdir()
+    whole = recipe.read_bytes()
+    recipe.write_bytes(content)
+    with pytest.raises(CandlecastError, match=rf"{recipe} is damaged .*: remove it, and"):
+        store.find("kronos_tokenizer", {"lr": 1})
+    recipe.write_bytes(whole)
+    (made.folder / "card.json").write_bytes(content)
+    for reading in (lambda: store.load("kronos_tokenizer", made.digest), lambda: store.find(made.kind, {"lr": 1})):
+        with pytest.raises(CandlecastError, match=rf"{made.folder}/card\.json is damaged .*remove the folder"):
+            reading()
+    (made.folder / "card.json").unlink()
+    with pytest.raises(CandlecastError, match=r"card\.json is damaged \(.*No such file"):
+        store.load("kronos_tokenizer", made.digest)
+
+
 def _write(folder: Path, text: str) -> None:
     (folder / "model.safetensors").write_text(text)

@@ -106,6 +106,68 @@ def test_rolling_back_is_one_command(
     assert main(["rollback", "kronos_predictor"]) == 0
     assert '"rolled back"' in capsys.readouterr().out
     assert main(["rollback", "kronos_predictor"]) == 1
+    assert main(["rollback", "kronos_predictor", "--to", second.digest[:12]]) == 0
+    assert store.current("kronos_predictor") == second
+
+
+def test_a_rollback_is_undone_by_naming_what_was_rolled_back(store: CheckpointStore) -> None:
+    kind = "kronos_predictor"
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    settle(store, second, BETTER)
+    rollback(store, kind)
+    undone = rollback(store, kind, second.digest[:10])
+    assert (undone.action, undone.digest, undone.over) == ("promoted", second.digest, first.digest)
+    assert Ledger(store.home, kind).decisions()[-1] == undone and undone.why == "by hand"
+    assert store.current(kind) == second
+    assert rollback(store, kind, second.digest).action == "kept"
+    assert not Ledger(store.home, kind).rejected()
+    assert rollback(store, kind).digest == first.digest
+    rollback(store, kind, second.digest)
+    again = rollback(store, kind, first.digest)
+    assert again.action == "rolled back" and Ledger(store.home, kind).rejected() == {second.digest}
+
+
+def test_only_a_whole_checkpoint_can_be_named(store: CheckpointStore) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    with pytest.raises(CandlecastError, match="0 checkpoints of kronos_predictor begin with"):
+        rollback(store, "kronos_predictor", "f" * 12)
+    with pytest.raises(CandlecastError, match="at least 8 characters"):
+        rollback(store, "kronos_predictor", second.digest[:3])
+    (second.folder / "model.safetensors").write_text("t")
+    with pytest.raises(CandlecastError, match=f"{second.folder} is damaged"):
+        rollback(store, "kronos_predictor", second.digest)
+    assert store.current("kronos_predictor") == first
+    assert len(Ledger(store.home, "kronos_predictor").decisions()) == 1
+
+
+@pytest.mark.parametrize("rule", ["not_worse", "better", "always"])
+def test_where_the_champion_is_gone_the_challenger_is_let_in(store: CheckpointStore, rule: str) -> None:
+    first, second = published(store, "one"), published(store, "two")
+    settle(store, first, BETTER)
+    shutil.rmtree(first.folder)
+    with pytest.raises(CandlecastError, match="0 checkpoints of kronos_predictor begin with"):
+        store.current("kronos_predictor")
+    assert settle(store, second, WORSE, rule, wrong="collapsed") == "kept"
+    with pytest.raises(CandlecastError, match="0 checkpoints of kronos_predictor begin with"):
+        store.current("kronos_predictor")
+    assert settle(store, second, WORSE, rule) == "promoted"
+    assert store.current("kronos_predictor") == second
+    told = Ledger(store.home, "kronos_predictor").decisions()[-1]
+    assert told.over == first.digest and told.why.startswith(f"what was in use, {first.digest[:16]}, is gone")
+
+
+def test_where_the_champion_is_gone_the_way_back_leads_to_one_that_is_there(store: CheckpointStore) -> None:
+    first, second, third = (published(store, name) for name in ("one", "two", "three"))
+    for made in (first, second, third):
+        settle(store, made, BETTER)
+    shutil.rmtree(third.folder)
+    shutil.rmtree(second.folder)
+    decision = rollback(store, "kronos_predictor")
+    assert decision.digest == first.digest and "is gone" in decision.why
+    assert store.current("kronos_predictor") == first
+    assert settle(store, published(store, "three"), BETTER) == "promoted", "it was not turned down"
 
 
 @pytest.mark.parametrize("rule", ["not_worse", "better"])
@@ -192,6 +254,12 @@ def test_an_old_champion_expires(store: CheckpointStore) -> None:
     assert expired(made, date(2030, 1, 1), PromotionSettings()) is None
 
 
+def test_a_champion_of_unknown_cutoff_is_of_unknown_age(store: CheckpointStore) -> None:
+    made = store.publish("kronos_predictor", {}, lambda folder: (folder / "x").write_text("x") and None, {})
+    assert "its age is not known" in str(expired(made, date(2011, 3, 1), PromotionSettings(expires_days=90)))
+    assert expired(made, date(2030, 1, 1), PromotionSettings()) is None
+
+
 def scores(origins: pd.DatetimeIndex, crps: np.ndarray, reach: pd.Timedelta) -> pd.DataFrame:
     return pd.DataFrame({"symbol": "A", "origin": origins, "until": origins + reach, "step": 1, "crps": crps})
 
@@ -233,3 +301,14 @@ def test_too_few_origins_of_their_own_are_no_evidence(origins: int, covering: in
     found = compare(base.assign(crps=base["crps"] * 0.5), base, 7)
     assert found.low is None and "windows.validation" in found.words
     assert not found.shows_better and not found.shows_no_worse
+
+
+def test_a_symbol_that_was_suspended_keeps_no_comparison_from_being_told() -> None:
+    days = pd.date_range("2010-01-04", periods=24, freq="14D")
+    rng = np.random.default_rng(7)
+    several = pd.concat(
+        [scores(days, 2 + rng.random(24), pd.Timedelta("14D")).assign(symbol=symbol) for symbol in "ABCDE"]
+    )
+    several.loc[(several["symbol"] == "E") & (several["origin"] == days[3]), "until"] += pd.Timedelta("200D")
+    found = compare(several.assign(crps=several["crps"] * 0.8), several, 7)
+    assert found.shows_better
