@@ -17,6 +17,9 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.warehouse import Warehouse
 
+VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
+# Records are read newest first; a range of sessions is one record each.
+PAGE, PAGES = 1000, 50
 _PAYLOADS = """
 SELECT payload_sha256, source, file, received, kept, folded, rejected, available_at
 FROM payloads
@@ -63,7 +66,7 @@ class Lineage:
         """
         graph = self.defs.resolve_asset_graph()
         if dg.AssetKey(name) in graph.get_all_asset_keys():
-            return self._asset(name, set())
+            return self._asset(name, None, set())
         found = list(self._by_digest(name)) if len(name) >= 8 else []
         if not found:
             known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
@@ -72,29 +75,42 @@ class Lineage:
             )
         return _told_once(found[0], set())
 
-    def _asset(self, name: str, told: set[str]) -> Node:
-        if name in told:
-            return Node(name, {"see": "above"})
-        told.add(name)
-        node = Node(name, self._recorded(name))
+    def _asset(self, name: str, version: str | None, told: set[tuple[str, str | None]]) -> Node:
+        """The tree below an asset as of one data version; none: the newest."""
+        found = self._recorded(name, version)
+        key = (name, found[0]["data_version"] if found else version)
+        if key in told:
+            return Node(name, {"data_version": key[1], "see": "above"})
+        told.add(key)
+        facts, inputs = found or ({"state": _lost(version)}, {})
+        node = Node(name, dict(facts))
         if name in get_args(Kind):
-            current = self.checkpoints.current(name)  # type: ignore[arg-type]
-            if current:
-                node.facts |= _card_facts(current)
+            weights = {one.digest: one for one in self.checkpoints.all(name)}  # type: ignore[arg-type]
+            if key[1] in weights:
+                node.facts |= _card_facts(weights[key[1]])
         if name == "raw_bars":
             node.sources = self._payloads()
             return node
         graph = self.defs.resolve_asset_graph()
         parents = sorted(key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys)
-        node.sources = [self._asset(parent, told) for parent in parents]
+        node.sources = [self._asset(parent, inputs.get(parent), told) for parent in parents]
         return node
 
-    def _recorded(self, name: str) -> dict[str, Any]:
-        event = self.instance.get_latest_materialization_event(dg.AssetKey(name))
-        if event is None or event.asset_materialization is None:
-            return {"state": "never made"}
-        tags = event.asset_materialization.tags or {}
-        return {"data_version": tags.get("dagster/data_version", "–"), "run": event.run_id}
+    def _recorded(self, name: str, version: str | None) -> tuple[dict[str, Any], dict[str, str]] | None:
+        """What Dagster recorded of one data version of an asset, none: of the newest, and the versions that it read."""
+        cursor = None
+        for _ in range(PAGES):
+            page = self.instance.fetch_materializations(dg.AssetKey(name), limit=PAGE, cursor=cursor)
+            for record in page.records:
+                tags = (record.asset_materialization.tags if record.asset_materialization else None) or {}
+                own = tags.get(VERSION_TAG, "–")
+                if version in (None, own):
+                    read = {tag.removeprefix(INPUT_TAG): v for tag, v in tags.items() if tag.startswith(INPUT_TAG)}
+                    return {"data_version": own, "run": record.run_id}, read
+            if not page.has_more:
+                break
+            cursor = page.cursor
+        return None
 
     def _by_digest(self, digest: str) -> Iterator[Node]:
         for kind in get_args(Kind):
@@ -144,6 +160,8 @@ class Lineage:
         told = json.loads((folder / "report.json").read_text())
         facts = {"file": str(folder / "report.html"), "backtest_recipe": str(told.get("backtest_recipe") or "–")}
         made = {(row["model"], row["checkpoint"]): row for row in self.warehouse.frame(_FORECASTS).to_dict("records")}
+        # How many there are is told of today, not of the report's day.
+        made = {used: {key: row[key] for key in ("model", "checkpoint", "weights")} for used, row in made.items()}
         forecasts = [
             self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
             for used in told.get("forecasts_by", {}).items()
@@ -173,10 +191,16 @@ def _told_once(node: Node, told: set[str]) -> Node:
     return Node(node.name, node.facts, [_told_once(source, told) for source in node.sources])
 
 
+def _lost(version: str | None) -> str:
+    return "never made" if version is None else f"version {version} is no longer in Dagster's records"
+
+
 def _card_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     card = checkpoint.card
-    told = {key: card[key] for key in ("base", "licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
-    return {
-        "digest": checkpoint.digest,
-        **{key: value if isinstance(value, str | int) else json.dumps(value) for key, value in told.items()},
-    }
+    told = {key: card[key] for key in ("licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
+    base = card.get("base") or {}
+    revision = f", revision {base['revision']}" if base.get("revision") else ""
+    named = {"base": f"{base['weights']}{revision}"} if base.get("weights") else {}
+    if named and base.get("digest"):
+        named["base_digest"] = base["digest"]
+    return {"digest": checkpoint.digest, **named, **told}

@@ -1,6 +1,7 @@
 """The way back from a forecast: its weights, their tokenizer and windows, the bars and their files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -89,3 +90,25 @@ def test_what_is_no_digest_is_refused_in_words(lineage: Lineage, name: str):
     (lineage.home.reports / "latest.json").write_text("{}")
     with pytest.raises(CandlecastError, match="neither an asset nor the beginning"):
         lineage.of(name)
+
+
+def test_an_asset_leads_to_what_it_was_made_from_and_not_to_what_came_since(lineage: Lineage):
+    version = "old"
+
+    @dg.asset
+    def scores():
+        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+
+    @dg.asset(deps=[scores])
+    def report():
+        return dg.MaterializeResult(data_version=dg.DataVersion("one"))
+
+    dg.materialize([scores, report], instance=lineage.instance)
+    version = "new"
+    dg.materialize([scores], instance=lineage.instance)
+    found = replace(lineage, defs=dg.Definitions([scores, report])).of("report")
+    assert (found.facts["data_version"], found.sources[0].facts["data_version"]) == ("one", "old")
+    assert replace(lineage, defs=dg.Definitions([scores, report])).of("scores").facts["data_version"] == "new"
+    lineage.instance.wipe_assets([dg.AssetKey("scores")])
+    gone = replace(lineage, defs=dg.Definitions([scores, report])).of("report").sources[0]
+    assert gone.facts == {"state": "version old is no longer in Dagster's records"}
