@@ -12,12 +12,14 @@ import dagster as dg
 from assets.forecasts.origins import origin_sessions
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration.jobs import Job, JobName
-from orchestration.sensors import WATCHED
+from orchestration.sensors import WATCHED, made_whole
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
 
 # Half an hour for the source to settle after midnight UTC.
 HOUR, MINUTE = 0, 30
+# How far back, in sessions, a hole is looked for between sessions that were made: a quarter of a year.
+LOOK_BACK = 63
 
 
 def build_schedules(
@@ -36,7 +38,7 @@ def build_schedules(
         cron_schedule=f"{MINUTE} {HOUR} * * *",
         execution_timezone="UTC",
         description="Every session: its bars, its forecasts, and the scores of the forecasts that it made true. What "
-        "an outage left out is made with it, in the same run.",
+        "an outage, a failed run or a run for some symbols left out is made with it, in the same run.",
     )
     def daily_after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         there = sessions.get_partition_keys(current_time=context.scheduled_execution_time)
@@ -44,21 +46,24 @@ def build_schedules(
         if not behind:
             return dg.SkipReason(f"session {there[-1]} is here everywhere" if there else "no session is over yet")
         if len(behind) == 1:
-            return dg.RunRequest(run_key=behind[-1], partition_key=behind[-1])
-        first = len(there) - len(behind)
+            return dg.RunRequest(run_key=there[-1], partition_key=behind[-1])
+        first, last = there.index(behind[0]), there.index(behind[-1])
         # A range inside windows.test may lie between two planned origins, and a run without an origin fails.
-        while first and not _has_origin(there[first:], settings, calendar):
+        while first and not _has_origin(there[first : last + 1], settings, calendar):
             first -= 1
-        return dg.RunRequest(run_key=behind[-1], tags={RANGE_START: there[first], RANGE_END: there[-1]})
+        return dg.RunRequest(run_key=there[-1], tags={RANGE_START: there[first], RANGE_END: there[last]})
 
     return [daily_after_close]
 
 
 def _not_made(instance: dg.DagsterInstance, there: Sequence[str]) -> Sequence[str]:
-    """The sessions after the newest that is here in the bars and in every forecast; of a new home the newest alone."""
-    made = set.intersection(*(instance.get_materialized_partitions(dg.AssetKey(name)) for name in WATCHED))
-    newest = max(made, default=None)
-    return there[-1:] if newest is None else [key for key in there if key > newest]
+    """The sessions after the newest that is here in the bars, in every forecast and in the scores, and the holes of
+    the last `LOOK_BACK` sessions since the first that is; of a new home the newest session alone."""
+    made = set.intersection(*(made_whole(instance, name, there) for name in WATCHED))
+    if not made:
+        return there[-1:]
+    oldest = there[max(0, len(there) - LOOK_BACK)]
+    return [key for key in there if key not in made and key > min(made) and (key >= oldest or key > max(made))]
 
 
 def _has_origin(keys: Sequence[str], settings: Settings, calendar: TradingCalendar) -> bool:

@@ -5,10 +5,13 @@ whichever partition it was, so a backfill of an old month would look healthy; th
 name.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any, get_args
 
 import dagster as dg
 
+from assets.forecasts.models import Family
 from assets.market.dropfolder import sessions_taken, take_in
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from resources.calendar import TradingCalendar
@@ -17,12 +20,13 @@ from resources.settings import Settings
 from resources.sources.registry import build_source
 from resources.warehouse import Warehouse
 
-WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
+WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores")
 CHECK_NAME = "newest_session_is_here"
 # The schedule runs half an hour after midnight UTC; a run may take its time.
 GRACE = timedelta(hours=6)
 INTERVAL_SECONDS = 600
 DROP_SECONDS = 30
+RECORDS_AT_ONCE = 500
 
 
 def newest_due(
@@ -41,9 +45,37 @@ def newest_due(
 
 
 def missing_at(instance: dg.DagsterInstance, session: date) -> list[str]:
-    """The watched assets whose partition of `session` was never made."""
+    """The watched assets whose partition of `session` was never made for every symbol."""
     key = session.strftime(KEY_FORMAT)
-    return [name for name in WATCHED if key not in instance.get_materialized_partitions(dg.AssetKey(name))]
+    return [name for name in WATCHED if key not in made_whole(instance, name, [key])]
+
+
+def made_whole(instance: dg.DagsterInstance, name: str, keys: Iterable[str]) -> set[str]:
+    """The sessions of `keys` whose partition of an asset was made for every symbol, not for some that a run named."""
+    asset = dg.AssetKey(name)
+    there = instance.get_materialized_partitions(asset) & set(keys)
+    if name not in get_args(Family) or not there:
+        return there
+    found: set[str] = set()
+    narrowed: dict[str, bool] = {}
+    cursor, more = None, True
+    # Newest first: one run over a range mostly answers for all, however often it was run before.
+    while more and found != there:
+        wanted = dg.AssetRecordsFilter(asset, asset_partitions=sorted(there - found))
+        result = instance.fetch_materializations(wanted, limit=RECORDS_AT_ONCE, cursor=cursor)
+        for record in result.records:
+            if record.run_id not in narrowed:
+                narrowed[record.run_id] = _names_symbols(instance.get_run_by_id(record.run_id), name)
+            if record.partition_key and not narrowed[record.run_id]:
+                found.add(record.partition_key)
+        cursor, more = result.cursor, result.has_more
+    return found
+
+
+def _names_symbols(run: dg.DagsterRun | None, name: str) -> bool:
+    """Whether a run was to make an asset for some symbols alone (`ForecastConfig`)."""
+    ops: Any = run.run_config.get("ops", {}) if run else {}
+    return bool(ops.get(name, {}).get("config", {}).get("symbols"))
 
 
 def build_sensors(
@@ -60,7 +92,7 @@ def _freshness(
 
     @dg.sensor(
         name="freshness",
-        description="Is the newest session that is over here, in the bars and in every model's forecasts?",
+        description="Is the newest session that is over here, in the bars, every model's forecasts and the scores?",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
     )

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from assets.sessions import RANGE_END, RANGE_START
+from orchestration import schedules
 from orchestration.build import build_defs
 from orchestration.sensors import WATCHED
 from resources.settings import Settings
@@ -72,6 +73,36 @@ def test_a_session_whose_forecasts_failed_is_made_with_the_next(tmp_path, instan
     _make(instance, "2012-07-10", WATCHED[:2])
     (run,) = _asked(_defs(tmp_path), instance, 7, 12)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-11")
+
+
+def test_a_hole_between_sessions_that_were_made_is_made_with_the_next(tmp_path, instance):
+    _make(instance, "2012-07-03")
+    # 2012-07-05 and 06 were left out: somebody forecast from the session after them by hand.
+    _make(instance, "2012-07-09")
+    (run,) = _asked(_defs(tmp_path), instance, 7, 10)
+    assert run.run_key == "2012-07-09"
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-06")
+    _make(instance, "2012-07-05")
+    (run,) = _asked(_defs(tmp_path), instance, 7, 10)
+    assert (run.partition_key, run.run_key) == ("2012-07-06", "2012-07-09")
+    (run,) = _asked(_defs(tmp_path), instance, 7, 11)
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-06", "2012-07-10")
+
+
+def test_a_session_that_was_forecast_from_and_not_scored_is_made(tmp_path, instance):
+    _make(instance, "2012-07-09")
+    _make(instance, "2012-07-10", tuple(name for name in WATCHED if name != "forecast_scores"))
+    (run,) = _asked(_defs(tmp_path), instance, 7, 11)
+    assert run.partition_key == "2012-07-10"
+
+
+def test_old_holes_stay_and_a_long_outage_is_made_whole(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(schedules, "LOOK_BACK", 3)
+    for session in ("2012-07-02", "2012-07-05", "2012-07-06", "2012-07-09"):
+        _make(instance, session)
+    assert _asked(_defs(tmp_path), instance, 7, 10) == [], "the hole of 2012-07-03 is four sessions back"
+    (run,) = _asked(_defs(tmp_path), instance, 7, 20)
+    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-19")
 
 
 def test_a_range_between_two_planned_origins_begins_with_the_one_before(tmp_path, instance):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import Field
 
 from assets.sessions import RANGE_END, RANGE_START, session_partitions
 from orchestration.sensors import WATCHED, build_sensors, missing_at, newest_due
@@ -44,6 +45,32 @@ def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
         for name in WATCHED[1:]:
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-07-03"))
         assert missing_at(instance, date(2024, 7, 3)) == ["bars"]
+
+
+class _Narrowed(dg.Config):
+    symbols: list[str] = Field([])
+
+
+@dg.asset(partitions_def=dg.DailyPartitionsDefinition("2024-01-01"))
+def kronos_forecasts(config: _Narrowed) -> None:
+    """In the place of the real one, with the key that narrows it."""
+
+
+def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path):
+    def forecast(*symbols: str) -> None:
+        run_config = {"ops": {"kronos_forecasts": {"config": {"symbols": list(symbols)}}}}
+        dg.materialize([kronos_forecasts], partition_key="2024-07-03", instance=instance, run_config=run_config)
+
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        for name in WATCHED:
+            if name != "kronos_forecasts":
+                instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-07-03"))
+        forecast("AAPL")
+        assert missing_at(instance, date(2024, 7, 3)) == ["kronos_forecasts"]
+        forecast()
+        assert missing_at(instance, date(2024, 7, 3)) == []
+        forecast("AAPL")
+        assert missing_at(instance, date(2024, 7, 3)) == [], "what was made for all stays"
 
 
 def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path):
