@@ -106,7 +106,7 @@ class WindowSettings(Section):
 
     lookback_window: int = Field(90, ge=2, description="bars a model sees")
     predict_window: int = Field(10, ge=1, description="bars it forecasts: the horizon")
-    max_context: int = Field(512, ge=2)
+    max_context: int = Field(512, ge=2, le=4096, description="bars that Kronos holds in view; it knows 4096 positions")
     clip: float = Field(5.0, gt=0, description="in standard deviations of the lookback")
     train: Span = (date(2000, 3, 1), date(2009, 12, 31))
     validation: Span = (date(2010, 1, 1), date(2010, 12, 31))
@@ -133,6 +133,11 @@ class WindowSettings(Section):
             )
         if self.lookback_window > self.max_context:
             raise ValueError(f"lookback_window {self.lookback_window} exceeds max_context {self.max_context}")
+        if self.predict_window >= self.max_context:
+            raise ValueError(
+                f"predict_window {self.predict_window} must be below max_context {self.max_context}: no history would "
+                "be left in view"
+            )
         return self
 
     @property
@@ -161,6 +166,15 @@ class FitSettings(Section):
     validation_windows: int = Field(1024, ge=1, description="at most, spread evenly over the validation range")
     blind: Fraction = Field(0.0, description="share of windows whose volume and amount are zeroed; published: 0.05")
     mirror: Fraction = Field(0.0, description="share of windows whose prices are turned over; 0.5: no drift is learnt")
+
+    @model_validator(mode="after")
+    def _adapts_a_base(self) -> FitSettings:
+        if self.base == "none" and self.adapt != "full":
+            raise ValueError(
+                f'adapt = "{self.adapt}" keeps most weights of a base as they are, and base = "none" has random ones: '
+                'name a base, or say adapt = "full"'
+            )
+        return self
 
 
 class TokenizerSettings(FitSettings):
@@ -239,6 +253,10 @@ class Chronos2Settings(Section):
     def _divides(self) -> Chronos2Settings:
         if self.d_model % self.num_heads or (self.d_model // self.num_heads) % 2:
             raise ValueError(f"d_model {self.d_model} must split into {self.num_heads} heads of even width")
+        if self.base == "none" and self.mode == "lora":
+            raise ValueError(
+                'mode = "lora" adapts a base, and base = "none" has none: name a base, or say mode = "full"'
+            )
         return self
 
 

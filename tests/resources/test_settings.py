@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from resources.errors import SettingsError
-from resources.settings import load_settings
+from resources.settings import WindowSettings, load_settings
 
 
 @pytest.fixture
@@ -80,6 +80,17 @@ def test_an_environment_variable_that_is_not_readable_is_told(written, monkeypat
         ("[profiles.sample.nonsense]\na = 1\n", ["nonsense", "market"]),
         ("[sample]\na = 1\n", ["sample", "[profiles.NAME]"]),
         ("profile = ", ["TOML"]),
+        (
+            "[profiles.sample.windows]\nlookback_window = 20\npredict_window = 64\nmax_context = 64\n",
+            ["predict_window 64 must be below max_context 64"],
+        ),
+        ("[profiles.sample.windows]\nmax_context = 4097\n", ["windows.max_context = 4097", "4096"]),
+        ('[profiles.sample.tokenizer]\nbase = "none"\nadapt = "lora"\n', ["tokenizer", 'adapt = "lora"', "a base"]),
+        (
+            '[profiles.sample.predictor]\nbase = "none"\nadapt = "last_layers"\n',
+            ["predictor", 'adapt = "last_layers"', "a base"],
+        ),
+        ('[profiles.sample.chronos2]\nbase = "none"\nmode = "lora"\n', ["chronos2", 'mode = "lora"', "a base"]),
         ('[profiles.sample.market]\nsymbols = "AAPL"\n', ["market.symbols = 'AAPL'", "a list", "'all'"]),
     ],
 )
@@ -102,6 +113,19 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(written):
 def test_an_unknown_profile_is_refused_with_those_there_are(written):
     with pytest.raises(SettingsError, match=r"mine.*sample"):
         load_settings(written("[profiles.mine]\n"), "yours")
+
+
+@pytest.mark.parametrize("profile", ["sample", "pretrained"])
+def test_the_profiles_that_come_with_the_project_load(profile: str):
+    assert load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", profile).profile == profile
+
+
+def test_the_longest_context_is_what_the_models_know():
+    from kronos.engine import MAX_POSITIONS
+
+    with pytest.raises(ValueError, match="max_context"):
+        WindowSettings(max_context=MAX_POSITIONS + 1)
+    assert WindowSettings(max_context=MAX_POSITIONS).max_context == MAX_POSITIONS
 
 
 def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
