@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from assets.training.bases import Base, base_of, require_shape
 from assets.training.cards import model_card
 from assets.training.child import run_job
@@ -112,7 +114,7 @@ def order_of(kind: Kind, settings: Settings, windows: Windows, tokenizer: Checkp
         recipe["clip"] = settings.windows.clip
     if learns:
         recipe |= {
-            "settings": section.model_dump(mode="json", exclude=set(_NO_MATTER)),
+            "settings": section.model_dump(mode="json", exclude=_no_matter(section)),
             "data": windows.digest,
             "seed": settings.seed,
             "dtype": settings.compute.dtype,
@@ -150,6 +152,14 @@ def make_checkpoint(
         made = store.publish(order.kind, order.recipe, write, card)
     shutil.rmtree(work, ignore_errors=True)
     return made
+
+
+def _no_matter(section: BaseModel) -> set[str]:
+    """The keys that decide no weight of a section's model."""
+    if isinstance(section, TokenizerSettings) and section.micro_batch and section.micro_batch < section.batch_size:
+        # The entropy of a batch's codes is not the mean of its parts': here the parts decide.
+        return set(_NO_MATTER - {"micro_batch"})
+    return set(_NO_MATTER)
 
 
 def _later(one: date | None, other: date | None) -> date | None:

@@ -120,6 +120,24 @@ def test_tuned_weights_are_as_late_as_their_base_or_their_own_data(tmp_path: Pat
     assert str(order.cutoff(settings)) == str(order.trained_until(settings)) == "2024-06-30"
 
 
+def test_how_much_fits_at_once_is_in_a_recipe_where_it_decides_weights(tmp_path: Path) -> None:
+    home, windows = Home(tmp_path), Windows("0" * 64, tmp_path)
+
+    def recipe(micro_batch: int | None) -> dict[str, object]:
+        tokenizer = TOKENIZER.model_copy(update={"micro_batch": micro_batch})
+        return order_of("kronos_tokenizer", small_settings(home, tokenizer=tokenizer), windows).recipe
+
+    whole = recipe(None)
+    assert recipe(TOKENIZER.batch_size) == whole and "micro_batch" not in whole["settings"]  # type: ignore[operator]
+    assert recipe(4)["settings"] == {**whole["settings"], "micro_batch": 4}  # type: ignore[dict-item]
+    frozen = Checkpoint("kronos_tokenizer", "0" * 64, tmp_path, {})
+    orders = [
+        order_of("kronos_predictor", small_settings(home, predictor=predictor), windows, frozen).recipe
+        for predictor in (PREDICTOR, PREDICTOR.model_copy(update={"micro_batch": 4}))
+    ]
+    assert orders[0] == orders[1]
+
+
 def test_a_base_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
     home = Home(tmp_path)
     windows = Windows("0" * 64, tmp_path)
