@@ -27,6 +27,8 @@ LEARNT: tuple[LearntSplit, ...] = ("train", "validation")
 # Windows that share no bar. Fewer than the first cannot tell a good fit from luck, fewer than the second cannot
 # carry a model from scratch: the compact models here were fitted on about 3,000.
 ENOUGH_TO_TUNE, ENOUGH_FROM_SCRATCH = 20, 300
+# Fewer of those tell nothing at all, and are refused: one stretch of time of a symbol or two.
+FEWEST: Mapping[LearntSplit, int] = {"train": 4, "validation": 2}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def build_windows(histories: Mapping[str, History], settings: WindowSettings) ->
 
     Raises:
         CandlecastError: no bars; a symbol with too little history (unless `short_history` is "exclude"); bars that
-            are not finite; an empty split; no origin in the test range.
+            are not finite; a split with no windows, or too few; no origin in the test range.
     """
     if not histories:
         raise CandlecastError("there are no bars to learn from: materialise the asset `bars` first")
@@ -110,13 +112,17 @@ def build_windows(histories: Mapping[str, History], settings: WindowSettings) ->
 
 def sufficiency(windows: WindowSet) -> tuple[str, int]:
     """Whether there is enough to learn from, in words, and how many windows share no bar."""
-    length = windows.manifest["lookback"] + windows.manifest["horizon"]
-    apart = sum((count.train + length - 1) // length for count in windows.counts if count.train)
+    apart = _apart(windows.counts, "train", windows.manifest["lookback"] + windows.manifest["horizon"])
     if apart < ENOUGH_TO_TUNE:
         return f"{apart} windows that share no bar: too few to learn from, expect the base weights to stay best", apart
     if apart < ENOUGH_FROM_SCRATCH:
         return f"{apart} windows that share no bar: enough to fine-tune, too few from scratch", apart
     return f"{apart} windows that share no bar: enough", apart
+
+
+def _apart(counts: Sequence[SymbolCount], split: LearntSplit, length: int) -> int:
+    """How many windows of a split share no bar: a symbol's windows start one bar after the other."""
+    return sum(-(-getattr(count, split) // length) for count in counts)
 
 
 def regimes(arrays: Arrays, shape: Shape) -> pd.DataFrame:
@@ -168,6 +174,17 @@ def _refuse_empty(
             f"{_listed({count.symbol: count.bars for count in counts})}. "
             f"Widen windows.{split}, or shorten windows.lookback_window"
         )
+    apart = {split: _apart(counts, split, shape.length) for split in LEARNT}
+    for split in LEARNT:
+        if apart[split] < FEWEST[split]:
+            told = ", ".join(
+                f"{name} {sum(getattr(count, name) for count in counts):,}, of them {apart[name]} that share no bar"
+                for name in LEARNT
+            )
+            raise CandlecastError(
+                f"too few windows of {shape.lookback} + {shape.horizon} bars: {told}; {split} needs {FEWEST[split]} "
+                f"that share no bar. Widen windows.{split}, shorten windows.lookback_window, or bring more symbols"
+            )
     if not any(count.origins for count in counts):
         raise CandlecastError(
             f"the test range {settings.test[0]} … {settings.test[1]} holds 0 origins with {shape.lookback} bars up to "

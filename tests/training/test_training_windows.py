@@ -201,6 +201,27 @@ def test_an_empty_range_is_refused_before_training(
     assert "AAPL 3,270" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"train": (date(2000, 3, 1), date(2000, 4, 25))},
+            r"train 6, of them 2 that share no bar, validation \d+, .*; train needs 4 .*Widen windows\.train",
+        ),
+        (
+            {"validation": (date(2003, 1, 1), date(2003, 3, 14))},
+            r"validation 9, of them 1 that share no bar; validation needs 2 .*Widen windows\.validation",
+        ),
+    ],
+)
+def test_a_range_with_too_few_windows_is_refused_with_the_counts(
+    real: dict[str, History], changes: dict[str, object], words: str
+) -> None:
+    bars = real if "train" in changes else {"IBM": real["IBM"]}
+    with pytest.raises(CandlecastError, match=words):
+        build_windows(bars, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
+
+
 def test_bars_that_are_not_finite_are_refused_by_name(real: dict[str, History]) -> None:
     quoted = real["AAPL"].quoted.copy()
     quoted[100, CLOSE] = np.inf
