@@ -137,7 +137,8 @@ def _calendar(settings: Settings) -> Iterator[Finding]:
     except CandlecastError as error:
         yield Finding("calendar", False, str(error), "set market.calendar, market.start and market.end to what exists")
         return
-    found = f"{calendar.name}, newest session that is over: {newest or 'none'}"
+    last = f" up to market.end, {settings.market.end}" if settings.market.end else ""
+    found = f"{calendar.name}, newest session that is over{last}: {newest or 'none'}"
     if begins > start + NEW_YEAR:
         yield Finding("calendar", False, f"{found}; it begins on {begins}", f"set market.start, {start}, to {begins}")
         return

@@ -91,17 +91,28 @@ def finite(value: object) -> object:
 
 
 def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table where it fits, or else each row as a list: nothing is cut."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[f"{value:,.6g}" if isinstance(value, float) else str(value) for value in row] for row in rows]
+    widest = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
+    if sum(widest) + 3 * len(widest) + 1 > TABLE_WIDTH:
+        return "\n".join(_as_list(number, columns, row) for number, row in enumerate(cells, 1))
     table = Table()
     for position, column in enumerate(columns):
         numeric = all(isinstance(row[position], int | float) for row in rows[:100])
         table.add_column(Text(column), justify="right" if numeric and rows else "left")
-    for row in rows:
+    for row in cells:
         # Text: a value such as [bold] is no markup.
-        table.add_row(*(Text(f"{value:,.6g}" if isinstance(value, float) else str(value)) for value in row))
+        table.add_row(*map(Text, row))
     text = StringIO()
     Console(file=text, width=TABLE_WIDTH).print(table)
     return text.getvalue()
+
+
+def _as_list(number: int, columns: Sequence[str], row: Sequence[str]) -> str:
+    widest = max(map(len, columns))
+    told = "\n".join(f"{column:<{widest}}  {cell}" for column, cell in zip(columns, row, strict=True))
+    return f"row {number}\n{told}\n"

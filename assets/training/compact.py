@@ -160,11 +160,13 @@ def _show(kind: str) -> Progress:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train the compact weights again.")
-    parser.add_argument("--data", type=Path, required=True, help="the Parquet file of daily bars")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="Parquet of daily bars: see above")
     parser.add_argument("--work", type=Path, default=Path("data/compact"), help="where the work is done and kept")
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="where the weights go")
     given = parser.parse_args()
+    if not given.data.is_file():
+        parser.error(f"{given.data} does not exist: DATA=file.parquet names the daily bars; `--help` says what it holds")
     make(given.data, Home(given.work.absolute()), given.to.absolute())
 
 

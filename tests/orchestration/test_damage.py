@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import socket
 import sqlite3
 import time
 from pathlib import Path
@@ -72,3 +73,12 @@ def test_a_ui_that_is_stopped_by_its_id_leaves_nothing_behind(tmp_path: Path, ho
     for child in left:
         child.kill()
     assert not left
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_started(tmp_path: Path):
+    world = World(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = world.call("ui", "--port", str(port))
+    assert done.returncode == 1 and f"127.0.0.1:{port} cannot be served on" in done.stderr
+    assert not world.home.exists()

@@ -59,3 +59,11 @@ def test_numbers_within_values_are_json_too(settings: Settings):
 def test_columns_of_one_name_are_all_in_json(settings: Settings):
     told = answer(settings, "SELECT 1 AS a, 2 AS a, 3 AS a_1", "json")
     assert json.loads(told) == [{"a": 1, "a_2": 2, "a_1": 3}]
+
+
+def test_what_does_not_fit_a_table_is_listed_whole(settings: Settings):
+    long = "x" * 150
+    told = answer(settings, f"SELECT '{long}' AS text, 1.5 AS number UNION ALL SELECT 'short', 2", "table")
+    assert long in told and "row 2" in told
+    fitting = answer(settings, "SELECT 'short' AS text, 1.5::DOUBLE AS number", "table")
+    assert "short" in fitting and "row 1" not in fitting
