@@ -19,7 +19,7 @@ from resources.warehouse import Warehouse
 # from an adjusted close happened at any time since the frequency's session before: where another frequency has that
 # time's sessions and tells the action there, it is the same one.
 _SEEN = f"""
-WITH told AS (
+WITH told AS MATERIALIZED (
     SELECT symbol, frequency, session, arg_max(close, ts) AS close, count(*) AS bars,
            min(CASE WHEN actions IS NULL OR actions = 'unknown' THEN 0
                     WHEN suffix(actions, 'unknown') THEN 1 ELSE 2 END) AS said,
@@ -31,27 +31,30 @@ WITH told AS (
     FROM bars
     GROUP BY symbol, frequency, session
 ),
+several AS (SELECT symbol FROM told GROUP BY symbol HAVING min(frequency) <> max(frequency)),
 compared AS (
     SELECT *, lag(session) OVER (PARTITION BY symbol, frequency ORDER BY session) AS since,
            avg(bars) OVER (PARTITION BY symbol, frequency) AS bars_a_session
-    FROM told
+    FROM told SEMI JOIN several USING (symbol)
 ),
 days AS (
+    SELECT *, NULL AS since, NULL AS bars_a_session FROM told ANTI JOIN several USING (symbol)
+    UNION ALL
     FROM compared
     QUALIFY row_number() OVER (PARTITION BY symbol, session
                                ORDER BY said DESC, frequency = '{DAILY}' DESC, bars_a_session, frequency) = 1
 ),
-counted AS (
+counted AS MATERIALIZED (
     SELECT *, CASE WHEN least_cash = most_cash THEN least_cash ELSE 0 END AS dividend,
-           CASE WHEN least_split = most_split THEN least_split ELSE 1 END AS split,
-           lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous
-    FROM days
+           CASE WHEN least_split = most_split THEN least_split ELSE 1 END AS split
+    FROM (SELECT *, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS previous FROM days)
+    WHERE origin IS NOT NULL
 ),
 twice AS (
     SELECT d.symbol, d.session, bool_or(o.dividend > 0) AS dividend, bool_or(o.split <> 1) AS split
     FROM counted AS d JOIN counted AS o
         ON o.symbol = d.symbol AND o.session > d.since AND o.session < d.session AND o.frequency <> d.frequency
-    WHERE d.origin LIKE 'derived%' AND o.origin IS NOT NULL
+    WHERE d.origin LIKE 'derived%'
     GROUP BY d.symbol, d.session
 ),
 seen AS (
