@@ -184,6 +184,7 @@ def judge(
     values = {
         "daily": calendar.is_daily,
         "zone": reading.timezone or calendar.timezone,
+        "exchange": calendar.timezone,
         "calendar_starts": exchange_days.session.iloc[0].to_pydatetime(),
     }
     run_script(connection, CONTRACT, values)

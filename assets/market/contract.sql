@@ -22,8 +22,11 @@ WITH placed AS (
                         CASE WHEN NOT isnan(r.adj_close) THEN r.adj_close END AS adj_close),
            s.symbol AS name, s.usual, p.fetched_at, p.basis,
            CASE WHEN NOT $daily THEN coalesce(r.instant, timezone('UTC', timezone($zone, r.local)))
-                WHEN r.instant IS NULL OR r.local::TIME = TIME '00:00' THEN r.local::DATE::TIMESTAMP
-                ELSE timezone($zone, timezone('UTC', r.instant))::DATE::TIMESTAMP END AS ts
+                -- Midnight is a day as it is written; any other time is a moment of a day at the exchange.
+                WHEN r.local::TIME = TIME '00:00' OR r.instant IS NULL AND $zone = $exchange
+                THEN r.local::DATE
+                ELSE timezone($exchange, coalesce(timezone('UTC', r.instant), timezone($zone, r.local)))::DATE
+                END::TIMESTAMP AS ts
     FROM received AS r JOIN payloads AS p ON p.number = r.payload
     LEFT JOIN spellings AS s ON s.spelt = r.symbol
 )

@@ -133,3 +133,26 @@ def test_a_clock_that_is_none_costs_its_own_row(make_desk: Callable[..., Desk], 
     desk = make_desk(frequency="1h")
     desk.ingest_text(table("20120103 093000", "20120103 103000", odd))
     assert (len(desk.bars()), desk.rules()) == (2, ["unreadable_date"])
+
+
+@pytest.mark.parametrize(
+    ("calendar", "timezone", "stamp", "day"),
+    [
+        # Midnight in Tokyo, with and without the zone in the stamp; its day, and the day of its close.
+        ("XTKS", "UTC", "2015-01-05 15:00:00", "2015-01-06"),
+        ("XTKS", "UTC", "2015-01-05 15:00:00Z", "2015-01-06"),
+        ("XTKS", "UTC", "2015-01-06", "2015-01-06"),
+        ("XTKS", "UTC", "2015-01-06 00:00:00", "2015-01-06"),
+        ("XTKS", None, "2015-01-06 15:00:00", "2015-01-06"),
+        ("XTKS", "Asia/Tokyo", "2015-01-06 15:00:00", "2015-01-06"),
+        ("XNYS", "UTC", "2015-01-06 02:00:00", "2015-01-05"),
+        ("XNYS", "UTC", "2015-01-06 21:00:00", "2015-01-06"),
+        ("XNYS", "Asia/Shanghai", "2015-01-07 05:00:00", "2015-01-06"),
+    ],
+)
+def test_a_daily_stamp_with_a_time_of_day_is_of_the_exchange_s_day(
+    make_desk: Callable[..., Desk], calendar: str, timezone: str | None, stamp: str, day: str
+) -> None:
+    desk = make_desk(calendar=calendar, timezone=timezone)
+    desk.ingest_text(table(stamp))
+    assert desk.bars()["session"].dt.strftime("%Y-%m-%d").tolist() == [day]
