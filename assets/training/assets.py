@@ -14,7 +14,7 @@ from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table
 from assets.training.arrays import write
-from assets.training.cards import against_base
+from assets.training.cards import against_base, in_use
 from assets.training.child import run_job
 from assets.training.contest import hold
 from assets.training.drift_asset import drift_asset
@@ -220,7 +220,8 @@ def _checkpoint_metadata(made: Checkpoint) -> dict[str, Any]:
     if curves:
         shown["windows_per_second"] = float(curves["windows_per_second"])
         shown["peak_memory_mib"] = curves["peak_memory_bytes"] / 2**20
-        shown["best_step"] = curves["best_step"]
+        shown["step_of_lowest_loss"] = curves["best_step"]
+        shown["in_use"] = in_use(card)
     shown |= {name: float(value) for name, value in card["scores"].items() if isinstance(value, int | float)}
     if "candidates" in card["scores"]:
         shown["candidates"] = table(_candidates(card["scores"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from resources.checkpoints import PICTURES
 
+FROM_SCRATCH = "none, from scratch"
 _LIBRARY = {"kronos_tokenizer": "kronos", "kronos_predictor": "kronos", "chronos2_model": "chronos-forecasting"}
 _LOAD = {
     "kronos_tokenizer": "from kronos import KronosTokenizer\n\ntokenizer = KronosTokenizer.from_pretrained(folder)",
@@ -27,7 +28,7 @@ def model_card(card: Mapping[str, Any]) -> str:
     if "after_cutoff" in card["scores"]:
         parts += ["## Forecasts after the cutoff", _after_cutoff(card["scores"]["after_cutoff"])]
     if card["curves"]:
-        parts += ["## Training", _training(card["curves"]), f"![curves]({PICTURES[0]})"]
+        parts += ["## Training", _training(card), f"![curves]({PICTURES[0]})"]
     parts += ["## Use", _USE]
     return "\n\n".join(parts) + "\n"
 
@@ -57,6 +58,7 @@ def _provenance(card: Mapping[str, Any]) -> str:
     if training:
         train, validation = training["train"], training["validation"]
         lines += [
+            *([f"- In use: {in_use(card)}"] if card["curves"] else []),
             f"- Trained on {train['windows']:,} windows of {training['lookback']} + {training['horizon']} bars, "
             f"{train['first']} … {train['last']}, {len(training['symbols'])} symbols",
             f"- Chosen by {validation['windows']:,} windows, {validation['first']} … {validation['last']}",
@@ -118,8 +120,17 @@ def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def _training(curves: Mapping[str, Any]) -> str:
-    speed = curves.get("windows_per_second") or 0.0
-    step = curves["best_step"]
-    where = f"at step {step}" if step else "before the first step: nothing that was learnt beat the base, which is kept"
-    return f"Lowest validation loss {where}; {speed:,.0f} windows a second."
+def _training(card: Mapping[str, Any]) -> str:
+    curves = card["curves"]
+    return (
+        f"Lowest validation loss at step {curves['best_step']}; in use: {in_use(card)}. "
+        f"{curves.get('windows_per_second') or 0.0:,.0f} windows a second."
+    )
+
+
+def in_use(card: Mapping[str, Any]) -> str:
+    """Which of the weights that a fit went through were written, in words."""
+    chosen = str(card["scores"].get("chosen") or f"step {card['curves']['best_step']}")
+    if chosen in ("base", "step 0") and card["base"]["weights"] != FROM_SCRATCH:
+        return "the base as it is, for nothing that was learnt was better"
+    return f"the weights of {chosen}"

@@ -107,7 +107,7 @@ def draw_losses(
                 *zip(*validation, strict=True), color=pictures.COLOURS["kronos"], marker="o", markersize=3,
                 label=name,
             )  # fmt: skip
-        axis.axvline(best, color="#D55E00", linewidth=0.8, linestyle="--", label=f"best, step {best}")
+        axis.axvline(best, color="#D55E00", linewidth=0.8, linestyle="--", label=f"lowest, step {best}")
         axis.set(title=title, xlabel="step", ylabel="loss")
         axis.legend()
         (folder / CURVES_PNG).write_bytes(pictures.png(drawn))

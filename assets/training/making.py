@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from assets.training.bases import Base, base_of, require_shape
-from assets.training.cards import model_card
+from assets.training.cards import FROM_SCRATCH, model_card
 from assets.training.child import run_job
 from assets.training.job import MODEL, Job, Result
 from resources.checkpoints import README, Checkpoint, CheckpointStore, Kind
@@ -198,7 +198,7 @@ def _card(order: Order, settings: Settings, windows: Windows, result: Result) ->
         "name": f"candlecast {order.kind.replace('_', ' ')}",
         "licence": "MIT" if order.base.from_scratch else order.base.licence,
         "base": {
-            "weights": order.base.note or order.base.source or "none, from scratch",
+            "weights": order.base.note or order.base.source or FROM_SCRATCH,
             "revision": order.base.revision,
             "digest": order.base.digest,
             "licence": order.base.licence,

@@ -7,6 +7,7 @@ from typing import Any
 
 from assets.backtests.report.tables import pairs
 from assets.backtests.report.words import Table, number
+from assets.training.cards import in_use
 from resources.checkpoints import Checkpoint
 
 PLAIN = (("licence", "Licence"), ("data_hash", "Training data"), ("tokenizer", "Tokenizer"), ("seed", "Seed"))
@@ -31,7 +32,9 @@ def _origin(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in PLAIN:
         if card.get(key) is not None:
             yield name, str(card[key])
-    for key, name in (("train", "Trained on"), ("validation", "Chosen by")):
+    if card.get("curves"):
+        yield "In use", in_use(card)
+    for key, name in (("train", "Trained on"), ("validation", "Held out, to choose by")):
         if span := training.get(key):
             yield name, f"{span['windows']:,} windows, {span['first']} … {span['last']}"
 
