@@ -134,7 +134,14 @@ def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
         "work": folder / "work",
         "out": folder / "out",
     }
-    return Job(**{**values, **changes})
+    values |= changes
+    if "base" in changes:
+        # As a job's settings name the base that the job was given.
+        section = {"kronos_tokenizer": "tokenizer_settings", "kronos_predictor": "predictor_settings"}.get(
+            kind, "chronos2_settings"
+        )
+        values[section] = values[section].model_copy(update={"base": changes["base"]})
+    return Job(**values)
 
 
 def finished(wanted: Job) -> Path:
