@@ -14,7 +14,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -122,9 +122,9 @@ class _Run:
         self.step, self.since_best = 0, 0
         self.running: list[Tensor] = []
         self.inner = model
-        moving = [p for p in model.parameters() if p.requires_grad]
+        self.moving = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            moving, lr=schedule.learning_rate, betas=BETAS, weight_decay=schedule.weight_decay
+            self.moving, lr=schedule.learning_rate, betas=BETAS, weight_decay=schedule.weight_decay
         )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # Not given to accelerate: its wrapper steps once a process.
@@ -159,19 +159,16 @@ class _Run:
 
     def _update(self, windows: np.ndarray) -> None:
         self.model.train()
-        while True:
-            try:
-                loss = self._gradients(windows)
-                break
-            except torch.cuda.OutOfMemoryError:
-                if self.curves.micro_batch == 1:
-                    raise CandlecastError(
-                        f"one window does not fit on {self.accelerator.device}: choose a smaller model, a shorter "
-                        'windows.lookback_window, or compute.device = "cpu"'
-                    ) from None
-                self.optimizer.zero_grad()
-                torch.cuda.empty_cache()
-                self.curves.micro_batch = max(1, self.curves.micro_batch // 2)
+        while (loss := self._attempt(windows)) is None:
+            if self.curves.micro_batch == 1:
+                raise CandlecastError(
+                    f"one window does not fit on {self.accelerator.device}: choose a smaller model, a shorter "
+                    'windows.lookback_window, or compute.device = "cpu"'
+                )
+            self.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            self.curves.micro_batch = max(1, self.curves.micro_batch // 2)
+        self._average()
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.schedule.max_grad_norm)
         self.running.append(loss)
         if norm is not None and not torch.isfinite(norm):
@@ -183,13 +180,41 @@ class _Run:
         self.rates.step()
         self.optimizer.zero_grad()
 
+    def _attempt(self, windows: np.ndarray) -> Tensor | None:
+        """The loss, its gradients left in the weights; none where memory was short in any process."""
+        try:
+            loss = self._gradients(windows)
+        except torch.cuda.OutOfMemoryError:
+            loss = None
+        if self.accelerator.num_processes == 1:
+            return loss
+        short = torch.tensor(float(loss is None), device=self.accelerator.device)
+        return None if self.accelerator.reduce(short, "sum") > 0 else loss
+
+    def _average(self) -> None:
+        """The mean of the gradients of all processes, in each."""
+        if self.accelerator.num_processes == 1:
+            return
+        gradients = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self.moving
+        ]
+        together = torch.cat([gradient.flatten() for gradient in gradients]) / self.accelerator.num_processes
+        torch.distributed.all_reduce(together)
+        sizes = [gradient.numel() for gradient in gradients]
+        for parameter, mean in zip(self.moving, together.split(sizes), strict=True):
+            parameter.grad = mean.view_as(parameter)
+
     def _gradients(self, windows: np.ndarray) -> Tensor:
+        """The process's own gradients, added up part by part.
+
+        The processes meet after this, in `_attempt`, and never within: one that runs out of memory half way would
+        leave the others waiting for it.
+        """
         parts = [windows[i : i + self.curves.micro_batch] for i in range(0, len(windows), self.curves.micro_batch)]
         total = torch.zeros((), device=self.accelerator.device)
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            with self.accelerator.autocast(), nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self.task.loss(self.model, part) * (len(part) / len(windows))
+        for part in parts:
+            with self.accelerator.autocast():
+                loss = self.task.loss(self.inner, part) * (len(part) / len(windows))
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -197,7 +222,11 @@ class _Run:
     def _evaluate(self) -> None:
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            losses = self._validated()
+            found = [self._validated()]
+        if self.accelerator.num_processes > 1:
+            # In parts of another size, a process gets other last digits, and might decide otherwise.
+            broadcast_object_list(found)
+        losses = found[0]
         if not math.isfinite(losses["loss"]):
             raise CandlecastError(f"the validation loss is {losses['loss']} at step {self.step}: lower learning_rate")
         better = losses["loss"] < self.curves.best
@@ -256,13 +285,19 @@ class _Run:
         """Save a state whole, on the disk before it has its name, then forget the one before."""
         name = self.work / f"state-{self.step:08d}"
         partial = name.with_suffix(".partial")
+        # One process writes them down for all.
+        self.running = [self.accelerator.reduce(loss, "mean") for loss in self.running]
         self.accelerator.wait_for_everyone()
         with _writing(self.work):
             self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
-        told = {"step": self.step, "since_best": self.since_best, "running": [float(x) for x in self.running]}
+        told: dict[str, Any] = {
+            "step": self.step,
+            "since_best": self.since_best,
+            "running": [float(x) for x in self.running],
+        }
         with _writing(self.work):
             for step in self.curves.kept:
                 shutil.copy2(weights_at(self.work, step), weights_at(partial, step))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_world import TOKENIZER, finished, job, same
+from training_world import FIT_COMPUTE, TOKENIZER, finished, job, same
 
-from assets.training import loop
+from assets.training import fit, loop
 from assets.training.job import Job
 from assets.training.tokenizer import CHUNK, TokenizerTask
 from kronos.losses import TokenizerLoss
@@ -93,6 +96,53 @@ def test_validation_of_which_one_window_does_not_fit_is_an_error_in_words(
     monkeypatch.setattr(TokenizerTask, "_loss", full)
     with pytest.raises(CandlecastError, match="validation windows do not fit on cpu: choose a smaller model"):
         finished(job("kronos_tokenizer", arrays, tmp_path))
+
+
+SCARCE_IN_ONE = """
+import os, sys
+import torch
+from assets.training import fit
+from assets.training.tokenizer import TokenizerTask
+
+real = TokenizerTask.loss
+
+def scarce(task, model, windows):
+    loss = real(task, model, windows)
+    if os.environ["RANK"] == "1" and len(windows) > 8:
+        raise torch.cuda.OutOfMemoryError
+    return loss
+
+TokenizerTask.loss = scarce
+sys.exit(fit.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arrays: Path, tmp_path: Path) -> None:
+    script = tmp_path / "scarce.py"
+    script.write_text(SCARCE_IN_ONE)
+    compute = FIT_COMPUTE.model_copy(update={"processes": 2})
+
+    def curves(name: str, module: list[str]) -> dict[str, object]:
+        wanted = job("kronos_tokenizer", arrays, tmp_path / name, compute=compute)
+        wanted.out.mkdir(parents=True)
+        file = tmp_path / f"{name}.json"
+        file.write_text(wanted.model_dump_json())
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        root = Path(fit.__file__).parents[2]
+        subprocess.run(
+            [*torchrun, *module, str(file)],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            check=True,
+            timeout=120,
+        )
+        return told(wanted.out / "model")
+
+    plain, scarce = curves("plain", ["-m", "assets.training.fit"]), curves("scarce", [str(script)])
+    assert (plain["micro_batch"], scarce["micro_batch"]) == (16, 8)
+    ours, theirs = ([entry["loss"] for entry in one["validation"]] for one in (scarce, plain))  # type: ignore[attr-defined]
+    assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 @pytest.mark.parametrize(
