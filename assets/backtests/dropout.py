@@ -2,7 +2,8 @@
 
 For sweeps, and as a second opinion on the published numbers: both agree to 1e-10 or the asset check says so. It follows
 qlib 0.9.7 to the letter, its quirks included: `buy` counts sells that the holding threshold then forbids, and a
-holding without a score sorts last and is sold first.
+holding without a score sorts last and is sold first. What is not Qlib's: a holding whose bars have ended for good
+becomes cash at its last price. Kept, it would be the worst of every evening, and nothing else would ever be sold.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ class Played:
         return self.gross - self.cost
 
 
-def play(scores: np.ndarray, opens: np.ndarray, closes: np.ndarray, rules: Rules) -> Played:
+def play(
+    scores: np.ndarray, opens: np.ndarray, closes: np.ndarray, rules: Rules, ended: np.ndarray | None = None
+) -> Played:
     """Trade on days 1 … at the open, by the scores of the day before.
 
     Args:
         scores: (days, symbols), NaN without a signal; columns in the order of their ids.
         opens, closes: (days, symbols), NaN without a bar.
+        ended: (days, symbols), whether a symbol had its very last bar on an earlier day; none: no symbol ever has.
     """
     book = _Book(rules, scores.shape[1])
-    rows = [book.day(scores[day - 1], opens[day], closes[day]) for day in range(1, len(scores))]
+    over = np.zeros(closes.shape, dtype=bool) if ended is None else ended
+    rows = [book.day(scores[day - 1], opens[day], closes[day], over[day]) for day in range(1, len(scores))]
     gross, cost, turnover, account = np.array(rows).reshape(-1, 4).T
     return Played(gross, cost, turnover, account)
 
@@ -55,7 +60,11 @@ class _Book:
         self.age = np.zeros(symbols, dtype=int)
         self.held: list[int] = []
 
-    def day(self, score: np.ndarray, opens: np.ndarray, closes: np.ndarray) -> tuple[float, float, float, float]:
+    def day(
+        self, score: np.ndarray, opens: np.ndarray, closes: np.ndarray, ended: np.ndarray
+    ) -> tuple[float, float, float, float]:
+        for symbol in [s for s in self.held if ended[s]]:
+            self._settle(symbol)
         tradable = np.isfinite(closes)
         deals = np.where(np.isfinite(opens) & (opens > 1e-8), opens, closes)
         cost = traded = 0.0
@@ -81,14 +90,22 @@ class _Book:
                 cost, traded = cost + fee, traded + value
         return cost, traded
 
+    def _settle(self, symbol: int) -> None:
+        """Neither an order nor a cost: the value stays what it was."""
+        self.cash += self.amount[symbol] * self.price[symbol]
+        self._forget(symbol)
+
+    def _forget(self, symbol: int) -> None:
+        self.amount[symbol], self.age[symbol] = 0.0, 0
+        self.held.remove(symbol)
+
     def _sell(self, symbol: int, price: float) -> tuple[float, float]:
         value = self.amount[symbol] * price
         fee = max(value * self.rules.close_cost, self.rules.min_cost)
         if value <= SMALLEST_TRADE or self.cash + value < fee:
             return 0.0, 0.0
         self.cash += value - fee
-        self.amount[symbol], self.age[symbol] = 0.0, 0
-        self.held.remove(symbol)
+        self._forget(symbol)
         return value, fee
 
     def _buy(self, symbol: int, budget: float, price: float) -> tuple[float, float]:

@@ -1,7 +1,9 @@
 """The plan of a backtest: which score stands on which session, over which sessions, against which benchmark.
 
 A signal dated t is known after t's close and trades at the next session's open. It stands until its model's next
-origin, and never longer than its horizon. All models are played over the same sessions. Not here: how orders are made.
+origin, and never longer than its horizon. All models are played over the same sessions. A symbol whose bars end for
+good is paid out at its last close: that it ends is known to its holders before, as who is a member tomorrow is. Not
+here: how orders are made.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.rules import Rules
+from assets.market.universe import DELISTED_AFTER
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Plan:
         scores: a model's (days, symbols) ranks that stand after each day's close; NaN: no signal.
         benchmark: (days - 1,) returns of the universe, equal weights, bought and held.
         notes: what was left out of the play, in words.
+        ends: (symbols,) datetime64[D], the last bar of a symbol that was delisted; NaT: none was its last.
     """
 
     days: np.ndarray
@@ -34,6 +38,12 @@ class Plan:
     scores: Mapping[str, np.ndarray]
     benchmark: np.ndarray
     notes: tuple[str, ...]
+    ends: np.ndarray
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Whether a symbol had its very last bar before a day. Shape (days, symbols)."""
+        return self.days[:, None] > self.ends
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,17 @@ class Prices:
     ids: tuple[str, ...]
     open: np.ndarray
     close: np.ndarray
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The last session of every symbol that was delisted, NaT of the others. Shape (symbols,), datetime64[D].
+
+        As in the universe, one that has had no bar for less than `DELISTED_AFTER` sessions may only be suspended.
+        """
+        there = np.isfinite(self.close)
+        last = len(there) - 1 - np.argmax(there[::-1], axis=0)
+        gone = there.any(axis=0) & (last < len(there) - DELISTED_AFTER)
+        return np.where(gone, self.sessions[last], np.datetime64("NaT", "D"))
 
 
 def make_plan(
@@ -79,7 +100,8 @@ def make_plan(
     usable = usable[usable["symbols"] >= rules.symbols_needed]
     members = np.ones(prices.close.shape, dtype=bool) if members is None else members
     signalled = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
-    scores = {model: _of_members(score, members, rules) for model, score in signalled.items()}
+    listed = members & ~(prices.sessions[:, None] > prices.ends)
+    scores = {model: _of_members(score, listed, rules) for model, score in signalled.items()}
     emptied = [model for model, score in scores.items() if not len(_alive(score))]
     if emptied:
         return NoPlan(
@@ -102,7 +124,8 @@ def make_plan(
         ids=prices.ids,
         scores=scores,
         benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window], members[window]),
-        notes=(*_notes(narrow, rules), *_thinned(signalled, scores, window, rules)),
+        notes=(*_notes(narrow, rules), *_thinned(signalled, scores, window, rules), *_ended(scores, prices, window)),
+        ends=prices.ends,
     )
 
 
@@ -170,6 +193,19 @@ def _thinned(
         "next session; they decided nothing, and positions were held."
         for model, count in lost.items()
         if count
+    ]
+
+
+def _ended(scores: Mapping[str, np.ndarray], prices: Prices, window: slice) -> list[str]:
+    """The symbols that could be bought and were delisted before the last day."""
+    ranked = np.any([np.isfinite(score).any(axis=0) for score in scores.values()], axis=0)
+    gone = np.flatnonzero(ranked & (prices.ends < prices.sessions[window][-1]))
+    if not len(gone):
+        return []
+    named = ", ".join(f"{prices.symbols[symbol]} ({prices.ends[symbol]})" for symbol in gone)
+    return [
+        f"Bars that end for good within the backtest: {named}. A holding of theirs became cash the session after, at "
+        "the last close and without costs; what a delisting really paid may be less."
     ]
 
 

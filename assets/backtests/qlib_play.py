@@ -61,7 +61,7 @@ def play_with_numpy(plan: Plan, prices: Prices, rules: Rules) -> pd.DataFrame:
     window = np.searchsorted(prices.sessions, plan.days)
     frames = []
     for model, scores in plan.scores.items():
-        played = play(scores, prices.open[window], prices.close[window], rules)
+        played = play(scores, prices.open[window], prices.close[window], rules, plan.ended)
         frames.append(
             pd.DataFrame(
                 {
@@ -86,6 +86,7 @@ def _write_request(plan: Plan, provider: QlibProvider, rules: Rules, folder: Pat
         "start": str(plan.days[1]),
         "end": str(plan.days[-1]),
         "rules": rules.as_dict(),
+        "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }
     (folder / qlib_run.REQUEST).write_text(json.dumps(request), encoding="utf-8")
     tables = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,10 @@ def run(folder: Path) -> None:
 def _play(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataFrame:
     from qlib.backtest import backtest
     from qlib.backtest.executor import SimulatorExecutor
-    from qlib.contrib.strategy import TopkDropoutStrategy
     from qlib.data import D
 
     rules = request["rules"]
-    strategy = TopkDropoutStrategy(
+    strategy = _settling({name: pd.Timestamp(end) for name, end in request["ends"].items()})(
         signal=_standing(scores),
         topk=rules["topk"],
         n_drop=rules["n_drop"],
@@ -80,6 +80,23 @@ def _play(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataF
     days = report.rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
     days["net"] = days["gross"] - days["cost"]
     return days.rename_axis("session").reset_index()
+
+
+def _settling(ends: Mapping[str, pd.Timestamp]) -> Any:
+    """TopkDropout that turns a holding into cash, at its last price, on the session after its very last bar."""
+    from qlib.contrib.strategy import TopkDropoutStrategy
+
+    class Settling(TopkDropoutStrategy):
+        def generate_trade_decision(self, execute_result: Any = None) -> Any:
+            today, _ = self.trade_calendar.get_step_time(self.trade_calendar.get_trade_step())
+            held = self.trade_position
+            for name in held.get_stock_list():
+                if name in ends and today > ends[name]:
+                    held.position["cash"] += held.get_stock_amount(name) * held.get_stock_price(name)
+                    del held.position[name]
+            return super().generate_trade_decision(execute_result)
+
+    return Settling
 
 
 def _standing(scores: pd.Series) -> Any:

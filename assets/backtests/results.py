@@ -27,7 +27,7 @@ from resources.qlib import QlibProvider
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 DAYS_FILE, MEASURES_FILE = "days.parquet", "measures.parquet"
 _DAYS = """
 SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover

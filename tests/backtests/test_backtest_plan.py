@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
+from assets.backtests.qlib_play import play_with_numpy
 from assets.backtests.rules import Rules
 
 RULES = Rules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)
@@ -159,3 +160,33 @@ def test_a_first_session_on_which_nobody_trades_returns_nothing_and_the_next_day
     assert isinstance(plan, Plan)
     assert plan.benchmark[0] == 0.0 and np.isfinite(plan.benchmark).all()
     assert plan.benchmark[1] != 0.0
+
+
+def _ending(day: int) -> Prices:
+    """Forty sessions, in which A has its last bar on a day."""
+    days = np.arange("2020-01-01", "2020-02-10", dtype="datetime64[D]")
+    rng = np.random.default_rng(4)
+    closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(days), 4)), axis=0))
+    closes[day + 1 :, 0] = np.nan
+    return Prices(days, SYMBOLS, SYMBOLS, closes.copy(), closes)
+
+
+def test_bars_that_ended_long_ago_ended_for_good() -> None:
+    assert _ending(19).ends[0] == np.datetime64("2020-01-20")
+    assert np.isnat(_ending(20).ends[0]), "twenty sessions without a bar may be a suspension"
+    back = _ending(10)
+    back.close[30:, 0] = 50.0
+    assert np.isnat(back.ends).all()
+
+
+def test_a_delisted_holding_does_not_end_the_trading() -> None:
+    """Ranked lowest of all and never sold, it would be the only one to sell on every evening."""
+    found = _ending(12)
+    frame = signals([(day, "BCDA" if day % 2 else "DCBA") for day in range(2, 13)])
+    frame = pd.concat([frame, signals([(day, "BCD" if day % 2 else "DCB") for day in range(13, 30)])])
+    plan = make_plan(frame, found, 5, RULES)
+    assert isinstance(plan, Plan)
+    assert not np.isfinite(plan.scores["m"][10:, 0]).any(), "nobody ranks it for a session on which it has no bar"
+    days = play_with_numpy(plan, found, RULES).set_index("session")
+    assert (days.loc["2020-01-15":"2020-01-29", "turnover"] > 0).all()
+    assert [note for note in plan.notes if "A (2020-01-13)" in note]

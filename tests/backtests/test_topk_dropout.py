@@ -45,6 +45,24 @@ def test_a_day_without_scores_trades_nothing() -> None:
     assert (played.account == 1e6).all() and (played.turnover == 0).all()
 
 
+def test_a_holding_whose_bars_have_ended_becomes_cash_at_its_last_price() -> None:
+    closes = np.full((5, 4), 10.0)
+    closes[1:, 0] = 12.0
+    closes[2:, 0] = np.nan
+    scores = np.tile([4.0, 3.0, 2.0, 1.0], (5, 1))
+    scores[1:, 0] = np.nan
+    ended = np.zeros((5, 4), dtype=bool)
+    ended[2:, 0] = True
+    opens = np.full((5, 4), 10.0)
+    free = replace(RULES, open_cost=0.0, close_cost=0.0)
+    paid = play(scores, opens, closes, free, ended)
+    # Half of 95 % gains a fifth; what it was worth then buys the third symbol, which is worth as much.
+    assert np.allclose(paid.account, 1e6 * (1 + 0.475 * 0.2))
+    assert np.isclose(paid.turnover[1], 0.95 * (0.05 + 0.475 * 1.2) / 1.095)
+    kept = play(scores, opens, closes, free)
+    assert np.array_equal(kept.account, paid.account) and kept.turnover[1] < 0.05
+
+
 def test_tomorrows_prices_change_nothing_today() -> None:
     rng = np.random.default_rng(3)
     closes = 20 * np.exp(np.cumsum(rng.normal(0, 0.02, (30, 6)), axis=0))
@@ -89,7 +107,10 @@ def agree(tmp_path: Path, rules: Rules, days: int, symbols: int, models: int) ->
         few = np.isfinite(ranks).sum(axis=1) < rules.symbols_needed
         ranks[few | (rng.random(days) < 0.1 * model)] = np.nan
         scores[f"model {model}"] = ranks
-    plan = Plan(calendar, prices.symbols, prices.ids, scores, rng.normal(0, 0.01, days - 1), ())
+    held_to_the_end = next(iter(scores.values()))
+    held_to_the_end[: days // 2, 1] = symbols + 1.0
+    plan = Plan(calendar, prices.symbols, prices.ids, scores, rng.normal(0, 0.01, days - 1), (), prices.ends)
+    assert plan.ends[1] == calendar[days // 2 - 1]
     work = tmp_path / "work"
     work.mkdir()
     theirs, ours = play_with_qlib(plan, provider, rules, work), play_with_numpy(plan, prices, rules)

@@ -42,7 +42,8 @@ SOME_LEFT = (
 LIMITS = (
     "Size: few symbols and one stretch of time. Another may say something else; the intervals tell only of this one.",
     "Fills: every order is filled in full at the next open, in fractions of a share, without moving the price. "
-    "No borrowing, no short sales, no taxes; cash earns nothing. A holding whose bars end stays at its last price.",
+    "No borrowing, no short sales, no taxes; cash earns nothing. A suspended holding stays at its last price; one "
+    "whose bars end for good becomes cash at it.",
     "Tries: what was tried before this report, other settings, other seeds, other models, is in no interval here.",
     "Published weights may have been trained on the days that they are tested on; such forecasts are marked in-sample "
     "where the cutoff is known, and left out of scores and backtest.",
