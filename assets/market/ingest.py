@@ -11,7 +11,8 @@ land (landing), corporate actions (actions).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.resources import files
@@ -38,21 +39,24 @@ _SAME = """(i.open = b.open AND i.high = b.high AND i.low = b.low AND i.close = 
          OR i.actions LIKE 'derived%' AND abs(i.dividend - coalesce(b.dividend, 0)) <= 1e-4 + 0.02 * i.dividend)
     AND (i.split IS NULL OR i.split = coalesce(b.split, 1)))"""
 # "No action" is news where nobody knew.
-_NOTHING_NEW = """(i.actions IS NULL OR i.actions LIKE '%unknown'
+_NO_NEWS = """(i.actions IS NULL OR i.actions LIKE '%unknown'
     OR b.actions IS NULL OR b.actions NOT LIKE '%unknown')"""
-COMPARE = (
-    files("assets.market")
-    .joinpath("compare.sql")
-    .read_text(encoding="utf-8")
-    .replace("{same}", f"{_SAME} AND {_NOTHING_NEW}")
-)
+COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8")
 TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")
 
 _INGESTED = "SELECT coalesce(max(batch), 0) FROM payloads"
+# A row where the calendar has no bar is no word about the bar that another calendar had there. One whose values are bad
+# is: it does not take away what was good.
 _MENTIONED = """
+CREATE TEMP TABLE misplaced AS
+SELECT DISTINCT name AS symbol, ts, payload FROM read_parquet($rejected)
+WHERE rule IN ('before_the_calendar', 'not_a_session', 'outside_hours', 'off_the_grid');
 CREATE TEMP TABLE mentioned AS
-SELECT symbol, ts FROM incoming UNION ALL SELECT name, ts FROM read_parquet($rejected) WHERE ts IS NOT NULL
+SELECT symbol, ts, payload FROM incoming
+UNION ALL
+SELECT r.name, r.ts, r.payload FROM read_parquet($rejected) AS r
+ANTI JOIN misplaced AS m ON m.symbol = r.name AND m.ts = r.ts WHERE r.ts IS NOT NULL
 """
 _CHANGED = """
 SELECT session FROM fate WHERE NOT same
@@ -64,9 +68,15 @@ _NEWEST = """
 SELECT request, max(batch) FROM payloads WHERE frequency = $frequency AND list_contains($requests, request)
 GROUP BY request ORDER BY request
 """
-# Requests that may have a word about a withdrawn bar: they folded rows, or were put right, or hold the same content.
-_WITNESSES = """
+# Why rows are turned away that would be bars if another file of their batch did not say something else.
+_AT_ODDS = "('conflicting_duplicate', 'symbol_in_other_case')"
+# Requests that may have a word about a withdrawn bar: they folded rows, were at odds with another file or put right, or
+# hold the same content.
+_WITNESSES = f"""
 SELECT request FROM payloads WHERE folded > 0 AND frequency = $frequency
+UNION
+SELECT p.request FROM rejected_bars AS r JOIN payloads AS p ON p.batch = r.batch AND p.file = r.file
+WHERE r.rule IN {_AT_ODDS} AND r.frequency = $frequency
 UNION
 SELECT p.request FROM superseded_bars AS s JOIN gone AS g ON g.symbol = s.symbol AND g.ts = s.ts
 JOIN payloads AS p ON p.batch = s.batch AND p.payload_sha256 = s.payload_sha256 WHERE s.frequency = $frequency
@@ -77,8 +87,9 @@ EXCEPT
 SELECT request FROM contributed
 """
 _SAID = """
-CREATE TEMP TABLE said AS
-SELECT i.*, ''::VARCHAR AS request, ''::VARCHAR AS sha256, 0::BIGINT AS batch FROM incoming AS i LIMIT 0
+CREATE OR REPLACE TEMP TABLE said AS
+SELECT i.*, ''::VARCHAR AS request, ''::VARCHAR AS sha256, 0::BIGINT AS batch FROM incoming AS i LIMIT 0;
+CREATE OR REPLACE TEMP TABLE at_odds AS SELECT symbol, ts, batch FROM said
 """
 _SAY = """
 INSERT INTO said BY NAME
@@ -93,6 +104,15 @@ UPDATE fate SET same = true FROM (
     WHERE {_SAME}
 ) AS old
 WHERE fate.symbol = old.symbol AND fate.ts = old.ts
+"""
+_NOT_TOGETHER = """
+INSERT INTO at_odds
+SELECT DISTINCT name, ts, $batch FROM read_parquet($rejected) WHERE rule = 'conflicting_duplicate'
+"""
+# Files that are still at odds have no word; nor has one that was read with a calendar which is another now.
+_NO_WORD = """
+DELETE FROM said USING at_odds AS o WHERE said.symbol = o.symbol AND said.ts = o.ts AND said.batch = o.batch;
+DELETE FROM said USING misplaced AS m WHERE said.symbol = m.symbol AND said.ts = m.ts
 """
 # A word is as old as the bar that it made, or as the newest equal bar that was there when its request first came.
 _REMAINING = f"""
@@ -139,27 +159,103 @@ DELETE FROM gone USING remaining AS r WHERE gone.symbol = r.symbol AND gone.ts =
 _NOT_LOST = """
 DELETE FROM gone USING contributed AS c WHERE gone.payload = c.number AND c.removed
 """
+_PASS_ON = """
+INSERT INTO passed_on BY NAME
+SELECT symbol, ts, batch, sha256, request, row,
+       CASE WHEN stays THEN old_batch END AS old_batch, old_sha256, old_request
+FROM remaining WHERE (batch, sha256) <> (old_batch, old_sha256) OR NOT stays
+"""
 # A row that is a bar now, and was none before, is kept and no longer folded; one whose bar is another's now, folded.
 _ACCOUNTS = """
 WITH ends AS (
-    SELECT symbol, ts, batch, sha256, request, 1 AS kept FROM remaining
-    WHERE (batch, sha256) <> (old_batch, old_sha256)
+    SELECT symbol, ts, batch, sha256, request, 1 AS kept FROM passed_on
     UNION ALL
-    SELECT symbol, ts, old_batch, old_sha256, old_request, -1 FROM remaining
-    WHERE stays AND (batch, sha256) <> (old_batch, old_sha256)
+    SELECT symbol, ts, old_batch, old_sha256, old_request, -1 FROM passed_on WHERE old_batch IS NOT NULL
 ),
 counted AS (
-    SELECT e.batch, e.request, sum(e.kept) AS kept FROM ends AS e
+    SELECT e.batch, e.request, sum(e.kept) AS kept, count(r.batch) AS rejected
+    FROM ends AS e
+    LEFT JOIN pardoned AS r ON r.batch = e.batch AND r.request = e.request AND r.symbol = e.symbol AND r.ts = e.ts
     ANTI JOIN (SELECT * FROM superseded_bars WHERE frequency = $frequency) AS s
         ON s.symbol = e.symbol AND s.ts = e.ts AND s.batch = e.batch AND s.payload_sha256 = e.sha256
     GROUP BY e.batch, e.request
 )
-UPDATE payloads SET kept = payloads.kept + c.kept, folded = payloads.folded - c.kept
+UPDATE payloads SET kept = payloads.kept + c.kept, folded = payloads.folded - (c.kept - c.rejected),
+                    rejected = payloads.rejected - c.rejected
 FROM counted AS c WHERE payloads.batch = c.batch AND payloads.request = c.request
 """
+_PARDONED = """
+CREATE TEMP TABLE pardoned AS
+SELECT n.symbol, n.ts, n.batch, n.request, r.file, r.row_number
+FROM passed_on AS n
+JOIN payloads AS p ON p.batch = n.batch AND p.request = n.request
+JOIN rejected_bars AS r ON r.batch = n.batch AND r.file = p.file AND r.row_number = n.row
+"""
+_NOT_REJECTED = """
+DELETE FROM rejected_bars USING pardoned AS p
+WHERE rejected_bars.batch = p.batch AND rejected_bars.file = p.file AND rejected_bars.row_number = p.row_number
+"""
 _SPEAKS_NOW = """
-UPDATE bars SET payload_sha256 = r.sha256, batch = r.batch FROM remaining AS r
-WHERE bars.symbol = r.symbol AND bars.ts = r.ts AND bars.frequency = $frequency
+UPDATE bars SET payload_sha256 = n.sha256, batch = n.batch FROM passed_on AS n
+WHERE bars.symbol = n.symbol AND bars.ts = n.ts AND bars.frequency = $frequency
+"""
+# Rows that another file of their batch was at odds with: of payloads that still count, where that file is revised now.
+_TURNED_AWAY = f"""
+CREATE TEMP TABLE turned_away AS
+WITH standing AS (
+    SELECT request, max(batch) AS batch, arg_max(file, batch) AS file FROM payloads
+    WHERE frequency = $frequency GROUP BY request
+),
+reopened AS (
+    SELECT DISTINCT p.batch FROM payloads AS p JOIN contributed AS c ON c.request = p.request AND NOT c.by_range
+)
+SELECT s.request, s.batch, upper(r.symbol) AS symbol, r.file, r.row_number
+FROM rejected_bars AS r
+SEMI JOIN reopened AS o ON o.batch = r.batch
+JOIN standing AS s ON s.batch = r.batch AND s.file = r.file
+ANTI JOIN contributed AS c ON c.request = s.request
+WHERE r.rule IN {_AT_ODDS} AND r.frequency = $frequency
+"""
+# Those that tell of the same symbols are heard too: they may be at odds with them as well.
+_HEARD_AGAIN = """
+SELECT request FROM turned_away
+UNION
+SELECT p.request FROM payloads AS p
+JOIN bars AS b ON b.batch = p.batch AND b.payload_sha256 = p.payload_sha256 AND b.frequency = p.frequency
+SEMI JOIN turned_away AS t ON t.batch = p.batch AND t.symbol = b.symbol
+ANTI JOIN contributed AS c ON c.request = p.request
+WHERE p.frequency = $frequency
+"""
+# What is derived from a row before it is derived anew.
+_FREE = """
+INSERT INTO said BY NAME
+SELECT i.*, s.request, s.sha256, s.batch
+FROM read_parquet($kept) AS i
+JOIN spoken AS s ON s.number = i.payload
+LEFT JOIN bars AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.frequency = $frequency
+LEFT JOIN turned_away AS t ON t.batch = s.batch AND t.request = s.request AND t.row_number = i.row
+ANTI JOIN incoming AS n ON n.symbol = i.symbol AND n.ts = i.ts
+ANTI JOIN gone AS g ON g.symbol = i.symbol AND g.ts = i.ts
+ANTI JOIN (SELECT name, ts FROM read_parquet($rejected_now) WHERE rule IN {at_odds}) AS o
+    ON o.name = i.symbol AND o.ts = i.ts
+ANTI JOIN misplaced AS m ON m.symbol = i.symbol AND m.ts = i.ts
+ANTI JOIN (SELECT DISTINCT symbol, source FROM bars WHERE frequency = $frequency) AS f
+    ON f.symbol = i.symbol AND f.source <> $source
+WHERE b.symbol IS NULL AND t.row_number IS NOT NULL
+   OR b.batch = s.batch AND b.payload_sha256 = s.sha256 AND NOT ({same})
+QUALIFY bool_or(b.symbol IS NULL) OVER (PARTITION BY i.payload, i.symbol)
+"""
+_FREED = """
+CREATE TEMP TABLE freed AS
+SELECT s.*, c.number AS freed_by, b.symbol IS NOT NULL AS stored
+FROM said AS s
+JOIN (SELECT p.batch, min(c.number) AS number FROM payloads AS p
+      JOIN contributed AS c ON c.request = p.request AND NOT c.by_range GROUP BY p.batch) AS c ON c.batch = s.batch
+LEFT JOIN bars AS b ON b.symbol = s.symbol AND b.ts = s.ts AND b.frequency = $frequency
+QUALIFY row_number() OVER (PARTITION BY s.symbol, s.ts ORDER BY s.batch DESC, s.request) = 1;
+INSERT INTO fate BY NAME
+SELECT * EXCLUDE (request, sha256, batch, freed_by) REPLACE (freed_by AS payload), false AS same FROM freed;
+INSERT INTO passed_on BY NAME SELECT symbol, ts, batch, sha256, request, row FROM freed
 """
 _SPAN = """
 SELECT min(t.sees_from)::DATE, greatest(max(t.last), max(b.ts))::DATE
@@ -255,14 +351,16 @@ def compare(connection: duckdb.DuckDBPyConnection, judged: Staged, lake: Lake) -
     frequency = judged.batch.reading.frequency
     connection.execute("CREATE TEMP TABLE incoming AS FROM read_parquet($kept)", {"kept": str(judged.kept)})
     make_table(connection, "contributed", _contributed(judged), "*")
-    connection.execute(_MENTIONED, {"rejected": str(judged.rejected)})
+    run_script(connection, _MENTIONED, {"rejected": str(judged.rejected)})
     if told := says_of_another_source(connection, "incoming", judged.batch):
         raise CandlecastError(next(iter(told.values())))
-    run_script(connection, COMPARE, {"frequency": frequency})
+    same = f"{_SAME} AND {_NO_NEWS}"
+    run_script(connection, COMPARE.replace("{same}", same), {"frequency": frequency, "batch": judged.batch.number})
     if connection.execute("SELECT count(*) FROM contested").fetchall()[0][0]:
         _ignore_what_was_said_before(connection, judged.batch, lake)
     if connection.execute("SELECT count(*) FROM gone").fetchall()[0][0]:
         _let_the_newest_word_count(connection, judged.batch, lake)
+    _free_what_nobody_disputes(connection, judged, same, lake)
     run_script(connection, TOUCHED, {"frequency": frequency})
 
 
@@ -280,8 +378,8 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     span = connection.execute(_SPAN, {"frequency": batch.reading.frequency}).fetchall()[0]
     make_table(connection, "grid", calendar.grid(*span), "ts::TIMESTAMP AS ts, half_day, position")
     run_script(connection, APPLY, values)
-    if connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'remaining'").fetchall()[0][0]:
-        run_script(connection, f"{_ACCOUNTS};{_SPEAKS_NOW}", values)
+    if connection.execute("SELECT count(*) FROM passed_on").fetchall()[0][0]:
+        run_script(connection, ";".join((_PARDONED, _ACCOUNTS, _NOT_REJECTED, _SPEAKS_NOW)), values)
     sessions = connection.execute("SELECT session FROM sessions_touched ORDER BY session").fetchall()
     counts = connection.execute(
         "SELECT sum(received), sum(kept), sum(folded), sum(rejected) FROM payloads WHERE batch = ?", [batch.number]
@@ -295,7 +393,6 @@ def _ignore_what_was_said_before(connection: duckdb.DuckDBPyConnection, batch: B
     requests = [key for (key,) in connection.execute("SELECT DISTINCT request FROM contested").fetchall()]
     _listen(connection, _newest(connection, requests, batch, lake), "contested", lake)
     connection.execute(_NOTHING_NEW)
-    connection.execute("DROP TABLE said")
 
 
 def _let_the_newest_word_count(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
@@ -303,8 +400,27 @@ def _let_the_newest_word_count(connection: duckdb.DuckDBPyConnection, batch: Bat
     frequency = {"frequency": batch.reading.frequency}
     witnesses = [key for (key,) in connection.execute(_WITNESSES, frequency).fetchall()]
     _listen(connection, _newest(connection, witnesses, batch, lake), "gone", lake)
-    for statement in (_REMAINING, _BACK, _NOT_GONE, _NOT_LOST):
-        connection.execute(statement, frequency if "$frequency" in statement else None)
+    run_script(connection, ";".join((_NO_WORD, _REMAINING, _BACK, _PASS_ON, _NOT_GONE, _NOT_LOST)), dict(frequency))
+
+
+def _free_what_nobody_disputes(connection: duckdb.DuckDBPyConnection, judged: Staged, same: str, lake: Lake) -> None:
+    """Judge rows again that were turned away because of another file of their batch, where that file is revised now.
+
+    Bars that are there, and what the batch itself says, count more.
+    """
+    batch = judged.batch
+    frequency = {"frequency": batch.reading.frequency}
+    connection.execute(_TURNED_AWAY, frequency)
+    if not connection.execute("SELECT count(*) FROM turned_away").fetchall()[0][0]:
+        return
+    heard = [key for (key,) in connection.execute(_HEARD_AGAIN, frequency).fetchall()]
+    run_script(connection, _SAID, {})
+    free = _FREE.format(at_odds=_AT_ODDS, same=same)
+    now = {**frequency, "rejected_now": str(judged.rejected), "source": batch.payloads[0].source}
+    for earlier, payloads in _by_batch(_newest(connection, heard, batch, lake)):
+        with _judged_again(connection, earlier, payloads, lake) as again:
+            connection.execute(free, {**now, "kept": str(again.kept)})
+    run_script(connection, _FREED, dict(frequency))
 
 
 def _newest(
@@ -321,42 +437,58 @@ def _newest(
     ]
 
 
-def _listen(
-    connection: duckdb.DuckDBPyConnection, payloads: Sequence[tuple[Batch, Landed]], about: str, lake: Lake
-) -> None:
-    """Make the table `said`: what payloads say about the keys of the table `about`. Rare, so they are judged again."""
-    connection.execute(_SAID)
+def _by_batch(payloads: Sequence[tuple[Batch, Landed]]) -> list[tuple[Batch, list[Landed]]]:
     of: dict[int, list[Landed]] = {}
     for batch, payload in payloads:
         of.setdefault(batch.number, []).append(payload)
     batches = {batch.number: batch for batch, _ in payloads}
-    for number, own in sorted(of.items()):
-        if not _say(connection, batches[number], own, about, lake):
+    return [(batches[number], own) for number, own in sorted(of.items())]
+
+
+def _listen(
+    connection: duckdb.DuckDBPyConnection, payloads: Sequence[tuple[Batch, Landed]], about: str, lake: Lake
+) -> None:
+    """Make the table `said`: what payloads say about the keys of the table `about`. Rare, so they are judged again.
+
+    Where payloads of one batch say different things, each is heard, and `at_odds` has the keys.
+    """
+    run_script(connection, _SAID, {})
+    for batch, own in _by_batch(payloads):
+        if not _say(connection, batch, own, about, lake):
             for payload in own:
-                _say(connection, batches[number], [payload], about, lake)
+                _say(connection, batch, [payload], about, lake)
 
 
 def _say(
     connection: duckdb.DuckDBPyConnection, batch: Batch, payloads: Sequence[Landed], about: str, lake: Lake
 ) -> bool:
     """Add what some payloads of a batch say; False: they speak of the same bars and must be heard one by one."""
-    calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
-    again = replace(batch, payloads=tuple(payloads))
-    payload_files = [lake.file(payload) for payload in payloads]
-    with staged(again, payload_files, calendar, lake.home.scratch / "contract") as judged:
+    with _judged_again(connection, batch, payloads, lake) as judged:
         if len(payloads) > 1 and _overlap(connection, judged):
             return False
-        spoken = [(number, p.request.key, p.sha256, batch.number) for number, p in enumerate(payloads)]
-        make_table(connection, "spoken", pd.DataFrame(spoken, columns=["number", "request", "sha256", "batch"]), "*")
         connection.execute(_SAY.format(about=about), {"kept": str(judged.kept)})
         return True
 
 
+@contextmanager
+def _judged_again(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, payloads: Sequence[Landed], lake: Lake
+) -> Iterator[Staged]:
+    """Payloads of an earlier batch, judged together and without its others; `spoken` tells whose rows are whose."""
+    calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
+    again = replace(batch, payloads=tuple(payloads))
+    payload_files = [lake.file(payload) for payload in payloads]
+    with staged(again, payload_files, calendar, lake.home.scratch / "contract") as judged:
+        spoken = [(number, p.request.key, p.sha256, batch.number) for number, p in enumerate(payloads)]
+        make_table(connection, "spoken", pd.DataFrame(spoken, columns=["number", "request", "sha256", "batch"]), "*")
+        yield judged
+
+
 def _overlap(connection: duckdb.DuckDBPyConnection, judged: Staged) -> bool:
-    conflicting = "SELECT count(*) FROM read_parquet($rejected) WHERE rule = 'conflicting_duplicate'"
-    return any(count.folded for count in judged.counts) or bool(
-        connection.execute(conflicting, {"rejected": str(judged.rejected)}).fetchall()[0][0]
-    )
+    before = connection.execute("SELECT count(*) FROM at_odds").fetchall()[0][0]
+    connection.execute(_NOT_TOGETHER, {"rejected": str(judged.rejected), "batch": judged.batch.number})
+    after = connection.execute("SELECT count(*) FROM at_odds").fetchall()[0][0]
+    return any(count.folded for count in judged.counts) or bool(after > before)
 
 
 def _contributed(judged: Staged) -> pd.DataFrame:
