@@ -29,18 +29,21 @@ from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.sources.dropped import is_dropped
 from resources.sources.files import removal_of
+from resources.sources.protocol import Reading
 from resources.warehouse import Warehouse
 
 logger = logging.getLogger("candlecast.market")
 # Cash that was derived from an adjusted close differs in its last digits from one download to the next.
-_SAME = """(i.open = b.open AND i.high = b.high AND i.low = b.low AND i.close = b.close
-    AND i.volume IS NOT DISTINCT FROM b.volume AND i.amount IS NOT DISTINCT FROM b.amount
-    AND (i.dividend IS NULL OR i.dividend = coalesce(b.dividend, 0)
+_SAME = """({equal} AND i.amount IS NOT DISTINCT FROM b.amount
+    AND (i.dividend IS NULL OR abs(i.dividend - coalesce(b.dividend, 0)) <= {cents}
          OR i.actions LIKE 'derived%' AND abs(i.dividend - coalesce(b.dividend, 0)) <= 1e-4 + 0.02 * i.dividend)
     AND (i.split IS NULL OR i.split = coalesce(b.split, 1)))"""
 # "No action" is news where nobody knew.
 _NO_NEWS = """(i.actions IS NULL OR i.actions LIKE '%unknown'
     OR b.actions IS NULL OR b.actions NOT LIKE '%unknown')"""
+_EQUAL = "i.{name} IS NOT DISTINCT FROM b.{name}"
+# So does all that is not as quoted: every later split divides it anew, and it is rounded then.
+_NEARLY = f"({_EQUAL} OR abs(i.{{name}} - b.{{name}}) <= 1e-6 * b.{{name}})"
 COMPARE = files("assets.market").joinpath("compare.sql").read_text(encoding="utf-8")
 TOUCHED = files("assets.market").joinpath("touched.sql").read_text(encoding="utf-8")
 APPLY = files("assets.market").joinpath("apply.sql").read_text(encoding="utf-8")
@@ -96,12 +99,12 @@ INSERT INTO said BY NAME
 SELECT k.*, s.request, s.sha256, s.batch
 FROM read_parquet($kept) AS k JOIN spoken AS s ON s.number = k.payload SEMI JOIN {about} AS a USING (symbol, ts)
 """
-_NOTHING_NEW = f"""
+_NOTHING_NEW = """
 UPDATE fate SET same = true FROM (
     SELECT i.symbol, i.ts FROM fate AS i
     JOIN contested AS c ON c.symbol = i.symbol AND c.ts = i.ts
     JOIN said AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.request = c.request
-    WHERE {_SAME}
+    WHERE {same}
 ) AS old
 WHERE fate.symbol = old.symbol AND fate.ts = old.ts
 """
@@ -115,7 +118,7 @@ DELETE FROM said USING at_odds AS o WHERE said.symbol = o.symbol AND said.ts = o
 DELETE FROM said USING misplaced AS m WHERE said.symbol = m.symbol AND said.ts = m.ts
 """
 # A word is as old as the bar that it made, or as the newest equal bar that was there when its request first came.
-_REMAINING = f"""
+_REMAINING = """
 CREATE TEMP TABLE remaining AS
 WITH values_had AS (
     SELECT symbol, ts, open, high, low, close, volume, amount, dividend, split, batch, payload_sha256
@@ -133,10 +136,10 @@ aged AS (
     SELECT i.symbol, i.ts, i.request,
            coalesce(max(b.batch) FILTER (b.request = i.request), max(b.batch) FILTER (b.batch <= s.first), 0) AS age
     FROM said AS i JOIN since AS s USING (request)
-    LEFT JOIN had AS b ON b.symbol = i.symbol AND b.ts = i.ts AND {_SAME}
+    LEFT JOIN had AS b ON b.symbol = i.symbol AND b.ts = i.ts AND {same}
     GROUP BY i.symbol, i.ts, i.request
 )
-SELECT i.*, g.payload AS withdrawn_by, {_SAME} AS stays, b.batch AS old_batch, b.payload_sha256 AS old_sha256,
+SELECT i.*, g.payload AS withdrawn_by, {same} AS stays, b.batch AS old_batch, b.payload_sha256 AS old_sha256,
        w.request AS old_request
 FROM said AS i
 JOIN aged AS a ON a.symbol = i.symbol AND a.ts = i.ts AND a.request = i.request
@@ -354,7 +357,7 @@ def compare(connection: duckdb.DuckDBPyConnection, judged: Staged, lake: Lake) -
     run_script(connection, _MENTIONED, {"rejected": str(judged.rejected)})
     if told := says_of_another_source(connection, "incoming", judged.batch):
         raise CandlecastError(next(iter(told.values())))
-    same = f"{_SAME} AND {_NO_NEWS}"
+    same = f"{_same(judged.batch.reading)} AND {_NO_NEWS}"
     run_script(connection, COMPARE.replace("{same}", same), {"frequency": frequency, "batch": judged.batch.number})
     if connection.execute("SELECT count(*) FROM contested").fetchall()[0][0]:
         _ignore_what_was_said_before(connection, judged.batch, lake)
@@ -388,11 +391,18 @@ def merge(connection: duckdb.DuckDBPyConnection, judged: Staged, calendar: Tradi
     return Ingested(1, received, kept, folded, rejected, tuple(session for (session,) in sessions))
 
 
+def _same(reading: Reading) -> str:
+    """The condition that the rows i and b have the same values."""
+    equal, cents = (_EQUAL, "0") if reading.basis == "raw" else (_NEARLY, "1e-5 * (1 + i.dividend)")
+    names = ("open", "high", "low", "close", "volume")
+    return _SAME.format(equal=" AND ".join(equal.format(name=name) for name in names), cents=cents)
+
+
 def _ignore_what_was_said_before(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
     """A revision repeats most of what its request said before: that is no word against who corrected it since."""
     requests = [key for (key,) in connection.execute("SELECT DISTINCT request FROM contested").fetchall()]
     _listen(connection, _newest(connection, requests, batch, lake), "contested", lake)
-    connection.execute(_NOTHING_NEW)
+    connection.execute(_NOTHING_NEW.replace("{same}", _same(batch.reading)))
 
 
 def _let_the_newest_word_count(connection: duckdb.DuckDBPyConnection, batch: Batch, lake: Lake) -> None:
@@ -400,7 +410,8 @@ def _let_the_newest_word_count(connection: duckdb.DuckDBPyConnection, batch: Bat
     frequency = {"frequency": batch.reading.frequency}
     witnesses = [key for (key,) in connection.execute(_WITNESSES, frequency).fetchall()]
     _listen(connection, _newest(connection, witnesses, batch, lake), "gone", lake)
-    run_script(connection, ";".join((_NO_WORD, _REMAINING, _BACK, _PASS_ON, _NOT_GONE, _NOT_LOST)), dict(frequency))
+    settled = ";".join((_NO_WORD, _REMAINING, _BACK, _PASS_ON, _NOT_GONE, _NOT_LOST))
+    run_script(connection, settled.replace("{same}", _same(batch.reading)), dict(frequency))
 
 
 def _free_what_nobody_disputes(connection: duckdb.DuckDBPyConnection, judged: Staged, same: str, lake: Lake) -> None:
