@@ -60,8 +60,8 @@ def _against_rival(row: dict) -> str:
 
 def _calibration(scoreboard: pd.DataFrame, rivals: pd.DataFrame) -> list[str]:
     covered = _rows(scoreboard, "coverage_90", BASELINES[0])
-    covered = covered[covered["model"].isin(rivals["model"])]
-    if covered.empty:
+    covered = covered[covered["model"].isin([*rivals["model"], RIVAL])]
+    if not covered["model"].isin(rivals["model"]).any():
         return []
     said = [f"{label(row['model'])} {row['value']:.0%}" for row in covered.to_dict("records")]
     return [f"The 90 % band held the close: {_listed(said)} of the time."]
@@ -76,7 +76,9 @@ def _direction(scoreboard: pd.DataFrame) -> list[str]:
     ]
     if not better:
         return ["No model's direction was shown to be better than chance."]
-    return [f"Direction better than chance: {_listed(better)}; in a market that rose, so is always saying up."]
+    return [
+        f"Direction better than chance: {_listed(better)}. Where most prices rose, saying up every time may do as well."
+    ]
 
 
 def _caveat(scoreboard: pd.DataFrame, crps: pd.DataFrame, confidence: float) -> str:

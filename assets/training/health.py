@@ -64,10 +64,13 @@ def draw_tokenizer(folder: Path, curves: Curves, health: TokenizerHealth) -> Non
         for number, (name, use) in enumerate((("s1", health.coarse), ("s2", health.fine))):
             axes[1].bar(
                 np.arange(use.bits) + number * (use.bits + 1), use.bit_means, color=("#0072B2", "#56B4E9")[number],
-                label=f"{name}: {use.used:.0%} used",
+                label=f"{name}: {use.used:.0%} of codes in use",
             )  # fmt: skip
         axes[1].axhline(0.5, color="#555555", linewidth=0.8)
-        axes[1].set(title="Share of ones, by bit", ylim=(0, 1.25), xticks=[])
+        bits = [*range(health.coarse.bits), *(health.coarse.bits + 1 + np.arange(health.fine.bits))]
+        names = [*range(1, health.coarse.bits + 1), *range(1, health.fine.bits + 1)]
+        axes[1].set(title="Share of ones, by bit", xlabel="bit of each half", ylim=(0, 1.4), yticks=[0, 0.5, 1])
+        axes[1].set_xticks(bits, names)
         axes[1].legend(loc="upper right")
         (folder / CODEBOOK_PNG).write_bytes(pictures.png(drawn))
     with pictures.figure(6.4, 2.4) as drawn:

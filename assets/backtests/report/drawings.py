@@ -85,7 +85,7 @@ def _with_start(sessions: pd.Series) -> np.ndarray:
 
 
 def _fan(axes: Axes, fan: Fan) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
 
     stamps = np.r_[fan.origin, fan.targets]
     quantiles = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
@@ -101,7 +101,9 @@ def _fan(axes: Axes, fan: Fan) -> None:
     axes.plot(fan.past_stamps, fan.past, color=pictures.COLOURS["truth"], linewidth=1.1)
     axes.plot(stamps, np.r_[fan.past[-1], fan.truth], color=pictures.COLOURS["truth"], linewidth=1.1, linestyle="--")
     axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)
-    axes.set_title(pictures.label(fan.model).partition(" (")[0])
-    locator = AutoDateLocator(minticks=3, maxticks=5)
+    axes.set_title(pictures.label(fan.model).replace(" volatility)", ")"))
+    locator = AutoDateLocator(minticks=2, maxticks=4)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    days = (stamps[-1] - fan.past_stamps[0]) / np.timedelta64(1, "D")
+    # The row's title has the year.
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b") if days > 5 else ConciseDateFormatter(locator))
