@@ -25,9 +25,10 @@ def future_timestamps(history: pd.DatetimeIndex, steps: int, *, calendar: str | 
     bars, its next trading minutes at the history's spacing for intraday ones. Stamps without a zone are the
     exchange's wall clock. Bars are taken to carry their start, or their end where only that fits the history.
 
-    Without: the weekdays of the history for daily bars, the next months for monthly, quarterly and yearly
-    ones at the same day or at the month's end, the most frequent spacing otherwise; holidays are then not
-    known. Bars of a day and more keep their hour when the clocks change.
+    Without: the weekdays of the history for daily bars (of one that has seen fewer than five: Monday to Friday,
+    or all seven if it has seen a Saturday or Sunday), the next months for monthly, quarterly and yearly ones at
+    the same day or at the month's end, the most frequent spacing otherwise, and of several as frequent the median;
+    holidays are then not known. Bars of a day and more keep their hour when the clocks change.
 
     Raises InputError if the history has no spacing to continue, or the calendar cannot continue it.
     """
@@ -47,12 +48,16 @@ def future_timestamps(history: pd.DatetimeIndex, steps: int, *, calendar: str | 
                 "give y_timestamp, or leave calendar out"
             )
         return _next_sessions(history, steps, calendar)
+    if spacing > DAY:
+        spacing = _usual(wall)
     coming = _next_weekdays(wall, steps) if spacing == DAY else _next_periods(wall, steps, spacing)
     return _localised(coming, history.tz)
 
 
 def _next_weekdays(wall: pd.DatetimeIndex, steps: int) -> pd.DatetimeIndex:
     open_days = np.isin(np.arange(7), wall.weekday)
+    if open_days.sum() < 5:  # too short a history to tell a day that is always closed from one not seen yet
+        open_days = np.arange(7) < (7 if open_days[5:].any() else 5)
     days: list[pd.Timestamp] = []
     day = wall[-1]
     while len(days) < steps:
@@ -60,6 +65,26 @@ def _next_weekdays(wall: pd.DatetimeIndex, steps: int) -> pd.DatetimeIndex:
         if open_days[day.weekday()]:
             days.append(day)
     return pd.DatetimeIndex(days)
+
+
+def _usual(wall: pd.DatetimeIndex) -> pd.Timedelta:
+    """The spacing of bars longer than a day: the most frequent, and of several as frequent the median of all.
+
+    Where all are multiples of the least, that one: bars are missing. Months have their own rule, and any of them will
+    do. Raises InputError where the median is the mean of two different spacings.
+    """
+    spacings = np.sort(np.diff(wall.to_numpy()))
+    found, counts = np.unique(spacings, return_counts=True)
+    least = found[counts.argmax()]
+    tied = (counts == counts.max()).sum() > 1
+    if not tied or least >= SHORTEST_MONTH.to_timedelta64() or not (found % least).any():
+        return pd.Timedelta(least)
+    low, high = spacings[(len(spacings) - 1) // 2], spacings[len(spacings) // 2]
+    if low != high:
+        raise InputError(
+            f"the bars are {pd.Timedelta(low)} and {pd.Timedelta(high)} apart, neither more often: give y_timestamp"
+        )
+    return pd.Timedelta(low)
 
 
 def _next_periods(wall: pd.DatetimeIndex, steps: int, spacing: pd.Timedelta) -> pd.DatetimeIndex:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -56,8 +57,9 @@ class KronosPredictor(PathSampler):
         `df` holds open, high, low, close and, if known, volume and amount. `x_timestamp` defaults to the
         frame's index and `y_timestamp` to the next `pred_len` bars of `calendar` (an exchange_calendars
         name) or of the history's own spacing, see `kronos.calendar.future_timestamps`. Stamps without a zone
-        are the exchange's wall clock. `project` false gives the authors' raw mean, in which volumes may be
-        negative, and takes histories that no market can print, such as prices below 0, as the authors do.
+        are the exchange's wall clock; a `y_timestamp` in another zone than the history's is converted to that one.
+        `project` false gives the authors' raw mean, in which volumes may be negative, and takes histories that no
+        market can print, such as prices below 0, as the authors do.
         `verbose` is accepted for compatibility.
         """
         return self.predict_batch(
@@ -82,13 +84,13 @@ class KronosPredictor(PathSampler):
         project: bool = True,
     ) -> list[pd.DataFrame]:
         """Mean paths of several series, which may differ in length. Arguments as for `predict`."""
-        result, index = self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
-            seed, calendar, project,
+        result = self.forecast(
+            list(df_list), x_timestamp_list, y_timestamp_list, pred_len, T, top_k, top_p, sample_count,
+            seed=seed, calendar=calendar, project=project,
         )  # fmt: skip
         return [
             pd.DataFrame(mean, columns=list(FEATURES), index=stamps)
-            for mean, stamps in zip(result.mean(), index, strict=True)
+            for mean, stamps in zip(result.mean(), result.index, strict=True)
         ]
 
     def predict_paths(
@@ -107,10 +109,10 @@ class KronosPredictor(PathSampler):
         project: bool = True,
     ) -> NDArray[np.float32]:
         """Sample paths (series, path, step, field). A single frame is one series."""
-        return self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
-            seed, calendar, project,
-        )[0].paths  # fmt: skip
+        return self.forecast(
+            df_list, x_timestamp_list, y_timestamp_list, pred_len, T, top_k, top_p, sample_count,
+            seed=seed, calendar=calendar, project=project,
+        ).paths  # fmt: skip
 
     def predict_quantiles(
         self,
@@ -129,29 +131,38 @@ class KronosPredictor(PathSampler):
         project: bool = True,
     ) -> NDArray[np.float32]:
         """Quantiles over sample paths (series, level, step, field)."""
-        return self._forecast_frames(
-            df_list, x_timestamp_list, y_timestamp_list, pred_len, _sampling(T, top_k, top_p), sample_count,
-            seed, calendar, project,
-        )[0].quantiles(levels)  # fmt: skip
+        return self.forecast(
+            df_list, x_timestamp_list, y_timestamp_list, pred_len, T, top_k, top_p, sample_count,
+            seed=seed, calendar=calendar, project=project,
+        ).quantiles(levels)  # fmt: skip
 
-    def _forecast_frames(
+    def forecast(
         self,
-        frames: pd.DataFrame | Sequence[pd.DataFrame],
-        x_timestamps: Any,
-        y_timestamps: Any,
-        pred_len: int | None,
-        sampling: Sampling,
-        paths: int,
-        seed: int | Sequence[int] | None,
-        calendar: str | None,
-        project: bool,
-    ) -> tuple[PathResult, list[pd.DatetimeIndex]]:
+        df_list: pd.DataFrame | Sequence[pd.DataFrame],
+        x_timestamp_list: Any = None,
+        y_timestamp_list: Any = None,
+        pred_len: int | None = None,
+        T: float = 1.0,
+        top_k: int | None = 0,
+        top_p: float | None = 1.0,
+        sample_count: int = 100,
+        *,
+        seed: int | Sequence[int] | None = None,
+        calendar: str | None = None,
+        project: bool = True,
+    ) -> PathResult:
+        """Everything at once: sample paths with their stamps, means, quantiles, event probabilities, projection rate.
+
+        A single frame is one series. The other methods read their results off this one.
+        """
+        frames, x_timestamps, y_timestamps = df_list, x_timestamp_list, y_timestamp_list
+        sampling = _sampling(T, top_k, top_p)
         if isinstance(frames, pd.DataFrame):
             frames = [frames]
             x_timestamps = None if x_timestamps is None else [x_timestamps]
             y_timestamps = None if y_timestamps is None else [y_timestamps]
         frames = list(frames)
-        paths = check_paths(paths)
+        paths = check_paths(sample_count)
         x_lists = _one_each("x_timestamp_list", x_timestamps, len(frames))
         y_lists = _one_each("y_timestamp_list", y_timestamps, len(frames))
         if pred_len is None:
@@ -177,6 +188,8 @@ class KronosPredictor(PathSampler):
                     f"series {name}: {with_zone}_timestamp has a time zone, {without}_timestamp has none: "
                     "give both the same one (tz_localize), or neither"
                 )
+            if past.tz is not None:
+                future = future.tz_convert(past.tz)  # hours and days are read off one clock
             if len(future) != pred_len:
                 raise InputError(f"series {name}: y_timestamp has {len(future)} entries for pred_len={pred_len}")
             if len(past) and future[0] <= past[-1]:
@@ -185,7 +198,7 @@ class KronosPredictor(PathSampler):
             histories.append(check_history(name, values, *stamps, pred_len, physical=project))
             index.append(future)
         seeds = _seeds(seed, histories)
-        return self._run(histories, pred_len, paths, sampling, seeds, project), index
+        return replace(self._run(histories, pred_len, paths, sampling, seeds, project), index=tuple(index))
 
 
 def _sampling(T: float, top_k: int | None, top_p: float | None) -> Sampling:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from kronos.errors import InputError
 from kronos.features import FEATURES
 from kronos.inputs import check_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Float32Array = NDArray[np.float32]
 
@@ -22,13 +25,15 @@ class PathResult:
 
     Fields are those of `kronos.features.FEATURES`. `projection_rate` (series,) is the share of a series'
     raw bars that broke low ≤ open, close ≤ high, a positive price or a volume and amount of at least 0,
-    whether or not the paths were then projected. `tokens` (series, path, step, 2) are what was drawn.
+    whether or not the paths were then projected. `tokens` (series, path, step, 2) are what was drawn. `index`
+    holds the stamps of each series' steps where it was forecast from frames, and is empty where from arrays.
     """
 
     paths: Float32Array
     projection_rate: Float32Array
     projected: bool
     tokens: NDArray[np.int64]
+    index: tuple[pd.DatetimeIndex, ...] = ()
 
     def mean(self) -> Float32Array:
         """Mean path (series, step, field)."""

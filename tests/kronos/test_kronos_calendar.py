@@ -95,6 +95,30 @@ def test_a_calendar_does_not_continue_longer_bars(freq: str, calendar: str) -> N
         future_timestamps(pd.date_range("2022-01-07", periods=8, freq=freq), 3, calendar=calendar)
 
 
+def test_a_short_history_does_not_close_the_days_it_has_not_seen() -> None:
+    week = pd.bdate_range("2024-01-02", "2024-01-05")
+    assert list(future_timestamps(week, 3)) == stamps("2024-01-08", "2024-01-09", "2024-01-10")
+    days = pd.date_range("2024-01-04", "2024-01-06")
+    assert list(future_timestamps(days, 3)) == stamps("2024-01-07", "2024-01-08", "2024-01-09")
+    gapped = pd.DatetimeIndex(["2024-01-04", "2024-01-05", "2024-01-08"])
+    assert list(future_timestamps(gapped, 2)) == stamps("2024-01-09", "2024-01-10")
+    sundays = pd.DatetimeIndex([day for day in pd.date_range("2024-01-07", periods=12) if day.weekday() not in (4, 5)])
+    assert list(future_timestamps(sundays, 3)) == stamps("2024-01-21", "2024-01-22", "2024-01-23")
+
+
+@pytest.mark.parametrize(
+    ("gaps", "step"),
+    [([7, 6, 8], 7), ([6, 7, 8, 7, 6], 7), ([14, 7], 7), ([7, 7, 6], 7), ([6, 8], None), ([7, 6], None)],
+)
+def test_of_spacings_as_frequent_the_median_goes_on(gaps: list[int], step: int | None) -> None:
+    days = pd.Timestamp("2024-01-05") + pd.to_timedelta(np.cumsum([0, *gaps]), unit="D")
+    if step is None:
+        with pytest.raises(InputError, match=r"neither more often: give y_timestamp"):
+            future_timestamps(days, 1)
+    else:
+        assert list(future_timestamps(days, 2) - days[-1]) == [pd.Timedelta(days=step), pd.Timedelta(days=2 * step)]
+
+
 @pytest.mark.parametrize("freq", ["W-FRI", "ME", "MS", "QE", "QS", "YE", "YS", "2D", "3W-MON", "2ME"])
 @pytest.mark.parametrize("tz", [None, NEW_YORK])
 def test_weeks_months_quarters_and_years_go_on_by_themselves(freq: str, tz: str | None) -> None:
@@ -124,6 +148,17 @@ def test_a_calendar_is_used_as_far_as_it_is_known() -> None:
     for history, steps in ((days, 60), (days + pd.Timedelta(days=900), 1), (minutes, 5000)):
         with pytest.raises(InputError, match=rf"'XSHG' does not know the {steps} bars.*y_timestamp"):
             future_timestamps(history, steps, calendar="XSHG")
+
+
+def test_stamps_in_another_zone_are_the_same_instants(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(20)
+    frame.index = pd.date_range("2024-07-01 09:30", periods=20, freq="h", tz=NEW_YORK)
+    future = pd.date_range(frame.index[-1], periods=4, freq="h")[1:]
+    expected = tiny_predictor.predict(frame, None, future, seed=1)
+    for zone in ("UTC", "Asia/Tokyo"):
+        forecast = tiny_predictor.predict(frame, None, future.tz_convert(zone), seed=1)
+        pd.testing.assert_frame_equal(forecast, expected, check_freq=False)
+        assert str(forecast.index.tz) == NEW_YORK
 
 
 def test_a_frame_whose_stamps_cannot_go_on_is_named(tiny_predictor: KronosPredictor) -> None:

@@ -192,6 +192,25 @@ def test_quantiles_are_median_unbiased_and_ordered(paths: int, levels: list[floa
     np.testing.assert_array_equal(found[:, :, 0], np.broadcast_to(drawn[:, :1, 0], found[:, :, 0].shape))
 
 
+def test_a_forecast_from_frames_holds_what_the_other_methods_read_off_it(tiny_predictor: KronosPredictor) -> None:
+    frames = [random_bars(20), random_bars(15, seed=1)]
+    options = {"pred_len": 4, "sample_count": 6, "top_p": 0.9, "seed": 3}
+    result = tiny_predictor.forecast(frames, **options)
+    np.testing.assert_array_equal(result.paths, tiny_predictor.predict_paths(frames, **options))
+    quantiles = tiny_predictor.predict_quantiles(frames, levels=[0.1, 0.5], **options)
+    np.testing.assert_array_equal(result.quantiles([0.1, 0.5]), quantiles)
+    for mean, index, forecast in zip(
+        result.mean(), result.index, tiny_predictor.predict_batch(frames, **options), strict=True
+    ):
+        np.testing.assert_array_equal(mean, forecast.to_numpy())
+        assert list(index) == list(forecast.index)
+    last = [frame["close"].iloc[-1] for frame in frames]
+    expected = (result.paths[:, :, -1, 3] > np.float32(last)[:, None]).mean(axis=1)
+    np.testing.assert_array_equal(result.probability(last), expected)
+    assert result.projection_rate.shape == (2,)
+    np.testing.assert_array_equal(tiny_predictor.forecast(frames[0], **options).paths[0], result.paths[0])
+
+
 def test_bf16_and_int8_stay_near_fp32(tiny_model: Kronos) -> None:
     s1, s2 = torch.randint(0, 64, (4, 30)), torch.randint(0, 64, (4, 30))
     time = torch.zeros(4, 30, 48)
