@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kronos.config import KronosConfig, TokenizerConfig
-    from kronos.errors import CheckpointError, InputError, KronosError, MismatchError
+    from kronos.errors import CheckpointError, InputError, KronosError, MismatchError, ScaleWarning
     from kronos.forecaster import KronosPredictor
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
@@ -33,6 +33,7 @@ _HOMES = {
     "Normalisation": "normalisation",
     "PathResult": "paths",
     "Sampling": "sampling",
+    "ScaleWarning": "errors",
     "TokenizerConfig": "config",
 }
 
@@ -49,6 +50,7 @@ __all__ = [
     "Normalisation",
     "PathResult",
     "Sampling",
+    "ScaleWarning",
     "TokenizerConfig",
 ]
 

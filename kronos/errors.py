@@ -11,6 +11,10 @@ class InputError(KronosError):
     """Bars, stamps or settings that cannot be forecast from as they are."""
 
 
+class ScaleWarning(UserWarning):
+    """Prices so small that the published normalisation leaves nothing of their moves."""
+
+
 class CheckpointError(KronosError):
     """A folder or hub repository that is no Kronos checkpoint, or not the one that was expected."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kronos.errors import InputError
+from kronos.errors import InputError, ScaleWarning
 from kronos.features import FEATURES, PRICES, TIME_FEATURES, complete_volume_amount, time_features
 
 if TYPE_CHECKING:
@@ -89,6 +91,13 @@ def check_number(label: str, value: object) -> None:
         raise InputError(f"{label}={value!r} must be a number")
 
 
+def check_clip(clip: object) -> float:
+    """`clip`, in standard deviations, as a Python float. Raises InputError unless it is finite and above 0."""
+    if not isinstance(clip, Real) or not 0 < float(clip) < math.inf:
+        raise InputError(f"clip={clip!r} must be a finite number above 0: bars are cut at ±clip standard deviations")
+    return float(clip)
+
+
 def check_horizon(horizon: int, max_context: int) -> int:
     """`horizon` as a Python integer. Raises InputError where it is no forecast or no window can hold it."""
     horizon = check_whole("pred_len", horizon)
@@ -125,6 +134,8 @@ def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
     if not isinstance(df, pd.DataFrame):
         raise InputError(f"series {name}: expected a pandas DataFrame, got {type(df).__name__}")
+    if isinstance(df.columns, pd.MultiIndex):
+        raise InputError(f"series {name}: {_several_levels(df.columns)}")
     missing = [column for column in PRICES if column not in df.columns]
     if missing:
         raise InputError(f"series {name}: columns {', '.join(missing)} are missing; found {list(df.columns)}")
@@ -146,6 +157,48 @@ def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
             "must be finite"
         )
     return complete_volume_amount(values)
+
+
+def _several_levels(columns: pd.MultiIndex) -> str:
+    """What to do about columns such as yfinance's ("Close", "AAPL"): which levels there are, how to take one symbol."""
+    names = [place if name is None else name for place, name in enumerate(columns.names)]
+    values = [list(dict.fromkeys(columns.get_level_values(place))) for place in range(columns.nlevels)]
+    listed = (
+        f"{level!r} ({', '.join(map(str, found[:6]))}{', …' if len(found) > 6 else ''})"
+        for level, found in zip(names, values, strict=True)
+    )
+    symbols = [place for place, found in enumerate(values) if not {str(v).lower() for v in found} & set(PRICES)]
+    place = symbols[0] if symbols else columns.nlevels - 1
+    first = values[place][0] if values[place] else "symbol"
+    return (
+        f"the columns have {columns.nlevels} levels, {' and '.join(listed)}: select one symbol, e.g. "
+        f"df.xs({first!r}, axis=1, level={names[place]!r}), so that they are {', '.join(PRICES)}"
+    )
+
+
+def warn_of_scale(histories: Sequence[History], epsilon: float) -> None:
+    """Warn, once for all series, where prices move by less than the epsilon that the published arithmetic adds to σ.
+
+    Such prices are normalised to nearly 0 and their forecasts are of the scale of epsilon, not of theirs.
+    """
+    names, least = [], math.inf
+    for history in histories:
+        prices = history.values[:, :4]
+        moves = np.ptp(prices, axis=0) > 0  # of a price that stands still σ may come out a rounding above 0
+        small = moves & (prices.std(axis=0) < epsilon)
+        if small.any():
+            names.append(history.name)
+            least = min(least, float(prices.std(axis=0)[small].min()))
+    if names:
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        power = math.ceil(-math.log10(max(least, float(np.finfo(np.float32).tiny))))
+        warnings.warn(
+            f"series {listed}: prices vary by a standard deviation of {least:.1e} or so, below the {epsilon:g} that "
+            f"the models' normalisation adds to it, and the forecast means nothing: rescale the prices, e.g. multiply "
+            f"them by 1e{power} and divide the forecast by it",
+            ScaleWarning,
+            stacklevel=2,
+        )
 
 
 def frame_stamps(timestamps: ArrayLike | pd.Series | pd.DatetimeIndex, name: str, label: str) -> pd.DatetimeIndex:

@@ -7,18 +7,25 @@ from collections.abc import Callable, Sequence
 DEFAULT_BUDGET = 2 * 2**30
 ROWS_AT_ONCE = 1024
 """Paths decoded together: beyond this a wider product is no faster, it only needs more memory."""
+PATHS_AT_ONCE = 256
+"""Paths of one series decoded together on the CPU, whatever the budget, as the number shows in a bar's last bits.
+
+Measured at 400 → 24 with 1,000 paths of Kronos-mini: 2 % slower than all at once, in a quarter of the memory;
+128 would be 15 % slower, as each part reads the history again.
+"""
 
 Job = list[list[int]]
 """Series decoded together, by their place in the input; inside, one list for each length."""
 
 
-def path_parts(paths: int, *, bytes_of: Callable[[int], int], room: int) -> list[slice]:
-    """A series' paths in parts of at most `room` bytes, as far as single paths fit it; all but the last are equal.
+def path_parts(paths: int, *, bytes_of: Callable[[int], int], room: int, most: int) -> list[slice]:
+    """A series' paths in parts of at most `most` paths and, as far as single paths fit it, `room` bytes.
 
-    `bytes_of` says what the series needs with so many paths; every path adds the same.
+    All parts but the last are equal. `bytes_of` says what the series needs with so many paths; every path adds
+    the same.
     """
     one, each = bytes_of(1), bytes_of(2) - bytes_of(1)
-    at_once = max(1, 1 + (room - one) // each)
+    at_once = max(1, min(most, 1 + (room - one) // each))
     count = -(-paths // at_once)
     size = -(-paths // count)
     return [slice(first, min(first + size, paths)) for first in range(0, paths, size)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from kronos.cuda_graph import CapturedGenerate
 from kronos.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine
@@ -18,30 +20,48 @@ from kronos.frozen import Precision, check_precision
 from kronos.generation import Group, Overflow, generate
 from kronos.inputs import (
     History,
+    check_clip,
     check_history,
     check_horizon,
     check_paths,
     check_same_length,
     check_seeds,
     check_whole,
+    warn_of_scale,
 )
 from kronos.model import Kronos
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 from kronos.paths import PathResult, physical, price_floor
-from kronos.plan import DEFAULT_BUDGET, Job, path_parts, split
+from kronos.plan import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
 from kronos.sampling import Sampling, uniforms
 from kronos.tokenizer import KronosTokenizer
 from kronos.watch import WeightWatch
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Encoded(NamedTuple):
+    """Histories of one length, ready to be decoded from; `members` are their series' places in the input."""
+
+    members: Sequence[int]
+    mean: NDArray[np.float32]  # (series, field)
+    std: NDArray[np.float32]
+    s1: Tensor  # (series, length), at most max_context
+    s2: Tensor
+    stamps: Tensor  # (series, length + horizon, 5)
 
 
 class PathSampler:
     """A predictor and its tokenizer, ready to forecast.
 
     `device` None or "auto" takes CUDA where there is one. `precision` "fp32" reproduces the published
-    numbers; "int8" (CPU) and "bf16" trade some of them for speed. `memory_budget` bounds, in bytes, what a
+    numbers; "int8" (CPU) and "bf16" trade some of them for speed; models in another float type than
+    float32 are computed with in float32, and stay as they are. `memory_budget` bounds, in bytes, what a
     forecast allocates at once beyond the weights; larger work is split, with the same result: by series, and
-    on the CPU one series by its paths where these need more than the default budget, on CUDA more than this
-    one. `overflow` says what happens beyond `max_context` (see `kronos.generation.Overflow`).
+    one series by its paths. On the CPU a series' parts are of 256 paths (fewer where these need more than the
+    default budget) whatever the budget is, so that no bit depends on it. The least is then what one series needs
+    with 256 paths, or with all if they are fewer: at 400 → 24 some 130 MiB for Kronos-mini, 240 MiB for small.
+    `overflow` says what happens beyond `max_context` (see `kronos.generation.Overflow`).
     """
 
     def __init__(
@@ -56,7 +76,8 @@ class PathSampler:
         overflow: Overflow = "exact",
         memory_budget: int = DEFAULT_BUDGET,
     ) -> None:
-        _check_pair(model, tokenizer, Normalisation(clip=float(clip)))
+        normalisation = Normalisation(clip=check_clip(clip))
+        _check_pair(model, tokenizer, normalisation)
         max_context = check_whole("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
             raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
@@ -67,13 +88,17 @@ class PathSampler:
         self.model = model.to(self.device)
         self.tokenizer = tokenizer.to(self.device)
         self.max_context = max_context
-        self.normalisation = Normalisation(clip=float(clip))
+        self.normalisation = normalisation
         self.precision = precision
         self.overflow = overflow
         self.memory_budget = memory_budget
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
         self._watches: tuple[WeightWatch, WeightWatch] | None = None
         self._generate: Callable[..., None] = generate
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the first forecast makes again: packed weights and captured graphs cannot be copied."""
+        return {**self.__dict__, "_engines": None, "_watches": None, "_generate": generate}
 
     @property
     def clip(self) -> float:
@@ -121,24 +146,27 @@ class PathSampler:
         seeds: Sequence[int],
         project: bool,
     ) -> PathResult:
+        warn_of_scale(histories, self.normalisation.epsilon)
         raw = np.empty((len(histories), paths, horizon, len(FEATURES)), dtype=np.float32)
         tokens = np.empty((len(histories), paths, horizon, 2), dtype=np.int64)
-        engines = predictor, _ = self.engines()
-        # How many paths are decoded together shows in the last bits of a bar: on the CPU a series is parted by a
-        # fixed size, so that no budget does, and a job that holds several series needs no parting.
-        room = self.memory_budget if self.device.type == "cuda" else DEFAULT_BUDGET
+        engines = predictor, tokenizer = self.engines()
+        # How many of a series' paths are decoded together shows in the last bits of a bar: on the CPU its parts are
+        # of a fixed size, whatever the budget. A job of several series fits that size, so they part as if alone.
+        on_cuda = self.device.type == "cuda"
+        room, most = (self.memory_budget, paths) if on_cuda else (DEFAULT_BUDGET, min(paths, PATHS_AT_ONCE))
         lengths = [len(history.values) for history in histories]
         jobs = split(
             lengths,
-            bytes_of=lambda length: self._series_bytes(predictor, length, horizon, paths),
-            paths=paths,
+            bytes_of=lambda length: self._series_bytes(predictor, length, horizon, most),
+            paths=most,
             budget=min(self.memory_budget, room),
         )
         for job in jobs:
             longest = lengths[job[-1][-1]]
             several = partial(self._series_bytes, predictor, longest, horizon)
-            for part in path_parts(paths, bytes_of=several, room=room):
-                self._run_job(engines, job, histories, horizon, part, sampling, seeds, raw, tokens)
+            encoded = [self._encode(tokenizer, histories, members, horizon) for members in job]
+            for part in path_parts(paths, bytes_of=several, room=room, most=most):
+                self._run_part(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
         if not len(histories):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
         floors = np.array([price_floor(history.values) for history in histories])
@@ -146,11 +174,23 @@ class PathSampler:
         rate = moved.mean(axis=(1, 2), dtype=np.float32)
         return PathResult(projected if project else raw, rate, project, tokens)
 
-    def _run_job(
+    def _encode(
+        self, tokenizer: TokenizerEngine, histories: Sequence[History], members: Sequence[int], horizon: int
+    ) -> Encoded:
+        """The histories of some series of one length, once for all parts of their paths."""
+        bars = np.stack([histories[i].values for i in members])
+        mean, std = window_statistics(bars, bars.shape[1])
+        normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
+        s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
+        stamps = np.stack([np.concatenate((histories[i].x_stamps, histories[i].y_stamps)) for i in members])
+        stamps = stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]
+        kept = slice(-self.max_context, None)  # no window ever reaches further back
+        return Encoded(members, mean, std, s1[:, kept], s2[:, kept], torch.from_numpy(stamps).to(self.device))
+
+    def _run_part(
         self,
         engines: tuple[PredictorEngine, TokenizerEngine],
-        job: Job,
-        histories: Sequence[History],
+        encoded: Sequence[Encoded],
         horizon: int,
         part: slice,
         sampling: Sampling,
@@ -158,35 +198,22 @@ class PathSampler:
         raw: NDArray[np.float32],
         tokens: NDArray[np.int64],
     ) -> None:
+        """Decode some paths of a job's series into `raw` and `tokens` (series, path, step, …)."""
         predictor, tokenizer = engines
-        groups, scales = [], []
-        for members in job:
-            bars = np.stack([histories[i].values for i in members])
-            mean, std = window_statistics(bars, bars.shape[1])
-            scales.append((mean, std))
-            normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
-            s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
-            stamps = np.stack([np.concatenate((histories[i].x_stamps, histories[i].y_stamps)) for i in members])
-            uniform = uniforms([seeds[i] for i in members], part.stop, horizon)[:, part]
-            kept = slice(-self.max_context, None)  # no window ever reaches further back
-            groups.append(
-                Group(
-                    s1[:, kept],
-                    s2[:, kept],
-                    torch.from_numpy(stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]).to(self.device),
-                    uniform.to(self.device),
-                )
-            )
+        groups = []
+        for known in encoded:
+            uniform = uniforms([seeds[i] for i in known.members], part.stop, horizon)[:, part]
+            groups.append(Group(known.s1, known.s2, known.stamps, uniform.to(self.device)))
         self._generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
-        for members, group, (mean, std) in zip(job, groups, scales, strict=True):
+        for known, group in zip(encoded, groups, strict=True):
             group.caches = []
             history = self.max_context - horizon  # the decoder's window, like the predictor's, ends with the path
             z = tokenizer.decode(
                 group.s1[:, -history:], group.s2[:, -history:], group.tokens[..., 0], group.tokens[..., 1]
             )
-            spread = z.float().cpu().numpy()
-            raw[members, part] = denormalise(spread, mean[:, None], std[:, None], self.normalisation.epsilon)
-            tokens[members, part] = group.tokens.cpu().numpy()
+            mean, std = known.mean[:, None], known.std[:, None]
+            raw[known.members, part] = denormalise(z.float().cpu().numpy(), mean, std, self.normalisation.epsilon)
+            tokens[known.members, part] = group.tokens.cpu().numpy()
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
         """The frozen models, made at the first forecast and again whenever a weight has changed.
@@ -199,8 +226,8 @@ class PathSampler:
             self._watches = WeightWatch(self.model), WeightWatch(self.tokenizer)  # before the weights are read
             with torch.no_grad():
                 self._engines = (
-                    PredictorEngine(self.model, self.precision),
-                    TokenizerEngine(self.tokenizer),
+                    PredictorEngine(_in_float32(self.model), self.precision),
+                    TokenizerEngine(_in_float32(self.tokenizer)),
                 )
             self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
         return self._engines
@@ -214,6 +241,13 @@ class PathSampler:
             queries = max(self.model.config.n_heads, self.tokenizer.config.n_heads * horizon)
             working += 3 * paths * queries * (context + horizon) * 4
         return predictor.cache_bytes(paths, context, horizon) + working + decoder
+
+
+def _in_float32(model: Model) -> Model:
+    """`model`, or where weights are of another float type a copy in float32, the type that bars are computed in."""
+    if all(weight.dtype == torch.float32 for weight in model.parameters()):
+        return model
+    return copy.deepcopy(model).float()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

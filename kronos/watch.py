@@ -30,7 +30,8 @@ class WeightWatch:
     def _read(self) -> bytes:
         """The values' bytes, which unlike the values are equal to themselves where they are NaN."""
         with torch.inference_mode():
-            return torch.cat([view.flatten() for view in self._views]).cpu().numpy().tobytes()
+            values = torch.cat([view.flatten() for view in self._views]).cpu()
+            return values.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
 
 
 def _write_counts(model: nn.Module) -> list[tuple[int, int]]:

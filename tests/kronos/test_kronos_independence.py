@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -16,7 +19,7 @@ from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, frozen
 from kronos.frozen import Precision
 from kronos.generation import Group, generate
-from kronos.plan import path_parts, split
+from kronos.plan import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
 from kronos.watch import WeightWatch
 
 CONTEXT = 32
@@ -98,9 +101,41 @@ def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatc
     np.testing.assert_array_equal(sample(predictor, [0, 1], [20, 9], 6, 50).paths, parted.paths)
 
 
-@given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 300), st.integers(1, 400))
-def test_parts_hold_every_path_once_and_keep_the_room(paths: int, each: int, fixed: int, room: int) -> None:
-    parts = path_parts(paths, bytes_of=lambda n: fixed + n * each, room=room)
+@pytest.mark.parametrize("budget", [1, DEFAULT_BUDGET])
+def test_very_many_paths_never_need_the_memory_of_all(
+    predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    rows = []
+
+    def counted(engine: object, groups: list[Group], **options: Any) -> None:
+        rows.extend(group.paths for group in groups)
+        generate(engine, groups, **options)  # type: ignore[arg-type]
+
+    predictor.engines()
+    monkeypatch.setattr(predictor, "_generate", counted)
+    monkeypatch.setattr(predictor, "memory_budget", budget)
+    for paths, parts in ((PATHS_AT_ONCE, 1), (PATHS_AT_ONCE + 1, 2), (3 * PATHS_AT_ONCE, 3)):
+        rows.clear()
+        sample(predictor, [0], [9], 2, paths)
+        assert len(rows) == parts and max(rows) <= PATHS_AT_ONCE and sum(rows) == paths
+
+
+def test_parted_paths_depend_on_neither_batch_nor_budget(
+    predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronos.sampler.PATHS_AT_ONCE", 7)
+    lengths = [20, 9, 20]
+    together = sample(predictor, [0, 1, 2], lengths, 5, 20)
+    monkeypatch.setattr(predictor, "memory_budget", 1)
+    np.testing.assert_array_equal(sample(predictor, [0, 1, 2], lengths, 5, 20).paths, together.paths)
+    for i in range(3):
+        np.testing.assert_array_equal(sample(predictor, [i], lengths, 5, 20).paths[0], together.paths[i])
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 300), st.integers(1, 400), st.integers(1, 90))
+def test_parts_hold_every_path_once_and_keep_the_room(paths: int, each: int, fixed: int, room: int, most: int) -> None:
+    parts = path_parts(paths, bytes_of=lambda n: fixed + n * each, room=room, most=most)
+    assert all(part.stop - part.start <= most for part in parts)
     assert [path for part in parts for path in range(part.start, part.stop)] == list(range(paths))
     assert all(part.stop - part.start == 1 or fixed + (part.stop - part.start) * each <= room for part in parts)
 
@@ -146,6 +181,14 @@ def test_new_weights_are_used_at_once(tiny_predictor: KronosPredictor) -> None:
     assert not np.array_equal(before, after)
 
 
+def joblib_round(predictor: KronosPredictor) -> KronosPredictor:
+    joblib = pytest.importorskip("joblib")
+    file = io.BytesIO()
+    joblib.dump(predictor, file)
+    file.seek(0)
+    return joblib.load(file)  # type: ignore[no-any-return]
+
+
 def write_fused(weights: list[torch.nn.Parameter]) -> None:
     for weight in weights:
         weight.grad = torch.randn_like(weight)
@@ -183,6 +226,32 @@ def test_writes_that_torch_does_not_count_are_seen(
     assert not np.array_equal(after, before)
     assert predictor.engines() is not kept
     assert predictor.engines() is predictor.engines()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("again", [copy.deepcopy, copy.copy, lambda p: pickle.loads(pickle.dumps(p)), joblib_round])
+def test_a_predictor_that_has_forecast_can_be_copied(
+    again: Callable[[KronosPredictor], KronosPredictor], precision: Precision
+) -> None:
+    predictor, frame = tiny_predictor(precision), random_bars(20)
+    before = predictor.predict_paths(frame, pred_len=4, seed=1)
+    engines = predictor.engines()
+    np.testing.assert_array_equal(again(predictor).predict_paths(frame, pred_len=4, seed=1), before)
+    assert predictor.engines() is engines
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_models_of_another_float_type_forecast_in_float32(dtype: torch.dtype, precision: Precision) -> None:
+    predictor, frame = tiny_predictor(precision), random_bars(20)
+    models = predictor.model.to(dtype), predictor.tokenizer.to(dtype)
+    forecast = predictor.predict_paths(frame, pred_len=4, seed=1)
+    single = [copy.deepcopy(model).float() for model in models]
+    expected = KronosPredictor(*single, device="cpu", precision=precision).predict_paths(frame, pred_len=4, seed=1)
+    np.testing.assert_array_equal(forecast, expected)
+    assert {weight.dtype for model in models for weight in model.parameters()} == {dtype}
+    engines = predictor.engines()
+    assert predictor.engines() is engines
 
 
 @pytest.mark.parametrize("onednn", [True, False])

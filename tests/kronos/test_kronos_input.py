@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
-from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, MismatchError, Normalisation
+from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, MismatchError, Normalisation, ScaleWarning
 
 
 def spoil(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -163,6 +164,46 @@ def test_models_that_do_not_belong_together_are_refused(tiny_model: Kronos) -> N
     KronosPredictor(model, tokenizer, device="cpu", clip=3)
     with pytest.raises(InputError, match=r"max_context=64\.0 must be a whole number"):
         KronosPredictor(model, tokenizer, device="cpu", clip=3, max_context=64.0)
+
+
+@pytest.mark.parametrize("clip", [0, -1, np.nan, np.inf, "5", None])
+def test_a_clip_that_leaves_nothing_or_cuts_nothing_is_refused(
+    tiny_model: Kronos, tiny_tokenizer: KronosTokenizer, clip: object
+) -> None:
+    with pytest.raises(InputError, match=r"clip=.* must be a finite number above 0"):
+        KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", clip=clip)
+
+
+def test_columns_of_several_levels_are_explained(tiny_predictor: KronosPredictor) -> None:
+    frame = random_bars(10)
+    two = pd.concat({"AAPL": frame, "MSFT": frame}, axis=1)
+    for columns, level in (
+        (two.swaplevel(axis=1).rename_axis(["Price", "Ticker"], axis=1), "'Ticker'"),
+        (two.rename_axis(["Ticker", "Price"], axis=1), "'Ticker'"),
+        (two, "0"),
+        (two.swaplevel(axis=1), "1"),
+    ):
+        words = rf"series 0: the columns have 2 levels, .*AAPL, MSFT.*df\.xs\('AAPL', axis=1, level={level}\)"
+        with pytest.raises(InputError, match=words):
+            tiny_predictor.predict(columns, pred_len=2)
+        one = columns.xs("AAPL", axis=1, level=level.strip("'") if "T" in level else int(level))
+        pd.testing.assert_frame_equal(
+            tiny_predictor.predict(one, pred_len=2, seed=1), tiny_predictor.predict(frame, pred_len=2, seed=1)
+        )
+
+
+def test_prices_too_small_for_the_published_epsilon_are_warned_of_once(tiny_predictor: KronosPredictor) -> None:
+    frame, still = random_bars(20), random_bars(20)
+    prices = ["open", "high", "low", "close"]
+    small = frame.copy()
+    small[prices] *= 1e-10
+    still[prices] = 0.1
+    with pytest.warns(ScaleWarning, match="series 1, 2: prices vary.*rescale.*multiply them by 1e") as caught:
+        tiny_predictor.predict_batch([frame, small, small, still], pred_len=2)
+    assert sum(issubclass(warning.category, ScaleWarning) for warning in caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScaleWarning)
+        tiny_predictor.predict_batch([frame, still], pred_len=2)
 
 
 def test_series_without_variance_or_volume_forecast_finitely(tiny_predictor: KronosPredictor) -> None:
