@@ -12,6 +12,7 @@ import pytest
 from test_training_assets import made_in
 from training_world import PREDICTOR, small_settings, world
 
+from assets.training import contest as contests
 from assets.training.arrays import WindowArrays
 from assets.training.contest import RULES, Contest, Outcome, hold, run
 from assets.training.fit import main
@@ -49,6 +50,10 @@ def test_a_contest_is_the_same_twice_and_level_against_oneself(tmp_path: Path) -
     name = digest_of({**told, "arrays": windows.digest, "rules": RULES})
     kept = home.checkpoints / "kronos_predictor/contests" / f"{name}.json"
     kept.parent.mkdir(parents=True)
+    file = tmp_path / "one.contest"
+    file.write_text(contest.model_dump_json())
+    assert contests.main([str(file), str(kept)]) == 0
+    assert hold(second, first, store, settings, windows.folder) == found
     written = Outcome(Comparison(1, 2, 0.5, 0.4, 0.6, 9), 12, 3, "2003-04-01", "the champion", ("the challenger",))
     kept.write_text(json.dumps(asdict(written)))
     assert hold(second, first, store, settings, windows.folder) == written
