@@ -62,7 +62,7 @@ def _signals() -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         owners=OWNERS,
-        code_version="3",
+        code_version="4",
         deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
         pool="warehouse",
     )
@@ -74,8 +74,8 @@ def _signals() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """What each model expects each symbol to return over the horizon: the mean of its quantile forecast.
 
-        Out-of-sample forecasts of the checkpoint in use alone, of symbols that were members of the universe on the
-        origin's day. A model without an opinion has no signals.
+        Out-of-sample forecasts of the checkpoint in use alone, from origins since windows.test began, of symbols that
+        were members of the universe on the origin's day. A model without an opinion has no signals.
         """
         made = _make(settings, warehouse, checkpoints)
         if store_signals(warehouse, made.frame):
@@ -186,7 +186,7 @@ def _backtest_report() -> dg.AssetsDefinition:
 def _make(settings: Settings, warehouse: Warehouse, checkpoints: CheckpointStore) -> Signals:
     step = settings.backtest.signal_step or settings.windows.predict_window
     used, universe = checkpoints_in_use(settings, checkpoints), read_universe(settings, warehouse)
-    return make_signals(warehouse, settings.market.frequency, step, used, universe)
+    return make_signals(warehouse, settings.market.frequency, step, used, universe, settings.windows.test[0])
 
 
 def _order(settings: Settings, warehouse: Warehouse, home: Home) -> Order:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -24,19 +25,21 @@ NO_VIEW = (
 SAME = 1e-6
 NOTHING_TO_RANK = "gives every symbol of an origin the same signal, so it has nothing to rank by"
 NOT_A_MEMBER = "not a member of the universe on the origin's day"
+TOO_EARLY = "the origin is before windows.test"
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
 
 _QUANTILES = """
 SELECT q.model, q.checkpoint, q.symbol, q.origin, q.level, q.value, b.close, b.session
 FROM forecast_quantiles q
 JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin AND b.frequency = $frequency
-WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample
+WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample AND q.origin >= $since
 ORDER BY q.model, q.checkpoint, q.symbol, q.origin, q.level
 """
 _COUNTS = """
 SELECT model, checkpoint,
-       count(*) FILTER (WHERE in_sample)     AS in_sample,
-       count(*) FILTER (WHERE NOT in_sample) AS out_of_sample
+       count(*) FILTER (WHERE in_sample)                          AS in_sample,
+       count(*) FILTER (WHERE NOT in_sample AND origin >= $since) AS out_of_sample,
+       count(*) FILTER (WHERE NOT in_sample AND origin < $since)  AS early
 FROM forecasts
 GROUP BY model, checkpoint
 ORDER BY model, checkpoint
@@ -68,17 +71,23 @@ class Signals:
 
 
 def make_signals(
-    warehouse: Warehouse, frequency: str, step: int, used: Mapping[str, str], universe: Universe
+    warehouse: Warehouse,
+    frequency: str,
+    step: int,
+    used: Mapping[str, str],
+    universe: Universe,
+    since: date = date.min,
 ) -> Signals:
     """The signals of every model that has out-of-sample forecasts `step` bars ahead.
 
     Args:
         used: the checkpoint of each model whose forecasts count.
         universe: whose members on an origin's day have a signal there.
+        since: the first day of which an origin counts, as on the scoreboard.
     """
     with warehouse.read() as connection:
-        quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step}).df()
-        counts = connection.execute(_COUNTS).df()
+        quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step, "since": since}).df()
+        counts = connection.execute(_COUNTS, {"since": since}).df()
     # Before anything is asked of a model: what an earlier checkpoint said is neither its view nor its lack of one.
     quantiles = _rows(quantiles, quantiles["checkpoint"].eq(quantiles["model"].map(used)).to_numpy())
     member = _members(quantiles, universe)
@@ -165,13 +174,15 @@ def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str,
         Omission(model, int(counts.loc[now & (counts["model"] == model), "out_of_sample"].sum()), flat[model])
         for model in sorted(flat)
     ]
-    columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample"))
-    for model, checkpoint, seen, unseen in zip(*columns, strict=True):
+    columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample", "early"))
+    for model, checkpoint, seen, unseen, early in zip(*columns, strict=True):
         if model in flat and used.get(model) == checkpoint:
             continue
         if seen:
             reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
             found.append(Omission(model, seen, reason))
+        if early and used.get(model) == checkpoint:
+            found.append(Omission(model, early, TOO_EARLY))
         if unseen and used.get(model) != checkpoint:
             other = used.get(model)
             reason = f"made by {checkpoint[:12]}; in use is {other[:12]}" if other else "the model is not in use"

@@ -11,6 +11,7 @@ import pandas as pd
 
 from assets.evaluation.comparing import Comparison, compare
 from assets.evaluation.pictures import pit_chart, skill_chart, step_chart
+from assets.evaluation.scope import Scope
 from assets.evaluation.scoreboard import ALL_STEPS, COLUMNS, means_by_step, write_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.evaluation.soundness import impossible_scores, score_content
@@ -86,7 +87,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         histories = read_histories(warehouse, frequency, last=wanted[-1])
         scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), calendar)
         rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window, frequency)
-        means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints))
+        means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints), Scope.of(settings))
         tell_newest(
             context,
             {
@@ -104,7 +105,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
 
 def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="2", deps=["forecast_scores"], pool="warehouse"
+        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="3", deps=["forecast_scores"], pool="warehouse"
     )
     def scoreboard(
         context: dg.AssetExecutionContext,
@@ -113,7 +114,10 @@ def _scoreboard() -> dg.AssetsDefinition:
         checkpoints: dg.ResourceParam[CheckpointStore],
         calendar: dg.ResourceParam[TradingCalendar],
     ) -> dg.MaterializeResult:
-        """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins."""
+        """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins.
+
+        Of the symbols of `market.symbols`, from origins since `windows.test` began.
+        """
         compared = compare(warehouse, settings, checkpoints_in_use(settings, checkpoints), calendar)
         write_scoreboard(warehouse, compared.scoreboard)
         verdict = verdict_in_words(compared.scoreboard, settings.evaluation.confidence)

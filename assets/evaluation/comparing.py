@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from assets.evaluation.intervals import block_length
+from assets.evaluation.scope import Scope
 from assets.evaluation.scoreboard import (
     horizons_of,
     means_by_step,
@@ -41,22 +42,22 @@ class Comparison:
 
 
 def compare(warehouse: Warehouse, settings: Settings, used: Mapping[str, str], calendar: TradingCalendar) -> Comparison:
-    """Compare the models' out-of-sample scores.
+    """Compare the models' out-of-sample scores of what the settings ask for (scope).
 
     Args:
         used: the checkpoint of each model.
     """
-    horizon = settings.windows.predict_window
-    paired = paired_scores(warehouse, used, horizons_of(horizon))
+    horizon, scope = settings.windows.predict_window, Scope.of(settings)
+    paired = paired_scores(warehouse, used, horizons_of(horizon), scope)
     origins = np.sort(paired["origin"].unique())
     covering = covering_of(_bars_between(origins, calendar), horizon)
     block = settings.evaluation.block_origins or block_length(covering, len(origins))
     return Comparison(
         scoreboard=scoreboard_of(paired, settings.evaluation, block, settings.seed),
         block=block,
-        counts=origin_counts(warehouse, used),
-        by_step=means_by_step(warehouse, used),
-        pits=pits(warehouse, used),
+        counts=origin_counts(warehouse, used, scope),
+        by_step=means_by_step(warehouse, used, scope),
+        pits=pits(warehouse, used, scope),
     )
 
 

@@ -6,7 +6,9 @@ skill against a baseline over the forecasts that both made. Intervals come from 
 model and baseline, and the draws are widened for how few blocks there are (intervals). A skill's interval is
 Bonferroni's over the models compared, so that one of many is not "best" by luck.
 
-In-sample forecasts are left out, and counted. Not here: words (verdict), pictures.
+In-sample forecasts are left out, and counted. What the settings do not ask for (scope) is left out too: rank
+correlations are over the symbols that they name, whichever others were forecast beside them. Not here: words (verdict),
+pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 import pandas as pd
 
 from assets.evaluation.intervals import interval_of
-from assets.evaluation.metrics import Metric, nominal
+from assets.evaluation.metrics import Metric, nominal, rank_ic
+from assets.evaluation.scope import IN_SCOPE, Scope
+from assets.evaluation.scoring import ACROSS_SYMBOLS
 from resources.settings import EvaluationSettings
 from resources.warehouse import Warehouse
 
@@ -33,10 +37,26 @@ COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
 CHANCE: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
 SHARES: tuple[Metric, ...] = (*COVERAGES, "direction")
 ALL_STEPS = 0
+EVERYTHING = Scope()
 # Skills of two models that say the same in other arithmetic differ by less.
 ROUNDING = 1e-9
 
-_USED = "SELECT s.* FROM forecast_scores s SEMI JOIN used USING (model, checkpoint)"
+# `ranks` takes the place of the stored rank correlations where those are over other symbols too.
+_USED = f"""
+SELECT s.* FROM forecast_scores s SEMI JOIN used USING (model, checkpoint)
+WHERE {IN_SCOPE} OR (origin >= $first AND symbol = '{ACROSS_SYMBOLS}' AND NOT $others)
+UNION ALL BY NAME FROM ranks
+"""
+_OTHERS = """
+SELECT count(*) > 0 FROM forecasts SEMI JOIN used USING (model, checkpoint)
+WHERE origin >= $first AND NOT list_contains($symbols, symbol)
+"""
+_MEDIANS = f"""
+SELECT q.model, q.checkpoint, q.origin, q.step, q.symbol, q.value / t.last - 1 AS said, t.truth / t.last - 1 AS was
+FROM (SELECT * FROM forecast_quantiles SEMI JOIN used USING (model, checkpoint)
+      WHERE field = 'close' AND level = 0.5 AND {IN_SCOPE}) q
+JOIN scored_truths t USING (symbol, origin, step)
+"""
 _OUT_OF_SAMPLE = """
 ANTI JOIN (SELECT model, checkpoint, origin FROM forecasts WHERE in_sample) i USING (model, checkpoint, origin)
 """
@@ -64,10 +84,10 @@ SELECT model, metric, horizon, baseline, origin,
 FROM steps JOIN (SELECT unnest($horizons) AS horizon) ON horizon = {ALL_STEPS} OR horizon = step
 GROUP BY ALL ORDER BY ALL
 """
-_COUNTS = """
+_COUNTS = f"""
 SELECT model, count(DISTINCT origin) FILTER (in_sample) AS in_sample,
        count(DISTINCT origin) FILTER (NOT in_sample) AS out_of_sample
-FROM forecasts SEMI JOIN used USING (model, checkpoint) GROUP BY model ORDER BY model
+FROM forecasts SEMI JOIN used USING (model, checkpoint) WHERE {IN_SCOPE} GROUP BY model ORDER BY model
 """
 _PITS = f"""
 SELECT model, value AS pit FROM ({_USED}) {_OUT_OF_SAMPLE} WHERE metric = 'pit'
@@ -85,7 +105,9 @@ def horizons_of(predict_window: int) -> list[int]:
     return sorted({ALL_STEPS, 1, (predict_window + 1) // 2, predict_window})
 
 
-def paired_scores(warehouse: Warehouse, used: Mapping[str, str], horizons: Sequence[int]) -> pd.DataFrame:
+def paired_scores(
+    warehouse: Warehouse, used: Mapping[str, str], horizons: Sequence[int], scope: Scope = EVERYTHING
+) -> pd.DataFrame:
     """Scores beside a baseline's: columns model, metric, horizon, baseline, origin, value, other.
 
     Args:
@@ -95,6 +117,7 @@ def paired_scores(warehouse: Warehouse, used: Mapping[str, str], horizons: Seque
         warehouse,
         _PAIRED,
         used,
+        scope,
         {
             "horizons": list(horizons),
             "baselines": list(BASELINES),
@@ -103,19 +126,19 @@ def paired_scores(warehouse: Warehouse, used: Mapping[str, str], horizons: Seque
     )
 
 
-def origin_counts(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+def origin_counts(warehouse: Warehouse, used: Mapping[str, str], scope: Scope = EVERYTHING) -> pd.DataFrame:
     """Origins forecast in and out of sample: columns model, in_sample, out_of_sample."""
-    return _with_used(warehouse, _COUNTS, used)
+    return _with_used(warehouse, _COUNTS, used, scope)
 
 
-def pits(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+def pits(warehouse: Warehouse, used: Mapping[str, str], scope: Scope = EVERYTHING) -> pd.DataFrame:
     """Every out-of-sample PIT: columns model, pit."""
-    return _with_used(warehouse, _PITS, used)
+    return _with_used(warehouse, _PITS, used, scope)
 
 
-def means_by_step(warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+def means_by_step(warehouse: Warehouse, used: Mapping[str, str], scope: Scope = EVERYTHING) -> pd.DataFrame:
     """Mean out-of-sample scores: columns model, metric, step, value."""
-    return _with_used(warehouse, _BY_STEP, used)
+    return _with_used(warehouse, _BY_STEP, used, scope)
 
 
 def scoreboard_of(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
@@ -222,9 +245,28 @@ def _range(metric: Metric) -> tuple[float, float]:
 
 
 def _with_used(
-    warehouse: Warehouse, sql: str, used: Mapping[str, str], parameters: dict[str, object] | None = None
+    warehouse: Warehouse,
+    sql: str,
+    used: Mapping[str, str],
+    scope: Scope,
+    parameters: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     frame = pd.DataFrame({"model": list(used), "checkpoint": list(used.values())}, dtype=str)
     with warehouse.read() as connection:
         connection.register("used", frame)
-        return connection.execute(sql, parameters or {}).df()
+        others = scope.symbols is not None and bool(connection.execute(_OTHERS, scope.parameters).fetchall()[0][0])
+        connection.register("ranks", _ranks(connection.execute(_MEDIANS, scope.parameters).df() if others else None))
+        known = {"others": others, **scope.parameters, **(parameters or {})}
+        return connection.execute(sql, {name: value for name, value in known.items() if f"${name}" in sql}).df()
+
+
+def _ranks(medians: pd.DataFrame | None) -> pd.DataFrame:
+    """Rank correlations over the symbols of `_MEDIANS`, as rows of `forecast_scores`; none from none."""
+    keys = ["model", "checkpoint", "origin", "step"]
+    if medians is None or medians.empty:
+        kinds = {"model": "str", "checkpoint": "str", "origin": "datetime64[us]", "step": "int32", "value": "float64"}
+        found = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+    else:
+        said, was = (medians.pivot(index=keys, columns="symbol", values=name) for name in ("said", "was"))
+        found = rank_ic(said, was).dropna().rename("value").reset_index()
+    return found.assign(symbol=ACROSS_SYMBOLS, metric="rank_ic")

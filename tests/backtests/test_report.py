@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -154,6 +155,21 @@ def test_pictures_and_summary_lie_beside_the_page(reported: Home) -> None:
     assert {"report.html", "report.json", "equity.png", "skill.png", "calibration.png", "fan-1.png"} <= names
     assert report.summary["digest"] == report.digest == report.folder.name
     assert report.summary["verdict"]
+
+
+def test_the_report_is_of_the_symbols_and_the_range_that_the_settings_ask_for(home: Home, settings: Settings) -> None:
+    market = settings.market.model_copy(update={"symbols": ("AAPL", "IBM", "MSFT")})
+    windows = settings.windows.model_copy(update={"test": (date(2012, 10, 1), settings.windows.test[1])})
+    narrow = settings.model_copy(update={"market": market, "windows": windows})
+    nothing = Backtest("none", NoPlan("Not asked for."), pd.DataFrame(), pd.DataFrame(), played=False)
+    whole, shown = (contents_of(home, one, nothing) for one in (settings, narrow))
+    assert set(shown.forecasts["symbol"]) == set(shown.market.coverage["symbol"]) == {"AAPL", "IBM", "MSFT"}
+    assert whole.forecasts["origin"].min() < pd.Timestamp("2012-10-01") <= shown.forecasts["origin"].min()
+    assert {case.symbol for case in shown.fans} <= {"AAPL", "IBM", "MSFT"}
+    each = shown.calibration[shown.calibration["level"] == 0.5].set_index("model")["forecasts"]
+    cells = "SELECT model, count(*) AS n FROM forecast_scores WHERE metric = 'pit' AND origin >= DATE '2012-10-01' "
+    expected = Warehouse(home.warehouse).frame(cells + "AND symbol IN ('AAPL', 'IBM', 'MSFT') GROUP BY model")
+    assert each.to_dict() == expected.set_index("model")["n"].to_dict()
 
 
 def test_a_report_without_backtest_scores_or_forecasts_says_so(home: Home, settings: Settings) -> None:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.backtests.checks import signal_problems
-from assets.backtests.signals import NOT_A_MEMBER, expected_returns, make_signals, read_signals, store_signals
+from assets.backtests.signals import (
+    NOT_A_MEMBER,
+    TOO_EARLY,
+    expected_returns,
+    make_signals,
+    read_signals,
+    store_signals,
+)
 from assets.market.universe import Span, Universe
 from resources.warehouse import Warehouse
 
@@ -42,6 +49,16 @@ def test_models_without_an_opinion_are_left_out_with_a_reason(warehouse: Warehou
     assert set(reasons) == {"random_walk", "random_walk_ewma"}
     assert "no view on direction" in reasons["random_walk"].reason
     assert reasons["random_walk"].forecasts > 0
+
+
+def test_origins_before_the_test_range_make_no_signal_and_are_counted(warehouse: Warehouse) -> None:
+    whole = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
+    since = date(2012, 10, 1)
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS, since)
+    later = whole[whole["origin"] >= pd.Timestamp(since)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(made.frame, later)
+    omitted = {one.model: one.forecasts for one in made.omissions if one.reason == TOO_EARLY}
+    assert omitted == (whole["model"].value_counts() - later["model"].value_counts()).to_dict()
 
 
 def test_a_model_whose_median_is_the_last_close_is_not_ranked_by_its_width(warehouse: Warehouse) -> None:

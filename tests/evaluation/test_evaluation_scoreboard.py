@@ -13,8 +13,10 @@ from forecast_world import World
 
 from assets.evaluation.comparing import compare, covering_of
 from assets.evaluation.intervals import block_length
+from assets.evaluation.scope import Scope
 from assets.evaluation.scoreboard import (
     horizons_of,
+    paired_scores,
     read_scoreboard,
     scoreboard_of,
     write_scoreboard,
@@ -112,6 +114,32 @@ def test_in_sample_forecasts_are_left_out_and_counted(forecast_world: World):
     assert counts.loc["drift", "in_sample"] == 0
     assert counts.loc["kronos"].sum() == counts.loc["drift"].sum()
     assert _row(compared.scoreboard, "crps")["n"] == counts.loc["kronos", "out_of_sample"]
+
+
+def test_what_the_settings_do_not_ask_for_is_on_no_scoreboard(forecast_world: World):
+    """As if other symbols had never been forecast, nor any origin before the test range."""
+    used = _world_with(forecast_world, lambda said: said)
+    market = forecast_world.settings.market.model_copy(update={"symbols": ("AAPL", "ibm", "MSFT")})
+    windows = forecast_world.settings.windows.model_copy(update={"test": (date(2012, 4, 2), date(2012, 6, 29))})
+    narrow = forecast_world.settings.model_copy(update={"market": market, "windows": windows})
+    warehouse, calendar = forecast_world.warehouse, forecast_world.room.calendar
+    everything = compare(warehouse, forecast_world.settings, used, calendar)
+    found = compare(warehouse, narrow, used, calendar)
+    assert found.scoreboard["n"].max() < everything.scoreboard["n"].max()
+    with warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(f"DELETE FROM {table} WHERE symbol IN ('FB', 'GOOG') OR origin < DATE '2012-04-02'")
+        for table in ("forecast_scores", "scored_truths"):
+            connection.execute(f"DELETE FROM {table}")
+    score_sessions(warehouse, forecast_world.histories(), [FIRST, date(2012, 10, 12)])
+    alone = compare(warehouse, forecast_world.settings, used, calendar)
+    for name in ("scoreboard", "counts", "by_step"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(alone, name))
+    assert sorted(found.pits["pit"]) == sorted(alone.pits["pit"])
+    assert {"rank_ic", "crps"} <= set(found.scoreboard["metric"])
+    assert pd.Timestamp("2012-09-24") in set(paired_scores(warehouse, used, [0], Scope.of(narrow))["origin"]), (
+        "what was forecast after the test range counts"
+    )
 
 
 def test_a_model_learnt_from_everything_is_not_on_the_scoreboard(forecast_world: World):

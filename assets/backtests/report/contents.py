@@ -19,6 +19,7 @@ import pandas as pd
 from assets.backtests.plan import Plan
 from assets.backtests.results import Backtest
 from assets.backtests.signals import Omission
+from assets.evaluation.scope import IN_SCOPE, Scope
 from assets.forecasts.pictures import Fan, read_fan
 from assets.market.history import History, read_histories
 from assets.market.universe import Universe, read_universe
@@ -55,21 +56,21 @@ FROM bars b
 LEFT JOIN (SELECT symbol, count(*) FILTER (WHERE kind = 'split') AS splits,
                   count(*) FILTER (WHERE kind = 'dividend') AS dividends
            FROM corporate_actions GROUP BY symbol) a USING (symbol)
-WHERE b.frequency = $frequency
+WHERE b.frequency = $frequency AND ($symbols IS NULL OR list_contains($symbols, b.symbol))
 GROUP BY b.symbol ORDER BY b.symbol
 """
 # A forecast's PIT is at most a level exactly where the close was at most that quantile.
-_CALIBRATION = """
+_CALIBRATION = f"""
 SELECT s.model, l.level, avg((s.value <= l.level + 1e-9)::INTEGER) AS share, count(*) AS forecasts
-FROM forecast_scores s
+FROM (SELECT * FROM forecast_scores WHERE {IN_SCOPE}) s
 JOIN forecasts f USING (model, checkpoint, symbol, origin)
 CROSS JOIN (SELECT unnest($levels::DOUBLE[]) AS level) l
 WHERE s.metric = 'pit' AND NOT f.in_sample AND list_contains($checkpoints, s.model || ' ' || s.checkpoint)
 GROUP BY s.model, l.level ORDER BY s.model, l.level
 """
-_FORECASTS = """
+_FORECASTS = f"""
 SELECT model, checkpoint, symbol, origin, in_sample FROM forecasts
-WHERE list_contains($checkpoints, model || ' ' || checkpoint) ORDER BY model, origin, symbol
+WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {IN_SCOPE} ORDER BY model, origin, symbol
 """
 
 
@@ -127,19 +128,21 @@ def read_contents(
 ) -> Contents:
     """Everything the report shows, from the warehouse, the checkpoint store and the settings.
 
+    Forecasts, scores and coverage are of what the settings ask for (scope); what was received is of the whole home.
+
     Args:
         used: the checkpoint of each model whose forecasts count.
     """
-    frequency = settings.market.frequency
+    frequency, scope = settings.market.frequency, Scope.of(settings)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
     with warehouse.read() as connection:
-        forecasts = connection.execute(_FORECASTS, pairs).df()
-        calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels}).df()
+        forecasts = connection.execute(_FORECASTS, {**pairs, **scope.parameters}).df()
+        calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **scope.parameters}).df()
         market = Market(
             connection.execute(_PAYLOADS).df(),
             connection.execute(_REJECTED).df(),
-            connection.execute(_COVERAGE, {"frequency": frequency}).df(),
+            connection.execute(_COVERAGE, {"frequency": frequency, "symbols": scope.parameters["symbols"]}).df(),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}

@@ -187,7 +187,7 @@ def _facts(contents: Contents) -> list[Fact]:
     models = sorted(unseen["model"].unique())
     return [
         Fact("Symbols", f"{len(symbols):,}", ", ".join(symbols) if len(symbols) <= 8 else ""),
-        Fact("Bars", f"{contents.rows['bars']:,}", sessions),
+        Fact("Bars", f"{int(coverage['bars'].sum()):,}", sessions),
         Fact("Out-of-sample origins", f"{len(origins):,}", span),
         Fact("Horizon", plural(contents.settings["windows"]["predict_window"], "bar"), _frequency(contents.settings)),
         Fact("Models", f"{len(models):,}", listing([label(model) for model in models])),
