@@ -48,10 +48,11 @@ CREATE TABLE IF NOT EXISTS superseded_bars (
 );
 
 -- bars as they were known on a day: SELECT * FROM bars_as_known(TIMESTAMP '2024-05-01')
+-- Without flags, which say how a bar looks beside its neighbours of today.
 CREATE MACRO IF NOT EXISTS bars_as_known(moment) AS TABLE
-SELECT * FROM bars WHERE available_at <= moment
+SELECT * EXCLUDE (flags) FROM bars WHERE available_at <= moment
 UNION ALL
-SELECT * EXCLUDE (superseded_at, superseded_by) FROM superseded_bars
+SELECT * EXCLUDE (flags, superseded_at, superseded_by) FROM superseded_bars
 WHERE available_at <= moment AND superseded_at > moment;
 
 CREATE TABLE IF NOT EXISTS rejected_bars (

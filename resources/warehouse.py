@@ -28,6 +28,11 @@ WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
 # A scheme of two letters or more: one letter is a drive.
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
+# In an earlier version its rows had flags that nobody knew then.
+_CURRENT = """
+SELECT count(*) FROM duckdb_functions()
+WHERE function_name = 'bars_as_known' AND database_name = current_database() AND contains(macro_definition, 'flags')
+"""
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # Read-only and read-write connections may not live side by side in one process.
 _process_lock = threading.RLock()
@@ -75,14 +80,15 @@ class Warehouse:
                 connection.close()
 
     def _make(self) -> None:
-        """Give a new warehouse its tables, and one of an earlier version those that it lacks."""
+        """Give a new warehouse its tables, and one of an earlier version those that it lacks and what is outdated."""
         if self.uri is None and self.path.is_file():
             connection = self._connect(read_only=True)
             try:
                 there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+                is_current = there.issuperset(TABLES) and _has_current_macro(connection)
             finally:
                 connection.close()
-            if there.issuperset(TABLES) or not os.access(self.path, os.W_OK):
+            if is_current or not os.access(self.path, os.W_OK):
                 self._made = True
                 return
         with self.write():
@@ -100,6 +106,8 @@ class Warehouse:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect(read_only=False)
             try:
+                if not self._made and not _has_current_macro(connection):
+                    connection.execute("DROP MACRO TABLE IF EXISTS bars_as_known")
                 connection.execute(SCHEMA)
                 connection.execute("BEGIN")
                 try:
@@ -166,6 +174,10 @@ def interruptible() -> Iterator[None]:
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from error
         raise
+
+
+def _has_current_macro(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(connection.execute(_CURRENT).fetchall()[0][0])
 
 
 def _is_lock(error: BaseException) -> bool:

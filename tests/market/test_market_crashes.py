@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 from market_desk import HEADER, Desk, make_desk_in
 
+from assets.market.actions import refresh_actions
 from assets.market.quality import keys_twice, rows_that_do_not_add_up
-from assets.market.rebuild import rebuild
+from assets.market.rebuild import TABLES, rebuild
+from resources.warehouse import Warehouse
 
 FILES, ROWS = 24, 400
 WORK = """
@@ -131,15 +136,41 @@ def test_three_writers_at_once_neither_fail_nor_lose_a_row_twenty_times(tmp_path
     write_together(tmp_path, 20)
 
 
+class KilledAtTheLast:
+    """A connection whose process is killed before it replaces the last table."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def execute(self, statement: str) -> None:
+        if statement == f"DELETE FROM {TABLES[-1]}":
+            raise KeyboardInterrupt
+        self.connection.execute(statement)
+
+
 def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = filled(tmp_path)
-    desk.ingest()
-    before = content(desk)
+    desk = make_desk_in(tmp_path)
+    lines = [f"AAPL,2012-01-0{day},10,11,9,10,1,0,{split}" for day, split in ((3, 1), (4, 2), (5, "x"))]
+    desk.ingest_text("\n".join([f"{HEADER},dividend,split", *lines]))
+    desk.ingest_text("\n".join([f"{HEADER},dividend,split", lines[0].replace("10,1,", "11,1,"), *lines[1:]]))
+    refresh_actions(desk.warehouse)
+    whole = content(desk)
+    assert all(len(frame) for frame in whole.values())
+    # What a rebuild makes good, so that a table which it has replaced shows.
+    with desk.warehouse.write() as connection:
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table}")
+    write = Warehouse.write
 
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    @contextmanager
+    def killed(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection | KilledAtTheLast]:
+        with write(warehouse) as connection:
+            yield KilledAtTheLast(connection) if warehouse.path == desk.warehouse.path else connection
 
-    monkeypatch.setattr("assets.market.rebuild.refresh_actions", killed)
-    with pytest.raises(KeyboardInterrupt):
-        rebuild(desk.lake, desk.warehouse)
-    assert_same(desk, before)
+    with monkeypatch.context() as patch:
+        patch.setattr(Warehouse, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(desk.lake, desk.warehouse)
+    assert all(frame.empty for frame in content(desk).values())
+    rebuild(desk.lake, desk.warehouse)
+    assert_same(desk, whole)

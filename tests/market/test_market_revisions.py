@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -137,16 +136,31 @@ def test_a_later_file_wins_over_an_earlier_one(desk: Desk) -> None:
     assert desk.bars()["close"].tolist() == [10.7]
 
 
-def test_bars_are_shown_as_they_were_known_on_a_day(desk: Desk) -> None:
+def test_bars_are_shown_as_they_were_known_on_a_day(desk: Desk, moments: Callable[[], None]) -> None:
     desk.ingest_text(text(*prices()))
     first = desk.warehouse.frame("SELECT max(available_at) AS at FROM bars")["at"][0]
-    time.sleep(1.1)
+    moments()
     desk.ingest_text(text(*prices(d0106=11.5)[:-1]))
     known = desk.warehouse.frame("SELECT * FROM bars_as_known($at) ORDER BY ts", {"at": first})
     assert known["close"].tolist() == pytest.approx([10 + 0.1 * number for number in range(len(DAYS))])
     now = desk.warehouse.frame("SELECT * FROM bars_as_known(TIMESTAMP '2999-01-01') ORDER BY ts")
-    pd.testing.assert_frame_equal(now, desk.bars())
+    pd.testing.assert_frame_equal(now, desk.bars().drop(columns="flags"))
+    # From the moment on at which a bar is replaced, only the new one is known.
+    then = desk.warehouse.frame("SELECT * FROM bars_as_known($at) ORDER BY ts", {"at": first + timedelta(hours=1)})
+    pd.testing.assert_frame_equal(then, now)
     assert desk.warehouse.frame("SELECT * FROM bars_as_known(TIMESTAMP '1999-01-01')").empty
+
+
+def test_bars_as_known_have_no_flags_of_today_in_a_warehouse_of_an_earlier_version_either(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    for access in ("read", "write"):
+        with desk.warehouse.write() as connection:
+            connection.execute("DROP MACRO TABLE bars_as_known")
+            connection.execute("CREATE MACRO bars_as_known(moment) AS TABLE SELECT * FROM bars")
+        later = desk.warehouse
+        with getattr(later, access)() as connection:
+            known = connection.execute("FROM bars_as_known(TIMESTAMP '2999-01-01')").df()
+        assert list(known) == [name for name in desk.bars() if name != "flags"]
 
 
 def test_the_warehouse_rebuilt_from_the_lake_equals_the_original(desk: Desk) -> None:
