@@ -55,5 +55,6 @@ def _refuse_taken(host: str, port: int) -> None:
             return
     except OSError as error:
         raise CandlecastError(
-            f"{host}:{port} cannot be served on: {os.strerror(error.errno or 0)}. End what listens there, or choose another --port"
+            f"{host}:{port} cannot be served on: {os.strerror(error.errno or 0)}. End what listens there, or choose "
+            "another --port"
         ) from None

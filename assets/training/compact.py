@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="where the weights go")
     given = parser.parse_args()
     if not given.data.is_file():
-        parser.error(f"{given.data} does not exist: DATA=file.parquet names the daily bars; `--help` says what it holds")
+        parser.error(f"{given.data} does not exist: DATA=file.parquet names the daily bars; --help says what it holds")
     make(given.data, Home(given.work.absolute()), given.to.absolute())
 
 

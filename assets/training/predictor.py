@@ -92,7 +92,7 @@ class PredictorTask:
         seed: int,
     ) -> None:
         self.arrays, self.device, self.settings = arrays, device, settings
-        self.tokenizer, self.rule, self.folder = tokenizer, rule, folder
+        self.tokenizer, self.rule, self.folder, self.chunk = tokenizer, rule, folder, CHUNK
         starts = arrays.windows("train")[:, 1]
         changed = Augmented.drawn(len(starts), settings, seed)
         self.place = np.full(len(starts), -1, dtype=np.int64)
@@ -124,8 +124,8 @@ class PredictorTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         sums = np.zeros(len(PredictorLoss._fields))
-        for first in range(0, len(self.validation_starts), CHUNK):
-            rows = np.arange(first, min(first + CHUNK, len(self.validation_starts)))
+        for first in range(0, len(self.validation_starts), self.chunk):
+            rows = np.arange(first, min(first + self.chunk, len(self.validation_starts)))
             losses = self._loss(model, self.validation, self.validation_starts, rows, "teacher")
             sums += np.array([float(value) for value in losses]) * len(rows)
         named = dict(zip(PredictorLoss._fields, sums / len(self.validation_starts), strict=True))
