@@ -4,8 +4,9 @@ Judging happens before the transaction (contract), so the warehouse is held for 
 process put in meanwhile is left alone.
 
 Of several requests that speak of one bar, the newest word counts: a revision's only where it says something new, and
-where a revision has no word any more, the newest that remains. Not here: fetching payloads (lake), which of them may
-land (landing), corporate actions (actions).
+where a revision has no word any more, the newest that remains. A file that is taken away leaves its bars: folders are
+tidied up. One that holds its header alone takes them away. Not here: fetching payloads (lake), which of them may land
+(landing), corporate actions (actions).
 """
 
 from __future__ import annotations

@@ -152,3 +152,23 @@ def test_a_bar_outside_the_hours_that_a_mistaken_calendar_had_goes_with_it(make_
     desk.ingest()
     assert desk.bars().empty
     assert_rebuilds(desk)
+
+
+@pytest.mark.parametrize("removed_first", [False, True])
+def test_a_header_alone_takes_back_a_symbol_that_came_by_mistake(desk: Desk, removed_first: bool) -> None:
+    rows = [line.removeprefix("AAPL,") for line in FEW]
+    header = HEADER.removeprefix("symbol,") + "\n"
+    for name in ("AA.csv", "AA_copy.csv"):
+        desk.write(name, header + "\n".join(rows))
+    desk.ingest()
+    symbols = "SELECT DISTINCT symbol FROM bars ORDER BY symbol"
+    if removed_first:
+        (desk.folder / "AA_copy.csv").unlink()
+        assert desk.ingest().sessions == ()
+        assert desk.warehouse.frame(symbols)["symbol"].tolist() == ["AA", "AA_COPY"]
+    desk.ingest_text(header, "AA_copy.csv")
+    assert desk.warehouse.frame(symbols)["symbol"].tolist() == ["AA"]
+    (desk.folder / "AA_copy.csv").unlink()
+    desk.ingest()
+    assert desk.warehouse.frame(symbols)["symbol"].tolist() == ["AA"]
+    assert_rebuilds(desk)
