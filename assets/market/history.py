@@ -44,6 +44,7 @@ class History:
         quoted: (n, 6) float64: open, high, low, close, volume, amount as quoted; NaN where the source has none.
         growth: (n,) product of 1 / price factor of the actions up to each bar (splits and dividends).
         shares: (n,) product of the splits up to each bar.
+        sessions: (n,) datetime64[D], whose each bar is; none: see `days`.
     """
 
     symbol: str
@@ -51,6 +52,15 @@ class History:
     quoted: np.ndarray
     growth: np.ndarray
     shares: np.ndarray
+    sessions: np.ndarray | None = None
+
+    @property
+    def days(self) -> np.ndarray:
+        """(n,) datetime64[D], each bar's session, as dates in settings mean it; where it was not told, the UTC day.
+
+        Of exchanges in the east, a session opens on the UTC day before: what is cut by days is cut by these.
+        """
+        return self.stamps.astype("datetime64[D]") if self.sessions is None else self.sessions
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -94,15 +104,15 @@ def read_histories(
     stamps = np.asarray(bars["ts"]).astype("datetime64[s]")
     quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[field], dtype=np.float64), np.nan) for field in FIELDS])
     action_names = np.asarray(actions["symbol"], dtype=object)
-    # By session: of exchanges in the east, a session opens on the UTC day before.
     sessions = np.asarray(bars["session"]).astype("datetime64[D]")
     ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[D]")
     price_factors, splits = np.asarray(actions["price_factor"]), np.asarray(actions["split"])
     histories = {}
     for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
         own = action_names == names[start]
-        growth, shares = _cumulative(sessions[start:end], ex_dates[own], price_factors[own], splits[own])
-        histories[str(names[start])] = History(str(names[start]), stamps[start:end], quoted[start:end], growth, shares)
+        rows, name = slice(start, end), str(names[start])
+        growth, shares = _cumulative(sessions[rows], ex_dates[own], price_factors[own], splits[own])
+        histories[name] = History(name, stamps[rows], quoted[rows], growth, shares, sessions[rows])
     return histories
 
 

@@ -16,6 +16,8 @@ from assets.forecasts.making import make_forecasts, target_stamps
 from assets.forecasts.models import Family, forecasters_of
 from assets.forecasts.mutation import changed_by_the_future
 from assets.forecasts.paths import paths_file
+from assets.market.history import read_histories
+from resources.calendar import TradingCalendar
 
 ORIGIN = date(2012, 10, 1)
 VALUES = """
@@ -87,3 +89,15 @@ def test_normalising_over_more_than_the_lookback_is_found_out(world: World):
     tasks = [replace(task) for task in world.tasks(ORIGIN, ORIGIN)]
     targets = target_stamps(tasks, world.room.calendar, 10)
     assert len(changed_by_the_future(leaking, tasks, targets)) == len(tasks)
+
+
+def test_a_history_knows_the_session_of_hours_that_open_on_the_utc_day_before(tmp_path: Path):
+    grid = TradingCalendar("XASX", "1h").grid(date(2018, 2, 15), date(2018, 2, 16))
+    bars = grid[["ts", "session"]].assign(symbol="BHP", frequency="1h", open=1.0, high=1.0, low=1.0, close=1.0)
+    world = make_world(tmp_path, bars.assign(volume=1.0, amount=np.nan))
+    history = read_histories(world.warehouse, "1h")["BHP"]
+    assert (history.days == grid["session"].to_numpy().astype("datetime64[D]")).all()
+    opening = history.index_of(np.datetime64("2018-02-15T23:00"))
+    assert opening is not None and history.days[opening] == np.datetime64("2018-02-16")
+    untold = replace(history, sessions=None)
+    assert untold.days[opening] == np.datetime64("2018-02-15")
