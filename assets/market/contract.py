@@ -47,6 +47,7 @@ LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
 WHERE j.rule IS NULL AND s.fate IS NULL
 """
 DERIVE = files("assets.market").joinpath("derive.sql").read_text(encoding="utf-8")
+FOLD = files("assets.market").joinpath("fold.sql").read_text(encoding="utf-8")
 
 _MAKE = """
 CREATE TEMP TABLE received (
@@ -190,6 +191,7 @@ def judge(
     run_script(connection, CONTRACT, values)
     make_split_ratios(connection)
     run_script(connection, DERIVE if derives else AS_RECEIVED, {})
+    run_script(connection, FOLD, {})
     for number, (payload, file) in enumerate(payloads):
         _reject(connection, number, payload, file, received[number])
     progress(len(payloads), len(payloads))

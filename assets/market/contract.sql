@@ -35,6 +35,7 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
        -- 0 is how several vendors write "no split".
        CASE WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
        b.adj_close, b.factor,
+       coalesce(b.dividend <> 0 OR b.split NOT IN (0, 1) OR b.unreadable IN ('dividend', 'split'), false) AS acts,
        CASE
            WHEN b.unparsed THEN 'wrong_number_of_cells'
            WHEN b.symbol IS NULL OR b.symbol = '' THEN 'missing_symbol'
@@ -103,11 +104,13 @@ UPDATE judged SET rule = 'unclear_split'
 FROM (SELECT payload, symbol, max(session) AS session FROM splits WHERE unclear GROUP BY payload, symbol) AS u
 WHERE judged.rule IS NULL AND judged.payload = u.payload AND judged.symbol = u.symbol AND judged.session < u.session;
 
--- The same key more than once: equal rows are folded into the first, unequal ones are all rejected. Adjusted closes are
--- compared within a payload: every download of a series writes them anew.
+-- The same key more than once: equal rows are folded into one (fold.sql), unequal ones are all rejected. A row that says
+-- nothing of an action contradicts none. Adjusted closes are compared within a payload: every download of a series
+-- writes them anew.
 CREATE OR REPLACE TEMP TABLE repeated AS
-SELECT j.symbol, j.ts, min((j.payload, j.row)) AS first,
-       count(DISTINCT hash(open, high, low, close, volume, amount, dividend, split, factor)) = 1
+SELECT j.symbol, j.ts,
+       count(DISTINCT hash(open, high, low, close, volume, amount, factor)) = 1
+           AND count(DISTINCT dividend) <= 1 AND count(DISTINCT split) <= 1
            AND count(DISTINCT (payload, hash(adj_close))) = count(DISTINCT payload) AS equal
 FROM judged AS j
 SEMI JOIN (SELECT symbol, ts FROM judged WHERE rule IS NULL GROUP BY symbol, ts HAVING count(*) > 1) AS k
@@ -115,9 +118,12 @@ SEMI JOIN (SELECT symbol, ts FROM judged WHERE rule IS NULL GROUP BY symbol, ts 
 WHERE j.rule IS NULL
 GROUP BY j.symbol, j.ts;
 
+-- Here the rows of one payload; those of several once it is known which tells most of the actions.
 CREATE OR REPLACE TEMP TABLE sorted_out AS
 SELECT j.payload, j.row,
-       CASE WHEN NOT r.equal THEN 'conflicting_duplicate' WHEN (j.payload, j.row) > r.first THEN 'folded' END
-           AS fate
+       CASE WHEN NOT r.equal THEN 'conflicting_duplicate'
+            WHEN row_number() OVER (PARTITION BY j.payload, j.symbol, j.ts
+                                    ORDER BY (j.dividend IS NOT NULL)::INTEGER + (j.split IS NOT NULL)::INTEGER DESC,
+                                             j.row) > 1 THEN 'folded' END AS fate
 FROM judged AS j JOIN repeated AS r USING (symbol, ts)
 WHERE j.rule IS NULL;

@@ -1,10 +1,11 @@
 -- From rows that keep the contract to bars in prices as quoted, with the corporate actions that the payload tells of.
 -- One payload's adjusted closes belong together; two payloads' do not, so everything here looks within one payload.
--- Only where a payload needs it (contract.py): adjusted closes without actions, or prices that are not as quoted.
+-- Only where a payload needs it (contract.py): adjusted closes without actions, or prices that are not as quoted. Rows
+-- that another payload tells too are looked at like all others, and folded afterwards (fold.sql).
 
 CREATE OR REPLACE TEMP TABLE kept AS
 WITH good AS (
-    SELECT j.* EXCLUDE (rule), p.basis, p.actions AS told_by
+    SELECT j.* EXCLUDE (rule, acts), p.basis, p.actions AS told_by
     FROM judged AS j
     JOIN payloads AS p ON p.number = j.payload
     LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
@@ -59,7 +60,8 @@ ratios AS (
            CASE WHEN n.split IS NOT NULL THEN n.split
                 ELSE (SELECT ratio FROM split_ratios AS s
                       -- More shares than the growth pays for would leave cash below zero.
-                      WHERE n.shares / s.ratio - 1 BETWEEN -greatest(1e-3, n.noise) AND 0.02 AND abs(n.close / n.previous * s.ratio - 1) < 0.25
+                      WHERE n.shares / s.ratio - 1 BETWEEN -greatest(1e-3, n.noise) AND 0.02
+                        AND abs(n.close / n.previous * s.ratio - 1) < 0.25
                       ORDER BY abs(n.shares / s.ratio - 1) LIMIT 1) END AS ratio
     FROM unexplained AS n
 ),
@@ -72,24 +74,27 @@ doubted AS (
                ELSE abs(shares / coalesce(ratio, 1) - 1) < greatest(0.02, noise) END, true) AS doubtful
     FROM ratios
 ),
--- One wrong adjusted close shows twice, there and back.
+-- One wrong adjusted close shows twice, there and back. Beside a coarse one, a dividend below its last digit may hide.
 known AS (
     SELECT *, derives AND growth IS NOT NULL AND NOT doubtful
               AND NOT coalesce(lag(doubtful) OVER before AND abs(growth * lag(growth) OVER before - 1)
                                < 0.5 * abs(growth - 1), false)
               AND NOT coalesce(lead(doubtful) OVER before AND abs(growth * lead(growth) OVER before - 1)
-                               < 0.5 * abs(growth - 1), false) AS known
+                               < 0.5 * abs(growth - 1), false) AS known,
+           dividend IS NULL AND noise > 3e-3 AND abs(growth / ratio - 1) < noise AS hidden
     FROM doubted
     WINDOW before AS (PARTITION BY payload, symbol, adjusted IS NULL ORDER BY ts)
 )
 SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount,
-       CASE WHEN dividend IS NOT NULL OR NOT known THEN dividend
+       CASE WHEN dividend IS NOT NULL OR NOT known OR hidden THEN dividend
             WHEN abs(growth / ratio - 1) < noise THEN 0
             ELSE greatest(0, round((1 - ratio / growth) * previous / ratio, 6)) END AS dividend,
-       CASE WHEN split IS NOT NULL OR NOT known THEN split ELSE ratio END AS split,
-       CASE WHEN known AND (dividend IS NULL OR ratio <> 1) THEN 'derived from adjusted close'
+       CASE WHEN split IS NOT NULL OR NOT known OR hidden AND ratio = 1 THEN split ELSE ratio END AS split,
+       CASE WHEN known AND hidden AND ratio <> 1 AND split IS NULL THEN 'derived from adjusted close, unknown'
+            WHEN known AND NOT hidden AND (dividend IS NULL OR ratio <> 1) THEN 'derived from adjusted close'
             -- Also the first bar of a payload: what happened since the bar before is not in it.
-            WHEN derives AND NOT known THEN concat_ws(', ', CASE WHEN dividend IS NOT NULL OR split IS NOT NULL
-                                                                 THEN told_by END, 'unknown')
+            WHEN derives AND (hidden OR NOT known) THEN concat_ws(', ', CASE WHEN dividend IS NOT NULL
+                                                                              OR split IS NOT NULL
+                                                                        THEN told_by END, 'unknown')
             WHEN dividend IS NOT NULL OR split IS NOT NULL THEN told_by END AS actions
 FROM known;

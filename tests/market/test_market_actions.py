@@ -411,3 +411,121 @@ def test_an_action_derived_over_a_gap_that_another_frequency_tells_of_counts_onc
         desk.ingest_text(daily(("2012-01-04", 100, 1, 0), ("2012-01-05", 25, 4, 0)))
         hour.ingest_text(adjusted.format("2012-01-04 09:30", "2012-01-06 09:30"))
     assert actions_of(desk) == [("01-05", "split", 4.0)]
+
+
+HIGH_BELOW_LOW = "A,2012-01-05,10,9,11,10,1,4,0"
+AROUND = ["A,2012-01-04,10,11,9,10,1,1,0", "{}", "A,2012-01-06,10,11,9,10,1,1,0", "A,2012-01-09,10,11,9,10.5,1,1,0"]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        HIGH_BELOW_LOW,
+        "A,2012-01-05,10,9,11,10,1,1,0.5",
+        "A,2012-01-05,10,11,9,10,1,1:10,0",
+        "A,2012-01-05,10,11,9,10,1,1,0.5 USD",
+        "A,2012-01-05,10,11,9,10,1,1,-1",
+        "A,2012-01-05,,,,,,4,0",
+        "A,2012-01-05,10,11,9,10,1,1,0\nA,2012-01-05,10,11,9,10,1,4,0",
+    ],
+)
+def test_an_action_on_a_rejected_row_is_unknown_at_the_next_bar(desk: Desk, lost: str) -> None:
+    desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format(lost))
+    assert [(bar.session.day, bar.actions) for bar in desk.bars().itertuples() if "action_unknown" in bar.flags] == [
+        (6, "columns, unknown")
+    ]
+    # Put right, it is known.
+    desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format("A,2012-01-05,2.5,3,2,2.5,1,4,0"))
+    assert unknown_actions(desk.warehouse).empty
+    assert actions_of(desk) == [("01-05", "split", 4.0)]
+
+
+def test_an_action_of_a_day_without_a_session_is_unknown_at_the_next_bar(desk: Desk) -> None:
+    desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format("A,2012-01-07,10,11,9,10,1,4,0"))
+    flagged = [bar.session.day for bar in desk.bars().itertuples() if "action_unknown" in bar.flags]
+    assert flagged == [9]
+
+
+@pytest.mark.parametrize(
+    "lost", ["A,2012-01-05,10,9,11,10,1,1,0", "A,2012-01-05,10,9,11,10,1,0,", "A,2012-01-05,,,,,,,"]
+)
+def test_a_rejected_row_without_an_action_hides_none(desk: Desk, lost: str) -> None:
+    desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format(lost))
+    assert desk.rejected()["row_number"].tolist() == [2]
+    assert unknown_actions(desk.warehouse).empty
+
+
+def test_an_action_that_another_bar_of_its_session_tells_is_known(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(frequency="1h")
+    lines = hourly("8:30", ("2012-01-30", 100, [1.0] * 8, [0.0] * 8), ("2012-01-31", 25, [4.0] * 8, [0.5] * 8))
+    desk.ingest_text(lines)
+    assert desk.rules() == ["outside_hours"] * 2
+    assert unknown_actions(desk.warehouse).empty
+    # A file beside it that has the day tells it too.
+    desk = make_desk("two")
+    desk.write("a.csv", "\n".join([HEADER + ",split,dividend", *AROUND]).format(HIGH_BELOW_LOW))
+    desk.ingest_text(daily(("2012-01-05", 2.5, 4, 0)), "b.csv")
+    assert unknown_actions(desk.warehouse).empty
+
+
+@pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("b.csv", "a.csv")])
+@pytest.mark.parametrize("told", ["1,0", "4,0", "1,0.5", "0,"])
+def test_of_equal_bars_the_one_that_tells_the_actions_is_kept(desk: Desk, names: tuple[str, str], told: str) -> None:
+    row = "A,2012-01-04,10,11,9,10,1"
+    desk.write(names[0], f"{HEADER},split,dividend\n{row},{told}\n")
+    done = desk.ingest_text(f"{HEADER}\n{row}\n", names[1])
+    assert (done.kept, done.folded, done.rejected) == (1, 1, 0)
+    split, cash = told.split(",")
+    assert desk.bars()["actions"].tolist() == ["columns"]
+    assert desk.bars()["split"].tolist() == [float(split) or 1]
+    assert desk.bars()["dividend"].dropna().tolist() == ([float(cash)] if cash else [])
+
+
+def test_of_equal_rows_of_one_file_the_one_that_tells_the_actions_is_kept(desk: Desk) -> None:
+    row = "A,2012-01-04,10,11,9,10,1"
+    done = desk.ingest_text(f"{HEADER},split,dividend\n{row},,\n{row},4,0.5\n{row},4,\n")
+    assert (done.kept, done.folded, done.rejected) == (1, 2, 0)
+    assert desk.bars()[["split", "dividend"]].to_numpy().tolist() == [[4, 0.5]]
+
+
+@pytest.mark.parametrize("told", ["4,0", "1,0.5"])
+def test_equal_bars_that_tell_different_actions_contradict_each_other(desk: Desk, told: str) -> None:
+    row = "A,2012-01-04,10,11,9,10,1"
+    desk.write("a.csv", f"{HEADER},split,dividend\n{row},{told}\n")
+    done = desk.ingest_text(f"{HEADER},split,dividend\n{row},1,0\n", "b.csv")
+    assert (done.kept, done.folded, done.rejected) == (0, 0, 2)
+
+
+@pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("b.csv", "a.csv")])
+def test_files_that_overlap_tell_every_action_that_one_of_them_does(desk: Desk, names: tuple[str, str]) -> None:
+    days = [f"2012-01-{day:02}" for day in (3, 4, 5, 6, 9, 10)]
+    older = zip(days[:4], (100, 101, 102, 103), (98, 98.98, 99.96, 100.94), strict=True)
+    newer = zip(days[2:], (102, 103, 104, 105), (101, 102, 104, 105), strict=True)
+    for name, rows in zip(names, (older, newer), strict=True):
+        lines = [f"A,{day},{close},{close},{close},{close},1,{adjusted}" for day, close, adjusted in rows]
+        # A row twice is no neighbour of itself.
+        desk.write(name, "\n".join([HEADER + ",adj_close", *lines, *lines[-2:]]))
+    done = desk.ingest()
+    assert (done.received, done.kept, done.folded, done.rejected) == (12, 6, 6, 0)
+    assert actions_of(desk) == [("01-09", "dividend", pytest.approx(1, abs=0.02))]
+    assert unknown_actions(desk.warehouse).empty
+
+
+def test_a_dividend_that_a_coarse_adjusted_close_cannot_show_is_unknown(desk: Desk) -> None:
+    # Two decimals of 0.46: a step of the last digit is 2 %; a split shows all the same.
+    closes = [(100.0, 0.46), (101.0, 0.46), (50.5, 0.46), (51.0, 0.53)]
+    lines = [
+        f"A,2012-01-{day:02},{close},{close},{close},{close},1,{adjusted}"
+        for day, (close, adjusted) in zip((3, 4, 5, 6), closes, strict=True)
+    ]
+    desk.ingest_text("\n".join([HEADER + ",adj_close", *lines]))
+    bars = desk.bars()
+    assert bars["actions"].tolist() == [
+        "unknown",
+        "unknown",
+        "derived from adjusted close, unknown",
+        "derived from adjusted close",
+    ]
+    assert bars["dividend"].isna().tolist() == [True, True, True, False]
+    assert bars["split"].tolist()[2:] == [2, 1]
+    assert ["action_unknown" in flags for flags in bars["flags"]] == [False, True, True, False]
