@@ -120,8 +120,12 @@ def _is_bar_file(file: Path) -> bool:
 
 
 def _is_complete(file: Path, now: float) -> bool:
-    quiet = now - file.stat().st_mtime
+    stat = file.stat()
+    # A copy may bring a time of another clock with it; when the file was last changed here, it does not.
+    quiet = now - (stat.st_mtime if stat.st_mtime <= now else stat.st_ctime)
     if quiet < QUIET_SECONDS:
+        if quiet < -QUIET_SECONDS:
+            logger.warning("%s: left until it is no longer of the future: check the clocks, or touch it", file.name)
         return False
     if ending_of(file).lower() in PARQUET_ENDINGS and quiet < PATIENCE_SECONDS:
         with file.open("rb") as stream:

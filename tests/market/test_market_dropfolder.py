@@ -79,6 +79,17 @@ def test_a_file_that_is_still_being_copied_is_left(desk: Desk) -> None:
     assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["refused"]
 
 
+def test_a_file_of_the_future_is_taken_once_nobody_writes_to_it(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    file = desk.write("new.csv", f"{HEADER}\n{GOOD}\n")
+    os.utime(file, (later() + 1e6, later() + 1e6))
+    assert take_in(desk.folder, desk.reading, desk.home) == []
+    assert caplog.messages == []
+    # Where the whole machine was in the future, somebody is told.
+    assert take_in(desk.folder, desk.reading, desk.home, later() - 1e6) == []
+    assert "new.csv: left until it is no longer of the future" in caplog.text
+    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done"]
+
+
 def test_the_same_name_every_evening_adds_and_never_withdraws(desk: Desk) -> None:
     for day in ("2012-01-03", "2012-01-04"):
         desk.write("bars.csv", f"{HEADER}\n{GOOD.replace('2012-01-03', day)}\n")
