@@ -51,7 +51,7 @@ class QlibSource:
 
     def fingerprint(self, request: Request) -> str:
         total = hashlib.sha256((self.folder / "calendars" / "day.txt").read_bytes())
-        for file in sorted((self.folder / "features").glob("*/*.day.bin")):
+        for file in sorted(file for folder in self._series_folders() for file in folder.glob("[!.]*.day.bin")):
             total.update(f"{file.parent.name}/{file.name}\0".encode() + file.read_bytes())
         return total.hexdigest()
 
@@ -65,8 +65,12 @@ class QlibSource:
                 writer.write_table(table)
         return self.fingerprint(request)
 
+    def _series_folders(self) -> list[Path]:
+        """A folder a symbol. What file managers hide beside them (.DS_Store) is no part of a bundle."""
+        return sorted(folder for folder in (self.folder / "features").iterdir() if not folder.name.startswith("."))
+
     def _tables(self, days: np.ndarray) -> Iterator[pa.Table]:
-        for folder in sorted((self.folder / "features").iterdir()):
+        for folder in self._series_folders():
             series = {name: _series(folder / f"{name}.day.bin", len(days)) for name in FIELDS}
             missing = [name for name in NEEDED if series[name] is None]
             if missing:

@@ -440,6 +440,12 @@ def test_a_qlib_bundle_is_read_back_to_what_was_quoted(tmp_path: Path) -> None:
     for name, values in {**adjusted, "factor": factor, "volume": [4000, np.nan, 1000]}.items():
         np.hstack([1, values]).astype("<f4").tofile(folder / f"{name}.day.bin")
     source = QlibSource(bundle, qlib_reading(Reading("XNYS", "1d")))
+    # What a Mac leaves behind is no symbol, and no change of the bundle.
+    before = source.fingerprint(source.plan(Wanted(None, date(2012, 1, 3), date(2012, 1, 9), "1d"))[0])
+    (bundle / "features" / ".DS_Store").write_bytes(b"x")
+    (bundle / "features" / ".hidden").mkdir()
+    (folder / "._close.day.bin").write_bytes(b"x")
+    assert source.fingerprint(source.plan(Wanted(None, date(2012, 1, 3), date(2012, 1, 9), "1d"))[0]) == before
     desk = land(source, tmp_path, Wanted(None, date(2012, 1, 3), date(2012, 1, 9), "1d"))
     bars = desk.bars()
     assert bars["close"].tolist() == [100.0, 26.0]
