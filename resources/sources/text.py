@@ -23,6 +23,8 @@ from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED
 
 SEPARATORS = (",", ";", "\t", "|")
+# What Excel writes before the header, and reads, where the separator is not its own.
+_SEPARATOR_SAID = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;|\t]*$', re.IGNORECASE)
 BLOCK_BYTES = 4 << 20
 # A gzip of prices is 3 to 10 times smaller than its text. Beyond this it is no table of prices.
 MOST_EXPANSION, FREE_BYTES = 100, 64 << 20
@@ -38,8 +40,8 @@ def text_to_parquet(file: Path, into: Path, name: str) -> None:
     Raises:
         CandlecastError: empty, no header, a header twice, not UTF-8 or UTF-16, or a gzip that expands beyond reason.
     """
-    encoding, header_line, skipped, is_all = _open_header(file, name)
-    separator = max(SEPARATORS, key=header_line.count)
+    encoding, header_line, skipped, is_all, said = _open_header(file, name)
+    separator = said or max(SEPARATORS, key=header_line.count)
     cells = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
     # As pandas calls it: DuckDB would make a name of its own.
     header = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
@@ -159,8 +161,9 @@ def _numbers(done: int, count: int, broken: list[int]) -> np.ndarray:
     return rows[~np.isin(rows, np.asarray(broken))][:count] if broken else rows
 
 
-def _open_header(file: Path, name: str) -> tuple[str, str, int, bool]:
-    """The encoding, the first line that is not blank, its number, and whether that is all there is."""
+def _open_header(file: Path, name: str) -> tuple[str, str, int, bool, str]:
+    """The encoding, the first line of the table, its number, whether that is all there is, and the separator if a line
+    before it says one."""
     try:
         with _raw(file, name) as stream:
             beginning = stream.read(1 << 20)
@@ -171,13 +174,17 @@ def _open_header(file: Path, name: str) -> tuple[str, str, int, bool]:
     encoding = next((codec for mark, codec in _BYTE_ORDER_MARKS if beginning.startswith(mark)), "utf-8")
     try:
         text = io.TextIOWrapper(io.BytesIO(beginning), encoding=encoding, newline=None)
-        header, skipped = text.readline(), 1
-        while header and not header.strip():
+        header, skipped, separator = text.readline(), 1, ""
+        while header and (not header.strip() or (not separator and _SEPARATOR_SAID.match(header))):
+            said = _SEPARATOR_SAID.match(header)
+            separator = said[1] if said else separator
             header, skipped = text.readline(), skipped + 1
         is_all = not text.read(1)
     except UnicodeError as error:
         raise CandlecastError(f"{name}: its beginning is not {encoding}: save the file as UTF-8") from error
-    return encoding, header.rstrip("\n"), skipped, is_all
+    if not header:
+        raise CandlecastError(f"{name}: the file is empty but for its separator. Remove it, or copy it again")
+    return encoding, header.rstrip("\n"), skipped, is_all, separator
 
 
 def _check_header(header: list[str], name: str) -> None:

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from market_desk import GOOD, HEADER, Desk
 
+from resources.errors import CandlecastError
+
 
 def rows(*lines: str, header: str = HEADER) -> str:
     return "\n".join([header, *lines]) + "\n"
@@ -66,3 +68,17 @@ def test_blank_lines_before_the_header_are_passed_over(desk: Desk) -> None:
 
 def test_endings_in_capitals_are_read_alike(desk: Desk) -> None:
     assert desk.ingest_text(gzip.compress(rows(GOOD).encode()), "BARS.CSV.GZ").kept == 1
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", ":"])
+@pytest.mark.parametrize("line", ["sep={}\n", '"sep={}"\r\n', "\nSEP={}\n\n"])
+def test_the_line_that_says_the_separator_is_no_header(desk: Desk, separator: str, line: str) -> None:
+    table = f"{HEADER}\n{GOOD}\nAAPL,2012-01-04,ten,11,9,10.5,1\n".replace(",", separator)
+    desk.ingest_text(line.format(separator) + table)
+    assert len(desk.bars()) == 1
+    assert desk.rejected()[["rule", "row_number"]].to_numpy().tolist() == [["not_a_number", 2]]
+
+
+def test_a_file_that_says_its_separator_and_nothing_else_is_empty(desk: Desk) -> None:
+    with pytest.raises(CandlecastError, match=r"bars\.csv: the file is empty"):
+        desk.ingest_text("sep=;\n")
