@@ -26,9 +26,9 @@ SELECT count(*) FILTER (regexp_matches(text, '^-?\\d+,\\d+$|^-?[1-9]\\d{{0,2}}(\
        count(*) FILTER (regexp_matches(text, '^-?[1-9]\\d{{0,2}},\\d{{3}}$')) AS either
 FROM (SELECT unnest([{columns}]) AS text FROM payload)
 """
-# Separators only where thousands have them: anything else is no number.
+# Separators only where thousands have them: anything else is no number. 1_0 is one to DuckDB, and to nobody else.
 _MARKED = """try_cast(
-    CASE WHEN contains({{c}}, '{thousands}')
+    CASE WHEN contains({{c}}, '_') OR contains({{c}}, '{thousands}')
           AND NOT regexp_full_match({{c}}, '-?[1-9]\\d{{0,2}}([{thousands}]\\d{{3}})+([{mark}]\\d*)?')
          THEN '?' ELSE replace(replace({{c}}, '{thousands}', ''), '{mark}', '.') END AS DOUBLE)"""
 _POINT = _MARKED.format(thousands=",", mark=".")

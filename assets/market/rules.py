@@ -10,7 +10,8 @@ REASONS: dict[str, str] = {
     "reserved_symbol": "tools downstream read this name as 'missing' or as a device: map it, e.g. to NA-US",
     "symbol_in_other_case": "the same symbol is written in another case elsewhere: write it one way",
     "missing_date": "no date: fill it in",
-    "unreadable_date": "the date cannot be read: write it as 2012-01-31, or 2012-01-31 09:30:00",
+    "unreadable_date": "the date cannot be read: write it as 2012-01-31, or 2012-01-31 09:30:00, the year with four "
+    "digits",
     "mixed_date_format": "most dates of this payload are written differently: write all of them one way",
     "mixed_time_zone": "some stamps of this payload carry a time zone and others do not: write all of them one way",
     "no_such_local_time": "the clocks were put forward over this time: write stamps in UTC",

@@ -16,7 +16,7 @@ from resources.errors import CandlecastError
 # Columns of the table that `read_stamps` makes.
 STAMPS = "stamps"
 _ZONE = r"(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?"
-_CLOCK = r"(?:[T ]+(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?|\d{6}|\d{4})" + _ZONE + r")?$"
+_CLOCK = r"(?:[T ]+(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])?|\d{6}|\d{4})" + _ZONE + r")?$"
 _FAMILIES = {
     "ymd": re.compile(r"^\d{4}(?P<mark>[-/.])\d{1,2}(?P=mark)\d{1,2}" + _CLOCK),
     "compact": re.compile(r"^(?P<mark>)(?:19|20)\d{6}" + _CLOCK),
@@ -40,12 +40,12 @@ SELECT shape, min(text) AS example, sum(rows)::BIGINT AS rows
 FROM texts GROUP BY shape ORDER BY rows DESC, shape
 """
 # What the patterns above tell apart has shapes of its own, so that one text speaks for all of its shape: the letters of
-# T and of zones, and eight digits that begin with a year of these centuries.
+# T and of zones, the halves of a day, and eight digits that begin with a year of these centuries.
 _MAKE_TEXTS = """
 CREATE OR REPLACE TEMP TABLE texts AS
 SELECT text, count(*) AS rows,
        CASE WHEN regexp_matches(trim(text), '^[0-9]{{8}}([^0-9]|$)') AND NOT regexp_matches(trim(text), '^(19|20)')
-            THEN '?' ELSE '' END
+            THEN '?' WHEN regexp_matches(trim(text), ':[0-9]{{2}} ?[AaPp][Mm]$') THEN '!' ELSE '' END
        || regexp_replace(regexp_replace(trim(text), '[0-9]', '9', 'g'), '[ABD-FH-LN-SV-Ya-z]', 'a', 'g') AS shape
 FROM {values} WHERE trim(text) <> '' GROUP BY text
 """
@@ -182,6 +182,7 @@ def _order(connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: s
 
 def _attempts(family: str, mark: str) -> str:
     day = _DATES[family].format(m=mark)
-    clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n", " %H%M%S", " %H%M")
+    clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n", " %H%M%S", " %H%M", " %I:%M:%S%p", " %I:%M%p")
     bare = "regexp_replace(replace(bare, 'T', ' '), ' +', ' ', 'g')" if "%b" not in day else "bare"
+    bare = f"regexp_replace({bare}, ' ?([AaPp][Mm])$', '\\1')"
     return ", ".join(f"try_strptime({bare}, '{day}{clock}')::TIMESTAMP" for clock in clocks)

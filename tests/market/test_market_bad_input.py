@@ -19,6 +19,8 @@ def rows(*lines: str, header: str = HEADER) -> str:
 BAD_LINES = [
     ("AAPL,2012-01-04,ten,11,9,10.5,1000", "not_a_number"),
     ("AAPL,2012-01-04,10,11,9,10.5,many", "not_a_number"),
+    ("AAPL,2012-01-04,1_0,11,9,10.5,1000", "not_a_number"),
+    ("AAPL,2012-01-04,10,11,9,10.5,1_000", "not_a_number"),
     ("AAPL,2012-01-04,10,11,9,,1000", "missing_price"),
     ("AAPL,2012-01-04,NaN,11,9,10.5,1000", "price_not_finite"),
     ("AAPL,2012-01-04,10,inf,9,10.5,1000", "price_not_finite"),

@@ -156,3 +156,41 @@ def test_a_daily_stamp_with_a_time_of_day_is_of_the_exchange_s_day(
     desk = make_desk(calendar=calendar, timezone=timezone)
     desk.ingest_text(table(stamp))
     assert desk.bars()["session"].dt.strftime("%Y-%m-%d").tolist() == [day]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "time"),
+    [
+        ("2012-01-03 9:30:00 AM", "14:30"),
+        ("2012-01-03 09:30 AM", "14:30"),
+        ("2012-01-03 9:30:00AM", "14:30"),
+        ("2012-01-03T9:30:00 am", "14:30"),
+        ("1/13/2012 1:30:00 PM", "18:30"),
+        ("3-Jan-2012 1:30:00 pm", "18:30"),
+        ("Jan 3, 2012 12:30 PM", "17:30"),
+        ("2012-01-03 2:30:00 PM Z", "14:30"),
+    ],
+)
+def test_a_clock_of_twelve_hours_is_read(make_desk: Callable[..., Desk], stamp: str, time: str) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(f'{HEADER}\nAAPL,"{stamp}",10,11,9,10.5,1\n')
+    assert desk.bars()["ts"].dt.strftime("%H:%M").tolist() == [time]
+
+
+@pytest.mark.parametrize("odd", ["2012-01-03 10:30:00 BM", "2012-01-03 13:30:00 PM", "2012-01-03 0:30:00 AM"])
+def test_half_a_day_that_is_none_costs_its_own_row(make_desk: Callable[..., Desk], odd: str) -> None:
+    desk = make_desk(frequency="1h")
+    desk.ingest_text(table("2012-01-03 9:30:00 AM", odd, "2012-01-03 12:30:00 PM"))
+    assert desk.bars()["ts"].dt.strftime("%H:%M").tolist() == ["14:30", "17:30"]
+    assert desk.rules() == ["unreadable_date"]
+
+
+def test_noon_and_midnight_of_a_clock_of_twelve_hours(desk: Desk) -> None:
+    desk.ingest_text(table("2012-01-03 12:00:00 AM", "2012-01-04 12:00:00 PM"))
+    assert desk.bars()["session"].dt.day.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("stamp", ["03/01/12", "3-Jan-12"])
+def test_a_year_of_two_digits_is_rejected_with_the_reason(desk: Desk, stamp: str) -> None:
+    desk.ingest_text(table(stamp))
+    assert "four digits" in desk.rejected()["reason"].item()
