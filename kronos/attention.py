@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Of fewer queries, the last bits of the kernel's products depend on where its scratch memory lies, hence on the batch.
+FEWEST_QUERIES = 4
 # Below this many keys one elementwise pass beats per-path kernels, whose cost is their launch (measured).
 SHORT_SUFFIX = 16
 
@@ -25,7 +27,12 @@ def partial_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) 
     (batch, heads, queries). `causal` needs as many queries as keys.
     """
     if q.device.type == "cpu" and q.dtype == torch.float32:
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+        queries = q.shape[2]
+        if causal or queries >= FEWEST_QUERIES:
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+        more = F.pad(q, (0, 0, 0, FEWEST_QUERIES - queries))
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(more, k, v, 0.0, causal)
+        return out[:, :, :queries], lse[:, :, :queries].contiguous()
     scores = torch.matmul(q, k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
     if causal:
         hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
