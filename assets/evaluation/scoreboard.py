@@ -21,7 +21,7 @@ import pandas as pd
 
 from assets.evaluation.intervals import interval_of
 from assets.evaluation.metrics import Metric, nominal, rank_ic
-from assets.evaluation.scope import IN_SCOPE, Scope
+from assets.evaluation.scope import IN_SCOPE, ORIGIN_IN_SCOPE, Scope
 from assets.evaluation.scoring import ACROSS_SYMBOLS
 from resources.settings import EvaluationSettings
 from resources.warehouse import Warehouse
@@ -44,12 +44,12 @@ ROUNDING = 1e-9
 # `ranks` takes the place of the stored rank correlations where those are over other symbols too.
 _USED = f"""
 SELECT s.* FROM forecast_scores s SEMI JOIN used USING (model, checkpoint)
-WHERE {IN_SCOPE} OR (origin >= $first AND symbol = '{ACROSS_SYMBOLS}' AND NOT $others)
+WHERE {IN_SCOPE} OR ({ORIGIN_IN_SCOPE} AND symbol = '{ACROSS_SYMBOLS}' AND NOT $others)
 UNION ALL BY NAME FROM ranks
 """
-_OTHERS = """
+_OTHERS = f"""
 SELECT count(*) > 0 FROM forecasts SEMI JOIN used USING (model, checkpoint)
-WHERE origin >= $first AND NOT list_contains($symbols, symbol)
+WHERE {ORIGIN_IN_SCOPE} AND NOT list_contains($symbols, symbol)
 """
 _MEDIANS = f"""
 SELECT q.model, q.checkpoint, q.origin, q.step, q.symbol, q.value / t.last - 1 AS said, t.truth / t.last - 1 AS was

@@ -60,13 +60,12 @@ def ranges(settings: WindowSettings, sessions: np.ndarray) -> dict[Split, Range]
     return found
 
 
-def starts(stamps: np.ndarray, within: Range, shape: Shape) -> np.ndarray:
+def starts(days: np.ndarray, within: Range, shape: Shape) -> np.ndarray:
     """The rows at which one symbol's windows of a range start: (m,) int64.
 
     Args:
-        stamps: (n,) datetime64[s] of one symbol's bars, rising.
+        days: (n,) datetime64[D], the session of each bar of one symbol, rising.
     """
-    days = stamps.astype("datetime64[D]")
     low = int(np.searchsorted(days, np.datetime64(within.first), side="left"))
     high = int(np.searchsorted(days, np.datetime64(within.last), side="right"))
     if within.before is not None:
@@ -75,9 +74,8 @@ def starts(stamps: np.ndarray, within: Range, shape: Shape) -> np.ndarray:
     return np.arange(low, high - shape.length + 1, dtype=np.int64)
 
 
-def origins(stamps: np.ndarray, first: date, last: date, lookback: int) -> np.ndarray:
+def origins(days: np.ndarray, first: date, last: date, lookback: int) -> np.ndarray:
     """The rows from which one symbol can be forecast: inside the days, with a whole lookback up to them."""
-    days = stamps.astype("datetime64[D]")
     low = int(np.searchsorted(days, np.datetime64(first), side="left"))
     high = int(np.searchsorted(days, np.datetime64(last), side="right"))
     return np.arange(max(low, lookback - 1), high, dtype=np.int64)

@@ -81,8 +81,8 @@ def build_windows(histories: Mapping[str, History], settings: WindowSettings) ->
     shape = Shape(settings.lookback_window, settings.predict_window)
     kept, short = _long_enough(histories, settings, shape)
     spans = ranges(settings, _sessions(kept))
-    places = {split: [starts(history.stamps, spans[split], shape) for history in kept] for split in SPLITS}
-    seeds = [origins(history.stamps, *settings.test, shape.lookback) for history in kept]
+    places = {split: [starts(history.days, spans[split], shape) for history in kept] for split in SPLITS}
+    seeds = [origins(history.days, *settings.test, shape.lookback) for history in kept]
     counts = [
         SymbolCount(
             symbol=history.symbol,
@@ -144,7 +144,7 @@ def regimes(arrays: Arrays, shape: Shape) -> pd.DataFrame:
 
 
 def _sessions(histories: Sequence[History]) -> np.ndarray:
-    return np.unique(np.concatenate([history.stamps for history in histories]).astype("datetime64[D]"))
+    return np.unique(np.concatenate([history.days for history in histories]))
 
 
 def _long_enough(
@@ -156,7 +156,8 @@ def _long_enough(
     if short and (settings.short_history == "refuse" or not kept):
         raise CandlecastError(
             f"too little history: {counts} bars, a window needs {shape.lookback} + {shape.horizon} = {shape.length}. "
-            'Shorten windows.lookback_window, bring more bars, or set windows.short_history = "exclude"'
+            'Shorten windows.lookback_window, bring more bars, set windows.short_history = "exclude", or, if a symbol '
+            "came by mistake, name the others in market.symbols or write its file with the header alone"
         )
     return kept, short
 
@@ -200,7 +201,7 @@ def _listed(numbers: Mapping[str, int], most: int = 12) -> str:
 
 def _until(history: History, first: date, last: date) -> tuple[History, int]:
     """The bars of the days `first` … `last`, and the row at which they begin."""
-    days = history.stamps.astype("datetime64[D]")
+    days = history.days
     low = int(np.searchsorted(days, np.datetime64(first), side="left"))
     rows = slice(low, int(np.searchsorted(days, np.datetime64(last), side="right")))
     cut = replace(
@@ -209,6 +210,7 @@ def _until(history: History, first: date, last: date) -> tuple[History, int]:
         quoted=history.quoted[rows],
         growth=history.growth[rows],
         shares=history.shares[rows],
+        sessions=days[rows],
     )
     return cut, low
 

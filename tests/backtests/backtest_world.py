@@ -14,7 +14,8 @@ from assets.evaluation.scoreboard import horizons_of, paired_scores, scoreboard_
 from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
-from resources.settings import Settings
+from resources.layout import Home
+from resources.settings import Settings, load_settings
 from resources.warehouse import Warehouse
 
 LEVELS = np.round(np.arange(1, 20) * 0.05, 2)
@@ -30,6 +31,12 @@ FIRST, LAST = date(2012, 8, 1), date(2013, 2, 25)
 STAMP = pd.Timestamp("2013-03-02")
 SHIFTS = {"random_walk": 0.0, "random_walk_ewma": 0.0, "drift": 1.0, "momentum": 1.0, "kronos": 1.0, "chronos2": 1.0}
 USED = {model: f"{model:_<16}"[:16] for model in SHIFTS}
+
+
+def settings_of(home: Home) -> Settings:
+    """The sample's, with every session planned: the made-up forecasts begin where they like."""
+    loaded = load_settings(home=home.root)
+    return loaded.model_copy(update={"forecasts": loaded.forecasts.model_copy(update={"every": 1})})
 
 
 def sample_bars() -> pd.DataFrame:

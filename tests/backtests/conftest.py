@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backtest_world import score_world, small_world
+from backtest_world import score_world, settings_of, small_world
 
 from resources.layout import Home
 from resources.settings import Settings, load_settings
@@ -36,4 +36,4 @@ def warehouse(home: Home) -> Warehouse:
 
 @pytest.fixture
 def settings(home: Home) -> Settings:
-    return load_settings(home=home.root)
+    return settings_of(home)

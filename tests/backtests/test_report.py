@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from backtest_world import USED
+from backtest_world import USED, settings_of
 
 from assets.backtests import qlib_play
 from assets.backtests.assets import build_assets
@@ -29,7 +29,7 @@ from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.settings import Settings, load_settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CALENDAR = TradingCalendar("XNYS")
@@ -63,7 +63,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, finished_world: Path) -> 
     """A home in which the whole stage has been materialised once, through Qlib."""
     root = tmp_path_factory.mktemp("reported")
     shutil.copy(finished_world, root / "warehouse.duckdb")
-    result = materialise(Home(root), load_settings(home=root))
+    result = materialise(Home(root), settings_of(Home(root)))
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
     return Home(root)
@@ -106,7 +106,7 @@ def test_a_second_run_changes_nothing_and_starts_no_child(reported: Home, monkey
     before = [files_in(folder) for folder in folders]
     warehouse = reported.warehouse.read_bytes()
     monkeypatch.setattr(qlib_play, "_run_child", refuse)
-    assert materialise(reported, load_settings(home=reported.root)).success
+    assert materialise(reported, settings_of(reported)).success
     assert [files_in(folder) for folder in folders] == before
     assert reported.warehouse.read_bytes() == warehouse
 
@@ -121,7 +121,7 @@ def test_backtest_tables_hold_every_model_and_conserve_money(reported: Home) -> 
 
 
 def test_the_check_of_money_finds_a_day_that_does_not_add_up(reported: Home, finished_world: Path) -> None:
-    days = played_in(reported, load_settings(home=reported.root)).days
+    days = played_in(reported, settings_of(reported)).days
     assert money_problems(days, 1e6) == []
     wrong = days.copy()
     wrong.loc[7, "net"] += 1e-6
@@ -243,7 +243,7 @@ def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: 
 
 
 def test_a_change_of_what_is_shown_is_another_report(reported: Home) -> None:
-    settings = load_settings(home=reported.root)
+    settings = settings_of(reported)
     shown = replace(contents_of(reported, settings, played_in(reported, settings)), fans=())
     first = publish_report(shown, reported)
     other = publish_report(replace(shown, revision="another"), reported)

@@ -121,7 +121,8 @@ def test_what_the_settings_do_not_ask_for_is_on_no_scoreboard(forecast_world: Wo
     used = _world_with(forecast_world, lambda said: said)
     market = forecast_world.settings.market.model_copy(update={"symbols": ("AAPL", "ibm", "MSFT")})
     windows = forecast_world.settings.windows.model_copy(update={"test": (date(2012, 4, 2), date(2012, 6, 29))})
-    narrow = forecast_world.settings.model_copy(update={"market": market, "windows": windows})
+    often = forecast_world.settings.forecasts.model_copy(update={"every": 1})
+    narrow = forecast_world.settings.model_copy(update={"market": market, "windows": windows, "forecasts": often})
     warehouse, calendar = forecast_world.warehouse, forecast_world.room.calendar
     everything = compare(warehouse, forecast_world.settings, used, calendar)
     found = compare(warehouse, narrow, used, calendar)
@@ -140,6 +141,22 @@ def test_what_the_settings_do_not_ask_for_is_on_no_scoreboard(forecast_world: Wo
     assert pd.Timestamp("2012-09-24") in set(paired_scores(warehouse, used, [0], Scope.of(narrow))["origin"]), (
         "what was forecast after the test range counts"
     )
+
+
+def test_an_origin_chosen_by_hand_is_on_no_scoreboard(forecast_world: World):
+    """Whoever chooses the origins could choose the result."""
+    used = _world_with(forecast_world, lambda said: said)
+    warehouse, calendar = forecast_world.warehouse, forecast_world.room.calendar
+    before = compare(warehouse, forecast_world.settings, used, calendar)
+    with warehouse.write() as connection:
+        for table, worse in (("forecasts", ""), ("forecast_scores", ", value * 9 AS value")):
+            connection.execute(
+                f"INSERT INTO {table} SELECT * REPLACE (origin + INTERVAL 1 DAY AS origin{worse}) FROM {table} "
+                "WHERE origin IN (SELECT max(origin) FROM forecasts WHERE dayofweek(origin) = 2)"
+            )
+    after = compare(warehouse, forecast_world.settings, used, calendar)
+    for name in ("scoreboard", "counts", "by_step"):
+        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
 
 
 def test_a_model_learnt_from_everything_is_not_on_the_scoreboard(forecast_world: World):

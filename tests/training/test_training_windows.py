@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -250,3 +251,17 @@ def test_the_sample_has_a_symbol_that_training_never_sees(tmp_path: Path) -> Non
     found = build_windows(histories(warehouse), WindowSettings())
     unseen = next(c for c in found.counts if c.symbol == "FB")
     assert (unseen.train, unseen.validation) == (0, 0) and unseen.origins > 0 and unseen.note == "unseen in training"
+
+
+def test_a_bar_of_the_evening_before_is_cut_with_its_session() -> None:
+    """In the east a session opens on the UTC day before: what is after the cutoff is a later session's."""
+    sessions = np.repeat(pd.bdate_range("2004-01-01", periods=1200).to_numpy().astype("datetime64[D]"), 2)
+    hours = np.tile([-1, 1], 1200).astype("timedelta64[h]")
+    bars = np.tile([10.0, 11, 9, 10.5, 100, 1000], (2400, 1))
+    ones = np.ones(2400)
+    east = History("A", sessions.astype("datetime64[s]") + hours, bars, ones, ones, sessions)
+    spans = {"train": (date(2004, 1, 1), date(2006, 6, 30)), "validation": (date(2006, 7, 3), date(2007, 6, 29))}
+    settings = WINDOWS.model_copy(update={**spans, "test": (date(2007, 7, 2), date(2008, 6, 30))})
+    found = build_windows({"A": east}, settings)
+    kept = np.asarray(found.arrays["stamps"])
+    assert kept.max() == np.datetime64("2007-06-29T01:00") and kept.min() == np.datetime64("2003-12-31T23:00")
