@@ -185,16 +185,14 @@ def test_a_report_without_backtest_scores_or_forecasts_says_so(home: Home, setti
 
 
 def test_an_empty_warehouse_still_makes_a_page(tmp_path: Path) -> None:
-    settings = load_settings(home=tmp_path)
+    settings = settings_of(Home(tmp_path))
     nothing = Backtest("none", NoPlan("There are no bars."), pd.DataFrame(), pd.DataFrame(), played=False)
     page = render(compose(contents_of(Home(tmp_path), settings, nothing), "0" * 64))
     assert "There are no bars" in page
 
 
 def test_too_small_a_universe_empties_the_tables_and_is_said(home: Home, settings: Settings) -> None:
-    narrow = load_settings(home=home.root).model_copy(
-        update={"backtest": settings.backtest.model_copy(update={"topk": 30})}
-    )
+    narrow = settings.model_copy(update={"backtest": settings.backtest.model_copy(update={"topk": 30})})
     played = played_in(home, narrow)
     assert isinstance(played.plan, NoPlan)
     assert "topk = 30" in played.plan.reason
