@@ -29,13 +29,12 @@ MEMORY_LIMIT = "2GB"
 # A scheme of two letters or more: one letter is a drive.
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
 # In an earlier version its rows had flags that nobody knew then.
-_CURRENT = """
-SELECT count(*) FROM duckdb_functions()
-WHERE function_name = 'bars_as_known' AND database_name = current_database() AND contains(macro_definition, 'flags')
-"""
+_OUTDATED = "SELECT flags FROM bars_as_known(TIMESTAMP '2000-01-01') LIMIT 0"
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # Read-only and read-write connections may not live side by side in one process.
 _process_lock = threading.RLock()
+# Files, by path and inode, whose tables this process has seen to be whole: nothing takes one away.
+_whole: set[tuple[str, int]] = set()
 
 
 class Warehouse:
@@ -82,6 +81,9 @@ class Warehouse:
     def _make(self) -> None:
         """Give a new warehouse its tables, and one of an earlier version those that it lacks and what is outdated."""
         if self.uri is None and self.path.is_file():
+            if self._file in _whole:
+                self._made = True
+                return
             connection = self._connect(read_only=True)
             try:
                 there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
@@ -89,7 +91,7 @@ class Warehouse:
             finally:
                 connection.close()
             if is_current or not os.access(self.path, os.W_OK):
-                self._made = True
+                self._remember()
                 return
         with self.write():
             pass
@@ -117,9 +119,18 @@ class Warehouse:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
-                self._made = True
+                self._remember()
             finally:
                 connection.close()
+
+    @property
+    def _file(self) -> tuple[str, int]:
+        return str(self.path.absolute()), self.path.stat().st_ino
+
+    def _remember(self) -> None:
+        self._made = True
+        if self.uri is None:
+            _whole.add(self._file)
 
     def frame(self, sql: str, parameters: dict[str, object] | list[object] | None = None) -> pd.DataFrame:
         """The result of one query. Parameters are bound, `$name` or `?`."""
@@ -177,7 +188,13 @@ def interruptible() -> Iterator[None]:
 
 
 def _has_current_macro(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(connection.execute(_CURRENT).fetchall()[0][0])
+    try:
+        connection.execute(_OUTDATED)
+    except duckdb.BinderException:
+        return True
+    except duckdb.CatalogException:
+        return False
+    return False
 
 
 def _is_lock(error: BaseException) -> bool:

@@ -15,7 +15,9 @@ OTHER = FEW[1].replace("10.1", "19")
 LATER = "AAPL,2012-01-06,10,20,5,13,100"
 
 
-@pytest.mark.parametrize("how", ["dropped", "broken", "removed", "moved"])
+@pytest.mark.parametrize(
+    "how", ["removed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("dropped", "broken", "moved"))]
+)
 def test_a_row_that_no_other_file_disputes_any_more_is_a_bar(desk: Desk, how: str, moments: Callable[[], None]) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
@@ -102,7 +104,7 @@ def test_a_split_that_was_derived_across_a_disputed_row_is_derived_anew(desk: De
     assert_rebuilds(desk)
 
 
-@pytest.mark.parametrize("how", ["renamed", "moved"])
+@pytest.mark.parametrize("how", ["renamed", pytest.param("moved", marks=pytest.mark.slow)])
 def test_what_a_renamed_file_gives_it_can_withdraw(desk: Desk, how: str) -> None:
     desk.ingest_text(text(*FEW), "a.csv")
     if how == "renamed":

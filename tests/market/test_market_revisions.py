@@ -151,12 +151,15 @@ def test_bars_are_shown_as_they_were_known_on_a_day(desk: Desk, moments: Callabl
     assert desk.warehouse.frame("SELECT * FROM bars_as_known(TIMESTAMP '1999-01-01')").empty
 
 
-def test_bars_as_known_have_no_flags_of_today_in_a_warehouse_of_an_earlier_version_either(desk: Desk) -> None:
+def test_bars_as_known_have_no_flags_of_today_in_a_warehouse_of_an_earlier_version_either(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.ingest_text(text(*prices()))
     for access in ("read", "write"):
         with desk.warehouse.write() as connection:
             connection.execute("DROP MACRO TABLE bars_as_known")
             connection.execute("CREATE MACRO bars_as_known(moment) AS TABLE SELECT * FROM bars")
+        monkeypatch.setattr("resources.warehouse._whole", set())
         later = desk.warehouse
         with getattr(later, access)() as connection:
             known = connection.execute("FROM bars_as_known(TIMESTAMP '2999-01-01')").df()
@@ -305,8 +308,8 @@ def test_a_file_that_grew_does_not_undo_what_another_put_right(desk: Desk) -> No
     assert_rebuilds(desk)
 
 
-@pytest.mark.parametrize("how", ["revised", "removed"])
-@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("how", ["revised", pytest.param("removed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("grown", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
     desk: Desk, how: str, grown: bool, moments: Callable[[], None]
 ) -> None:

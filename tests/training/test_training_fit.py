@@ -273,7 +273,10 @@ def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(a
     assert same(first, left)
 
 
-@pytest.mark.parametrize(("mode", "moment"), [("full", 3), ("full", 6), ("full", 11), ("lora", 9)])
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    [("full", 6), ("lora", 9), *(pytest.param("full", moment, marks=pytest.mark.slow) for moment in (3, 11))],
+)
 def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curves(
     mode: str, moment: int, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
