@@ -121,6 +121,7 @@ def write_together(folder: Path, times: int) -> None:
         assert_same(desk, expected)
 
 
+@pytest.mark.slow
 def test_a_killed_ingest_is_completed_by_the_next(tmp_path: Path) -> None:
     kill_and_rerun(tmp_path, [0.6])
 
@@ -148,6 +149,7 @@ class KilledAtTheLast:
         self.connection.execute(statement)
 
 
+@pytest.mark.slow
 def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = make_desk_in(tmp_path)
     lines = [f"AAPL,2012-01-0{day},10,11,9,10,1,0,{split}" for day, split in ((3, 1), (4, 2), (5, "x"))]

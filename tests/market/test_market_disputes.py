@@ -45,6 +45,7 @@ def test_a_row_that_no_other_file_disputes_any_more_is_a_bar(desk: Desk, how: st
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_row_stays_turned_away_while_any_file_disputes_it(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
@@ -57,6 +58,7 @@ def test_a_row_stays_turned_away_while_any_file_disputes_it(desk: Desk) -> None:
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_disputed_row_counts_again_when_the_correction_of_the_other_is_withdrawn(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
@@ -68,6 +70,7 @@ def test_a_disputed_row_counts_again_when_the_correction_of_the_other_is_withdra
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_files_that_are_still_at_odds_have_no_word_about_a_withdrawn_bar(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, FEW[0]))
@@ -89,6 +92,7 @@ def test_a_symbol_that_no_other_file_writes_in_another_case_any_more_is_taken(de
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_split_that_was_derived_across_a_disputed_row_is_derived_anew(desk: Desk) -> None:
     header = f"{HEADER},adj_close\n"
     rows = [f"AAPL,2012-01-{day:02},{close},20,4,{close},100,{adjusted}\n" for day, close, adjusted in (
@@ -104,6 +108,7 @@ def test_a_split_that_was_derived_across_a_disputed_row_is_derived_anew(desk: De
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["renamed", pytest.param("moved", marks=pytest.mark.slow)])
 def test_what_a_renamed_file_gives_it_can_withdraw(desk: Desk, how: str) -> None:
     desk.ingest_text(text(*FEW), "a.csv")
@@ -121,6 +126,7 @@ def test_what_a_renamed_file_gives_it_can_withdraw(desk: Desk, how: str) -> None
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_file_of_the_same_content_keeps_the_bars_of_one_that_is_renamed(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(*FEW))
@@ -134,6 +140,7 @@ def test_a_file_of_the_same_content_keeps_the_bars_of_one_that_is_renamed(desk: 
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_bar_that_only_a_mistaken_calendar_has_goes_with_it(desk: Desk) -> None:
     # The 16th was a holiday in New York, and none in London.
     lines = [FEW[0], "AAPL,2012-01-16,10,20,5,13,100"]
@@ -146,6 +153,7 @@ def test_a_bar_that_only_a_mistaken_calendar_has_goes_with_it(desk: Desk) -> Non
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_bar_outside_the_hours_that_a_mistaken_calendar_had_goes_with_it(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(frequency="1h")
     always = replace(desk, reading=replace(desk.reading, calendar="24/7"))

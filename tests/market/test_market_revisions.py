@@ -83,6 +83,7 @@ def test_a_new_file_touches_only_its_sessions(desk: Desk) -> None:
     assert pending(desk) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_grew_by_a_day_adds_that_day(desk: Desk) -> None:
     desk.ingest_text(text(*prices()))
     done = desk.ingest_text(text(*prices(), "AAPL,2012-01-17,10,20,5,11,100"))
@@ -308,6 +309,7 @@ def test_a_file_that_grew_does_not_undo_what_another_put_right(desk: Desk) -> No
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["revised", pytest.param("removed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("grown", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
@@ -343,6 +345,7 @@ def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_word_is_as_old_as_its_last_change(desk: Desk) -> None:
     desk.ingest_text(text(*FEW), "a.csv")
     desk.ingest_text(text(FIXED), "b.csv")
@@ -356,6 +359,7 @@ def test_a_word_is_as_old_as_its_last_change(desk: Desk) -> None:
     assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_a_bar_that_two_files_hold_goes_when_neither_does(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(*FEW))
@@ -366,6 +370,7 @@ def test_a_bar_that_two_files_hold_goes_when_neither_does(desk: Desk) -> None:
         assert_rebuilds(desk)
 
 
+@pytest.mark.slow
 def test_the_same_rows_in_another_file_take_over_without_a_change(desk: Desk) -> None:
     desk.ingest_text(text(*FEW), "one.csv")
     desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "all.csv")

@@ -66,6 +66,7 @@ def test_a_grid_reaches_no_further_than_the_calendar() -> None:
     assert calendar.grid(date(9998, 1, 1), date.max)["session"].nunique() <= 3
 
 
+@pytest.mark.slow
 def test_an_odd_date_asks_for_no_bars_of_the_years_between(
     make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,9 @@ from resources.errors import CandlecastError
 from resources.settings import Settings
 
 
-@pytest.mark.parametrize("words", [("run",), ("score",), ("lineage", "bars")])
+@pytest.mark.parametrize(
+    "words", [("run",), *(pytest.param(words, marks=pytest.mark.slow) for words in (("score",), ("lineage", "bars")))]
+)
 def test_a_damaged_warehouse_is_told_with_what_to_do(tmp_path: Path, words):
     world = World(tmp_path)
     world.home.mkdir()

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path):
         assert len(written[0]) == 31  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_more_runs_than_it_keeps_open_stay_readable(tmp_path: Path):
     with dg.instance_for_test(
         temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())

@@ -11,7 +11,7 @@ from resources.settings import Settings
 
 
 @pytest.mark.parametrize("words", [("run",), ("lineage", "bars"), ("rollback", "chronos2_model"), ("ui",)])
-@pytest.mark.parametrize("home", ["file", "/proc/nohome"])
+@pytest.mark.parametrize("home", ["file", pytest.param("/proc/nohome", marks=pytest.mark.slow)])
 def test_a_home_that_cannot_be_written_is_an_error_in_words(tmp_path: Path, words, home):
     world = World(tmp_path)
     (tmp_path / "file").write_text("not a folder")

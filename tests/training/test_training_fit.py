@@ -275,7 +275,7 @@ def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(a
 
 @pytest.mark.parametrize(
     ("mode", "moment"),
-    [("full", 6), ("lora", 9), *(pytest.param("full", moment, marks=pytest.mark.slow) for moment in (3, 11))],
+    [("full", 6), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("full", 3), ("full", 11), ("lora", 9)))],
 )
 def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curves(
     mode: str, moment: int, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -307,6 +307,7 @@ def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curve
     assert ours["scores"] == theirs["scores"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_chronos_2_that_is_killed_after_its_last_step_is_the_same(
     arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
