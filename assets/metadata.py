@@ -1,6 +1,6 @@
 """What a person sees on an asset's page: pictures, tables, counts, in one style.
 
-https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.pictures).
+https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.plots).
 """
 
 import base64

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasts.baselines import baseline_forecasters
-from assets.forecasts.chronos2_quantiles import chronos2_forecaster
-from assets.forecasts.kronos_paths import kronos_forecaster
-from assets.training.bases import WEIGHTS
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.compact import WINDOWS, amend, compact_settings, held_out, read_parquet
-from assets.training.judging import compare, judge, mean_rank_ic, tasks_at
+from assets.training.fit.base_weights import WEIGHTS
+from assets.training.model_selection.scoring import compare, judge, mean_rank_ic, tasks_at
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
 

@@ -56,7 +56,7 @@ def main() -> None:
 def contract_and_store(data: Path, work: Path) -> dict[str, Any]:
     """From a payload in the lake to committed rows; the calendar is known already."""
     lake, warehouse, source, wanted = _room(data, work / "contract")
-    from assets.market.ingest import ingest
+    from assets.market.ingest.ingest import ingest
     from resources.calendar import TradingCalendar
 
     lake.land(source, wanted)
@@ -82,8 +82,8 @@ def one_session(data: Path, work: Path) -> dict[str, Any]:
     import duckdb
 
     from assets.market.actions import refresh_actions
-    from assets.market.digests import session_digests
-    from assets.market.ingest import ingest
+    from assets.market.ingest.digests import session_digests
+    from assets.market.ingest.ingest import ingest
 
     folder = work / "daily"
     folder.mkdir()
@@ -121,8 +121,8 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     settings_file = work / "candlecast.toml"
     settings_file.write_text(SETTINGS.format(path=data, first=first, last=last))
     os.environ["CANDLECAST_HOME"] = str(work / "backfill")
-    from orchestration.headless import Headless, Span
-    from orchestration.watching import Watch
+    from orchestration.cli.headless import Headless, Span
+    from orchestration.cli.run_progress import Watch
     from resources.settings import load_settings
 
     headless = Headless(load_settings(settings_file), Watch())
@@ -182,7 +182,7 @@ PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 
 
 def _room(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:
-    from assets.market.lake import Lake
+    from assets.market.ingest.lake import Lake
     from resources.layout import Home
     from resources.sources.files import FilesSource
     from resources.sources.protocol import Reading, Wanted

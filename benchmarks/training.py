@@ -98,8 +98,8 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
     """One step of ours, and the processor seconds of tokenising one window once, shared out over the epochs."""
     import torch
 
-    from assets.training.arrays import WindowArrays
-    from assets.training.predictor import PredictorTask
+    from assets.training.data.dataset import WindowArrays
+    from assets.training.fit.predictor import PredictorTask
     from kronos import Kronos, KronosTokenizer, Normalisation
     from kronos.config import KronosConfig, TokenizerConfig
     from resources.settings import PredictorSettings
@@ -136,8 +136,8 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
 def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
     """Seconds and memory of cutting, hashing and writing `windows` windows from histories in memory."""
     from assets.market.history import History
-    from assets.training.arrays import write
-    from assets.training.windows import build_windows
+    from assets.training.data.dataset import write
+    from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
 
     rng = np.random.default_rng(7)
@@ -171,9 +171,9 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
 
 def processes(folder: Path, scratch: Path) -> dict[str, float]:
     """Windows a second of the whole fit of a model of mini's width, one process and two (gloo), one thread each."""
-    from assets.training.bases import WEIGHTS
-    from assets.training.child import run_job
-    from assets.training.job import Job
+    from assets.training.fit.base_weights import WEIGHTS
+    from assets.training.worker.job import Job
+    from assets.training.worker.pipes_client import run_job
     from resources.settings import ComputeSettings, PredictorSettings, WindowSettings
 
     recipe = PredictorSettings(
@@ -216,8 +216,8 @@ def tokenizer_shape(size: str) -> dict[str, Any]:
 def sample_windows(folder: Path) -> None:
     """The sample's windows as arrays."""
     from assets.market.history import History
-    from assets.training.arrays import write
-    from assets.training.windows import build_windows
+    from assets.training.data.dataset import write
+    from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
 
     histories = {

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.chain import latest_report
-from orchestration.headless import place_instance_file
+from orchestration.cli.chain import latest_report
+from orchestration.cli.headless import place_instance_file
 from resources.layout import Home
 from resources.settings import Settings, load_settings
 

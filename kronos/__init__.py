@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kronos.config import KronosConfig, TokenizerConfig
     from kronos.errors import CheckpointError, InputError, KronosError, MismatchError, ScaleWarning
-    from kronos.forecaster import KronosPredictor
+    from kronos.inference.sampling import Sampling
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
-    from kronos.paths import PathResult
-    from kronos.sampling import Sampling
+    from kronos.path_forecast import PathResult
+    from kronos.predictor import KronosPredictor
     from kronos.tokenizer import KronosTokenizer
 
 _HOMES = {

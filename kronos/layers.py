@@ -1,7 +1,7 @@
 """The transformer parts that tokenizer and predictor share, with the parameter names of the published weights.
 
 These modules are the training and reference side. Fast inference reads their weights once into the fused
-form of `kronos.inference` and never calls them.
+form of `kronos.inference.blocks` and never calls them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The trainable linear layer.
 
 On AMD Zen 5 oneDNN multiplies fp32 matrices at 2.2 times the rate of torch's default (MKL), forwards and
-backwards; frozen weights are packed on top of that, see `kronos.frozen`.
+backwards; frozen weights are packed on top of that, see `kronos.inference.packed_linear`.
 """
 
 from __future__ import annotations

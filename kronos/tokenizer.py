@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kronos import checkpoints
+from kronos.bsq import TokenQuantiser, pack_bits, unpack_bits
 from kronos.config import TokenizerConfig
 from kronos.layers import TransformerBlock
 from kronos.linear import Linear
 from kronos.normalisation import Normalisation
-from kronos.quantiser import TokenQuantiser, pack_bits, unpack_bits
 
 
 class TokenizerOutput(NamedTuple):

@@ -1,5 +1,5 @@
 """`python -m orchestration`: the command line, where no script is installed."""
 
-from orchestration.cli import main
+from orchestration.cli.app import main
 
 main()

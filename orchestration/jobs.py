@@ -1,14 +1,14 @@
 """The jobs: one a use.
 
 https://docs.dagster.io/guides/build/jobs. Belongs here: which assets are made together. Not here: when (schedules,
-sensors) or how a terminal shows it (orchestration.headless).
+sensors) or how a terminal shows it (orchestration.cli.headless).
 """
 
 from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
-from assets.training.promotion import PROMOTED
+from assets.training.model_selection.promotion import PROMOTED
 
 # What define_asset_job returns has no public name.
 Job: TypeAlias = Any

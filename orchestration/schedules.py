@@ -9,7 +9,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.forecasts.origins import origin_sessions
+from assets.forecasting.origins import origin_sessions
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration.jobs import Job, JobName
 from orchestration.sensors import WATCHED, made_whole

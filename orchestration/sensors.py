@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 import dagster as dg
 
-from assets.forecasts.models import Family
-from assets.market.dropfolder import sessions_taken, take_in
+from assets.forecasting.registry import Family
+from assets.market.ingest.dropfolder import sessions_taken, take_in
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from resources.calendar import TradingCalendar
 from resources.layout import Home

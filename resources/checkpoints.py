@@ -20,6 +20,7 @@ from resources.publish import digest_of, digest_of_folder, publish_bytes, publis
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
 CURRENT, MADE = "current.json", "made.json"
+FROM_SCRATCH = "none, from scratch"
 PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
 # The card tells how and when; the weights and their configuration alone make the name.
 UNNAMED = frozenset({CARD, README, *PICTURES})
@@ -182,3 +183,11 @@ def _read(file: Path, key: str, remedy: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CandlecastError(f"{file} is damaged ({error}): {remedy}") from error
     return values
+
+
+def weights_in_use(card: Mapping[str, Any]) -> str:
+    """Which of the weights that a fit went through were written, as text."""
+    chosen = str(card["scores"].get("chosen") or f"step {card['curves']['best_step']}")
+    if chosen in ("base", "step 0") and card["base"]["weights"] != FROM_SCRATCH:
+        return "the base as it is, for nothing that was learnt was better"
+    return f"the weights of {chosen}"

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS bars (
     close          DOUBLE    NOT NULL,
     volume         DOUBLE,               -- null: the source has none
     amount         DOUBLE,
-    flags          VARCHAR[] NOT NULL,   -- what each means: assets/market/rules.py
+    flags          VARCHAR[] NOT NULL,   -- what each means: assets/market/ingest/rules.py
     source         VARCHAR   NOT NULL,
     payload_sha256 VARCHAR   NOT NULL,
     available_at   TIMESTAMP NOT NULL,

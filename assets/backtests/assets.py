@@ -12,12 +12,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from assets.backtests import checks
+from assets.backtests import acceptance as checks
 from assets.backtests.plan import NoPlan
-from assets.backtests.provider import current_provider, publish_provider
+from assets.backtests.qlib_provider import current_provider, publish_provider
 from assets.backtests.results import Order, backtest, digest_of_frame, order_of, store
 from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
-from assets.forecasts.models import checkpoints_in_use
+from assets.forecasting.registry import checkpoints_in_use
 from assets.market.universe import read_universe
 from assets.metadata import OWNERS, picture, schema, table
 from resources.calendar import TradingCalendar
@@ -99,7 +99,7 @@ def _signal_metadata(made: Signals) -> Mapping[str, Any]:
         "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",
     }
     if len(made.frame):
-        from assets.backtests.pictures import signals_picture
+        from assets.backtests.plots import signals_picture
 
         shown["expected_returns"] = picture(signals_picture(made.frame))
     return shown
@@ -116,7 +116,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
         calendar: dg.ResourceParam[TradingCalendar],
     ) -> dg.MaterializeResult:
         """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its content."""
-        from assets.backtests.pictures import provider_picture
+        from assets.backtests.plots import provider_picture
 
         provider = publish_provider(warehouse, home, calendar)
         names = pd.DataFrame(sorted(provider.ids.items()), columns=["symbol", "in Qlib"])

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.intervals import FEWEST_BLOCKS, interval_of
+from assets.forecasting.bootstrap import FEWEST_BLOCKS, interval_of
 
 YEAR = 252
 EULER = 0.5772156649015329

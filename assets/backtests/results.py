@@ -16,7 +16,7 @@ import pandas as pd
 
 from assets.backtests.measures import YEAR, Resampling, measure
 from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
-from assets.backtests.qlib_play import play_with_qlib, prices_of
+from assets.backtests.qlib_backtest import play_with_qlib, prices_of
 from assets.backtests.rules import Rules
 from assets.market.universe import Universe
 from resources.calendar import DAILY, TradingCalendar

@@ -9,14 +9,15 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.evaluation.acceptance import impossible_scores, score_content
 from assets.evaluation.comparing import Comparison, compare
-from assets.evaluation.pictures import pit_chart, skill_chart, step_chart
-from assets.evaluation.scope import Scope
-from assets.evaluation.scoreboard import ALL_STEPS, COLUMNS, means_by_step, write_scoreboard
+from assets.evaluation.plots import pit_chart, skill_chart, step_chart
+from assets.evaluation.scoreboard import COLUMNS, means_by_step, write_scoreboard
 from assets.evaluation.scoring import score_sessions
-from assets.evaluation.soundness import impossible_scores, score_content
-from assets.evaluation.verdict import verdict_in_words
-from assets.forecasts.models import checkpoints_in_use
+from assets.forecasting.filters import Scope
+from assets.forecasting.metrics import ALL_STEPS
+from assets.forecasting.registry import checkpoints_in_use
+from assets.forecasting.verdict import verdict_in_words
 from assets.market.history import read_histories
 from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.intervals import block_length
-from assets.evaluation.scope import Scope
 from assets.evaluation.scoreboard import (
     horizons_of,
     means_by_step,
@@ -18,6 +16,8 @@ from assets.evaluation.scoreboard import (
     pits,
     scoreboard_of,
 )
+from assets.forecasting.bootstrap import block_length
+from assets.forecasting.filters import Scope
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
 from resources.warehouse import Warehouse

@@ -19,10 +19,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.intervals import interval_of
-from assets.evaluation.metrics import Metric, nominal, rank_ic
-from assets.evaluation.scope import IN_SCOPE, ORIGIN_IN_SCOPE, Scope
 from assets.evaluation.scoring import ACROSS_SYMBOLS
+from assets.forecasting.bootstrap import interval_of
+from assets.forecasting.filters import IN_SCOPE, ORIGIN_IN_SCOPE, Scope
+from assets.forecasting.metrics import ALL_STEPS, BASELINES, CHANCE, COVERAGES, LOSSES, SHARES, Metric, nominal, rank_ic
 from resources.settings import EvaluationSettings
 from resources.warehouse import Warehouse
 
@@ -30,13 +30,6 @@ KEY = ("model", "metric", "horizon", "baseline")
 COLUMNS = ("model", "metric", "horizon", "value", "low", "high", "n", "baseline", "skill", "skill_low", "skill_high",
            "verdict")  # fmt: skip
 Verdict = Literal["better", "worse", "no difference shown", "too few origins"]
-BASELINES = ("random_walk", "random_walk_ewma")
-LOSSES: tuple[Metric, ...] = ("crps", "absolute_error", "mase")
-COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
-# A random walk has no opinion on direction or rank: it is represented by what guessing scores.
-CHANCE: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
-SHARES: tuple[Metric, ...] = (*COVERAGES, "direction")
-ALL_STEPS = 0
 EVERYTHING = Scope()
 # Skills of two models that say the same in other arithmetic differ by less.
 ROUNDING = 1e-9

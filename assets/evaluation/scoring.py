@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from assets.evaluation.metrics import Metric, as_levels, rank_ic, score
-from assets.forecasts.truth import closes_after, naive_scale
+from assets.forecasting.actuals import closes_after, naive_scale
+from assets.forecasting.metrics import Metric, as_levels, rank_ic, score
 from assets.market.history import CLOSE, History
 from resources.calendar import DAILY, TradingCalendar
 from resources.progress import Progress, silent

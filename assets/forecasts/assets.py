@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from assets.forecasts import checks
+from assets.forecasting.drift_gate import withheld
+from assets.forecasting.origins import Selection, origins_of, select
+from assets.forecasting.plots import calibration_chart, fan_chart, read_fan, telling_forecasts
+from assets.forecasting.registry import Family, forecasters_of
+from assets.forecasts import acceptance as checks
+from assets.forecasts.drift_asset import drift_asset
 from assets.forecasts.findings import BLOCKING, Check, Finding, findings
-from assets.forecasts.making import ForecastRoom, Made, make_forecasts
-from assets.forecasts.models import Family, forecasters_of
-from assets.forecasts.origins import Selection, origins_of, select
-from assets.forecasts.pictures import calibration_chart, fan_chart, read_fan, telling_forecasts
-from assets.forecasts.withheld import withheld
+from assets.forecasts.generate import ForecastRoom, Made, make_forecasts
 from assets.market.history import History, read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table, tell_newest
@@ -91,8 +92,8 @@ STAGES = (
 
 
 def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """baseline_forecasts, kronos_forecasts and chronos2_forecasts, each with its checks."""
-    return [_forecasts(stage, sessions) for stage in STAGES]
+    """input_drift, baseline_forecasts, kronos_forecasts and chronos2_forecasts, each with its checks."""
+    return [drift_asset(sessions), *(_forecasts(stage, sessions) for stage in STAGES)]
 
 
 def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

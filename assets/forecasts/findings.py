@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from assets.forecasts import checks
-from assets.forecasts.forecaster import Task
-from assets.forecasts.making import ForecastRoom, Made, target_stamps
-from assets.forecasts.mutation import changed_by_the_future
-from assets.forecasts.paths import paths_file
+from assets.forecasting.forecaster import Task
+from assets.forecasts import acceptance as checks
+from assets.forecasts.generate import ForecastRoom, Made, target_stamps
+from assets.forecasts.lookahead_check import changed_by_the_future
+from assets.forecasts.path_files import paths_file
 
 Check = Literal[
     "complete", "finite_and_ordered", "physically_possible", "future_bars_cannot_change_it", "bands_cover_their_share"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from assets.forecasts.forecaster import Forecaster, Prediction, Task
+from assets.forecasting.forecaster import Forecaster, Prediction, Task
 from assets.market.history import FIELDS
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse

@@ -8,15 +8,15 @@ from typing import Any
 
 import dagster as dg
 
+from assets.market.acceptance import coverage, flags, latest_prices, rejections, sessions_without_bars
 from assets.market.actions import refresh_actions
 from assets.market.checks import build_checks
-from assets.market.digests import digest_of_actions, digest_of_bars, session_digests
-from assets.market.ingest import ingest
-from assets.market.lake import Lake, PayloadsRefusedError
-from assets.market.landing import land
-from assets.market.pending import wanted_by
+from assets.market.ingest.digests import digest_of_actions, digest_of_bars, session_digests
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake, PayloadsRefusedError
+from assets.market.ingest.landing import land
+from assets.market.ingest.pending import wanted_by
 from assets.market.plots import BLUE, actions_picture, counts_picture, coverage_picture
-from assets.market.quality import coverage, flags, latest_prices, rejections, sessions_without_bars
 from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of
 from resources.calendar import TradingCalendar

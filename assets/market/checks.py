@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from assets.market.actions import contradicting_actions, impossible_dividends, unknown_actions
-from assets.market.lake import Lake
-from assets.market.quality import (
+from assets.market.acceptance import (
     bars_and_rules,
     breaches,
     keys_twice,
@@ -18,6 +16,8 @@ from assets.market.quality import (
     rows_that_do_not_add_up,
     symbols_without_bars,
 )
+from assets.market.actions import contradicting_actions, impossible_dividends, unknown_actions
+from assets.market.ingest.lake import Lake
 from assets.market.universe import wanted_symbols
 from assets.metadata import table
 from resources.layout import Home

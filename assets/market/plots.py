@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from assets.pictures import figure, png
+from assets.plots import figure, png
 
 MOST_SYMBOLS = 120
 GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"

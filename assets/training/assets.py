@@ -13,14 +13,7 @@ import pandas as pd
 from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table
-from assets.training.arrays import write
-from assets.training.cards import against_base, in_use
-from assets.training.child import run_job
-from assets.training.contest import hold
-from assets.training.drift_asset import drift_asset
-from assets.training.making import Order, Windows, current_windows, make_checkpoint, order_of, set_current_windows
-from assets.training.promotion import PROMOTED, decide, expired
-from assets.training.soundness import (
+from assets.training.acceptance import (
     Finding,
     codebook_in_use,
     findings,
@@ -28,9 +21,22 @@ from assets.training.soundness import (
     reconstruction_is_close,
     weights_are_finite,
 )
-from assets.training.spans import Shape
-from assets.training.windows import WINDOWS_VERSION, WindowSet, build_windows, regimes, sufficiency
-from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind
+from assets.training.build_checkpoint import (
+    Order,
+    Windows,
+    current_windows,
+    make_checkpoint,
+    order_of,
+    set_current_windows,
+)
+from assets.training.data.dataset import write
+from assets.training.data.splits import Shape
+from assets.training.data.windows import WINDOWS_VERSION, WindowSet, build_windows, regimes, sufficiency
+from assets.training.model_card import against_base
+from assets.training.model_selection.comparison import hold
+from assets.training.model_selection.promotion import PROMOTED, decide, expired
+from assets.training.worker.pipes_client import run_job
+from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind, weights_in_use
 from resources.layout import Home
 from resources.publish import publishing_folder
 from resources.settings import Settings
@@ -63,7 +69,6 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
         _base_check("kronos_predictor"),
         _base_check("chronos2_model"),
         *(_expiry_check(kind) for kind in PROMOTED),
-        drift_asset(sessions),
     ]
 
 
@@ -221,7 +226,7 @@ def _checkpoint_metadata(made: Checkpoint) -> dict[str, Any]:
         shown["windows_per_second"] = float(curves["windows_per_second"])
         shown["peak_memory_mib"] = curves["peak_memory_bytes"] / 2**20
         shown["step_of_lowest_loss"] = curves["best_step"]
-        shown["in_use"] = in_use(card)
+        shown["in_use"] = weights_in_use(card)
     shown |= {name: float(value) for name, value in card["scores"].items() if isinstance(value, int | float)}
     if "candidates" in card["scores"]:
         shown["candidates"] = table(_candidates(card["scores"]))

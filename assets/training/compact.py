@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from assets.market.history import History
-from assets.training.arrays import write
-from assets.training.bases import WEIGHTS
-from assets.training.cards import model_card
-from assets.training.making import Windows, make_checkpoint, order_of
-from assets.training.windows import build_windows
+from assets.training.build_checkpoint import Windows, make_checkpoint, order_of
+from assets.training.data.dataset import write
+from assets.training.data.windows import build_windows
+from assets.training.fit.base_weights import WEIGHTS
+from assets.training.model_card import model_card
 from resources.checkpoints import CARD, README, CheckpointStore
 from resources.layout import Home
 from resources.progress import Progress

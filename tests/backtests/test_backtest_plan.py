@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
-from assets.backtests.qlib_play import play_with_numpy
+from assets.backtests.qlib_backtest import play_with_numpy
 from assets.backtests.rules import Rules
 
 RULES = Rules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)

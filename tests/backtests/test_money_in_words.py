@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from assets.backtests.report.formatting import MISSING, interval, listing, number, typeset
 from assets.backtests.report.verdict import excess_in_words, is_shown
-from assets.backtests.report.words import MISSING, interval, listing, number, typeset
 
 
 def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:

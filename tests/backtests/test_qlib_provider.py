@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.backtests.checks import provider_problems
-from assets.backtests.provider import current_provider, daily_bars, publish_provider
-from assets.backtests.qlib_play import CHILD_ENVIRONMENT
+from assets.backtests.acceptance import provider_problems
+from assets.backtests.qlib_backtest import CHILD_ENVIRONMENT
+from assets.backtests.qlib_provider import current_provider, daily_bars, publish_provider
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.layout import Home

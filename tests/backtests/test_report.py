@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from backtest_world import USED, settings_of
 
-from assets.backtests import qlib_play
+from assets.backtests import qlib_backtest as qlib_play
+from assets.backtests.acceptance import fetches, money_problems
 from assets.backtests.assets import build_assets
-from assets.backtests.checks import fetches, money_problems
 from assets.backtests.plan import NoPlan
-from assets.backtests.provider import current_provider, publish_provider
+from assets.backtests.qlib_provider import current_provider, publish_provider
 from assets.backtests.report import contents
 from assets.backtests.report.contents import Contents, read_contents
 from assets.backtests.report.page import compose

@@ -8,7 +8,7 @@ from backtest_world import USED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.backtests.checks import signal_problems
+from assets.backtests.acceptance import signal_problems
 from assets.backtests.signals import (
     NOT_A_MEMBER,
     TOO_EARLY,

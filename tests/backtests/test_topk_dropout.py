@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.backtests.dropout import choose, play
 from assets.backtests.plan import Plan
-from assets.backtests.qlib_play import COLUMNS, play_with_numpy, play_with_qlib, prices_of
+from assets.backtests.qlib_backtest import COLUMNS, play_with_numpy, play_with_qlib, prices_of
 from assets.backtests.rules import Rules
+from assets.backtests.topk_dropout import choose, play
 from resources.qlib import DailyBars, write_provider
 
 RULES = Rules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.001, close_cost=0.002, min_cost=0.0, account=1e6)

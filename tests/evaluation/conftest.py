@@ -13,8 +13,8 @@ sys.path.append(str(Path(__file__).parents[1] / "forecasts"))
 
 from forecast_world import World, make_world, open_world
 
-from assets.forecasts.baselines import baseline_forecasters
-from assets.forecasts.making import make_forecasts
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasts.generate import make_forecasts
 
 
 @pytest.fixture(scope="session")

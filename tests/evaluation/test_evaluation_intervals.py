@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assets.evaluation.comparing import covering_of
-from assets.evaluation.intervals import block_length, interval_of, widening
+from assets.forecasting.bootstrap import block_length, interval_of, widening
 
 REPETITIONS, DRAWS = 400, 200
 

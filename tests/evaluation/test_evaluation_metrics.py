@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm, spearmanr
 from utilsforecast.losses import coverage, mase
 
-from assets.evaluation.metrics import METRICS, crps, direction, inside, pit, rank_ic, score
+from assets.forecasting.metrics import METRICS, crps, direction, inside, pit, rank_ic, score
 
 LEVELS = np.round(np.arange(1, 20) * 0.05, 2)
 

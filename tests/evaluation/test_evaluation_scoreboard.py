@@ -12,8 +12,6 @@ import pytest
 from forecast_world import World
 
 from assets.evaluation.comparing import compare, covering_of
-from assets.evaluation.intervals import block_length
-from assets.evaluation.scope import Scope
 from assets.evaluation.scoreboard import (
     horizons_of,
     paired_scores,
@@ -22,10 +20,12 @@ from assets.evaluation.scoreboard import (
     write_scoreboard,
 )
 from assets.evaluation.scoring import score_sessions
-from assets.evaluation.verdict import verdict_in_words
-from assets.forecasts.baselines import baseline_forecasters
-from assets.forecasts.forecaster import Forecaster, Predict, Prediction
-from assets.forecasts.making import make_forecasts
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.bootstrap import block_length
+from assets.forecasting.filters import Scope
+from assets.forecasting.forecaster import Forecaster, Predict, Prediction
+from assets.forecasting.verdict import verdict_in_words
+from assets.forecasts.generate import make_forecasts
 from resources.settings import EvaluationSettings
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 9, 28)

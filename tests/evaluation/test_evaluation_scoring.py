@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from forecast_world import World, open_world
 
+from assets.evaluation.acceptance import impossible_scores, score_content
 from assets.evaluation.scoring import ACROSS_SYMBOLS, score_sessions, truths_of
-from assets.evaluation.soundness import impossible_scores, score_content
-from assets.forecasts.baselines import baseline_forecasters
-from assets.forecasts.making import make_forecasts
-from assets.forecasts.origins import select
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.origins import select
+from assets.forecasts.generate import make_forecasts
 from assets.market.history import CLOSE, History
 from resources.calendar import TradingCalendar
 from resources.settings import Settings

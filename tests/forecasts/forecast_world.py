@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from assets.forecasts.making import ForecastRoom
-from assets.forecasts.origins import origins_of, select
+from assets.forecasting.origins import origins_of, select
+from assets.forecasts.generate import ForecastRoom
 from assets.market.history import History, read_histories
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
@@ -136,7 +136,7 @@ def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-3
     """A Chronos-2 of random weights, named as the one in use."""
     import torch
 
-    from assets.training.chronos import new_chronos
+    from assets.training.fit.chronos2 import new_chronos
     from resources.settings import Chronos2Settings
 
     torch.manual_seed(seed)

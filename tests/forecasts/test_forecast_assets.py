@@ -122,8 +122,8 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from datetime import date
 from pathlib import Path
 from forecast_world import open_world
-from assets.forecasts.kronos_paths import kronos_forecaster
-from assets.forecasts.making import make_forecasts
+from assets.forecasting.kronos_forecaster import kronos_forecaster
+from assets.forecasts.generate import make_forecasts
 world = open_world(Path({str(world.room.home.root)!r}))
 tasks = world.tasks(date(2012, 5, 1), date(2012, 5, 31))
 made = make_forecasts(world.room, kronos_forecaster(world.settings, world.checkpoints), tasks)

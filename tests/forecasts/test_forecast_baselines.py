@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import lognorm
 
-from assets.forecasts import checks
-from assets.forecasts.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
-from assets.forecasts.forecaster import Task
-from assets.forecasts.making import make_forecasts, target_stamps
-from assets.forecasts.models import checkpoints_in_use
+from assets.forecasting.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
+from assets.forecasting.forecaster import Task
+from assets.forecasting.registry import checkpoints_in_use
+from assets.forecasts import acceptance as checks
+from assets.forecasts.generate import make_forecasts, target_stamps
 from assets.market.history import History
 from resources.settings import Settings
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from forecast_world import World, make_world, real_bars
 
-from assets.forecasts.forecaster import Forecaster, Prediction, Task
-from assets.forecasts.making import make_forecasts, target_stamps
-from assets.forecasts.models import Family, forecasters_of
-from assets.forecasts.mutation import changed_by_the_future
-from assets.forecasts.paths import paths_file
+from assets.forecasting.forecaster import Forecaster, Prediction, Task
+from assets.forecasting.registry import Family, forecasters_of
+from assets.forecasts.generate import make_forecasts, target_stamps
+from assets.forecasts.lookahead_check import changed_by_the_future
+from assets.forecasts.path_files import paths_file
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
 

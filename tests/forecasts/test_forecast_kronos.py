@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assets.forecasts import checks, making
-from assets.forecasts.chronos2_quantiles import to_prices
-from assets.forecasts.kronos_paths import kronos_forecaster, quantiles_of, seed_of
-from assets.forecasts.making import make_forecasts
-from assets.forecasts.paths import paths_file, read_paths, write_paths
+from assets.forecasting.chronos2_forecaster import to_prices
+from assets.forecasting.kronos_forecaster import kronos_forecaster, quantiles_of, seed_of
+from assets.forecasts import acceptance as checks
+from assets.forecasts import generate as making
+from assets.forecasts.generate import make_forecasts
+from assets.forecasts.path_files import paths_file, read_paths, write_paths
 from resources.errors import CandlecastError
 
 SESSION = date(2012, 7, 2)

@@ -10,7 +10,7 @@ from forecast_world import ENDS, World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.forecasts.origins import origin_sessions, origins_of, select
+from assets.forecasting.origins import origin_sessions, origins_of, select
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from forecast_world import World
 
-from assets.forecasts import checks
-from assets.forecasts.baselines import baseline_forecasters
-from assets.forecasts.forecaster import Forecaster, Predict, Prediction, Task, name_of, weights_of
-from assets.forecasts.making import make_forecasts, whole_origins
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.forecaster import Forecaster, Predict, Prediction, Task, name_of, weights_of
+from assets.forecasts import acceptance as checks
+from assets.forecasts.generate import make_forecasts, whole_origins
 from resources.errors import CandlecastError
 
 FIRST, LAST = date(2011, 1, 3), date(2011, 3, 31)

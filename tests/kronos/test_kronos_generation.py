@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from kronos_pairs import random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
-from kronos.attention import attention, merge, partial_attention, short_attention
-from kronos.engine import PredictorEngine, TokenizerEngine
-from kronos.generation import Group, generate, window_start
-from kronos.paths import physical
-from kronos.sampling import choose, uniforms
+from kronos.inference.attention import attention, merge, partial_attention, short_attention
+from kronos.inference.engine import PredictorEngine, TokenizerEngine
+from kronos.inference.generate import Group, generate, window_start
+from kronos.inference.sampling import choose, uniforms
+from kronos.path_forecast import physical
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**31))

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
-from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, frozen
-from kronos.frozen import Precision
-from kronos.generation import Group, generate
-from kronos.plan import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
-from kronos.watch import WeightWatch
+from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult
+from kronos.inference import packed_linear as frozen
+from kronos.inference.batching import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
+from kronos.inference.generate import Group, generate
+from kronos.inference.packed_linear import Precision
+from kronos.inference.watch import WeightWatch
 
 CONTEXT = 32
 
@@ -91,7 +92,7 @@ def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatc
         rows.append(sum(group.rows for group in groups))
         generate(engine, groups, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("kronos.sampler.DEFAULT_BUDGET", room)
+    monkeypatch.setattr("kronos.inference.pipeline.DEFAULT_BUDGET", room)
     monkeypatch.setattr(predictor, "_generate", counted)
     parted = sample(predictor, [0, 1], [20, 9], 6, 50)
     assert sum(rows) == 100 and len(rows) > 4 and max(rows) <= 18
@@ -123,7 +124,7 @@ def test_very_many_paths_never_need_the_memory_of_all(
 def test_parted_paths_depend_on_neither_batch_nor_budget(
     predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kronos.sampler.PATHS_AT_ONCE", 7)
+    monkeypatch.setattr("kronos.inference.pipeline.PATHS_AT_ONCE", 7)
     lengths = [20, 9, 20]
     together = sample(predictor, [0, 1, 2], lengths, 5, 20)
     monkeypatch.setattr(predictor, "memory_budget", 1)

@@ -12,12 +12,12 @@ import torch
 from kronos_pairs import TINY, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, Sampling
-from kronos.cuda_graph import CapturedGenerate
-from kronos.engine import PredictorEngine
-from kronos.frozen import Precision
-from kronos.generation import Group, generate
-from kronos.sampling import uniforms
-from kronos.static_decode import StaticDecode, StaticShape
+from kronos.inference.cuda_graph import CapturedGenerate
+from kronos.inference.engine import PredictorEngine
+from kronos.inference.generate import Group, generate
+from kronos.inference.packed_linear import Precision
+from kronos.inference.sampling import uniforms
+from kronos.inference.static_decode import StaticDecode, StaticShape
 
 CONTEXT = 128
 SAMPLINGS = (

@@ -7,8 +7,7 @@ import pytest
 import torch
 from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
-from kronos import Kronos, KronosPredictor, KronosTokenizer, frozen
-from kronos.attention import attention, merge, partial_attention
+from kronos import Kronos, KronosPredictor, KronosTokenizer
 from kronos.diagnostics import (
     codebook_use,
     histogram_drift,
@@ -16,6 +15,8 @@ from kronos.diagnostics import (
     token_histogram,
     window_embeddings,
 )
+from kronos.inference import packed_linear as frozen
+from kronos.inference.attention import attention, merge, partial_attention
 from kronos.losses import predictor_loss, tokenizer_loss
 
 

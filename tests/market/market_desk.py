@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from assets.market.ingest import Ingested, ingest
-from assets.market.lake import Lake
-from assets.market.landing import land
-from assets.market.quality import rows_that_do_not_add_up
+from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.ingest.ingest import Ingested, ingest
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.landing import land
 from resources.layout import Home
 from resources.sources.files import FilesSource
 from resources.sources.protocol import Reading, Wanted

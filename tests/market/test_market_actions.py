@@ -15,8 +15,8 @@ from market_desk import HEADER, Desk, make_desk_in
 from assets.market.actions import contradicting_actions, impossible_dividends, refresh_actions, unknown_actions
 from assets.market.checks import build_checks
 from assets.market.history import read_histories
-from assets.market.ingest import ingest
-from assets.market.lake import Lake
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
 

@@ -11,7 +11,7 @@ import pytest
 from market_desk import GOOD, HEADER
 
 from assets.market.assets import build_assets
-from assets.market.pending import pending_sessions
+from assets.market.ingest.pending import pending_sessions
 from assets.sessions import session_partitions
 from orchestration.build import build_resources
 from resources.settings import MarketSettings, Settings, WindowSettings

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from market_desk import HEADER, make_desk_in
 
+from assets.market.acceptance import breaches, keys_twice, rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
-from assets.market.ingest import ingest
-from assets.market.lake import Lake
-from assets.market.quality import breaches, keys_twice, rows_that_do_not_add_up
-from assets.market.rebuild import rebuild
-from assets.market.rules import FLAGS, REASONS
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.rebuild import rebuild
+from assets.market.ingest.rules import FLAGS, REASONS
 from resources.sources.files import FilesSource
 from resources.sources.protocol import Reading, Wanted
 

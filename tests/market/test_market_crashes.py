@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from market_desk import HEADER, Desk, make_desk_in
 
+from assets.market.acceptance import keys_twice, rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
-from assets.market.quality import keys_twice, rows_that_do_not_add_up
-from assets.market.rebuild import TABLES, rebuild
+from assets.market.ingest.rebuild import TABLES, rebuild
 from resources.warehouse import Warehouse
 
 FILES, ROWS = 24, 400
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from market_desk import make_desk_in
 from assets.market.actions import refresh_actions
-from assets.market.ingest import ingest
+from assets.market.ingest.ingest import ingest
 desk = make_desk_in(Path(sys.argv[1]))
 print("ready", flush=True)
 desk.land()

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 from market_desk import GOOD, HEADER, Desk, make_desk_in
 
-from assets.market.dropfolder import Taken, sessions_taken, take_in
-from assets.market.ingest import ingest
-from assets.market.lake import Batch
-from assets.market.quality import rows_that_do_not_add_up
-from assets.market.rebuild import rebuild
-from assets.market.rules import REASONS
+from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.ingest.dropfolder import Taken, sessions_taken, take_in
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Batch
+from assets.market.ingest.rebuild import rebuild
+from assets.market.ingest.rules import REASONS
 from resources.errors import CandlecastError
 
 
@@ -142,8 +142,8 @@ def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(
     desk = make_desk_in(tmp_path, calendar="24/7", frequency="1h")
     content = f"{HEADER}\nBTC,2024-03-08 11:00,10,11,9,10.5,1\nBTC,2024-03-08 12:00,10,11,9,10.5,1\n"
     for hour, bars in ((12, 1), (12, 1), (13, 2)):
-        monkeypatch.setattr("assets.market.lake.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
-        monkeypatch.setattr("assets.market.dropfolder.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
+        monkeypatch.setattr("assets.market.ingest.lake.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
+        monkeypatch.setattr("assets.market.ingest.dropfolder.utc_now", lambda hour=hour: datetime(2024, 3, 8, hour, 30))
         drop(desk, "bars.csv", content)
         assert len(desk.bars()) == bars
     assert "drop" in REASONS["not_closed_yet"]
@@ -153,14 +153,14 @@ def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(
 def test_whatever_one_file_breaks_it_is_refused_by_name_and_the_next_goes_in(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from assets.market.dropfolder import staged as real
+    from assets.market.ingest.dropfolder import staged as real
 
     def breaks(batch: Batch, *more: Any) -> Any:
         if batch.payloads[0].request.file == "a.csv":
             raise error
         return real(batch, *more)
 
-    monkeypatch.setattr("assets.market.dropfolder.staged", breaks)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", breaks)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     desk.write("b.csv", f"{HEADER}\n{GOOD}\n")
     bad, good = take_in(desk.folder, desk.reading, desk.home, later())
@@ -173,7 +173,7 @@ def test_a_full_disk_refuses_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("assets.market.dropfolder.staged", full)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", full)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     with pytest.raises(OSError, match="No space left"):
         take_in(desk.folder, desk.reading, desk.home, later())
@@ -202,7 +202,7 @@ def test_a_run_that_is_stopped_refuses_no_file(desk: Desk, monkeypatch: pytest.M
     def stopped(*_: object) -> None:
         raise duckdb.Error("Python exception: KeyboardInterrupt")
 
-    monkeypatch.setattr("assets.market.dropfolder.staged", stopped)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", stopped)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     with pytest.raises(KeyboardInterrupt):
         take_in(desk.folder, desk.reading, desk.home, later())

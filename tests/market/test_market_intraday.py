@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from market_desk import HEADER, Desk
 
-from assets.market.ingest import ingest
+from assets.market.ingest.ingest import ingest
 from resources.calendar import TradingCalendar
 
 

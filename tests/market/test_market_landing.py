@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from market_desk import GOOD, HEADER, Desk
 
-from assets.market.dropfolder import take_in
-from assets.market.ingest import Ingested, ingest
-from assets.market.lake import PayloadsRefusedError
-from assets.market.landing import HANDED_OVER, land
-from assets.market.rebuild import rebuild
+from assets.market.ingest.dropfolder import take_in
+from assets.market.ingest.ingest import Ingested, ingest
+from assets.market.ingest.lake import PayloadsRefusedError
+from assets.market.ingest.landing import HANDED_OVER, land
+from assets.market.ingest.rebuild import rebuild
 from resources.errors import CandlecastError
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
@@ -94,7 +94,7 @@ def test_a_bad_payload_that_stands_is_named_until_it_is_healed(desk: Desk) -> No
 def test_what_was_judged_when_it_landed_is_not_judged_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.write("a.csv", text(GOOD))
     desk.land()
-    monkeypatch.setattr("assets.market.landing.staged", None)
+    monkeypatch.setattr("assets.market.ingest.landing.staged", None)
     assert ingest(desk.lake, desk.warehouse).kept == 1
     assert list((desk.home.scratch / HANDED_OVER).iterdir()) == []
     assert ingest(desk.lake, desk.warehouse) == Ingested()

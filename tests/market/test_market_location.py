@@ -9,8 +9,8 @@ import pandas as pd
 from market_desk import GOOD, HEADER, Desk
 
 from assets.market.actions import refresh_actions
-from assets.market.ingest import ingest
-from assets.market.rebuild import rebuild
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.rebuild import rebuild
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 

@@ -13,8 +13,8 @@ import pytest
 from market_desk import Desk
 from test_market_revisions import assert_rebuilds
 
-from assets.market.ingest import Ingested, ingest
-from assets.market.landing import land
+from assets.market.ingest.ingest import Ingested, ingest
+from assets.market.ingest.landing import land
 from resources.sources.protocol import Reading, Request, Wanted
 from resources.sources.ranges import plan_ranges, write_payload
 

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from market_desk import GOOD, HEADER, Desk, make_desk_in
 
+from assets.market.acceptance import rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
-from assets.market.digests import digest_of_bars, session_digests
-from assets.market.ingest import Ingested, ingest, ingest_batch
-from assets.market.lake import Lake
-from assets.market.pending import pending_sessions
-from assets.market.quality import rows_that_do_not_add_up
-from assets.market.rebuild import rebuild
+from assets.market.ingest.digests import digest_of_bars, session_digests
+from assets.market.ingest.ingest import Ingested, ingest, ingest_batch
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.pending import pending_sessions
+from assets.market.ingest.rebuild import rebuild
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import MarketSettings, Settings
@@ -248,7 +248,7 @@ def assert_rebuilds(desk: Desk) -> None:
 def moments(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A clock of the lake that stands still until it is called: an hour later then."""
     now = [datetime(2020, 1, 1)]
-    monkeypatch.setattr("assets.market.lake.utc_now", lambda: now[0])
+    monkeypatch.setattr("assets.market.ingest.lake.utc_now", lambda: now[0])
 
     def advance() -> None:
         now[0] += timedelta(hours=1)
@@ -397,7 +397,7 @@ def test_an_unfinished_bar_is_taken_when_it_is_over(
 ) -> None:
     desk = make_desk(calendar="24/7", frequency="1h")
     now = [datetime(2024, 3, 8, 12, 30)]
-    monkeypatch.setattr("assets.market.lake.utc_now", lambda: now[0])
+    monkeypatch.setattr("assets.market.ingest.lake.utc_now", lambda: now[0])
     lines = [f"BTC,2024-03-08 {hour}:00,10,11,9,10.5,1" for hour in (11, 12, 13)]
     desk.ingest_text(text(*lines))
     assert (len(desk.bars()), set(desk.rules())) == (1, {"not_closed_yet"})

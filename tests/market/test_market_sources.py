@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from market_desk import Desk, make_desk_in
 
-from assets.market import landing
+from assets.market.acceptance import rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
-from assets.market.ingest import ingest
-from assets.market.lake import Lake, PayloadsRefusedError
-from assets.market.quality import rows_that_do_not_add_up
+from assets.market.ingest import landing
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake, PayloadsRefusedError
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.sources.protocol import Reading, Source, Wanted

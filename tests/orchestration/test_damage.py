@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy
 from chain_world import World
 
-from orchestration.chain import latest_report
-from orchestration.cli import _Session, _told
+from orchestration.cli.app import _Session, _told
+from orchestration.cli.chain import latest_report
 from resources.errors import CandlecastError
 from resources.settings import Settings
 

@@ -10,8 +10,8 @@ import pytest
 from chain_world import World
 from filelock import FileLock
 
-from orchestration import headless
-from orchestration.headless import open_instance
+from orchestration.cli import headless
+from orchestration.cli.headless import open_instance
 from resources.errors import CandlecastError
 from resources.settings import Settings, load_settings
 

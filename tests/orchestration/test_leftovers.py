@@ -13,9 +13,9 @@ import pytest
 import yaml
 from chain_world import World
 
-from orchestration.headless import open_instance
-from orchestration.leftovers import PROFILE_TAG, clear_leftovers
-from orchestration.watching import Watch
+from orchestration.cli.headless import open_instance
+from orchestration.cli.run_progress import Watch
+from orchestration.cli.stale_runs import PROFILE_TAG, clear_leftovers
 from resources.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]

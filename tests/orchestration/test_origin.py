@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from chain_world import SMALL, World
 
-from orchestration.chain import Chain
-from orchestration.origin import Origin
-from orchestration.terminal import Terminal
+from orchestration.cli.chain import Chain
+from orchestration.cli.forecast_origin import Origin
+from orchestration.cli.terminal import Terminal
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import Settings, load_settings

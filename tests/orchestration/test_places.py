@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from chain_world import World
 
-from orchestration.doctor import examine
+from orchestration.cli.doctor import examine
 from resources.settings import Settings
 
 

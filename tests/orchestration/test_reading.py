@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.reading import answer
+from orchestration.cli.query import answer
 from resources.errors import CandlecastError
 from resources.settings import Settings
 from resources.warehouse import Warehouse

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from orchestration.cli import app
+from orchestration.cli.app import app
 from resources.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

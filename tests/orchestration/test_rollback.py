@@ -5,9 +5,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from assets.training.judging import Comparison
-from assets.training.promotion import decide
-from orchestration.cli import app
+from assets.training.model_selection.promotion import decide
+from assets.training.model_selection.scoring import Comparison
+from orchestration.cli.app import app
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.layout import Home
 from resources.settings import PromotionSettings

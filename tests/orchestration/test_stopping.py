@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from orchestration.stopping import Interruptions, interruptions
-from orchestration.watching import Watch
+from orchestration.cli.interrupts import Interruptions, interruptions
+from orchestration.cli.run_progress import Watch
 
 MADE: list[str] = []
 

@@ -15,6 +15,16 @@ MAY_IMPORT = {
     "resources": {"resources"},
     "kronos": {"kronos"},
 }
+# The order of the stages: data flow from the left to the right. A stage imports what stands left of it; the last four
+# stand beside each other and do not import each other.
+STAGES = {
+    "market": {"market"},
+    "forecasting": {"market", "forecasting"},
+    "training": {"market", "forecasting", "training"},
+    "forecasts": {"market", "forecasting", "forecasts"},
+    "evaluation": {"market", "forecasting", "evaluation"},
+    "backtests": {"market", "forecasting", "backtests"},
+}
 HEAVY = ("torch", "qlib", "chronos", "transformers")
 
 
@@ -34,8 +44,30 @@ def test_imports_run_one_way(package):
     assert not wrong
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_import_only_what_stands_before_them(stage):
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file, name in _imports(f"assets/{stage}")
+        if name.startswith("assets.") and name.split(".")[1] in STAGES and name.split(".")[1] not in STAGES[stage]
+    ]
+    assert not wrong
+
+
+def test_every_stage_has_its_place_in_the_order():
+    assert {folder.parent.name for folder in (ROOT / "assets").glob("*/__init__.py")} == set(STAGES)
+
+
 def test_only_the_faces_know_dagster():
-    allowed = {"assets.py", "metadata.py", "sessions.py", "checks.py", "drift_asset.py", "child.py", "contest.py"}
+    allowed = {
+        "assets.py",
+        "metadata.py",
+        "sessions.py",
+        "checks.py",
+        "drift_asset.py",
+        "pipes_client.py",
+        "comparison.py",
+    }
     wrong = [
         f"{file.relative_to(ROOT)} imports {name}"
         for package in ("assets", "resources", "kronos")
@@ -63,7 +95,7 @@ def test_definitions_load_without_a_model_library():
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom orchestration.cli import app\n"
+        "import sys\nfrom typer.testing import CliRunner\nfrom orchestration.cli.app import app\n"
         "done = CliRunner().invoke(app, ['--help'])\nassert done.exit_code == 0, done.output\n"
         "print([m for m in ('dagster', 'pandas', 'duckdb', 'torch', 'pydantic') if m in sys.modules])\n"
     )

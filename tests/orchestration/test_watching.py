@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from orchestration.watching import Watch
+from orchestration.cli.run_progress import Watch
 from resources.errors import CandlecastError, WarehouseBusyError
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WITHIN = """
 import json, sys
 from pathlib import Path
-from orchestration.headless import place_instance_file
+from orchestration.cli.headless import place_instance_file
 from resources.settings import load_settings
 place_instance_file(Path(), Path(sys.argv[1]))
 settings = load_settings(sys.argv[2], "mine")

@@ -121,7 +121,7 @@ def test_the_profiles_that_come_with_the_project_load(profile: str):
 
 
 def test_the_longest_context_is_what_the_models_know():
-    from kronos.engine import MAX_POSITIONS
+    from kronos.inference.engine import MAX_POSITIONS
 
     with pytest.raises(ValueError, match="max_context"):
         WindowSettings(max_context=MAX_POSITIONS + 1)

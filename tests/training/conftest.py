@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from training_world import WINDOWS, finished, histories, job, world
 
-from assets.training.arrays import write
-from assets.training.windows import build_windows
+from assets.training.data.dataset import write
+from assets.training.data.windows import build_windows
 
 
 @pytest.fixture(scope="session")

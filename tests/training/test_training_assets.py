@@ -17,14 +17,14 @@ from safetensors.numpy import load_file
 from training_world import CUTOFF, PREDICTOR, TOKENIZER, WINDOWS, sample_frame, small_settings, world
 
 from assets.market.history import read_histories
-from assets.training.arrays import write
 from assets.training.assets import build_assets
-from assets.training.bases import WEIGHTS
-from assets.training.child import run_job
-from assets.training.fit import run
-from assets.training.job import Job, Result
-from assets.training.making import Windows, current_windows, make_checkpoint, order_of, set_current_windows
-from assets.training.windows import build_windows
+from assets.training.build_checkpoint import Windows, current_windows, make_checkpoint, order_of, set_current_windows
+from assets.training.data.dataset import write
+from assets.training.data.windows import build_windows
+from assets.training.fit.base_weights import WEIGHTS
+from assets.training.worker.job import Job, Result
+from assets.training.worker.pipes_client import run_job
+from assets.training.worker.worker import run
 from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
@@ -238,7 +238,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
             me = os.getpid()
             children = subprocess.run(["pgrep", "-P", str(me)], capture_output=True, text=True, check=True).stdout
             for child in children.split():
-                if b"assets.training.fit" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"assets.training.worker.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(CandlecastError, match="ended by signal 9"):

@@ -11,12 +11,12 @@ import dagster as dg
 import psutil
 import pytest
 
-from assets.training.child import PROJECT, run_child
+from assets.training.worker.pipes_client import PROJECT, run_child
 from resources.errors import CandlecastError
 
 WORK = """
 import sys
-from assets.training.speech import speak_of, tell, tell_measures
+from assets.training.worker.pipes_reporting import speak_of, tell, tell_measures
 from resources.errors import CandlecastError
 
 def work():
@@ -134,7 +134,7 @@ def test_a_listener_that_stops_ends_the_process(tmp_path: Path, disposition: sig
 def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     note = tmp_path / "child"
     ends = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    script = f"from assets.training.child import run_child; run_child({command(ends)!r}, 'model')"
+    script = f"from assets.training.worker.pipes_client import run_child; run_child({command(ends)!r}, 'model')"
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT)
     child = None
     while child is None and parent.poll() is None:

@@ -12,13 +12,13 @@ import pytest
 from test_training_assets import made_in
 from training_world import PREDICTOR, small_settings, world
 
-from assets.training import contest as contests
-from assets.training.arrays import WindowArrays
-from assets.training.contest import RULES, Contest, Outcome, hold, run
-from assets.training.fit import main
-from assets.training.job import Job
-from assets.training.judging import Comparison, mean_rank_ic
-from assets.training.trial import TrialStore, trial_scores
+from assets.training.data.dataset import WindowArrays
+from assets.training.model_selection import comparison as contests
+from assets.training.model_selection.candidates import TrialStore, trial_scores
+from assets.training.model_selection.comparison import RULES, Contest, Outcome, hold, run
+from assets.training.model_selection.scoring import Comparison, mean_rank_ic
+from assets.training.worker.job import Job
+from assets.training.worker.worker import main
 from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_until
 from resources.publish import digest_of
 from resources.settings import PromotionSettings

@@ -14,8 +14,8 @@ import torch
 from training_world import PREDICTOR, TOKENIZER
 
 from assets.training.export import export, push
-from assets.training.predictor import new_predictor
-from assets.training.tokenizer import new_tokenizer
+from assets.training.fit.predictor import new_predictor
+from assets.training.fit.tokenizer import new_tokenizer
 from kronos import Kronos, KronosTokenizer, Normalisation
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError

@@ -13,13 +13,14 @@ import pytest
 import torch
 from training_world import CHRONOS, FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
 
-from assets.training import chronos, loop
-from assets.training.adapters import adapt, merged
-from assets.training.arrays import WindowArrays
-from assets.training.bases import WEIGHTS
-from assets.training.job import JobKind
-from assets.training.schedule import Schedule, spread
-from assets.training.soundness import no_worse_than_its_base
+from assets.training.acceptance import no_worse_than_its_base
+from assets.training.data.dataset import WindowArrays
+from assets.training.fit import chronos2 as chronos
+from assets.training.fit import trainer as loop
+from assets.training.fit.base_weights import WEIGHTS
+from assets.training.fit.finetune import adapt, merged
+from assets.training.fit.lr_schedule import Schedule, spread
+from assets.training.worker.job import JobKind
 from kronos import Kronos, KronosTokenizer, Normalisation
 from kronos.errors import KronosError
 from resources.compute import Compute
@@ -80,7 +81,7 @@ def test_a_state_is_on_the_disk_before_it_has_its_name(
     assert {file.stat().st_ino for file in state.rglob("*") if file.is_file()} <= flushed
 
 
-@pytest.mark.parametrize("what", ["assets.training.loop.save_file", "accelerate.Accelerator.save_state"])
+@pytest.mark.parametrize("what", ["assets.training.fit.trainer.save_file", "accelerate.Accelerator.save_state"])
 def test_a_disk_that_fills_while_a_state_is_saved_is_said_with_its_place(
     what: str, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +100,7 @@ def test_the_weights_kept_are_those_of_the_best_validation_loss(arrays: Path, tm
     losses = {int(e["step"]): e["loss"] for e in result["curves"]["validation"]}
     assert losses[result["curves"]["best_step"]] == min(losses.values()) == result["scores"]["loss"]
     model = KronosTokenizer.from_pretrained(tmp_path / "out/model")
-    from assets.training.tokenizer import TokenizerTask
+    from assets.training.fit.tokenizer import TokenizerTask
 
     task = TokenizerTask(WindowArrays(arrays), Normalisation(), wild, torch.device("cpu"), 7)
     with torch.no_grad():
@@ -137,7 +138,7 @@ def test_an_out_of_memory_error_halves_the_parts_and_loses_nothing(
 ) -> None:
     still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0, "micro_batch": 8})
     small = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still))
-    from assets.training.predictor import PredictorTask
+    from assets.training.fit.predictor import PredictorTask
 
     real = PredictorTask.loss
 
@@ -182,14 +183,14 @@ def test_a_width_without_even_cross_attention_heads_is_refused_before_any_fit() 
 def test_more_last_layers_than_there_are_is_refused() -> None:
     model = KronosTokenizer.from_pretrained  # the class is enough: nothing is loaded
     assert model is not None
-    from assets.training.tokenizer import new_tokenizer
+    from assets.training.fit.tokenizer import new_tokenizer
 
     with pytest.raises(CandlecastError, match="last_layers = 5, but the base has 1 blocks"):
         adapt(new_tokenizer(TOKENIZER), TOKENIZER.model_copy(update={"adapt": "last_layers", "last_layers": 5}), 7)
 
 
 def test_merging_what_was_not_adapted_changes_nothing() -> None:
-    from assets.training.tokenizer import new_tokenizer
+    from assets.training.fit.tokenizer import new_tokenizer
 
     model = new_tokenizer(TOKENIZER)
     assert merged(adapt(model, TOKENIZER, 7)) is model

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.training.judging import Comparison, compare
-from assets.training.promotion import Decision, Ledger, decide, expired, main, rollback
+from assets.training.model_selection.promotion import Decision, Ledger, decide, expired, main, rollback
+from assets.training.model_selection.scoring import Comparison, compare
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home

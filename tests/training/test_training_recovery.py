@@ -13,9 +13,10 @@ import pytest
 import torch
 from training_world import FIT_COMPUTE, TOKENIZER, finished, job, same
 
-from assets.training import fit, loop
-from assets.training.job import Job
-from assets.training.tokenizer import CHUNK, TokenizerTask
+from assets.training.fit import trainer as loop
+from assets.training.fit.tokenizer import CHUNK, TokenizerTask
+from assets.training.worker import worker as fit
+from assets.training.worker.job import Job
 from kronos.losses import TokenizerLoss
 from resources.errors import CandlecastError
 
@@ -101,8 +102,8 @@ def test_validation_of_which_one_window_does_not_fit_is_an_error_in_words(
 SCARCE_IN_ONE = """
 import os, sys
 import torch
-from assets.training import fit
-from assets.training.tokenizer import TokenizerTask
+from assets.training.worker import worker as fit
+from assets.training.fit.tokenizer import TokenizerTask
 
 real = TokenizerTask.loss
 
@@ -139,7 +140,7 @@ def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arra
         )
         return told(wanted.out / "model")
 
-    plain, scarce = curves("plain", ["-m", "assets.training.fit"]), curves("scarce", [str(script)])
+    plain, scarce = curves("plain", ["-m", "assets.training.worker.worker"]), curves("scarce", [str(script)])
     assert (plain["micro_batch"], scarce["micro_batch"]) == (16, 8)
     ours, theirs = ([entry["loss"] for entry in one["validation"]] for one in (scarce, plain))  # type: ignore[attr-defined]
     assert ours == pytest.approx(theirs, rel=1e-3)

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_world import PREDICTOR, finished, job, weights
 
-from assets.training import loop
-from assets.training.loop import Curves, weights_at
-from assets.training.selection import select
+from assets.training.fit import trainer as loop
+from assets.training.fit.trainer import Curves, weights_at
+from assets.training.model_selection.selection import select
 from kronos import Kronos, Normalisation
 
 ORIGINS = {"select_origins": 6, "select_paths": 30}

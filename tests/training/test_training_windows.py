@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from training_world import CUTOFF, WINDOWS, histories, sample_frame, world
 
 from assets.market.history import CLOSE, PRICES, History
-from assets.training.arrays import Augmented, WindowArrays, write
-from assets.training.spans import SPLITS, Shape, origins, ranges, starts
-from assets.training.windows import build_windows, regimes, sufficiency
+from assets.training.data.dataset import Augmented, WindowArrays, write
+from assets.training.data.splits import SPLITS, Shape, origins, ranges, starts
+from assets.training.data.windows import build_windows, regimes, sufficiency
 from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError

@@ -11,8 +11,8 @@ import bokeh_sampledata
 import pandas as pd
 
 from assets.market.history import History, read_histories
-from assets.training import fit
-from assets.training.job import Job, JobKind
+from assets.training.worker import worker as fit
+from assets.training.worker.job import Job, JobKind
 from resources.layout import Home
 from resources.settings import (
     Chronos2Settings,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from assets.backtests.report.formatting import Table, number
 from assets.backtests.report.tables import pairs
-from assets.backtests.report.words import Table, number
-from assets.training.cards import in_use
-from resources.checkpoints import Checkpoint
+from resources.checkpoints import Checkpoint, weights_in_use
 
 PLAIN = (("licence", "Licence"), ("data_hash", "Training data"), ("tokenizer", "Tokenizer"), ("seed", "Seed"))
 HALVES = {"s1": "coarse", "s2": "fine"}
@@ -33,7 +32,7 @@ def _origin(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if card.get(key) is not None:
             yield name, str(card[key])
     if card.get("curves"):
-        yield "In use", in_use(card)
+        yield "In use", weights_in_use(card)
     for key, name in (("train", "Trained on"), ("validation", "Held out, to choose by")):
         if span := training.get(key):
             yield name, f"{span['windows']:,} windows, {span['first']} … {span['last']}"

@@ -19,8 +19,8 @@ import pandas as pd
 from assets.backtests.plan import Plan
 from assets.backtests.results import Backtest
 from assets.backtests.signals import Omission
-from assets.evaluation.scope import IN_SCOPE, Scope
-from assets.forecasts.pictures import Fan, read_fan
+from assets.forecasting.filters import IN_SCOPE, Scope
+from assets.forecasting.plots import Fan, read_fan
 from assets.market.history import History, read_histories
 from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind

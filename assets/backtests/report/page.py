@@ -12,11 +12,11 @@ from assets.backtests.plan import NoPlan
 from assets.backtests.report import tables
 from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import Contents
+from assets.backtests.report.formatting import Table, listing, model_name, number, plural, typeset
 from assets.backtests.report.verdict import money
-from assets.backtests.report.words import Table, listing, model_name, number, plural, typeset
 from assets.backtests.results import sessions_a_year
-from assets.evaluation.verdict import RIVAL, verdict_in_words
-from assets.pictures import label
+from assets.forecasting.verdict import RIVAL, verdict_in_words
+from assets.plots import label
 from resources.checkpoints import Checkpoint
 
 DOTS_PER_CSS_PIXEL = 1.3
@@ -200,7 +200,7 @@ def _frequency(settings: Mapping[str, Any]) -> str:
 
 
 def _skill(contents: Contents) -> Image | None:
-    from assets.backtests.report.drawings import skill_chart
+    from assets.backtests.report.plots import skill_chart
 
     rows = tables.whole_horizon(contents.scoreboard)
     rows = rows[(rows["metric"] == DECIDING) & (rows["baseline"] == RIVAL) & rows["skill"].notna()]
@@ -211,7 +211,7 @@ def _skill(contents: Contents) -> Image | None:
 
 
 def _calibration(contents: Contents) -> Image | None:
-    from assets.forecasts.pictures import calibration_chart
+    from assets.forecasting.plots import calibration_chart
 
     if contents.calibration.empty:
         return None
@@ -221,7 +221,7 @@ def _calibration(contents: Contents) -> Image | None:
 
 
 def _fans(contents: Contents) -> tuple[FanShown, ...]:
-    from assets.backtests.report.drawings import fan_row
+    from assets.backtests.report.plots import fan_row
 
     found = []
     for place, case in enumerate(contents.fans, start=1):
@@ -232,7 +232,7 @@ def _fans(contents: Contents) -> tuple[FanShown, ...]:
 
 
 def _equity(contents: Contents) -> Image | None:
-    from assets.backtests.report.drawings import equity_chart
+    from assets.backtests.report.plots import equity_chart
 
     if contents.backtest.days.empty:
         return None

@@ -15,8 +15,8 @@ import pandas as pd
 
 from assets.backtests.measures import by_model
 from assets.backtests.report.contents import Contents
+from assets.backtests.report.formatting import typeset
 from assets.backtests.report.page import Page, compose
-from assets.backtests.report.words import typeset
 from assets.backtests.results import digest_of_frame
 from resources.layout import Home
 from resources.publish import digest_of, publish_bytes, publishing_folder

@@ -9,9 +9,19 @@ import pandas as pd
 
 from assets.backtests.measures import BENCHMARK, by_model
 from assets.backtests.report.contents import Contents
-from assets.backtests.report.words import MEASURES, MISSING, SCORES, Column, Table, interval, model_name, number, score
-from assets.evaluation.scoreboard import ALL_STEPS, BASELINES, LOSSES
-from assets.evaluation.verdict import RIVAL
+from assets.backtests.report.formatting import (
+    MEASURES,
+    MISSING,
+    SCORES,
+    Column,
+    Table,
+    interval,
+    model_name,
+    number,
+    score,
+)
+from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
+from assets.forecasting.verdict import RIVAL
 
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from assets.backtests.measures import BENCHMARK, by_model
 from assets.backtests.plan import NoPlan
 from assets.backtests.report.contents import Contents
-from assets.backtests.report.words import interval, listing, model_name, number, plural
+from assets.backtests.report.formatting import interval, listing, model_name, number, plural
 
 # Ten origins of one spring once "beat" the market by half: less than a year of sessions shows nothing.
 LEAST_SESSIONS = 252

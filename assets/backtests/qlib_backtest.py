@@ -1,0 +1,150 @@
+"""A plan played by Qlib, in one child process for all models; and the same plan played by our own loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from assets.backtests import qlib_worker as qlib_run
+from assets.backtests.plan import Plan, Prices
+from assets.backtests.rules import Rules
+from assets.backtests.topk_dropout import play
+from resources.errors import CandlecastError
+from resources.progress import Progress, silent
+from resources.qlib import QlibProvider
+
+COLUMNS = ("model", "session", "gross", "cost", "net", "benchmark", "turnover", "account")
+ROOT = Path(__file__).resolve().parents[2]
+LAST_WORDS = 12
+# One thread: the arrays are small, and threads would fight with whatever else runs.
+CHILD_ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def prices_of(provider: QlibProvider) -> Prices:
+    """The provider's opens and closes, in the float32 that Qlib trades at."""
+    symbols = tuple(sorted(provider.ids, key=lambda symbol: provider.ids[symbol]))
+    return Prices(
+        sessions=provider.sessions,
+        symbols=symbols,
+        ids=tuple(provider.ids[symbol] for symbol in symbols),
+        open=provider.panel("open", symbols),
+        close=provider.panel("close", symbols),
+    )
+
+
+def play_with_qlib(
+    plan: Plan, provider: QlibProvider, rules: Rules, folder: Path, progress: Progress = silent
+) -> pd.DataFrame:
+    """Every model's days, by model and session: columns `COLUMNS`, returns as fractions.
+
+    Args:
+        folder: an empty folder for what passes between the processes.
+
+    Raises:
+        CandlecastError: the child failed; the message ends with its last words.
+    """
+    _write_request(plan, provider, rules, folder)
+    progress(0, len(plan.scores), "starting Qlib")
+    _run_child(folder, progress)
+    days = pd.read_parquet(folder / qlib_run.DAYS)
+    return _tidy(days, plan)
+
+
+def play_with_numpy(plan: Plan, prices: Prices, rules: Rules) -> pd.DataFrame:
+    """The same days by our own loop, in the same columns."""
+    window = np.searchsorted(prices.sessions, plan.days)
+    frames = []
+    for model, scores in plan.scores.items():
+        played = play(scores, prices.open[window], prices.close[window], rules, plan.ended)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "session": plan.days[1:],
+                    "gross": played.gross,
+                    "cost": played.cost,
+                    "net": played.net,
+                    "turnover": played.turnover,
+                    "account": played.account,
+                }
+            )
+        )
+    return _tidy(pd.concat(frames), plan)
+
+
+def _write_request(plan: Plan, provider: QlibProvider, rules: Rules, folder: Path) -> None:
+    days = plan.days.astype("datetime64[ns]")
+    request = {
+        "provider": str(provider.folder),
+        "instruments": list(plan.ids),
+        "start": str(plan.days[1]),
+        "end": str(plan.days[-1]),
+        "rules": rules.as_dict(),
+        "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
+    }
+    (folder / qlib_run.REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    tables = []
+    for model, scores in plan.scores.items():
+        scores = ranked_throughout(scores)
+        day, column = np.nonzero(np.isfinite(scores))
+        ids = np.array(plan.ids, dtype=object)[column]
+        tables.append(
+            pd.DataFrame({"model": model, "instrument": ids, "datetime": days[day], "score": scores[day, column]})
+        )
+    pd.concat(tables).to_parquet(folder / qlib_run.SCORES, index=False)
+
+
+def ranked_throughout(scores: np.ndarray) -> np.ndarray:
+    """The scores with every symbol ranked on days that have any: those without a signal below all others, by column.
+
+    Qlib sorts holdings without a score in the order of Python's string hashes when it has nothing to buy. A plan's
+    scored days have at least topk + n_drop signals, so a symbol without one is never among the buys.
+    """
+    lowest = -np.arange(1.0, scores.shape[1] + 1)
+    decided = np.isfinite(scores).any(axis=1, keepdims=True)
+    return np.where(decided & ~np.isfinite(scores), lowest, scores)
+
+
+def _run_child(folder: Path, progress: Progress) -> None:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    errors = folder / "stderr.txt"
+    with errors.open("w+", encoding="utf-8") as stderr:
+        child = subprocess.Popen(
+            [sys.executable, "-m", qlib_run.__name__, str(folder)],
+            cwd=folder,
+            env={**os.environ, **CHILD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        try:
+            _follow(child, progress)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    if child.returncode:
+        words = "\n".join(errors.read_text(encoding="utf-8").strip().splitlines()[-LAST_WORDS:])
+        raise CandlecastError(f"Qlib's process ended with {child.returncode}; its last words:\n{words}")
+
+
+def _follow(child: subprocess.Popen[str], progress: Progress) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("PROGRESS "):
+            _, done, total, model = line.rstrip("\n").split(" ", 3)
+            progress(int(done), int(total), model)
+    child.wait()
+
+
+def _tidy(days: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    found = days.sort_values(["model", "session"], ignore_index=True)
+    found["benchmark"] = np.tile(plan.benchmark, len(plan.scores))
+    found["session"] = found["session"].astype("datetime64[us]")
+    return found[list(COLUMNS)]

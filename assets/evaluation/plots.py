@@ -1,0 +1,69 @@
+"""Pictures of scores: skill with its intervals, CRPS by step, and how often truths fell where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.metrics import ALL_STEPS, BASELINES
+from assets.plots import COLOURS, figure, label, png
+
+
+def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = BASELINES[0]) -> bytes:
+    """Each model's skill against a baseline by horizon, dots with intervals, as PNG. Right of the line: better."""
+    rows = scoreboard[(scoreboard["metric"] == metric) & (scoreboard["baseline"] == baseline)]
+    horizons = sorted(rows["horizon"].unique(), key=lambda step: (step == ALL_STEPS, step))
+    models = rows[rows["horizon"] == ALL_STEPS].sort_values("skill")["model"].tolist()
+    with figure(6.4, 0.9 + 0.55 * max(1, len(models))) as drawn:
+        axes = drawn.add_subplot()
+        axes.axvline(0, color="#999999", linewidth=1)
+        for row, model in enumerate(models):
+            own = rows[rows["model"] == model].set_index("horizon")
+            for place, horizon in enumerate(step for step in horizons if step in own.index):
+                skill, low, high = own.loc[horizon, ["skill", "skill_low", "skill_high"]].astype(float) * 100
+                low, high = (skill if np.isnan(edge) else edge for edge in (low, high))
+                height = row + 0.6 * (place / max(1, len(horizons) - 1) - 0.5)
+                colour, marker = COLOURS.get(model, "#56B4E9"), "D" if horizon == ALL_STEPS else "o"
+                axes.plot([low, high], [height, height], color=colour, linewidth=1.4, alpha=0.7)
+                axes.plot(skill, height, marker, color=colour, markersize=5 if horizon == ALL_STEPS else 3)
+                said = "all" if horizon == ALL_STEPS else f"step {horizon}"
+                axes.annotate(said, (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
+        axes.set_yticks(range(len(models)), [label(model) for model in models])
+        axes.set_ylim(-0.6, len(models) - 0.3)
+        axes.set_title(f"{metric.upper()} against: {label(baseline)}")
+        axes.set_xlabel("% better (right) or worse (left), with intervals")
+        return png(drawn)
+
+
+def step_chart(by_step: pd.DataFrame, metric: str = "crps") -> bytes:
+    """A metric's mean by step and model, as PNG."""
+    rows = by_step[by_step["metric"] == metric]
+    with figure(5.2, 3.2) as drawn:
+        axes = drawn.add_subplot()
+        for model, own in rows.groupby("model"):
+            axes.plot(own["step"], own["value"], "o-", markersize=3, color=_colour(model), label=label(str(model)))
+        axes.set(xlabel="step", ylabel="% of the origin's close", title=f"{metric.upper()} by step")
+        axes.legend()
+        return png(drawn)
+
+
+def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
+    """A histogram of PITs a model, as PNG. Flat: calibrated; a hump: too wide; a hollow: too narrow."""
+    models = sorted(pits["model"].unique())
+    columns = min(3, len(models))
+    rows = -(-len(models) // columns)
+    with figure(2.4 * columns, 1.9 * rows) as drawn:
+        for place, model in enumerate(models):
+            axes = drawn.add_subplot(rows, columns, place + 1)
+            own = pits.loc[pits["model"] == model, "pit"]
+            shares, edges = np.histogram(own, bins=bins, range=(0, 1))
+            axes.bar(
+                edges[:-1], shares / len(own) * bins, width=1 / bins, align="edge", color=_colour(model), alpha=0.8
+            )
+            axes.axhline(1, color="#111111", linewidth=0.8, linestyle=":")
+            axes.set_title(label(model), fontsize=7.5)
+        return png(drawn)
+
+
+def _colour(model: object) -> str:
+    return COLOURS.get(str(model), "#56B4E9")

@@ -1,0 +1,112 @@
+"""The baselines: log-normal forecasts of the close in closed form.
+
+A model that does not beat them knows nothing. All four say: the log return over h sessions is normal. They differ in
+its mean and its variance:
+
+- random_walk: mean 0; variance h·σ², σ² the mean squared log return of the last 252 sessions.
+- random_walk_ewma: mean 0; σ² by exponential weights, λ = .94 (RiskMetrics Technical Document, 1996).
+- drift: mean h·μ, μ the mean log return of the whole history; variance σ²·h·(1 + h/n), which also pays for not
+  knowing μ (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.5).
+- momentum: mean h·m, m the mean log return from 252 to 21 sessions ago (Jegadeesh and Titman, 1993, skipping the
+  last month as they do); variance as of random_walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtri
+
+from assets.forecasting.forecaster import Forecaster, Predict, Prediction, Task, bars_of, name_of
+from resources.settings import Settings
+
+Baseline = Literal["random_walk", "random_walk_ewma", "drift", "momentum"]
+YEAR, MONTH = 252, 21
+DECAY = 0.94
+VERSION = 1
+TASKS_AT_ONCE = 10_000
+
+
+def random_walk(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance (steps,) of the log return over `steps` sessions, from (n,) past log returns."""
+    return np.zeros(len(steps)), steps * _variance(returns)
+
+
+def random_walk_ewma(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `random_walk`, with exponential weights over the last year (λ^252 = 2e-7)."""
+    recent = returns[-YEAR:]
+    weights = DECAY ** np.arange(len(recent) - 1, -1, -1)
+    return np.zeros(len(steps)), steps * float(weights @ recent**2 / weights.sum())
+
+
+def drift(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `random_walk`, going on at the mean rate of the whole history."""
+    return steps * returns.mean(), _variance(returns) * steps * (1 + steps / len(returns))
+
+
+def momentum(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `random_walk`, going on at the rate of the last year without the last month."""
+    past = returns[-YEAR:-MONTH]
+    return steps * (past.mean() if len(past) else returns.mean()), steps * _variance(returns)
+
+
+RULES: dict[Baseline, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "random_walk": random_walk,
+    "random_walk_ewma": random_walk_ewma,
+    "drift": drift,
+    "momentum": momentum,
+}
+
+
+def baseline_forecasters(settings: Settings) -> list[Forecaster]:
+    """The four baselines."""
+    return [_forecaster(model, settings) for model in RULES]
+
+
+def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
+    horizon, levels = settings.windows.predict_window, settings.forecasts.levels
+    recipe = {
+        "model": model,
+        "version": VERSION,
+        "predict_window": horizon,
+        "levels": levels,
+        "year": YEAR,
+        "month": MONTH,
+        "decay": DECAY,
+        **bars_of(settings.market),
+    }
+    return Forecaster(
+        model=model,
+        checkpoint=name_of(recipe),
+        weights=None,
+        recipe=recipe,
+        learnt_until=None,
+        load=cache(lambda: _predict(model, np.asarray(levels))),
+        tasks_at_once=TASKS_AT_ONCE,
+    )
+
+
+def _predict(model: Baseline, levels: np.ndarray) -> Predict:
+    return partial(_quantiles, RULES[model], ndtri(levels))
+
+
+def _quantiles(
+    rule: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    scores: np.ndarray,
+    tasks: Sequence[Task],
+    targets: np.ndarray,
+) -> Prediction:
+    steps = np.arange(1, targets.shape[1] + 1, dtype=np.float64)
+    quantiles = np.empty((len(tasks), len(steps), 1, len(scores)))
+    for row, task in enumerate(tasks):
+        closes = task.history.closes_seen_from(task.index)
+        mean, variance = rule(np.diff(np.log(closes)), steps)
+        quantiles[row, :, 0] = closes[-1] * np.exp(mean[:, None] + np.sqrt(variance)[:, None] * scores)
+    return Prediction(("close",), quantiles, np.zeros(len(tasks)))
+
+
+def _variance(returns: np.ndarray) -> float:
+    return float(np.mean(returns[-YEAR:] ** 2))

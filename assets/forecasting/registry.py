@@ -1,0 +1,37 @@
+"""The models that forecast, by the asset that holds their forecasts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.kronos_forecaster import kronos_forecaster
+from resources.checkpoints import CheckpointStore
+from resources.settings import Settings
+
+Family = Literal["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"]
+
+
+def forecasters_of(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[Forecaster]:
+    """The forecasters of one asset.
+
+    Raises:
+        CandlecastError: a checkpoint is missing.
+    """
+    if family == "kronos_forecasts":
+        return [kronos_forecaster(settings, checkpoints)]
+    if family == "chronos2_forecasts":
+        return [chronos2_forecaster(settings, checkpoints)]
+    return baseline_forecasters(settings)
+
+
+def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
+    """Each model's `checkpoint` under these settings; a model without weights yet is left out."""
+    used = baseline_forecasters(settings)
+    if checkpoints.current("kronos_predictor"):
+        used.append(kronos_forecaster(settings, checkpoints))
+    if checkpoints.current("chronos2_model"):
+        used.append(chronos2_forecaster(settings, checkpoints))
+    return {forecaster.model: forecaster.checkpoint for forecaster in used}

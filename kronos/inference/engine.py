@@ -1,0 +1,187 @@
+"""The two models with their weights frozen for inference."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kronos.inference.blocks import FusedStack, rms, rotary_table
+from kronos.inference.kv_cache import LayerCache, PrefixStore
+from kronos.inference.packed_linear import Precision, freeze
+from kronos.layers import DependencyAwareLayer
+from kronos.model import Kronos
+from kronos.tokenizer import KronosTokenizer
+
+MAX_POSITIONS = 4096
+ROWS_AT_ONCE = 4096
+"""Rows of a prefill in one piece: enough to fill the cores, few enough to stay in the last-level cache."""
+
+
+class PredictorEngine:
+    """Kronos, decoded step by step over shared-prefix caches."""
+
+    def __init__(self, model: Kronos, precision: Precision = "fp32") -> None:
+        config, embedding = model.config, model.embedding
+        self.width = config.d_model
+        self.layers = config.n_layers
+        scale = math.sqrt(config.d_model)
+        fusion = embedding.fusion_proj.weight.detach().float()
+        first, second = fusion[:, : self.width], fusion[:, self.width :]
+        s1_table = embedding.emb_s1.weight.detach().float()
+        # The fusion layer is linear, so each token's share of it is a table of 2**bits rows.
+        self.s1_table = (s1_table * scale) @ first.T + embedding.fusion_proj.bias.detach()
+        self.s2_table = (embedding.emb_s2.weight.detach().float() * scale) @ second.T
+        self.time_emb = copy.deepcopy(model.time_emb)
+        self.stack = FusedStack(model.transformer, precision)
+        self.norm_weight = model.norm.weight.detach().clone()
+        cross = model.dep_layer.cross_attn
+        self.cross_heads, self.cross_dim = DependencyAwareLayer.N_HEADS, cross.head_dim
+        # One query at rotary position 0: the coarse token's query is a table too.
+        self.queries = s1_table @ cross.q_proj.weight.detach().T + cross.q_proj.bias.detach()
+        self.cross_kv = freeze(
+            torch.cat((cross.k_proj.weight, cross.v_proj.weight)),
+            torch.cat((cross.k_proj.bias, cross.v_proj.bias)),
+            precision,
+        )
+        self.cross_out = freeze(cross.out_proj.weight, cross.out_proj.bias, precision)
+        # The heads are 4 % of the weights but decide directly: they stay fp32 in every precision.
+        self.s1_head = freeze(model.head.proj_s1.weight, model.head.proj_s1.bias)
+        self.s2_head = freeze(model.head.proj_s2.weight * model.dep_layer.norm.weight, model.head.proj_s2.bias)
+        head_dim = config.d_model // config.n_heads
+        self.rotation = rotary_table(head_dim, MAX_POSITIONS, self.s1_table.device)
+
+    def embed(self, s1: Tensor, s2: Tensor, time: Tensor) -> Tensor:
+        """Token ids (…) and their stamps' embedding (…, d) → (…, d)."""
+        return (self.s1_table[s1] + self.s2_table[s2]).add_(time)
+
+    def new_caches(self, series: int, paths: int, prefix: int, steps: int) -> list[LayerCache]:
+        """The self-attention caches, and last the cross-attention's."""
+        like = self.s1_table
+        cross = LayerCache(series, paths, prefix, steps, self.cross_heads, self.cross_dim, like)
+        return [*self.stack.new_caches(series, paths, prefix, steps, like), cross]
+
+    def cache_bytes(self, paths: int, prefix: int, steps: int) -> int:
+        """Bytes of one series' caches."""
+        return (self.layers + 1) * LayerCache.bytes_needed(1, paths, prefix, steps, self.width)
+
+    def prefill(self, s1: Tensor, s2: Tensor, time: Tensor, caches: Sequence[PrefixStore]) -> Tensor:
+        """Fill the caches with prefixes s1, s2 (series, length); time (series, length, d).
+
+        Returns the last position's normed hidden state (series, d).
+        """
+        series, length = s1.shape
+        at_once = max(1, ROWS_AT_ONCE // length)
+        last = []
+        for a in range(0, series, at_once):
+            part = slice(a, a + at_once)
+            x = self.embed(s1[part], s2[part], time[part])
+            context = self.normed(self.stack.prefill(x, self.rotation, caches[:-1], first=a))
+            caches[-1].fill(a, *self.cross_keys_values(context))
+            last.append(context[:, -1])
+        return torch.cat(last)
+
+    def block_step(self, s1: Tensor, s2: Tensor, time: Tensor, position: int, caches: Sequence[LayerCache]) -> Tensor:
+        """The paths' first tokens at once: s1, s2 (rows, steps), time (rows, steps, d) from `position` on.
+
+        Returns the last position's normed hidden state (rows, d).
+        """
+        rotation = self.rotation[position : position + s1.shape[1]]
+        context = self.normed(self.stack.block_step(self.embed(s1, s2, time), rotation, caches[:-1], keep=True))
+        caches[-1].append_block(*self.cross_keys_values(context))
+        return context[:, -1]
+
+    def step(self, x: Tensor, rotation: Tensor, groups: Sequence[Sequence[LayerCache]]) -> Tensor:
+        """One token of every path, embedded (rows, d); returns normed hidden states (rows, d)."""
+        context = self.normed(self.stack.step(x, rotation, [caches[:-1] for caches in groups]))
+        counts = [caches[-1].series * caches[-1].paths for caches in groups]
+        k, v = self.cross_keys_values(context)
+        for caches, k_g, v_g in zip(groups, k.split(counts), v.split(counts), strict=True):
+            caches[-1].append(k_g, v_g)
+        return context
+
+    def s1_logits(self, context: Tensor) -> Tensor:
+        """(rows, d) → (rows, 2**s1_bits)."""
+        return self.s1_head(context)
+
+    def s2_logits(self, context: Tensor, s1: Tensor, groups: Sequence[Sequence[LayerCache]]) -> Tensor:
+        """Hidden states (rows, d) and the coarse tokens drawn from them (rows,) → (rows, 2**s2_bits)."""
+        counts = [caches[-1].series * caches[-1].paths for caches in groups]
+        queries = self.s2_queries(s1).split(counts)
+        attended = [caches[-1].attend(q) for caches, q in zip(groups, queries, strict=True)]
+        return self.s2_logits_of(context, torch.cat(attended) if len(attended) > 1 else attended[0])
+
+    def s2_queries(self, s1: Tensor) -> Tensor:
+        """Coarse tokens (rows,) → their queries of the cross-attention (rows, heads, dim)."""
+        return self.queries[s1].view(-1, self.cross_heads, self.cross_dim)
+
+    def s2_logits_of(self, context: Tensor, attended: Tensor) -> Tensor:
+        """Hidden states (rows, d) and what their queries attended to (rows, heads, dim) → (rows, 2**s2_bits)."""
+        return self.s2_head(rms(self.cross_out(attended.reshape(context.shape), add=context)))
+
+    def normed(self, x: Tensor) -> Tensor:
+        return rms(x).mul_(self.norm_weight)
+
+    def cross_keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (…, d) → the cross-attention's keys and values, each (…, heads, dim)."""
+        kv = self.cross_kv(context.reshape(-1, self.width))
+        kv = kv.view(*context.shape[:-1], 2, self.cross_heads, self.cross_dim)
+        return kv.select(-3, 0), kv.select(-3, 1)
+
+
+class TokenizerEngine:
+    """KronosTokenizer, encoding whole histories and decoding the paths' tokens over their shared history."""
+
+    def __init__(self, tokenizer: KronosTokenizer, precision: Precision = "fp32") -> None:
+        self.width = tokenizer.config.d_model
+        self.layers = len(tokenizer.decoder)
+        self.quantiser = tokenizer.tokenizer
+        self.embed = freeze(tokenizer.embed.weight, tokenizer.embed.bias)
+        self.encoder = FusedStack(tokenizer.encoder, precision)
+        self.quant_embed = freeze(tokenizer.quant_embed.weight, tokenizer.quant_embed.bias)
+        self.code_embed = freeze(tokenizer.post_quant_embed.weight, tokenizer.post_quant_embed.bias)
+        self.decoder = FusedStack(tokenizer.decoder, precision)
+        self.head = freeze(tokenizer.head.weight, tokenizer.head.bias)
+        self.head_dim = self.width // tokenizer.config.n_heads
+        self.rotation = rotary_table(self.head_dim, MAX_POSITIONS, tokenizer.embed.weight.device)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised bars (series, length, d_in) → token ids, each (series, length)."""
+        series, length, fields = x.shape
+        if length > len(self.rotation):
+            self.rotation = rotary_table(self.head_dim, length, x.device)
+        at_once = max(1, ROWS_AT_ONCE // length)
+        tokens = []
+        for a in range(0, series, at_once):
+            part = x[a : a + at_once]
+            latent = self.embed(part.reshape(-1, fields)).view(len(part), length, self.width)
+            latent = self.encoder.prefill(latent, self.rotation)
+            z = self.quant_embed(latent.reshape(-1, self.width)).view(len(part), length, -1)
+            tokens.append(torch.stack(self.quantiser.indices(z)))
+        s1, s2 = torch.cat(tokens, dim=1)
+        return s1, s2
+
+    def decode(self, s1: Tensor, s2: Tensor, path_s1: Tensor, path_s2: Tensor) -> Tensor:
+        """Bars of the paths' tokens (series, paths, steps), given their history's tokens (series, prefix).
+
+        Returns normalised bars (series, paths, steps, d_in). The history is decoded once a series.
+        """
+        series, paths, steps = path_s1.shape
+        prefix = s1.shape[1]
+        if paths == 1:
+            both = [torch.cat(pair, dim=1) for pair in ((s1, path_s1[:, 0]), (s2, path_s2[:, 0]))]
+            hidden = self.decoder.prefill(self._codes(*both), self.rotation)[:, prefix:]
+        else:
+            caches = self.decoder.new_caches(series, paths, prefix, 0, self.rotation.real)
+            self.decoder.prefill(self._codes(s1, s2), self.rotation, caches, keys_only=True)
+            x = self._codes(path_s1.flatten(0, 1), path_s2.flatten(0, 1))
+            rotation = self.rotation[prefix : prefix + steps]
+            hidden = self.decoder.block_step(x, rotation, caches, keep=False)
+        return self.head(hidden.reshape(-1, self.width)).view(series, paths, steps, -1)
+
+    def _codes(self, s1: Tensor, s2: Tensor) -> Tensor:
+        codes = self.quantiser.codes(s1, s2)
+        return self.code_embed(codes.flatten(0, -2)).view(*s1.shape, self.width)
