@@ -26,13 +26,13 @@ _HOMES = {
     "Kronos": "model",
     "KronosConfig": "config",
     "KronosError": "errors",
-    "KronosPredictor": "forecaster",
+    "KronosPredictor": "predictor",
     "KronosTokenizer": "tokenizer",
     "MismatchError": "errors",
     "NORMALISATION_VERSION": "normalisation",
     "Normalisation": "normalisation",
-    "PathResult": "paths",
-    "Sampling": "sampling",
+    "PathResult": "path_forecast",
+    "Sampling": "inference.sampling",
     "ScaleWarning": "errors",
     "TokenizerConfig": "config",
 }
@@ -58,6 +58,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kronos' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"kronos.{_HOMES[name]}"), name)
     return getattr(importlib.import_module(f"kronos.{_HOMES[name]}"), name)
 
 

@@ -130,7 +130,7 @@ def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arra
         file = tmp_path / f"{name}.json"
         file.write_text(wanted.model_dump_json())
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-        root = Path(fit.__file__).parents[2]
+        root = Path(fit.__file__).parents[3]
         subprocess.run(
             [*torchrun, *module, str(file)],
             cwd=root,

@@ -16,7 +16,7 @@ from resources.errors import CandlecastError
 from resources.publish import digest_of_folder
 
 NONE, PACKAGED = "none", "packaged"
-WEIGHTS = Path(__file__).resolve().parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # The open Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
 KRONOS_UNTIL = date(2024, 6, 30)
