@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from assets.acceptance import CheckOutcome
 from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table
 from assets.training.acceptance import (
-    Finding,
+    check_checkpoint,
     codebook_in_use,
-    findings,
     no_worse_than_its_base,
     reconstruction_is_close,
     weights_are_finite,
@@ -196,7 +196,7 @@ def _made(
     decision = decide(
         checkpoints,
         made,
-        [finding.words for finding in findings(made, settings.tokenizer) if not finding.passed],
+        [outcome.description for outcome in check_checkpoint(made, settings.tokenizer) if not outcome.passed],
         settings.promotion,
         lambda ours, theirs: hold(ours, theirs, checkpoints, settings, windows.folder, context),
     )
@@ -316,10 +316,10 @@ def _made_last(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
     return found
 
 
-def _checked(finding: Finding) -> dg.AssetCheckResult:
+def _checked(outcome: CheckOutcome) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        passed=finding.passed,
+        passed=outcome.passed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=finding.words,
-        metadata=dict(finding.numbers),
+        description=outcome.description,
+        metadata=dict(outcome.metadata),
     )
