@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # The tests run the network sources' real client libraries against local servers, and the authors' Kronos package.
 TESTED := $(VENV)/.ready-to-test
+# Tests that share an expensive fixture carry one xdist_group, so that one worker makes it.
+WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
 .PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots install clean
@@ -15,11 +17,11 @@ run: $(READY)            ## the whole chain on real sample bars, then where the 
 ui: $(READY)             ## Dagster in the browser
 	@$(BIN)/candlecast ui
 
-test: $(TESTED)          ## the tests, within ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+test: $(TESTED)          ## the tests, within six minutes on two cores
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
 test-slow: $(TESTED)     ## what takes longer: whole runs, kills, published sizes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(WORKERS)
 
 lint: $(TESTED)          ## style, then types
 	$(BIN)/ruff check .
