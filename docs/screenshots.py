@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.cli.chain import latest_report
+from orchestration.cli.chain import newest_report
 from orchestration.cli.headless import place_instance_file
 from resources.layout import Home
 from resources.settings import Settings, load_settings
@@ -45,7 +45,7 @@ def main() -> None:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         sys.exit("no Chromium on this machine: install it, e.g. apt-get install chromium")
-    report = Path(latest_report(settings)["report"]).as_uri()
+    report = Path(newest_report(settings)["report"]).as_uri()
     shoot(browser, report, HERE / "report.png", 1180, 1500)
     with dagster(settings) as address:
         opened = ",".join(f"global@global:{group}" for group in GROUPS)

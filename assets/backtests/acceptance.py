@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from assets.backtests.plan import NoPlan
-from assets.backtests.qlib_backtest import play_with_numpy, prices_of
+from assets.backtests.plan import NoBacktest
+from assets.backtests.qlib_backtest import price_panel, simulate_with_numpy
 from assets.backtests.qlib_provider import daily_bars
-from assets.backtests.results import Order
+from assets.backtests.results import BacktestRequest
 from resources.qlib import QlibProvider
 from resources.warehouse import Warehouse
 
@@ -62,7 +62,7 @@ def provider_problems(warehouse: Warehouse, provider: QlibProvider, frequency: s
     return found
 
 
-def money_problems(days: pd.DataFrame, account: float) -> list[str]:
+def accounting_problems(days: pd.DataFrame, account: float) -> list[str]:
     """Days on which net is not gross less costs, and accounts that do not grow by the net returns."""
     found = []
     apart = np.abs(days["gross"].to_numpy() - days["cost"].to_numpy() - days["net"].to_numpy())
@@ -76,17 +76,17 @@ def money_problems(days: pd.DataFrame, account: float) -> list[str]:
     return found
 
 
-def disagreement(order: Order, days: pd.DataFrame) -> float | None:
+def largest_difference(request: BacktestRequest, days: pd.DataFrame) -> float | None:
     """The largest difference between Qlib's days and our own loop's, in returns. None: nothing was played."""
-    plan = order.plan()
-    if isinstance(plan, NoPlan):
+    plan = request.plan()
+    if isinstance(plan, NoBacktest):
         return None
-    ours = play_with_numpy(plan, prices_of(order.provider), order.rules)
+    ours = simulate_with_numpy(plan, price_panel(request.provider), request.rules)
     if not days[["model", "session"]].equals(ours[["model", "session"]]):
         return float("inf")
     return float(np.abs(days[list(COMPARED)].to_numpy() - ours[list(COMPARED)].to_numpy()).max())
 
 
-def fetches(html: str) -> list[str]:
+def external_resources(html: str) -> list[str]:
     """What a browser would fetch from elsewhere to show this page."""
     return sorted({found.group(0) for found in _FETCHED.finditer(html)})

@@ -1,7 +1,7 @@
 """The backtest stage in Dagster: signals, Qlib's provider, the backtest and its report, and what must hold of them.
 
 https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what, and what a person sees of it. Not
-here: how a signal is made (signals), played (qlib_play), measured (measures) or shown (report).
+here: how a signal is made (signals), result (qlib_backtest), measured (measures) or shown (report).
 
 None is partitioned: each materialisation covers every model that has forecasts.
 """
@@ -13,9 +13,9 @@ import dagster as dg
 import pandas as pd
 
 from assets.backtests import acceptance as checks
-from assets.backtests.plan import NoPlan
+from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_provider import current_provider, publish_provider
-from assets.backtests.results import Order, backtest, digest_of_frame, order_of, store
+from assets.backtests.results import BacktestRequest, backtest_request, digest_of_frame, run_backtest, store
 from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
 from assets.forecasting.registry import checkpoints_in_use
 from assets.market.universe import read_universe
@@ -158,24 +158,24 @@ def _backtest_report() -> dg.AssetsDefinition:
         from assets.backtests.report.contents import read_contents
         from assets.backtests.report.publish import publish_report
 
-        order = _order(settings, warehouse, home)
-        played = backtest(order, home, progress_of("backtest_report"))
-        if isinstance(played.plan, NoPlan):
-            context.log.warning("%s", played.plan.reason)
-        store(warehouse, played)
+        request = _request(settings, warehouse, home)
+        result = run_backtest(request, home, progress_of("backtest_report"))
+        if isinstance(result.plan, NoBacktest):
+            context.log.warning("%s", result.plan.reason)
+        store(warehouse, result)
         used, omissions = checkpoints_in_use(settings, checkpoints), _make(settings, warehouse, checkpoints).omissions
-        contents = read_contents(settings, warehouse, checkpoints, used, played, omissions, order.provider.digest)
+        contents = read_contents(settings, warehouse, checkpoints, used, result, omissions, request.provider.digest)
         report = publish_report(contents, home)
         verdict = report.summary["verdict"]
         shown: dict[str, Any] = {
-            "dagster/row_count": len(played.days),
+            "dagster/row_count": len(result.days),
             "dagster/column_schema": schema(DAY_COLUMNS),
             "report": dg.MetadataValue.path(str(report.html)),
             "verdict": dg.MetadataValue.md("\n".join(f"- {line}" for line in verdict)),
-            "backtest_recipe": played.recipe,
+            "backtest_recipe": result.recipe,
         }
-        if len(played.days):
-            wide = played.measures.pivot(index="metric", columns="model", values="value").reset_index()
+        if len(result.days):
+            wide = result.measures.pivot(index="metric", columns="model", values="value").reset_index()
             shown["measures"] = table(wide)
             shown["equity"] = picture((report.folder / "equity.png").read_bytes())
         return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=shown)
@@ -189,8 +189,10 @@ def _make(settings: Settings, warehouse: Warehouse, checkpoints: CheckpointStore
     return make_signals(warehouse, settings.market.frequency, step, used, universe, settings.windows.test[0])
 
 
-def _order(settings: Settings, warehouse: Warehouse, home: Home) -> Order:
-    return order_of(settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse))
+def _request(settings: Settings, warehouse: Warehouse, home: Home) -> BacktestRequest:
+    return backtest_request(
+        settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse)
+    )
 
 
 def _checks() -> list[dg.AssetChecksDefinition]:
@@ -211,16 +213,16 @@ def _checks() -> list[dg.AssetChecksDefinition]:
         settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
     ) -> dg.AssetCheckResult:
         """Net is gross less costs on every day, and the account grows by it."""
-        days = backtest(_order(settings, warehouse, home), home).days
-        return _checked(checks.money_problems(days, settings.backtest.account) if len(days) else [])
+        days = run_backtest(_request(settings, warehouse, home), home).days
+        return _checked(checks.accounting_problems(days, settings.backtest.account) if len(days) else [])
 
     @dg.asset_check(asset="backtest_report", blocking=True)
     def qlib_and_our_loop_agree(
         settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
     ) -> dg.AssetCheckResult:
         """Qlib's days and those of an independent loop are the same to 1e-10."""
-        order = _order(settings, warehouse, home)
-        apart = checks.disagreement(order, backtest(order, home).days)
+        request = _request(settings, warehouse, home)
+        apart = checks.largest_difference(request, run_backtest(request, home).days)
         problems = [f"they differ by {apart:.2g}"] if apart is not None and apart > checks.AGREEMENT else []
         return _checked(problems, {} if apart is None else {"largest_difference": apart})
 
@@ -232,7 +234,9 @@ def _checks() -> list[dg.AssetChecksDefinition]:
         report = latest_report(home)
         if report is None:
             return _checked(["there is no report: materialise backtest_report"])
-        return _checked([f"it fetches {found}" for found in checks.fetches(report.html.read_text(encoding="utf-8"))])
+        return _checked(
+            [f"it loads {found}" for found in checks.external_resources(report.html.read_text(encoding="utf-8"))]
+        )
 
     return [
         signals_stand_on_unseen_forecasts,

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from assets.backtests.rules import Rules
+from assets.backtests.rules import TradingRules
 from assets.market.universe import DELISTED_AFTER
 
 
 @dataclass(frozen=True)
-class Plan:
+class BacktestPlan:
     """What is played.
 
     Attributes:
@@ -47,14 +47,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class NoPlan:
+class NoBacktest:
     """Why there is nothing to play, in words that say what to do."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Prices:
+class PricePanel:
     """Adjusted opens and closes, (sessions, symbols), NaN where there is no bar; columns sorted by Qlib's id."""
 
     sessions: np.ndarray
@@ -75,9 +75,9 @@ class Prices:
         return np.where(gone, self.sessions[last], np.datetime64("NaT", "D"))
 
 
-def make_plan(
-    signals: pd.DataFrame, prices: Prices, step: int, rules: Rules, members: np.ndarray | None = None
-) -> Plan | NoPlan:
+def plan_backtest(
+    signals: pd.DataFrame, prices: PricePanel, step: int, rules: TradingRules, members: np.ndarray | None = None
+) -> BacktestPlan | NoBacktest:
     """Lay signals (columns model, symbol, origin, value) out over the sessions.
 
     Origins with fewer than topk + n_drop symbols decide nothing: positions are held.
@@ -86,12 +86,12 @@ def make_plan(
         members: (sessions, symbols), whether a symbol is in the universe on a session; none: always.
     """
     if signals.empty:
-        return NoPlan("No model has out-of-sample signals to rank symbols by, so there is no backtest.")
+        return NoBacktest("No model has out-of-sample signals to rank symbols by, so there is no backtest.")
     usable = signals.copy()
     usable["symbols"] = usable.groupby(["model", "origin"])["symbol"].transform("size")
     widest = int(usable["symbols"].max())
     if widest < rules.symbols_needed:
-        return NoPlan(
+        return NoBacktest(
             f"The backtest holds topk = {rules.topk} symbols and exchanges n_drop = {rules.n_drop} a day, so it "
             f"needs {rules.symbols_needed} symbols with a signal on one origin; there are {widest}. "
             "Add symbols, or lower backtest.topk."
@@ -104,7 +104,7 @@ def make_plan(
     scores = {model: _of_members(score, listed, rules) for model, score in signalled.items()}
     emptied = [model for model, score in scores.items() if not len(_alive(score))]
     if emptied:
-        return NoPlan(
+        return NoBacktest(
             f"Of {', '.join(emptied)} no signal stands for {rules.symbols_needed} members of the universe on the "
             "session after it, so there is no backtest: forecast more origins."
         )
@@ -112,13 +112,13 @@ def make_plan(
     last = min(_alive(score)[-1] for score in scores.values()) + 1
     last = min(last, len(prices.sessions) - 1)
     if last - first < 2:
-        return NoPlan(
+        return NoBacktest(
             "The models' signals have fewer than two trading sessions in common, so there is no backtest: "
             "forecast more origins."
         )
     window = slice(first, last + 1)
     scores = {model: score[window] for model, score in scores.items()}
-    return Plan(
+    return BacktestPlan(
         days=prices.sessions[window],
         symbols=prices.symbols,
         ids=prices.ids,
@@ -129,7 +129,7 @@ def make_plan(
     )
 
 
-def _scores(signals: pd.DataFrame, prices: Prices, step: int) -> np.ndarray:
+def _scores(signals: pd.DataFrame, prices: PricePanel, step: int) -> np.ndarray:
     """Ranks, 1 the lowest; equal signals rank by symbol, so that no sort decides. Shape (sessions, symbols)."""
     table = signals.pivot(index="origin", columns="symbol", values="value").reindex(columns=list(prices.symbols))
     ranks = table.rank(axis=1, method="first").to_numpy(dtype=np.float64)
@@ -141,7 +141,7 @@ def _scores(signals: pd.DataFrame, prices: Prices, step: int) -> np.ndarray:
     return found
 
 
-def _of_members(score: np.ndarray, members: np.ndarray, rules: Rules) -> np.ndarray:
+def _of_members(score: np.ndarray, members: np.ndarray, rules: TradingRules) -> np.ndarray:
     """The scores of symbols that are members on the session that they would trade on, the next one.
 
     Who is a member tomorrow is announced before. Evenings with fewer than topk + n_drop of them decide nothing.
@@ -185,7 +185,7 @@ def _filled(closes: np.ndarray) -> np.ndarray:
 
 
 def _thinned(
-    signalled: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], window: slice, rules: Rules
+    signalled: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], window: slice, rules: TradingRules
 ) -> list[str]:
     lost = {model: len(_alive(signalled[model][window])) - len(_alive(scores[model])) for model in scores}
     return [
@@ -196,7 +196,7 @@ def _thinned(
     ]
 
 
-def _ended(scores: Mapping[str, np.ndarray], prices: Prices, window: slice) -> list[str]:
+def _ended(scores: Mapping[str, np.ndarray], prices: PricePanel, window: slice) -> list[str]:
     """The symbols that could be bought and were delisted before the last day."""
     ranked = np.any([np.isfinite(score).any(axis=0) for score in scores.values()], axis=0)
     gone = np.flatnonzero(ranked & (prices.ends < prices.sessions[window][-1]))
@@ -209,7 +209,7 @@ def _ended(scores: Mapping[str, np.ndarray], prices: Prices, window: slice) -> l
     ]
 
 
-def _notes(narrow: pd.DataFrame, rules: Rules) -> tuple[str, ...]:
+def _notes(narrow: pd.DataFrame, rules: TradingRules) -> tuple[str, ...]:
     counts = narrow.groupby("model")["origin"].nunique()
     return tuple(
         f"{model}: {count} origins had fewer than {rules.symbols_needed} symbols with a signal; "

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from assets.backtests import qlib_worker as qlib_run
-from assets.backtests.plan import Plan, Prices
-from assets.backtests.rules import Rules
-from assets.backtests.topk_dropout import play
+from assets.backtests import qlib_worker
+from assets.backtests.plan import BacktestPlan, PricePanel
+from assets.backtests.rules import TradingRules
+from assets.backtests.topk_dropout import simulate
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.qlib import QlibProvider
@@ -26,10 +26,10 @@ LAST_WORDS = 12
 CHILD_ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def prices_of(provider: QlibProvider) -> Prices:
+def price_panel(provider: QlibProvider) -> PricePanel:
     """The provider's opens and closes, in the float32 that Qlib trades at."""
     symbols = tuple(sorted(provider.ids, key=lambda symbol: provider.ids[symbol]))
-    return Prices(
+    return PricePanel(
         sessions=provider.sessions,
         symbols=symbols,
         ids=tuple(provider.ids[symbol] for symbol in symbols),
@@ -38,8 +38,8 @@ def prices_of(provider: QlibProvider) -> Prices:
     )
 
 
-def play_with_qlib(
-    plan: Plan, provider: QlibProvider, rules: Rules, folder: Path, progress: Progress = silent
+def simulate_with_qlib(
+    plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path, progress: Progress = silent
 ) -> pd.DataFrame:
     """Every model's days, by model and session: columns `COLUMNS`, returns as fractions.
 
@@ -52,16 +52,16 @@ def play_with_qlib(
     _write_request(plan, provider, rules, folder)
     progress(0, len(plan.scores), "starting Qlib")
     _run_child(folder, progress)
-    days = pd.read_parquet(folder / qlib_run.DAYS)
+    days = pd.read_parquet(folder / qlib_worker.DAYS)
     return _tidy(days, plan)
 
 
-def play_with_numpy(plan: Plan, prices: Prices, rules: Rules) -> pd.DataFrame:
+def simulate_with_numpy(plan: BacktestPlan, prices: PricePanel, rules: TradingRules) -> pd.DataFrame:
     """The same days by our own loop, in the same columns."""
     window = np.searchsorted(prices.sessions, plan.days)
     frames = []
     for model, scores in plan.scores.items():
-        played = play(scores, prices.open[window], prices.close[window], rules, plan.ended)
+        played = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended)
         frames.append(
             pd.DataFrame(
                 {
@@ -78,7 +78,7 @@ def play_with_numpy(plan: Plan, prices: Prices, rules: Rules) -> pd.DataFrame:
     return _tidy(pd.concat(frames), plan)
 
 
-def _write_request(plan: Plan, provider: QlibProvider, rules: Rules, folder: Path) -> None:
+def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path) -> None:
     days = plan.days.astype("datetime64[ns]")
     request = {
         "provider": str(provider.folder),
@@ -88,19 +88,19 @@ def _write_request(plan: Plan, provider: QlibProvider, rules: Rules, folder: Pat
         "rules": rules.as_dict(),
         "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }
-    (folder / qlib_run.REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    (folder / qlib_worker.REQUEST).write_text(json.dumps(request), encoding="utf-8")
     tables = []
     for model, scores in plan.scores.items():
-        scores = ranked_throughout(scores)
+        scores = rank_unscored_last(scores)
         day, column = np.nonzero(np.isfinite(scores))
         ids = np.array(plan.ids, dtype=object)[column]
         tables.append(
             pd.DataFrame({"model": model, "instrument": ids, "datetime": days[day], "score": scores[day, column]})
         )
-    pd.concat(tables).to_parquet(folder / qlib_run.SCORES, index=False)
+    pd.concat(tables).to_parquet(folder / qlib_worker.SCORES, index=False)
 
 
-def ranked_throughout(scores: np.ndarray) -> np.ndarray:
+def rank_unscored_last(scores: np.ndarray) -> np.ndarray:
     """The scores with every symbol ranked on days that have any: those without a signal below all others, by column.
 
     Qlib sorts holdings without a score in the order of Python's string hashes when it has nothing to buy. A plan's
@@ -116,7 +116,7 @@ def _run_child(folder: Path, progress: Progress) -> None:
     errors = folder / "stderr.txt"
     with errors.open("w+", encoding="utf-8") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", qlib_run.__name__, str(folder)],
+            [sys.executable, "-m", qlib_worker.__name__, str(folder)],
             cwd=folder,
             env={**os.environ, **CHILD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
@@ -143,7 +143,7 @@ def _follow(child: subprocess.Popen[str], progress: Progress) -> None:
     child.wait()
 
 
-def _tidy(days: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def _tidy(days: pd.DataFrame, plan: BacktestPlan) -> pd.DataFrame:
     found = days.sort_values(["model", "session"], ignore_index=True)
     found["benchmark"] = np.tile(plan.benchmark, len(plan.scores))
     found["session"] = found["session"].astype("datetime64[us]")

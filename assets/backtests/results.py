@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.measures import YEAR, Resampling, measure
-from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
-from assets.backtests.qlib_backtest import play_with_qlib, prices_of
-from assets.backtests.rules import Rules
+from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
+from assets.backtests.qlib_backtest import price_panel, simulate_with_qlib
+from assets.backtests.rules import TradingRules
 from assets.market.universe import Universe
 from resources.calendar import DAILY, TradingCalendar
 from resources.layout import Home
@@ -37,7 +37,7 @@ _MEASURES = "SELECT model, metric, value FROM backtests ORDER BY model, metric"
 
 
 @dataclass(frozen=True)
-class Order:
+class BacktestRequest:
     """Everything that decides a backtest.
 
     Attributes:
@@ -50,7 +50,7 @@ class Order:
 
     signals: pd.DataFrame
     provider: QlibProvider
-    rules: Rules
+    rules: TradingRules
     step: int
     frequency: str
     resampling: Resampling
@@ -70,27 +70,27 @@ class Order:
                 "frequency": self.frequency,
                 "resampling": asdict(self.resampling),
                 "year": self.year,
-                "members": self._told_members(),
+                "members": self._member_spans(),
             }
         )
 
-    def plan(self) -> Plan | NoPlan:
+    def plan(self) -> BacktestPlan | NoBacktest:
         """What is played, or why nothing is."""
         if self.frequency != DAILY:
-            return NoPlan(
+            return NoBacktest(
                 f"The backtest trades once a session, so it plays daily signals only; these are of {self.frequency} "
                 "bars. There is no backtest."
             )
-        prices = prices_of(self.provider)
-        return make_plan(self.signals, prices, self.step, self.rules, self._members(prices))
+        prices = price_panel(self.provider)
+        return plan_backtest(self.signals, prices, self.step, self.rules, self._members(prices))
 
-    def _members(self, prices: Prices) -> np.ndarray | None:
+    def _members(self, prices: PricePanel) -> np.ndarray | None:
         """(sessions, symbols). That a symbol's bars have ended is known only afterwards: bars decide nothing here."""
         if self.universe.told_by == "bars":
             return None
         return np.column_stack([self.universe.holds(symbol, prices.sessions) for symbol in prices.symbols])
 
-    def _told_members(self) -> dict[str, list[str]] | None:
+    def _member_spans(self) -> dict[str, list[str]] | None:
         if self.universe.told_by == "bars":
             return None
         return {
@@ -99,28 +99,30 @@ class Order:
         }
 
 
-def order_of(settings: Settings, signals: pd.DataFrame, provider: QlibProvider, universe: Universe) -> Order:
+def backtest_request(
+    settings: Settings, signals: pd.DataFrame, provider: QlibProvider, universe: Universe
+) -> BacktestRequest:
     """The backtest that the settings ask for."""
-    return Order(
+    return BacktestRequest(
         signals=signals,
         provider=provider,
-        rules=Rules.of(settings.backtest),
+        rules=TradingRules.of(settings.backtest),
         step=settings.backtest.signal_step or settings.windows.predict_window,
         frequency=settings.market.frequency,
         resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
         universe=universe,
-        year=sessions_a_year(settings.market.calendar),
+        year=sessions_per_year(settings.market.calendar),
     )
 
 
-def sessions_a_year(calendar: str) -> int:
+def sessions_per_year(calendar: str) -> int:
     """The convention for exchanges, 252; 365 for a calendar that leaves no day out."""
     days = TradingCalendar(calendar).sessions(date(2019, 1, 1), date(2019, 12, 31))
     return 365 if len(days) == 365 else YEAR
 
 
 @dataclass(frozen=True)
-class Backtest:
+class BacktestResult:
     """What was played.
 
     Attributes:
@@ -128,38 +130,38 @@ class Backtest:
         plan: what was played, or why nothing was.
         days: columns model, session, gross, cost, net, benchmark, turnover, account.
         measures: columns model, metric, value.
-        played: whether Qlib was started for it, or the days were there already.
+        simulated: whether Qlib was started for it, or the days were there already.
     """
 
     recipe: str
-    plan: Plan | NoPlan
+    plan: BacktestPlan | NoBacktest
     days: pd.DataFrame
     measures: pd.DataFrame
-    played: bool
+    simulated: bool
 
 
-def backtest(order: Order, home: Home, progress: Progress = silent) -> Backtest:
+def run_backtest(request: BacktestRequest, home: Home, progress: Progress = silent) -> BacktestResult:
     """Play every model's signals through Qlib and measure them, unless this order has been played before.
 
     Raises:
         CandlecastError: Qlib's process failed.
     """
-    recipe, plan = order.recipe, order.plan()
-    if isinstance(plan, NoPlan):
-        return Backtest(recipe, plan, pd.DataFrame(), pd.DataFrame(), played=False)
+    recipe, plan = request.recipe, request.plan()
+    if isinstance(plan, NoBacktest):
+        return BacktestResult(recipe, plan, pd.DataFrame(), pd.DataFrame(), simulated=False)
     kept = home.backtests / recipe
-    played = not kept.is_dir()
-    if played:
+    simulated = not kept.is_dir()
+    if simulated:
         scratch = home.scratch / "backtests"
         with scratch_folder(scratch) as work, publishing_folder(kept, scratch) as folder:
-            days = play_with_qlib(plan, order.provider, order.rules, work, progress)
+            days = simulate_with_qlib(plan, request.provider, request.rules, work, progress)
             days.to_parquet(folder / DAYS_FILE, index=False)
-            measure(days, order.resampling, order.year).to_parquet(folder / MEASURES_FILE, index=False)
+            measure(days, request.resampling, request.year).to_parquet(folder / MEASURES_FILE, index=False)
     days, measures = (pd.read_parquet(kept / name) for name in (DAYS_FILE, MEASURES_FILE))
-    return Backtest(recipe, plan, days, measures, played)
+    return BacktestResult(recipe, plan, days, measures, simulated)
 
 
-def store(warehouse: Warehouse, found: Backtest) -> bool:
+def store(warehouse: Warehouse, found: BacktestResult) -> bool:
     """Make the two tables this backtest, in one transaction. False: they were so already, and nothing was written."""
     days = found.days.drop(columns="account", errors="ignore")
     if _same(days, read_days(warehouse)) and _same(found.measures, read_measures(warehouse)):

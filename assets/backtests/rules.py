@@ -11,7 +11,7 @@ INVESTED = 0.95
 
 
 @dataclass(frozen=True)
-class Rules:
+class TradingRules:
     """TopkDropout as Qlib plays it. Costs are fractions of the value traded, `min_cost` and `account` are money."""
 
     topk: int
@@ -24,7 +24,7 @@ class Rules:
     invested: float = INVESTED
 
     @classmethod
-    def of(cls, settings: BacktestSettings) -> Rules:
+    def of(cls, settings: BacktestSettings) -> TradingRules:
         return cls(
             topk=settings.topk,
             n_drop=settings.n_drop,

@@ -48,7 +48,7 @@ _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY
 
 
 @dataclass(frozen=True)
-class Omission:
+class OmittedForecasts:
     """A model without signals, or a part of its forecasts that made none, and why."""
 
     model: str
@@ -67,7 +67,7 @@ class Signals:
 
     frame: pd.DataFrame
     step: int
-    omissions: tuple[Omission, ...]
+    omissions: tuple[OmittedForecasts, ...]
 
 
 def make_signals(
@@ -168,10 +168,10 @@ def _without_view(quantiles: pd.DataFrame) -> set[str]:
     return {str(model) for model in moved.index[moved <= SAME]}
 
 
-def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[Omission]:
+def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[OmittedForecasts]:
     now = counts["checkpoint"].eq(counts["model"].map(used))
     found = [
-        Omission(model, int(counts.loc[now & (counts["model"] == model), "out_of_sample"].sum()), flat[model])
+        OmittedForecasts(model, int(counts.loc[now & (counts["model"] == model), "out_of_sample"].sum()), flat[model])
         for model in sorted(flat)
     ]
     columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample", "early"))
@@ -180,21 +180,21 @@ def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str,
             continue
         if seen:
             reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
-            found.append(Omission(model, seen, reason))
+            found.append(OmittedForecasts(model, seen, reason))
         if early and used.get(model) == checkpoint:
-            found.append(Omission(model, early, TOO_EARLY))
+            found.append(OmittedForecasts(model, early, TOO_EARLY))
         if unseen and used.get(model) != checkpoint:
             other = used.get(model)
             reason = f"made by {checkpoint[:12]}; in use is {other[:12]}" if other else "the model is not in use"
-            found.append(Omission(model, unseen, reason))
+            found.append(OmittedForecasts(model, unseen, reason))
     return found
 
 
-def _strangers(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[Omission]:
+def _strangers(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[OmittedForecasts]:
     """Forecasts for symbols that were no members."""
     wanted = ~quantiles["model"].isin(list(flat))
     counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
-    return [Omission(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
+    return [OmittedForecasts(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
 
 
 _KINDS = ("str", "str", "str", "datetime64[us]", "float64")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.backtests.rules import Rules
+from assets.backtests.rules import TradingRules
 
 SMALLEST_TRADE = 1e-5
 
 
 @dataclass(frozen=True)
-class Played:
+class Simulation:
     """A day's returns as fractions of the account before it, (trading days,) each; the account after it in money."""
 
     gross: np.ndarray
@@ -31,9 +31,9 @@ class Played:
         return self.gross - self.cost
 
 
-def play(
-    scores: np.ndarray, opens: np.ndarray, closes: np.ndarray, rules: Rules, ended: np.ndarray | None = None
-) -> Played:
+def simulate(
+    scores: np.ndarray, opens: np.ndarray, closes: np.ndarray, rules: TradingRules, ended: np.ndarray | None = None
+) -> Simulation:
     """Trade on days 1 … at the open, by the scores of the day before.
 
     Args:
@@ -45,13 +45,13 @@ def play(
     over = np.zeros(closes.shape, dtype=bool) if ended is None else ended
     rows = [book.day(scores[day - 1], opens[day], closes[day], over[day]) for day in range(1, len(scores))]
     gross, cost, turnover, account = np.array(rows).reshape(-1, 4).T
-    return Played(gross, cost, turnover, account)
+    return Simulation(gross, cost, turnover, account)
 
 
 class _Book:
     """Cash and holdings, carried from day to day."""
 
-    def __init__(self, rules: Rules, symbols: int) -> None:
+    def __init__(self, rules: TradingRules, symbols: int) -> None:
         self.rules = rules
         self.cash = rules.account
         self.value = rules.account
@@ -132,7 +132,7 @@ class _Book:
         return min(value, self.cash / (1 + rate) if self.cash >= critical else self.cash - least)
 
 
-def choose(score: np.ndarray, held: list[int], rules: Rules) -> tuple[set[int], list[int]]:
+def choose(score: np.ndarray, held: list[int], rules: TradingRules) -> tuple[set[int], list[int]]:
     """What to sell and what to buy, best first. Slices with negative ends are Qlib's, and kept."""
     best_first = [int(symbol) for symbol in np.argsort(-score, kind="stable") if np.isfinite(score[symbol])]
     place = {symbol: position for position, symbol in enumerate(best_first)}

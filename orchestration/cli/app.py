@@ -90,9 +90,9 @@ def report(
 ) -> None:
     """Print where the newest report is."""
     with _Session(settings, profile, home, json_, show=False) as session:
-        from orchestration.cli.chain import latest_report
+        from orchestration.cli.chain import newest_report
 
-        found = latest_report(session.settings)
+        found = newest_report(session.settings)
         if open_:
             typer.launch(found["report"])
         session.finish(found, text=found["report"])

@@ -4,13 +4,13 @@ Belongs here: which sessions and which assets, given what is there already. Not 
 (orchestration.cli.headless) or shown (orchestration.cli.terminal).
 """
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import dagster as dg
 
+from assets.backtests.report.publish import latest_report
 from assets.forecasting.registry import Family, checkpoints_in_use
 from assets.market.ingest.pending import pending_sessions
 from assets.market.universe import wanted_symbols
@@ -56,7 +56,7 @@ class Chain:
         with self.headless.alone():
             self._ingest()
             self.headless.run(MODELLING, self._test_span(), "modelling")
-        return self._ended(latest_report(self.settings))
+        return self._ended(newest_report(self.settings))
 
     def backfill(self, first: date, last: date, assets: str) -> dict[str, Any]:
         """A range of sessions of a selection; upstream first."""
@@ -188,27 +188,21 @@ class Chain:
         return result
 
 
-def latest_report(settings: Settings) -> dict[str, Any]:
-    """Where the newest report is, and the first lines of its verdict.
+def newest_report(settings: Settings) -> dict[str, Any]:
+    """Path, digest and the first lines of the verdict of the newest report.
 
     Raises:
-        CandlecastError: there is none yet, or it is no longer whole.
+        CandlecastError: there is none yet, or it cannot be read.
     """
     home = Home(settings.home)
-    pointer = home.reports / "latest.json"
-    if not pointer.is_file():
+    report = latest_report(home)
+    if report is None:
         raise CandlecastError(f"no report in {home.reports} yet: `candlecast run` makes one")
-    try:
-        folder = home.reports / json.loads(pointer.read_text())["digest"]
-        told = json.loads((folder / "report.json").read_text())
-    except (OSError, ValueError, KeyError) as error:
-        raise CandlecastError(
-            f"{pointer} names no report that can be read ({error}): `candlecast run` makes it again"
-        ) from None
-    verdict = [str(line) for line in told.get("verdict", [])][:VERDICT_LINES]
-    report = str(folder / "report.html")
-    text = "\n".join(["", *verdict, "", f"report: {report}", "to see the graph: make ui, then http://127.0.0.1:3000"])
-    return {"report": report, "digest": folder.name, "verdict": verdict, "text": text}
+    verdict = [str(line) for line in report.summary["verdict"]][:VERDICT_LINES]
+    text = "\n".join(
+        ["", *verdict, "", f"report: {report.html}", "to see the graph: make ui, then http://127.0.0.1:3000"]
+    )
+    return {"report": str(report.html), "digest": report.digest, "verdict": verdict, "text": text}
 
 
 def lineage_of(settings: Settings, name: str) -> Node:

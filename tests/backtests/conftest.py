@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backtest_world import score_world, settings_of, small_world
+from backtest_data import score_forecasts, settings_of, small_warehouse
 
 from resources.layout import Home
 from resources.settings import Settings, load_settings
@@ -16,16 +16,16 @@ from resources.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
-def finished_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scored_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with bars, forecasts, scores and a scoreboard, for copying."""
     file = tmp_path_factory.mktemp("world") / "warehouse.duckdb"
-    score_world(small_world(file), load_settings())
+    score_forecasts(small_warehouse(file), load_settings())
     return file
 
 
 @pytest.fixture
-def home(tmp_path: Path, finished_world: Path) -> Home:
-    shutil.copy(finished_world, tmp_path / "warehouse.duckdb")
+def home(tmp_path: Path, scored_warehouse: Path) -> Home:
+    shutil.copy(scored_warehouse, tmp_path / "warehouse.duckdb")
     return Home(tmp_path)
 
 

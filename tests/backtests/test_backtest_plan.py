@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.backtests.plan import NoPlan, Plan, Prices, make_plan
-from assets.backtests.qlib_backtest import play_with_numpy
-from assets.backtests.rules import Rules
+from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
+from assets.backtests.qlib_backtest import simulate_with_numpy
+from assets.backtests.rules import TradingRules
 
-RULES = Rules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)
+RULES = TradingRules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)
 SESSIONS = np.arange("2020-01-01", "2020-01-31", dtype="datetime64[D]")
 SYMBOLS = ("A", "B", "C", "D")
 
 
-def prices(seed: int = 1) -> Prices:
+def prices(seed: int = 1) -> PricePanel:
     rng = np.random.default_rng(seed)
     closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(SESSIONS), len(SYMBOLS))), axis=0))
-    return Prices(SESSIONS, SYMBOLS, SYMBOLS, closes * np.exp(rng.normal(0, 0.005, closes.shape)), closes)
+    return PricePanel(SESSIONS, SYMBOLS, SYMBOLS, closes * np.exp(rng.normal(0, 0.005, closes.shape)), closes)
 
 
 def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
@@ -30,9 +30,9 @@ def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
     return frame.assign(origin=pd.to_datetime(frame["origin"]))
 
 
-def planned(frame: pd.DataFrame, step: int = 5, rules: Rules = RULES) -> Plan:
-    plan = make_plan(frame, prices(), step, rules)
-    assert isinstance(plan, Plan), plan
+def planned(frame: pd.DataFrame, step: int = 5, rules: TradingRules = RULES) -> BacktestPlan:
+    plan = plan_backtest(frame, prices(), step, rules)
+    assert isinstance(plan, BacktestPlan), plan
     return plan
 
 
@@ -68,8 +68,8 @@ def test_equal_signals_rank_in_a_fixed_order() -> None:
 
 
 def test_too_small_a_universe_is_said_with_the_numbers() -> None:
-    plan = make_plan(signals([(3, "AB"), (6, "AB")]), prices(), 5, RULES)
-    assert isinstance(plan, NoPlan)
+    plan = plan_backtest(signals([(3, "AB"), (6, "AB")]), prices(), 5, RULES)
+    assert isinstance(plan, NoBacktest)
     assert "needs 3 symbols" in plan.reason and "there are 2" in plan.reason and "backtest.topk" in plan.reason
 
 
@@ -82,8 +82,8 @@ def test_an_origin_with_too_few_symbols_decides_nothing_and_is_counted() -> None
 
 @pytest.mark.parametrize("frame", [signals([]), signals([(29, "ABCD")])])
 def test_no_signals_or_no_session_to_trade_in_is_said(frame: pd.DataFrame) -> None:
-    plan = make_plan(frame, prices(), 5, RULES)
-    assert isinstance(plan, NoPlan)
+    plan = plan_backtest(frame, prices(), 5, RULES)
+    assert isinstance(plan, NoBacktest)
     assert plan.reason.endswith(".")
 
 
@@ -105,16 +105,16 @@ def test_a_symbol_that_left_the_universe_has_no_score_and_is_out_of_the_benchmar
     given = prices()
     members = np.ones(given.close.shape, dtype=bool)
     members[6:, 0] = False
-    plan = make_plan(signals([(3, "ABCD"), (10, "BCD")]), given, 7, RULES, members)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(signals([(3, "ABCD"), (10, "BCD")]), given, 7, RULES, members)
+    assert isinstance(plan, BacktestPlan)
     scored = np.isfinite(plan.scores["m"])
     assert scored[:2, 0].all() and not scored[2:, 0].any() and scored[:-1, 1:].all()
     closes = given.close[3:]
     assert np.isclose(plan.benchmark[2], (closes[3, 1:] / closes[2, 1:]).mean() - 1)
     moved = given.close.copy()
     moved[6:, 0] *= 3
-    other = make_plan(signals([(3, "ABCD"), (10, "BCD")]), replace(given, close=moved), 7, RULES, members)
-    assert isinstance(other, Plan)
+    other = plan_backtest(signals([(3, "ABCD"), (10, "BCD")]), replace(given, close=moved), 7, RULES, members)
+    assert isinstance(other, BacktestPlan)
     assert (other.benchmark == plan.benchmark).all()
 
 
@@ -122,8 +122,8 @@ def test_a_symbol_that_left_while_no_signal_stands_is_out_of_the_benchmark_too()
     given = prices()
     members = np.ones(given.close.shape, dtype=bool)
     members[7:, 0] = False
-    plan = make_plan(signals([(3, "ABCD"), (15, "BCD")]), given, 2, RULES, members)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(signals([(3, "ABCD"), (15, "BCD")]), given, 2, RULES, members)
+    assert isinstance(plan, BacktestPlan)
     closes = given.close[3:]
     assert np.isclose(plan.benchmark[3], (closes[4, 1:] / closes[3, 1:]).mean() - 1)
 
@@ -131,24 +131,24 @@ def test_a_symbol_that_left_while_no_signal_stands_is_out_of_the_benchmark_too()
 def test_evenings_with_too_few_members_left_decide_nothing_and_are_counted() -> None:
     members = np.ones(prices().close.shape, dtype=bool)
     members[6:9, :2] = False
-    plan = make_plan(signals([(3, "ABCD"), (9, "DCBA")]), prices(), 6, RULES, members)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(signals([(3, "ABCD"), (9, "DCBA")]), prices(), 6, RULES, members)
+    assert isinstance(plan, BacktestPlan)
     assert np.isfinite(plan.scores["m"]).any(axis=1).tolist()[:7] == [True, True, False, False, False, True, True]
     assert "on 3 evenings fewer than 3 symbols" in plan.notes[0]
 
 
 def test_a_universe_too_small_to_play_in_is_said() -> None:
     members = np.zeros(prices().close.shape, dtype=bool)
-    plan = make_plan(signals([(3, "ABCD")]), prices(), 5, RULES, members)
-    assert isinstance(plan, NoPlan) and "3 members of the universe" in plan.reason
+    plan = plan_backtest(signals([(3, "ABCD")]), prices(), 5, RULES, members)
+    assert isinstance(plan, NoBacktest) and "3 members of the universe" in plan.reason
 
 
 def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
     given = prices()
     closes, opens = given.close.copy(), given.open.copy()
     closes[6:, 0] = opens[6:, 0] = np.nan
-    plan = make_plan(signals([(3, "ABCD"), (5, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(signals([(3, "ABCD"), (5, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
+    assert isinstance(plan, BacktestPlan)
     assert np.isfinite(plan.benchmark).all()
 
 
@@ -156,19 +156,19 @@ def test_a_first_session_on_which_nobody_trades_returns_nothing_and_the_next_day
     given = prices()
     closes, opens = given.close.copy(), given.open.copy()
     closes[4] = opens[4] = np.nan
-    plan = make_plan(signals([(3, "ABCD"), (6, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(signals([(3, "ABCD"), (6, "ABCD")]), replace(given, close=closes, open=opens), 5, RULES)
+    assert isinstance(plan, BacktestPlan)
     assert plan.benchmark[0] == 0.0 and np.isfinite(plan.benchmark).all()
     assert plan.benchmark[1] != 0.0
 
 
-def _ending(day: int) -> Prices:
+def _ending(day: int) -> PricePanel:
     """Forty sessions, in which A has its last bar on a day."""
     days = np.arange("2020-01-01", "2020-02-10", dtype="datetime64[D]")
     rng = np.random.default_rng(4)
     closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(days), 4)), axis=0))
     closes[day + 1 :, 0] = np.nan
-    return Prices(days, SYMBOLS, SYMBOLS, closes.copy(), closes)
+    return PricePanel(days, SYMBOLS, SYMBOLS, closes.copy(), closes)
 
 
 def test_bars_that_ended_long_ago_ended_for_good() -> None:
@@ -184,9 +184,9 @@ def test_a_delisted_holding_does_not_end_the_trading() -> None:
     found = _ending(12)
     frame = signals([(day, "BCDA" if day % 2 else "DCBA") for day in range(2, 13)])
     frame = pd.concat([frame, signals([(day, "BCD" if day % 2 else "DCB") for day in range(13, 30)])])
-    plan = make_plan(frame, found, 5, RULES)
-    assert isinstance(plan, Plan)
+    plan = plan_backtest(frame, found, 5, RULES)
+    assert isinstance(plan, BacktestPlan)
     assert not np.isfinite(plan.scores["m"][10:, 0]).any(), "nobody ranks it for a session on which it has no bar"
-    days = play_with_numpy(plan, found, RULES).set_index("session")
+    days = simulate_with_numpy(plan, found, RULES).set_index("session")
     assert (days.loc["2020-01-15":"2020-01-29", "turnover"] > 0).all()
     assert [note for note in plan.notes if "A (2020-01-13)" in note]

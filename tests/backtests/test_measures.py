@@ -14,7 +14,7 @@ from assets.backtests.measures import (
     measure,
     probability_above,
 )
-from assets.backtests.results import sessions_a_year
+from assets.backtests.results import sessions_per_year
 
 RESAMPLING = Resampling(draws=300, confidence=0.9, seed=7)
 
@@ -68,9 +68,9 @@ def test_measures_say_what_the_days_say() -> None:
 
 
 def test_a_market_that_never_closes_has_365_sessions_a_year() -> None:
-    assert sessions_a_year("24/7") == 365
-    assert {sessions_a_year(calendar) for calendar in ("XNYS", "XSHG", "XTAE")} == {252}
-    found = by_model(measure(days(), RESAMPLING, sessions_a_year("24/7")))["a"]
+    assert sessions_per_year("24/7") == 365
+    assert {sessions_per_year(calendar) for calendar in ("XNYS", "XSHG", "XTAE")} == {252}
+    found = by_model(measure(days(), RESAMPLING, sessions_per_year("24/7")))["a"]
     assert found["annual_return_net"] == pytest.approx((1 + found["total_return_net"]) ** (365 / 300) - 1)
     assert found["turnover"] == pytest.approx(0.1 * 365)
 

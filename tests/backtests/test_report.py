@@ -10,18 +10,26 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from backtest_world import USED, settings_of
+from backtest_data import USED, settings_of
 
-from assets.backtests import qlib_backtest as qlib_play
-from assets.backtests.acceptance import fetches, money_problems
+from assets.backtests import qlib_backtest
+from assets.backtests.acceptance import accounting_problems, external_resources
 from assets.backtests.assets import build_assets
-from assets.backtests.plan import NoPlan
+from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_provider import current_provider, publish_provider
 from assets.backtests.report import contents
-from assets.backtests.report.contents import Contents, read_contents
+from assets.backtests.report.contents import ReportContents, read_contents
 from assets.backtests.report.page import compose
 from assets.backtests.report.publish import latest_report, publish_report, render
-from assets.backtests.results import Backtest, Order, backtest, order_of, read_days, read_measures, store
+from assets.backtests.results import (
+    BacktestRequest,
+    BacktestResult,
+    backtest_request,
+    read_days,
+    read_measures,
+    run_backtest,
+    store,
+)
 from assets.backtests.signals import NOT_A_MEMBER, make_signals, read_signals, store_signals
 from assets.market.universe import SURVIVORS, read_universe
 from assets.sessions import session_partitions
@@ -59,10 +67,10 @@ def one_revision_and_the_worlds_checkpoints() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory, finished_world: Path) -> Home:
+def reported(tmp_path_factory: pytest.TempPathFactory, scored_warehouse: Path) -> Home:
     """A home in which the whole stage has been materialised once, through Qlib."""
     root = tmp_path_factory.mktemp("reported")
-    shutil.copy(finished_world, root / "warehouse.duckdb")
+    shutil.copy(scored_warehouse, root / "warehouse.duckdb")
     result = materialise(Home(root), settings_of(Home(root)))
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
@@ -76,22 +84,24 @@ def html(reported: Home) -> str:
     return report.html.read_text(encoding="utf-8")
 
 
-def played_in(home: Home, settings: Settings) -> Backtest:
+def backtest_in(home: Home, settings: Settings) -> BacktestResult:
     warehouse = Warehouse(home.warehouse)
     universe = read_universe(settings, warehouse)
     frame = make_signals(warehouse, "1d", 10, USED, universe).frame
     store_signals(warehouse, frame)
-    return backtest(order_of(settings, frame, publish_provider(warehouse, home, CALENDAR), universe), home)
+    return run_backtest(backtest_request(settings, frame, publish_provider(warehouse, home, CALENDAR), universe), home)
 
 
-def order_of_world(home: Home, settings: Settings) -> Order:
+def request_in_home(home: Home, settings: Settings) -> BacktestRequest:
     warehouse = Warehouse(home.warehouse)
-    return order_of(settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse))
+    return backtest_request(
+        settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse)
+    )
 
 
-def contents_of(home: Home, settings: Settings, played: Backtest) -> Contents:
+def contents_of(home: Home, settings: Settings, result: BacktestResult) -> ReportContents:
     warehouse = Warehouse(home.warehouse)
-    return read_contents(settings, warehouse, CheckpointStore(home), USED, played, (), "no provider")
+    return read_contents(settings, warehouse, CheckpointStore(home), USED, result, (), "no provider")
 
 
 def files_in(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -105,7 +115,7 @@ def test_a_second_run_changes_nothing_and_starts_no_child(reported: Home, monkey
     folders = (reported.reports, reported.qlib, reported.backtests)
     before = [files_in(folder) for folder in folders]
     warehouse = reported.warehouse.read_bytes()
-    monkeypatch.setattr(qlib_play, "_run_child", refuse)
+    monkeypatch.setattr(qlib_backtest, "_run_child", refuse)
     assert materialise(reported, settings_of(reported)).success
     assert [files_in(folder) for folder in folders] == before
     assert reported.warehouse.read_bytes() == warehouse
@@ -120,17 +130,17 @@ def test_backtest_tables_hold_every_model_and_conserve_money(reported: Home) -> 
     assert set(measures["model"]) == {*days["model"], "benchmark"}
 
 
-def test_the_check_of_money_finds_a_day_that_does_not_add_up(reported: Home, finished_world: Path) -> None:
-    days = played_in(reported, settings_of(reported)).days
-    assert money_problems(days, 1e6) == []
+def test_the_check_of_money_finds_a_day_that_does_not_add_up(reported: Home, scored_warehouse: Path) -> None:
+    days = backtest_in(reported, settings_of(reported)).days
+    assert accounting_problems(days, 1e6) == []
     wrong = days.copy()
     wrong.loc[7, "net"] += 1e-6
-    assert "off gross − cost" in money_problems(wrong, 1e6)[0]
+    assert "off gross − cost" in accounting_problems(wrong, 1e6)[0]
 
 
 def test_the_report_asks_nothing_of_the_network(html: str) -> None:
-    assert fetches(html) == []
-    assert fetches('<img src="https://example.org/x.png">') and fetches('<link href="x.css">')
+    assert external_resources(html) == []
+    assert external_resources('<img src="https://example.org/x.png">') and external_resources('<link href="x.css">')
     assert "http://" not in html and "https://" not in html
 
 
@@ -161,7 +171,7 @@ def test_the_report_is_of_the_symbols_and_the_range_that_the_settings_ask_for(ho
     market = settings.market.model_copy(update={"symbols": ("AAPL", "IBM", "MSFT")})
     windows = settings.windows.model_copy(update={"test": (date(2012, 10, 1), settings.windows.test[1])})
     narrow = settings.model_copy(update={"market": market, "windows": windows})
-    nothing = Backtest("none", NoPlan("Not asked for."), pd.DataFrame(), pd.DataFrame(), played=False)
+    nothing = BacktestResult("none", NoBacktest("Not asked for."), pd.DataFrame(), pd.DataFrame(), simulated=False)
     whole, shown = (contents_of(home, one, nothing) for one in (settings, narrow))
     assert set(shown.forecasts["symbol"]) == set(shown.market.coverage["symbol"]) == {"AAPL", "IBM", "MSFT"}
     assert whole.forecasts["origin"].min() < pd.Timestamp("2012-10-01") <= shown.forecasts["origin"].min()
@@ -176,8 +186,8 @@ def test_a_report_without_backtest_scores_or_forecasts_says_so(home: Home, setti
     with Warehouse(home.warehouse).write() as connection:
         for table in ("forecasts", "forecast_quantiles", "forecast_scores", "scoreboard"):
             connection.execute(f"DELETE FROM {table}")
-    nothing = played_in(home, settings)
-    assert isinstance(nothing.plan, NoPlan)
+    nothing = backtest_in(home, settings)
+    assert isinstance(nothing.plan, NoBacktest)
     page = render(compose(contents_of(home, settings, nothing), "0" * 64))
     for words in ("there is no backtest", "No forecast has been scored", "no out-of-sample forecasts", "No checkpoint"):
         assert words in page
@@ -186,20 +196,20 @@ def test_a_report_without_backtest_scores_or_forecasts_says_so(home: Home, setti
 
 def test_an_empty_warehouse_still_makes_a_page(tmp_path: Path) -> None:
     settings = settings_of(Home(tmp_path))
-    nothing = Backtest("none", NoPlan("There are no bars."), pd.DataFrame(), pd.DataFrame(), played=False)
+    nothing = BacktestResult("none", NoBacktest("There are no bars."), pd.DataFrame(), pd.DataFrame(), simulated=False)
     page = render(compose(contents_of(Home(tmp_path), settings, nothing), "0" * 64))
     assert "There are no bars" in page
 
 
 def test_too_small_a_universe_empties_the_tables_and_is_said(home: Home, settings: Settings) -> None:
     narrow = settings.model_copy(update={"backtest": settings.backtest.model_copy(update={"topk": 30})})
-    played = played_in(home, narrow)
-    assert isinstance(played.plan, NoPlan)
-    assert "topk = 30" in played.plan.reason
+    result = backtest_in(home, narrow)
+    assert isinstance(result.plan, NoBacktest)
+    assert "topk = 30" in result.plan.reason
     warehouse = Warehouse(home.warehouse)
-    store(warehouse, played)
+    store(warehouse, result)
     assert read_days(warehouse).empty and read_measures(warehouse).empty
-    assert "topk = 30" in render(compose(contents_of(home, narrow, played), "0" * 64))
+    assert "topk = 30" in render(compose(contents_of(home, narrow, result), "0" * 64))
 
 
 def test_the_report_says_that_only_survivors_are_known_and_who_told(html: str) -> None:
@@ -225,9 +235,9 @@ def test_a_file_of_members_decides_the_backtest_and_the_report_names_it(home: Ho
     assert "told by the file members.csv" in html and NOT_A_MEMBER in html.replace("&#39;", "'")
     assert SURVIVORS not in html
     later = (home.root / "members.csv").read_text().replace("2012-11-30", "2013-01-02")
-    recipe = order_of_world(home, told).recipe
+    recipe = request_in_home(home, told).recipe
     (home.root / "members.csv").write_text(later)
-    assert order_of_world(home, told).recipe != recipe
+    assert request_in_home(home, told).recipe != recipe
 
 
 def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: Settings) -> None:
@@ -235,19 +245,19 @@ def test_intraday_signals_are_not_played_and_this_is_said(home: Home, settings: 
     warehouse = Warehouse(home.warehouse)
     provider = publish_provider(warehouse, home, CALENDAR)
     universe = read_universe(settings, warehouse)
-    order = order_of(hourly, make_signals(warehouse, "1d", 10, USED, universe).frame, provider, universe)
-    found = backtest(order, home)
-    assert isinstance(found.plan, NoPlan) and "1h" in found.plan.reason
+    request = backtest_request(hourly, make_signals(warehouse, "1d", 10, USED, universe).frame, provider, universe)
+    found = run_backtest(request, home)
+    assert isinstance(found.plan, NoBacktest) and "1h" in found.plan.reason
 
 
 def test_a_change_of_what_is_shown_is_another_report(reported: Home) -> None:
     settings = settings_of(reported)
-    shown = replace(contents_of(reported, settings, played_in(reported, settings)), fans=())
+    shown = replace(contents_of(reported, settings, backtest_in(reported, settings)), fans=())
     first = publish_report(shown, reported)
     other = publish_report(replace(shown, revision="another"), reported)
     again = publish_report(shown, reported)
     assert first.digest == again.digest != other.digest
-    assert not again.made
+    assert not again.created
     latest = latest_report(reported)
     assert latest and latest.digest == first.digest
 
@@ -255,9 +265,9 @@ def test_a_change_of_what_is_shown_is_another_report(reported: Home) -> None:
 def test_a_qlib_that_fails_is_told_by_its_last_words_and_leaves_nothing(
     home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qlib_play.qlib_run, "__name__", "assets.backtests.no_such_module")
+    monkeypatch.setattr(qlib_backtest.qlib_worker, "__name__", "assets.backtests.no_such_module")
     with pytest.raises(CandlecastError, match="no_such_module"):
-        played_in(home, settings)
+        backtest_in(home, settings)
     assert not home.backtests.exists() or not list(home.backtests.iterdir())
 
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
-from backtest_world import USED
+from backtest_data import USED
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -14,7 +14,7 @@ import sqlalchemy
 from chain_world import World
 
 from orchestration.cli.app import _Session, _told
-from orchestration.cli.chain import latest_report
+from orchestration.cli.chain import newest_report
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
@@ -39,7 +39,7 @@ def test_a_report_that_is_gone_is_told_with_what_to_do(tmp_path: Path, pointer: 
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "latest.json").write_text(pointer)
     with pytest.raises(CandlecastError, match=r"latest\.json names no report .*candlecast run"):
-        latest_report(Settings(home=tmp_path))
+        newest_report(Settings(home=tmp_path))
 
 
 def test_json_has_null_where_there_is_no_number(tmp_path: Path, capsys):

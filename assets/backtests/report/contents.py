@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from assets.backtests.plan import Plan
-from assets.backtests.results import Backtest
-from assets.backtests.signals import Omission
+from assets.backtests.plan import BacktestPlan
+from assets.backtests.results import BacktestResult
+from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import IN_SCOPE, Scope
 from assets.forecasting.plots import Fan, read_fan
 from assets.market.history import History, read_histories
@@ -84,7 +84,7 @@ class FanCase:
 
 
 @dataclass(frozen=True)
-class Market:
+class MarketSummary:
     """What became of the rows, and what there is of each symbol."""
 
     payloads: pd.DataFrame
@@ -93,18 +93,18 @@ class Market:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReportContents:
     """All that the report shows. Empty frames and empty tuples are parts that are not there."""
 
     settings: Mapping[str, Any]
-    market: Market
+    market: MarketSummary
     universe: Universe
     forecasts: pd.DataFrame
     scoreboard: pd.DataFrame
     calibration: pd.DataFrame
     fans: tuple[FanCase, ...]
-    omissions: tuple[Omission, ...]
-    backtest: Backtest
+    omissions: tuple[OmittedForecasts, ...]
+    backtest: BacktestResult
     checkpoints: tuple[Checkpoint, ...]
     used: Mapping[str, str]
     rows: Mapping[str, int]
@@ -113,8 +113,8 @@ class Contents:
     provider: str
 
     @property
-    def plan(self) -> Plan | None:
-        return self.backtest.plan if isinstance(self.backtest.plan, Plan) else None
+    def plan(self) -> BacktestPlan | None:
+        return self.backtest.plan if isinstance(self.backtest.plan, BacktestPlan) else None
 
 
 def read_contents(
@@ -122,10 +122,10 @@ def read_contents(
     warehouse: Warehouse,
     checkpoints: CheckpointStore,
     used: Mapping[str, str],
-    played: Backtest,
-    omissions: Sequence[Omission],
+    result: BacktestResult,
+    omissions: Sequence[OmittedForecasts],
     provider: str,
-) -> Contents:
+) -> ReportContents:
     """Everything the report shows, from the warehouse, the checkpoint store and the settings.
 
     Forecasts, scores and coverage are of what the settings ask for (scope); what was received is of the whole home.
@@ -139,14 +139,14 @@ def read_contents(
     with warehouse.read() as connection:
         forecasts = connection.execute(_FORECASTS, {**pairs, **scope.parameters}).df()
         calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **scope.parameters}).df()
-        market = Market(
+        market = MarketSummary(
             connection.execute(_PAYLOADS).df(),
             connection.execute(_REJECTED).df(),
             connection.execute(_COVERAGE, {"frequency": frequency, "symbols": scope.parameters["symbols"]}).df(),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}
-    return Contents(
+    return ReportContents(
         settings=settings.model_dump(mode="json", exclude={"root", "home"}),
         market=market,
         universe=read_universe(settings, warehouse),
@@ -155,7 +155,7 @@ def read_contents(
         calibration=calibration,
         fans=tuple(_fan_cases(warehouse, frequency, forecasts, settings.windows.predict_window)),
         omissions=tuple(omissions),
-        backtest=played,
+        backtest=result,
         checkpoints=tuple(found for kind in KINDS if (found := checkpoints.current(kind))),
         used=dict(used),
         rows=rows,

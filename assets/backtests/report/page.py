@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets.backtests.plan import NoPlan
+from assets.backtests.plan import NoBacktest
 from assets.backtests.report import tables
 from assets.backtests.report.cards import checkpoint_table
-from assets.backtests.report.contents import Contents
+from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import Table, listing, model_name, number, plural, typeset
-from assets.backtests.report.verdict import money
-from assets.backtests.results import sessions_a_year
+from assets.backtests.report.verdict import backtest_verdict
+from assets.backtests.results import sessions_per_year
 from assets.forecasting.verdict import RIVAL, verdict_in_words
 from assets.plots import label
 from resources.checkpoints import Checkpoint
@@ -90,7 +90,7 @@ class CheckpointShown:
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """What the template sets. None and empty: the part is missing, and the template says so in words."""
 
     digest: str
@@ -135,18 +135,18 @@ class Page:
         return {f"{image.name}.png": image.png for image in found if image}
 
 
-def compose(contents: Contents, digest: str) -> Page:
+def compose(contents: ReportContents, digest: str) -> ReportPage:
     """Draw the pictures, set the tables, and say what is missing."""
     settings, plan = contents.settings, contents.plan
     confidence = settings["evaluation"]["confidence"]
     headline, *verdict = map(typeset, verdict_in_words(contents.scoreboard, confidence))
-    return Page(
+    return ReportPage(
         digest=digest,
         profile=str(settings["profile"]),
         version=contents.versions.get("candlecast", ""),
         revision=contents.revision,
         headline=headline,
-        money=money(contents),
+        money=backtest_verdict(contents),
         verdict=tuple(verdict),
         facts=tuple(_facts(contents)),
         baseline="a random walk with EWMA volatility",
@@ -158,8 +158,8 @@ def compose(contents: Contents, digest: str) -> Page:
         fans=_fans(contents),
         rules=_rules(contents),
         backtest=tables.backtest_table(contents.backtest.measures),
-        no_backtest=contents.backtest.plan.reason if isinstance(contents.backtest.plan, NoPlan) else "",
-        backtest_note=BACKTEST_NOTE.format(year=sessions_a_year(settings["market"]["calendar"])),
+        no_backtest=contents.backtest.plan.reason if isinstance(contents.backtest.plan, NoBacktest) else "",
+        backtest_note=BACKTEST_NOTE.format(year=sessions_per_year(settings["market"]["calendar"])),
         plan_notes=plan.notes if plan else (),
         equity=_equity(contents),
         omissions=tables.omissions_table(contents),
@@ -168,16 +168,16 @@ def compose(contents: Contents, digest: str) -> Page:
         rejected=tables.rejected_table(contents),
         universe=_universe(contents),
         coverage=tables.coverage_table(contents),
-        provenance=tables.pairs_table(_provenance(contents, digest)),
+        provenance=tables.mapping_table(_provenance(contents, digest)),
         used=tables.used_table(contents),
-        counts=tables.pairs_table(contents.rows, "Table", "Rows", numeric=True),
-        versions=tables.pairs_table(contents.versions),
+        counts=tables.mapping_table(contents.rows, "Table", "Rows", numeric=True),
+        versions=tables.mapping_table(contents.versions),
         settings=tables.settings_tables(settings),
         limits=(_survivorship(contents), *LIMITS),
     )
 
 
-def _facts(contents: Contents) -> list[Fact]:
+def _facts(contents: ReportContents) -> list[Fact]:
     coverage, forecasts = contents.market.coverage, contents.forecasts
     symbols = coverage["symbol"].tolist()
     sessions = f"{coverage['first'].min()} … {coverage['last'].max()}" if symbols else ""
@@ -199,7 +199,7 @@ def _frequency(settings: Mapping[str, Any]) -> str:
     return f"{'daily' if frequency == '1d' else frequency}, {calendar}"
 
 
-def _skill(contents: Contents) -> Image | None:
+def _skill(contents: ReportContents) -> Image | None:
     from assets.backtests.report.plots import skill_chart
 
     rows = tables.whole_horizon(contents.scoreboard)
@@ -210,7 +210,7 @@ def _skill(contents: Contents) -> Image | None:
     return Image("skill", skill_chart(rows), "Skill of each model against a random walk", caption)
 
 
-def _calibration(contents: Contents) -> Image | None:
+def _calibration(contents: ReportContents) -> Image | None:
     from assets.forecasting.plots import calibration_chart
 
     if contents.calibration.empty:
@@ -220,7 +220,7 @@ def _calibration(contents: Contents) -> Image | None:
     return Image("calibration", calibration_chart(models), "Calibration of each model", caption)
 
 
-def _fans(contents: Contents) -> tuple[FanShown, ...]:
+def _fans(contents: ReportContents) -> tuple[FanShown, ...]:
     from assets.backtests.report.plots import fan_row
 
     found = []
@@ -231,7 +231,7 @@ def _fans(contents: Contents) -> tuple[FanShown, ...]:
     return tuple(found)
 
 
-def _equity(contents: Contents) -> Image | None:
+def _equity(contents: ReportContents) -> Image | None:
     from assets.backtests.report.plots import equity_chart
 
     if contents.backtest.days.empty:
@@ -240,7 +240,7 @@ def _equity(contents: Contents) -> Image | None:
     return Image("equity", equity_chart(contents.backtest.days), "Equity and drawdown of each model", caption)
 
 
-def _rules(contents: Contents) -> str:
+def _rules(contents: ReportContents) -> str:
     plan, rules = contents.plan, contents.settings["backtest"]
     if plan is None:
         return ""
@@ -258,7 +258,7 @@ def _rules(contents: Contents) -> str:
     )
 
 
-def _leaving(contents: Contents) -> str:
+def _leaving(contents: ReportContents) -> str:
     if contents.universe.told_by == "bars":
         return ""
     return (
@@ -267,7 +267,7 @@ def _leaving(contents: Contents) -> str:
     )
 
 
-def _universe(contents: Contents) -> tuple[str, ...]:
+def _universe(contents: ReportContents) -> tuple[str, ...]:
     """By what the universe is told, and what that does to results; without bars, nothing."""
     universe, file = contents.universe, contents.settings["market"]["members"]
     if contents.market.coverage.empty:
@@ -280,7 +280,7 @@ def _universe(contents: Contents) -> tuple[str, ...]:
     return (told, *filter(None, [universe.note]))
 
 
-def _survivorship(contents: Contents) -> str:
+def _survivorship(contents: ReportContents) -> str:
     note = contents.universe.note
     return f"{note} {SURVIVORS_WIN}" if note else SOME_LEFT
 
@@ -294,7 +294,7 @@ def _checkpoint(checkpoint: Checkpoint) -> CheckpointShown:
     return CheckpointShown(title, images, checkpoint_table(checkpoint))
 
 
-def _provenance(contents: Contents, digest: str) -> dict[str, str]:
+def _provenance(contents: ReportContents, digest: str) -> dict[str, str]:
     found = {"Report": digest, "Seed": str(contents.settings["seed"]), "Backtest recipe": contents.backtest.recipe}
     found |= {"Qlib provider": contents.provider}
     found |= {TITLES[checkpoint.kind]: checkpoint.digest for checkpoint in contents.checkpoints}

@@ -8,16 +8,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from assets.backtests.measures import by_model
-from assets.backtests.report.contents import Contents
+from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import typeset
-from assets.backtests.report.page import Page, compose
+from assets.backtests.report.page import ReportPage, compose
 from assets.backtests.results import digest_of_frame
+from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.publish import digest_of, publish_bytes, publishing_folder
 
@@ -26,12 +27,12 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Report:
-    """A published report. `made`: it was written just now, and not found."""
+class PublishedReport:
+    """A published report. `created`: this call wrote it; False: it existed."""
 
     digest: str
     folder: Path
-    made: bool
+    created: bool
 
     @property
     def html(self) -> Path:
@@ -39,16 +40,16 @@ class Report:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What report.json says: verdict, facts, measures."""
-        return json.loads((self.folder / JSON_FILE).read_text(encoding="utf-8"))
+        """The content of report.json: verdict, facts, measures."""
+        return cast(dict[str, Any], json.loads((self.folder / JSON_FILE).read_text(encoding="utf-8")))
 
 
-def publish_report(contents: Contents, home: Home) -> Report:
+def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
     """Write the report of these contents, unless it is there, and name it the newest."""
     digest = digest_of({"contents": fingerprint(contents), "code": _code()})
     folder = home.reports / digest
-    made = not folder.is_dir()
-    if made:
+    created = not folder.is_dir()
+    if created:
         page = compose(contents, digest)
         with publishing_folder(folder, home.scratch / "reports") as scratch:
             (scratch / HTML_FILE).write_text(render(page), encoding="utf-8")
@@ -59,19 +60,30 @@ def publish_report(contents: Contents, home: Home) -> Report:
     pointer = home.reports / LATEST_FILE
     if not pointer.is_file() or pointer.read_bytes() != latest:
         publish_bytes(pointer, latest)
-    return Report(digest, folder, made)
+    return PublishedReport(digest, folder, created)
 
 
-def latest_report(home: Home) -> Report | None:
-    """The newest published report, or none yet."""
+def latest_report(home: Home) -> PublishedReport | None:
+    """The report published last; None: none has been published yet.
+
+    Raises:
+        CandlecastError: the pointer, or the report that it names, cannot be read.
+    """
     pointer = home.reports / LATEST_FILE
     if not pointer.is_file():
         return None
-    digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
-    return Report(digest, home.reports / digest, made=False)
+    try:
+        digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
+        report = PublishedReport(digest, home.reports / digest, created=False)
+        _ = report.summary["verdict"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CandlecastError(
+            f"{pointer} does not name a readable report ({error}): `candlecast run` writes it again"
+        ) from None
+    return report
 
 
-def render(page: Page) -> str:
+def render(page: ReportPage) -> str:
     """The page as one HTML file that asks nothing of the network."""
     import jinja2
     from markupsafe import Markup
@@ -100,8 +112,8 @@ def fingerprint(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
-# Where a folder lies and whether something was made just now say nothing about it.
-NOT_SHOWN = frozenset({"folder", "played"})
+# Where a folder lies and whether something was created just now say nothing about it.
+NOT_SHOWN = frozenset({"folder", "simulated"})
 
 
 def _code() -> str:
@@ -109,7 +121,7 @@ def _code() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _summary(page: Page, contents: Contents) -> str:
+def _summary(page: ReportPage, contents: ReportContents) -> str:
     told = {
         "digest": page.digest,
         "verdict": [page.headline, page.money, *page.verdict],

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from assets.backtests.measures import BENCHMARK, by_model
-from assets.backtests.report.contents import Contents
+from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import (
     MEASURES,
     MISSING,
@@ -67,7 +67,7 @@ def backtest_table(measures: pd.DataFrame) -> Table | None:
     return Table(columns, tuple(rows))
 
 
-def rows_table(contents: Contents) -> Table | None:
+def rows_table(contents: ReportContents) -> Table | None:
     """What became of every row received, by source."""
     found = contents.market.payloads
     if found.empty:
@@ -78,7 +78,7 @@ def rows_table(contents: Contents) -> Table | None:
     return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
 
 
-def rejected_table(contents: Contents) -> Table | None:
+def rejected_table(contents: ReportContents) -> Table | None:
     """Rejected rows by the rule that they break."""
     found = contents.market.rejected
     if found.empty:
@@ -87,7 +87,7 @@ def rejected_table(contents: Contents) -> Table | None:
     return Table((Column("Rule broken", False), Column("Rows")), tuple(rows))
 
 
-def coverage_table(contents: Contents) -> Table | None:
+def coverage_table(contents: ReportContents) -> Table | None:
     """What there is of each symbol."""
     found = contents.market.coverage
     if found.empty:
@@ -100,7 +100,7 @@ def coverage_table(contents: Contents) -> Table | None:
     return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
 
 
-def omissions_table(contents: Contents) -> Table | None:
+def omissions_table(contents: ReportContents) -> Table | None:
     """Forecasts that made no signal, and why."""
     if not contents.omissions:
         return None
@@ -117,13 +117,13 @@ def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...
     )
 
 
-def pairs_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
+def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
     """Two columns of a mapping."""
     rows = [(str(key), f"{value:,}" if numeric else str(value)) for key, value in values.items()]
     return Table((Column(left, False), Column(right, numeric)), tuple(rows))
 
 
-def used_table(contents: Contents) -> Table | None:
+def used_table(contents: ReportContents) -> Table | None:
     """Which checkpoint or recipe each model's forecasts were made by."""
     if not contents.used:
         return None

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from assets.backtests.measures import BENCHMARK, by_model
-from assets.backtests.plan import NoPlan
-from assets.backtests.report.contents import Contents
+from assets.backtests.plan import NoBacktest
+from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import interval, listing, model_name, number, plural
 
 # Ten origins of one spring once "beat" the market by half: less than a year of sessions shows nothing.
 LEAST_SESSIONS = 252
 
 
-def money(contents: Contents) -> str:
+def backtest_verdict(contents: ReportContents) -> str:
     """Does any portfolio beat holding the universe, after costs, beyond what the luckiest of as many would?"""
-    if isinstance(contents.backtest.plan, NoPlan):
+    if isinstance(contents.backtest.plan, NoBacktest):
         return contents.backtest.plan.reason
     measures = by_model(contents.backtest.measures)
     models = {model: own for model, own in measures.items() if model != BENCHMARK}
     confidence = float(contents.settings["evaluation"]["confidence"])
     sure = [model for model, own in models.items() if is_shown(own, confidence)]
     if sure:
-        told = [f"{model_name(model)}, which {excess_in_words(models[model])}" for model in sure]
+        told = [f"{model_name(model)}, which {excess_text(models[model])}" for model in sure]
         return f"After costs, portfolios that beat holding the universe: {listing(told)}."
     best = max(models, key=lambda model: models[model]["excess_return"])
     return (
         "After costs, no model's portfolio was shown to beat holding the universe; "
-        f"the nearest, {model_name(best)}, {excess_in_words(models[best])}."
+        f"the nearest, {model_name(best)}, {excess_text(models[best])}."
     )
 
 
@@ -37,7 +37,7 @@ def is_shown(measures: Mapping[str, float], confidence: float) -> bool:
     return measures.get("excess_return_low", 0.0) > 0 and beyond_luck and measures["sessions"] >= LEAST_SESSIONS
 
 
-def excess_in_words(measures: Mapping[str, float]) -> str:
+def excess_text(measures: Mapping[str, float]) -> str:
     """`made 2.0 % a year more (interval …)`."""
     value = measures["excess_return"]
     told = f"made {number(abs(value), 'percent')} a year {'more' if value >= 0 else 'less'}"

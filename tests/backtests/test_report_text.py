@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from assets.backtests.report.formatting import MISSING, interval, listing, number, typeset
-from assets.backtests.report.verdict import excess_in_words, is_shown
+from assets.backtests.report.verdict import excess_text, is_shown
 
 
 def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:
@@ -16,7 +16,7 @@ def test_an_excess_is_shown_only_beyond_its_interval_and_beyond_luck() -> None:
 def test_a_backtest_of_a_few_sessions_is_told_without_an_interval() -> None:
     few = {"excess_return": 0.2, "sessions": 12.0, "deflated_sharpe": 0.99}
     assert not is_shown(few, 0.9)
-    assert "(12 sessions are too few for an interval)" in excess_in_words(few)
+    assert "(12 sessions are too few for an interval)" in excess_text(few)
 
 
 def test_numbers_have_units_real_minus_signs_and_no_minus_zero() -> None:

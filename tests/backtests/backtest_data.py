@@ -128,7 +128,7 @@ def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
         )
 
 
-def score_world(warehouse: Warehouse, settings: Settings) -> None:
+def score_forecasts(warehouse: Warehouse, settings: Settings) -> None:
     """Scores and scoreboard of all its forecasts."""
     histories = read_histories(warehouse, "1d")
     score_sessions(warehouse, histories, [FIRST, date(2013, 3, 1)])
@@ -136,7 +136,7 @@ def score_world(warehouse: Warehouse, settings: Settings) -> None:
     write_scoreboard(warehouse, scoreboard_of(paired, settings.evaluation, block=3, seed=settings.seed))
 
 
-def small_world(path: Path, first: date = FIRST) -> Warehouse:
+def small_warehouse(path: Path, first: date = FIRST) -> Warehouse:
     """The sample bars and some months of forecasts, in a fresh warehouse."""
     warehouse = Warehouse(path)
     store_bars(warehouse, sample_bars())
