@@ -16,3 +16,7 @@ class SettingsError(CandlecastError):
 
 class WarehouseBusyError(CandlecastError):
     """Another process held the warehouse for longer than we wait. The message says which."""
+
+
+class SchemaVersionError(CandlecastError):
+    """The warehouse has a schema that this installation cannot use. The message names both versions and the remedy."""

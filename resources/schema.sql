@@ -1,5 +1,10 @@
 -- The warehouse. Stamps are UTC; a daily bar's `ts` is its session at 00:00, an intraday bar's its start.
 
+-- One row: the newest of resources/migrations that this database has; a database without this table has version 1.
+CREATE TABLE IF NOT EXISTS schema_version (
+    version INTEGER NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS bars (
     symbol         VARCHAR   NOT NULL,
     ts             TIMESTAMP NOT NULL,

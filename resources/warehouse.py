@@ -12,29 +12,27 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import tenacity
 
-from resources.errors import WarehouseBusyError
+from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
 from resources.settings import Settings
+from resources.sql import load_scripts, load_sql
 
 logger = logging.getLogger("candlecast.warehouse")
 WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
 # A scheme of two letters or more: one letter is a drive.
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
-# In an earlier version its rows had flags that nobody knew then.
-_OUTDATED = "SELECT flags FROM bars_as_known(TIMESTAMP '2000-01-01') LIMIT 0"
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # Read-only and read-write connections may not live side by side in one process.
 _process_lock = threading.RLock()
-# Files, by path and inode, whose tables this process has seen to be whole: nothing takes one away.
-_whole: set[tuple[str, int]] = set()
+# Files, by path and inode, whose schema this process has seen to be current.
+_current: set[tuple[str, int]] = set()
 
 
 class Warehouse:
@@ -49,7 +47,7 @@ class Warehouse:
         self.uri = location if isinstance(location, str) and _URI.match(location) else None
         self.path = Path(location)
         self.wait = wait
-        self._made = False
+        self._checked = False
 
     @classmethod
     def of(cls, settings: Settings, wait: float = WAIT_SECONDS) -> Warehouse:
@@ -67,10 +65,10 @@ class Warehouse:
 
         Raises:
             WarehouseBusyError: another process wrote for longer than `wait`.
+            SchemaVersionError: the schema is newer than this installation, or older in a file that cannot be written.
         """
         with _process_lock:
-            if not (self._made and self.exists):
-                self._make()
+            self._ensure_schema()
             connection = self._connect(read_only=True)
             try:
                 with interruptible():
@@ -78,59 +76,63 @@ class Warehouse:
             finally:
                 connection.close()
 
-    def _make(self) -> None:
-        """Give a new warehouse its tables, and one of an earlier version those that it lacks and what is outdated."""
-        if self.uri is None and self.path.is_file():
-            if self._file in _whole:
-                self._made = True
-                return
-            connection = self._connect(read_only=True)
-            try:
-                there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-                is_current = there.issuperset(TABLES) and _has_current_macro(connection)
-            finally:
-                connection.close()
-            if is_current or not os.access(self.path, os.W_OK):
-                self._remember()
-                return
-        with self.write():
-            pass
-
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-write connection inside one transaction: all of the block, or nothing of it.
 
         Raises:
             WarehouseBusyError: another process held the file for longer than `wait`.
+            SchemaVersionError: the schema is newer than this installation.
         """
         with _process_lock:
             if self.uri is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect(read_only=False)
             try:
-                if not self._made and not _has_current_macro(connection):
-                    connection.execute("DROP MACRO TABLE IF EXISTS bars_as_known")
-                connection.execute(SCHEMA)
-                connection.execute("BEGIN")
-                try:
-                    with interruptible():
-                        yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
-                self._remember()
+                if not self._is_current:
+                    with _transaction(connection):
+                        migrate(connection, str(self.uri or self.path))
+                    self._remember()
+                with _transaction(connection), interruptible():
+                    yield connection
             finally:
                 connection.close()
+
+    def _ensure_schema(self) -> None:
+        """Create the tables of a new warehouse, and migrate one of an earlier version."""
+        if self._is_current:
+            return
+        if self.uri is None and self.path.is_file():
+            connection = self._connect(read_only=True)
+            try:
+                version = schema_version(connection)
+            finally:
+                connection.close()
+            if version == SCHEMA_VERSION:
+                self._remember()
+                return
+            if not os.access(self.path, os.W_OK):
+                raise SchemaVersionError(
+                    f"{self.path} has schema version {version}, this installation needs {SCHEMA_VERSION}, and the file "
+                    "cannot be written: make it writable, so that it is migrated when it is opened"
+                )
+        with self.write():
+            pass
+
+    @property
+    def _is_current(self) -> bool:
+        if self.uri is not None:
+            return self._checked
+        return self.path.is_file() and self._file in _current
 
     @property
     def _file(self) -> tuple[str, int]:
         return str(self.path.absolute()), self.path.stat().st_ino
 
     def _remember(self) -> None:
-        self._made = True
+        self._checked = True
         if self.uri is None:
-            _whole.add(self._file)
+            _current.add(self._file)
 
     def frame(self, sql: str, parameters: dict[str, object] | list[object] | None = None) -> pd.DataFrame:
         """The result of one query. Parameters are bound, `$name` or `?`."""
@@ -187,14 +189,49 @@ def interruptible() -> Iterator[None]:
         raise
 
 
-def _has_current_macro(connection: duckdb.DuckDBPyConnection) -> bool:
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("BEGIN")
     try:
-        connection.execute(_OUTDATED)
-    except duckdb.BinderException:
-        return True
-    except duckdb.CatalogException:
-        return False
-    return False
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The version of a database's schema; 0: it has no tables, 1: it is older than the table `schema_version`."""
+    query = "SELECT table_name FROM information_schema.tables WHERE table_catalog = current_catalog()"
+    tables = {name for (name,) in connection.execute(query).fetchall()}
+    if "schema_version" in tables:
+        return int(connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0])
+    return 1 if tables else 0
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Bring a database to the current schema: `migrations/NNNN_….sql` above its version, then `schema.sql`.
+
+    Args:
+        connection: read-write, inside a transaction.
+        name: of the database, for errors.
+
+    Raises:
+        SchemaVersionError: its version is newer than this installation.
+    """
+    version = schema_version(connection)
+    if version > SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"{name} has schema version {version}, this installation reads up to {SCHEMA_VERSION}: "
+            "upgrade candlecast, or name another home with CANDLECAST_HOME"
+        )
+    for number, script in MIGRATIONS.items():
+        if 0 < version < number:
+            connection.execute(script)
+    connection.execute(SCHEMA)
+    if version != SCHEMA_VERSION:
+        connection.execute("DELETE FROM schema_version")
+        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
 
 
 def _is_lock(error: BaseException) -> bool:
@@ -206,5 +243,7 @@ def _holder(error: BaseException | None) -> str:
     return f"process {found['pid']} ({found['program']})" if found else "another process"
 
 
-SCHEMA = files("resources").joinpath("schema.sql").read_text(encoding="utf-8")
-TABLES = frozenset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
+SCHEMA = load_sql("resources", "schema.sql")
+# By the schema version that each leads to. A script runs once in a home, and is never changed after a release.
+MIGRATIONS = {int(name[:4]): script for name, script in load_scripts("resources.migrations").items()}
+SCHEMA_VERSION = max(MIGRATIONS)

@@ -160,7 +160,8 @@ def test_bars_as_known_have_no_flags_of_today_in_a_warehouse_of_an_earlier_versi
         with desk.warehouse.write() as connection:
             connection.execute("DROP MACRO TABLE bars_as_known")
             connection.execute("CREATE MACRO bars_as_known(moment) AS TABLE SELECT * FROM bars")
-        monkeypatch.setattr("resources.warehouse._whole", set())
+            connection.execute("DROP TABLE schema_version")
+        monkeypatch.setattr("resources.warehouse._current", set())
         later = desk.warehouse
         with getattr(later, access)() as connection:
             known = connection.execute("FROM bars_as_known(TIMESTAMP '2999-01-01')").df()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.errors import WarehouseBusyError
-from resources.warehouse import Warehouse
+from resources.errors import SchemaVersionError, WarehouseBusyError
+from resources.warehouse import MIGRATIONS, SCHEMA_VERSION, Warehouse
 
 HOLDING = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep({})"
 WRITING = """
@@ -46,10 +46,35 @@ def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(warehou
     with warehouse.write() as connection:
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
         connection.execute("DROP TABLE scored_truths")
-    monkeypatch.setattr("resources.warehouse._whole", set())
+        connection.execute("DROP TABLE schema_version")
+    monkeypatch.setattr("resources.warehouse._current", set())
     later = Warehouse(warehouse.path)
     assert later.frame("FROM scored_truths").empty
     assert len(later.frame("FROM backtests")) == 1
+
+
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_a_warehouse_of_a_newer_version_is_refused(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, access: str
+) -> None:
+    with warehouse.write() as connection:
+        connection.execute("UPDATE schema_version SET version = 999")
+    monkeypatch.setattr("resources.warehouse._current", set())
+    refused = pytest.raises(SchemaVersionError, match=rf"{warehouse.path.name}.* 999.* {SCHEMA_VERSION}\b")
+    with refused, getattr(Warehouse(warehouse.path), access)():
+        pass
+
+
+def test_a_migration_runs_once(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse.frame("SELECT 1")
+    later = SCHEMA_VERSION + 1
+    monkeypatch.setattr("resources.warehouse._current", set())
+    monkeypatch.setattr("resources.warehouse.SCHEMA_VERSION", later)
+    monkeypatch.setitem(MIGRATIONS, later, "INSERT INTO backtests VALUES ('migrated', 'm', 0)")
+    for _ in range(2):
+        assert len(Warehouse(warehouse.path).frame("FROM backtests")) == 1
+        monkeypatch.setattr("resources.warehouse._current", set())
+    assert warehouse.frame("FROM schema_version")["version"].tolist() == [later]
 
 
 @pytest.mark.parametrize("access", ["read", "write"])
