@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.pointers import read_pointer, write_pointer
 from resources.publish import digest_of, digest_of_folder, publish_bytes, publish_folder, scratch_folder
 
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
@@ -152,23 +153,12 @@ class CheckpointStore:
         return None if digest is None else self.load(kind, digest)
 
     def _digest_in(self, kind: Kind, name: str) -> str | None:
-        pointer = self.home.checkpoints / kind / name
-        if not pointer.is_file():
-            return None
-        try:
-            return str(json.loads(pointer.read_text())["digest"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CandlecastError(
-                f"{pointer} names no checkpoint ({error}): remove it, and `candlecast run` names one again"
-            ) from None
+        return read_pointer(self.home.checkpoints / kind / name)
 
     def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
-        named, pointer = self.load(kind, digest), self.home.checkpoints / kind / name
-        content = json.dumps({"digest": named.digest}).encode()
-        # Not by what it points to: a checkpoint that was removed must not keep its name.
-        if not pointer.is_file() or pointer.read_bytes() != content:
-            publish_bytes(pointer, content)
-        return named
+        checkpoint = self.load(kind, digest)
+        write_pointer(self.home.checkpoints / kind / name, checkpoint.digest)
+        return checkpoint
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:
         return self.home.checkpoints / kind / "recipes" / f"{digest_of(recipe)}.json"

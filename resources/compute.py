@@ -5,15 +5,15 @@ Nothing here imports torch before it is asked for a device. Not here: what is ru
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 from tempfile import gettempdir
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from resources.errors import CandlecastError
+from resources.locks import claim_lock
 from resources.settings import ComputeSettings
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ class Compute:
         return int(psutil.virtual_memory().available)
 
 
-_claims: dict[Path, tuple[int, IO[bytes]]] = {}
+# The device that this process has claimed, per folder of lock files.
+_claims: dict[Path, int] = {}
 
 
 def shared_device(count: int, folder: Path | None = None) -> int:
@@ -108,19 +109,13 @@ def shared_device(count: int, folder: Path | None = None) -> int:
         return int(os.environ["LOCAL_RANK"])
     folder = folder or Path(gettempdir()) / f"candlecast-devices-{getuser()}"
     if folder in _claims:
-        return _claims[folder][0]
+        return _claims[folder]
     if count < 2:
         return 0
-    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        lock = (folder / f"cuda-{number}").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            continue
-        _claims[folder] = (number, lock)
-        return number
+        if claim_lock(folder / f"cuda-{number}"):
+            _claims[folder] = number
+            return number
     return 0
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from resources.calendar import DAILY, TradingCalendar
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.publish import publish_bytes
+from resources.pointers import read_pointer, write_pointer
 from resources.qlib import DailyBars, QlibProvider, write_provider
 from resources.warehouse import Warehouse
 
@@ -58,9 +56,7 @@ def publish_provider(warehouse: Warehouse, home: Home, calendar: TradingCalendar
     bars = daily_bars(warehouse, calendar.frequency)
     days, future = _calendar(bars, TradingCalendar(calendar.name, DAILY))
     provider = write_provider(home.qlib, home.scratch / "qlib", bars, days, future)
-    pointer, named = home.qlib / CURRENT_FILE, json.dumps({"digest": provider.digest}).encode()
-    if not pointer.is_file() or pointer.read_bytes() != named:
-        publish_bytes(pointer, named)
+    write_pointer(home.qlib / CURRENT_FILE, provider.digest)
     return provider
 
 
@@ -70,10 +66,10 @@ def current_provider(home: Home) -> QlibProvider:
     Raises:
         CandlecastError: none was.
     """
-    pointer = home.qlib / CURRENT_FILE
-    if not pointer.is_file():
+    digest = read_pointer(home.qlib / CURRENT_FILE)
+    if digest is None:
         raise CandlecastError(f"there is no Qlib provider in {home.qlib}: materialise qlib_provider first")
-    return QlibProvider(home.qlib / json.loads(pointer.read_text())["digest"])
+    return QlibProvider(home.qlib / digest)
 
 
 def _calendar(bars: DailyBars, calendar: TradingCalendar) -> tuple[np.ndarray, np.ndarray]:

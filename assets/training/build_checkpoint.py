@@ -23,6 +23,7 @@ from assets.training.worker.pipes_client import run_job
 from resources.checkpoints import FROM_SCRATCH, README, Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.pointers import read_pointer, write_pointer
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
@@ -52,19 +53,15 @@ def current_windows(home: Home) -> Windows:
     Raises:
         CandlecastError: there are none yet.
     """
-    pointer = home.windows / "current.json"
-    if not pointer.is_file():
+    digest = read_pointer(home.windows / "current.json")
+    if digest is None:
         raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
-    digest = json.loads(pointer.read_text())["digest"]
     return Windows(digest, home.windows / digest)
 
 
 def set_current_windows(home: Home, digest: str) -> None:
     """Name the windows in use; naming them again writes nothing."""
-    pointer = home.windows / "current.json"
-    content = json.dumps({"digest": digest}).encode()
-    if not pointer.is_file() or pointer.read_bytes() != content:
-        publish_bytes(pointer, content)
+    write_pointer(home.windows / "current.json", digest)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
-from filelock import FileLock, Timeout
 
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from orchestration.build import build_defs, build_resources
@@ -22,6 +21,7 @@ from orchestration.cli.run_progress import Watch
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_leftovers
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.locks import LockHeldError, exclusive_lock
 from resources.publish import publish_bytes
 from resources.settings import ENV_HOME, Settings, shipped
 
@@ -117,20 +117,18 @@ def only_run(home: Home) -> Iterator[None]:
     """
     dagster_folder(home)
     note = home.root / "run.pid"
-    lock = FileLock(home.root / "run.lock", timeout=0)
     try:
-        lock.acquire()
-    except Timeout:
+        with exclusive_lock(home.root / "run.lock", wait=0):
+            publish_bytes(note, f"process {os.getpid()}".encode())
+            try:
+                yield
+            finally:
+                note.unlink(missing_ok=True)
+    except LockHeldError:
         holder = note.read_text().strip() if note.is_file() else "another process"
         raise CandlecastError(
             f"{home.root} is at work: {holder} runs there. Wait for it to end; nothing of this run was started."
         ) from None
-    try:
-        publish_bytes(note, f"process {os.getpid()}".encode())
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
@@ -145,10 +143,10 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     folder = dagster_folder(Home(settings.home))
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
-        with FileLock(folder / "opening.lock", timeout=OPENING_SECONDS):
+        with exclusive_lock(folder / "opening.lock", wait=OPENING_SECONDS):
             place_instance_file(settings.root, folder)
             return dg.DagsterInstance.get()
-    except Timeout:
+    except LockHeldError:
         raise CandlecastError(
             f"{folder}: another process has been opening Dagster's records for {OPENING_SECONDS} s. See what it waits "
             "for, or end it; nothing of this command was started"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from chain_world import World
-from filelock import FileLock
 
 from orchestration.cli import headless
 from orchestration.cli.headless import open_instance
 from resources.errors import CandlecastError
+from resources.locks import exclusive_lock
 from resources.settings import Settings, load_settings
 
 
@@ -47,7 +47,8 @@ def test_one_that_waits_too_long_to_open_says_for_what(settings, monkeypatch):
     monkeypatch.setattr(headless, "OPENING_SECONDS", 0.1)
     folder = settings.home / "dagster"
     folder.mkdir(parents=True)
-    with FileLock(folder / "opening.lock"), pytest.raises(CandlecastError, match="another process has been opening"):
+    busy = "another process has been opening"
+    with exclusive_lock(folder / "opening.lock"), pytest.raises(CandlecastError, match=busy):
         open_instance(settings)
 
 

@@ -20,7 +20,8 @@ from assets.backtests.report.page import ReportPage, compose
 from assets.backtests.results import digest_of_frame
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.publish import digest_of, publish_bytes, publishing_folder
+from resources.pointers import read_pointer, write_pointer
+from resources.publish import digest_of, publishing_folder
 
 HTML_FILE, JSON_FILE, LATEST_FILE = "report.html", "report.json", "latest.json"
 HERE = Path(__file__).parent
@@ -56,10 +57,7 @@ def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
             (scratch / JSON_FILE).write_text(_summary(page, contents), encoding="utf-8")
             for name, png in page.images.items():
                 (scratch / name).write_bytes(png)
-    latest = json.dumps({"digest": digest, "report": f"{digest}/{HTML_FILE}"}).encode()
-    pointer = home.reports / LATEST_FILE
-    if not pointer.is_file() or pointer.read_bytes() != latest:
-        publish_bytes(pointer, latest)
+    write_pointer(home.reports / LATEST_FILE, digest, report=f"{digest}/{HTML_FILE}")
     return PublishedReport(digest, folder, created)
 
 
@@ -69,17 +67,15 @@ def latest_report(home: Home) -> PublishedReport | None:
     Raises:
         CandlecastError: the pointer, or the report that it names, cannot be read.
     """
-    pointer = home.reports / LATEST_FILE
-    if not pointer.is_file():
+    pointer, remedy = home.reports / LATEST_FILE, "`candlecast run` writes it again"
+    digest = read_pointer(pointer, remedy)
+    if digest is None:
         return None
+    report = PublishedReport(digest, home.reports / digest, created=False)
     try:
-        digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
-        report = PublishedReport(digest, home.reports / digest, created=False)
         _ = report.summary["verdict"]
     except (OSError, ValueError, KeyError) as error:
-        raise CandlecastError(
-            f"{pointer} does not name a readable report ({error}): `candlecast run` writes it again"
-        ) from None
+        raise CandlecastError(f"{pointer} does not name a readable report ({error}): {remedy}") from None
     return report
 
 

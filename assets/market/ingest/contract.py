@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
@@ -26,6 +25,7 @@ from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.publish import scratch_folder
 from resources.sources.protocol import ROW, UNPARSED, Reading
+from resources.sql import load_sql
 from resources.warehouse import interruptible
 
 MEMORY_LIMIT = "1GB"
@@ -33,7 +33,7 @@ MEMORY_LIMIT = "1GB"
 SPLIT_RATIOS = sorted(
     {float(n) for n in range(2, 51)} | {3 / 2, 4 / 3, 5 / 4, 5 / 2, 5 / 3} | {1 / n for n in range(2, 51)}
 )
-CONTRACT = files("assets.market.ingest").joinpath("contract.sql").read_text(encoding="utf-8")
+CONTRACT = load_sql("assets.market.ingest", "contract.sql")
 # The types of a column that is read as names, and of one that is read as numbers; text is read too.
 _NAMES = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|VARCHAR|BLOB|"NULL"')
 _NUMERIC = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|VARCHAR|"NULL"')
@@ -46,8 +46,8 @@ JOIN payloads AS p ON p.number = j.payload
 LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
 WHERE j.rule IS NULL AND s.fate IS NULL
 """
-DERIVE = files("assets.market.ingest").joinpath("derive.sql").read_text(encoding="utf-8")
-FOLD = files("assets.market.ingest").joinpath("fold.sql").read_text(encoding="utf-8")
+DERIVE = load_sql("assets.market.ingest", "derive.sql")
+FOLD = load_sql("assets.market.ingest", "fold.sql")
 
 _MAKE = """
 CREATE TEMP TABLE received (

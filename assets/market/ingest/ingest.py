@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from importlib.resources import files
 
 import duckdb
 import pandas as pd
@@ -31,6 +30,7 @@ from resources.progress import Progress, silent
 from resources.sources.dropped import is_dropped
 from resources.sources.files import removal_of
 from resources.sources.protocol import Reading
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 logger = logging.getLogger("candlecast.market")
@@ -45,9 +45,9 @@ _NO_NEWS = """(i.actions IS NULL OR i.actions LIKE '%unknown'
 _EQUAL = "i.{name} IS NOT DISTINCT FROM b.{name}"
 # So does all that is not as quoted: every later split divides it anew, and it is rounded then.
 _NEARLY = f"({_EQUAL} OR abs(i.{{name}} - b.{{name}}) <= 1e-6 * b.{{name}})"
-COMPARE = files("assets.market.ingest").joinpath("compare.sql").read_text(encoding="utf-8")
-TOUCHED = files("assets.market.ingest").joinpath("touched.sql").read_text(encoding="utf-8")
-APPLY = files("assets.market.ingest").joinpath("apply.sql").read_text(encoding="utf-8")
+COMPARE = load_sql("assets.market.ingest", "compare.sql")
+TOUCHED = load_sql("assets.market.ingest", "touched.sql")
+APPLY = load_sql("assets.market.ingest", "apply.sql")
 
 _INGESTED = "SELECT coalesce(max(batch), 0) FROM payloads"
 # A row where the calendar has no bar is no word about the bar that another calendar had there. One whose values are bad

@@ -8,11 +8,9 @@ is ever overwritten. Not here: what the rows mean (contract).
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -25,6 +23,7 @@ import pyarrow.parquet
 
 from resources.errors import CandlecastError, WarehouseBusyError
 from resources.layout import Home
+from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, publish_file, scratch_folder
 from resources.sources.protocol import NoRowsError, Reading, Request, Source, Wanted
@@ -256,7 +255,7 @@ class Lake:
 
     def _commit(self, source: Source, landed: Sequence[Landed]) -> Batch | None:
         """The next batch, of what no other process committed in the meantime."""
-        with self._locked():
+        with exclusive_lock(self.home.lake / ".lock"):
             current = self.current()
             reading = digest_of(asdict(source.reading))
             fresh = [
@@ -274,14 +273,6 @@ class Lake:
                 json.dumps(content, indent=1, default=str).encode(),
             )
             return batch
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One committer at a time on this machine. The kernel frees the lock of a killed process."""
-        self.home.lake.mkdir(parents=True, exist_ok=True)
-        with (self.home.lake / ".lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
 
 
 def _uncovered(request: Request, held: Sequence[Request]) -> list[Request]:

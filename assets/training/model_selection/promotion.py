@@ -8,7 +8,6 @@ back to the champion before; what was rolled back is not promoted again by itsel
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Literal, Protocol
 from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.locks import exclusive_lock
 from resources.publish import digest_of_folder, publish_bytes
 from resources.settings import PromotionSettings, load_settings
 
@@ -87,10 +87,8 @@ class Ledger:
 
     def add(self, decision: Decision) -> None:
         """Write a decision down, unless the newest says the same."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         # A rollback by hand and a run that decides may write at the same moment.
-        with self.file.with_suffix(".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(self.file.with_suffix(".lock")):
             told = self.decisions()
             if told and told[-1] == decision:
                 return
