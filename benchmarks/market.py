@@ -126,7 +126,7 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     from resources.settings import load_settings
 
     headless = Headless(load_settings(settings_file), Watch())
-    sessions = headless.resources["calendar"].sessions(first, last)
+    sessions = headless.candlecast.calendar.sessions(first, last)
     span = Span(sessions[0].date(), sessions[-1].date())
     with headless.alone():
         took, _ = _timed(lambda: headless.run("group:market", span, "backfill"))

@@ -13,8 +13,7 @@ from assets.forecasting.origins import origin_sessions
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration.jobs import Job, JobName
 from orchestration.sensors import WATCHED, made_whole
-from resources.calendar import TradingCalendar
-from resources.settings import Settings
+from resources.candlecast import Candlecast
 
 # Half an hour for the source to settle after midnight UTC.
 HOUR, MINUTE = 0, 30
@@ -23,8 +22,7 @@ LOOK_BACK = 63
 
 
 def build_schedules(
-    settings: Settings,
-    calendar: TradingCalendar,
+    candlecast: Candlecast,
     sessions: dg.DailyPartitionsDefinition,
     jobs: Mapping[JobName, Job],
 ) -> list[dg.ScheduleDefinition]:
@@ -49,7 +47,7 @@ def build_schedules(
             return dg.RunRequest(run_key=there[-1], partition_key=behind[-1])
         first, last = there.index(behind[0]), there.index(behind[-1])
         # A range inside windows.test may lie between two planned origins, and a run without an origin fails.
-        while first and not _has_origin(there[first : last + 1], settings, calendar):
+        while first and not _has_origin(there[first : last + 1], candlecast):
             first -= 1
         return dg.RunRequest(run_key=there[-1], tags={RANGE_START: there[first], RANGE_END: there[last]})
 
@@ -66,6 +64,7 @@ def _not_made(instance: dg.DagsterInstance, there: Sequence[str]) -> Sequence[st
     return [key for key in there if key not in made and key > min(made) and (key >= oldest or key > max(made))]
 
 
-def _has_origin(keys: Sequence[str], settings: Settings, calendar: TradingCalendar) -> bool:
+def _has_origin(keys: Sequence[str], candlecast: Candlecast) -> bool:
+    settings = candlecast.settings
     days = [date.fromisoformat(key) for key in keys]
-    return bool(origin_sessions(days, settings.windows.test, settings.forecasts.every, calendar))
+    return bool(origin_sessions(days, settings.windows.test, settings.forecasts.every, candlecast.calendar))

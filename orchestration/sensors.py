@@ -14,11 +14,7 @@ import dagster as dg
 from assets.forecasting.registry import Family
 from assets.market.ingest.dropfolder import sessions_taken, take_in
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
-from resources.calendar import TradingCalendar
-from resources.layout import Home
-from resources.settings import Settings
-from resources.sources.registry import build_source
-from resources.warehouse import Warehouse
+from resources.candlecast import Candlecast
 
 WATCHED = ("bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores")
 CHECK_NAME = "newest_session_is_here"
@@ -29,13 +25,12 @@ DROP_SECONDS = 30
 RECORDS_AT_ONCE = 500
 
 
-def newest_due(
-    settings: Settings, calendar: TradingCalendar, now: datetime, partitions: dg.DailyPartitionsDefinition
-) -> date | None:
+def newest_due(candlecast: Candlecast, now: datetime, partitions: dg.DailyPartitionsDefinition) -> date | None:
     """The newest session that should be here at `now` (UTC): closed, and its grace over. None: none is due yet."""
-    closed = calendar.closed_by(now.astimezone(UTC).replace(tzinfo=None) - GRACE)
-    last = min(closed, settings.market.end) if settings.market.end else closed
-    if last < settings.market.start:
+    market = candlecast.settings.market
+    closed = candlecast.calendar.closed_by(now.astimezone(UTC).replace(tzinfo=None) - GRACE)
+    last = min(closed, market.end) if market.end else closed
+    if last < market.start:
         return None
     due = partitions.get_partition_keys_in_range(
         dg.PartitionKeyRange(partitions.get_first_partition_key() or "", partitions.get_last_partition_key() or "")
@@ -78,17 +73,13 @@ def _names_symbols(run: dg.DagsterRun | None, name: str) -> bool:
     return bool(ops.get(name, {}).get("config", {}).get("symbols"))
 
 
-def build_sensors(
-    settings: Settings, calendar: TradingCalendar, sessions: dg.DailyPartitionsDefinition
-) -> list[dg.SensorDefinition]:
+def build_sensors(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition) -> list[dg.SensorDefinition]:
     """The freshness sensor, and the drop folder's where settings name one."""
-    sensors = [_freshness(settings, calendar, sessions)]
-    return [*sensors, _drop_folder(settings, sessions)] if settings.market.drop else sensors
+    sensors = [_freshness(candlecast, sessions)]
+    return [*sensors, _drop_folder(candlecast, sessions)] if candlecast.settings.market.drop else sensors
 
 
-def _freshness(
-    settings: Settings, calendar: TradingCalendar, sessions: dg.DailyPartitionsDefinition
-) -> dg.SensorDefinition:
+def _freshness(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="freshness",
@@ -97,7 +88,7 @@ def _freshness(
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        due = newest_due(settings, calendar, datetime.now(UTC), sessions)
+        due = newest_due(candlecast, datetime.now(UTC), sessions)
         if due is None:
             return dg.SkipReason("No session is due yet.")
         missing = missing_at(context.instance, due)
@@ -110,7 +101,8 @@ def _freshness(
     return freshness
 
 
-def _drop_folder(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dg.SensorDefinition:
+def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition) -> dg.SensorDefinition:
+    settings = candlecast.settings
     folder = settings.root / str(settings.market.drop)
 
     @dg.sensor(
@@ -123,9 +115,9 @@ def _drop_folder(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> 
     def drop_folder(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         taken = take_in(
             folder,
-            build_source(settings).reading,
-            Home(settings.home),
-            warehouse=Warehouse.of(settings),
+            candlecast.source.reading,
+            candlecast.home,
+            warehouse=candlecast.warehouse,
             within=(settings.market.start, settings.market.end),
         )
         for fate in taken:

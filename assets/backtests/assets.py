@@ -20,12 +20,8 @@ from assets.backtests.signals import Signals, make_signals, read_signals, store_
 from assets.forecasting.registry import checkpoints_in_use
 from assets.market.universe import read_universe
 from assets.metadata import OWNERS, picture, schema, table
-from resources.calendar import TradingCalendar
-from resources.checkpoints import CheckpointStore
-from resources.layout import Home
+from resources.candlecast import Candlecast
 from resources.progress import progress_of
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 GROUP = "backtests"
 SIGNAL_COLUMNS = {
@@ -66,19 +62,14 @@ def _signals() -> dg.AssetsDefinition:
         deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
         pool="warehouse",
     )
-    def signals(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-    ) -> dg.MaterializeResult:
+    def signals(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
         """What each model expects each symbol to return over the horizon: the mean of its quantile forecast.
 
         Out-of-sample forecasts of the checkpoint in use alone, from origins since windows.test began, of symbols that
         were members of the universe on the origin's day. A model without an opinion has no signals.
         """
-        made = _make(settings, warehouse, checkpoints)
-        if store_signals(warehouse, made.frame):
+        made = _make(candlecast)
+        if store_signals(candlecast.warehouse, made.frame):
             context.log.info("%d signals", len(made.frame))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of_frame(made.frame)), metadata=_signal_metadata(made)
@@ -110,15 +101,12 @@ def _qlib_provider() -> dg.AssetsDefinition:
         group_name=GROUP, kinds={"qlib"}, owners=OWNERS, code_version="1", deps=["bars", "corporate_actions"]
     )  # fmt: skip
     def qlib_provider(
-        context: dg.AssetExecutionContext,
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        calendar: dg.ResourceParam[TradingCalendar],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its content."""
         from assets.backtests.plots import provider_picture
 
-        provider = publish_provider(warehouse, home, calendar)
+        provider = publish_provider(candlecast.warehouse, candlecast.home, candlecast.calendar)
         names = pd.DataFrame(sorted(provider.ids.items()), columns=["symbol", "in Qlib"])
         return dg.MaterializeResult(
             data_version=dg.DataVersion(provider.digest),
@@ -145,11 +133,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         pool="warehouse",
     )
     def backtest_report(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """TopkDropout through Qlib for every model, and one report of everything: HTML, pictures and JSON.
 
@@ -158,14 +142,15 @@ def _backtest_report() -> dg.AssetsDefinition:
         from assets.backtests.report.contents import read_contents
         from assets.backtests.report.publish import publish_report
 
-        request = _request(settings, warehouse, home)
-        result = run_backtest(request, home, progress_of("backtest_report"))
+        settings, warehouse, checkpoints = candlecast.settings, candlecast.warehouse, candlecast.checkpoints
+        request = _request(candlecast)
+        result = run_backtest(request, candlecast.home, progress_of("backtest_report"))
         if isinstance(result.plan, NoBacktest):
             context.log.warning("%s", result.plan.reason)
         store(warehouse, result)
-        used, omissions = checkpoints_in_use(settings, checkpoints), _make(settings, warehouse, checkpoints).omissions
+        used, omissions = checkpoints_in_use(settings, checkpoints), _make(candlecast).omissions
         contents = read_contents(settings, warehouse, checkpoints, used, result, omissions, request.provider.digest)
-        report = publish_report(contents, home)
+        report = publish_report(contents, candlecast.home)
         verdict = report.summary["verdict"]
         shown: dict[str, Any] = {
             "dagster/row_count": len(result.days),
@@ -183,55 +168,55 @@ def _backtest_report() -> dg.AssetsDefinition:
     return backtest_report
 
 
-def _make(settings: Settings, warehouse: Warehouse, checkpoints: CheckpointStore) -> Signals:
+def _make(candlecast: Candlecast) -> Signals:
+    settings, warehouse = candlecast.settings, candlecast.warehouse
     step = settings.backtest.signal_step or settings.windows.predict_window
-    used, universe = checkpoints_in_use(settings, checkpoints), read_universe(settings, warehouse)
+    used, universe = checkpoints_in_use(settings, candlecast.checkpoints), read_universe(settings, warehouse)
     return make_signals(warehouse, settings.market.frequency, step, used, universe, settings.windows.test[0])
 
 
-def _request(settings: Settings, warehouse: Warehouse, home: Home) -> BacktestRequest:
+def _request(candlecast: Candlecast) -> BacktestRequest:
+    settings, warehouse = candlecast.settings, candlecast.warehouse
     return backtest_request(
-        settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse)
+        settings, read_signals(warehouse), current_provider(candlecast.home), read_universe(settings, warehouse)
     )
 
 
 def _checks() -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(asset="signals", blocking=True)
-    def signals_stand_on_unseen_forecasts(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    def signals_stand_on_unseen_forecasts(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every signal is finite and has an out-of-sample forecast behind it."""
-        return _checked(checks.signal_problems(warehouse, read_signals(warehouse)))
+        return _checked(checks.signal_problems(candlecast.warehouse, read_signals(candlecast.warehouse)))
 
     @dg.asset_check(asset="qlib_provider", blocking=True)
-    def qlib_reads_the_bars(
-        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def qlib_reads_the_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every bar comes back from the provider as it went in, and nothing else does."""
-        return _checked(checks.provider_problems(warehouse, current_provider(home), settings.market.frequency))
+        return _checked(
+            checks.provider_problems(
+                candlecast.warehouse, current_provider(candlecast.home), candlecast.settings.market.frequency
+            )
+        )
 
     @dg.asset_check(asset="backtest_report", blocking=True)
-    def money_is_conserved(
-        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def money_is_conserved(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Net is gross less costs on every day, and the account grows by it."""
-        days = run_backtest(_request(settings, warehouse, home), home).days
-        return _checked(checks.accounting_problems(days, settings.backtest.account) if len(days) else [])
+        days = run_backtest(_request(candlecast), candlecast.home).days
+        return _checked(checks.accounting_problems(days, candlecast.settings.backtest.account) if len(days) else [])
 
     @dg.asset_check(asset="backtest_report", blocking=True)
-    def qlib_and_our_loop_agree(
-        settings: dg.ResourceParam[Settings], home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def qlib_and_our_loop_agree(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Qlib's days and those of an independent loop are the same to 1e-10."""
-        request = _request(settings, warehouse, home)
-        apart = checks.largest_difference(request, run_backtest(request, home).days)
+        request = _request(candlecast)
+        apart = checks.largest_difference(request, run_backtest(request, candlecast.home).days)
         problems = [f"they differ by {apart:.2g}"] if apart is not None and apart > checks.AGREEMENT else []
         return _checked(problems, {} if apart is None else {"largest_difference": apart})
 
     @dg.asset_check(asset="backtest_report", blocking=True)
-    def report_asks_nothing_of_the_network(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    def report_asks_nothing_of_the_network(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The report is one file: nothing in it is fetched from elsewhere."""
         from assets.backtests.report.publish import latest_report
 
-        report = latest_report(home)
+        report = latest_report(candlecast.home)
         if report is None:
             return _checked(["there is no report: materialise backtest_report"])
         return _checked(

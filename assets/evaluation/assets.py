@@ -21,12 +21,9 @@ from assets.forecasting.verdict import verdict_in_words
 from assets.market.history import read_histories
 from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of
-from resources.calendar import TradingCalendar
-from resources.checkpoints import CheckpointStore
+from resources.candlecast import Candlecast
 from resources.progress import progress_of
 from resources.publish import digest_of
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 GROUP = "evaluation"
 FAMILIES = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
@@ -72,23 +69,20 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         pool="warehouse",
     )
     def forecast_scores(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-        calendar: dg.ResourceParam[TradingCalendar],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """Forecasts about a session against what then was: CRPS, errors, coverage, direction, PIT, rank correlation.
 
         A score is made once, and again where a bar that it stands on was corrected. A forecast without a bar at its
         target waits for it.
         """
-        wanted = sessions_of(context)
-        frequency = settings.market.frequency
+        settings, warehouse = candlecast.settings, candlecast.warehouse
+        wanted, frequency = sessions_of(context), settings.market.frequency
         histories = read_histories(warehouse, frequency, last=wanted[-1])
-        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), calendar)
+        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), candlecast.calendar)
         rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window, frequency)
-        means = means_by_step(warehouse, checkpoints_in_use(settings, checkpoints), Scope.of(settings))
+        used = checkpoints_in_use(settings, candlecast.checkpoints)
+        means = means_by_step(warehouse, used, Scope.of(settings))
         tell_newest(
             context,
             {
@@ -108,18 +102,14 @@ def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
         group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="3", deps=["forecast_scores"], pool="warehouse"
     )
-    def scoreboard(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-        calendar: dg.ResourceParam[TradingCalendar],
-    ) -> dg.MaterializeResult:
+    def scoreboard(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
         """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins.
 
         Of the symbols of `market.symbols`, from origins since `windows.test` began.
         """
-        compared = compare(warehouse, settings, checkpoints_in_use(settings, checkpoints), calendar)
+        settings, warehouse = candlecast.settings, candlecast.warehouse
+        used = checkpoints_in_use(settings, candlecast.checkpoints)
+        compared = compare(warehouse, settings, used, candlecast.calendar)
         write_scoreboard(warehouse, compared.scoreboard)
         verdict = verdict_in_words(compared.scoreboard, settings.evaluation.confidence)
         context.log.info("%s", verdict[0])
@@ -152,9 +142,9 @@ def _board_metadata(compared: Comparison, verdict: list[str]) -> dict[str, Any]:
 
 def _scores_are_possible() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="forecast_scores", blocking=True)
-    def scores_are_possible(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    def scores_are_possible(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Each score is there once, finite and within what its metric can be."""
-        wrong = impossible_scores(warehouse)
+        wrong = impossible_scores(candlecast.warehouse)
         told = f"{len(wrong)} scores are doubled or impossible: delete them from forecast_scores and score again"
         return dg.AssetCheckResult(
             passed=wrong.empty,
@@ -167,14 +157,10 @@ def _scores_are_possible() -> dg.AssetChecksDefinition:
 
 def _every_model_is_compared() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="scoreboard")
-    def every_model_is_compared(
-        settings: dg.ResourceParam[Settings],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-    ) -> dg.AssetCheckResult:
+    def every_model_is_compared(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every model that forecasts now stands on the scoreboard, out of sample, against the random walk."""
-        used = set(checkpoints_in_use(settings, checkpoints))
-        missing = sorted(used - set(warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
+        used = set(checkpoints_in_use(candlecast.settings, candlecast.checkpoints))
+        missing = sorted(used - set(candlecast.warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
         return dg.AssetCheckResult(
             passed=not missing,
             severity=dg.AssetCheckSeverity.WARN,

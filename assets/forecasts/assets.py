@@ -27,12 +27,8 @@ from assets.market.history import History, read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, progress_in, schema, table, tell_newest
 from assets.sessions import sessions_of
-from resources.calendar import TradingCalendar
-from resources.checkpoints import CheckpointStore
-from resources.layout import Home
+from resources.candlecast import Candlecast
 from resources.publish import digest_of
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 GROUP = "forecasts"
 COLUMNS = {
@@ -111,19 +107,14 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
         check_specs=[_spec(stage.family, check) for check in get_args(Check)],
     )
     def forecasts(
-        context: dg.AssetExecutionContext,
-        config: ForecastConfig,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-        calendar: dg.ResourceParam[TradingCalendar],
+        context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
-        room = ForecastRoom(settings, warehouse, home, calendar)
+        settings, checkpoints, calendar = candlecast.settings, candlecast.checkpoints, candlecast.calendar
+        room = ForecastRoom(settings, candlecast.warehouse, candlecast.home, calendar)
         origins = origins_of(sessions_of(context), settings, calendar)
-        held = _withheld(stage.family, settings, home, checkpoints, origins)
+        held = _withheld(stage.family, candlecast, origins)
         symbols = config.symbols or wanted_symbols(settings)
-        histories = read_histories(warehouse, settings.market.frequency, symbols)
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols)
         selection = select(histories, origins, settings.windows.lookback_window, held)
         tell = progress_in(context, stage.family)
         made = [
@@ -135,16 +126,12 @@ def _forecasts(stage: Stage, sessions: dg.DailyPartitionsDefinition) -> dg.Asset
     return forecasts
 
 
-def _withheld(
-    family: Family,
-    settings: Settings,
-    home: Home,
-    checkpoints: CheckpointStore,
-    origins: Sequence[np.datetime64],
-) -> dict[np.datetime64, str]:
+def _withheld(family: Family, candlecast: Candlecast, origins: Sequence[np.datetime64]) -> dict[np.datetime64, str]:
     """What `input_drift` found that this family is not to forecast from."""
-    used = checkpoints.current("kronos_predictor") if family == "kronos_forecasts" else None
-    return withheld(home, used.digest, origins) if used and settings.drift.action == "block" else {}
+    used = candlecast.checkpoints.current("kronos_predictor") if family == "kronos_forecasts" else None
+    return (
+        withheld(candlecast.home, used.digest, origins) if used and candlecast.settings.drift.action == "block" else {}
+    )
 
 
 def _result(

@@ -18,12 +18,9 @@ from assets.market.history import read_histories
 from assets.market.universe import wanted_symbols
 from assets.metadata import OWNERS, picture, tell_newest
 from assets.sessions import sessions_of
-from resources.calendar import TradingCalendar
-from resources.checkpoints import Checkpoint, CheckpointStore
-from resources.layout import Home
+from resources.candlecast import Candlecast
+from resources.checkpoints import Checkpoint
 from resources.publish import digest_of, publish_bytes
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 CHECK = "input_has_not_drifted"
 NAMED = 5
@@ -44,15 +41,11 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(CHECK, asset="input_drift", blocking=True)],
     )
     def input_drift(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-        calendar: dg.ResourceParam[TradingCalendar],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """How far the tokens of each origin's input are from those of the training set, against a calibrated limit."""
-        predictor = checkpoints.current("kronos_predictor")
+        settings = candlecast.settings
+        predictor = candlecast.checkpoints.current("kronos_predictor")
         if predictor is None:
             raise dg.Failure("no Kronos checkpoint yet: materialise kronos_predictor first", allow_retries=False)
         action = settings.drift.action
@@ -61,12 +54,12 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         allowed = limits(predictor.card, settings.drift.quantile)
         if isinstance(allowed, str):
             return _nothing(allowed, passed=action != "block")
-        histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
-        origins = origins_of(sessions_of(context), settings, calendar)
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
+        origins = origins_of(sessions_of(context), settings, candlecast.calendar)
         tasks = select(histories, origins, settings.windows.lookback_window).tasks
-        drifts = _drifts(tasks, predictor, allowed, settings, home, checkpoints)
+        drifts = _drifts(tasks, predictor, allowed, candlecast)
         blocks = {day: drift.words if action == "block" and drift.drifted else None for day, drift in drifts.items()}
-        write_withheld(home, predictor.digest, blocks)
+        write_withheld(candlecast.home, predictor.digest, blocks)
         symbols = len({task.symbol for task in tasks})
         tell_newest(context, {"picture": picture(draw(predictor.card, drifts, symbols))})
         return _result(predictor, drifts, block=action == "block")
@@ -75,18 +68,14 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
 
 
 def _drifts(
-    tasks: list[Task],
-    predictor: Checkpoint,
-    allowed: Limits,
-    settings: Settings,
-    home: Home,
-    checkpoints: CheckpointStore,
+    tasks: list[Task], predictor: Checkpoint, allowed: Limits, candlecast: Candlecast
 ) -> dict[np.datetime64, Drift]:
     """By origin, oldest first."""
+    settings = candlecast.settings
     lookback = settings.windows.lookback_window
-    file = home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
+    file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
     if not file.is_file():
-        tokenizer = checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
+        tokenizer = candlecast.checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
         found = input_distances(predictor.card, tokenizer.folder, settings.windows.clip, lookback, tasks)
         publish_bytes(file, json.dumps({str(day): value for day, value in found.items()}).encode())
     measured = {np.datetime64(day): value for day, value in json.loads(file.read_text()).items()}

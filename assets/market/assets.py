@@ -19,13 +19,9 @@ from assets.market.ingest.pending import wanted_by
 from assets.market.plots import BLUE, actions_picture, counts_picture, coverage_picture
 from assets.metadata import OWNERS, picture, schema, table, tell_newest
 from assets.sessions import sessions_of
-from resources.calendar import TradingCalendar
-from resources.layout import Home
+from resources.candlecast import Candlecast
 from resources.progress import progress_of
 from resources.publish import digest_of
-from resources.settings import Settings
-from resources.sources.protocol import Source
-from resources.warehouse import Warehouse
 
 GROUP = "market"
 BAR_COLUMNS = {
@@ -75,9 +71,9 @@ def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefini
 
 def _payloads_are_here() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def every_payload_was_taken(home: dg.ResourceParam[Home], source: dg.ResourceParam[Source]) -> dg.AssetCheckResult:
+    def every_payload_was_taken(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every file or range that the source was last asked for could be had and read; else each is named."""
-        refused = Lake(home).refused(source)
+        refused = Lake(candlecast.home).refused(candlecast.source)
         told = f"{len(refused)} payloads were not taken, all others were:\n" + "\n".join(refused[:20])
         return dg.AssetCheckResult(passed=not refused, description=told if refused else "all of them")
 
@@ -94,32 +90,29 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         code_version="1",
     )
     def raw_bars(
-        context: dg.AssetExecutionContext,
-        config: RawBarsConfig,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        source: dg.ResourceParam[Source],
+        context: dg.AssetExecutionContext, config: RawBarsConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """Every payload of the source exactly as it was received, in the lake: Parquet, content-addressed, for ever.
 
         A payload that is there already is not fetched again; a changed one is a new payload beside the old. One that
         cannot be had, or not be read as bars, keeps none of the others out; a check of `bars` then fails and names it.
         """
-        lake, wanted_sessions = Lake(home), sessions_of(context)
-        wanted = wanted_by(settings, wanted_sessions[0], wanted_sessions[-1])
+        lake, wanted_sessions = Lake(candlecast.home), sessions_of(context)
+        wanted = wanted_by(candlecast.settings, wanted_sessions[0], wanted_sessions[-1])
         landed_now, refused = 0, []
         try:
-            _, batch = land(lake, warehouse, source, wanted, config.refresh, progress_of("raw_bars"))
+            _, batch = land(
+                lake, candlecast.warehouse, candlecast.source, wanted, config.refresh, progress_of("raw_bars")
+            )
             landed_now = len(batch.payloads) if batch else 0
         except PayloadsRefusedError as error:
             context.log.error(str(error))
             refused = error.reasons
-        payloads = lake.payloads_of(source)
+        payloads = lake.payloads_of(candlecast.source)
         tell_newest(
             context,
             {
-                "folder": dg.MetadataValue.path(home.lake / source.name),
+                "folder": dg.MetadataValue.path(candlecast.home.lake / candlecast.source.name),
                 "latest_payloads": table(payloads.sort_values(["fetched_at", "file"], ascending=[False, True])),
             },
         )
@@ -130,7 +123,7 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 "payloads": len(payloads),
                 "landed_now": landed_now,
                 **({"refused": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))} if refused else {}),
-                "source": source.name,
+                "source": candlecast.source.name,
             },
         )
 
@@ -148,27 +141,21 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         code_version="1",
         pool="warehouse",
     )
-    def bars(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
-        calendar: dg.ResourceParam[TradingCalendar],
-    ) -> dg.MaterializeResult:
+    def bars(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
         """Bars that keep the contract, as quoted; rows that break it are in `rejected_bars` with the rule and a reason.
 
         received = kept + folded + rejected, for every payload.
         """
-        done = ingest(Lake(home), warehouse, progress_of("bars"))
-        wanted, frequency = sessions_of(context), settings.market.frequency
-        digests = session_digests(warehouse, frequency, wanted[0], wanted[-1])
-        tell_newest(context, _seen_of_bars(warehouse, calendar))
+        done = ingest(Lake(candlecast.home), candlecast.warehouse, progress_of("bars"))
+        wanted, frequency = sessions_of(context), candlecast.settings.market.frequency
+        digests = session_digests(candlecast.warehouse, frequency, wanted[0], wanted[-1])
+        tell_newest(context, _seen_of_bars(candlecast))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of_bars(digests, wanted)),
             metadata={
                 "dagster/row_count": int(digests["rows"].sum()),
                 "sessions": len(wanted),
-                "sessions_without_bars": len(sessions_without_bars(warehouse, frequency, wanted)),
+                "sessions_without_bars": len(sessions_without_bars(candlecast.warehouse, frequency, wanted)),
                 "sessions_changed": len(done.sessions),
                 "received": done.received,
                 "kept": done.kept,
@@ -180,8 +167,9 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     return bars
 
 
-def _seen_of_bars(warehouse: Warehouse, calendar: TradingCalendar) -> dict[str, Any]:
+def _seen_of_bars(candlecast: Candlecast) -> dict[str, Any]:
     """Pictures and tables of all bars of the calendar's frequency."""
+    warehouse, calendar = candlecast.warehouse, candlecast.calendar
     frequency = calendar.frequency
     refused, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
     by_rule, by_flag = refused.set_index("rule")["rows"], flagged.set_index("flag")["bars"]
@@ -205,10 +193,10 @@ def _corporate_actions() -> dg.AssetsDefinition:
         code_version="1",
         pool="warehouse",
     )
-    def corporate_actions(warehouse: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+    def corporate_actions(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
         """Splits and dividends with their price factors: from the source, or derived from its adjusted close."""
-        refreshed = refresh_actions(warehouse)
-        actions = warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
+        refreshed = refresh_actions(candlecast.warehouse)
+        actions = candlecast.warehouse.frame("FROM corporate_actions ORDER BY ex_date DESC, symbol, kind")
         metadata: dict[str, Any] = {
             "dagster/row_count": refreshed.total,
             "dagster/column_schema": schema(ACTION_COLUMNS),
@@ -218,6 +206,8 @@ def _corporate_actions() -> dg.AssetsDefinition:
         }
         if len(actions):
             metadata["by_year"] = picture(actions_picture(actions))
-        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_actions(warehouse)), metadata=metadata)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest_of_actions(candlecast.warehouse)), metadata=metadata
+        )
 
     return corporate_actions

@@ -20,9 +20,7 @@ from assets.market.actions import contradicting_actions, impossible_dividends, u
 from assets.market.ingest.lake import Lake
 from assets.market.universe import wanted_symbols
 from assets.metadata import table
-from resources.layout import Home
-from resources.settings import Settings
-from resources.warehouse import Warehouse
+from resources.candlecast import Candlecast
 
 
 def build_checks() -> Sequence[dg.AssetChecksDefinition]:
@@ -39,11 +37,9 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
 
 def _rows_add_up() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def every_row_is_accounted_for(
-        home: dg.ResourceParam[Home], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def every_row_is_accounted_for(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """received = kept + folded + rejected for every payload, and each of these rows is where it should be."""
-        wrong = rows_that_do_not_add_up(warehouse, Lake(home))
+        wrong = rows_that_do_not_add_up(candlecast.warehouse, Lake(candlecast.home))
         return dg.AssetCheckResult(
             passed=not wrong,
             description="\n".join(wrong[:20]) + "\nRebuild bars from the lake."
@@ -56,12 +52,10 @@ def _rows_add_up() -> dg.AssetChecksDefinition:
 
 def _contract_holds() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def bars_keep_the_contract(
-        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def bars_keep_the_contract(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Stored bars are finite, positive, low ≤ open, close ≤ high, and each key is there once."""
-        found = breaches(warehouse, settings.market.frequency)
-        twice = keys_twice(warehouse)
+        found = breaches(candlecast.warehouse, candlecast.settings.market.frequency)
+        twice = keys_twice(candlecast.warehouse)
         return dg.AssetCheckResult(
             passed=found.empty and twice.empty,
             description=_first(found, "break the contract") or _first(twice, "are there twice") or "all bars keep it",
@@ -73,13 +67,11 @@ def _contract_holds() -> dg.AssetChecksDefinition:
 
 def _there_are_bars() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def there_are_bars(
-        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def there_are_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every symbol that the settings name has bars; when every row was rejected, the message says why."""
-        frequency = settings.market.frequency
-        count, rules = bars_and_rules(warehouse, frequency)
-        missing = symbols_without_bars(warehouse, frequency, wanted_symbols(settings))
+        frequency = candlecast.settings.market.frequency
+        count, rules = bars_and_rules(candlecast.warehouse, frequency)
+        missing = symbols_without_bars(candlecast.warehouse, frequency, wanted_symbols(candlecast.settings))
         told = f"{count:,} bars"
         if missing:
             told = f"market.symbols names {', '.join(missing)}, of which there are no bars: check source and spelling"
@@ -92,11 +84,9 @@ def _there_are_bars() -> dg.AssetChecksDefinition:
 
 def _no_unreported_split() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars")
-    def no_split_went_unreported(
-        settings: dg.ResourceParam[Settings], warehouse: dg.ResourceParam[Warehouse]
-    ) -> dg.AssetCheckResult:
+    def no_split_went_unreported(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """No price changed overnight by a ratio that splits have without a split being reported."""
-        found = possible_splits(warehouse, settings.market.frequency)
+        found = possible_splits(candlecast.warehouse, candlecast.settings.market.frequency)
         return dg.AssetCheckResult(
             passed=found.empty,
             severity=dg.AssetCheckSeverity.WARN,
@@ -109,9 +99,9 @@ def _no_unreported_split() -> dg.AssetChecksDefinition:
 
 def _dividends_are_possible() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
-    def dividends_are_less_than_the_price(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    def dividends_are_less_than_the_price(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """No dividend is as large as the price of the day before. Such a one is left out of the adjustment."""
-        found = impossible_dividends(warehouse)
+        found = impossible_dividends(candlecast.warehouse)
         return dg.AssetCheckResult(
             passed=found.empty,
             severity=dg.AssetCheckSeverity.WARN,
@@ -124,9 +114,9 @@ def _dividends_are_possible() -> dg.AssetChecksDefinition:
 
 def _actions_are_known() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
-    def every_action_is_known(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    def every_action_is_known(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Each bar's payload says what happened since the bar before it, and a session's bars say the same."""
-        found, apart = unknown_actions(warehouse), contradicting_actions(warehouse)
+        found, apart = unknown_actions(candlecast.warehouse), contradicting_actions(candlecast.warehouse)
         told = [_first(apart, "tell actions that differ within their session, and none is taken: check them")]
         if len(found):
             told.append(

@@ -36,11 +36,9 @@ from assets.training.model_card import against_base
 from assets.training.model_selection.comparison import hold
 from assets.training.model_selection.promotion import PROMOTED, decide, expired
 from assets.training.worker.pipes_client import run_job
+from resources.candlecast import Candlecast
 from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind, weights_in_use
-from resources.layout import Home
 from resources.publish import publishing_folder
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 GROUP = "training"
 TITLES = dict(zip(PICTURES, ("curves", "codebook", "reconstruction"), strict=True))
@@ -81,17 +79,15 @@ def _training_windows() -> dg.AssetsDefinition:
         deps=["bars", "corporate_actions"],
     )
     def training_windows(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        warehouse: dg.ResourceParam[Warehouse],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """Windows to learn from: memory-mapped bars, and where each window of train and validation starts.
 
         Nothing after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between.
         """
-        frequency = settings.market.frequency
-        found = build_windows(read_histories(warehouse, frequency, wanted_symbols(settings)), settings.windows)
+        settings, home = candlecast.settings, candlecast.home
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
+        found = build_windows(histories, settings.windows)
         folder = home.windows / found.digest
         if not folder.is_dir():
             with publishing_folder(folder, home.scratch / "windows") as filling:
@@ -128,14 +124,11 @@ def _kronos_tokenizer() -> dg.AssetsDefinition:
         group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
     )
     def kronos_tokenizer(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        checkpoints: dg.ResourceParam[CheckpointStore],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """The Kronos tokenizer: bars into pairs of tokens and back, by binary spherical quantisation."""
-        windows = current_windows(home)
-        return _made(context, order_of("kronos_tokenizer", settings, windows), settings, home, checkpoints, windows)
+        windows = current_windows(candlecast.home)
+        return _made(context, order_of("kronos_tokenizer", candlecast.settings, windows), candlecast, windows)
 
     return kronos_tokenizer
 
@@ -150,15 +143,14 @@ def _kronos_predictor() -> dg.AssetsDefinition:
         pool="gpu",
     )
     def kronos_predictor(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        checkpoints: dg.ResourceParam[CheckpointStore],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """The Kronos predictor: a causal transformer over the frozen tokenizer's tokens."""
-        windows = current_windows(home)
-        order = order_of("kronos_predictor", settings, windows, checkpoints.current("kronos_tokenizer"))
-        return _made(context, order, settings, home, checkpoints, windows)
+        windows = current_windows(candlecast.home)
+        order = order_of(
+            "kronos_predictor", candlecast.settings, windows, candlecast.checkpoints.current("kronos_tokenizer")
+        )
+        return _made(context, order, candlecast, windows)
 
     return kronos_predictor
 
@@ -168,14 +160,11 @@ def _chronos2_model() -> dg.AssetsDefinition:
         group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
     )
     def chronos2_model(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        home: dg.ResourceParam[Home],
-        checkpoints: dg.ResourceParam[CheckpointStore],
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
-        windows = current_windows(home)
-        return _made(context, order_of("chronos2_model", settings, windows), settings, home, checkpoints, windows)
+        windows = current_windows(candlecast.home)
+        return _made(context, order_of("chronos2_model", candlecast.settings, windows), candlecast, windows)
 
     return chronos2_model
 
@@ -183,15 +172,14 @@ def _chronos2_model() -> dg.AssetsDefinition:
 def _made(
     context: dg.AssetExecutionContext,
     order: Order,
-    settings: Settings,
-    home: Home,
-    checkpoints: CheckpointStore,
+    candlecast: Candlecast,
     windows: Windows,
 ) -> dg.MaterializeResult:
     """Make what is ordered, let it challenge what is in use, and show what is in use from now on."""
+    settings, checkpoints = candlecast.settings, candlecast.checkpoints
     progress, run = progress_in(context, order.kind), partial(run_job, context=context)
     made = checkpoints.set_made(
-        order.kind, make_checkpoint(order, settings, home, checkpoints, windows, progress, run).digest
+        order.kind, make_checkpoint(order, settings, candlecast.home, checkpoints, windows, progress, run).digest
     )
     decision = decide(
         checkpoints,
@@ -251,19 +239,17 @@ def _candidates(scores: dict[str, Any]) -> pd.DataFrame:
 
 def _tokenizer_checks() -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(asset="kronos_tokenizer", blocking=True)
-    def codebook_is_used(
-        settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
-    ) -> dg.AssetCheckResult:
+    def codebook_is_used(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Both halves of the codebook are in use: a collapsed tokenizer says the same of every bar."""
-        return _checked(codebook_in_use(_made_last("kronos_tokenizer", checkpoints).card, settings.tokenizer))
+        return _checked(
+            codebook_in_use(_made_last("kronos_tokenizer", candlecast.checkpoints).card, candlecast.settings.tokenizer)
+        )
 
     @dg.asset_check(asset="kronos_tokenizer", blocking=True)
-    def reconstruction_is_near(
-        settings: dg.ResourceParam[Settings], checkpoints: dg.ResourceParam[CheckpointStore]
-    ) -> dg.AssetCheckResult:
+    def reconstruction_is_near(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Prices come back through the tokens."""
-        card = _made_last("kronos_tokenizer", checkpoints).card
-        return _checked(reconstruction_is_close(card, settings.tokenizer))
+        card = _made_last("kronos_tokenizer", candlecast.checkpoints).card
+        return _checked(reconstruction_is_close(card, candlecast.settings.tokenizer))
 
     return [codebook_is_used, reconstruction_is_near]
 
@@ -275,33 +261,29 @@ def _weight_checks() -> list[dg.AssetChecksDefinition]:
 
 def _finite_check(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="weights_are_finite", blocking=True)
-    def finite(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
+    def finite(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every number of the weights is one."""
-        return _checked(weights_are_finite(_made_last(kind, checkpoints)))
+        return _checked(weights_are_finite(_made_last(kind, candlecast.checkpoints)))
 
     return finite
 
 
 def _base_check(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, blocking=True)
-    def loss_is_not_above_its_base(checkpoints: dg.ResourceParam[CheckpointStore]) -> dg.AssetCheckResult:
+    def loss_is_not_above_its_base(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The validation loss is not above that of the weights it started from."""
-        return _checked(no_worse_than_its_base(_made_last(kind, checkpoints).card))
+        return _checked(no_worse_than_its_base(_made_last(kind, candlecast.checkpoints).card))
 
     return loss_is_not_above_its_base
 
 
 def _expiry_check(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="is_not_expired")
-    def fresh(
-        settings: dg.ResourceParam[Settings],
-        warehouse: dg.ResourceParam[Warehouse],
-        checkpoints: dg.ResourceParam[CheckpointStore],
-    ) -> dg.AssetCheckResult:
+    def fresh(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The checkpoint in use is not older than `promotion.expires_days` allows."""
-        used = checkpoints.current(kind)
-        newest = warehouse.frame("SELECT max(session) AS newest FROM bars")["newest"].iloc[0]
-        wrong = expired(used, newest.date(), settings.promotion) if used and not pd.isna(newest) else None
+        used = candlecast.checkpoints.current(kind)
+        newest = candlecast.warehouse.frame("SELECT max(session) AS newest FROM bars")["newest"].iloc[0]
+        wrong = expired(used, newest.date(), candlecast.settings.promotion) if used and not pd.isna(newest) else None
         return dg.AssetCheckResult(
             passed=wrong is None, severity=dg.AssetCheckSeverity.WARN, description=wrong or "young enough"
         )

@@ -22,7 +22,7 @@ from orchestration.cli.headless import Headless, Span, only_run, open_instance
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS
 from orchestration.lineage import Lineage, Node
-from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -46,9 +46,9 @@ class Chain:
         self.terminal = terminal
         self.home = Home(settings.home)
         self.headless = Headless(settings, terminal.watch)
-        self.resources = self.headless.resources
-        self.warehouse = self.resources["warehouse"]
-        self.calendar: TradingCalendar = self.resources["calendar"]
+        candlecast = self.headless.candlecast
+        self.warehouse, self.calendar = candlecast.warehouse, candlecast.calendar
+        self.checkpoints, self.source = candlecast.checkpoints, candlecast.source
         self.partitions = session_partitions(settings, self.calendar)
 
     def everything(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Chain:
             wanted.refuse_without_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window)
             narrowed = {name: {"symbols": wanted.asked} for name in get_args(Family)} if wanted.asked else None
             self.headless.run(FORECASTING, span or self._sessions(session, session), "forecast_once", narrowed)
-            used = checkpoints_in_use(self.settings, self.resources["checkpoints"])
+            used = checkpoints_in_use(self.settings, self.checkpoints)
         shown = wanted.quantiles(self.warehouse, used, windows.predict_window)
         return self._ended(
             {"origin": session, "forecasts": shown.to_dict("records"), "text": shown.to_string(index=False)}
@@ -102,7 +102,7 @@ class Chain:
         return self._ended({"scoreboard": board.to_dict("records"), "text": shown.to_string(index=False)})
 
     def _ingest(self) -> None:
-        pending = pending_sessions(self.settings, self.home, self.warehouse, self.calendar, self.resources["source"])
+        pending = pending_sessions(self.settings, self.home, self.warehouse, self.calendar, self.source)
         # A session that is over has no partition before midnight.
         possible = self._last_possible() if pending else None
         sessions = [session for session in pending if possible and session <= possible]
@@ -207,12 +207,11 @@ def newest_report(settings: Settings) -> dict[str, Any]:
 
 def lineage_of(settings: Settings, name: str) -> Node:
     """The lineage of an asset, or of a digest."""
-    from orchestration.build import build_defs, build_resources
+    from orchestration.build import build_defs
 
-    resources = build_resources(settings)
-    defs = build_defs(settings=settings, resource_overrides=resources)
+    candlecast, defs = Candlecast(settings), build_defs(settings=settings)
     with open_instance(settings) as instance:
-        return Lineage(resources["home"], resources["warehouse"], resources["checkpoints"], defs, instance).of(name)
+        return Lineage(candlecast.home, candlecast.warehouse, candlecast.checkpoints, defs, instance).of(name)
 
 
 def roll_back(settings: Settings, kind: str, to: str | None = None) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from pathlib import Path
 import dagster as dg
 
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
-from orchestration.build import build_defs, build_resources
+from orchestration.build import build_defs
 from orchestration.cli.interrupts import interruptions
 from orchestration.cli.run_progress import Watch
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_leftovers
+from orchestration.resources import RESOURCE
+from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.locks import LockHeldError, exclusive_lock
@@ -54,9 +56,11 @@ class Headless:
         self.settings = settings
         self.watch = watch
         self.home = Home(settings.home)
-        self.resources = build_resources(settings)
+        self.candlecast = Candlecast(settings)
         self.defs = build_defs(
-            settings=settings, resource_overrides=self.resources, loggers={"progress": watch.logger()}
+            settings=settings,
+            resource_overrides={RESOURCE: self.candlecast},
+            loggers={"progress": watch.logger()},
         )
 
     @contextmanager

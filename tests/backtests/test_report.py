@@ -34,6 +34,7 @@ from assets.backtests.signals import NOT_A_MEMBER, make_signals, read_signals, s
 from assets.market.universe import SURVIVORS, read_universe
 from assets.sessions import session_partitions
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -44,13 +45,7 @@ CALENDAR = TradingCalendar("XNYS")
 
 
 def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
-    resources = {
-        "settings": settings,
-        "home": home,
-        "warehouse": Warehouse(home.warehouse),
-        "checkpoints": CheckpointStore(home),
-        "calendar": CALENDAR,
-    }
+    resources = {"candlecast": Candlecast(settings)}
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
             build_assets(session_partitions(settings, CALENDAR)), resources=resources, instance=instance

@@ -14,6 +14,7 @@ from forecast_world import World, publish_tiny_chronos2, publish_tiny_kronos
 from assets.evaluation.assets import build_assets as evaluation_assets
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.sessions import session_partitions
+from resources.candlecast import Candlecast
 
 EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores", "scoreboard")
 
@@ -29,13 +30,7 @@ def _run(world: World, first: str, last: str, names: tuple[str, ...] = EVERYTHIN
         assets=[*upstream, *(one for one in made if not isinstance(one, dg.AssetChecksDefinition))],
         asset_checks=[one for one in made if isinstance(one, dg.AssetChecksDefinition)],
         jobs=[dg.define_asset_job("job", selection=list(names))],
-        resources={
-            "settings": world.settings,
-            "home": world.room.home,
-            "warehouse": world.warehouse,
-            "checkpoints": world.checkpoints,
-            "calendar": world.room.calendar,
-        },
+        resources={"candlecast": Candlecast(world.settings, warehouse=world.warehouse)},
     )
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     with dg.DagsterInstance.ephemeral() as instance:

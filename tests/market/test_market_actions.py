@@ -17,6 +17,8 @@ from assets.market.checks import build_checks
 from assets.market.history import read_histories
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Lake
+from resources.candlecast import Candlecast
+from resources.settings import Settings
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
 
@@ -280,7 +282,7 @@ def test_an_action_between_two_payloads_is_flagged_as_unknown(desk: Desk) -> Non
     found = unknown_actions(desk.warehouse)
     assert found[["symbol", "bars"]].to_numpy().tolist() == [["A", 2]]
     check = next(check for check in build_checks() if check.node_def.name.endswith("every_action_is_known"))
-    result = check(warehouse=desk.warehouse)
+    result = check(candlecast=Candlecast(Settings(), warehouse=desk.warehouse))
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "2 bars of 1 series" in result.description
 

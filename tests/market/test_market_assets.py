@@ -13,7 +13,7 @@ from market_desk import GOOD, HEADER
 from assets.market.assets import build_assets
 from assets.market.ingest.pending import pending_sessions
 from assets.sessions import session_partitions
-from orchestration.build import build_resources
+from resources.candlecast import Candlecast
 from resources.settings import MarketSettings, Settings, WindowSettings
 
 LINES = [GOOD.replace("2012-01-03", f"2012-01-{day:02}") for day in (3, 4, 5, 6, 9)]
@@ -35,9 +35,9 @@ class Room:
             root=folder,
             home=folder / "home",
         )
-        self.resources = build_resources(self.settings)
+        self.candlecast = Candlecast(self.settings)
         self.instance = dg.DagsterInstance.ephemeral()
-        self.sessions = session_partitions(self.settings, self.resources["calendar"])
+        self.sessions = session_partitions(self.settings, self.candlecast.calendar)
 
     def run(self, first: str, last: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         made = build_assets(self.sessions)
@@ -45,7 +45,7 @@ class Room:
         defs = dg.Definitions(
             assets=[item for item in made if item not in checks],
             asset_checks=checks,
-            resources=self.resources,
+            resources={"candlecast": self.candlecast},
             jobs=[dg.define_asset_job("market", selection="*")],
         )
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -54,8 +54,8 @@ class Room:
         )
 
     def pending(self) -> Sequence[date]:
-        parts = self.resources
-        return pending_sessions(self.settings, parts["home"], parts["warehouse"], parts["calendar"], parts["source"])
+        parts = self.candlecast
+        return pending_sessions(self.settings, parts.home, parts.warehouse, parts.calendar, parts.source)
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
@@ -109,7 +109,7 @@ def test_a_new_day_makes_only_its_session_pending_and_changes_only_its_digest(tm
     assert room.pending() == [date(2012, 1, 9)]
     room.run("2012-01-09", "2012-01-09")
     assert room.pending() == []
-    assert len(room.resources["warehouse"].frame("FROM bars")) == 5
+    assert len(room.candlecast.warehouse.frame("FROM bars")) == 5
 
 
 def test_a_history_of_bad_rows_is_stopped_by_a_check_that_says_why(tmp_path: Path) -> None:
@@ -138,10 +138,10 @@ def test_a_bad_file_fails_the_run_by_name_and_the_others_are_in(tmp_path: Path) 
     assert not result.success
     (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert "b.csv: no column for close" in str(failed.description)
-    assert len(room.resources["warehouse"].frame("FROM bars")) == 5
+    assert len(room.candlecast.warehouse.frame("FROM bars")) == 5
     write(tmp_path, "b.csv", LINES[0].replace("AAPL", "MSFT"))
     assert room.run("2012-01-03", "2012-01-09").success
-    assert len(room.resources["warehouse"].frame("FROM bars")) == 6
+    assert len(room.candlecast.warehouse.frame("FROM bars")) == 6
 
 
 @pytest.mark.parametrize("bad", ["", "symbol,date,open,high,low,kurs,volume\nMSFT,2012-01-03,10,11,9,10.5,1\n"])
@@ -164,7 +164,7 @@ def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
     write(tmp_path, "bars.csv", *LINES)
     room = Room(tmp_path)
     room.run("2012-01-03", "2012-01-09")
-    with room.resources["warehouse"].write() as connection:
+    with room.candlecast.warehouse.write() as connection:
         connection.execute("DELETE FROM bars WHERE session = DATE '2012-01-05'")
     result = room.run("2012-01-03", "2012-01-09", raise_on_error=False)
     (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]

@@ -10,11 +10,13 @@ from pydantic import Field
 from assets.sessions import RANGE_END, RANGE_START, session_partitions
 from orchestration.sensors import WATCHED, build_sensors, missing_at, newest_due
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.settings import Settings
 
 SETTINGS = Settings(market={"start": date(2024, 1, 2)})
 CALENDAR = TradingCalendar("XNYS")
 SESSIONS = session_partitions(SETTINGS, CALENDAR)
+CANDLECAST = Candlecast(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +30,13 @@ SESSIONS = session_partitions(SETTINGS, CALENDAR)
     ],
 )
 def test_the_newest_session_due_follows_the_calendar(now, due):
-    assert newest_due(SETTINGS, CALENDAR, now, SESSIONS) == due
+    assert newest_due(CANDLECAST, now, SESSIONS) == due
 
 
 def test_a_closed_history_is_due_to_its_end_and_no_further():
     settings = Settings(market={"start": date(2000, 3, 1), "end": date(2013, 3, 1)})
     partitions = session_partitions(settings, CALENDAR)
-    assert newest_due(settings, CALENDAR, datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
+    assert newest_due(Candlecast(settings), datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
 
 
 def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
@@ -74,7 +76,7 @@ def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path
 
 
 def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path):
-    (freshness,) = [one for one in build_sensors(SETTINGS, CALENDAR, SESSIONS) if one.name == "freshness"]
+    (freshness,) = [one for one in build_sensors(CANDLECAST, SESSIONS) if one.name == "freshness"]
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         first = freshness(dg.build_sensor_context(instance=instance))
         assert isinstance(first, dg.SensorResult)
@@ -98,7 +100,7 @@ def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: 
         root=tmp_path,
         home=tmp_path / "home",
     )
-    (sensor,) = [one for one in build_sensors(settings, CALENDAR, SESSIONS) if one.name == "drop_folder"]
+    (sensor,) = [one for one in build_sensors(Candlecast(settings), SESSIONS) if one.name == "drop_folder"]
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         request = sensor(dg.build_sensor_context(instance=instance))
         assert isinstance(request, dg.RunRequest)
@@ -127,7 +129,7 @@ def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: 
         home=tmp_path / "home",
     )
     sessions = session_partitions(settings, CALENDAR)
-    (sensor,) = [one for one in build_sensors(settings, CALENDAR, sessions) if one.name == "drop_folder"]
+    (sensor,) = [one for one in build_sensors(Candlecast(settings), sessions) if one.name == "drop_folder"]
     header = "symbol,date,open,high,low,close,volume"
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         for days, expected in ((("2024-01-03", "2024-01-05"), "2024-01-03"), (("2024-01-05", "2024-01-08"), None)):

@@ -25,7 +25,7 @@ from assets.training.fit.base_weights import WEIGHTS
 from assets.training.worker.job import Job, Result
 from assets.training.worker.pipes_client import run_job
 from assets.training.worker.worker import run
-from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -41,13 +41,7 @@ def materialise(settings: Settings, home: Home, warehouse: Warehouse, names: lis
     return dg.materialize(
         [*upstream, *build_assets(dg.DailyPartitionsDefinition("2000-03-01"))],
         selection=names,
-        resources={
-            "settings": settings,
-            "home": home,
-            "warehouse": warehouse,
-            "checkpoints": CheckpointStore(home),
-            "calendar": TradingCalendar("XNYS"),
-        },
+        resources={"candlecast": Candlecast(settings, warehouse=warehouse)},
     )
 
 

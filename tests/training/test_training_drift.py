@@ -25,6 +25,7 @@ from assets.training.fit.predictor import PredictorTask, new_predictor
 from assets.training.fit.tokenizer import new_tokenizer
 from kronos import Normalisation
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -82,13 +83,7 @@ def measured(folder: Path, action: str, wild: str | None, days: tuple[str, str] 
         tags={RANGE_START: days[0], RANGE_END: days[1]} if days[0] != days[1] else {},
         partition_key=DAY if days[0] == days[1] else None,
         raise_on_error=False,
-        resources={
-            "settings": settings,
-            "home": home,
-            "warehouse": warehouse,
-            "checkpoints": store,
-            "calendar": TradingCalendar("XNYS"),
-        },
+        resources={"candlecast": Candlecast(settings, warehouse=warehouse, checkpoints=store)},
     )
     used = store.current("kronos_predictor")
     assert used is not None

@@ -1,0 +1,33 @@
+"""The resource of the code location, as the UI shows it.
+
+https://docs.dagster.io/guides/build/external-resources. Not here: what it creates (resources.candlecast).
+"""
+
+import os
+
+import dagster as dg
+from pydantic import Field
+
+from resources.candlecast import Candlecast
+from resources.settings import ENV_FILE, Settings, load_settings
+
+# The name by which assets, checks and sensors ask for it.
+RESOURCE = "candlecast"
+
+
+class CandlecastResource(dg.ConfigurableResource[Candlecast]):
+    """Loads the settings of one profile at the start of a run. Another profile can be given in the launchpad."""
+
+    settings_file: str | None = Field(
+        None, description=f"path of the settings file; none: {ENV_FILE}, or the nearest candlecast.toml"
+    )
+    profile: str = Field(description="name of a profile in the settings file")
+    home: str = Field(description="folder of the lake, the warehouse, the checkpoints and the reports")
+
+    @classmethod
+    def of(cls, settings: Settings) -> "CandlecastResource":
+        """The resource that loads these settings again, from the same file and environment."""
+        return cls(settings_file=os.environ.get(ENV_FILE), profile=settings.profile, home=str(settings.home))
+
+    def create_resource(self, context: dg.InitResourceContext) -> Candlecast:
+        return Candlecast(load_settings(self.settings_file, self.profile, self.home))
