@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 class BuildWithProfiles(build_py):
-    """Copies them into resources/, where resources.settings.shipped looks for them."""
+    """Copies them into resources/, where resources.profiles.packaged_file looks for them."""
 
     def run(self) -> None:
         super().run()

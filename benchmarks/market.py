@@ -123,7 +123,7 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     os.environ["CANDLECAST_HOME"] = str(work / "backfill")
     from orchestration.cli.headless import Headless, Span
     from orchestration.cli.run_progress import Watch
-    from resources.settings import load_settings
+    from resources.profiles import load_settings
 
     headless = Headless(load_settings(settings_file), Watch())
     sessions = headless.candlecast.calendar.sessions(first, last)

@@ -21,7 +21,8 @@ from pathlib import Path
 from orchestration.cli.chain import newest_report
 from orchestration.cli.headless import place_instance_file
 from resources.layout import Home
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -21,7 +21,8 @@ from orchestration.resources import RESOURCE, CandlecastResource
 from orchestration.schedules import build_schedules
 from orchestration.sensors import build_sensors
 from resources.candlecast import Candlecast
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 
 # Backfill policies have been in beta for years; the warning at every asset tells a reader nothing.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -9,7 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from resources.candlecast import Candlecast
-from resources.settings import ENV_FILE, Settings, load_settings
+from resources.profiles import ENV_FILE, load_settings
+from resources.settings import Settings
 
 # The name by which assets, checks and sensors ask for it.
 RESOURCE = "candlecast"

@@ -18,12 +18,12 @@ from assets.forecasting.forecaster import Task
 from assets.market.history import History
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
-from resources.settings import Settings, Span
+from resources.settings import DateRange, Settings
 
 NO_BAR = "no bar at the origin"
 
 
-def origin_sessions(sessions: Sequence[date], test: Span, every: int, calendar: TradingCalendar) -> list[date]:
+def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
     """The sessions, of those in a run, whose last bar is an origin.
 
     One session alone is forecast wherever it lies. Of several: in the test range every `every`-th, counted from its
@@ -99,5 +99,5 @@ def select(
     return Selection(tasks, dict(skipped))
 
 
-def _range(span: Span) -> str:
+def _range(span: DateRange) -> str:
     return f"{span[0]} … {span[1]}"

@@ -17,8 +17,8 @@ from pathlib import Path
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.profiles import load_settings
 from resources.publish import publish_folder
-from resources.settings import load_settings
 
 NAMES: dict[Kind, str] = {
     "kronos_predictor": "predictor",

@@ -269,7 +269,7 @@ class _Session:
         self, file: Path | None, profile: str | None, home: Path | None, as_json: bool, show: bool = True
     ) -> None:
         from resources.errors import SettingsError
-        from resources.settings import load_settings
+        from resources.profiles import load_settings
 
         self.file = file
         self.as_json = as_json

@@ -24,8 +24,9 @@ from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.locks import LockHeldError, exclusive_lock
+from resources.profiles import ENV_HOME, packaged_file
 from resources.publish import publish_bytes
-from resources.settings import ENV_HOME, Settings, shipped
+from resources.settings import Settings
 
 INSTANCE_FILE = "dagster.yaml"
 OPENING_SECONDS = 60
@@ -180,6 +181,6 @@ def place_instance_file(root: Path, folder: Path) -> None:
     target = folder / INSTANCE_FILE
     if target.is_file():
         return
-    source = root / INSTANCE_FILE if (root / INSTANCE_FILE).is_file() else shipped(INSTANCE_FILE)
+    source = root / INSTANCE_FILE if (root / INSTANCE_FILE).is_file() else packaged_file(INSTANCE_FILE)
     if source.is_file():
         shutil.copyfile(source, target)

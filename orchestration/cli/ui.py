@@ -9,7 +9,8 @@ from typing import NoReturn
 from orchestration.cli.headless import dagster_folder, open_instance
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.settings import ENV_FILE, ENV_HOME, ENV_PROFILE, SETTINGS_FILE, Settings
+from resources.profiles import ENV_FILE, ENV_HOME, ENV_PROFILE, SETTINGS_FILE
+from resources.settings import Settings
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
 

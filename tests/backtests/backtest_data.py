@@ -15,7 +15,8 @@ from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
 from resources.layout import Home
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 LEVELS = np.round(np.arange(1, 20) * 0.05, 2)

@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from backtest_data import score_forecasts, settings_of, small_warehouse
 
 from resources.layout import Home
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 

@@ -17,7 +17,8 @@ from assets.market.history import History, read_histories
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
 from resources.layout import Home
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 ACTIONS = pd.DataFrame(

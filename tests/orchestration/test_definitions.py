@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestration.build import build_defs
-from resources.settings import load_settings
+from resources.profiles import load_settings
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,8 @@ from orchestration.cli import headless
 from orchestration.cli.headless import open_instance
 from resources.errors import CandlecastError
 from resources.locks import exclusive_lock
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from chain_world import World
 from orchestration.cli.headless import open_instance
 from orchestration.cli.run_progress import Watch
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_leftovers
-from resources.settings import load_settings
+from resources.profiles import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240

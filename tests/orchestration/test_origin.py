@@ -13,7 +13,8 @@ from orchestration.cli.forecast_origin import Origin
 from orchestration.cli.terminal import Terminal
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
-from resources.settings import Settings, load_settings
+from resources.profiles import load_settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CALENDAR = TradingCalendar("XNYS")

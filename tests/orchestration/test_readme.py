@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from orchestration.cli.app import app
-from resources.settings import load_settings
+from resources.profiles import load_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from resources.settings import load_settings
+from resources.profiles import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN = """
 import json, sys
 from pathlib import Path
 from orchestration.cli.headless import place_instance_file
-from resources.settings import load_settings
+from resources.profiles import load_settings
 place_instance_file(Path(), Path(sys.argv[1]))
 settings = load_settings(sys.argv[2], "mine")
 print(json.dumps({"from": str(Path(sys.modules["resources.settings"].__file__)), "predictor": settings.predictor.base}))

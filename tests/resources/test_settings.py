@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from resources.errors import SettingsError
-from resources.settings import WindowSettings, load_settings
+from resources.profiles import load_settings
+from resources.settings import WindowSettings
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
 @pytest.mark.parametrize("variable", ["CANDLECAST__SEED__X", "CANDLECAST__SEED__", "CANDLECAST__WAREHOUSE__FILE"])
 def test_a_key_of_what_has_none_is_refused(written, monkeypatch, variable: str):
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(SettingsError, match=rf"{variable}: (seed|warehouse) is one value"):
+    with pytest.raises(SettingsError, match=rf"{variable}: (seed|warehouse)"):
         load_settings(written(""))
 
 
@@ -149,10 +150,10 @@ def test_a_settings_file_that_is_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "allowed"),
     [
-        ('timezone = "New York"', r"market\.timezone = 'New York': an IANA name such as \"America/New_York\""),
-        ('timezone = "Mars"', r"market\.timezone = 'Mars': an IANA name"),
-        ('frequency = "25h"', r"market\.frequency = '25h': at most a day"),
-        ('frequency = "1441min"', r"market\.frequency = '1441min': at most a day"),
+        ('timezone = "New York"', r"market\.timezone = 'New York': .*America/New_York"),
+        ('timezone = "Mars"', r"market\.timezone = 'Mars': .*IANA"),
+        ('frequency = "25h"', r"market\.frequency = '25h': .*1d"),
+        ('frequency = "1441min"', r"market\.frequency = '1441min': .*1d"),
     ],
 )
 def test_a_time_zone_or_frequency_that_cannot_be_is_refused(written, setting: str, allowed: str):

@@ -20,8 +20,9 @@ from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.locks import exclusive_lock
+from resources.profiles import load_settings
 from resources.publish import digest_of_folder, publish_bytes
-from resources.settings import PromotionSettings, load_settings
+from resources.settings import PromotionSettings
 
 PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model")
 Action = Literal["promoted", "kept", "rolled back"]

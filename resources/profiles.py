@@ -1,0 +1,272 @@
+"""Loading the settings: profiles of a TOML file, environment overrides, and the error text for a wrong value.
+
+A profile inherits every key that it does not set from `sample`. `CANDLECAST__SECTION__KEY` overrides a single key.
+The models with their keys, ranges and defaults are in `resources.settings`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError as EnvironmentSettingsError
+
+from resources.errors import SettingsError
+from resources.settings import ENV_PREFIX, Settings
+
+SETTINGS_FILE = "candlecast.toml"
+ENV_FILE, ENV_PROFILE, ENV_HOME = "CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "CANDLECAST_HOME"
+# Set by the loader itself, so not allowed in a profile or as an override.
+_SET_BY_LOADER = frozenset({"profile", "root", "home"})
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One key of the settings reference.
+
+    Attributes:
+        section: the TOML table; empty for a key at the top of a profile.
+        type: "integer", "number", "boolean", "text", "date", "list of …", a literal value; alternatives with "or".
+        default: as written in TOML; "unset" where there is none.
+        range: the allowed values, e.g. "≥ 1", "> 0, ≤ 1", `"warn", "block" or "off"`; empty: any of the type.
+    """
+
+    section: str
+    key: str
+    type: str
+    default: str
+    range: str
+    description: str
+
+
+def load_settings(
+    file: Path | str | None = None, profile: str | None = None, home: Path | str | None = None
+) -> Settings:
+    """The settings of one profile.
+
+    Args:
+        file: the settings file; None: `CANDLECAST_SETTINGS`, else `candlecast.toml` in the working folder or the
+            nearest folder above it.
+        profile: None: `CANDLECAST_PROFILE`, else the `profile` key of the file, else "sample".
+        home: None: `CANDLECAST_HOME`, else `data/` beside the settings file.
+
+    Raises:
+        SettingsError: a key or value is wrong; the message names the file, the key, the value and what is allowed.
+    """
+    path = _settings_path(file)
+    content = _read_toml(path)
+    name = profile or os.environ.get(ENV_PROFILE) or content.get("profile", "sample")
+    values = _inherit(content.get("profiles", {}), name, path)
+    _check_environment()
+    home_folder = Path(home or os.environ.get(ENV_HOME) or path.parent / "data").expanduser().absolute()
+    misplaced = sorted(_SET_BY_LOADER & set(values))
+    if misplaced:
+        raise SettingsError(
+            f"{path}, profile {name!r}: {misplaced[0]} is not a key of a profile; choose the profile at the top of the "
+            f"file or with --profile, the home with --home or {ENV_HOME}"
+        )
+    try:
+        return Settings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
+    except ValidationError as error:
+        raise SettingsError(_error_text(error, path, name)) from None
+    except EnvironmentSettingsError as error:
+        raise SettingsError(
+            f"environment variable {ENV_PREFIX}… cannot be parsed: {error}. Write lists and tables as JSON: "
+            f"""{ENV_PREFIX}WINDOWS__TRAIN='["2000-01-01", "2005-12-31"]'"""
+        ) from None
+
+
+def settings_reference() -> list[SettingRow]:
+    """Every key that a profile can set, in the order of the models."""
+    schema = Settings.model_json_schema()
+    rows = []
+    for name, field in schema["properties"].items():
+        if name in _SET_BY_LOADER:
+            continue
+        reference = field.get("$ref")
+        if reference is None:
+            rows.append(_setting_row("", name, field))
+            continue
+        section = schema["$defs"][reference.rpartition("/")[2]]
+        rows += [_setting_row(name, key, of_key) for key, of_key in section["properties"].items()]
+    return rows
+
+
+def packaged_file(name: str) -> Path:
+    """A file that is part of the project: in the repository's root, or in a wheel (setup.py) beside this module."""
+    here = Path(__file__).resolve().parent
+    return here / name if (here / name).is_file() else here.parent / name
+
+
+def _settings_path(file: Path | str | None) -> Path:
+    named = file or os.environ.get(ENV_FILE)
+    if named:
+        path = Path(named).expanduser().absolute()
+        if not path.is_file():
+            raise SettingsError(f"settings file {path} does not exist")
+        return path
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / SETTINGS_FILE).is_file():
+            return folder / SETTINGS_FILE
+    raise SettingsError(f"no {SETTINGS_FILE} in {here} or above it: pass one with --settings or {ENV_FILE}")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        # Some editors write a byte order mark, which TOML does not allow.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    unknown = set(content) - {"profile", "profiles"}
+    if unknown:
+        raise SettingsError(
+            f"{path}: unknown key {sorted(unknown)[0]!r} at the top level; allowed: profile, [profiles.NAME]"
+        )
+    if not isinstance(content.get("profile", ""), str):
+        raise SettingsError(f"{path}: profile = {content['profile']!r} must be the name of a profile")
+    if not isinstance(content.get("profiles", {}), dict) or not all(
+        isinstance(p, dict) for p in content.get("profiles", {}).values()
+    ):
+        raise SettingsError(f"{path}: profiles must be tables, [profiles.NAME]")
+    return content
+
+
+def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    if name != "sample" and name not in profiles:
+        known = ", ".join(sorted({"sample", *profiles}))
+        raise SettingsError(f"{path}: no profile {name!r}; available: {known}")
+    base = _merge(_packaged_sample(path), profiles.get("sample", {}))
+    if name == "sample":
+        return base
+    merged = _merge(base, profiles[name])
+    if not isinstance(merged.get("market", {}), Mapping):
+        raise SettingsError(f"{path}, profile {name!r}: market = {merged['market']!r} must be a table")
+    if merged.get("market", {}).get("source") != base.get("market", {}).get("source"):
+        # The last session of the sample's bars does not apply to another source.
+        _drop_inherited_end(merged, profiles[name])
+    return merged
+
+
+def _packaged_sample(path: Path) -> Mapping[str, Any]:
+    """The project's own sample profile, from which the profiles of every settings file inherit."""
+    own = packaged_file(SETTINGS_FILE)
+    if own == path or not own.is_file():
+        return {}
+    sample: Mapping[str, Any] = _read_toml(own).get("profiles", {}).get("sample", {})
+    return sample
+
+
+def _drop_inherited_end(merged: dict[str, Any], profile: Mapping[str, Any]) -> None:
+    if "end" not in profile.get("market", {}):
+        merged["market"] = {key: value for key, value in merged["market"].items() if key != "end"}
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _check_environment() -> None:
+    for variable in os.environ:
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        section, *keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        if section not in Settings.model_fields or section in _SET_BY_LOADER:
+            allowed = ", ".join(sorted(set(Settings.model_fields) - _SET_BY_LOADER))
+            raise SettingsError(f"environment variable {variable}: unknown section {section!r}; allowed: {allowed}")
+        if keys and not _is_section(section):
+            raise SettingsError(
+                f"environment variable {variable}: {section} is one value and has no keys; set "
+                f"{ENV_PREFIX}{section.upper()} instead"
+            )
+
+
+def _error_text(error: ValidationError, path: Path, profile: str) -> str:
+    lines = [f"{path}, profile {profile!r}:"]
+    for problem in error.errors():
+        # pydantic adds the branch of a union to the location, as in "tuple[str, ...]".
+        key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)) or "settings"
+        given = (
+            ""
+            if problem["type"] in ("missing", "value_error") and isinstance(problem["input"], dict)
+            else f" = {problem['input']!r}"
+        )
+        reason = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+        if problem["type"] == "extra_forbidden":
+            reason = f"unknown key; allowed: {', '.join(_siblings(problem['loc']))}"
+        lines.append(f"  {key}{given}: {reason}")
+    return "\n".join(lines)
+
+
+def _siblings(loc: tuple[int | str, ...]) -> list[str]:
+    fields = Settings.model_fields
+    if len(loc) < 2:
+        return sorted(set(fields) - _SET_BY_LOADER)
+    section = fields[str(loc[0])].annotation
+    return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def _is_section(name: str) -> bool:
+    kind = Settings.model_fields[name].annotation
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _setting_row(section: str, key: str, schema: Mapping[str, Any]) -> SettingRow:
+    branches = [branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null"]
+    ranges = [schema["range"]] if "range" in schema else [text for branch in branches if (text := _range_of(branch))]
+    return SettingRow(
+        section=section,
+        key=key,
+        type=" or ".join(dict.fromkeys(_type_of(branch) for branch in branches)),
+        default=_default_of(schema),
+        range="; ".join(ranges),
+        description=schema.get("description", ""),
+    )
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if schema.get("format") in ("date", "path"):
+        return str(schema["format"])
+    kind = schema.get("type")
+    if kind == "object":
+        return f"table of {_type_of(schema['additionalProperties'])}"
+    if kind == "array":
+        pair = schema.get("prefixItems")
+        return f"[{', '.join(map(_type_of, pair))}]" if pair else f"list of {_type_of(schema['items'])}"
+    return "text" if kind == "string" else str(kind)
+
+
+def _default_of(schema: Mapping[str, Any]) -> str:
+    if schema.get("default") is None:
+        return "{}" if schema.get("type") == "object" else "unset"
+    if "date" in _type_of(schema):
+        return json.dumps(schema["default"]).replace('"', "")
+    return json.dumps(schema["default"], ensure_ascii=False)
+
+
+def _range_of(schema: Mapping[str, Any]) -> str:
+    return ", ".join(_constraints(schema)) or (_range_of(schema["items"]) if "items" in schema else "")
+
+
+def _constraints(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "enum" in schema:
+        *others, last = (json.dumps(value) for value in schema["enum"])
+        yield f"{', '.join(others)} or {last}" if others else last
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    yield from (f"{sign} {json.dumps(schema[name])}" for name, sign in signs.items() if name in schema)
+    if "pattern" in schema:
+        yield f"matches {schema['pattern']}"
