@@ -1,8 +1,8 @@
-"""The Kronos models as a PyTorch library: same weights and numbers as the authors', cached and fast.
+"""The Kronos models as a PyTorch library: the published weights and numbers, with a key/value cache.
 
-Paper: "Kronos: A Foundation Model for the Language of Financial Markets" (arXiv 2508.02739); weights:
+Paper: "Kronos: A Foundation Model for the Language of Financial Markets" (arXiv 2508.02739). Weights:
 NeoQuasar/Kronos-{mini,small,base} and NeoQuasar/Kronos-Tokenizer-{2k,base} on the Hugging Face hub.
-Importing this package does not import torch; the first use of a model does.
+Importing this package does not import torch; the first access to a model does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kronos.predictor import KronosPredictor
     from kronos.tokenizer import KronosTokenizer
 
-_HOMES = {
+_MODULES = {
     "CheckpointError": "errors",
     "InputError": "errors",
     "Kronos": "model",
@@ -56,10 +56,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'kronos' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"kronos.{_HOMES[name]}"), name)
-    return getattr(importlib.import_module(f"kronos.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"kronos.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

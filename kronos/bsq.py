@@ -1,4 +1,4 @@
-"""Binary spherical quantisation: a unit vector's signs are its code (Zhao et al., arXiv 2406.07548)."""
+"""Binary spherical quantisation: the code of a unit vector is its signs (Zhao et al., arXiv 2406.07548)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENTROPY_EPSILON = 1e-8
 
 
 class BinarySphericalQuantiser(nn.Module):
-    """Signs of a unit vector, scaled back onto the sphere, and the loss that keeps all codes in use."""
+    """Signs of a unit vector, scaled to unit length, and the entropy loss that keeps all codes in use."""
 
     basis: Tensor
     group_basis: Tensor
@@ -25,26 +25,26 @@ class BinarySphericalQuantiser(nn.Module):
         self.gamma = gamma
         self.zeta = zeta
         self.scale = 1.0 / math.sqrt(bits)
-        # Read by nothing here; both are part of the published state dict.
+        # Not used; both are part of the published state dict.
         self.register_buffer("basis", 2 ** torch.arange(bits - 1, -1, -1))
         self.register_buffer("group_basis", 2 ** torch.arange(group_size - 1, -1, -1))
 
     def quantise(self, z: Tensor) -> Tensor:
-        """z (…, bits) → ±1/√bits with the gradient of the identity. Zero counts as negative."""
+        """z (…, bits) → ±1/√bits with a straight-through gradient. Zero counts as negative."""
         signs = torch.where(z > 0, 1.0, -1.0).to(z.dtype)
         return (z + (signs - z).detach()) * self.scale
 
     def loss(self, z: Tensor, quantised: Tensor) -> Tensor:
-        """Commitment plus entropy penalty of unit vectors z (…, bits); a scalar."""
+        """Commitment loss plus entropy penalty of unit vectors z (…, bits); a scalar."""
         commitment = self.beta * (quantised.detach() - z).square().sum(dim=-1).mean()
         certainty, diversity = self.entropies(z)
         return commitment + self.zeta * (self.gamma0 * certainty - self.gamma * diversity)
 
     def entropies(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean entropy of a sample's bits (to be small) and of the batch's mean bits (to be large), in nats.
+        """Mean entropy of the bits per sample (minimised) and of the batch's mean bits (maximised), in nats.
 
-        The published models were trained with this bitwise diversity term, not with the grouped one of the
-        paper: `group_size` only decides the shape of a buffer.
+        The published models were trained with this bitwise diversity term, not with the grouped one of the paper:
+        `group_size` only sets the shape of a buffer.
         """
         p = torch.sigmoid(-4.0 * self.scale * z)
         per_sample = (_entropy_terms(p) + _entropy_terms(1 - p)).sum(dim=-1).mean()
@@ -53,7 +53,7 @@ class BinarySphericalQuantiser(nn.Module):
 
 
 class TokenQuantiser(nn.Module):
-    """The quantiser in its two halves: s1_bits of coarse token, s2_bits of fine token."""
+    """Quantiser of latent vectors into two tokens: a coarse one of s1_bits and a fine one of s2_bits."""
 
     def __init__(
         self, s1_bits: int, s2_bits: int, beta: float, gamma0: float, gamma: float, zeta: float, group_size: int
@@ -64,13 +64,13 @@ class TokenQuantiser(nn.Module):
         self.bsq = BinarySphericalQuantiser(s1_bits + s2_bits, beta, gamma0, gamma, zeta, group_size)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw codes (…, bits) → (loss, quantised (…, bits))."""
+        """Latent vectors (…, bits) → (loss, quantised (…, bits))."""
         unit = F.normalize(z, dim=-1)
         quantised = self.bsq.quantise(unit)
         return self.bsq.loss(unit, quantised), quantised
 
     def indices(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw codes (…, bits) → token ids (…), (…), the first bit of each half the least significant."""
+        """Latent vectors (…, bits) → token ids (…), (…); the first bit of each token is the least significant."""
         positive = z > 0
         return pack_bits(positive[..., : self.s1_bits]), pack_bits(positive[..., self.s1_bits :])
 

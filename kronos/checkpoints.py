@@ -1,7 +1,7 @@
-"""Checkpoints as the hub knows them: config.json beside model.safetensors, in a folder or a repository.
+"""Checkpoints in the layout of the hub: config.json and model.safetensors in a folder or a repository.
 
-Nothing pickled is ever read. What the authors' constructors would choke on (the normalisation) stands in
-a sidecar file, so that their package loads what is written here.
+Pickled weights are never read. The normalisation is a separate file, because the authors' constructors would refuse it
+in config.json; so their package loads what is written here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kronos.normalisation import NORMALISATION_VERSION, Normalisation
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-SIDECAR = "normalisation.json"
+NORMALISATION = "normalisation.json"
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -38,14 +38,16 @@ def load(
     force_download: bool = False,
     map_location: str | torch.device = "cpu",
 ) -> Model:
-    """Build a model from a folder or hub id, every tensor checked by name and shape, in eval mode.
+    """A model from a folder or hub id, in eval mode; every tensor is checked by name, shape and finite values.
 
-    Raises CheckpointError for a folder without the two files, for pickled weights, for keys or shapes that
-    do not fit the config, and for a normalisation version that this package does not have.
+    The options are those of `huggingface_hub.hf_hub_download`; `map_location` is the model's device.
+
+    Raises CheckpointError for a folder without the two files, for pickled weights, for keys or shapes that do not fit
+    the config, and for a normalisation version that this package does not have.
     """
     folder = Path(source)
     if folder.is_dir():
-        files = {name: folder / name for name in (CONFIG, WEIGHTS, SIDECAR)}
+        files = {name: folder / name for name in (CONFIG, WEIGHTS, NORMALISATION)}
     else:
         files = _download(
             str(source), revision=revision, cache_dir=cache_dir, token=token,
@@ -55,12 +57,12 @@ def load(
     config = config_class.from_dict(_read_json(files[CONFIG]), source=f"{source}/{CONFIG}")
     model = model_class(config=config)
     _load_weights(model, files[WEIGHTS], str(source), map_location)
-    model.normalisation = _read_sidecar(files.get(SIDECAR), str(source))  # type: ignore[assignment]
+    model.normalisation = _read_normalisation(files.get(NORMALISATION), str(source))  # type: ignore[assignment]
     return model.to(map_location).eval()
 
 
 def save(model: Any, folder: str | Path, *, normalisation: Normalisation | None = None) -> Path:
-    """Write config.json, model.safetensors and, if the normalisation is known, its sidecar."""
+    """Write config.json, model.safetensors and, if it is known, normalisation.json; returns the folder."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     normalisation = normalisation or model.normalisation
@@ -68,9 +70,9 @@ def save(model: Any, folder: str | Path, *, normalisation: Normalisation | None 
     save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
     _write_json(target / CONFIG, model.config.to_dict())
     if normalisation is not None:
-        _write_json(target / SIDECAR, normalisation.to_dict())
+        _write_json(target / NORMALISATION, normalisation.to_dict())
     else:
-        (target / SIDECAR).unlink(missing_ok=True)  # that of a model saved here before
+        (target / NORMALISATION).unlink(missing_ok=True)  # of a model saved here earlier
     return target
 
 
@@ -84,15 +86,15 @@ def _download(repository: str, **options: Any) -> dict[str, Path]:
     )
 
     files = {}
-    for name in (CONFIG, WEIGHTS, SIDECAR):
+    for name in (CONFIG, WEIGHTS, NORMALISATION):
         try:
             files[name] = Path(hf_hub_download(repository, name, **options))
         except LocalEntryNotFoundError as error:  # offline; also an EntryNotFoundError
-            if name == SIDECAR:
+            if name == NORMALISATION:
                 continue
             raise CheckpointError(
-                f"{repository}: {name} is neither cached nor can the hub be reached: fetch it once where it can be "
-                f"(`hf download {repository}`), or name a folder with {CONFIG} and {WEIGHTS}"
+                f"{repository}: {name} is not cached and the hub cannot be reached: download it once where it can "
+                f"(`hf download {repository}`), or pass a folder with {CONFIG} and {WEIGHTS}"
             ) from error
         except EntryNotFoundError:
             continue
@@ -116,10 +118,10 @@ def _require_files(source: str, files: dict[str, Path]) -> None:
     )
     if pickled:
         raise CheckpointError(
-            f"{source} holds pickled weights ({', '.join(pickled)}), which can run code when opened and are "
-            f"not read; convert them to {WEIGHTS}"
+            f"{source} contains pickled weights ({', '.join(pickled)}), which can run code when opened and are "
+            f"not read: convert them to {WEIGHTS}"
         )
-    raise CheckpointError(f"{source} lacks {' and '.join(missing)}")
+    raise CheckpointError(f"{source}: {' and '.join(missing)} missing")
 
 
 def _load_weights(model: nn.Module, path: Path, source: str, device: str | torch.device) -> None:
@@ -132,7 +134,7 @@ def _load_weights(model: nn.Module, path: Path, source: str, device: str | torch
     if missing or unknown:
         raise CheckpointError(
             f"{source}/{WEIGHTS} does not fit its config: missing {missing[:5]}, unknown {unknown[:5]}"
-            f" ({len(missing)} and {len(unknown)} in all)"
+            f" ({len(missing)} and {len(unknown)} in total)"
         )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
@@ -142,27 +144,27 @@ def _load_weights(model: nn.Module, path: Path, source: str, device: str | torch
             )
         if tensor.is_floating_point() != expected[name].is_floating_point():
             raise CheckpointError(
-                f"{source}/{WEIGHTS}: {name} holds {tensor.dtype}, its config needs {expected[name].dtype}: quantised "
-                "weights are not read"
+                f"{source}/{WEIGHTS}: {name} has type {tensor.dtype}, its config needs {expected[name].dtype}: "
+                "quantised weights are not supported"
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{source}/{WEIGHTS}: {name} holds NaN or infinite values")
+            raise CheckpointError(f"{source}/{WEIGHTS}: {name} contains NaN or infinite values")
     model.load_state_dict(tensors, strict=True)
 
 
-def _read_sidecar(path: Path | None, source: str) -> Normalisation | None:
+def _read_normalisation(path: Path | None, source: str) -> Normalisation | None:
     if path is None or not path.is_file():
         return None
     values = _read_json(path)
     if values.get("version") != NORMALISATION_VERSION:
         raise CheckpointError(
             f"{source} was trained with normalisation version {values.get('version')}, this package applies "
-            f"version {NORMALISATION_VERSION}: train it again or use the release that wrote it"
+            f"version {NORMALISATION_VERSION}: train it again, or use the release that wrote it"
         )
     try:
         return Normalisation(**values)
     except TypeError as error:
-        raise CheckpointError(f"{source}/{SIDECAR} is not a normalisation: {error}") from error
+        raise CheckpointError(f"{source}/{NORMALISATION} is not a valid normalisation: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # no JSON, or no UTF-8
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
+        raise CheckpointError(f"{path} is not a JSON object")
     return values
 
 

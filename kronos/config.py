@@ -1,4 +1,4 @@
-"""Hyper-parameters of the two models, under the keyword names that published config.json files use."""
+"""Hyper-parameters of predictor and tokenizer, with the keyword names of the published config.json files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kronos.errors import CheckpointError
 class _Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "config") -> Self:
-        """Read a config.json's content. Missing and unknown keys raise CheckpointError with their names."""
+        """A config from the content of config.json. Raises CheckpointError naming missing and unknown keys."""
         known = {field.name for field in fields(cls)}
         missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
         if missing or unknown:
             problems = [f"missing {', '.join(missing)}"] if missing else []
             problems += [f"unknown {', '.join(unknown)}"] if unknown else []
-            raise CheckpointError(f"{source} is no {cls.__name__}: {'; '.join(problems)}")
+            raise CheckpointError(f"{source} is not a {cls.__name__}: {'; '.join(problems)}")
         try:
             return cls(**values)
         except CheckpointError as error:
@@ -32,14 +32,14 @@ class _Config:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        """Refuse values of another kind than the defaults, which a damaged config.json may hold."""
+        """Raise CheckpointError for values of another type than the defaults, and for values out of range."""
         for field in fields(self):
             value, default = getattr(self, field.name), field.default
             if isinstance(default, bool):
                 fits, wanted = isinstance(value, bool), "true or false"
             elif isinstance(default, int):
-                whole = isinstance(value, Integral) and not isinstance(value, bool)
-                fits, wanted = whole and value >= 1, "a whole number, 1 or more"
+                integer = isinstance(value, Integral) and not isinstance(value, bool)
+                fits, wanted = integer and value >= 1, "an integer of 1 or more"
             elif field.name.endswith("_dropout_p"):
                 fits, wanted = isinstance(value, Real) and 0 <= float(value) <= 1, "a number from 0 to 1"
             else:
@@ -50,7 +50,7 @@ class _Config:
 
 @dataclass(frozen=True)
 class KronosConfig(_Config):
-    """The decoder-only predictor. Defaults are Kronos-small's."""
+    """The decoder-only predictor. The defaults are those of Kronos-small."""
 
     s1_bits: int = 10
     s2_bits: int = 10
@@ -75,7 +75,7 @@ class KronosConfig(_Config):
 
 @dataclass(frozen=True)
 class TokenizerConfig(_Config):
-    """The tokenizer: a transformer auto-encoder around binary spherical quantisation."""
+    """The tokenizer: a transformer auto-encoder with a binary spherical bottleneck."""
 
     d_in: int = 6
     d_model: int = 256
@@ -119,6 +119,6 @@ KRONOS_BASE = KronosConfig(
     ffn_dropout_p=0.2, attn_dropout_p=0.0, resid_dropout_p=0.2, token_dropout_p=0.0,
 )  # fmt: skip
 TOKENIZER_BASE = TokenizerConfig()
-"""Kronos-Tokenizer-base: belongs to small and base."""
+"""Kronos-Tokenizer-base, the tokenizer of small and base."""
 TOKENIZER_2K = TokenizerConfig(group_size=5)
-"""Kronos-Tokenizer-2k: belongs to mini."""
+"""Kronos-Tokenizer-2k, the tokenizer of mini."""

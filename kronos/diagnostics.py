@@ -1,4 +1,4 @@
-"""What tokens and reconstructions say about a tokenizer, and windows as vectors for other models."""
+"""Diagnostics of a tokenizer: codebook use, token drift and reconstruction error."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from kronos.features import FEATURES
-from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """How evenly one half of the codebook is used.
+    """How evenly one codebook (coarse or fine) is used.
 
-    `used` is the share of its codes that occur; `entropy` is in bits, at most `bits`; `perplexity` =
-    2**entropy is the number of equally likely codes that would be as diverse; `bit_means` (bits,) are the
-    shares of ones, 0.5 for a bit that carries most.
+    `used` is the share of codes that occur; `entropy` is in bits, at most `bits`; `perplexity` = 2**entropy is the
+    number of equally likely codes with that entropy; `bit_means` (bits,) are the shares of ones, 0.5 for a bit of
+    maximal information.
     """
 
     bits: int
@@ -31,10 +30,7 @@ class CodebookUse:
 
 
 def token_histogram(tokens: ArrayLike | Tensor, bits: int) -> NDArray[np.int64]:
-    """Counts (2**bits,) of token ids of any shape; compare two of them to see drift.
-
-    Ids outside the codebook raise ValueError.
-    """
+    """Counts (2**bits,) of token ids of any shape. Ids outside the codebook raise ValueError."""
     ids = np.asarray(tokens.cpu() if isinstance(tokens, Tensor) else tokens).ravel().astype(np.int64)
     if len(ids) and (ids.min() < 0 or ids.max() >= 2**bits):
         raise ValueError(f"token ids must lie in 0…{2**bits - 1}, found {ids.min()}…{ids.max()}")
@@ -42,11 +38,11 @@ def token_histogram(tokens: ArrayLike | Tensor, bits: int) -> NDArray[np.int64]:
 
 
 def codebook_use(tokens: ArrayLike | Tensor, bits: int) -> CodebookUse:
-    """Use of one codebook by token ids of any shape, at least one."""
+    """Use of one codebook by token ids of any shape. Raises ValueError if there are none."""
     counts = token_histogram(tokens, bits)
     total = counts.sum()
     if total == 0:
-        raise ValueError("no tokens to count")
+        raise ValueError("codebook_use needs at least one token")
     p = counts[counts > 0] / total
     entropy = float(-(p * np.log2(p)).sum())
     ones = (np.arange(2**bits)[:, None] >> np.arange(bits)) & 1
@@ -56,14 +52,14 @@ def codebook_use(tokens: ArrayLike | Tensor, bits: int) -> CodebookUse:
 def histogram_drift(reference: ArrayLike, current: ArrayLike) -> float:
     """Jensen-Shannon divergence of two token histograms in bits: 0 for the same, 1 for disjoint.
 
-    Histograms of different length, or without a count, raise ValueError: of nothing no drift is known.
+    Raises ValueError for histograms of different lengths, and for an empty one.
     """
     p, q = (np.asarray(h, dtype=np.float64) for h in (reference, current))
     if p.shape != q.shape:
-        raise ValueError(f"the histograms must be of one codebook, got shapes {p.shape} and {q.shape}")
+        raise ValueError(f"the histograms must have the same codebook, got shapes {p.shape} and {q.shape}")
     for label, counts in (("reference", p), ("current", q)):
         if not counts.sum() > 0:
-            raise ValueError(f"the {label} histogram holds no tokens")
+            raise ValueError(f"the {label} histogram is empty")
     p, q = p / p.sum(), q / q.sum()
     middle = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -75,8 +71,8 @@ def histogram_drift(reference: ArrayLike, current: ArrayLike) -> float:
 def reconstruction_error(tokenizer: KronosTokenizer, x: Tensor, *, batch_size: int = 64) -> dict[str, dict[str, float]]:
     """Root-mean-square and mean absolute error of each field, in units of normalised bars.
 
-    `x` (windows, time, 6) is normalised. Returns {field: {"rmse", "mae", "coarse_rmse"}}, the last from the
-    coarse token alone.
+    `x` (windows, time, 6) is normalised. Returns {field: {"rmse", "mae", "coarse_rmse"}}; "coarse_rmse" is that of the
+    reconstruction from the coarse token only.
     """
     was_training = tokenizer.training
     tokenizer.eval()
@@ -98,20 +94,3 @@ def reconstruction_error(tokenizer: KronosTokenizer, x: Tensor, *, batch_size: i
         }
         for i, field in enumerate(FEATURES)
     }
-
-
-@torch.inference_mode()
-def window_embeddings(
-    model: Kronos, s1: Tensor, s2: Tensor, stamps: Tensor, *, batch_size: int = 64
-) -> NDArray[np.float32]:
-    """The last hidden state of each window: tokens (windows, time), stamps (windows, time, 5) → (windows, d).
-
-    The last position has seen the whole window and nothing after it.
-    """
-    was_training = model.training
-    model.eval()
-    try:
-        parts = zip(s1.split(batch_size), s2.split(batch_size), stamps.split(batch_size), strict=True)
-        return np.concatenate([model.hidden(a, b, c)[:, -1].float().cpu().numpy() for a, b, c in parts])
-    finally:
-        model.train(was_training)

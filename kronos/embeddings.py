@@ -1,4 +1,4 @@
-"""From token pairs and calendar features to vectors, and from vectors to the logits of both tokens."""
+"""Embeddings of token pairs and calendar features, and the output heads of both tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALENDAR_SIZES = {"minute": 60, "hour": 24, "weekday": 7, "day": 32, "month": 13
 
 
 class HierarchicalEmbedding(nn.Module):
-    """Coarse (s1) and fine (s2) token of a bar, embedded apart and fused by one linear layer."""
+    """Coarse (s1) and fine (s2) token of a bar, embedded separately and fused by one linear layer."""
 
     def __init__(self, s1_bits: int, s2_bits: int, d_model: int) -> None:
         super().__init__()
@@ -27,11 +27,12 @@ class HierarchicalEmbedding(nn.Module):
     def forward(self, s1: Tensor, s2: Tensor) -> Tensor:
         """Token ids (…) and (…) → (…, d_model)."""
         both = torch.cat((self.emb_s1(s1), self.emb_s2(s2)), dim=-1)
-        return self.fusion_proj(both * math.sqrt(self.d_model))
+        fused: Tensor = self.fusion_proj(both * math.sqrt(self.d_model))
+        return fused
 
 
 class SinusoidalTable(nn.Module):
-    """A fixed table of sines and cosines, for models with `learn_te` false."""
+    """A constant table of sines and cosines, for models with `learn_te` false."""
 
     def __init__(self, rows: int, d_model: int) -> None:
         super().__init__()
@@ -43,11 +44,12 @@ class SinusoidalTable(nn.Module):
         self.emb = nn.Embedding.from_pretrained(table, freeze=True)
 
     def forward(self, index: Tensor) -> Tensor:
-        return self.emb(index)
+        rows: Tensor = self.emb(index)
+        return rows
 
 
 class TemporalEmbedding(nn.Module):
-    """The sum of five calendar tables."""
+    """Embedding of a timestamp: the sum of five tables, one per calendar feature."""
 
     def __init__(self, d_model: int, learned: bool) -> None:
         super().__init__()
@@ -62,11 +64,12 @@ class TemporalEmbedding(nn.Module):
             self.get_submodule(f"{name}_embed")(parts[name])
             for name in ("hour", "weekday", "day", "month", "minute")  # the authors' order of summation
         )
-        return sum(others, start=first)
+        total: Tensor = sum(others, start=first)
+        return total
 
 
 class DualHead(nn.Module):
-    """Logits of the coarse token from the hidden state, of the fine one from the conditioned state."""
+    """Logits of the coarse token from the hidden state, of the fine token from the conditioned state."""
 
     def __init__(self, s1_bits: int, s2_bits: int, d_model: int) -> None:
         super().__init__()

@@ -1,23 +1,23 @@
-"""The errors of this package. Each message names the series and the field it is about."""
+"""The errors of this package. Messages name the series and field, or the file and key."""
 
 from __future__ import annotations
 
 
 class KronosError(ValueError):
-    """Base of everything that this package refuses. A ValueError, so that old callers keep catching it."""
+    """Base of all errors of this package; a ValueError, as in the authors' package."""
 
 
 class InputError(KronosError):
-    """Bars, stamps or settings that cannot be forecast from as they are."""
+    """Invalid bars, timestamps or arguments."""
 
 
 class ScaleWarning(UserWarning):
-    """Prices so small that the published normalisation leaves nothing of their moves."""
+    """Prices so small that the published normalisation maps their moves to nearly 0."""
 
 
 class CheckpointError(KronosError):
-    """A folder or hub repository that is no Kronos checkpoint, or not the one that was expected."""
+    """A folder or hub repository that is not a valid checkpoint of the requested model."""
 
 
 class MismatchError(KronosError):
-    """A tokenizer and a predictor that do not belong together, or input prepared for another version."""
+    """A tokenizer and a predictor that do not belong together, or input prepared with another normalisation."""

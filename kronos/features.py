@@ -1,4 +1,4 @@
-"""What the models read: six fields a bar and five calendar features a stamp."""
+"""The input of the models: six fields per bar and five calendar features per timestamp."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 PRICES = ("open", "high", "low", "close")
 FEATURES = (*PRICES, "volume", "amount")
-"""The order in which a bar's fields enter the tokenizer."""
+"""Fields of a bar, in the order of the tokenizer's input."""
 TIME_FEATURES = ("minute", "hour", "weekday", "day", "month")
-"""The order of the calendar features; weekday 0 is Monday, day and month count from 1."""
+"""Calendar features in the order of the model's input; weekday 0 is Monday, day and month count from 1."""
 
 
 def time_features(timestamps: ArrayLike | pd.DatetimeIndex | pd.Series) -> NDArray[np.int64]:
-    """(n, 5) calendar features of n stamps: minute, hour, weekday, day, month.
+    """Calendar features (n, 5) of n timestamps: minute, hour, weekday, day, month.
 
-    Zoned pandas stamps are read on their own clock, as the authors do: hours are those of the exchange
-    if the caller's stamps are. NaT raises InputError.
+    pandas timestamps with a time zone are read in that zone, as in the authors' package: hours are those of the
+    exchange if the timestamps are. NaT raises InputError.
     """
     localised = getattr(timestamps, "dt", timestamps)
     if getattr(localised, "tz", None) is not None:
@@ -43,11 +43,11 @@ def time_features(timestamps: ArrayLike | pd.DatetimeIndex | pd.Series) -> NDArr
 
 
 def complete_volume_amount(values: ArrayLike) -> NDArray[np.float64]:
-    """Fill what a source does not have, by the rule of the published models.
+    """Bars (…, 6) with missing volume and amount filled by the rule of the published models.
 
-    `values` is (…, fields) with the four prices first: 4 columns (no volume, no amount → both 0), 5 (no
-    amount → volume × mean of the four prices) or 6. In six columns, NaN in volume or amount means
-    "not supplied" and the same rule fills it bar by bar. Prices are left as they are.
+    `values` is (…, fields) with the four prices first: 4 columns (no volume, no amount → both 0), 5 (no amount →
+    volume × mean of the four prices) or 6. In six columns NaN in volume or amount means "not supplied", and the same
+    rule fills it bar by bar. Prices are not changed. Another number of columns raises InputError.
     """
     bars = np.asarray(values, dtype=np.float64)
     if bars.ndim < 1 or bars.shape[-1] not in (4, 5, 6):

@@ -1,7 +1,7 @@
-"""The transformer parts that tokenizer and predictor share, with the parameter names of the published weights.
+"""The transformer layers of tokenizer and predictor, with the parameter names of the published weights.
 
-These modules are the training and reference side. Fast inference reads their weights once into the fused
-form of `kronos.inference.blocks` and never calls them.
+These modules are used for training and as the reference. Inference packs their weights into the fused blocks of
+`kronos.inference.blocks` and does not call them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROTARY_BASE = 10000.0
 
 
 def rotary_frequencies(head_dim: int) -> Tensor:
-    """Radians a position of each rotary pair: (head_dim / 2,)."""
+    """Radians per position of each rotary pair: (head_dim / 2,)."""
     return 1.0 / (ROTARY_BASE ** (torch.arange(0, head_dim, 2).float() / head_dim))
 
 
@@ -50,7 +50,7 @@ class FeedForward(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Rotary position embedding over half-split pairs. `inv_freq` is a buffer of the published weights."""
+    """Rotary position embedding over half-split pairs. `inv_freq` is part of the published state dict."""
 
     inv_freq: Tensor
     _table: Tensor
@@ -64,7 +64,7 @@ class Rotary(nn.Module):
     def table(self, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin of positions 0…length-1, each (length, head_dim)."""
         if self._table.shape[0] < length or self._table.device != self.inv_freq.device:
-            with torch.inference_mode(False):  # a table made in inference mode could never be trained with
+            with torch.inference_mode(False):  # a table created in inference mode could not be used in training
                 steps = torch.arange(max(length, 512), device=self.inv_freq.device, dtype=torch.float32)
                 angle = torch.outer(steps, self.inv_freq.float())
                 angle = torch.cat((angle, angle), dim=-1)
@@ -96,9 +96,9 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, context: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(batch, queries, d), (batch, keys, d) → (batch, queries, d).
 
-        As many queries as keys: each sees its own and earlier positions, in training and in evaluation.
-        One query: it sees every key, and all keys take rotary position 0, which is how the published
-        weights are decoded. `padding_mask` (batch, keys) is True where a key is padding.
+        As many queries as keys: each attends to its own and earlier positions, in training and in evaluation.
+        One query: it attends to all keys, all at rotary position 0, as the published weights are decoded.
+        Any other number of queries raises ValueError. `padding_mask` (batch, keys) is True where a key is padding.
         """
         batch, queries, width = query.shape
         q, k, v = (
@@ -114,22 +114,23 @@ class Attention(nn.Module):
             mask = None if padding_mask is None else ~padding_mask[:, None, None, :]
             causal = False
         else:
-            raise ValueError(f"{queries} queries for {k.shape[-2]} keys: give one query or as many as keys")
+            raise ValueError(f"{queries} queries for {k.shape[-2]} keys: pass one query or as many as keys")
         dropout = self.attn_dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         out = self.out_proj(out.transpose(1, 2).reshape(batch, queries, width))
         return F.dropout(out, self.resid_dropout, self.training)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.n_heads, self.head_dim))
+        return heads.transpose(1, 2)
 
     @staticmethod
     def _mask(padding_mask: Tensor | None, length: int) -> Tensor | None:
         if padding_mask is None:
             return None
-        seen = torch.ones(length, length, dtype=torch.bool, device=padding_mask.device).tril()
+        causal = torch.ones(length, length, dtype=torch.bool, device=padding_mask.device).tril()
         own = torch.eye(length, dtype=torch.bool, device=padding_mask.device)
-        return (seen & ~padding_mask[:, None, :] | own)[:, None]  # a padded row keeps itself: no empty softmax
+        return (causal & ~padding_mask[:, None, :] | own)[:, None]  # padded rows attend to themselves: no empty softmax
 
 
 class TransformerBlock(nn.Module):
@@ -147,11 +148,12 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         normed = self.norm1(x)
         x = x + self.self_attn(normed, normed, padding_mask)
-        return x + self.ffn(self.norm2(x))
+        out: Tensor = x + self.ffn(self.norm2(x))
+        return out
 
 
 class DependencyAwareLayer(nn.Module):
-    """Conditions the fine token on the coarse one: its embedding queries the hidden states."""
+    """Conditions the fine token on the coarse one, whose embedding is the query over the hidden states."""
 
     N_HEADS = 4
 
@@ -162,4 +164,5 @@ class DependencyAwareLayer(nn.Module):
 
     def forward(self, hidden: Tensor, sibling: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """hidden (batch, length, d), sibling (batch, length or 1, d) → (batch, length, d)."""
-        return self.norm(hidden + self.cross_attn(sibling, hidden, padding_mask))
+        out: Tensor = self.norm(hidden + self.cross_attn(sibling, hidden, padding_mask))
+        return out

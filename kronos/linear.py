@@ -1,7 +1,7 @@
 """The trainable linear layer.
 
-On AMD Zen 5 oneDNN multiplies fp32 matrices at 2.2 times the rate of torch's default (MKL), forwards and
-backwards; frozen weights are packed on top of that, see `kronos.inference.packed_linear`.
+On AMD Zen 5 oneDNN multiplies fp32 matrices at 2.2 times the rate of torch's default (MKL), forward and
+backward. Inference packs the weights in addition, see `kronos.inference.packed_linear`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
+from kronos.cpu_kernels import HAS_ONEDNN, onednn_linear
 
 
 class _OneDnnProduct(torch.autograd.Function):
@@ -22,7 +22,7 @@ class _OneDnnProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _onednn(x, weight, bias)
+        return onednn_linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -31,25 +31,22 @@ class _OneDnnProduct(torch.autograd.Function):
         gradient = grads[0].reshape(-1, weight.shape[0])
         need_x, need_weight, need_bias = ctx.needs_input_grad
         return (
-            _onednn(gradient, weight.t(), None).view(x.shape) if need_x else None,
-            _onednn(gradient.t(), x.reshape(-1, weight.shape[1]).t(), None) if need_weight else None,
+            onednn_linear(gradient, weight.t(), None).view(x.shape) if need_x else None,
+            onednn_linear(gradient.t(), x.reshape(-1, weight.shape[1]).t(), None) if need_weight else None,
             gradient.sum(dim=0) if need_bias else None,
         )
 
 
 class Linear(nn.Linear):
-    """A trainable linear layer; on the CPU in fp32 its products run in oneDNN, elsewhere it is nn.Linear."""
+    """A trainable linear layer. On the CPU in fp32 it runs on oneDNN; elsewhere it equals `nn.Linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _suits_onednn(x, self.weight):
             return F.linear(x, self.weight, self.bias)
         if torch.is_grad_enabled():
-            return _OneDnnProduct.apply(x, self.weight, self.bias)  # type: ignore[no-any-return]
-        return _onednn(x, self.weight, self.bias)
-
-
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+            out: Tensor = _OneDnnProduct.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            return out
+        return onednn_linear(x, self.weight, self.bias)
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:

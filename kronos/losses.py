@@ -1,4 +1,4 @@
-"""The two training losses, as published."""
+"""The training losses of tokenizer and predictor, as published."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TokenizerLoss(NamedTuple):
 
 
 class PredictorLoss(NamedTuple):
-    """`total` = (s1 + s2) / 2; cross-entropies in nats a token; all scalars."""
+    """`total` = (s1 + s2) / 2; cross-entropies in nats per token; all scalars."""
 
     total: Tensor
     s1: Tensor
@@ -29,7 +29,7 @@ class PredictorLoss(NamedTuple):
 
 
 def tokenizer_loss(tokenizer: KronosTokenizer, x: Tensor) -> TokenizerLoss:
-    """Reconstruction from the coarse token and from both, plus the quantiser's own loss.
+    """Reconstruction losses from the coarse token and from both, and the quantiser's loss.
 
     `x` is (batch, time, 6), normalised.
     """
@@ -48,9 +48,11 @@ def predictor_loss(
 ) -> PredictorLoss:
     """Next-token cross-entropy of windows `s1`, `s2` (batch, time) with `stamps` (batch, time, 5).
 
-    Position t predicts t + 1, so a window of n tokens gives n - 1 predictions. The fine head is conditioned
-    on the true coarse token ("teacher") or on one drawn from the model, as the authors train ("sampled").
-    It never sees later positions, in evaluation neither.
+    Position t predicts t + 1, so a window of n tokens gives n - 1 predictions. The fine head is conditioned on the
+    actual coarse token ("teacher"), or on one sampled from the model as in the authors' training ("sampled"). It
+    never attends to later positions, not in evaluation either.
+
+    Raises ValueError for an unknown `s1_sampling` and for windows of fewer than 2 tokens.
     """
     if s1_sampling not in ("teacher", "sampled"):
         raise ValueError(f"s1_sampling must be 'teacher' or 'sampled', got {s1_sampling!r}")

@@ -1,4 +1,4 @@
-"""The predictor: a causal transformer over token pairs that says what the next pair may be."""
+"""The predictor: a causal transformer over token pairs, with logits of the next pair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kronos(nn.Module):
     def __init__(self, config: KronosConfig | None = None, **keywords: Any) -> None:
         super().__init__()
         if config is not None and keywords:
-            raise TypeError("give a config or its keywords, not both")
+            raise TypeError("pass a config or its keywords, not both")
         self.config = c = config or KronosConfig.from_dict(keywords, source="Kronos's arguments")
         self.normalisation: Normalisation | None = None
         self.gradient_checkpointing = False
@@ -56,7 +56,7 @@ class Kronos(nn.Module):
         return checkpoints.load(cls, KronosConfig, source, **options)
 
     def save_pretrained(self, folder: str | Path, *, normalisation: Normalisation | None = None) -> Path:
-        """Write config.json and model.safetensors, readable by the authors' package as well."""
+        """Write config.json and model.safetensors, readable by the authors' package; returns the folder."""
         return checkpoints.save(self, folder, normalisation=normalisation)
 
     @property
@@ -78,15 +78,15 @@ class Kronos(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits of the next coarse and fine token at every position.
 
-        `s1_ids`, `s2_ids` (batch, time); `stamp` (batch, time, 5); `padding_mask` (batch, time), True at
-        padding. The fine logits are conditioned on `s1_targets` (batch, time) under teacher forcing, else
-        on coarse tokens drawn from the model. Both results are (batch, time, 2**bits). Causal in
-        evaluation too: the authors' evaluation lets the fine head see later positions.
+        `s1_ids`, `s2_ids` (batch, time); `stamp` (batch, time, 5) calendar features; `padding_mask` (batch, time),
+        True at padding. The fine logits are conditioned on `s1_targets` (batch, time) under teacher forcing, else on
+        coarse tokens sampled from the model. Both results are (batch, time, 2**bits). Causal in evaluation, too; in
+        the authors' evaluation the fine head attends to later positions.
         """
         if use_teacher_forcing and s1_targets is None:
-            raise ValueError("teacher forcing needs s1_targets")
+            raise ValueError("use_teacher_forcing needs s1_targets")
         s1_logits, context = self.decode_s1(s1_ids, s2_ids, stamp, padding_mask)
-        sibling = s1_targets if use_teacher_forcing else draw(s1_logits.detach())
+        sibling = s1_targets if use_teacher_forcing else sample_tokens(s1_logits.detach())
         return s1_logits, self.decode_s2(context, sibling, padding_mask)
 
     def decode_s1(
@@ -99,12 +99,13 @@ class Kronos(nn.Module):
     def decode_s2(self, context: Tensor, s1_ids: Tensor | None, padding_mask: Tensor | None = None) -> Tensor:
         """Fine logits (batch, time, 2**s2_bits) given coarse tokens (batch, time), or (batch, 1) to decode."""
         sibling = self.embedding.emb_s1(s1_ids)
-        return self.head.proj_s2(self.dep_layer(context, sibling, padding_mask))
+        logits: Tensor = self.head.proj_s2(self.dep_layer(context, sibling, padding_mask))
+        return logits
 
     def hidden(
         self, s1_ids: Tensor, s2_ids: Tensor, stamp: Tensor | None = None, padding_mask: Tensor | None = None
     ) -> Tensor:
-        """Normed hidden states (batch, time, d_model)."""
+        """Hidden states (batch, time, d_model) after the last norm."""
         x = self.embedding(s1_ids, s2_ids)
         if stamp is not None:
             x = x + self.time_emb(stamp)
@@ -114,10 +115,11 @@ class Kronos(nn.Module):
                 x = checkpoint(block, x, padding_mask, use_reentrant=False)
             else:
                 x = block(x, padding_mask)
-        return self.norm(x)
+        hidden: Tensor = self.norm(x)
+        return hidden
 
 
-def draw(logits: Tensor) -> Tensor:
-    """One token id (…) from logits (…, vocabulary), by torch's global generator."""
+def sample_tokens(logits: Tensor) -> Tensor:
+    """Token ids (…) sampled from logits (…, vocabulary) with torch's global generator."""
     flat = logits.flatten(0, -2).softmax(dim=-1)
     return torch.multinomial(flat, 1).view(logits.shape[:-1])

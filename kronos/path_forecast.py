@@ -1,4 +1,4 @@
-"""What a forecast is: sample paths, and the summaries read off them."""
+"""The result of a forecast: sample paths and their summaries (mean, quantiles, event probabilities)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kronos.errors import InputError
 from kronos.features import FEATURES
-from kronos.validation import check_whole
+from kronos.validation import check_integer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +21,12 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PathResult:
-    """Sample paths (series, path, step, field) in the bars' own units, float32.
+    """Sample paths (series, path, step, field) in the units of the bars, float32.
 
-    Fields are those of `kronos.features.FEATURES`. `projection_rate` (series,) is the share of a series'
-    raw bars that broke low ≤ open, close ≤ high, a positive price or a volume and amount of at least 0,
-    whether or not the paths were then projected. `tokens` (series, path, step, 2) are what was drawn. `index`
-    holds the stamps of each series' steps where it was forecast from frames, and is empty where from arrays.
+    Fields are those of `kronos.features.FEATURES`. `projection_rate` (series,) is the share of a series' raw bars
+    that violate low ≤ open, close ≤ high, a positive price or a volume and amount of at least 0, whether or not the
+    paths were then projected (`projected`). `tokens` (series, path, step, 2) are the s1 and s2 tokens drawn. `index`
+    holds the timestamps of each series' steps; it is empty for a forecast from arrays.
     """
 
     paths: Float32Array
@@ -37,26 +37,30 @@ class PathResult:
 
     def mean(self) -> Float32Array:
         """Mean path (series, step, field)."""
-        return self.paths.mean(axis=1)
+        mean: Float32Array = self.paths.mean(axis=1)
+        return mean
 
     def quantiles(self, levels: Sequence[float]) -> Float32Array:
         """Quantiles over paths: (series, level, step, field), levels in the order given.
 
         Hyndman and Fan's type 8, which is median-unbiased whatever the distribution. numpy's default, type 7, puts
-        the extreme paths at levels 0 and 1, so that the bands of few paths come out too narrow. Of n paths, levels
-        below 2 / (3 n + 1), or above 1 less that, give the extreme ones: n paths do not reach further.
+        the extreme paths at levels 0 and 1, which makes the bands of few paths too narrow. With n paths, levels below
+        2 / (3 n + 1) give the lowest path and levels above 1 - 2 / (3 n + 1) the highest.
+
+        Raises InputError unless `levels` is a list of numbers within [0, 1].
         """
         wanted = _numbers("quantile levels", levels)
         if wanted.ndim != 1 or not len(wanted) or not ((wanted >= 0) & (wanted <= 1)).all():
             raise InputError(f"quantile levels must be a list within [0, 1], got {levels}")
-        # Sorted once for all levels: ten times as fast as np.quantile.
+        # Sorting once for all levels is ten times as fast as np.quantile.
         ordered, count = np.sort(self.paths, axis=1), self.paths.shape[1]
         place = np.clip((count + 1 / 3) * wanted + 1 / 3, 1, count) - 1
         below = np.floor(place).astype(np.intp)
         share = (place - below)[:, None, None]
         low = ordered[:, below].astype(np.float64)
         high = ordered[:, np.minimum(below + 1, count - 1)]
-        return (low + share * (high - low)).astype(np.float32)
+        quantiles: Float32Array = (low + share * (high - low)).astype(np.float32)
+        return quantiles
 
     def probability(
         self,
@@ -68,14 +72,15 @@ class PathResult:
     ) -> NDArray[np.float64]:
         """Share of paths whose `field` at `step` lies strictly above (below) `level`: (series,).
 
-        `level` is one number or one a series, e.g. the last close. Steps count from 0; -1 is the last.
+        `level` is one number, or one number per series, e.g. the last close. Steps count from 0; -1 is the last.
         Levels are rounded to float32, as the paths are: a path at the last close is neither above nor below.
-        Raises InputError for a level that is no number or NaN, for another number of levels than of series,
-        and for a field, step or side that the forecast has not.
+
+        Raises InputError for a level that is not a number or NaN, for another number of levels than of series, and
+        for an unknown field, step or side.
         """
         if field not in FEATURES:
             raise InputError(f"field {field!r} is none of {', '.join(FEATURES)}")
-        step = check_whole("step", step)
+        step = check_integer("step", step)
         if not -self.paths.shape[2] <= step < self.paths.shape[2]:
             raise InputError(f"step {step} lies outside the {self.paths.shape[2]} steps of the forecast")
         if side not in ("above", "below"):
@@ -88,11 +93,12 @@ class PathResult:
             )
         with np.errstate(over="ignore"):  # a level beyond float32 is above (below) every path
             bound = np.broadcast_to(levels.astype(np.float32), values.shape[:1])[:, None]
-        return (values > bound if side == "above" else values < bound).mean(axis=1)
+        share: NDArray[np.float64] = (values > bound if side == "above" else values < bound).mean(axis=1)
+        return share
 
 
 def _numbers(label: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Real numbers of any shape, none of them NaN. Raises InputError for anything else."""
+    """Real numbers of any shape as float64. Raises InputError for anything else, and for NaN."""
     try:
         found = np.asarray(values)
     except ValueError as error:  # lists of different lengths
@@ -102,11 +108,11 @@ def _numbers(label: str, values: ArrayLike) -> NDArray[np.float64]:
     return found.astype(np.float64)
 
 
-def physical(paths: Float32Array, floor: Float32Array) -> tuple[Float32Array, NDArray[np.bool_]]:
-    """Project bars (series, …, 6) onto what a market can print, and say which bars had to move.
+def project_bars(paths: Float32Array, floor: Float32Array) -> tuple[Float32Array, NDArray[np.bool_]]:
+    """Project bars (series, …, 6) onto valid bars.
 
-    Prices are raised to `floor` (series,), high and low are widened to enclose open and close, volume and
-    amount are cut at 0. Returns the projected copy and a mask (series, …).
+    Prices are raised to `floor` (series,), high and low are widened to enclose open and close, volume and amount are
+    raised to 0. Returns the projected copy and a mask (series, …) of the bars that were changed.
     """
     least = floor.reshape(-1, *([1] * (paths.ndim - 1)))
     bars = paths.copy()
@@ -118,5 +124,5 @@ def physical(paths: Float32Array, floor: Float32Array) -> tuple[Float32Array, ND
 
 
 def price_floor(history: NDArray[np.floating]) -> np.float32:
-    """Least price that a projected path may take: a thousandth of the least price in the history (rows, 6)."""
+    """Lowest price that a projected path may take: a thousandth of the lowest price in the history (rows, 6)."""
     return np.float32(np.asarray(history)[:, :4].min() * 1e-3)

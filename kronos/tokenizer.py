@@ -1,4 +1,4 @@
-"""The tokenizer: bars in, pairs of binary tokens out, and back. Both directions are causal."""
+"""The tokenizer: normalised bars to pairs of binary tokens and back. Both directions are causal."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from kronos.normalisation import Normalisation
 
 
 class TokenizerOutput(NamedTuple):
-    """What training needs of one forward pass. Unpacks as the authors' tuple does."""
+    """The result of one forward pass, in the order of the authors' tuple."""
 
     reconstructions: tuple[Tensor, Tensor]
-    """From the coarse token alone and from both, each (batch, time, d_in)."""
+    """From the coarse token only and from both, each (batch, time, d_in)."""
     bsq_loss: Tensor
     quantised: Tensor
-    """(batch, time, bits), ±1/√bits with straight-through gradient."""
+    """(batch, time, bits), ±1/√bits with a straight-through gradient."""
     indices: Tensor
-    """(batch, time), both halves in one integer: s1 + s2 · 2**s1_bits."""
+    """(batch, time), both tokens in one integer: s1 + s2 · 2**s1_bits."""
 
 
 class KronosTokenizer(nn.Module):
     """Auto-encoder of normalised bars with a binary spherical bottleneck.
 
     Keyword arguments are those of the published config.json (see TokenizerConfig); `config=` takes the
-    dataclass instead. `n_enc_layers` and `n_dec_layers` count one more than the blocks that are built.
+    dataclass instead. `n_enc_layers` and `n_dec_layers` are one more than the number of blocks, as published.
     """
 
     def __init__(self, config: TokenizerConfig | None = None, **keywords: Any) -> None:
         super().__init__()
         if config is not None and keywords:
-            raise TypeError("give a config or its keywords, not both")
+            raise TypeError("pass a config or its keywords, not both")
         self.config = c = config or TokenizerConfig.from_dict(keywords, source="KronosTokenizer's arguments")
         self.normalisation: Normalisation | None = None
         self.gradient_checkpointing = False
@@ -62,7 +62,7 @@ class KronosTokenizer(nn.Module):
         return checkpoints.load(cls, TokenizerConfig, source, **options)
 
     def save_pretrained(self, folder: str | Path, *, normalisation: Normalisation | None = None) -> Path:
-        """Write config.json and model.safetensors, readable by the authors' package as well."""
+        """Write config.json and model.safetensors, readable by the authors' package; returns the folder."""
         return checkpoints.save(self, folder, normalisation=normalisation)
 
     @property
@@ -88,7 +88,9 @@ class KronosTokenizer(nn.Module):
 
     def decode(self, tokens: Tensor | tuple[Tensor, Tensor], half: bool = False) -> Tensor:
         """Token ids as `encode` returns them → normalised bars (batch, time, d_in)."""
-        return self.head(self._run(self.decoder, self.post_quant_embed(self.indices_to_bits(tokens, half))))
+        hidden = self._run(self.decoder, self.post_quant_embed(self.indices_to_bits(tokens, half)))
+        bars: Tensor = self.head(hidden)
+        return bars
 
     def indices_to_bits(self, tokens: Tensor | tuple[Tensor, Tensor], half: bool = False) -> Tensor:
         """Token ids → codes ±1/√bits (…, bits)."""
@@ -96,12 +98,13 @@ class KronosTokenizer(nn.Module):
             s1, s2 = tokens
             return self.tokenizer.codes(s1, s2)
         if not isinstance(tokens, Tensor):
-            raise TypeError("whole tokens are one tensor; give half=True for a pair")
+            raise TypeError("tokens must be one tensor; pass half=True for a pair (s1, s2)")
         bits = unpack_bits(tokens, self.s1_bits + self.s2_bits)
         return (bits.float() * 2 - 1) * self.tokenizer.bsq.scale
 
     def _latent(self, x: Tensor) -> Tensor:
-        return self.quant_embed(self._run(self.encoder, self.embed(x)))
+        latent: Tensor = self.quant_embed(self._run(self.encoder, self.embed(x)))
+        return latent
 
     def _run(self, blocks: nn.ModuleList, x: Tensor) -> Tensor:
         for block in blocks:

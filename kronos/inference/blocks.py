@@ -1,8 +1,8 @@
-"""Transformer blocks in the form in which they are decoded: few fused products, no modules, no copies.
+"""Transformer blocks as they are decoded: few fused products, no modules, no copies.
 
-Norm weights are multiplied into the products that follow them, query and key projections are interleaved
-so that a rotation is one complex product, and activation, gate and residual are epilogues of their
-matrix product. All of this reorders float operations only: logits stay within 1e-5 of the modules'.
+Norm weights are multiplied into the products that follow them, query and key projections are interleaved so that
+a rotation is one complex product, and activation, gate and residual are epilogues of their matrix product. Only
+the order of float operations changes: logits stay within 1e-5 of those of `kronos.model`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from kronos.inference.attention import attention
-from kronos.inference.kv_cache import LayerCache, PrefixStore
-from kronos.inference.packed_linear import Precision, SharedInput, freeze
+from kronos.inference.kv_cache import LayerCache, PrefixStore, attention
+from kronos.inference.packed_linear import Precision, SharedInputLinear, pack_linear
 from kronos.layers import RMS_EPSILON, Attention, TransformerBlock, rotary_frequencies
 
 
-def rms(x: Tensor) -> Tensor:
-    """Root-mean-square normalisation without weight, over the last dimension."""
+def rms_normalise(x: Tensor) -> Tensor:
+    """Root-mean-square normalisation over the last dimension, without weight."""
     return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + RMS_EPSILON)
 
 
 def interleave(weight: Tensor, heads: int) -> Tensor:
     """Reorder a projection's rows so that the two halves of each rotary pair are neighbours.
 
-    Applied to queries and keys alike it leaves their products as they are.
+    Applied to queries and keys alike, it does not change their products.
     """
-    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(weight.shape)
+    halves: Tensor = weight.unflatten(0, (heads, 2, -1))
+    return halves.transpose(1, 2).reshape(weight.shape)
 
 
 def rotary_table(head_dim: int, length: int, device: torch.device) -> Tensor:
@@ -39,7 +39,7 @@ def rotary_table(head_dim: int, length: int, device: torch.device) -> Tensor:
 
 
 class FusedBlock:
-    """One transformer block over rows: x (rows, d)."""
+    """One transformer block over rows x (rows, d)."""
 
     def __init__(self, block: TransformerBlock, precision: Precision) -> None:
         attn, ffn = block.self_attn, block.ffn
@@ -47,23 +47,23 @@ class FusedBlock:
         g1, g2 = block.norm1.weight.detach(), block.norm2.weight.detach()
         qk_weight, qk_bias = _rotary_projections(attn)
         v_weight, v_bias = attn.v_proj.weight.detach(), attn.v_proj.bias.detach()
-        self.qk_v = SharedInput([(qk_weight * g1, qk_bias), (v_weight * g1, v_bias)], precision)
-        self.out = freeze(attn.out_proj.weight, attn.out_proj.bias, precision)
-        self.w1_w3 = SharedInput([(w.weight.detach() * g2, None) for w in (ffn.w1, ffn.w3)], precision)
-        self.w2 = freeze(ffn.w2.weight, None, precision)
+        self.qk_v = SharedInputLinear([(qk_weight * g1, qk_bias), (v_weight * g1, v_bias)], precision)
+        self.out = pack_linear(attn.out_proj.weight, attn.out_proj.bias, precision)
+        self.w1_w3 = SharedInputLinear([(w.weight.detach() * g2, None) for w in (ffn.w1, ffn.w3)], precision)
+        self.w2 = pack_linear(ffn.w2.weight, None, precision)
 
     def project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, each (rows, heads, dim); rotation (rows, 1, dim / 2)."""
-        qk, v = self.qk_v(rms(x))
+        qk, v = self.qk_v(rms_normalise(x))
         qk = qk.unflatten(-1, (2 * self.heads, self.head_dim // 2, 2))
         torch.view_as_complex(qk).mul_(rotation)
         qk = qk.flatten(-2)
         return qk[:, : self.heads], qk[:, self.heads :], v.unflatten(-1, (self.heads, self.head_dim))
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Residual and feed-forward network after attention: both (rows, d)."""
+        """The block's output: residual and feed-forward network after attention; both (rows, d)."""
         x = self.out(attended, add=x)
-        return self.w2(self.w1_w3.gated(rms(x)), add=x)
+        return self.w2(self.w1_w3.gated(rms_normalise(x)), add=x)
 
 
 def _rotary_projections(attn: Attention) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def _rotary_projections(attn: Attention) -> tuple[Tensor, Tensor]:
 
 
 class FusedStack:
-    """A stack of fused blocks, with the three ways in which it is run."""
+    """A stack of fused blocks, with three ways to run it: `prefill`, `step` and `block_step`."""
 
     def __init__(self, blocks: nn.ModuleList, precision: Precision) -> None:
         self.blocks = [FusedBlock(cast(TransformerBlock, block), precision) for block in blocks]
@@ -90,10 +90,10 @@ class FusedStack:
         first: int = 0,
         keys_only: bool = False,
     ) -> Tensor:
-        """Causal pass over whole sequences x (series, length, d), filling `caches` from series `first`.
+        """Causal pass over whole sequences x (series, length, d), filling `caches` from series `first` on.
 
-        Returns (series, length, d). With `keys_only` the last block stops once its keys are stored, for
-        callers that only want the caches.
+        Returns (series, length, d). With `keys_only` the last block stops once its keys are stored, for callers
+        that need the caches only.
         """
         series, length, width = x.shape
         rows = x.reshape(-1, width)
@@ -109,7 +109,7 @@ class FusedStack:
         return rows.view(series, length, width)
 
     def step(self, x: Tensor, rotation: Tensor, groups: Sequence[Sequence[LayerCache]]) -> Tensor:
-        """One new position of every path: x (rows, d), rows in the order of `groups`, then series, path."""
+        """One new position of every path: x (rows, d) → same; rows ordered by `groups`, then series, then path."""
         counts = [caches[0].series * caches[0].paths for caches in groups]
         for depth, block in enumerate(self.blocks):
             q, k, v = block.project(x, rotation)
@@ -122,7 +122,7 @@ class FusedStack:
         return x
 
     def block_step(self, x: Tensor, rotation: Tensor, caches: Sequence[LayerCache], *, keep: bool) -> Tensor:
-        """The first positions of every path at once: x (series · paths, steps, d), after a prefill.
+        """The first positions of every path at once, after a prefill: x (series · paths, steps, d) → same.
 
         `rotation` (steps, 1, dim / 2) is that of the steps; `keep` stores their keys for later steps.
         """

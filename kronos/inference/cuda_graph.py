@@ -1,60 +1,212 @@
-"""Decoding on CUDA: the static step captured once a shape as a CUDA graph and replayed for every bar.
+"""Decoding on CUDA: one step with constant shapes, captured as a CUDA graph and replayed for every bar.
 
-A step of Kronos-small is some 480 small operations, counted at the dispatcher. Python starts them one by one;
-replaying a graph starts them all at once
+A step of Kronos-small is some 480 small operations, counted at the dispatcher. Python launches them one by one;
+replaying a graph launches them all at once
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+
+A graph needs every shape and address to stay the same. So the caches here, unlike those of
+`kronos.inference.kv_cache`, have their final size, the position is a tensor on the device, and keys that a step
+may not attend to are masked. `StaticDecode` runs on every device; `CapturedGenerate` captures it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from kronos.inference.engine import PredictorEngine
-from kronos.inference.generate import Group, Overflow, generate
-from kronos.inference.sampling import Sampling
-from kronos.inference.static_decode import StaticDecode, StaticShape
+from kronos.inference.generate import Overflow, SeriesGroup, generate
+from kronos.inference.sampling import Sampling, sample_tokens
 
 logger = logging.getLogger(__name__)
-Captured = tuple[StaticDecode, Callable[[], None]]
+
+PREFIX_MULTIPLE = 64
+"""Prefixes are padded to a multiple of it, so that slightly longer histories reuse the captured step."""
+SUFFIX_MULTIPLE = 8
+"""Suffixes too: rows of attention scores then start at aligned addresses, which fast products need."""
+
+
+@dataclass(frozen=True)
+class StaticShape:
+    """What the sizes of the buffers depend on; `prefix` is padded."""
+
+    series: int
+    paths: int
+    prefix: int
+    horizon: int
+
+    @classmethod
+    def of(cls, groups: Sequence[SeriesGroup]) -> StaticShape:
+        """Groups of any lengths, with the same number of paths and the same horizon."""
+        prefix = -(-max(group.length for group in groups) // PREFIX_MULTIPLE) * PREFIX_MULTIPLE
+        return cls(sum(group.series for group in groups), groups[0].paths, prefix, groups[0].uniform.shape[2])
+
+    @property
+    def suffix(self) -> int:
+        """Steps that a path's cache holds, padded: all bars but the last are read again."""
+        return -(-(self.horizon - 1) // SUFFIX_MULTIPLE) * SUFFIX_MULTIPLE
+
+
+class StaticCache(NamedTuple):
+    """One layer's keys and values at constant addresses."""
+
+    keys: Tensor  # (series, heads, prefix, dim), shared by the paths of a series
+    values: Tensor
+    path_keys: Tensor  # (series, paths, heads, suffix, dim), those of each path
+    path_values: Tensor
+
+    @classmethod
+    def zeros(cls, shape: StaticShape, heads: int, dim: int, like: Tensor) -> StaticCache:
+        """Zeros, not uninitialised memory: a masked weight of 0 times a stray NaN would be NaN."""
+        shared, own = (heads, shape.prefix, dim), (shape.paths, heads, shape.suffix, dim)
+        return cls(*(like.new_zeros(shape.series, *size) for size in (shared, shared, own, own)))
+
+    def of(self, series: slice) -> StaticCache:
+        """The part of some series, in the same memory."""
+        return StaticCache(*(tensor[series] for tensor in self))
+
+    def fill(self, first: int, k: Tensor, v: Tensor) -> None:
+        """Store the prefix of the series from `first` on: k and v (series, length, heads, dim)."""
+        series, length = k.shape[:2]
+        self.keys[first : first + series, :, :length] = k.transpose(1, 2)
+        self.values[first : first + series, :, :length] = v.transpose(1, 2)
+
+    def append(self, k: Tensor, v: Tensor, position: Tensor) -> None:
+        """Store one step of every path at `position` (1,): k and v (series · paths, heads, dim)."""
+        for stored, new in ((self.path_keys, k), (self.path_values, v)):
+            stored.flatten(0, 1).index_copy_(2, position, new.unsqueeze(2))
+
+    def attend(self, q: Tensor, bias: Tensor) -> Tensor:
+        """q (series · paths, heads, dim) → same; `bias` (series, 1, 1, prefix + suffix) is -inf at masked keys."""
+        prefix, (series, paths, heads, suffix, dim) = self.keys.shape[2], self.path_keys.shape
+        q = (q * (1.0 / math.sqrt(dim))).view(series, paths, heads, dim)
+        scores = q.new_empty(series, heads, paths, prefix + suffix)
+        shared = torch.matmul(q.transpose(1, 2), self.keys.transpose(-1, -2))
+        own = torch.matmul(self.path_keys, q.unsqueeze(-1)).squeeze(-1).transpose(1, 2)
+        torch.add(shared, bias[..., :prefix], out=scores[..., :prefix])
+        torch.add(own, bias[..., prefix:], out=scores[..., prefix:])
+        weights = scores.softmax(dim=-1)
+        own = torch.matmul(weights[..., prefix:].transpose(1, 2).unsqueeze(-2), self.path_values).squeeze(-2)
+        shared = torch.matmul(weights[..., :prefix], self.values).transpose(1, 2)
+        return (own + shared).view(series * paths, heads, dim)
+
+
+class StaticDecode:
+    """The buffers of one shape and the decoding step that works in them."""
+
+    def __init__(self, engine: PredictorEngine, shape: StaticShape, sampling: Sampling) -> None:
+        self.engine, self.shape, self.sampling = engine, shape, sampling
+        like = engine.s1_table
+        sizes = [*((b.heads, b.head_dim) for b in engine.stack.blocks), (engine.cross_heads, engine.cross_dim)]
+        self.caches = [StaticCache.zeros(shape, *size, like) for size in sizes]
+        self.bias = like.new_zeros(shape.series, 1, 1, shape.prefix + shape.suffix)
+        self.times = like.new_zeros(shape.suffix, shape.series, engine.width)
+        self.uniform = like.new_zeros(shape.horizon, shape.series * shape.paths, 2)
+        self.tokens = torch.zeros_like(self.uniform, dtype=torch.long)
+        self.lengths = like.new_ones(shape.series, dtype=torch.long)
+        self.slots = torch.arange(shape.suffix, device=like.device)
+        self.position = like.new_zeros(1, dtype=torch.long)  # of the paths' newest bar; -1 before the first
+
+    def run(self, groups: Sequence[SeriesGroup], step: Callable[[], None]) -> None:
+        """Fill every group's `tokens` by calling `step`, this object's or a replay of it, horizon - 1 times."""
+        self._draw(self._load(groups))
+        for _ in range(self.shape.horizon - 1):
+            step()
+        drawn = self.tokens.split([group.rows for group in groups], dim=1)
+        for group, tokens in zip(groups, drawn, strict=True):
+            group.tokens = tokens.unflatten(1, (group.series, group.paths)).permute(1, 2, 0, 3).contiguous()
+
+    def step(self) -> None:
+        """Read the newest bar of every path and draw the next one, without waiting for the device."""
+        engine, shape = self.engine, self.shape
+        self.position.add_(1)
+        self._unmask_suffix()
+        newest = self.tokens.index_select(0, self.position).view(shape.series, shape.paths, 2)
+        time = self.times.index_select(0, self.position).view(shape.series, 1, -1)
+        rotation = engine.rotation.index_select(0, self.lengths + self.position).repeat_interleave(shape.paths, dim=0)
+        x = engine.embed(newest[..., 0], newest[..., 1], time).flatten(0, 1)
+        for block, cache in zip(engine.stack.blocks, self.caches[:-1], strict=True):
+            q, k, v = block.project(x, rotation)
+            cache.append(k, v, self.position)
+            x = block.finish(x, cache.attend(q, self.bias).reshape(x.shape))
+        context = engine.normed(x)
+        self.caches[-1].append(*engine.cross_keys_values(context), self.position)
+        self._draw(context)
+
+    def _load(self, groups: Sequence[SeriesGroup]) -> Tensor:
+        """Encode the histories; returns the hidden state (rows, d) of the last known bar, for every path."""
+        for cache in self.caches:
+            for tensor in cache:
+                tensor.zero_()
+        self.bias.fill_(-torch.inf)  # which masks the suffix, too
+        self.position.fill_(-1)
+        last, first, steps = [], 0, self.shape.horizon - 1
+        for group in groups:
+            own, first = slice(first, first + group.series), first + group.series
+            time = self.engine.time_emb(group.stamps)
+            parts = [cache.of(own) for cache in self.caches]
+            context = self.engine.prefill(group.s1, group.s2, time[:, : group.length], parts)
+            last.append(context.repeat_interleave(group.paths, dim=0))
+            self.lengths[own] = group.length
+            self.bias[own, ..., : group.length] = 0.0
+            self.times[:steps, own] = time[:, group.length : group.length + steps].transpose(0, 1)
+        self.uniform.copy_(torch.cat([group.uniform.flatten(0, 1) for group in groups]).transpose(0, 1))
+        return torch.cat(last)
+
+    def _unmask_suffix(self) -> None:
+        bias = torch.zeros_like(self.slots, dtype=self.bias.dtype)
+        self.bias[..., self.shape.prefix :] = bias.masked_fill_(self.slots > self.position, -torch.inf)
+
+    def _draw(self, context: Tensor) -> None:
+        """Draw the bar after the newest from its hidden states (rows, d)."""
+        engine, following = self.engine, self.position + 1
+        uniform = self.uniform.index_select(0, following).squeeze(0)
+        s1 = sample_tokens(engine.s1_logits(context), uniform[:, 0], self.sampling)
+        attended = self.caches[-1].attend(engine.s2_queries(s1), self.bias)
+        s2 = sample_tokens(engine.s2_logits_from(context, attended), uniform[:, 1], self.sampling)
+        self.tokens.index_copy_(0, following, torch.stack((s1, s2), dim=-1).unsqueeze(0))
 
 
 def capture(decode: StaticDecode) -> Callable[[], None]:
-    """Capture `decode.step` on its device; returns its replay. The buffers' contents are overwritten."""
+    """Capture `decode.step` on its device; returns its replay. The contents of the buffers are overwritten."""
     with torch.cuda.device(decode.position.device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(3):  # so that libraries have chosen their kernels and allocated what they keep
+            for _ in range(3):  # lets libraries choose their kernels and allocate their workspaces
                 decode.position.fill_(-1)
                 decode.step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use CUDA meanwhile: only this one's calls must be fit for capture.
+        # Other threads may use CUDA meanwhile: only this thread's calls must be allowed during a capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             decode.step()
     return graph.replay
 
 
 class CapturedGenerate:
-    """`kronos.inference.generate.generate` by replaying a captured step; one for each pair of frozen models.
+    """`kronos.inference.generate.generate` by replaying a captured step; one per pair of packed models.
 
-    The last shape's buffers and graph stay for the next call, and no others, so that memory stays bounded.
-    Groups whose window has to slide, forecasts of one step, and everything once a capture has failed go
-    the ordinary way, with the same draws; the failure's reason is logged.
+    The buffers and graph of the last shape are kept for the next call, and no others, so that memory stays bounded.
+    Groups whose window has to slide, forecasts of one step, and all forecasts after a capture has failed use
+    `generate` itself, with the same draws; the reason of the failure is logged.
     """
 
     def __init__(self, capture: Callable[[StaticDecode], Callable[[], None]] = capture) -> None:
         self._capture = capture
-        self._captured: Captured | None = None
+        self._captured: tuple[StaticDecode, Callable[[], None]] | None = None
         self._failed = False
 
     def __call__(
         self,
         engine: PredictorEngine,
-        groups: Sequence[Group],
+        groups: Sequence[SeriesGroup],
         *,
         max_context: int,
         sampling: Sampling,
@@ -69,8 +221,10 @@ class CapturedGenerate:
         if rest:
             generate(engine, rest, max_context=max_context, sampling=sampling, overflow=overflow)
 
-    def _prepare(self, engine: PredictorEngine, groups: Sequence[Group], sampling: Sampling) -> Captured | None:
-        """Buffers and replay for these groups, the last ones again where they fit; None if that fails."""
+    def _prepare(
+        self, engine: PredictorEngine, groups: Sequence[SeriesGroup], sampling: Sampling
+    ) -> tuple[StaticDecode, Callable[[], None]] | None:
+        """Buffers and replay for these groups, the kept ones where they fit; None after a failed capture."""
         shape = StaticShape.of(groups)
         kept = self._captured[0] if self._captured else None
         if self._failed or (kept and (kept.engine, kept.shape, kept.sampling) == (engine, shape, sampling)):
@@ -79,7 +233,7 @@ class CapturedGenerate:
         try:
             decode = StaticDecode(engine, shape, sampling)
             self._captured = decode, self._capture(decode)
-        except RuntimeError as error:  # CUDA's own and out-of-memory errors are RuntimeErrors too
+        except RuntimeError as error:  # CUDA's own and out-of-memory errors are RuntimeErrors, too
             self._failed = True
-            logger.warning("no CUDA graph, decoding without: capturing the step failed: %s", error)
+            logger.warning("decoding without a CUDA graph: capturing the step failed: %s", error)
         return self._captured

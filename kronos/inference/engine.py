@@ -1,4 +1,4 @@
-"""The two models with their weights frozen for inference."""
+"""Kronos and its tokenizer with packed weights, and how to notice that a model's weights have changed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kronos.inference.blocks import FusedStack, rms, rotary_table
+from kronos.inference.blocks import FusedStack, rms_normalise, rotary_table
 from kronos.inference.kv_cache import LayerCache, PrefixStore
-from kronos.inference.packed_linear import Precision, freeze
+from kronos.inference.packed_linear import Precision, pack_linear
 from kronos.layers import DependencyAwareLayer
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
 MAX_POSITIONS = 4096
-ROWS_AT_ONCE = 4096
-"""Rows of a prefill in one piece: enough to fill the cores, few enough to stay in the last-level cache."""
+PREFILL_ROWS = 4096
+"""Rows of a prefill in one pass: enough to fill the cores, few enough to stay in the last-level cache."""
+FULLY_READ_WEIGHTS = 4096
+"""Size up to which a weight is read completely to notice a change."""
+SAMPLED_VALUES = 64
+"""Values read of a larger weight; a check takes 1 ms in all for Kronos-small."""
 
 
 class PredictorEngine:
-    """Kronos, decoded step by step over shared-prefix caches."""
+    """Kronos with packed weights, decoded step by step over shared-prefix caches."""
 
     def __init__(self, model: Kronos, precision: Precision = "fp32") -> None:
         config, embedding = model.config, model.embedding
@@ -32,7 +36,7 @@ class PredictorEngine:
         fusion = embedding.fusion_proj.weight.detach().float()
         first, second = fusion[:, : self.width], fusion[:, self.width :]
         s1_table = embedding.emb_s1.weight.detach().float()
-        # The fusion layer is linear, so each token's share of it is a table of 2**bits rows.
+        # The fusion layer is linear, so each token's part of it is a table of 2**bits rows.
         self.s1_table = (s1_table * scale) @ first.T + embedding.fusion_proj.bias.detach()
         self.s2_table = (embedding.emb_s2.weight.detach().float() * scale) @ second.T
         self.time_emb = copy.deepcopy(model.time_emb)
@@ -42,30 +46,30 @@ class PredictorEngine:
         self.cross_heads, self.cross_dim = DependencyAwareLayer.N_HEADS, cross.head_dim
         # One query at rotary position 0: the coarse token's query is a table too.
         self.queries = s1_table @ cross.q_proj.weight.detach().T + cross.q_proj.bias.detach()
-        self.cross_kv = freeze(
+        self.cross_kv = pack_linear(
             torch.cat((cross.k_proj.weight, cross.v_proj.weight)),
             torch.cat((cross.k_proj.bias, cross.v_proj.bias)),
             precision,
         )
-        self.cross_out = freeze(cross.out_proj.weight, cross.out_proj.bias, precision)
-        # The heads are 4 % of the weights but decide directly: they stay fp32 in every precision.
-        self.s1_head = freeze(model.head.proj_s1.weight, model.head.proj_s1.bias)
-        self.s2_head = freeze(model.head.proj_s2.weight * model.dep_layer.norm.weight, model.head.proj_s2.bias)
+        self.cross_out = pack_linear(cross.out_proj.weight, cross.out_proj.bias, precision)
+        # The heads are 4 % of the weights, but their rounding reaches the draw directly: fp32 in every precision.
+        self.s1_head = pack_linear(model.head.proj_s1.weight, model.head.proj_s1.bias)
+        self.s2_head = pack_linear(model.head.proj_s2.weight * model.dep_layer.norm.weight, model.head.proj_s2.bias)
         head_dim = config.d_model // config.n_heads
         self.rotation = rotary_table(head_dim, MAX_POSITIONS, self.s1_table.device)
 
     def embed(self, s1: Tensor, s2: Tensor, time: Tensor) -> Tensor:
-        """Token ids (…) and their stamps' embedding (…, d) → (…, d)."""
+        """Token ids (…) and the embedding of their calendar features (…, d) → (…, d)."""
         return (self.s1_table[s1] + self.s2_table[s2]).add_(time)
 
     def new_caches(self, series: int, paths: int, prefix: int, steps: int) -> list[LayerCache]:
-        """The self-attention caches, and last the cross-attention's."""
+        """The self-attention caches, then that of the cross-attention."""
         like = self.s1_table
         cross = LayerCache(series, paths, prefix, steps, self.cross_heads, self.cross_dim, like)
         return [*self.stack.new_caches(series, paths, prefix, steps, like), cross]
 
     def cache_bytes(self, paths: int, prefix: int, steps: int) -> int:
-        """Bytes of one series' caches."""
+        """Size of one series' caches in bytes."""
         return (self.layers + 1) * LayerCache.bytes_needed(1, paths, prefix, steps, self.width)
 
     def prefill(self, s1: Tensor, s2: Tensor, time: Tensor, caches: Sequence[PrefixStore]) -> Tensor:
@@ -74,7 +78,7 @@ class PredictorEngine:
         Returns the last position's normed hidden state (series, d).
         """
         series, length = s1.shape
-        at_once = max(1, ROWS_AT_ONCE // length)
+        at_once = max(1, PREFILL_ROWS // length)
         last = []
         for a in range(0, series, at_once):
             part = slice(a, a + at_once)
@@ -85,7 +89,7 @@ class PredictorEngine:
         return torch.cat(last)
 
     def block_step(self, s1: Tensor, s2: Tensor, time: Tensor, position: int, caches: Sequence[LayerCache]) -> Tensor:
-        """The paths' first tokens at once: s1, s2 (rows, steps), time (rows, steps, d) from `position` on.
+        """The first tokens of the paths at once: s1, s2 (rows, steps), time (rows, steps, d), from `position` on.
 
         Returns the last position's normed hidden state (rows, d).
         """
@@ -112,18 +116,18 @@ class PredictorEngine:
         counts = [caches[-1].series * caches[-1].paths for caches in groups]
         queries = self.s2_queries(s1).split(counts)
         attended = [caches[-1].attend(q) for caches, q in zip(groups, queries, strict=True)]
-        return self.s2_logits_of(context, torch.cat(attended) if len(attended) > 1 else attended[0])
+        return self.s2_logits_from(context, torch.cat(attended) if len(attended) > 1 else attended[0])
 
     def s2_queries(self, s1: Tensor) -> Tensor:
         """Coarse tokens (rows,) → their queries of the cross-attention (rows, heads, dim)."""
         return self.queries[s1].view(-1, self.cross_heads, self.cross_dim)
 
-    def s2_logits_of(self, context: Tensor, attended: Tensor) -> Tensor:
-        """Hidden states (rows, d) and what their queries attended to (rows, heads, dim) → (rows, 2**s2_bits)."""
-        return self.s2_head(rms(self.cross_out(attended.reshape(context.shape), add=context)))
+    def s2_logits_from(self, context: Tensor, attended: Tensor) -> Tensor:
+        """Hidden states (rows, d) and the attention output of their queries (rows, heads, dim) → (rows, 2**s2_bits)."""
+        return self.s2_head(rms_normalise(self.cross_out(attended.reshape(context.shape), add=context)))
 
     def normed(self, x: Tensor) -> Tensor:
-        return rms(x).mul_(self.norm_weight)
+        return rms_normalise(x).mul_(self.norm_weight)
 
     def cross_keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (…, d) → the cross-attention's keys and values, each (…, heads, dim)."""
@@ -133,18 +137,18 @@ class PredictorEngine:
 
 
 class TokenizerEngine:
-    """KronosTokenizer, encoding whole histories and decoding the paths' tokens over their shared history."""
+    """KronosTokenizer with packed weights: encodes histories, decodes the paths' tokens over a shared history."""
 
     def __init__(self, tokenizer: KronosTokenizer, precision: Precision = "fp32") -> None:
         self.width = tokenizer.config.d_model
         self.layers = len(tokenizer.decoder)
         self.quantiser = tokenizer.tokenizer
-        self.embed = freeze(tokenizer.embed.weight, tokenizer.embed.bias)
+        self.embed = pack_linear(tokenizer.embed.weight, tokenizer.embed.bias)
         self.encoder = FusedStack(tokenizer.encoder, precision)
-        self.quant_embed = freeze(tokenizer.quant_embed.weight, tokenizer.quant_embed.bias)
-        self.code_embed = freeze(tokenizer.post_quant_embed.weight, tokenizer.post_quant_embed.bias)
+        self.quant_embed = pack_linear(tokenizer.quant_embed.weight, tokenizer.quant_embed.bias)
+        self.code_embed = pack_linear(tokenizer.post_quant_embed.weight, tokenizer.post_quant_embed.bias)
         self.decoder = FusedStack(tokenizer.decoder, precision)
-        self.head = freeze(tokenizer.head.weight, tokenizer.head.bias)
+        self.head = pack_linear(tokenizer.head.weight, tokenizer.head.bias)
         self.head_dim = self.width // tokenizer.config.n_heads
         self.rotation = rotary_table(self.head_dim, MAX_POSITIONS, tokenizer.embed.weight.device)
 
@@ -153,7 +157,7 @@ class TokenizerEngine:
         series, length, fields = x.shape
         if length > len(self.rotation):
             self.rotation = rotary_table(self.head_dim, length, x.device)
-        at_once = max(1, ROWS_AT_ONCE // length)
+        at_once = max(1, PREFILL_ROWS // length)
         tokens = []
         for a in range(0, series, at_once):
             part = x[a : a + at_once]
@@ -167,7 +171,7 @@ class TokenizerEngine:
     def decode(self, s1: Tensor, s2: Tensor, path_s1: Tensor, path_s2: Tensor) -> Tensor:
         """Bars of the paths' tokens (series, paths, steps), given their history's tokens (series, prefix).
 
-        Returns normalised bars (series, paths, steps, d_in). The history is decoded once a series.
+        Returns normalised bars (series, paths, steps, d_in). The history is decoded once per series.
         """
         series, paths, steps = path_s1.shape
         prefix = s1.shape[1]
@@ -185,3 +189,47 @@ class TokenizerEngine:
     def _codes(self, s1: Tensor, s2: Tensor) -> Tensor:
         codes = self.quantiser.codes(s1, s2)
         return self.code_embed(codes.flatten(0, -2)).view(*s1.shape, self.width)
+
+
+class WeightFingerprint:
+    """Detects whether a weight has been replaced or written to since the fingerprint was taken.
+
+    torch counts the writes to a tensor, but not those of fused optimisers or through `.data`. Therefore values are
+    compared too: all of small weights (norms and biases), a sample of large ones. Only a write through `.data` to a
+    few entries of one matrix, and to nothing else, can go unnoticed: create a new predictor after such a write.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._counts = _write_counts(model)
+        # Kept as views of the live weights: creating them costs more than reading them.
+        self._views = [_sample(p.detach()) for p in model.parameters()]
+        self._values = self._read()
+
+    def changed(self, model: nn.Module) -> bool:
+        return _write_counts(model) != self._counts or self._read() != self._values
+
+    def _read(self) -> bytes:
+        """The values as bytes, which compare equal also where they are NaN."""
+        with torch.inference_mode():
+            values = torch.cat([view.flatten() for view in self._views]).cpu()
+            return values.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
+
+
+def _write_counts(model: nn.Module) -> list[tuple[int, int]]:
+    """Address and number of writes of each weight. `model.parameters()` would take three times as long."""
+    counts: list[tuple[int, int]] = []
+    modules = [model]
+    while modules:
+        module = modules.pop()
+        modules.extend(child for child in module._modules.values() if child is not None)
+        weights = (p for p in module._parameters.values() if p is not None)
+        counts.extend((p.data_ptr(), 0 if p.is_inference() else p._version) for p in weights)
+    return counts
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """A view of all of a small tensor, or of values spread evenly over a large one."""
+    if weight.numel() <= FULLY_READ_WEIGHTS or not weight.is_contiguous():
+        return weight
+    step = weight.numel() // SAMPLED_VALUES | 1  # odd, so that the samples do not fall into one column
+    return weight.as_strided((weight.numel() // step,), (step,))

@@ -1,4 +1,4 @@
-"""The decoding loop: tokens of every path of every series, step by step."""
+"""The decoding loop: the tokens of every path of every series, step by step."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torch import Tensor
 
 from kronos.inference.engine import PredictorEngine
 from kronos.inference.kv_cache import LayerCache
-from kronos.inference.sampling import Sampling, choose
+from kronos.inference.sampling import Sampling, sample_tokens
 
 Overflow = Literal["exact", "hop"]
-"""What happens when history and horizon outgrow max_context, where the window has to slide.
+"""What happens where history and horizon exceed max_context, so that the window has to slide.
 
-"exact": the window slides by one bar a step and is computed anew each time, as published: moving it changes
-every hidden state in it, so no cache survives. The shared part of the window is still computed once for all
-paths. "hop": it slides by a quarter of max_context at once and the cache is used in between, so a token sees
-3/4 to 4/4 of max_context. Measured on Kronos-mini's shape with random weights, 512 → 40 with 30 paths: 9 times
-faster, medians shifted by 0.21 standard deviations where chance alone (another seed) shifts them by 0.25, spread
-2 % wider. `benchmarks/kronos.py` repeats the measurement.
+"exact": the window slides by one bar per step and is computed anew each time, as published: moving it changes
+every hidden state in it, so that no cache remains valid. The shared part of the window is still computed once for
+all paths. "hop": the window slides by a quarter of max_context at once and the cache is used in between, so that a
+token sees 3/4 to 4/4 of max_context. Measured on Kronos-mini's shape with random weights, 512 → 40 with 30 paths:
+9 times faster, medians shifted by 0.21 standard deviations where chance alone (another seed) shifts them by 0.25,
+spread 2 % wider. `benchmarks/kronos.py` repeats the measurement.
 """
 
 
 @dataclass
-class Group:
-    """Series with histories of one length, decoded together.
+class SeriesGroup:
+    """Series with histories of one length that are decoded together.
 
-    `s1`, `s2` (series, length); `stamps` (series, length + horizon, 5); `uniform` (series, paths, horizon,
-    2). The result `tokens` is (series, paths, horizon, 2).
+    `s1`, `s2` (series, length) are tokens, `stamps` (series, length + horizon, 5) calendar features and `uniform`
+    (series, paths, horizon, 2) uniforms for the draws. The result `tokens` is (series, paths, horizon, 2).
     """
 
     s1: Tensor
@@ -41,7 +41,7 @@ class Group:
     start: int = 0
     """First bar of the window that the caches hold."""
     until: int = 0
-    """First step that the caches cannot serve any more."""
+    """First step that the caches do not cover."""
     caches: list[LayerCache] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,13 +67,13 @@ class Group:
 
 def generate(
     engine: PredictorEngine,
-    groups: Sequence[Group],
+    groups: Sequence[SeriesGroup],
     *,
     max_context: int,
     sampling: Sampling,
     overflow: Overflow = "exact",
 ) -> None:
-    """Fill every group's `tokens`. All groups have the same horizon; nothing else need agree."""
+    """Fill every group's `tokens`. All groups must have the same horizon; lengths, series and paths may differ."""
     horizon = groups[0].uniform.shape[2]
     counts = [group.rows for group in groups]
     uniform = torch.cat([group.uniform.flatten(0, 1) for group in groups])
@@ -83,15 +83,15 @@ def generate(
     for step in range(horizon):
         context = _contexts(engine, groups, times, step, horizon, max_context, overflow)
         caches = [group.caches for group in groups]
-        s1 = choose(engine.s1_logits(context), uniform[:, step, 0], sampling)
-        s2 = choose(engine.s2_logits(context, s1, caches), uniform[:, step, 1], sampling)
+        s1 = sample_tokens(engine.s1_logits(context), uniform[:, step, 0], sampling)
+        s2 = sample_tokens(engine.s2_logits(context, s1, caches), uniform[:, step, 1], sampling)
         drawn = torch.stack((s1, s2), dim=-1).split(counts)
         for group, tokens in zip(groups, drawn, strict=True):
             group.tokens[:, :, step] = tokens.view(group.series, group.paths, 2)
 
 
 def window_start(length: int, step: int, horizon: int, max_context: int, overflow: Overflow) -> tuple[int, int]:
-    """First bar of the window that predicts `step`, and how many steps it can serve with a cache."""
+    """First bar of the window that predicts `step`, and the number of steps that it covers with a cache."""
     end = length + step
     if overflow == "exact":
         start = max(0, end - max_context)
@@ -99,20 +99,20 @@ def window_start(length: int, step: int, horizon: int, max_context: int, overflo
     remaining = horizon - step
     if end + remaining - 1 <= max_context:
         return 0, remaining
-    served = min(remaining, max(1, max_context // 4))
-    return max(0, end + served - 1 - max_context), served
+    covered = min(remaining, max(1, max_context // 4))
+    return max(0, end + covered - 1 - max_context), covered
 
 
 def _contexts(
     engine: PredictorEngine,
-    groups: Sequence[Group],
+    groups: Sequence[SeriesGroup],
     times: Sequence[Tensor],
     step: int,
     horizon: int,
     max_context: int,
     overflow: Overflow,
 ) -> Tensor:
-    """Hidden states (rows, d) of every path's newest bar, from the cache or by a new window."""
+    """Hidden states (rows, d) of every path's newest bar, from the cache or from a new window."""
     results: list[Tensor | None] = []
     for group, time in zip(groups, times, strict=True):
         kept = group.start >= 0 and step < group.until
@@ -142,27 +142,27 @@ def _contexts(
 
 def _encode(
     engine: PredictorEngine,
-    group: Group,
+    group: SeriesGroup,
     time: Tensor,
     step: int,
     horizon: int,
     max_context: int,
     overflow: Overflow,
 ) -> Tensor:
-    """Compute the window that predicts `step` from nothing: shared history once, then the paths' own bars."""
-    start, served = window_start(group.length, step, horizon, max_context, overflow)
-    group.start, group.until = start, step + served
+    """Compute the window that predicts `step` without a cache: the shared history once, then the paths' own bars."""
+    start, covered = window_start(group.length, step, horizon, max_context, overflow)
+    group.start, group.until = start, step + covered
     last = min(horizon, group.until)
     s1, s2 = group.s1[:, start:], group.s2[:, start:]
-    seen = group.length + step
+    end = group.length + step
     if group.paths == 1:
         s1, s2 = (torch.cat((history, group.tokens[:, 0, :step, half]), dim=1) for half, history in enumerate((s1, s2)))
-        group.caches = engine.new_caches(group.series, 1, seen - start, last - step - 1)
-        return engine.prefill(s1, s2, time[:, start:seen], group.caches)
+        group.caches = engine.new_caches(group.series, 1, end - start, last - step - 1)
+        return engine.prefill(s1, s2, time[:, start:end], group.caches)
     group.caches = engine.new_caches(group.series, group.paths, group.length - start, last - 1)
     context = engine.prefill(s1, s2, time[:, start : group.length], group.caches)
     if step == 0:
         return context.repeat_interleave(group.paths, dim=0)
     own = group.tokens[:, :, :step].flatten(0, 1)
-    own_time = time[:, group.length : seen].repeat_interleave(group.paths, dim=0)
+    own_time = time[:, group.length : end].repeat_interleave(group.paths, dim=0)
     return engine.block_step(own[..., 0], own[..., 1], own_time, group.length - start, group.caches)

@@ -1,9 +1,9 @@
-"""Weights packed once for inference, in fp32, bf16 or int8.
+"""Linear layers with weights packed once for inference, in fp32, bf16 or int8.
 
-oneDNN with packed weights is what the CPU side stands on. On AMD Zen 5 it runs fp32 products at twice the
-rate of torch's default (MKL), and a row of its result does not depend on how many rows are computed with
-it, bit for bit, which MKL does not give below a dozen rows. That is what makes a series' forecast
-independent of its batch. The int8 variant keeps this: every row has its own scale.
+The CPU path uses oneDNN with packed weights. On AMD Zen 5 it runs fp32 products at twice the rate of torch's
+default (MKL), and a row of its result does not depend on how many rows are computed with it, bit for bit, which
+MKL does not guarantee below a dozen rows. That makes a series' forecast independent of its batch. The int8
+variant keeps this: every row has its own scale.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kronos.cpu_kernels import (
+    HAS_ONEDNN,
+    int8_linear,
+    onednn_linear,
+    onednn_linear_binary,
+    pack_int8_weight,
+    pack_weight,
+    supports_bf16,
+    supports_int8,
+)
 from kronos.errors import InputError
-from kronos.linear import HAS_ONEDNN
 
 Precision = Literal["fp32", "bf16", "int8"]
-"""fp32 gives the published numbers. bf16 halves and int8 quarters what is read of the weights a step."""
+"""fp32 reproduces the published numbers. bf16 halves and int8 quarters the bytes of weights read per step."""
 
 
-class FrozenLinear(Protocol):
-    """A linear layer whose weights no longer change: y = f(x Wᵀ + b) [· mul] [+ add].
+class PackedLinear(Protocol):
+    """A linear layer with constant weights: y = f(x Wᵀ + b) [· mul] [+ add].
 
-    `x` is (rows, in); `mul` and `add` are (rows, out); at most one of the three extras is given.
+    `x` is (rows, in); `mul` and `add` are (rows, out); at most one of `silu`, `mul` and `add` is given.
     """
 
     def __call__(
@@ -43,109 +52,105 @@ class DenseLinear:
     def __call__(
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
-        return _finish(F.linear(x.to(self.weight.dtype), self.weight, self.bias).float(), silu, mul, add)
+        return _apply_epilogue(F.linear(x.to(self.weight.dtype), self.weight, self.bias).float(), silu, mul, add)
 
 
 class OneDnnLinear:
-    """oneDNN with the weights in its own blocked layout and the epilogue fused into the product."""
+    """oneDNN in fp32, with the epilogue fused into the product."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        # Packed for one row, oneDNN keeps the plain layout, which is slower for every number of rows.
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 32)
+        self.weight = pack_weight(weight)
         self.bias = bias
 
     def __call__(
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
-        op = torch.ops.mkldnn._linear_pointwise
         if mul is not None:
-            return op.binary(x, mul, self.weight, self.bias, "mul")
+            return onednn_linear_binary(x, mul, self.weight, self.bias, "mul")
         if add is not None:
-            return op.binary(x, add, self.weight, self.bias, "add")
-        return op(x, self.weight, self.bias, "swish" if silu else "none", [], "")
+            return onednn_linear_binary(x, add, self.weight, self.bias, "add")
+        return onednn_linear(x, self.weight, self.bias, "swish" if silu else "none")
 
 
 class OneDnnBf16Linear:
     """bf16 weights and inputs, fp32 sums and results."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), 32)
+        self.weight = pack_weight(weight.bfloat16())
         self.bias = None if bias is None else bias.bfloat16()
 
     def __call__(
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
-        activation = "swish" if silu else "none"
-        y = torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.weight, self.bias, activation, [], "")
-        return _finish(y.float(), False, mul, add)
+        y = onednn_linear(x.bfloat16(), self.weight, self.bias, "swish" if silu else "none")
+        return _apply_epilogue(y.float(), False, mul, add)
 
 
 class Int8Linear:
-    """int8 weights with one scale an output, inputs rounded to 8 bits with one scale a row; sums are exact."""
+    """int8 weights with one scale per output, inputs rounded to 8 bits with one scale per row; sums are exact."""
 
-    ZERO = 128  # unsigned inputs: the signed ones fall into a reference loop, 200 times slower
+    ZERO_POINT = 128  # unsigned inputs: signed ones use a reference loop, which is 200 times slower
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        codes = (weight / scale[:, None]).round().to(torch.int8)
-        self.weight = torch.ops.onednn.qlinear_prepack(codes.contiguous(), None)
+        self.weight = pack_int8_weight((weight / scale[:, None]).round().to(torch.int8))
         self.scale = scale / 127
         self.zeros = torch.zeros(len(scale), dtype=torch.int32)
         self.bias = bias
-        self.most, self.middle = torch.tensor(127.0), torch.tensor(self.ZERO + 0.5)
+        self.code_range, self.middle = torch.tensor(127.0), torch.tensor(self.ZERO_POINT + 0.5)
 
     def __call__(
         self, x: Tensor, *, silu: bool = False, mul: Tensor | None = None, add: Tensor | None = None
     ) -> Tensor:
         # Not vector_norm: its maximum is a scalar loop, 20 times slower.
         size = x.abs().amax(dim=-1, keepdim=True).clamp_min_(1e-30)
-        codes = torch.addcmul(self.middle, x, self.most / size).to(torch.uint8)  # truncates, so this rounds half up
-        sums = torch.ops.onednn.qlinear_pointwise(
-            codes, 1.0, self.ZERO, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        )
+        # The conversion truncates; with the 0.5 in `middle` this rounds half up.
+        codes = torch.addcmul(self.middle, x, self.code_range / size).to(torch.uint8)
+        sums = int8_linear(codes, self.ZERO_POINT, self.weight, self.scale, self.zeros)
         if add is not None:
             y = torch.addcmul(add, sums, size)
             return y if self.bias is None else y.add_(self.bias)
         y = sums.mul_(size) if self.bias is None else torch.addcmul(self.bias, sums, size)
-        return _finish(y, silu, mul, None)
+        return _apply_epilogue(y, silu, mul, None)
 
 
-class SharedInput:
-    """Several linear layers of the same input: x (rows, in) → one result a layer.
+class SharedInputLinear:
+    """Several linear layers of the same input: x (rows, in) → one result per layer.
 
-    In fp32 they stay apart, so that each can fuse its own epilogue; in int8 and bf16 they become one
-    product, so that the input is rounded once.
+    In fp32 they stay separate, so that each can fuse its own epilogue. In int8 and bf16 they become one product,
+    so that the input is rounded once.
     """
 
     def __init__(self, layers: Sequence[tuple[Tensor, Tensor | None]], precision: Precision) -> None:
         self.sizes = [len(weight) for weight, _ in layers]
-        self.apart = precision == "fp32"
-        if self.apart:
-            self.layers = [freeze(weight, bias, precision) for weight, bias in layers]
+        self.separate = precision == "fp32"
+        if self.separate:
+            self.layers = [pack_linear(weight, bias, precision) for weight, bias in layers]
             return
         biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in layers]
-        joined = freeze(torch.cat([weight for weight, _ in layers]), torch.cat(biases), precision)
+        joined = pack_linear(torch.cat([weight for weight, _ in layers]), torch.cat(biases), precision)
         self.layers = [joined]
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
-        if self.apart:
+        if self.separate:
             return [layer(x) for layer in self.layers]
-        return self.layers[0](x).split(self.sizes, dim=-1)
+        parts: Sequence[Tensor] = self.layers[0](x).split(self.sizes, dim=-1)
+        return parts
 
     def gated(self, x: Tensor) -> Tensor:
-        """silu(first(x)) · second(x)."""
-        if self.apart:
+        """silu(first(x)) · second(x), for two layers."""
+        if self.separate:
             gate, value = self.layers
             return value(x, mul=gate(x, silu=True))
         first, second = self(x)
-        # torch's silu rounds by an element's place in memory on the CPU; exp does not.
+        # On the CPU the last bit of torch's silu depends on an element's place in memory; that of exp does not.
         return torch.neg(first).exp_().add_(1.0).reciprocal_().mul_(first).mul_(second)
 
 
-def freeze(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -> FrozenLinear:
-    """Pack weight (out, in) and bias (out) for inference on the device they are on.
+def pack_linear(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -> PackedLinear:
+    """Pack copies of weight (out, in) and bias (out,) for inference on their device.
 
-    Nothing is shared with them: a later write to either does not reach what is frozen.
+    No memory is shared: later writes to `weight` or `bias` do not change the result.
     """
     weight = weight.detach().float()
     bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
@@ -159,20 +164,16 @@ def freeze(weight: Tensor, bias: Tensor | None, precision: Precision = "fp32") -
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise InputError where `precision` is not known or the hardware has no instructions for it."""
+    """Raise InputError where `precision` is unknown or the hardware has no instructions for it."""
     if precision not in ("fp32", "bf16", "int8"):
         raise InputError(f"precision {precision!r} is none of fp32, bf16, int8")
-    if precision == "int8" and (device.type != "cpu" or not HAS_ONEDNN or not torch.cpu._is_vnni_supported()):
-        raise InputError("precision 'int8' needs a CPU with VNNI instructions; use fp32 or bf16")
-    if precision == "bf16" and device.type == "cpu" and not (HAS_ONEDNN and _cpu_has_bf16()):
-        raise InputError("precision 'bf16' needs a CPU with bf16 instructions; use fp32 or int8")
+    if precision == "int8" and not (device.type == "cpu" and supports_int8()):
+        raise InputError("precision 'int8' needs a CPU with VNNI instructions: use fp32 or bf16")
+    if precision == "bf16" and device.type == "cpu" and not supports_bf16():
+        raise InputError("precision 'bf16' needs a CPU with bf16 instructions: use fp32 or int8")
 
 
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _finish(y: Tensor, silu: bool, mul: Tensor | None, add: Tensor | None) -> Tensor:
+def _apply_epilogue(y: Tensor, silu: bool, mul: Tensor | None, add: Tensor | None) -> Tensor:
     if silu:
         return F.silu(y, inplace=True)
     if mul is not None:

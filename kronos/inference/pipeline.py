@@ -1,4 +1,4 @@
-"""From histories to sample paths: one pair of models, arrays in, arrays out, memory bounded."""
+"""Sampling paths from histories: one pair of models, arrays in, arrays out, bounded memory."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ from torch import Tensor, nn
 
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES
-from kronos.inference.batching import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
+from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, split_series
 from kronos.inference.cuda_graph import CapturedGenerate
-from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine
-from kronos.inference.generate import Group, Overflow, generate
+from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint
+from kronos.inference.generate import Overflow, SeriesGroup, generate
 from kronos.inference.packed_linear import Precision, check_precision
-from kronos.inference.sampling import Sampling, uniforms
-from kronos.inference.watch import WeightWatch
+from kronos.inference.sampling import Sampling, uniform_draws
 from kronos.model import Kronos
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
-from kronos.path_forecast import PathResult, physical, price_floor
+from kronos.path_forecast import PathResult, price_floor, project_bars
 from kronos.tokenizer import KronosTokenizer
 from kronos.validation import (
-    History,
+    SeriesInput,
     check_clip,
-    check_history,
     check_horizon,
-    check_paths,
+    check_integer,
+    check_path_count,
     check_same_length,
     check_seeds,
-    check_whole,
-    warn_of_scale,
+    check_series,
+    warn_about_scale,
 )
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Encoded(NamedTuple):
-    """Histories of one length, ready to be decoded from; `members` are their series' places in the input."""
+class EncodedHistories(NamedTuple):
+    """Tokens and statistics of histories of one length; `members` are the indices of their series in the input."""
 
     members: Sequence[int]
     mean: NDArray[np.float32]  # (series, field)
@@ -52,16 +51,24 @@ class Encoded(NamedTuple):
 
 
 class PathSampler:
-    """A predictor and its tokenizer, ready to forecast.
+    """A predictor and its tokenizer, ready to forecast from arrays.
 
-    `device` None or "auto" takes CUDA where there is one. `precision` "fp32" reproduces the published
-    numbers; "int8" (CPU) and "bf16" trade some of them for speed; models in another float type than
-    float32 are computed with in float32, and stay as they are. `memory_budget` bounds, in bytes, what a
-    forecast allocates at once beyond the weights; larger work is split, with the same result: by series, and
-    one series by its paths. On the CPU a series' parts are of 256 paths (fewer where these need more than the
-    default budget) whatever the budget is, so that no bit depends on it. The least is then what one series needs
-    with 256 paths, or with all if they are fewer: at 400 → 24 some 130 MiB for Kronos-mini, 240 MiB for small.
-    `overflow` says what happens beyond `max_context` (see `kronos.inference.generate.Overflow`).
+    Args:
+        model: the predictor, moved to `device`. Weights of another float type than float32 are left as they are;
+            forecasts are computed in float32.
+        tokenizer: the tokenizer that the predictor was trained with.
+        device: None or "auto" means CUDA if available, else the CPU.
+        max_context: the longest window in bars that the predictor reads, 2 to 4096.
+        clip: normalised bars are clipped to ±clip standard deviations.
+        precision: "fp32" reproduces the published numbers; "int8" (CPU) and "bf16" trade accuracy for speed.
+        overflow: what happens beyond `max_context`, see `kronos.inference.generate.Overflow`.
+        memory_budget: bytes that a forecast allocates at once beyond the weights. Larger work is split by series, and
+            one series by its paths, with the same result. On the CPU the parts of a series have 256 paths (fewer
+            where these need more than the default budget) whatever the budget is, so that no bit depends on it. The
+            minimum is what one series needs with 256 paths, or with all if they are fewer: at 400 → 24 about 130 MiB
+            for Kronos-mini, 240 MiB for small.
+
+    Raises InputError for a wrong argument and MismatchError for models that do not belong together.
     """
 
     def __init__(
@@ -78,7 +85,7 @@ class PathSampler:
     ) -> None:
         normalisation = Normalisation(clip=check_clip(clip))
         _check_pair(model, tokenizer, normalisation)
-        max_context = check_whole("max_context", max_context)
+        max_context = check_integer("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
             raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
         if overflow not in get_args(Overflow):
@@ -93,12 +100,12 @@ class PathSampler:
         self.overflow = overflow
         self.memory_budget = memory_budget
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
-        self._watches: tuple[WeightWatch, WeightWatch] | None = None
+        self._fingerprints: tuple[WeightFingerprint, WeightFingerprint] | None = None
         self._generate: Callable[..., None] = generate
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what the first forecast makes again: packed weights and captured graphs cannot be copied."""
-        return {**self.__dict__, "_engines": None, "_watches": None, "_generate": generate}
+        """Without what the next forecast creates again: packed weights and captured graphs cannot be copied."""
+        return {**self.__dict__, "_engines": None, "_fingerprints": None, "_generate": generate}
 
     @property
     def clip(self) -> float:
@@ -121,76 +128,98 @@ class PathSampler:
     ) -> PathResult:
         """Sample paths of several series from arrays, without pandas.
 
-        `values[i]` (length_i, 6) bars in the order of FEATURES, `x_stamps[i]` (length_i, 5) and
-        `y_stamps[i]` (horizon, 5) calendar features, `seeds[i]` the series' own random stream. A series'
-        paths depend on nothing but its own four entries, bit for bit on the CPU. `names` label errors.
-        With `project` the paths are projected onto what a market can print, and a history must be that:
-        prices above 0, high not below low, no negative volume or amount. Without, both are left as they are.
+        `values[i]` (length_i, 6) are bars in the order of `kronos.features.FEATURES`, `x_stamps[i]` (length_i, 5) and
+        `y_stamps[i]` (horizon, 5) the calendar features of history and horizon, `seeds[i]` seeds the series' own
+        random stream. A series' paths depend on these four only, bit for bit on the CPU. `names` label errors.
+
+        With `project` the paths are projected onto valid bars, and a history must consist of valid bars: prices above
+        0, high not below low, no negative volume or amount. Without it both are left as they are.
+
+        Raises InputError naming the series, field and row.
         """
-        horizon, paths = check_horizon(horizon, self.max_context), check_paths(paths)
+        horizon, paths = check_horizon(horizon, self.max_context), check_path_count(paths)
         sampling = Sampling(T, top_k, top_p)
         labels = [str(i) for i in range(len(values))] if names is None else list(names)
         check_same_length("series", len(values), x_stamps=x_stamps, y_stamps=y_stamps, seeds=seeds, names=labels)
         streams = check_seeds(labels, seeds)
         entries = zip(labels, values, x_stamps, y_stamps, strict=True)
-        histories = [check_history(*entry, horizon, physical=project) for entry in entries]
-        return self._run(histories, horizon, paths, sampling, streams, project)
+        inputs = [check_series(*entry, horizon, valid_bars=project) for entry in entries]
+        return self._sample(inputs, horizon, paths, sampling, streams, project)
+
+    def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
+        """The packed models, created at the first forecast and again whenever a weight has changed.
+
+        `kronos.inference.engine.WeightFingerprint` describes what counts as a change.
+        """
+        models = self.model, self.tokenizer
+        taken = self._fingerprints
+        if self._engines is None or taken is None or any(map(WeightFingerprint.changed, taken, models)):
+            # Taken before the weights are read: a write in between is then seen as a change.
+            self._fingerprints = WeightFingerprint(self.model), WeightFingerprint(self.tokenizer)
+            with torch.no_grad():
+                self._engines = (
+                    PredictorEngine(_in_float32(self.model), self.precision),
+                    TokenizerEngine(_in_float32(self.tokenizer)),
+                )
+            self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
+        return self._engines
 
     @torch.inference_mode()
-    def _run(
+    def _sample(
         self,
-        histories: Sequence[History],
+        inputs: Sequence[SeriesInput],
         horizon: int,
         paths: int,
         sampling: Sampling,
         seeds: Sequence[int],
         project: bool,
     ) -> PathResult:
-        warn_of_scale(histories, self.normalisation.epsilon)
-        raw = np.empty((len(histories), paths, horizon, len(FEATURES)), dtype=np.float32)
-        tokens = np.empty((len(histories), paths, horizon, 2), dtype=np.int64)
+        warn_about_scale(inputs, self.normalisation.epsilon)
+        raw = np.empty((len(inputs), paths, horizon, len(FEATURES)), dtype=np.float32)
+        tokens = np.empty((len(inputs), paths, horizon, 2), dtype=np.int64)
         engines = predictor, tokenizer = self.engines()
-        # How many of a series' paths are decoded together shows in the last bits of a bar: on the CPU its parts are
-        # of a fixed size, whatever the budget. A job of several series fits that size, so they part as if alone.
+        # How many of a series' paths are decoded together shows in the last bits of a bar: on the CPU the size of
+        # its parts does not depend on the budget. A batch of several series fits that size, so each is split as if
+        # it were alone.
         on_cuda = self.device.type == "cuda"
-        room, most = (self.memory_budget, paths) if on_cuda else (DEFAULT_BUDGET, min(paths, PATHS_AT_ONCE))
-        lengths = [len(history.values) for history in histories]
-        jobs = split(
+        budget, max_paths = (self.memory_budget, paths) if on_cuda else (DEFAULT_BUDGET, min(paths, MAX_PATHS))
+        lengths = [len(one.values) for one in inputs]
+        batches = split_series(
             lengths,
-            bytes_of=lambda length: self._series_bytes(predictor, length, horizon, most),
-            paths=most,
-            budget=min(self.memory_budget, room),
+            bytes_of=lambda length: self._series_bytes(predictor, length, horizon, max_paths),
+            paths=max_paths,
+            budget=min(self.memory_budget, budget),
         )
-        for job in jobs:
-            longest = lengths[job[-1][-1]]
-            several = partial(self._series_bytes, predictor, longest, horizon)
-            encoded = [self._encode(tokenizer, histories, members, horizon) for members in job]
-            for part in path_parts(paths, bytes_of=several, room=room, most=most):
-                self._run_part(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
-        if not len(histories):
+        for batch in batches:
+            longest = lengths[batch[-1][-1]]
+            bytes_of = partial(self._series_bytes, predictor, longest, horizon)
+            encoded = [self._encode(tokenizer, inputs, members, horizon) for members in batch]
+            for part in split_paths(paths, bytes_of=bytes_of, budget=budget, max_paths=max_paths):
+                self._decode(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
+        if not len(inputs):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
-        floors = np.array([price_floor(history.values) for history in histories])
-        projected, moved = physical(raw, floors)
-        rate = moved.mean(axis=(1, 2), dtype=np.float32)
+        floors = np.array([price_floor(one.values) for one in inputs])
+        projected, changed = project_bars(raw, floors)
+        rate = changed.mean(axis=(1, 2), dtype=np.float32)
         return PathResult(projected if project else raw, rate, project, tokens)
 
     def _encode(
-        self, tokenizer: TokenizerEngine, histories: Sequence[History], members: Sequence[int], horizon: int
-    ) -> Encoded:
-        """The histories of some series of one length, once for all parts of their paths."""
-        bars = np.stack([histories[i].values for i in members])
+        self, tokenizer: TokenizerEngine, inputs: Sequence[SeriesInput], members: Sequence[int], horizon: int
+    ) -> EncodedHistories:
+        """The histories of some series of one length, encoded once for all their paths."""
+        bars = np.stack([inputs[i].values for i in members])
         mean, std = window_statistics(bars, bars.shape[1])
         normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
         s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
-        stamps = np.stack([np.concatenate((histories[i].x_stamps, histories[i].y_stamps)) for i in members])
+        stamps = np.stack([np.concatenate((inputs[i].x_stamps, inputs[i].y_stamps)) for i in members])
         stamps = stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]
-        kept = slice(-self.max_context, None)  # no window ever reaches further back
-        return Encoded(members, mean, std, s1[:, kept], s2[:, kept], torch.from_numpy(stamps).to(self.device))
+        kept = slice(-self.max_context, None)  # no window reaches further back
+        return EncodedHistories(members, mean, std, s1[:, kept], s2[:, kept], torch.from_numpy(stamps).to(self.device))
 
-    def _run_part(
+    def _decode(
         self,
         engines: tuple[PredictorEngine, TokenizerEngine],
-        encoded: Sequence[Encoded],
+        encoded: Sequence[EncodedHistories],
         horizon: int,
         part: slice,
         sampling: Sampling,
@@ -198,12 +227,12 @@ class PathSampler:
         raw: NDArray[np.float32],
         tokens: NDArray[np.int64],
     ) -> None:
-        """Decode some paths of a job's series into `raw` and `tokens` (series, path, step, …)."""
+        """Write the paths `part` of a batch's series to `raw` and `tokens` (series, path, step, …)."""
         predictor, tokenizer = engines
         groups = []
         for known in encoded:
-            uniform = uniforms([seeds[i] for i in known.members], part.stop, horizon)[:, part]
-            groups.append(Group(known.s1, known.s2, known.stamps, uniform.to(self.device)))
+            uniform = uniform_draws([seeds[i] for i in known.members], part.stop, horizon)[:, part]
+            groups.append(SeriesGroup(known.s1, known.s2, known.stamps, uniform.to(self.device)))
         self._generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
         for known, group in zip(encoded, groups, strict=True):
             group.caches = []
@@ -215,26 +244,10 @@ class PathSampler:
             raw[known.members, part] = denormalise(z.float().cpu().numpy(), mean, std, self.normalisation.epsilon)
             tokens[known.members, part] = group.tokens.cpu().numpy()
 
-    def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
-        """The frozen models, made at the first forecast and again whenever a weight has changed.
-
-        What counts as a change, and the one kind of write that does not, is in `kronos.inference.watch`.
-        """
-        models = self.model, self.tokenizer
-        watches = self._watches
-        if self._engines is None or watches is None or any(map(WeightWatch.changed, watches, models)):
-            self._watches = WeightWatch(self.model), WeightWatch(self.tokenizer)  # before the weights are read
-            with torch.no_grad():
-                self._engines = (
-                    PredictorEngine(_in_float32(self.model), self.precision),
-                    TokenizerEngine(_in_float32(self.tokenizer)),
-                )
-            self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
-        return self._engines
-
     def _series_bytes(self, predictor: PredictorEngine, length: int, horizon: int, paths: int) -> int:
+        """Estimated memory in bytes of one series' forecast with `paths` paths; linear in `paths`."""
         context = min(length, self.max_context)
-        vocabulary = 2 ** max(self.model.s1_bits, self.model.s2_bits)
+        vocabulary = 1 << max(self.model.s1_bits, self.model.s2_bits)
         decoder = paths * horizon * 12 * self.tokenizer.config.d_model * 4
         working = paths * vocabulary * 4 * 6 + (context + horizon) * self.model.config.d_model * 4
         if self.device.type == "cuda":  # no fused kernel that merges: scores, masked scores and weights are stored
@@ -244,14 +257,14 @@ class PathSampler:
 
 
 def _in_float32(model: Model) -> Model:
-    """`model`, or where weights are of another float type a copy in float32, the type that bars are computed in."""
+    """`model`, or a float32 copy of it if a weight has another type."""
     if all(weight.dtype == torch.float32 for weight in model.parameters()):
         return model
     return copy.deepcopy(model).float()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """None and "auto" mean CUDA where there is one, else the CPU."""
+    """None and "auto" mean CUDA if available, else the CPU."""
     if device is None or str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
@@ -261,8 +274,8 @@ def _check_pair(model: Kronos, tokenizer: KronosTokenizer, normalisation: Normal
     theirs, ours = (tokenizer.s1_bits, tokenizer.s2_bits), (model.s1_bits, model.s2_bits)
     if theirs != ours:
         raise MismatchError(
-            f"tokenizer and predictor do not belong together: s1/s2 bits {theirs[0]}/{theirs[1]} against "
-            f"{ours[0]}/{ours[1]}"
+            f"tokenizer and predictor do not belong together: the tokenizer has s1/s2 bits {theirs[0]}/{theirs[1]}, "
+            f"the predictor {ours[0]}/{ours[1]}"
         )
     if tokenizer.config.d_in != len(FEATURES):
         raise MismatchError(f"the tokenizer reads {tokenizer.config.d_in} fields, a bar has {len(FEATURES)}")

@@ -1,7 +1,7 @@
-"""Drawing tokens: one stream of uniforms a series, turned into tokens by inverting the cumulative sum.
+"""Drawing tokens: one stream of uniform numbers per series, turned into tokens by inverting the cumulative sum.
 
-Uniforms instead of torch's multinomial make a draw depend on its own row alone, and cost a twentieth on
-the CPU; sorting values without indices by numpy costs a sixteenth of torch.sort there.
+With uniforms instead of torch's multinomial a draw depends on its own row alone, and costs a twentieth on the CPU;
+sorting values without indices by numpy costs a sixteenth of torch.sort there.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from kronos.errors import InputError
-from kronos.validation import check_number, check_whole
+from kronos.validation import check_integer, check_number
 
-LEAST_TEMPERATURE = 1e-30
-"""Below it logits would overflow float32 when divided; the largest had won long before."""
+MIN_TEMPERATURE = 1e-30
+"""Below it logits would overflow float32 when divided; sampling is greedy long before."""
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How a token is drawn. temperature 0 or top_k 1 is greedy; top_k > 0 switches top_p off, as published.
 
-    Probabilities are to be scored with top_p = 1: truncation narrows every path.
+    Forecasts to be scored as probabilities need top_p = 1: truncation narrows every path.
     """
 
     temperature: float = 1.0
@@ -33,7 +33,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_number("temperature T", self.temperature)
-        check_whole("top_k", self.top_k)
+        check_integer("top_k", self.top_k)
         check_number("top_p", self.top_p)
         if not self.temperature >= 0 or not np.isfinite(self.temperature):
             raise InputError(f"temperature T={self.temperature} must be a finite number, 0 or more")
@@ -44,10 +44,10 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature < LEAST_TEMPERATURE or self.top_k == 1
+        return self.temperature < MIN_TEMPERATURE or self.top_k == 1
 
 
-def uniforms(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
+def uniform_draws(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
     """Each series' own random stream: (series, paths, steps, 2) in [0, 1), float32.
 
     Philox keyed by the seed, filled path by path, so that asking for more paths keeps the first ones.
@@ -59,7 +59,7 @@ def uniforms(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
     return torch.from_numpy(streams)
 
 
-def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """Token ids (rows,) from logits (rows, vocabulary) and uniforms (rows,) in [0, 1)."""
     if sampling.greedy:
         return logits.argmax(dim=-1)
@@ -73,15 +73,15 @@ def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
         weights = torch.where(weights >= nucleus_threshold(weights, sampling.top_p), weights, 0.0)
     cumulative = weights.cumsum(dim=-1)
     total = cumulative[:, -1:]
-    # u · total may round up to total, which no token's interval holds.
+    # u · total may round up to total, which lies in no token's interval.
     target = torch.minimum(uniform.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
 def nucleus_threshold(weights: Tensor, top_p: float) -> Tensor:
-    """Least probability that stays in the nucleus: weights (rows, vocabulary) → (rows, 1).
+    """Smallest probability in the nucleus: weights (rows, vocabulary) → (rows, 1).
 
-    The nucleus is the fewest largest tokens whose sum exceeds top_p; ties at its edge all stay.
+    The nucleus is the smallest set of most likely tokens whose sum exceeds top_p; ties at its edge are all included.
     """
     if weights.device.type == "cpu":
         descending = torch.from_numpy(np.sort(weights.numpy(), axis=-1)).flip(-1)

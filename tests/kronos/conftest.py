@@ -1,4 +1,4 @@
-"""Shared models: small, random, made once."""
+"""Small random models, created once per session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kronos_pairs import TINY, TINY_TOKENIZER, Pair, make_pair
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
 
-# A shared machine may stall any single example; what is tested is the result, not its time.
+# No deadline: on a busy machine a single example may take long, and its result is what matters.
 settings.register_profile("kronos", deadline=None)
 settings.load_profile("kronos")
 

@@ -1,4 +1,4 @@
-"""Small random models, in the authors' implementation and in ours, with the same weights."""
+"""Random models in the authors' implementation and in ours with the same weights, and random input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY_TOKENIZER = TokenizerConfig(
 
 
 class Pair(NamedTuple):
-    """The same weights twice."""
+    """The same weights in both implementations."""
 
     their_model: torch.nn.Module
     their_tokenizer: torch.nn.Module
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 def make_pair(config: KronosConfig, tokenizer: TokenizerConfig, seed: int = 0) -> Pair:
-    """Random weights; norms and biases are moved off their initial ones and zeros, so that they count."""
+    """Random weights; norms and biases differ from their initial ones and zeros, so that errors in them show."""
     authors = pytest.importorskip("model", reason="kronos-model-arch is not installed")
     torch.manual_seed(seed)
     theirs = authors.Kronos(**config.to_dict()).eval(), authors.KronosTokenizer(**tokenizer.to_dict()).eval()

@@ -1,4 +1,4 @@
-"""Checkpoints: the published layout, both ways, and what is refused."""
+"""Checkpoints: the published layout, reading and writing, and which folders are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_authors_package_and_ours_load_each_others_checkpoints(tiny: Pair, t
     assert Kronos.from_pretrained(tmp_path / "mine").normalisation == Normalisation(clip=4.0)
 
 
-def test_a_hub_repository_loads_and_an_unknown_one_says_so(tiny_model: Kronos, tmp_path: Path) -> None:
+def test_a_hub_repository_loads_and_an_unknown_one_is_named(tiny_model: Kronos, tmp_path: Path) -> None:
     class Hub(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
             return super().translate_path(path.replace("/resolve/main", ""))
@@ -89,19 +89,19 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_pickled_weights_are_refused_unopened(folder: Path) -> None:
+def test_pickled_weights_are_refused_without_opening_them(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(CheckpointError, match=r"pickled weights \(pytorch_model.bin\)"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin"):
         Kronos.from_pretrained(folder)
     (folder / "model.safetensors").write_bytes(b"\x80\x04garbage")
-    with pytest.raises(CheckpointError, match="not a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not"):
         Kronos.from_pretrained(folder)
 
 
 def test_a_checkpoint_that_does_not_fit_its_config_is_refused(folder: Path) -> None:
     rewrite(folder / "config.json", s1_bits=5)
-    with pytest.raises(CheckpointError, match=r"emb_s1.weight has shape \(64, 48\)"):
+    with pytest.raises(CheckpointError, match=r"emb_s1\.weight .*\(64, 48\)"):
         Kronos.from_pretrained(folder)
     rewrite(folder / "config.json", s1_bits=6, n_layers=3)
     with pytest.raises(CheckpointError, match=r"missing \['transformer.2"):
@@ -129,35 +129,35 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_refused(folder: Path) -> N
     ],
     ids=str,
 )
-def test_a_config_of_wrong_values_is_refused_by_key(folder: Path, changes: dict) -> None:
+def test_a_config_with_invalid_values_is_refused_by_key(folder: Path, changes: dict[str, object]) -> None:
     rewrite(folder / "config.json", **changes)
     with pytest.raises(CheckpointError, match=rf"checkpoint/config\.json: KronosConfig: .*{next(iter(changes))}="):
         Kronos.from_pretrained(folder)
 
 
-def test_a_tokenizers_group_of_no_bits_is_refused(tiny_tokenizer: KronosTokenizer, tmp_path: Path) -> None:
+def test_an_invalid_group_size_is_refused(tiny_tokenizer: KronosTokenizer, tmp_path: Path) -> None:
     tiny_tokenizer.save_pretrained(tmp_path)
     for wrong in ({"group_size": 0}, {"group_size": 4, "beta": "x"}):
         rewrite(tmp_path / "config.json", **wrong)
-        with pytest.raises(CheckpointError, match=r"(group_size=0|beta='x') must be"):
+        with pytest.raises(CheckpointError, match=r"group_size=0|beta='x'"):
             KronosTokenizer.from_pretrained(tmp_path)
 
 
-def test_a_config_that_is_no_text_is_refused(folder: Path) -> None:
+def test_a_config_that_is_not_utf8_is_refused(folder: Path) -> None:
     (folder / "config.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(CheckpointError, match=r"config\.json is not readable JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         Kronos.from_pretrained(folder)
 
 
-def test_quantised_weights_are_not_taken_for_floats(folder: Path) -> None:
+def test_quantised_weights_are_refused(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"] = weights["norm.weight"].to(torch.int8)
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"norm\.weight holds torch\.int8"):
+    with pytest.raises(CheckpointError, match=r"norm\.weight .*torch\.int8"):
         Kronos.from_pretrained(folder)
 
 
-def test_a_model_saved_over_another_does_not_inherit_its_normalisation(folder: Path, tiny_model: Kronos) -> None:
+def test_a_model_saved_over_another_does_not_keep_its_normalisation(folder: Path, tiny_model: Kronos) -> None:
     tiny_model.save_pretrained(folder)
     assert Kronos.from_pretrained(folder).normalisation is None
 
@@ -166,16 +166,16 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"][3] = float("nan")
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"norm\.weight holds NaN"):
+    with pytest.raises(CheckpointError, match=r"norm\.weight .*NaN"):
         Kronos.from_pretrained(folder)
 
 
 def test_another_normalisation_version_is_refused(folder: Path) -> None:
     rewrite(folder / "normalisation.json", version=0)
-    with pytest.raises(CheckpointError, match="normalisation version 0"):
+    with pytest.raises(CheckpointError, match="version 0"):
         Kronos.from_pretrained(folder)
 
 
-def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"lacks config\.json and model\.safetensors"):
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json and model\.safetensors"):
         Kronos.from_pretrained(tmp_path)

@@ -1,9 +1,10 @@
-"""The calendar features, the rule for missing volume, and the normalisation."""
+"""Calendar features, the rule for missing volume and amount, and the normalisation."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES, complete_volume_amount, time_features
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 
+Bars = NDArray[np.float32]
 bars = hnp.arrays(
     np.float32,
     st.tuples(st.integers(1, 4), st.integers(2, 40), st.just(6)),
@@ -32,19 +35,19 @@ def test_importing_the_light_modules_does_not_import_torch() -> None:
 
 
 @given(st.lists(st.datetimes(), min_size=1, max_size=50))
-def test_time_features_are_pandas_own(stamps: list) -> None:
+def test_time_features_equal_those_of_pandas(stamps: list[datetime]) -> None:
     index = pd.DatetimeIndex(np.array(stamps, dtype="datetime64[s]"))
     expected = np.stack([index.minute, index.hour, index.weekday, index.day, index.month], axis=1)
     np.testing.assert_array_equal(time_features(index), expected)
 
 
-def test_zoned_stamps_are_read_on_their_own_clock() -> None:
+def test_timestamps_are_read_in_their_time_zone() -> None:
     index = pd.DatetimeIndex(["2024-03-08 09:30", "2024-03-11 09:30"], tz="America/New_York")
     np.testing.assert_array_equal(time_features(index)[:, 1], [9, 9])
     np.testing.assert_array_equal(time_features(pd.Series(index)), time_features(index))
 
 
-def test_a_missing_stamp_is_refused() -> None:
+def test_a_missing_timestamp_is_refused() -> None:
     with pytest.raises(InputError, match="timestamp 1"):
         time_features(pd.DatetimeIndex(["2024-01-02", None]))
 
@@ -59,7 +62,7 @@ def test_missing_volume_and_amount_follow_the_published_rule() -> None:
 
 
 @given(bars, st.data())
-def test_bars_after_the_lookback_change_no_statistic(x: np.ndarray, data: st.DataObject) -> None:
+def test_bars_after_the_lookback_change_no_statistic(x: Bars, data: st.DataObject) -> None:
     lookback = data.draw(st.integers(1, x.shape[1]))
     changed = x.copy()
     changed[:, lookback:] *= 1000
@@ -68,7 +71,7 @@ def test_bars_after_the_lookback_change_no_statistic(x: np.ndarray, data: st.Dat
 
 
 @given(bars)
-def test_a_batch_normalises_each_window_bit_for_bit_as_the_authors_do(x: np.ndarray) -> None:
+def test_a_batch_normalises_each_window_bit_for_bit_as_the_authors_do(x: Bars) -> None:
     mean, std = window_statistics(x, x.shape[1])
     z = normalise(x, mean, std)
     for i, window in enumerate(x):
@@ -80,7 +83,7 @@ def test_a_batch_normalises_each_window_bit_for_bit_as_the_authors_do(x: np.ndar
 
 
 @given(bars)
-def test_denormalising_gives_back_what_was_not_clipped(x: np.ndarray) -> None:
+def test_denormalising_restores_unclipped_values(x: Bars) -> None:
     mean, std = window_statistics(x, x.shape[1])
     z = normalise(x, mean, std, clip=np.inf)
     np.testing.assert_allclose(denormalise(z, mean, std), x, rtol=1e-4, atol=1e-4 * float(x.max()))
@@ -92,7 +95,7 @@ def test_a_lookback_outside_the_window_is_refused() -> None:
             window_statistics(np.ones((5, 6)), lookback)
 
 
-def test_input_prepared_otherwise_is_refused() -> None:
+def test_input_with_another_normalisation_is_refused() -> None:
     with pytest.raises(MismatchError, match="the windows"):
         Normalisation().require({"clip": 3.0, "epsilon": 1e-5, "version": 1}, owner="the windows")
     Normalisation().require(Normalisation().to_dict(), owner="the windows")

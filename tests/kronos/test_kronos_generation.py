@@ -1,6 +1,8 @@
-"""The cache, the shared prefix, the sampler and the summaries."""
+"""Generation: the cache, the shared prefix, the sampling of tokens and the summaries of paths."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,24 +12,24 @@ from hypothesis import strategies as st
 from kronos_pairs import random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
-from kronos.inference.attention import attention, merge, partial_attention, short_attention
 from kronos.inference.engine import PredictorEngine, TokenizerEngine
-from kronos.inference.generate import Group, generate, window_start
-from kronos.inference.sampling import choose, uniforms
-from kronos.path_forecast import physical
+from kronos.inference.generate import SeriesGroup, generate, window_start
+from kronos.inference.kv_cache import attention, merge_attention, partial_attention, short_attention
+from kronos.inference.sampling import sample_tokens, uniform_draws
+from kronos.path_forecast import project_bars
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**31))
-def test_merged_parts_are_attention_over_the_whole(queries: int, first: int, second: int, seed: int) -> None:
+def test_merged_attention_equals_attention_over_all_keys(queries: int, first: int, second: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(2, 3, n, 8, generator=generator) for n in (queries, first + second, first + second))
     parts = (partial_attention(q, k[:, :, a:b], v[:, :, a:b]) for a, b in ((0, first), (first, first + second)))
-    merged = merge(*(value for part in parts for value in part))
+    merged = merge_attention(*(value for part in parts for value in part))
     torch.testing.assert_close(merged, attention(q, k, v), atol=2e-6, rtol=1e-5)
 
 
 @given(st.integers(1, 6), st.integers(1, 20))
-def test_short_attention_is_attention(rows: int, keys: int) -> None:
+def test_short_attention_equals_attention(rows: int, keys: int) -> None:
     q, k, v = torch.randn(rows, 3, 8), torch.randn(keys, rows, 3, 8), torch.randn(keys, rows, 3, 8)
     out, lse = short_attention(q, k, v)
     expected, expected_lse = partial_attention(q.unsqueeze(2), k.permute(1, 2, 0, 3), v.permute(1, 2, 0, 3))
@@ -37,7 +39,7 @@ def test_short_attention_is_attention(rows: int, keys: int) -> None:
 
 @settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 24), st.integers(1, 3), st.booleans())
-def test_cached_logits_are_those_of_a_full_forward(
+def test_cached_generation_draws_the_tokens_of_a_full_forward(
     tiny_model: Kronos, length: int, horizon: int, paths: int, greedy: bool
 ) -> None:
     """Every drawn token is the one that the plain modules, run over the whole window, give for its uniform."""
@@ -46,7 +48,9 @@ def test_cached_logits_are_those_of_a_full_forward(
     stamps = torch.from_numpy(random_stamps(2, length + horizon))
     sampling = Sampling(temperature=0.0 if greedy else 1.0)
     window = min(length, context)
-    group = Group(s1[:, -window:], s2[:, -window:], stamps[:, -(window + horizon) :], uniforms([1, 2], paths, horizon))
+    group = SeriesGroup(
+        s1[:, -window:], s2[:, -window:], stamps[:, -(window + horizon) :], uniform_draws([1, 2], paths, horizon)
+    )
     with torch.inference_mode():
         generate(PredictorEngine(tiny_model), [group], max_context=context, sampling=sampling)
         tokens = group.tokens
@@ -60,15 +64,15 @@ def test_cached_logits_are_those_of_a_full_forward(
                     inputs = (half[None, part] for half in full)
                     logits, hidden = tiny_model.decode_s1(*inputs, stamps[series : series + 1, part])
                     u = group.uniform[series, path, step]
-                    expected = choose(logits[:, -1], u[:1], sampling)
+                    expected = sample_tokens(logits[:, -1], u[:1], sampling)
                     assert own[step, 0] == expected
                     s2_logits = tiny_model.decode_s2(hidden, expected[None])[:, -1]
-                    assert own[step, 1] == choose(s2_logits, u[1:], sampling)
+                    assert own[step, 1] == sample_tokens(s2_logits, u[1:], sampling)
 
 
 @given(st.integers(1, 30), st.integers(1, 10), st.integers(1, 3))
 @settings(max_examples=20)
-def test_decoding_over_a_shared_prefix_is_decoding_each_path(
+def test_decoding_over_a_shared_prefix_equals_decoding_each_path(
     tiny_tokenizer: KronosTokenizer, prefix: int, steps: int, paths: int
 ) -> None:
     history = [torch.randint(0, 64, (2, prefix)) for _ in range(2)]
@@ -81,21 +85,21 @@ def test_decoding_over_a_shared_prefix_is_decoding_each_path(
             torch.testing.assert_close(bars[:, path], expected, atol=1e-5, rtol=0)
 
 
-def test_the_faster_mode_beyond_max_context_never_leaves_the_window() -> None:
+def test_hop_never_exceeds_max_context() -> None:
     for length in (10, 30, 32, 50):
         for horizon in (1, 5, 31):
             step = 0
             while step < horizon:
-                start, served = window_start(length, step, horizon, 32, "hop")
-                assert served >= 1
+                start, covered = window_start(length, step, horizon, 32, "hop")
+                assert covered >= 1
                 assert start >= 0
-                assert length + step + served - 1 - start <= 32
-                step += served
+                assert length + step + covered - 1 - start <= 32
+                step += covered
     assert window_start(32, 0, 4, 32, "exact") == (0, 1)
     assert window_start(20, 0, 5, 32, "hop") == (0, 5)
 
 
-def test_the_faster_mode_is_exact_within_max_context(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
+def test_hop_is_exact_within_max_context(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
     exact, hop = (
         KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=32, overflow=overflow)
         for overflow in ("exact", "hop")
@@ -116,7 +120,10 @@ def test_the_nucleus_is_the_published_one() -> None:
         removed[:, 0] = False
         allowed = ~removed.scatter(1, order, removed)
         drawn = torch.stack(
-            [choose(logits, torch.full((50,), u), Sampling(top_p=top_p)) for u in np.linspace(0, 0.99999994, 400)]
+            [
+                sample_tokens(logits, torch.full((50,), u), Sampling(top_p=top_p))
+                for u in np.linspace(0, 0.99999994, 400)
+            ]
         ).T
         for row in range(50):
             assert set(drawn[row].tolist()) <= set(torch.nonzero(allowed[row]).flatten().tolist())
@@ -125,35 +132,35 @@ def test_the_nucleus_is_the_published_one() -> None:
 def test_draws_have_the_softmax_frequencies() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
     u = torch.arange(20_000) / 20_000
-    drawn = choose(logits.expand(20_000, -1), u, Sampling(temperature=0.7))
+    drawn = sample_tokens(logits.expand(20_000, -1), u, Sampling(temperature=0.7))
     frequencies = torch.bincount(drawn, minlength=4) / 20_000
     torch.testing.assert_close(frequencies, (logits[0] / 0.7).softmax(-1), atol=2e-4, rtol=0)
-    assert set(choose(logits.expand(20_000, -1), u, Sampling(top_k=2)).tolist()) == {1, 2}
-    assert choose(logits, torch.tensor([0.5]), Sampling(temperature=0)).item() == 2
+    assert set(sample_tokens(logits.expand(20_000, -1), u, Sampling(top_k=2)).tolist()) == {1, 2}
+    assert sample_tokens(logits, torch.tensor([0.5]), Sampling(temperature=0)).item() == 2
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": np.nan}, {"top_k": -1}, {"top_p": 0}])
-def test_impossible_sampling_is_refused(wrong: dict) -> None:
+def test_invalid_sampling_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Sampling(**wrong)
 
 
 @given(st.integers(0, 2**31))
-def test_projected_bars_are_physical_and_untouched_where_they_were(seed: int) -> None:
+def test_projected_bars_are_valid_and_valid_bars_are_unchanged(seed: int) -> None:
     rng = np.random.default_rng(seed)
     raw = rng.normal(1, 2, (3, 4, 5, 6)).astype(np.float32)
     raw[0, 0, 0] = [2, 3, 1, 2.5, 10, 20]
-    bars, moved = physical(raw, np.full(3, 0.01, np.float32))
+    bars, changed = project_bars(raw, np.full(3, 0.01, np.float32))
     opening, high, low, close = np.moveaxis(bars[..., :4], -1, 0)
     assert (low >= np.float32(0.01)).all()
     assert (low <= np.minimum(opening, close)).all()
     assert (high >= np.maximum(opening, close)).all()
     assert (bars[..., 4:] >= 0).all()
-    assert not moved[0, 0, 0]
-    np.testing.assert_array_equal(bars[~moved], raw[~moved])
+    assert not changed[0, 0, 0]
+    np.testing.assert_array_equal(bars[~changed], raw[~changed])
 
 
-def test_summaries_read_the_paths() -> None:
+def test_mean_quantiles_and_probability_summarise_the_paths() -> None:
     paths = np.arange(2 * 5 * 3 * 6, dtype=np.float32).reshape(2, 5, 3, 6)
     result = PathResult(paths, np.zeros(2, np.float32), True, np.zeros((2, 5, 3, 2), np.int64))
     np.testing.assert_allclose(result.mean(), paths.mean(1))
@@ -171,7 +178,7 @@ def test_summaries_read_the_paths() -> None:
     np.testing.assert_array_equal(result.probability(-np.inf), [1, 1])
     np.testing.assert_array_equal(result.probability(1e300), [0, 0])
     for level in (np.nan, None, "100", [1.0, np.nan], [[1.0], [1.0, 2.0]]):
-        with pytest.raises(InputError, match="level must be"):
+        with pytest.raises(InputError, match="level"):
             result.probability(level)
     for level in ([1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]]):
         with pytest.raises(InputError, match="one for each of the 2 series"):
@@ -192,7 +199,7 @@ def test_quantiles_are_median_unbiased_and_ordered(paths: int, levels: list[floa
     np.testing.assert_array_equal(found[:, :, 0], np.broadcast_to(drawn[:, :1, 0], found[:, :, 0].shape))
 
 
-def test_a_forecast_from_frames_holds_what_the_other_methods_read_off_it(tiny_predictor: KronosPredictor) -> None:
+def test_the_other_methods_return_summaries_of_forecast(tiny_predictor: KronosPredictor) -> None:
     frames = [random_bars(20), random_bars(15, seed=1)]
     options = {"pred_len": 4, "sample_count": 6, "top_p": 0.9, "seed": 3}
     result = tiny_predictor.forecast(frames, **options)
@@ -211,7 +218,7 @@ def test_a_forecast_from_frames_holds_what_the_other_methods_read_off_it(tiny_pr
     np.testing.assert_array_equal(tiny_predictor.forecast(frames[0], **options).paths[0], result.paths[0])
 
 
-def test_bf16_and_int8_stay_near_fp32(tiny_model: Kronos) -> None:
+def test_bf16_and_int8_are_close_to_fp32(tiny_model: Kronos) -> None:
     s1, s2 = torch.randint(0, 64, (4, 30)), torch.randint(0, 64, (4, 30))
     time = torch.zeros(4, 30, 48)
     results = {}

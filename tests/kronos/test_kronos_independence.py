@@ -1,4 +1,4 @@
-"""A series' forecast depends on its own bars, stamps and seed, and on nothing else."""
+"""A series' forecast depends on its own bars, timestamps and seed only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult
-from kronos.inference import packed_linear as frozen
-from kronos.inference.batching import DEFAULT_BUDGET, PATHS_AT_ONCE, path_parts, split
-from kronos.inference.generate import Group, generate
+from kronos.inference import packed_linear
+from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, split_series
+from kronos.inference.engine import WeightFingerprint
+from kronos.inference.generate import SeriesGroup, generate
 from kronos.inference.packed_linear import Precision
-from kronos.inference.watch import WeightWatch
 
 CONTEXT = 32
 
 
 def tiny_predictor(precision: Precision, max_context: int = 512) -> KronosPredictor:
-    """Always the same tiny models; the test is skipped where the hardware has not the precision."""
+    """Always the same tiny models; skips the test where the hardware does not support the precision."""
     torch.manual_seed(3)
     models = Kronos(config=TINY).eval(), KronosTokenizer(config=TINY_TOKENIZER).eval()
     try:
@@ -63,18 +63,18 @@ def sample(
     top_p=st.sampled_from([1.0, 0.9]),
     data=st.data(),
 )
-def test_batch_order_and_chunks_change_no_bit(
+def test_batch_order_and_memory_budget_change_no_bit(
     predictor: KronosPredictor, lengths: list[int], horizon: int, paths: int, top_p: float, data: st.DataObject
 ) -> None:
     everything = list(range(len(lengths)))
     order = data.draw(st.permutations(everything))
     together = sample(predictor, everything, lengths, horizon, paths, top_p=top_p)
     shuffled = sample(predictor, order, lengths, horizon, paths, top_p=top_p)
-    predictor.memory_budget, kept = 1, predictor.memory_budget
+    predictor.memory_budget, budget = 1, predictor.memory_budget
     try:
         one_by_one = sample(predictor, everything, lengths, horizon, paths, top_p=top_p)
     finally:
-        predictor.memory_budget = kept
+        predictor.memory_budget = budget
     np.testing.assert_array_equal(shuffled.paths, together.paths[order])
     np.testing.assert_array_equal(one_by_one.paths, together.paths)
     for i in everything:
@@ -85,46 +85,46 @@ def test_batch_order_and_chunks_change_no_bit(
 
 def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sample(predictor, [0, 1], [20, 9], 6, 50)
-    room = predictor._series_bytes(predictor.engines()[0], 20, 6, 15)
+    budget = predictor._series_bytes(predictor.engines()[0], 20, 6, 15)
     rows = []
 
-    def counted(engine: object, groups: list[Group], **options: Any) -> None:
+    def counted(engine: object, groups: list[SeriesGroup], **options: Any) -> None:
         rows.append(sum(group.rows for group in groups))
         generate(engine, groups, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("kronos.inference.pipeline.DEFAULT_BUDGET", room)
+    monkeypatch.setattr("kronos.inference.pipeline.DEFAULT_BUDGET", budget)
     monkeypatch.setattr(predictor, "_generate", counted)
-    parted = sample(predictor, [0, 1], [20, 9], 6, 50)
+    split = sample(predictor, [0, 1], [20, 9], 6, 50)
     assert sum(rows) == 100 and len(rows) > 4 and max(rows) <= 18
-    np.testing.assert_array_equal(parted.tokens, whole.tokens)
-    np.testing.assert_allclose(parted.paths, whole.paths, rtol=1e-5)
+    np.testing.assert_array_equal(split.tokens, whole.tokens)
+    np.testing.assert_allclose(split.paths, whole.paths, rtol=1e-5)
     monkeypatch.setattr(predictor, "memory_budget", 1)
-    np.testing.assert_array_equal(sample(predictor, [0, 1], [20, 9], 6, 50).paths, parted.paths)
+    np.testing.assert_array_equal(sample(predictor, [0, 1], [20, 9], 6, 50).paths, split.paths)
 
 
 @pytest.mark.parametrize("budget", [1, DEFAULT_BUDGET])
-def test_very_many_paths_never_need_the_memory_of_all(
+def test_many_paths_are_decoded_in_parts_of_bounded_size(
     predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     rows = []
 
-    def counted(engine: object, groups: list[Group], **options: Any) -> None:
+    def counted(engine: object, groups: list[SeriesGroup], **options: Any) -> None:
         rows.extend(group.paths for group in groups)
         generate(engine, groups, **options)  # type: ignore[arg-type]
 
     predictor.engines()
     monkeypatch.setattr(predictor, "_generate", counted)
     monkeypatch.setattr(predictor, "memory_budget", budget)
-    for paths, parts in ((PATHS_AT_ONCE, 1), (PATHS_AT_ONCE + 1, 2), (3 * PATHS_AT_ONCE, 3)):
+    for paths, parts in ((MAX_PATHS, 1), (MAX_PATHS + 1, 2), (3 * MAX_PATHS, 3)):
         rows.clear()
         sample(predictor, [0], [9], 2, paths)
-        assert len(rows) == parts and max(rows) <= PATHS_AT_ONCE and sum(rows) == paths
+        assert len(rows) == parts and max(rows) <= MAX_PATHS and sum(rows) == paths
 
 
-def test_parted_paths_depend_on_neither_batch_nor_budget(
+def test_split_paths_depend_on_neither_batch_nor_budget(
     predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kronos.inference.pipeline.PATHS_AT_ONCE", 7)
+    monkeypatch.setattr("kronos.inference.pipeline.MAX_PATHS", 7)
     lengths = [20, 9, 20]
     together = sample(predictor, [0, 1, 2], lengths, 5, 20)
     monkeypatch.setattr(predictor, "memory_budget", 1)
@@ -134,14 +134,16 @@ def test_parted_paths_depend_on_neither_batch_nor_budget(
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 300), st.integers(1, 400), st.integers(1, 90))
-def test_parts_hold_every_path_once_and_keep_the_room(paths: int, each: int, fixed: int, room: int, most: int) -> None:
-    parts = path_parts(paths, bytes_of=lambda n: fixed + n * each, room=room, most=most)
+def test_parts_contain_every_path_once_within_the_budget(
+    paths: int, each: int, fixed: int, budget: int, most: int
+) -> None:
+    parts = split_paths(paths, bytes_of=lambda n: fixed + n * each, budget=budget, max_paths=most)
     assert all(part.stop - part.start <= most for part in parts)
     assert [path for part in parts for path in range(part.start, part.stop)] == list(range(paths))
-    assert all(part.stop - part.start == 1 or fixed + (part.stop - part.start) * each <= room for part in parts)
+    assert all(part.stop - part.start == 1 or fixed + (part.stop - part.start) * each <= budget for part in parts)
 
 
-def test_bars_after_the_origin_do_not_exist_for_a_forecast(predictor: KronosPredictor) -> None:
+def test_bars_after_the_origin_do_not_change_a_forecast(predictor: KronosPredictor) -> None:
     bars, stamps = random_bars(40).to_numpy(), random_stamps(45)
     changed = bars.copy()
     changed[30:] *= 7
@@ -152,14 +154,14 @@ def test_bars_after_the_origin_do_not_exist_for_a_forecast(predictor: KronosPred
     np.testing.assert_array_equal(*results)
 
 
-def test_the_seed_decides_and_more_paths_keep_the_first_ones(predictor: KronosPredictor) -> None:
+def test_a_forecast_is_reproducible_and_more_paths_keep_the_first_ones(predictor: KronosPredictor) -> None:
     few, again, many = (sample(predictor, [0], [20], 6, paths) for paths in (2, 2, 7))
     np.testing.assert_array_equal(few.paths, again.paths)
     np.testing.assert_array_equal(few.tokens[0], many.tokens[0, :2])
     assert len({tuple(path.ravel()) for path in many.tokens[0]}) == 7
 
 
-def test_one_seed_serves_a_batch_of_frames_in_any_order(tiny_predictor: KronosPredictor) -> None:
+def test_one_seed_gives_each_frame_the_same_paths_in_any_order(tiny_predictor: KronosPredictor) -> None:
     frames = [random_bars(20, seed=i) for i in range(3)]
     forward = tiny_predictor.predict_paths(frames, pred_len=4, sample_count=3, seed=7)
     backward = tiny_predictor.predict_paths(frames[::-1], pred_len=4, sample_count=3, seed=7)
@@ -170,7 +172,7 @@ def test_one_seed_serves_a_batch_of_frames_in_any_order(tiny_predictor: KronosPr
     assert not np.array_equal(other, forward)
 
 
-def test_new_weights_are_used_at_once(tiny_predictor: KronosPredictor) -> None:
+def test_changed_weights_are_used_at_the_next_forecast(tiny_predictor: KronosPredictor) -> None:
     frame = random_bars(20)
     before = tiny_predictor.predict_paths(frame, pred_len=3, seed=1)
     weight = tiny_predictor.model.head.proj_s1.bias
@@ -208,7 +210,7 @@ def write_one_entry(weights: list[torch.nn.Parameter]) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("write", [write_fused, write_data, write_one_entry])
 @pytest.mark.parametrize("part", ["model.time_emb", "model.transformer", "model.head", "tokenizer.decoder"])
-def test_writes_that_torch_does_not_count_are_seen(
+def test_writes_that_torch_does_not_count_are_detected(
     write: Callable[[list[torch.nn.Parameter]], None], part: str, precision: Precision
 ) -> None:
     predictor = tiny_predictor(precision)
@@ -218,14 +220,14 @@ def test_writes_that_torch_does_not_count_are_seen(
         pytest.skip("it has matrices only")
     frame = random_bars(20)
     before = predictor.predict_paths(frame, pred_len=4, seed=1)
-    kept, counts = predictor.engines(), [weight._version for weight in weights]
+    engines, counts = predictor.engines(), [weight._version for weight in weights]
     write(weights)
     assert [weight._version for weight in weights] == counts
     after = predictor.predict_paths(frame, pred_len=4, seed=1)
     fresh = KronosPredictor(*models, device="cpu", precision=precision).predict_paths(frame, pred_len=4, seed=1)
     np.testing.assert_array_equal(after, fresh)
     assert not np.array_equal(after, before)
-    assert predictor.engines() is not kept
+    assert predictor.engines() is not engines
     assert predictor.engines() is predictor.engines()
 
 
@@ -257,10 +259,10 @@ def test_models_of_another_float_type_forecast_in_float32(dtype: torch.dtype, pr
 
 @pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_what_is_frozen_shares_nothing_with_the_models(
+def test_packed_weights_share_no_memory_with_the_models(
     precision: Precision, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frozen, "HAS_ONEDNN", onednn and frozen.HAS_ONEDNN)
+    monkeypatch.setattr(packed_linear, "HAS_ONEDNN", onednn and packed_linear.HAS_ONEDNN)
     predictor = tiny_predictor(precision)
     models = predictor.model, predictor.tokenizer
     engines = predictor.engines()
@@ -273,25 +275,25 @@ def test_what_is_frozen_shares_nothing_with_the_models(
     np.testing.assert_array_equal(predictor.predict_paths(frame, pred_len=4, seed=1), before)
 
 
-def test_a_weight_that_is_not_a_number_or_not_contiguous_is_watched_too() -> None:
+def test_changes_of_nan_and_non_contiguous_weights_are_detected() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(100, 90), torch.nn.Linear(90, 100))
     model[0].weight.data[0, 0] = torch.nan
     model[1].weight = torch.nn.Parameter(torch.randn(90, 100).t())
-    watch = WeightWatch(model)
-    assert not watch.changed(model)
+    fingerprint = WeightFingerprint(model)
+    assert not fingerprint.changed(model)
     model[1].weight.data[7, 7] += 1
-    assert watch.changed(model)
-    watch = WeightWatch(model)
+    assert fingerprint.changed(model)
+    fingerprint = WeightFingerprint(model)
     model[0].weight.data = model[0].weight.data.clone()
-    assert watch.changed(model)
+    assert fingerprint.changed(model)
 
 
 @given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 60), st.integers(1, 30))
-def test_a_plan_holds_every_series_once_and_keeps_the_budget(lengths: list[int], paths: int, budget: int) -> None:
-    jobs = split(lengths, bytes_of=lambda length: length, paths=paths, budget=budget)
-    assert sorted(i for job in jobs for members in job for i in members) == list(range(len(lengths)))
-    for job in jobs:
-        series = [i for members in job for i in members]
+def test_batches_contain_every_series_once_within_the_budget(lengths: list[int], paths: int, budget: int) -> None:
+    batches = split_series(lengths, bytes_of=lambda length: length, paths=paths, budget=budget)
+    assert sorted(i for batch in batches for members in batch for i in members) == list(range(len(lengths)))
+    for batch in batches:
+        series = [i for members in batch for i in members]
         assert len(series) == 1 or sum(lengths[i] for i in series) <= budget
-        for members in job:
+        for members in batch:
             assert len({lengths[i] for i in members}) == 1

@@ -1,4 +1,4 @@
-"""Against the authors' package, with the same random weights."""
+"""Same tokens, logits and greedy forecasts as the authors' package, with the same random weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLISHED = {
 }
 
 
-def compare_modules(pair: Pair, lookback: int) -> None:
+def assert_modules_match(pair: Pair, lookback: int) -> None:
     """Tokens identical; reconstructions and logits within 1e-5."""
     x = torch.randn(2, lookback, 6, generator=torch.Generator().manual_seed(lookback)).clamp(-5, 5)
     stamps = torch.from_numpy(random_stamps(2, lookback))
@@ -41,7 +41,7 @@ def compare_modules(pair: Pair, lookback: int) -> None:
         torch.testing.assert_close(pair.model.decode_s2(my_context, sibling), s2_logits, rtol=0, atol=1e-5)
 
 
-def compare_greedy(pair: Pair, lookback: int, horizon: int, max_context: int, sample_count: int = 1) -> None:
+def assert_greedy_match(pair: Pair, lookback: int, horizon: int, max_context: int, sample_count: int = 1) -> None:
     """The authors' greedy forecast (top_k = 1) and ours, from the same frame."""
     theirs, ours = pair.predictors(max_context)
     bars = random_bars(lookback, seed=lookback)
@@ -49,14 +49,14 @@ def compare_greedy(pair: Pair, lookback: int, horizon: int, max_context: int, sa
     arguments = (bars, stamps[:lookback], stamps[lookback:], horizon)
     expected = theirs.predict(*arguments, top_k=1, sample_count=sample_count, verbose=False)
     actual = ours.predict(*arguments, top_k=1, sample_count=sample_count, project=False)
-    # One differing token moves a bar by far more than this.
+    # One differing token changes a bar by far more.
     np.testing.assert_allclose(actual.to_numpy(), expected.to_numpy(), rtol=1e-4)
     pd.testing.assert_index_equal(actual.index, expected.index, exact=False, check_names=False)
 
 
 @pytest.mark.parametrize("lookback", [1, 2, 33])
 def test_modules_match(tiny: Pair, lookback: int) -> None:
-    compare_modules(tiny, lookback)
+    assert_modules_match(tiny, lookback)
 
 
 @pytest.mark.parametrize("horizon", [1, 10])
@@ -65,7 +65,7 @@ def test_modules_match(tiny: Pair, lookback: int) -> None:
 def test_greedy_forecasts_match_also_beyond_max_context(
     tiny: Pair, lookback: int, horizon: int, sample_count: int
 ) -> None:
-    compare_greedy(tiny, lookback, horizon, max_context=32, sample_count=sample_count)
+    assert_greedy_match(tiny, lookback, horizon, max_context=32, sample_count=sample_count)
 
 
 def test_training_forward_and_gradients_match(tiny: Pair) -> None:
@@ -122,16 +122,16 @@ def published_pair(pairs: dict[str, Pair], size: str) -> Pair:
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_published_sizes_match(published: dict[str, Pair], size: str, lookback: int) -> None:
     pair, max_context = published_pair(published, size), PUBLISHED[size][2]
-    compare_modules(pair, lookback)
+    assert_modules_match(pair, lookback)
     for horizon in (1, 10):
-        compare_greedy(pair, lookback, horizon, max_context)
+        assert_greedy_match(pair, lookback, horizon, max_context)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "lookback", "max_context"),
     [
-        *(("mini", lookback, 512) for lookback in (1, 64, 90, 400, 512)),  # the last two outgrow the window
+        *(("mini", lookback, 512) for lookback in (1, 64, 90, 400, 512)),  # the last two exceed the window
         ("mini", 512, 2048),
         ("small", 64, 512),
         ("small", 400, 512),
@@ -142,10 +142,10 @@ def test_published_sizes_match(published: dict[str, Pair], size: str, lookback: 
 def test_published_sizes_match_over_120_steps(
     published: dict[str, Pair], size: str, lookback: int, max_context: int
 ) -> None:
-    compare_greedy(published_pair(published, size), lookback, 120, max_context)
+    assert_greedy_match(published_pair(published, size), lookback, 120, max_context)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_published_sizes_match_with_several_paths_beyond_max_context(published: dict[str, Pair], size: str) -> None:
-    compare_greedy(published_pair(published, size), 505, 10, 512, sample_count=2)
+    assert_greedy_match(published_pair(published, size), 505, 10, 512, sample_count=2)

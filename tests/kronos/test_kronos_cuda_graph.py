@@ -1,4 +1,4 @@
-"""The step that CUDA graphs capture, run here on the CPU: the same tokens as the growing caches give."""
+"""The step that CUDA graphs capture, run on the CPU: the same tokens as with growing caches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import torch
 from kronos_pairs import TINY, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, Sampling
-from kronos.inference.cuda_graph import CapturedGenerate
+from kronos.inference.cuda_graph import CapturedGenerate, StaticDecode, StaticShape
 from kronos.inference.engine import PredictorEngine
-from kronos.inference.generate import Group, generate
+from kronos.inference.generate import SeriesGroup, generate
 from kronos.inference.packed_linear import Precision
-from kronos.inference.sampling import uniforms
-from kronos.inference.static_decode import StaticDecode, StaticShape
+from kronos.inference.sampling import uniform_draws
 
 CONTEXT = 128
 SAMPLINGS = (
@@ -35,21 +34,23 @@ def engine(tiny_model: Kronos) -> PredictorEngine:
         return PredictorEngine(tiny_model)
 
 
-def some_groups(counts: Sequence[int], lengths: Sequence[int], horizon: int, paths: int, seed: int = 0) -> list[Group]:
-    """One group a length, with tokens, stamps and draws of its own."""
+def some_groups(
+    counts: Sequence[int], lengths: Sequence[int], horizon: int, paths: int, seed: int = 0
+) -> list[SeriesGroup]:
+    """One group per length, with its own tokens, calendar features and draws."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        Group(
+        SeriesGroup(
             *(torch.randint(0, 64, (count, length), generator=generator) for _ in range(2)),
             torch.from_numpy(random_stamps(count, length + horizon, seed=seed + place)),
-            uniforms([1000 * seed + 100 * place + i for i in range(count)], paths, horizon),
+            uniform_draws([1000 * seed + 100 * place + i for i in range(count)], paths, horizon),
         )
         for place, (count, length) in enumerate(zip(counts, lengths, strict=True))
     ]
 
 
 def step_by_step(decode: StaticDecode) -> Callable[[], None]:
-    """What a capture does to the buffers, without the graph."""
+    """Changes the buffers as a capture does, without the graph."""
     for _ in range(3):
         decode.position.fill_(-1)
         decode.step()
@@ -58,7 +59,7 @@ def step_by_step(decode: StaticDecode) -> Callable[[], None]:
 
 def both(
     engine: PredictorEngine, static: CapturedGenerate, sampling: Sampling, *shape: object, seed: int = 0
-) -> tuple[list[Group], list[Group]]:
+) -> tuple[list[SeriesGroup], list[SeriesGroup]]:
     """The same groups decoded with static and with growing caches."""
     ours, expected = some_groups(*shape, seed=seed), some_groups(*shape, seed=seed)  # type: ignore[arg-type]
     with torch.inference_mode():
@@ -87,10 +88,10 @@ def test_the_static_step_draws_the_tokens_of_the_growing_caches(
         torch.testing.assert_close(mine.tokens, reference.tokens, rtol=0, atol=0)
 
 
-def test_the_static_step_has_the_hidden_states_of_the_growing_caches(
+def test_the_static_step_computes_the_hidden_states_of_the_growing_caches(
     engine: PredictorEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens may agree by luck; the numbers before the draw must agree too."""
+    """Tokens may agree by chance; the numbers before the draw must agree, too."""
     seen: list[torch.Tensor] = []
     s1_logits = engine.s1_logits
     monkeypatch.setattr(engine, "s1_logits", lambda context: seen.append(context) or s1_logits(context))
@@ -100,7 +101,7 @@ def test_the_static_step_has_the_hidden_states_of_the_growing_caches(
         torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5)
 
 
-def test_kept_buffers_remember_nothing_of_the_last_forecast(engine: PredictorEngine) -> None:
+def test_reused_buffers_keep_nothing_of_the_last_forecast(engine: PredictorEngine) -> None:
     captures = []
     static = CapturedGenerate(lambda decode: captures.append(decode.shape) or step_by_step(decode))
     for lengths, seed in (([60, 50], 1), ([7, 3], 2), ([33, 64], 3)):
@@ -113,7 +114,7 @@ def test_kept_buffers_remember_nothing_of_the_last_forecast(engine: PredictorEng
     assert len(captures) == 3
 
 
-def test_sliding_windows_and_single_steps_go_the_ordinary_way(engine: PredictorEngine) -> None:
+def test_sliding_windows_and_single_steps_are_not_captured(engine: PredictorEngine) -> None:
     captures = []
     static = CapturedGenerate(lambda decode: captures.append(decode.shape.series) or decode.step)
     ours, expected = both(engine, static, Sampling(), [1, 2], [20, CONTEXT], 5, 2)
@@ -124,7 +125,7 @@ def test_sliding_windows_and_single_steps_go_the_ordinary_way(engine: PredictorE
     assert captures == [1]
 
 
-def test_a_failed_capture_is_said_once_and_changes_nothing(
+def test_a_failed_capture_is_logged_once_and_changes_no_token(
     engine: PredictorEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = []
@@ -143,11 +144,11 @@ def test_a_failed_capture_is_said_once_and_changes_nothing(
     assert "not permitted when stream is capturing" in caplog.text
 
 
-def test_a_forecast_by_static_steps_is_the_forecast(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
+def test_static_steps_do_not_change_a_forecast(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
     predictor = KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=CONTEXT)
     frames = [random_bars(length, seed=length) for length in (30, 64, 30)]
     expected = predictor.predict_paths(frames, pred_len=8, sample_count=5, top_p=0.9, seed=3)
-    assert predictor._generate is generate  # a CPU never takes the static step by itself
+    assert predictor._generate is generate  # the default on the CPU
     predictor._generate = CapturedGenerate(step_by_step)
     static = predictor.predict_paths(frames, pred_len=8, sample_count=5, top_p=0.9, seed=3)
     np.testing.assert_array_equal(static, expected)
@@ -155,8 +156,8 @@ def test_a_forecast_by_static_steps_is_the_forecast(tiny_model: Kronos, tiny_tok
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_step_neither_leaves_its_device_nor_reads_from_it(sampling: Sampling, precision: Precision) -> None:
-    """Both are forbidden during a capture, and torch's meta device raises at both, without a GPU."""
+def test_the_step_neither_leaves_its_device_nor_waits_for_it(sampling: Sampling, precision: Precision) -> None:
+    """Both are forbidden during a capture; torch's meta device raises for both, without a GPU."""
     with torch.inference_mode():
         decode = StaticDecode(
             PredictorEngine(Kronos(config=TINY).eval().to("meta"), precision), StaticShape(3, 4, 64, 9), sampling
@@ -172,7 +173,7 @@ def test_the_step_neither_leaves_its_device_nor_reads_from_it(sampling: Sampling
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: a captured graph is not tested")
-def test_a_captured_graph_forecasts_what_the_cpu_forecasts(
+def test_a_captured_graph_gives_the_forecast_of_the_cpu(
     tiny_model: Kronos, tiny_tokenizer: KronosTokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = tiny_model, tiny_tokenizer

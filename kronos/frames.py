@@ -1,0 +1,136 @@
+"""pandas frames and timestamps as the arrays that the models read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kronos.calendar import future_timestamps
+from kronos.errors import InputError
+from kronos.features import FEATURES, PRICES, complete_volume_amount, time_features
+from kronos.validation import SeriesInput, check_series
+
+Timestamps = pd.Series | pd.DatetimeIndex | Sequence[Any]
+
+
+def series_from_frame(
+    name: str,
+    df: pd.DataFrame,
+    x_timestamp: Timestamps | None,
+    y_timestamp: Timestamps | None,
+    horizon: int,
+    calendar: str | None,
+    *,
+    valid_bars: bool,
+) -> tuple[SeriesInput, pd.DatetimeIndex]:
+    """One validated series and the timestamps of its horizon, in the history's time zone.
+
+    `x_timestamp` None means the frame's index, `y_timestamp` None the next `horizon` bars of `calendar`.
+    Raises InputError naming the series.
+    """
+    values = frame_values(df, name)
+    past = frame_timestamps(df.index if x_timestamp is None else x_timestamp, name, "x_timestamp")
+    if len(past) != len(values):
+        raise InputError(f"series {name}: {len(values)} rows but {len(past)} entries in x_timestamp")
+    if y_timestamp is None:
+        future = _next_timestamps(past, horizon, calendar, name)
+    else:
+        future = frame_timestamps(y_timestamp, name, "y_timestamp")
+    if (past.tz is None) != (future.tz is None):
+        with_zone, without = ("x", "y") if future.tz is None else ("y", "x")
+        raise InputError(
+            f"series {name}: {with_zone}_timestamp has a time zone, {without}_timestamp has none: "
+            "give both the same one (tz_localize), or neither"
+        )
+    if past.tz is not None:
+        future = future.tz_convert(past.tz)  # calendar features of both must refer to one clock
+    if len(future) != horizon:
+        raise InputError(f"series {name}: y_timestamp has {len(future)} entries for pred_len={horizon}")
+    if len(past) and future[0] <= past[-1]:
+        raise InputError(f"series {name}: y_timestamp starts at {future[0]}, not after {past[-1]}")
+    stamps = time_features(past), time_features(future)
+    return check_series(name, values, *stamps, horizon, valid_bars=valid_bars), future
+
+
+def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """A frame's six fields (rows, 6), missing volume and amount completed. Other columns are ignored.
+
+    An absent column means "not supplied"; NaN in a present column raises InputError.
+    """
+    if not isinstance(df, pd.DataFrame):
+        raise InputError(f"series {name}: expected a pandas DataFrame, got {type(df).__name__}")
+    if isinstance(df.columns, pd.MultiIndex):
+        raise InputError(f"series {name}: {_multi_index_message(df.columns)}")
+    missing = [column for column in PRICES if column not in df.columns]
+    if missing:
+        raise InputError(f"series {name}: columns {', '.join(missing)} are missing; found {list(df.columns)}")
+    present = [column for column in FEATURES if column in df.columns]
+    duplicates = [column for column in present if list(df.columns).count(column) > 1]
+    if duplicates:
+        raise InputError(f"series {name}: duplicate columns {', '.join(duplicates)}: keep one of each")
+    if "volume" not in present:
+        present = list(PRICES)  # an amount without a volume is set to 0 by the published rule
+    for column in present:
+        if not pd.api.types.is_numeric_dtype(df[column]):
+            raise InputError(f"series {name}: column {column} is {df[column].dtype}, not numeric")
+    values = df[present].to_numpy(dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, place = bad[0]
+        raise InputError(
+            f"series {name}: {present[place]} in row {row} is {values[row, place]}; every bar must be finite"
+        )
+    return complete_volume_amount(values)
+
+
+def _multi_index_message(columns: pd.MultiIndex) -> str:
+    """The levels of columns such as yfinance's ("Close", "AAPL"), and how to select one symbol."""
+    names = [place if name is None else name for place, name in enumerate(columns.names)]
+    values = [list(dict.fromkeys(columns.get_level_values(place))) for place in range(columns.nlevels)]
+    listed = (
+        f"{level!r} ({', '.join(map(str, found[:6]))}{', …' if len(found) > 6 else ''})"
+        for level, found in zip(names, values, strict=True)
+    )
+    symbols = [place for place, found in enumerate(values) if not {str(v).lower() for v in found} & set(PRICES)]
+    place = symbols[0] if symbols else columns.nlevels - 1
+    first = values[place][0] if values[place] else "symbol"
+    return (
+        f"the columns have {columns.nlevels} levels, {' and '.join(listed)}: select one symbol, e.g. "
+        f"df.xs({first!r}, axis=1, level={names[place]!r}), so that they are {', '.join(PRICES)}"
+    )
+
+
+def frame_timestamps(timestamps: Timestamps | pd.Index[Any], name: str, label: str) -> pd.DatetimeIndex:
+    """Timestamps as a DatetimeIndex, strictly increasing. Raises InputError naming the first that is not."""
+    if not pd.api.types.is_list_like(timestamps, allow_sets=False) or getattr(timestamps, "ndim", 1) != 1:
+        raise InputError(
+            f"series {name}: {label} must be a Series, a DatetimeIndex or a list of timestamps, got "
+            f"{type(timestamps).__name__}: pass a frame's column, and a single timestamp in a list"
+        )
+    if pd.api.types.is_numeric_dtype(pd.Index(timestamps)):
+        raise InputError(f"series {name}: {label} contains numbers, not timestamps")
+    try:
+        index = pd.DatetimeIndex(timestamps)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"series {name}: {label} cannot be read as timestamps: {error}") from error
+    if index.hasnans:
+        raise InputError(f"series {name}: {label} {int(np.flatnonzero(index.isna())[0])} is missing (NaT)")
+    steps = np.diff(index.asi8)
+    if (steps <= 0).any():
+        row = int(np.flatnonzero(steps <= 0)[0]) + 1
+        problem = "repeats" if steps[row - 1] == 0 else "comes before"
+        raise InputError(
+            f"series {name}: {label} must increase strictly; {index[row]} in row {row} {problem} {index[row - 1]}"
+        )
+    return index
+
+
+def _next_timestamps(past: pd.DatetimeIndex, steps: int, calendar: str | None, name: str) -> pd.DatetimeIndex:
+    try:
+        return future_timestamps(past, steps, calendar=calendar)
+    except InputError as error:
+        raise InputError(f"series {name}: {error}") from error
