@@ -16,9 +16,9 @@ import numpy as np
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.kronos_forecaster import kronos_forecaster
-from assets.training.compact import WINDOWS, amend, compact_settings, held_out, read_parquet
+from assets.training.compact import WINDOWS, compact_settings, held_out_symbols, read_parquet, update_card
 from assets.training.fit.base_weights import WEIGHTS
-from assets.training.model_selection.scoring import compare, judge, mean_rank_ic, tasks_at
+from assets.training.model_selection.scoring import compare_skill, mean_rank_ic, score_forecasts, tasks_at_origins
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
 
@@ -55,7 +55,7 @@ def main() -> None:
     )
     store = Packaged(Home(Path("data")))
     histories = read_parquet(given.data)
-    unseen = held_out(list(histories))
+    unseen = held_out_symbols(list(histories))
     groups = {"seen": [s for s in histories if s not in unseen][:: given.seen], "unseen": unseen}
     sessions = max(histories.values(), key=len).stamps
     first, last = (np.datetime64(day) for day in WINDOWS.test)
@@ -64,19 +64,19 @@ def main() -> None:
     makers = {"chronos2": chronos2_forecaster, "kronos": kronos_forecaster}
     results: dict[str, dict[str, object]] = {}
     for group, names in groups.items():
-        tasks = tasks_at({s: histories[s] for s in names}, origins, WINDOWS.lookback_window, horizon)
+        tasks = tasks_at_origins({s: histories[s] for s in names}, origins, WINDOWS.lookback_window, horizon)
         walks = {
-            f.model: judge(f.load(), tasks, horizon, levels, f.tasks_at_once)
+            f.model: score_forecasts(f.load(), tasks, horizon, levels, f.tasks_at_once)
             for f in baseline_forecasters(settings)
             if f.model.startswith("random_walk")
         }
         for model in given.models.split(","):
             forecaster = makers[model](settings, store)
             started = time.perf_counter()
-            scores = judge(forecaster.load(), tasks, horizon, levels, forecaster.tasks_at_once)
+            scores = score_forecasts(forecaster.load(), tasks, horizon, levels, forecaster.tasks_at_once)
             seconds = time.perf_counter() - started
             for walk, theirs in walks.items():
-                found = compare(scores, theirs, settings.seed)
+                found = compare_skill(scores, theirs, settings.seed)
                 print(f"{model:9} {group:7} against {walk:17} {found.words}")
                 results.setdefault(model, {})[f"{group}, against {walk}"] = {
                     **found.to_dict(),
@@ -88,7 +88,7 @@ def main() -> None:
             print(f"{model:9} {group:7} {told}, {len(tasks) / seconds:.1f} forecasts/s")
     if given.write:
         for model, found in results.items():
-            amend(WEIGHTS / KINDS[model], scores={"after_cutoff": found})
+            update_card(WEIGHTS / KINDS[model], scores={"after_cutoff": found})
     if given.out:
         given.out.write_text(json.dumps(results, indent=1))
 

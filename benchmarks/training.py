@@ -136,7 +136,7 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
 def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
     """Seconds and memory of cutting, hashing and writing `windows` windows from histories in memory."""
     from assets.market.history import History
-    from assets.training.data.dataset import write
+    from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
 
@@ -159,7 +159,7 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     found = build_windows(histories, settings)
     folder.mkdir()
-    write(folder, found.arrays, dict(found.manifest))
+    write_arrays(folder, found.arrays, dict(found.manifest))
     return {
         "windows": found.total("train"),
         "cpu_seconds": time.process_time() - cpu,
@@ -172,7 +172,7 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
 def processes(folder: Path, scratch: Path) -> dict[str, float]:
     """Windows a second of the whole fit of a model of mini's width, one process and two (gloo), one thread each."""
     from assets.training.fit.base_weights import WEIGHTS
-    from assets.training.worker.job import Job
+    from assets.training.worker.job import TrainingJob
     from assets.training.worker.pipes_client import run_job
     from resources.settings import ComputeSettings, PredictorSettings, WindowSettings
 
@@ -184,7 +184,7 @@ def processes(folder: Path, scratch: Path) -> dict[str, float]:
     for count in (1, 2):
         out = scratch / f"out{count}"
         out.mkdir()
-        job = Job(
+        job = TrainingJob(
             kind="kronos_predictor",
             seed=7,
             windows=WindowSettings(),
@@ -216,7 +216,7 @@ def tokenizer_shape(size: str) -> dict[str, Any]:
 def sample_windows(folder: Path) -> None:
     """The sample's windows as arrays."""
     from assets.market.history import History
-    from assets.training.data.dataset import write
+    from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
 
@@ -232,7 +232,7 @@ def sample_windows(folder: Path) -> None:
     }
     found = build_windows(histories, WindowSettings())
     folder.mkdir()
-    write(folder, found.arrays, dict(found.manifest))
+    write_arrays(folder, found.arrays, dict(found.manifest))
 
 
 def main() -> None:

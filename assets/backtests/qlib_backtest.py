@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,15 +13,14 @@ from assets.backtests import qlib_worker
 from assets.backtests.plan import BacktestPlan, PricePanel
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import simulate
+from resources.child_process import run_child
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.qlib import QlibProvider
 
 COLUMNS = ("model", "session", "gross", "cost", "net", "benchmark", "turnover", "account")
-ROOT = Path(__file__).resolve().parents[2]
-LAST_WORDS = 12
-# One thread: the arrays are small, and threads would fight with whatever else runs.
-CHILD_ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+# One thread: the arrays are small, and more threads would compete with other processes for the cores.
+CHILD_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def price_panel(provider: QlibProvider) -> PricePanel:
@@ -47,11 +44,11 @@ def simulate_with_qlib(
         folder: an empty folder for what passes between the processes.
 
     Raises:
-        CandlecastError: the child failed; the message ends with its last words.
+        CandlecastError: the Qlib process failed; the message ends with its last output.
     """
     _write_request(plan, provider, rules, folder)
     progress(0, len(plan.scores), "starting Qlib")
-    _run_child(folder, progress)
+    _run_qlib(folder, progress)
     days = pd.read_parquet(folder / qlib_worker.DAYS)
     return _tidy(days, plan)
 
@@ -111,36 +108,22 @@ def rank_unscored_last(scores: np.ndarray) -> np.ndarray:
     return np.where(decided & ~np.isfinite(scores), lowest, scores)
 
 
-def _run_child(folder: Path, progress: Progress) -> None:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    errors = folder / "stderr.txt"
-    with errors.open("w+", encoding="utf-8") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-m", qlib_worker.__name__, str(folder)],
-            cwd=folder,
-            env={**os.environ, **CHILD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        try:
-            _follow(child, progress)
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    if child.returncode:
-        words = "\n".join(errors.read_text(encoding="utf-8").strip().splitlines()[-LAST_WORDS:])
-        raise CandlecastError(f"Qlib's process ended with {child.returncode}; its last words:\n{words}")
+def _run_qlib(folder: Path, progress: Progress) -> None:
+    """Run the worker on a folder's request.
 
+    Raises:
+        CandlecastError: it failed; the message ends with its last lines of output.
+    """
 
-def _follow(child: subprocess.Popen[str], progress: Progress) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("PROGRESS "):
-            _, done, total, model = line.rstrip("\n").split(" ", 3)
+    def handle(line: str) -> None:
+        if line.startswith(qlib_worker.PROGRESS):
+            _, done, total, model = line.split(" ", 3)
             progress(int(done), int(total), model)
-    child.wait()
+
+    command = [sys.executable, "-m", qlib_worker.__name__, str(folder)]
+    exit_ = run_child(command, handle, folder=folder, environment=CHILD_ENVIRONMENT)
+    if exit_.code:
+        raise CandlecastError(f"the Qlib process {exit_.reason}. Run it again; its last output:\n{exit_.tail}")
 
 
 def _tidy(days: pd.DataFrame, plan: BacktestPlan) -> pd.DataFrame:

@@ -16,7 +16,10 @@ from typing import Any
 
 import pandas as pd
 
+from resources.child_process import exit_with_parent
+
 REQUEST, SCORES, DAYS = "request.json", "scores.parquet", "days.parquet"
+PROGRESS = "PROGRESS "
 COLUMNS = {"return": "gross", "cost": "cost", "turnover": "turnover", "account": "account"}
 
 
@@ -48,7 +51,7 @@ def run(folder: Path) -> None:
     for done, model in enumerate(models, start=1):
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
         played.append(_play(own, exchange, request).assign(model=model))
-        sys.stdout.write(f"PROGRESS {done} {len(models)} {model}\n")
+        sys.stdout.write(f"{PROGRESS}{done} {len(models)} {model}\n")
         sys.stdout.flush()
     pd.concat(played, ignore_index=True).to_parquet(folder / DAYS, index=False)
 
@@ -113,4 +116,5 @@ def _standing(scores: pd.Series) -> Any:
 
 
 if __name__ == "__main__":
+    exit_with_parent()
     run(Path(sys.argv[1]))

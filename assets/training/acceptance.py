@@ -1,4 +1,4 @@
-"""Whether a published checkpoint may be used: the conditions behind the blocking checks, in words."""
+"""Acceptance checks of a published checkpoint: finite weights, codebook use, reconstruction error, validation loss."""
 
 from __future__ import annotations
 
@@ -17,58 +17,62 @@ WEIGHTS_FILE = "model.safetensors"
 LOSS_TOLERANCE = 1e-4
 
 
-def check_checkpoint(made: Checkpoint, settings: TokenizerSettings) -> list[CheckOutcome]:
-    """Everything that must hold of a checkpoint of its kind."""
-    found = [weights_are_finite(made)]
-    if made.kind == "kronos_tokenizer":
-        found += [codebook_in_use(made.card, settings), reconstruction_is_close(made.card, settings)]
-    else:
-        found.append(no_worse_than_its_base(made.card))
-    return found
+def check_checkpoint(checkpoint: Checkpoint, settings: TokenizerSettings) -> list[CheckOutcome]:
+    """The outcomes of all acceptance checks for a checkpoint of its kind."""
+    outcomes = [weights_are_finite(checkpoint)]
+    if checkpoint.kind != "kronos_tokenizer":
+        return [*outcomes, loss_not_above_base(checkpoint.card)]
+    return [
+        *outcomes,
+        codebook_in_use(checkpoint.card, settings),
+        reconstruction_is_accurate(checkpoint.card, settings),
+    ]
 
 
 def codebook_in_use(card: Mapping[str, Any], settings: TokenizerSettings) -> CheckOutcome:
-    """Whether both halves of the codebook are used."""
+    """Both halves of the codebook are used: at least `min_codebook_use` of their codes."""
     use = card["scores"]["codebook"]
     shares = {half: float(use[half]["used"]) for half in ("s1", "s2")}
-    told = ", ".join(f"{half} {share:.1%} of {2 ** use[half]['bits']:,} codes" for half, share in shares.items())
     passed = min(shares.values()) >= settings.min_codebook_use
-    advice = "" if passed else (
-        f". Less than tokenizer.min_codebook_use = {settings.min_codebook_use:.1%}: train longer, with fewer bits, a "
-        "higher tokenizer.zeta, or a lower learning_rate"
-    )  # fmt: skip
-    return CheckOutcome(passed, f"in use: {told}{advice}", shares)
+    description = "codes in use: " + ", ".join(
+        f"{half} {share:.1%} of {2 ** use[half]['bits']:,}" for half, share in shares.items()
+    )
+    if not passed:
+        description += (
+            f". Less than tokenizer.min_codebook_use = {settings.min_codebook_use:.1%}: train longer, with fewer bits, "
+            "a higher tokenizer.zeta, or a lower learning_rate"
+        )
+    return CheckOutcome(passed, description, shares)
 
 
-def reconstruction_is_close(card: Mapping[str, Any], settings: TokenizerSettings) -> CheckOutcome:
-    """Whether prices come back through the tokens."""
+def reconstruction_is_accurate(card: Mapping[str, Any], settings: TokenizerSettings) -> CheckOutcome:
+    """The reconstruction error of every price is at most `max_reconstruction`."""
     errors = card["scores"]["reconstruction"]
-    numbers = {field: float(errors[field]["rmse"]) for field in FIELDS}
-    worst = max(FIELDS[PRICES], key=lambda field: numbers[field])
-    passed = numbers[worst] <= settings.max_reconstruction
-    advice = "" if passed else (
-        f". More than tokenizer.max_reconstruction = {settings.max_reconstruction}: train longer, or with more bits"
-    )  # fmt: skip
-    told = f"worst price: {worst}, RMSE {numbers[worst]:.3f} standard deviations of the lookback{advice}"
-    return CheckOutcome(passed, told, numbers)
+    rmse = {field: float(errors[field]["rmse"]) for field in FIELDS}
+    worst = max(FIELDS[PRICES], key=lambda field: rmse[field])
+    passed = rmse[worst] <= settings.max_reconstruction
+    description = f"highest of the prices: {worst}, RMSE {rmse[worst]:.3f} standard deviations of the lookback"
+    if not passed:
+        description += (
+            f". More than tokenizer.max_reconstruction = {settings.max_reconstruction}: train longer, or with more bits"
+        )
+    return CheckOutcome(passed, description, rmse)
 
 
 def weights_are_finite(checkpoint: Checkpoint) -> CheckOutcome:
-    """Whether every number of the weights is one."""
+    """All weights are finite."""
     with safe_open(checkpoint.folder / WEIGHTS_FILE, framework="numpy") as tensors:
         names = list(tensors.keys())
-        wrong = [name for name in names if not np.isfinite(tensors.get_tensor(name)).all()]
-    words = f"{len(names)} tensors" if not wrong else f"not finite: {', '.join(wrong[:5])}. Lower learning_rate"
-    return CheckOutcome(not wrong, words, {"tensors": len(names), "not_finite": len(wrong)})
+        failing = [name for name in names if not np.isfinite(tensors.get_tensor(name)).all()]
+    description = f"not finite: {', '.join(failing[:5])}. Lower learning_rate" if failing else f"{len(names)} tensors"
+    return CheckOutcome(not failing, description, {"tensors": len(names), "not_finite": len(failing)})
 
 
-def no_worse_than_its_base(card: Mapping[str, Any]) -> CheckOutcome:
-    """Whether the validation loss is not above that of the weights it started from."""
+def loss_not_above_base(card: Mapping[str, Any]) -> CheckOutcome:
+    """The validation loss is not higher than that of the weights that training started from."""
     scores = card["scores"]
     if "base_loss" not in scores:
-        return CheckOutcome(True, "the base as it is", {})
+        return CheckOutcome(True, "base used without training")
     loss, base = float(scores["loss"]), float(scores["base_loss"])
-    passed = loss <= base + LOSS_TOLERANCE
-    return CheckOutcome(
-        passed, f"validation loss {loss:.4f}, that of its base {base:.4f}", {"loss": loss, "base": base}
-    )
+    description = f"validation loss {loss:.4f}, {base:.4f} before training"
+    return CheckOutcome(loss <= base + LOSS_TOLERANCE, description, {"loss": loss, "base": base})

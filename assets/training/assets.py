@@ -17,24 +17,24 @@ from assets.metadata import OWNERS, picture, progress_in, schema, table
 from assets.training.acceptance import (
     check_checkpoint,
     codebook_in_use,
-    no_worse_than_its_base,
-    reconstruction_is_close,
+    loss_not_above_base,
+    reconstruction_is_accurate,
     weights_are_finite,
 )
 from assets.training.build_checkpoint import (
-    Order,
-    Windows,
+    CheckpointRequest,
+    TrainingWindows,
+    build_checkpoint,
+    checkpoint_request,
     current_windows,
-    make_checkpoint,
-    order_of,
     set_current_windows,
 )
-from assets.training.data.dataset import write
-from assets.training.data.splits import Shape
-from assets.training.data.windows import WINDOWS_VERSION, WindowSet, build_windows, regimes, sufficiency
-from assets.training.model_card import against_base
-from assets.training.model_selection.comparison import hold
-from assets.training.model_selection.promotion import PROMOTED, decide, expired
+from assets.training.data.dataset import write_arrays
+from assets.training.data.splits import WindowShape
+from assets.training.data.windows import WINDOWS_VERSION, WindowSet, build_windows, sufficiency, volatility_regimes
+from assets.training.model_card import skill_text
+from assets.training.model_selection.comparison import run_comparison
+from assets.training.model_selection.promotion import PROMOTED, decide, expiry_problem
 from assets.training.worker.pipes_client import run_job
 from resources.candlecast import Candlecast
 from resources.checkpoints import PICTURES, Checkpoint, CheckpointStore, Kind, weights_in_use
@@ -91,7 +91,7 @@ def _training_windows() -> dg.AssetsDefinition:
         folder = home.windows / found.digest
         if not folder.is_dir():
             with publishing_folder(folder, home.scratch / "windows") as filling:
-                write(filling, found.arrays, dict(found.manifest))
+                write_arrays(filling, found.arrays, dict(found.manifest))
         set_current_windows(home, found.digest)
         words, _ = sufficiency(found)
         context.log.info("%s", words)
@@ -102,7 +102,7 @@ def _training_windows() -> dg.AssetsDefinition:
 
 def _window_metadata(found: WindowSet) -> dict[str, Any]:
     words, apart = sufficiency(found)
-    shape = Shape(found.manifest["lookback"], found.manifest["horizon"])
+    shape = WindowShape(found.manifest["lookback"], found.manifest["horizon"])
     return {
         "dagster/row_count": found.total("train") + found.total("validation"),
         "dagster/column_schema": COUNT_SCHEMA,
@@ -115,7 +115,7 @@ def _window_metadata(found: WindowSet) -> dict[str, Any]:
         "cutoff": found.manifest["cutoff"],
         "data_hash": found.digest,
         "symbols": table(found.table()),
-        "regimes": table(regimes(found.arrays, shape)),
+        "regimes": table(volatility_regimes(found.arrays, shape)),
     }
 
 
@@ -128,7 +128,7 @@ def _kronos_tokenizer() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """The Kronos tokenizer: bars into pairs of tokens and back, by binary spherical quantisation."""
         windows = current_windows(candlecast.home)
-        return _made(context, order_of("kronos_tokenizer", candlecast.settings, windows), candlecast, windows)
+        return _made(context, checkpoint_request("kronos_tokenizer", candlecast.settings, windows), candlecast, windows)
 
     return kronos_tokenizer
 
@@ -147,10 +147,10 @@ def _kronos_predictor() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """The Kronos predictor: a causal transformer over the frozen tokenizer's tokens."""
         windows = current_windows(candlecast.home)
-        order = order_of(
+        request = checkpoint_request(
             "kronos_predictor", candlecast.settings, windows, candlecast.checkpoints.current("kronos_tokenizer")
         )
-        return _made(context, order, candlecast, windows)
+        return _made(context, request, candlecast, windows)
 
     return kronos_predictor
 
@@ -164,31 +164,31 @@ def _chronos2_model() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
         windows = current_windows(candlecast.home)
-        return _made(context, order_of("chronos2_model", candlecast.settings, windows), candlecast, windows)
+        return _made(context, checkpoint_request("chronos2_model", candlecast.settings, windows), candlecast, windows)
 
     return chronos2_model
 
 
 def _made(
     context: dg.AssetExecutionContext,
-    order: Order,
+    request: CheckpointRequest,
     candlecast: Candlecast,
-    windows: Windows,
+    windows: TrainingWindows,
 ) -> dg.MaterializeResult:
     """Make what is ordered, let it challenge what is in use, and show what is in use from now on."""
     settings, checkpoints = candlecast.settings, candlecast.checkpoints
-    progress, run = progress_in(context, order.kind), partial(run_job, context=context)
+    progress, run = progress_in(context, request.kind), partial(run_job, context=context)
     made = checkpoints.set_made(
-        order.kind, make_checkpoint(order, settings, candlecast.home, checkpoints, windows, progress, run).digest
+        request.kind, build_checkpoint(request, settings, candlecast.home, checkpoints, windows, progress, run).digest
     )
     decision = decide(
         checkpoints,
         made,
         [outcome.description for outcome in check_checkpoint(made, settings.tokenizer) if not outcome.passed],
         settings.promotion,
-        lambda ours, theirs: hold(ours, theirs, checkpoints, settings, windows.folder, context),
+        lambda ours, theirs: run_comparison(ours, theirs, checkpoints, settings, windows.folder, context),
     )
-    used = checkpoints.current(order.kind) or made
+    used = checkpoints.current(request.kind) or made
     metadata = _checkpoint_metadata(used) | {"promotion": f"{decision.action}: {decision.why}"}
     if used.digest != made.digest:
         metadata["challenger"] = made.digest
@@ -230,7 +230,7 @@ def _candidates(scores: dict[str, Any]) -> pd.DataFrame:
             "token loss": one["loss"],
             "CRPS, % of close": one["crps"],
             "RankIC": one["rank_ic"],
-            "skill against the base": against_base(one),
+            "skill against the base": skill_text(one),
         }
         for name, one in scores["candidates"].items()
     ]
@@ -249,7 +249,7 @@ def _tokenizer_checks() -> list[dg.AssetChecksDefinition]:
     def reconstruction_is_near(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Prices come back through the tokens."""
         card = _made_last("kronos_tokenizer", candlecast.checkpoints).card
-        return _checked(reconstruction_is_close(card, candlecast.settings.tokenizer))
+        return _checked(reconstruction_is_accurate(card, candlecast.settings.tokenizer))
 
     return [codebook_is_used, reconstruction_is_near]
 
@@ -272,7 +272,7 @@ def _base_check(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, blocking=True)
     def loss_is_not_above_its_base(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The validation loss is not above that of the weights it started from."""
-        return _checked(no_worse_than_its_base(_made_last(kind, candlecast.checkpoints).card))
+        return _checked(loss_not_above_base(_made_last(kind, candlecast.checkpoints).card))
 
     return loss_is_not_above_its_base
 
@@ -283,9 +283,11 @@ def _expiry_check(kind: Kind) -> dg.AssetChecksDefinition:
         """The checkpoint in use is not older than `promotion.expires_days` allows."""
         used = candlecast.checkpoints.current(kind)
         newest = candlecast.warehouse.frame("SELECT max(session) AS newest FROM bars")["newest"].iloc[0]
-        wrong = expired(used, newest.date(), candlecast.settings.promotion) if used and not pd.isna(newest) else None
+        wrong = (
+            expiry_problem(used, newest.date(), candlecast.settings.promotion) if used and not pd.isna(newest) else None
+        )
         return dg.AssetCheckResult(
-            passed=wrong is None, severity=dg.AssetCheckSeverity.WARN, description=wrong or "young enough"
+            passed=wrong is None, severity=dg.AssetCheckSeverity.WARN, description=wrong or "not expired"
         )
 
     return fresh

@@ -1,7 +1,7 @@
-"""From settings and windows to a published checkpoint: what is made already is found, the rest is fitted.
+"""Builds a published checkpoint from settings and training windows, or finds the existing one.
 
-The recipe is everything that decides the weights. A rerun with the same recipe finds what it made, and imports
-neither torch nor anything that does.
+A recipe holds everything that the weights depend on. A rerun with the same recipe finds the existing checkpoint, and
+imports neither torch nor anything that does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from assets.training.fit.base_weights import Base, base_of, require_shape
-from assets.training.model_card import model_card
-from assets.training.worker.job import MODEL, Job, Result
+from assets.training.fit.base_weights import BaseWeights, require_matching_shape, resolve_base
+from assets.training.model_card import render_model_card
+from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
 from resources.checkpoints import FROM_SCRATCH, README, Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
@@ -29,14 +29,15 @@ from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
 
 RECIPE_VERSION = 2
-# Keys that decide no weight: where the base lies (its digest does), what blocks, how much fits at once.
-_NO_MATTER = frozenset({"base", "revision", "micro_batch", "min_codebook_use", "max_reconstruction"})
-RunJob = Callable[[Job, Progress], Result]
+# Keys that weights do not depend on: the location of the base (its digest is in the recipe), limits of the acceptance
+# checks, the size of a micro-batch.
+_IRRELEVANT = frozenset({"base", "revision", "micro_batch", "min_codebook_use", "max_reconstruction"})
+RunJob = Callable[[TrainingJob, Progress], TrainingResult]
 
 
 @dataclass(frozen=True)
-class Windows:
-    """The training arrays in use: a folder named by its digest."""
+class TrainingWindows:
+    """A folder of training arrays, named by its digest."""
 
     digest: str
     folder: Path
@@ -47,8 +48,8 @@ class Windows:
         return manifest
 
 
-def current_windows(home: Home) -> Windows:
-    """The windows that `training_windows` named last.
+def current_windows(home: Home) -> TrainingWindows:
+    """The windows that the asset `training_windows` built last.
 
     Raises:
         CandlecastError: there are none yet.
@@ -56,111 +57,120 @@ def current_windows(home: Home) -> Windows:
     digest = read_pointer(home.windows / "current.json")
     if digest is None:
         raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
-    return Windows(digest, home.windows / digest)
+    return TrainingWindows(digest, home.windows / digest)
 
 
 def set_current_windows(home: Home, digest: str) -> None:
-    """Name the windows in use; naming them again writes nothing."""
+    """Set the windows in use; writes nothing if they already are."""
     write_pointer(home.windows / "current.json", digest)
 
 
 @dataclass(frozen=True)
-class Order:
-    """One checkpoint that is wanted: the recipe that finds it, and the job that makes it."""
+class CheckpointRequest:
+    """A checkpoint to find or build.
+
+    Attributes:
+        recipe: everything that the weights depend on.
+        base: the weights that training starts from.
+        trains: whether there is any training; false: the base is published unchanged.
+        tokenizer: the frozen tokenizer, for a predictor.
+    """
 
     kind: Kind
     recipe: dict[str, Any]
-    base: Base
-    learns: bool
+    base: BaseWeights
+    trains: bool
     tokenizer: Checkpoint | None = None
 
     def cutoff(self, settings: Settings) -> date | None:
-        """The last day whose bars reach the weights."""
-        own = self.base.cutoff_with(settings.windows.cutoff if self.learns else None)
+        """The last day whose bars influence the weights, by training or selection."""
+        own = self.base.cutoff_after(settings.windows.cutoff if self.trains else None)
         return own if self.tokenizer is None else _later(own, self.tokenizer.cutoff)
 
     def trained_until(self, settings: Settings) -> date | None:
-        """The last day whose bars move the weights."""
-        own = self.base.trained_with(settings.windows.train[1] if self.learns else None)
+        """The last day whose bars the weights are trained on."""
+        own = self.base.trained_until_after(settings.windows.train[1] if self.trains else None)
         return own if self.tokenizer is None else _later(own, self.tokenizer.trained_until)
 
 
-def order_of(kind: Kind, settings: Settings, windows: Windows, tokenizer: Checkpoint | None = None) -> Order:
-    """What the settings want of a kind.
+def checkpoint_request(
+    kind: Kind, settings: Settings, windows: TrainingWindows, tokenizer: Checkpoint | None = None
+) -> CheckpointRequest:
+    """The checkpoint of a kind for some settings.
 
     Args:
         tokenizer: the frozen tokenizer, for a predictor.
 
     Raises:
-        CandlecastError: the base is named and not there; a predictor without a tokenizer.
+        CandlecastError: the base does not exist, or a predictor has no tokenizer.
     """
     if kind == "kronos_predictor" and tokenizer is None:
         raise CandlecastError("a predictor needs its tokenizer: materialise the asset `kronos_tokenizer` first")
     section = _section(kind, settings)
-    base = base_of(kind, section.base, section.revision, settings.root)
-    require_shape(kind, base, section)
-    learns = (
+    base = resolve_base(kind, section.base, section.revision, settings.root)
+    require_matching_shape(kind, base, section)
+    trains = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
     )
-    if base.from_scratch and not learns:
-        raise CandlecastError(f'{kind} has base = "none" and nothing to learn: name a base, or give it epochs or steps')
+    if base.from_scratch and not trains:
+        raise CandlecastError(f'{kind} has base = "none" and no training steps: set a base, or epochs or steps above 0')
     recipe: dict[str, Any] = {"version": RECIPE_VERSION, "kind": kind, "base": base.digest}
     if tokenizer is not None:
         recipe["tokenizer"] = tokenizer.digest
     if kind != "chronos2_model":
         recipe["clip"] = settings.windows.clip
-    if learns:
+    if trains:
         recipe |= {
-            "settings": section.model_dump(mode="json", exclude=_no_matter(section)),
+            "settings": section.model_dump(mode="json", exclude=_irrelevant_keys(section)),
             "data": windows.digest,
             "seed": settings.seed,
             "dtype": settings.compute.dtype,
             "processes": settings.compute.processes * settings.compute.nodes,
         }
-    return Order(kind, recipe, base, learns, tokenizer)
+    return CheckpointRequest(kind, recipe, base, trains, tokenizer)
 
 
-def make_checkpoint(
-    order: Order,
+def build_checkpoint(
+    request: CheckpointRequest,
     settings: Settings,
     home: Home,
     store: CheckpointStore,
-    windows: Windows,
+    windows: TrainingWindows,
     progress: Progress = silent,
     run: RunJob = run_job,
 ) -> Checkpoint:
-    """The checkpoint of an order: found, or fitted in a process of its own and published.
+    """The requested checkpoint: the existing one, or a new one trained in a process of its own and published.
 
     Raises:
-        CandlecastError: the fit failed; what was there before stays.
+        CandlecastError: training failed; existing checkpoints are untouched.
     """
-    found = store.find(order.kind, order.recipe)
-    if found is not None:
-        return found
-    work = home.scratch / "fits" / digest_of(order.recipe)[:24]
+    existing = store.find(request.kind, request.recipe)
+    if existing is not None:
+        return existing
+    work = home.scratch / "fits" / digest_of(request.recipe)[:24]
     with scratch_folder(home.scratch / "made") as out:
-        result = run(_job(order, settings, windows, work, out), progress)
-        card = _card(order, settings, windows, result)
+        result = run(_job(request, settings, windows, work, out), progress)
+        card = _card(request, settings, windows, result)
 
         def write(folder: Path) -> None:
             shutil.copytree(out / MODEL, folder, dirs_exist_ok=True)
-            publish_bytes(folder / README, model_card(card).encode())
+            publish_bytes(folder / README, render_model_card(card).encode())
 
-        made = store.publish(order.kind, order.recipe, write, card)
+        checkpoint = store.publish(request.kind, request.recipe, write, card)
     shutil.rmtree(work, ignore_errors=True)
-    return made
+    return checkpoint
 
 
-def _no_matter(section: BaseModel) -> set[str]:
-    """The keys that decide no weight of a section's model."""
+def _irrelevant_keys(section: BaseModel) -> set[str]:
+    """The keys of a section that the weights do not depend on."""
     if isinstance(section, TokenizerSettings) and section.micro_batch and section.micro_batch < section.batch_size:
-        # The entropy of a batch's codes is not the mean of its parts': here the parts decide.
-        return set(_NO_MATTER - {"micro_batch"})
-    return set(_NO_MATTER)
+        # The entropy of the codes of a batch is not the mean over its micro-batches: the weights depend on their size.
+        return set(_IRRELEVANT - {"micro_batch"})
+    return set(_IRRELEVANT)
 
 
 def _later(one: date | None, other: date | None) -> date | None:
-    """The later of two days; none, not known, where one is not known."""
+    """The later of two days; none (unknown) if one is unknown."""
     return max(one, other) if one and other else None
 
 
@@ -170,9 +180,11 @@ def _section(kind: Kind, settings: Settings) -> TokenizerSettings | PredictorSet
     return settings.predictor if kind == "kronos_predictor" else settings.chronos2
 
 
-def _job(order: Order, settings: Settings, windows: Windows, work: Path, out: Path) -> Job:
-    return Job(
-        kind=order.kind,
+def _job(
+    request: CheckpointRequest, settings: Settings, windows: TrainingWindows, work: Path, out: Path
+) -> TrainingJob:
+    return TrainingJob(
+        kind=request.kind,
         seed=settings.seed,
         windows=settings.windows,
         tokenizer_settings=settings.tokenizer,
@@ -180,36 +192,38 @@ def _job(order: Order, settings: Settings, windows: Windows, work: Path, out: Pa
         chronos2_settings=settings.chronos2,
         compute=settings.compute,
         arrays=windows.folder,
-        base=order.base.source,
-        revision=order.base.revision,
-        tokenizer=order.tokenizer.folder if order.tokenizer else None,
+        base=request.base.source,
+        revision=request.base.revision,
+        tokenizer=request.tokenizer.folder if request.tokenizer else None,
         work=work,
         out=out,
     )
 
 
-def _card(order: Order, settings: Settings, windows: Windows, result: Result) -> dict[str, Any]:
-    cutoff, trained_until = order.cutoff(settings), order.trained_until(settings)
+def _card(
+    request: CheckpointRequest, settings: Settings, windows: TrainingWindows, result: TrainingResult
+) -> dict[str, Any]:
+    cutoff, trained_until = request.cutoff(settings), request.trained_until(settings)
     manifest = windows.manifest
     return {
-        "name": f"candlecast {order.kind.replace('_', ' ')}",
-        "licence": "MIT" if order.base.from_scratch else order.base.licence,
+        "name": f"candlecast {request.kind.replace('_', ' ')}",
+        "licence": "MIT" if request.base.from_scratch else request.base.licence,
         "base": {
-            "weights": order.base.note or order.base.source or FROM_SCRATCH,
-            "revision": order.base.revision,
-            "digest": order.base.digest,
-            "licence": order.base.licence,
-            "cutoff": order.base.cutoff.isoformat() if order.base.cutoff else None,
+            "weights": request.base.note or request.base.source or FROM_SCRATCH,
+            "revision": request.base.revision,
+            "digest": request.base.digest,
+            "licence": request.base.licence,
+            "cutoff": request.base.cutoff.isoformat() if request.base.cutoff else None,
         },
-        "tokenizer": order.tokenizer.digest if order.tokenizer else None,
+        "tokenizer": request.tokenizer.digest if request.tokenizer else None,
         "cutoff": cutoff.isoformat() if cutoff else None,
         "trained_until": trained_until.isoformat() if trained_until else None,
         "training": {key: manifest[key] for key in ("train", "validation", "symbols", "lookback", "horizon", "embargo")}
-        if order.learns
+        if request.trains
         else None,
-        "data_hash": windows.digest if order.learns else None,
+        "data_hash": windows.digest if request.trains else None,
         "normalisation": {"clip": settings.windows.clip},
-        "settings": _section(order.kind, settings).model_dump(mode="json"),
+        "settings": _section(request.kind, settings).model_dump(mode="json"),
         "seed": settings.seed,
         "parameters": result.parameters,
         "curves": result.curves,

@@ -1,9 +1,9 @@
-"""The compact weights that come with candlecast, made again: `python -m assets.training.compact --data PARQUET`.
+"""Trains the compact weights that are packaged with candlecast: `python -m assets.training.compact --data PARQUET`.
 
-The same windows, the same loop and the same cards as any other training, on daily bars of US stocks up to the end of
-2010. Every fifth symbol is held out, so that scores on symbols never seen can be told from the rest. The bars are not
-part of the project; what is needed is a Parquet file with symbol, date, open, high, low, close, volume, split and
-adj_close, prices raw.
+The same windows, training loop and cards as for any other training, on daily bars of US stocks up to the end of 2010.
+Every fifth symbol is held out, so that scores on unseen symbols can be reported separately. The bars are not part of
+the project: a Parquet file with symbol, date, open, high, low, close, volume, split and adj_close (prices raw) is
+needed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from assets.market.history import History
-from assets.training.build_checkpoint import Windows, make_checkpoint, order_of
-from assets.training.data.dataset import write
+from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
+from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
-from assets.training.model_card import model_card
+from assets.training.model_card import render_model_card
 from resources.checkpoints import CARD, README, CheckpointStore
 from resources.layout import Home
 from resources.progress import Progress
@@ -75,7 +75,7 @@ CHRONOS2 = Chronos2Settings(steps=1800, d_ff=256, evaluate_every=300)
 
 
 def compact_settings(home: Path, threads: int = 1) -> Settings:
-    """The settings of the compact weights. One thread, so that sums are always added in the same order."""
+    """The settings of the compact weights. One thread, so that sums are always computed in the same order."""
     return Settings(
         profile="compact",
         home=home,
@@ -88,55 +88,65 @@ def compact_settings(home: Path, threads: int = 1) -> Settings:
 
 
 def read_parquet(file: Path) -> dict[str, History]:
-    """Every symbol's history; growth from the adjusted close, shares from the split coefficients."""
+    """The history of each symbol, with adjustment factors from the adjusted close and the split coefficients."""
     rows = pd.read_parquet(file).sort_values(["symbol", "date"])
     return {str(symbol): _history(str(symbol), own) for symbol, own in rows.groupby("symbol")}
 
 
-def held_out(symbols: Sequence[str]) -> list[str]:
-    """The symbols that no weight has seen."""
+def held_out_symbols(symbols: Sequence[str]) -> list[str]:
+    """The symbols that the compact weights are not trained on."""
     return sorted(symbols)[HELD_OUT_FIRST::HELD_OUT_EVERY]
 
 
-def make(data: Path, home: Home, to: Path) -> None:
-    """Train all three and put them under `to`, one folder a kind."""
+def train_compact_weights(data: Path, home: Home, to: Path) -> None:
+    """Train the three models and copy them to `to`, one folder per kind."""
     settings = compact_settings(home.root)
     histories = read_parquet(data)
-    unseen = set(held_out(list(histories)))
+    unseen = set(held_out_symbols(list(histories)))
     found = build_windows({name: h for name, h in histories.items() if name not in unseen}, settings.windows)
     folder = home.windows / found.digest
     if not folder.is_dir():
         with publishing_folder(folder, home.scratch / "windows") as filling:
-            write(filling, found.arrays, dict(found.manifest))
-    windows = Windows(found.digest, folder)
+            write_arrays(filling, found.arrays, dict(found.manifest))
+    windows = TrainingWindows(found.digest, folder)
     store = CheckpointStore(home)
-    tokenizer = make_checkpoint(
-        order_of("kronos_tokenizer", settings, windows), settings, home, store, windows, _show("kronos_tokenizer")
-    )
-    predictor = make_checkpoint(
-        order_of("kronos_predictor", settings, windows, tokenizer),
+    tokenizer = build_checkpoint(
+        checkpoint_request("kronos_tokenizer", settings, windows),
         settings,
         home,
         store,
         windows,
-        _show("kronos_predictor"),
+        _progress_line("kronos_tokenizer"),
     )
-    chronos = make_checkpoint(
-        order_of("chronos2_model", settings, windows), settings, home, store, windows, _show("chronos2_model")
+    predictor = build_checkpoint(
+        checkpoint_request("kronos_predictor", settings, windows, tokenizer),
+        settings,
+        home,
+        store,
+        windows,
+        _progress_line("kronos_predictor"),
+    )
+    chronos = build_checkpoint(
+        checkpoint_request("chronos2_model", settings, windows),
+        settings,
+        home,
+        store,
+        windows,
+        _progress_line("chronos2_model"),
     )
     for made in (tokenizer, predictor, chronos):
         shutil.rmtree(to / made.kind, ignore_errors=True)
         shutil.copytree(made.folder, to / made.kind)
-        amend(to / made.kind, training={"data": DATA})
+        update_card(to / made.kind, training={"data": DATA})
 
 
-def amend(folder: Path, **sections: dict[str, Any]) -> None:
-    """Add to sections of a packaged card, and write its README.md again. The weights' digest stays."""
+def update_card(folder: Path, **sections: dict[str, Any]) -> None:
+    """Add values to sections of a packaged card.json and render its README.md. The digest of the weights stays."""
     card = json.loads((folder / CARD).read_text())
     for name, values in sections.items():
         card[name] |= values
     (folder / CARD).write_text(json.dumps(card, indent=1))
-    (folder / README).write_text(model_card(card))
+    (folder / README).write_text(render_model_card(card))
 
 
 def _history(symbol: str, rows: pd.DataFrame) -> History:
@@ -151,7 +161,7 @@ def _history(symbol: str, rows: pd.DataFrame) -> History:
     )
 
 
-def _show(kind: str) -> Progress:
+def _progress_line(kind: str) -> Progress:
     def show(done: int, total: int, note: str = "") -> None:
         sys.stderr.write(f"\r{kind} {done:,} / {total:,}  {note}   ")
 
@@ -159,15 +169,17 @@ def _show(kind: str) -> Progress:
 
 
 def main() -> None:
-    """The command line."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="Parquet of daily bars: see above")
-    parser.add_argument("--work", type=Path, default=Path("data/compact"), help="where the work is done and kept")
-    parser.add_argument("--to", type=Path, default=WEIGHTS, help="where the weights go")
+    parser.add_argument("--data", type=Path, required=True, help="Parquet file of daily bars, see above")
+    parser.add_argument("--work", type=Path, default=Path("data/compact"), help="working folder, kept afterwards")
+    parser.add_argument("--to", type=Path, default=WEIGHTS, help="folder for the weights")
     given = parser.parse_args()
     if not given.data.is_file():
-        parser.error(f"{given.data} does not exist: DATA=file.parquet names the daily bars; --help says what it holds")
-    make(given.data, Home(given.work.absolute()), given.to.absolute())
+        parser.error(
+            f"{given.data} does not exist: set DATA=file.parquet to a file of daily bars; --help lists its columns"
+        )
+    train_compact_weights(given.data, Home(given.work.absolute()), given.to.absolute())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A champion leaves the house: as a folder that the authors' package and `kronos` load, or on a hub.
+"""Exports a checkpoint to folders that `kronos` and the authors' package load, or uploads it to the Hugging Face Hub.
 
-`python -m assets.training.export KIND --to FOLDER [--push USER/NAME]`. A predictor goes with its tokenizer, each in a
-folder of its own; on a hub each is a repository. Uploading is huggingface_hub's own: `HF_ENDPOINT` and `HF_TOKEN` say
-where and as whom.
+`python -m assets.training.export KIND --to FOLDER [--push USER/NAME]`. A predictor is exported together with its
+tokenizer, each to a folder (on the hub: a repository) of its own. huggingface_hub uploads to `HF_ENDPOINT` with
+`HF_TOKEN`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ NAMES: dict[Kind, str] = {
 
 
 def export(store: CheckpointStore, kind: Kind, to: Path, digest: str | None = None) -> dict[str, Path]:
-    """Copy a checkpoint, the one in use unless `digest` names another, and its tokenizer, into new folders of `to`.
+    """Copy a checkpoint (by default the one in use) and its tokenizer into new folders of `to`.
 
-    All of them appear, whole, or none does.
+    Either all folders are created, complete, or none.
+
+    Returns:
+        The folders by part: "predictor", "tokenizer", "chronos2".
 
     Raises:
-        CandlecastError: there is no such checkpoint, a folder is in the way, or `to` cannot be written.
+        CandlecastError: there is no such checkpoint, a folder exists already, or `to` cannot be written.
     """
     chosen = store.load(kind, digest) if digest else store.current(kind)
     if chosen is None:
@@ -48,13 +51,13 @@ def export(store: CheckpointStore, kind: Kind, to: Path, digest: str | None = No
         _copy({part.folder: folders[name] for name, part in parts.items()}, to)
     except OSError as error:
         raise CandlecastError(
-            f"nothing was exported to {to}: {error}. Name a folder that can be written, with room for the weights"
+            f"nothing was exported to {to}: {error}. Choose a writable folder with enough free space for the weights"
         ) from error
     return folders
 
 
 def _copy(folders: Mapping[Path, Path], to: Path) -> None:
-    """Every folder to its destination in `to`: filled beside them, then renamed."""
+    """Copy each folder to its destination in `to`: first into a scratch folder there, then by renaming."""
     published: list[Path] = []
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=to) as scratch:
         filled = {shutil.copytree(folder, Path(scratch) / target.name): target for folder, target in folders.items()}
@@ -69,15 +72,15 @@ def _copy(folders: Mapping[Path, Path], to: Path) -> None:
 
 
 def push(folders: dict[str, Path], name: str, private: bool = True) -> list[str]:
-    """Upload exported folders to the hub as `name-predictor`, `name-tokenizer`, …; returns their addresses.
+    """Upload exported folders to the hub as `name-predictor`, `name-tokenizer`, …, and return their URLs.
 
     Raises:
-        CandlecastError: the hub cannot be reached or refuses.
+        CandlecastError: the hub cannot be reached or refuses the upload.
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
-    addresses = []
+    urls = []
     for part, folder in folders.items():
         repository = f"{name}-{part}"
         try:
@@ -85,13 +88,13 @@ def push(folders: dict[str, Path], name: str, private: bool = True) -> list[str]
             done = api.upload_folder(
                 repo_id=repository, folder_path=folder, commit_message=f"candlecast export of the {part}"
             )
-        except Exception as error:  # its HTTP library's errors share no class with ours, and change with its version
+        except Exception as error:  # the errors of its HTTP library share no base class and change with its version
             raise CandlecastError(
                 f"{repository} could not be uploaded to {api.endpoint}: {error}. Check HF_TOKEN and HF_ENDPOINT; the "
                 f"exported folder {folder} is complete"
             ) from error
-        addresses.append(str(done.repo_url))
-    return addresses
+        urls.append(str(done.repo_url))
+    return urls
 
 
 def _tokenizer_of(chosen: Checkpoint, store: CheckpointStore) -> list[Checkpoint]:
@@ -100,7 +103,7 @@ def _tokenizer_of(chosen: Checkpoint, store: CheckpointStore) -> list[Checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Command line."""
     parser = argparse.ArgumentParser(prog="python -m assets.training.export", description=__doc__)
     parser.add_argument("kind", choices=sorted(NAMES))
     parser.add_argument("--to", type=Path, required=True)
@@ -113,13 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         store = CheckpointStore(Home(load_settings(given.settings, given.profile).home))
         folders = export(store, given.kind, given.to, given.digest)
-        told = [str(folder) for folder in folders.values()]
+        lines = [str(folder) for folder in folders.values()]
         if given.push:
-            told += push(folders, given.push, private=not given.public)
+            lines += push(folders, given.push, private=not given.public)
     except CandlecastError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write("\n".join(told) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A model card as the hub shows it: README.md with its front matter, written from the card's data."""
+"""Model cards in the format of the Hugging Face Hub: README.md with front matter, rendered from card.json."""
 
 from __future__ import annotations
 
@@ -15,37 +15,51 @@ _LOAD = {
 }
 
 
-def model_card(card: Mapping[str, Any]) -> str:
-    """The README.md of a checkpoint."""
+SCORE_LABELS = {
+    "loss": "validation loss",
+    "base_loss": "validation loss of the base",
+    "crps": "CRPS, % of the close",
+    "rank_ic": "RankIC",
+}
+
+
+def render_model_card(card: Mapping[str, Any]) -> str:
+    """The README.md of a checkpoint, from the content of its card.json."""
     kind = str(card["name"]).removeprefix("candlecast ").replace(" ", "_")
-    parts = [_front(card, kind), f"# {card['name']}", _what(card), "## Load", f"```python\n{_LOAD[kind]}\n```"]
-    parts += ["## Where it comes from", _provenance(card)]
+    parts = [
+        _front_matter(card, kind),
+        f"# {card['name']}",
+        _summary(card),
+        "## Load",
+        f"```python\n{_LOAD[kind]}\n```",
+    ]
+    parts += ["## Provenance", _provenance(card)]
     if card["scores"]:
         parts += ["## Scores", _scores(card["scores"])]
     if "candidates" in card["scores"]:
-        parts += ["## Chosen by its forecasts", _candidates(card["scores"])]
+        parts += ["## Selection by forecasts", _candidates(card["scores"])]
     if "after_cutoff" in card["scores"]:
-        parts += ["## Forecasts after the cutoff", _after_cutoff(card["scores"]["after_cutoff"])]
+        parts += ["## Out-of-sample forecasts", _after_cutoff(card["scores"]["after_cutoff"])]
     if card["curves"]:
         parts += ["## Training", _training(card), f"![curves]({PICTURES[0]})"]
-    parts += ["## Use", _USE]
+    parts += ["## Intended use", _INTENDED_USE]
     return "\n\n".join(parts) + "\n"
 
 
-_USE = (
-    "Research on probabilistic forecasts of price bars. It is no advice, and no claim of an edge: compare it with a "
-    "random walk on your own data, on origins after the cutoff above."
+_INTENDED_USE = (
+    "Research on probabilistic forecasts of price bars. Not investment advice, and no claim of an edge over a random "
+    "walk: compare the two on your own data, on origins after the cutoff above."
 )
 
 
-def _front(card: Mapping[str, Any], kind: str) -> str:
+def _front_matter(card: Mapping[str, Any], kind: str) -> str:
     licence = str(card["licence"]).split(":")[0].lower()
     return f"---\nlicense: {licence}\nlibrary_name: {_LIBRARY[kind]}\ntags: [time-series, finance, forecasting]\n---"
 
 
-def _what(card: Mapping[str, Any]) -> str:
-    cutoff = card["cutoff"] or "not known: every forecast by it counts as in-sample"
-    return f"{card['parameters']:,} parameters. Last day whose bars reached the weights: **{cutoff}**."
+def _summary(card: Mapping[str, Any]) -> str:
+    cutoff = card["cutoff"] or "unknown, so every forecast counts as in-sample"
+    return f"{card['parameters']:,} parameters. Cutoff, the last day whose bars influenced the weights: **{cutoff}**."
 
 
 def _provenance(card: Mapping[str, Any]) -> str:
@@ -57,10 +71,10 @@ def _provenance(card: Mapping[str, Any]) -> str:
     if training:
         train, validation = training["train"], training["validation"]
         lines += [
-            *([f"- In use: {weights_in_use(card)}"] if card["curves"] else []),
+            *([f"- Weights: {weights_in_use(card)}"] if card["curves"] else []),
             f"- Trained on {train['windows']:,} windows of {training['lookback']} + {training['horizon']} bars, "
             f"{train['first']} … {train['last']}, {len(training['symbols'])} symbols",
-            f"- Chosen by {validation['windows']:,} windows, {validation['first']} … {validation['last']}",
+            f"- Selected on {validation['windows']:,} validation windows, {validation['first']} … {validation['last']}",
             f"- Data hash: `{card['data_hash']}`",
         ]
         if "data" in training:
@@ -72,56 +86,58 @@ def _provenance(card: Mapping[str, Any]) -> str:
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
-    rows = [(name, value) for name, value in scores.items() if isinstance(value, int | float)]
+    rows = [(SCORE_LABELS.get(name, name), value) for name, value in scores.items() if isinstance(value, int | float)]
     for half, use in scores.get("codebook", {}).items():
-        rows.append((f"codes used, {half}", use["used"]))
-        rows.append((f"perplexity, {half}", use["perplexity"]))
+        rows.append((f"{half} codes in use", use["used"]))
+        rows.append((f"{half} perplexity", use["perplexity"]))
     rows += [
-        (f"reconstruction RMSE, {field}", errors["rmse"]) for field, errors in scores.get("reconstruction", {}).items()
+        (f"{field} reconstruction RMSE", errors["rmse"]) for field, errors in scores.get("reconstruction", {}).items()
     ]
     return "| score | value |\n| --- | --- |\n" + "\n".join(f"| {name} | {value:.4g} |" for name, value in rows)
 
 
 def _candidates(scores: Mapping[str, Any]) -> str:
     rows = [
-        f"| {name}{' (chosen)' if name == scores['chosen'] else ''} | {one['loss']:.4f} | {one['crps']:.3f} | "
-        f"{'–' if one['rank_ic'] is None else format(one['rank_ic'], '+.3f')} | {against_base(one)} |"
-        for name, one in scores["candidates"].items()
+        f"| {name}{' (selected)' if name == scores['chosen'] else ''} | {candidate['loss']:.4f} | "
+        f"{candidate['crps']:.3f} | "
+        f"{'–' if candidate['rank_ic'] is None else format(candidate['rank_ic'], '+.3f')} | {skill_text(candidate)} |"
+        for name, candidate in scores["candidates"].items()
     ]
     return (
-        "Forecasts of the validation range at top_p = 1: CRPS in per cent of the close, rank correlation across "
-        "symbols, skill in CRPS against the base with a 90 % interval. They chose the weights, and so are no evidence "
-        "of how well those do later.\n\n"
-        "| weights | token loss | CRPS | RankIC | against the base |\n| --- | --- | --- | --- | --- |\n"
+        "Forecasts of the validation range at top_p = 1: CRPS in percent of the close, rank correlation across symbols "
+        "(RankIC), CRPS skill against the base with a 90 % interval. The weights were selected by these scores, so "
+        "they are no estimate of later performance.\n\n"
+        "| weights | token loss | CRPS | RankIC | skill against the base |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
     )
 
 
-def against_base(candidate: Mapping[str, Any]) -> str:
-    """A candidate's skill against the base in words; the interval only where there were origins enough for one."""
+def skill_text(candidate: Mapping[str, Any]) -> str:
+    """The skill of a candidate against the base as text, with its interval if there are enough origins for one."""
     if "skill" not in candidate:
         return "–"
     skill = f"{candidate['skill']:+.1%}"
     return skill if candidate["low"] is None else f"{skill} ({candidate['low']:+.1%} … {candidate['high']:+.1%})"
 
 
-def _after_cutoff(found: Mapping[str, Mapping[str, float]]) -> str:
+def _after_cutoff(scores: Mapping[str, Mapping[str, float]]) -> str:
     rows = [
         f"| {name} | {one['ours']:.3f} | {one['theirs']:.3f} | {one['skill']:+.1%} | {one['low']:+.1%} … "
         f"{one['high']:+.1%} | {one['forecasts']:,} of {one['symbols']} symbols, {one['origins']} origins |"
-        for name, one in found.items()
+        for name, one in scores.items()
     ]
     return (
-        "CRPS over ten sessions in per cent of the close, 2011–2021; skill below 0: the random walk is better. 90 % "
-        "intervals by block bootstrap over origins, widened for their number. The symbols are survivors of 2021.\n\n"
-        "| symbols | CRPS | random walk's | skill | interval | forecasts |\n| --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(rows)
+        "CRPS over ten sessions in percent of the close, origins of 2011–2021. Negative skill: the baseline is better. "
+        "90 % intervals by block bootstrap over origins, widened for their number. The symbols were still listed in "
+        "2021, so the scores carry survivorship bias.\n\n"
+        "| symbols and baseline | CRPS | CRPS of the baseline | skill | interval | forecasts |\n"
+        "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     )
 
 
 def _training(card: Mapping[str, Any]) -> str:
     curves = card["curves"]
     return (
-        f"Lowest validation loss at step {curves['best_step']}; in use: {weights_in_use(card)}. "
-        f"{curves.get('windows_per_second') or 0.0:,.0f} windows a second."
+        f"Lowest validation loss at step {curves['best_step']}; weights: {weights_in_use(card)}. "
+        f"{curves.get('windows_per_second') or 0.0:,.0f} windows per second."
     )

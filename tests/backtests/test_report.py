@@ -110,7 +110,7 @@ def test_a_second_run_changes_nothing_and_starts_no_child(reported: Home, monkey
     folders = (reported.reports, reported.qlib, reported.backtests)
     before = [files_in(folder) for folder in folders]
     warehouse = reported.warehouse.read_bytes()
-    monkeypatch.setattr(qlib_backtest, "_run_child", refuse)
+    monkeypatch.setattr(qlib_backtest, "_run_qlib", refuse)
     assert materialise(reported, settings_of(reported)).success
     assert [files_in(folder) for folder in folders] == before
     assert reported.warehouse.read_bytes() == warehouse

@@ -137,10 +137,10 @@ def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-3
     """A Chronos-2 of random weights, named as the one in use."""
     import torch
 
-    from assets.training.fit.chronos2 import new_chronos
+    from assets.training.fit.chronos2 import new_chronos2
     from resources.settings import Chronos2Settings
 
     torch.manual_seed(seed)
-    pipeline = new_chronos(Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2), 10)
+    pipeline = new_chronos2(Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2), 10)
     made = checkpoints.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": cutoff})
     checkpoints.set_current("chronos2_model", made.digest)

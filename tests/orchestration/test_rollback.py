@@ -6,13 +6,13 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from assets.training.model_selection.promotion import decide
-from assets.training.model_selection.scoring import Comparison
+from assets.training.model_selection.scoring import SkillComparison
 from orchestration.cli.app import app
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.layout import Home
 from resources.settings import PromotionSettings
 
-BETTER = Comparison(0.5, 1.0, 0.5, 0.4, 0.6, 24)
+BETTER = SkillComparison(0.5, 1.0, 0.5, 0.4, 0.6, 24)
 
 
 def test_going_back_and_undoing_it_are_one_command(tmp_path: Path):
@@ -33,7 +33,7 @@ def test_going_back_and_undoing_it_are_one_command(tmp_path: Path):
     assert code == 1 and "--to" in told["error"]
     assert call("--to", second.digest[:10]) == (
         0,
-        {"ok": True, "digest": second.digest, "over": first.digest, "why": "by hand"},
+        {"ok": True, "digest": second.digest, "over": first.digest, "why": "manual"},
     )
     assert store.current("chronos2_model") == second
     assert call("--to", "nothing at all")[0] == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training_world import WINDOWS, finished, histories, job, world
 
-from assets.training.data.dataset import write
+from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 
 
@@ -16,7 +16,7 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
     _, warehouse = world(folder)
     found = build_windows(histories(warehouse), WINDOWS)
-    write(folder, found.arrays, dict(found.manifest))
+    write_arrays(folder, found.arrays, dict(found.manifest))
     return folder
 
 

@@ -18,11 +18,17 @@ from training_world import CUTOFF, PREDICTOR, TOKENIZER, WINDOWS, sample_frame, 
 
 from assets.market.history import read_histories
 from assets.training.assets import build_assets
-from assets.training.build_checkpoint import Windows, current_windows, make_checkpoint, order_of, set_current_windows
-from assets.training.data.dataset import write
+from assets.training.build_checkpoint import (
+    TrainingWindows,
+    build_checkpoint,
+    checkpoint_request,
+    current_windows,
+    set_current_windows,
+)
+from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
-from assets.training.worker.job import Job, Result
+from assets.training.worker.job import TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
 from assets.training.worker.worker import run
 from resources.candlecast import Candlecast
@@ -45,23 +51,23 @@ def materialise(settings: Settings, home: Home, warehouse: Warehouse, names: lis
     )
 
 
-def in_process(job: Job, progress: Progress) -> Result:
+def in_process(job: TrainingJob, progress: Progress) -> TrainingResult:
     run(job)
-    return Result.model_validate_json((job.out / "result.json").read_text())
+    return TrainingResult.model_validate_json((job.out / "result.json").read_text())
 
 
-def made_in(home: Home, warehouse: Warehouse, settings: Settings) -> tuple[Windows, Checkpoint, Checkpoint]:
+def made_in(home: Home, warehouse: Warehouse, settings: Settings) -> tuple[TrainingWindows, Checkpoint, Checkpoint]:
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
     folder = home.windows / found.digest
     if not folder.is_dir():
         folder.mkdir(parents=True)
-        write(folder, found.arrays, dict(found.manifest))
-    windows, store = Windows(found.digest, folder), CheckpointStore(home)
-    tokenizer = make_checkpoint(
-        order_of("kronos_tokenizer", settings, windows), settings, home, store, windows, run=in_process
+        write_arrays(folder, found.arrays, dict(found.manifest))
+    windows, store = TrainingWindows(found.digest, folder), CheckpointStore(home)
+    tokenizer = build_checkpoint(
+        checkpoint_request("kronos_tokenizer", settings, windows), settings, home, store, windows, run=in_process
     )
-    order = order_of("kronos_predictor", settings, windows, tokenizer)
-    return windows, tokenizer, make_checkpoint(order, settings, home, store, windows, run=in_process)
+    order = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
+    return windows, tokenizer, build_checkpoint(order, settings, home, store, windows, run=in_process)
 
 
 def files(home: Home) -> dict[Path, int]:
@@ -95,7 +101,7 @@ def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
     assert len(tried) == 3 and card["scores"]["chosen"] == min(tried, key=lambda name: tried[name]["crps"])
     assert len(card["scores"]["drift"]["histogram"]) == 16
     readme = (predictor.folder / "README.md").read_text()
-    assert f"{card['scores']['chosen']} (chosen)" in readme
+    assert f"{card['scores']['chosen']} (selected)" in readme
     assert readme.startswith("---\nlicense: mit") and str(CUTOFF) in readme and windows.digest in readme
     for name in ("curves.png", "codebook.png", "reconstruction.png"):
         assert (tokenizer.folder / name).read_bytes().startswith(b"\x89PNG")
@@ -110,23 +116,23 @@ def test_tuned_weights_are_as_late_as_their_base_or_their_own_data(tmp_path: Pat
     assert second.cutoff == CUTOFF and second.card["base"]["cutoff"] == str(CUTOFF)
     assert second.trained_until == tokenizer.trained_until == WINDOWS.train[1]
     published = settings.tokenizer.model_copy(update={"base": "NeoQuasar/Kronos-Tokenizer-base"})
-    order = order_of("kronos_tokenizer", small_settings(home, tokenizer=published), windows)
+    order = checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=published), windows)
     assert str(order.cutoff(settings)) == str(order.trained_until(settings)) == "2024-06-30"
 
 
 def test_how_much_fits_at_once_is_in_a_recipe_where_it_decides_weights(tmp_path: Path) -> None:
-    home, windows = Home(tmp_path), Windows("0" * 64, tmp_path)
+    home, windows = Home(tmp_path), TrainingWindows("0" * 64, tmp_path)
 
     def recipe(micro_batch: int | None) -> dict[str, object]:
         tokenizer = TOKENIZER.model_copy(update={"micro_batch": micro_batch})
-        return order_of("kronos_tokenizer", small_settings(home, tokenizer=tokenizer), windows).recipe
+        return checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=tokenizer), windows).recipe
 
     whole = recipe(None)
     assert recipe(TOKENIZER.batch_size) == whole and "micro_batch" not in whole["settings"]  # type: ignore[operator]
     assert recipe(4)["settings"] == {**whole["settings"], "micro_batch": 4}  # type: ignore[dict-item]
     frozen = Checkpoint("kronos_tokenizer", "0" * 64, tmp_path, {})
     orders = [
-        order_of("kronos_predictor", small_settings(home, predictor=predictor), windows, frozen).recipe
+        checkpoint_request("kronos_predictor", small_settings(home, predictor=predictor), windows, frozen).recipe
         for predictor in (PREDICTOR, PREDICTOR.model_copy(update={"micro_batch": 4}))
     ]
     assert orders[0] == orders[1]
@@ -134,13 +140,13 @@ def test_how_much_fits_at_once_is_in_a_recipe_where_it_decides_weights(tmp_path:
 
 def test_a_base_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    windows = Windows("0" * 64, tmp_path)
-    for base, words in (("no such folder", "is no folder under"), ("none", "nothing to learn")):
+    windows = TrainingWindows("0" * 64, tmp_path)
+    for base, words in (("no such folder", "no such folder"), ("none", "epochs")):
         settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"base": base, "epochs": 0}))
         with pytest.raises(CandlecastError, match=words):
-            order_of("kronos_tokenizer", settings, windows)
+            checkpoint_request("kronos_tokenizer", settings, windows)
     with pytest.raises(CandlecastError, match="materialise the asset `kronos_tokenizer` first"):
-        order_of("kronos_predictor", small_settings(home), windows)
+        checkpoint_request("kronos_predictor", small_settings(home), windows)
     with pytest.raises(CandlecastError, match="materialise the asset `training_windows` first"):
         current_windows(home)
 
@@ -163,11 +169,13 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_good_checkpoint(
 
 def test_a_shape_that_the_base_does_not_have_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    windows = Windows("0" * 64, tmp_path)
+    windows = TrainingWindows("0" * 64, tmp_path)
     asked = TokenizerSettings(base="packaged", d_model=128)
     with pytest.raises(CandlecastError, match=r"tokenizer.d_model = 128, but the base .* was built with 64"):
-        order_of("kronos_tokenizer", small_settings(home, tokenizer=asked), windows)
-    order = order_of("kronos_tokenizer", small_settings(home, tokenizer=TokenizerSettings(base="packaged")), windows)
+        checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=asked), windows)
+    order = checkpoint_request(
+        "kronos_tokenizer", small_settings(home, tokenizer=TokenizerSettings(base="packaged")), windows
+    )
     assert (str(order.base.cutoff), str(order.base.trained_until)) == ("2010-12-31", "2009-12-31")
 
 
@@ -180,7 +188,7 @@ def test_a_damaged_base_is_refused_by_file(name: str, content: bytes, tmp_path: 
     (base / name).write_bytes(content)
     settings = small_settings(Home(tmp_path), tokenizer=TokenizerSettings(base=str(base)))
     with pytest.raises(CandlecastError, match=rf"base/{name} of the base"):
-        order_of("kronos_tokenizer", settings, Windows("0" * 64, tmp_path))
+        checkpoint_request("kronos_tokenizer", settings, TrainingWindows("0" * 64, tmp_path))
 
 
 @pytest.mark.slow
@@ -222,10 +230,10 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
     folder = home.windows / found.digest
     folder.mkdir(parents=True)
-    write(folder, found.arrays, dict(found.manifest))
+    write_arrays(folder, found.arrays, dict(found.manifest))
     set_current_windows(home, found.digest)
     windows = current_windows(home)
-    order = order_of("kronos_tokenizer", settings, windows)
+    order = checkpoint_request("kronos_tokenizer", settings, windows)
 
     def killing(done: int, total: int, note: str = "") -> None:
         if done >= 60:
@@ -236,11 +244,11 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
                     os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(CandlecastError, match="ended by signal 9"):
-        make_checkpoint(order, settings, home, CheckpointStore(home), windows, killing)
+        build_checkpoint(order, settings, home, CheckpointStore(home), windows, killing)
     assert not CheckpointStore(home).all("kronos_tokenizer")
-    resumed = make_checkpoint(order, settings, home, CheckpointStore(home), windows)
+    resumed = build_checkpoint(order, settings, home, CheckpointStore(home), windows)
     whole = Home(tmp_path / "whole")
-    undisturbed = make_checkpoint(order, settings, whole, CheckpointStore(whole), windows)
+    undisturbed = build_checkpoint(order, settings, whole, CheckpointStore(whole), windows)
     assert resumed.digest == undisturbed.digest
 
 
@@ -255,8 +263,8 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path
         predictor = quiet.model_copy(update={"batch_size": batch})
         compute = ComputeSettings(device="cpu", threads=1, processes=processes)
         wanted = small_settings(home, predictor=predictor, compute=compute)
-        order = order_of("kronos_predictor", wanted, windows, tokenizer)
-        made = make_checkpoint(order, wanted, home, CheckpointStore(home), windows)
+        order = checkpoint_request("kronos_predictor", wanted, windows, tokenizer)
+        made = build_checkpoint(order, wanted, home, CheckpointStore(home), windows)
         curves.append((made.card["curves"], load_file(made.folder / "model.safetensors")))
     (one, ours), (two, theirs) = curves
     assert [s for s, _ in one["train"]] == [s for s, _ in two["train"]]
@@ -279,7 +287,7 @@ def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_ch
     long = PREDICTOR.model_copy(update={"epochs": 4, "steps_per_epoch": 60})
     compute = ComputeSettings(device="cpu", threads=1, processes=2)
     settings = small_settings(home, predictor=long, compute=compute)
-    order = order_of("kronos_predictor", settings, windows, tokenizer)
+    order = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
 
     def killing(done: int, total: int, note: str = "") -> None:
         for file in Path("/proc").glob("[0-9]*/environ"):
@@ -292,7 +300,7 @@ def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_ch
                 os.kill(int(file.parent.name), signal.SIGKILL)
 
     with pytest.raises(CandlecastError, match=r"a worker among several was lost|the process ended with code 1"):
-        make_checkpoint(order, settings, home, store, windows, killing)
+        build_checkpoint(order, settings, home, store, windows, killing)
     assert store.all("kronos_predictor") == [first]
     used = store.current("kronos_predictor")
     assert used is not None and used.digest == first.digest
@@ -305,9 +313,14 @@ def test_a_failed_process_says_why_in_its_own_words(tmp_path: Path) -> None:
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
     folder = home.windows / found.digest
     folder.mkdir(parents=True)
-    write(folder, found.arrays, dict(found.manifest))
-    windows = Windows(found.digest, folder)
+    write_arrays(folder, found.arrays, dict(found.manifest))
+    windows = TrainingWindows(found.digest, folder)
     with pytest.raises(CandlecastError, match=r"kronos_tokenizer: batch_size 100000 .* lower batch_size"):
-        make_checkpoint(
-            order_of("kronos_tokenizer", settings, windows), settings, home, CheckpointStore(home), windows, run=run_job
+        build_checkpoint(
+            checkpoint_request("kronos_tokenizer", settings, windows),
+            settings,
+            home,
+            CheckpointStore(home),
+            windows,
+            run=run_job,
         )

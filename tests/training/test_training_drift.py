@@ -19,7 +19,7 @@ from assets.forecasting.origins import select
 from assets.forecasts.drift_asset import _nothing, drift_asset
 from assets.market.history import History
 from assets.sessions import RANGE_END, RANGE_START
-from assets.training.data.dataset import WindowArrays, write
+from assets.training.data.dataset import WindowArrays, write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.predictor import PredictorTask, new_predictor
 from assets.training.fit.tokenizer import new_tokenizer
@@ -38,7 +38,7 @@ DAY = "2004-03-10"
 def published(folder: Path, home: Home, warehouse: Warehouse) -> CheckpointStore:
     """An untrained tokenizer and predictor whose card keeps a true reference."""
     found = build_windows(histories(warehouse), WINDOWS)
-    write(folder, found.arrays, dict(found.manifest))
+    write_arrays(folder, found.arrays, dict(found.manifest))
     torch.manual_seed(7)
     tokenizer, rule, store = new_tokenizer(TOKENIZER).eval(), Normalisation(), CheckpointStore(home)
     wide = PREDICTOR.model_copy(update={"validation_windows": 400})

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_world import PREDICTOR, finished, job, weights
 
-from assets.training.fit import trainer as loop
-from assets.training.fit.trainer import Curves, weights_at
-from assets.training.model_selection.selection import select
+from assets.training.fit.checkpointing import weights_file
+from assets.training.fit.curves import TrainingCurves
+from assets.training.fit.trainer import Trainer
+from assets.training.model_selection.selection import select_weights
 from kronos import Kronos, Normalisation
 
 ORIGINS = {"select_origins": 6, "select_paths": 30}
@@ -30,13 +31,13 @@ def test_better_forecasts_are_preferred_to_a_lower_token_loss(arrays: Path, toke
     wanted.work.mkdir(parents=True)
     good = load_file(tuned / "model.safetensors")
     wild = {name: torch.randn_like(tensor) for name, tensor in good.items()}
-    save_file(good, weights_at(wanted.work, 6))
-    save_file(wild, weights_at(wanted.work, 12))
+    save_file(good, weights_file(wanted.work, 6))
+    save_file(wild, weights_file(wanted.work, 12))
     losses = {0: 4.0, 6: 3.0, 12: 1.0, 18: 5.0}
-    curves = Curves(
+    curves = TrainingCurves(
         validation=[{"step": step, "loss": loss} for step, loss in losses.items()], best_step=12, kept=[12, 6, 18]
     )
-    scores = select(wanted, Kronos.from_pretrained(base), curves, Normalisation(), wanted.out / "model")
+    scores = select_weights(wanted, Kronos.from_pretrained(base), curves, Normalisation(), wanted.out / "model")
     assert set(scores["candidates"]) == {"step 6", "step 12", "base"}, "what lost token loss is not tried"
     tried = {name: one["crps"] for name, one in scores["candidates"].items()}
     assert scores["chosen"] == min(tried, key=tried.__getitem__) != "step 12"
@@ -57,15 +58,15 @@ def test_a_killed_fit_tries_the_same_candidates(
         for name in ("whole", "killed")
     )
     finished(whole)
-    update = loop._Run._update
+    update = Trainer.training_step
 
-    def dying(run: loop._Run, windows: np.ndarray) -> None:
-        if run.step == 15:
+    def dying(trainer: Trainer, windows: np.ndarray) -> None:
+        if trainer.state.step == 15:
             raise KeyboardInterrupt
-        update(run, windows)
+        update(trainer, windows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_update", dying)
+        patch.setattr(Trainer, "training_step", dying)
         with pytest.raises(KeyboardInterrupt):
             finished(killed)
     finished(killed)

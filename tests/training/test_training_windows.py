@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from training_world import CUTOFF, WINDOWS, histories, sample_frame, world
 
 from assets.market.history import CLOSE, PRICES, History
-from assets.training.data.dataset import Augmented, WindowArrays, write
-from assets.training.data.splits import SPLITS, Shape, origins, ranges, starts
-from assets.training.data.windows import build_windows, regimes, sufficiency
+from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
+from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
+from assets.training.data.windows import build_windows, sufficiency, volatility_regimes
 from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
@@ -30,7 +30,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, History]:
 
 
 def opened(folder: Path, found: object) -> WindowArrays:
-    write(folder, found.arrays, dict(found.manifest))  # type: ignore[attr-defined]
+    write_arrays(folder, found.arrays, dict(found.manifest))  # type: ignore[attr-defined]
     return WindowArrays(folder)
 
 
@@ -56,9 +56,9 @@ def test_no_window_shares_a_bar_with_a_window_of_another_range(
         validation=(train_end + timedelta(1), validation_end),
         test=(validation_end + timedelta(1), date(2010, 1, 1)),
     )
-    shape = Shape(lookback, horizon)
-    spans = ranges(settings, day.astype("datetime64[D]"))
-    rows = {split: starts(day, spans[split], shape) for split in SPLITS}
+    shape = WindowShape(lookback, horizon)
+    spans = split_ranges(settings, day.astype("datetime64[D]"))
+    rows = {split: window_starts(day, spans[split], shape) for split in SPLITS}
     used = {split: {int(r) + k for r in rows[split] for k in range(shape.length)} for split in SPLITS}
     targets = {split: {int(r) + k for r in rows[split] for k in range(lookback, shape.length)} for split in SPLITS}
     for number, split in enumerate(SPLITS[:-1]):
@@ -117,7 +117,7 @@ def test_a_window_is_seen_as_a_forecast_from_its_lookbacks_end_sees_it(
     history = split[arrays.symbols[owner]]
     end = int(row) + WINDOWS.lookback_window - 1
     expected = history.seen_from(end, first=int(row), last=int(row) + arrays.shape.length - 1)
-    np.testing.assert_allclose(arrays.seen(np.array([row]))[0], complete_volume_amount(expected), rtol=3e-7)
+    np.testing.assert_allclose(arrays.adjusted(np.array([row]))[0], complete_volume_amount(expected), rtol=3e-7)
 
 
 def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, History], tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, Histo
 def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tmp_path: Path) -> None:
     arrays = opened(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:3, 1])
-    changed = Augmented(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
+    changed = Augmentation(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
     values = arrays.normalised(rows, Normalisation(), changed)
     assert not values[[0, 2], :, 4:].any()
     assert values[1, :, 4:].any() and values[..., :4].any(axis=(1, 2)).all()
@@ -151,11 +151,11 @@ def test_mirrored_windows_fall_where_the_others_rise_and_are_bars_still(
     rows = np.asarray(arrays.windows("train")[:40, 1])
     plain = arrays.normalised(rows, Normalisation())
     mirrored = np.arange(40) % 2 == 0
-    values = arrays.normalised(rows, Normalisation(), Augmented(np.zeros(40, dtype=bool), mirrored))
+    values = arrays.normalised(rows, Normalisation(), Augmentation(np.zeros(40, dtype=bool), mirrored))
     assert np.array_equal(values[~mirrored], plain[~mirrored])
     assert np.array_equal(values[..., 4:], plain[..., 4:])
     assert np.array_equal(values[mirrored][..., [0, 3]], -plain[mirrored][..., [0, 3]])
-    mean, std = window_statistics(arrays.seen(rows), WINDOWS.lookback_window)
+    mean, std = window_statistics(arrays.adjusted(rows), WINDOWS.lookback_window)
     taken_from = [0, 2, 1, 3]
     prices = values[mirrored][..., :4] * std[mirrored][:, None, taken_from] - mean[mirrored][:, None, taken_from]
     open_, high, low, close = np.moveaxis(prices, -1, 0)
@@ -165,10 +165,10 @@ def test_mirrored_windows_fall_where_the_others_rise_and_are_bars_still(
 
 def test_the_same_windows_are_changed_at_every_stage_and_as_many_as_asked() -> None:
     settings = FitSettings(blind=0.05, mirror=0.5)
-    ours, again = (Augmented.drawn(20_000, settings, 7) for _ in range(2))
+    ours, again = (Augmentation.draw(20_000, settings, 7) for _ in range(2))
     assert np.array_equal(ours.blind, again.blind) and np.array_equal(ours.mirrored, again.mirrored)
     assert ours.blind.mean() == pytest.approx(0.05, abs=0.01) and ours.mirrored.mean() == pytest.approx(0.5, abs=0.02)
-    nothing = Augmented.drawn(20_000, FitSettings(), 7)
+    nothing = Augmentation.draw(20_000, FitSettings(), 7)
     assert not nothing.blind.any() and not nothing.mirrored.any()
 
 
@@ -207,11 +207,11 @@ def test_an_empty_range_is_refused_before_training(
     [
         (
             {"train": (date(2000, 3, 1), date(2000, 4, 25))},
-            r"train 6, of them 2 that share no bar, validation \d+, .*; train needs 4 .*Widen windows\.train",
+            r"train 6, 2 of them share no bar, validation \d+, .*; train needs 4 .*Widen windows\.train",
         ),
         (
             {"validation": (date(2003, 1, 1), date(2003, 3, 14))},
-            r"validation 9, of them 1 that share no bar; validation needs 2 .*Widen windows\.validation",
+            r"validation 9, 1 of them share no bar; validation needs 2 .*Widen windows\.validation",
         ),
     ],
 )
@@ -233,7 +233,7 @@ def test_bars_that_are_not_finite_are_refused_by_name(real: dict[str, History]) 
 def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
     found = build_windows(real, WINDOWS)
     assert found.total("train") == len(found.arrays["train"])
-    counted = regimes(found.arrays, Shape(WINDOWS.lookback_window, WINDOWS.predict_window))
+    counted = volatility_regimes(found.arrays, WindowShape(WINDOWS.lookback_window, WINDOWS.predict_window))
     assert counted["train"].sum() == found.total("train")
     assert counted["validation"].sum() == found.total("validation")
     words, apart = sufficiency(found)
@@ -242,8 +242,8 @@ def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
 
 def test_an_origin_needs_its_whole_lookback(real: dict[str, History]) -> None:
     stamps = real["IBM"].stamps
-    seeds = origins(stamps, stamps[0].astype(date), stamps[60].astype("datetime64[D]").astype(date), 32)
-    assert seeds[0] == 31 and seeds[-1] == 60
+    rows = origin_rows(stamps, stamps[0].astype(date), stamps[60].astype("datetime64[D]").astype(date), 32)
+    assert rows[0] == 31 and rows[-1] == 60
 
 
 def test_the_sample_has_a_symbol_that_training_never_sees(tmp_path: Path) -> None:

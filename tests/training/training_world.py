@@ -12,7 +12,7 @@ import pandas as pd
 
 from assets.market.history import History, read_histories
 from assets.training.worker import worker as fit
-from assets.training.worker.job import Job, JobKind
+from assets.training.worker.job import JobKind, TrainingJob
 from resources.layout import Home
 from resources.settings import (
     Chronos2Settings,
@@ -120,7 +120,7 @@ def small_settings(home: Home, **changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
-def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
+def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJob:
     """A job on some arrays, that works in `folder`."""
     values: dict[str, Any] = {
         "kind": kind,
@@ -141,10 +141,10 @@ def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Job:
             kind, "chronos2_settings"
         )
         values[section] = values[section].model_copy(update={"base": changes["base"]})
-    return Job(**values)
+    return TrainingJob(**values)
 
 
-def finished(wanted: Job) -> Path:
+def finished(wanted: TrainingJob) -> Path:
     """The model folder of a job, run in this process."""
     wanted.out.mkdir(parents=True, exist_ok=True)
     fit.run(wanted)

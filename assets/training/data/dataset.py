@@ -1,8 +1,8 @@
-"""Training arrays on disk, memory-mapped: millions of windows without copying one.
+"""Memory-mapped training arrays: millions of windows without a copy of any.
 
-A folder holds every bar once; a window is a row number. Prices are stored as quoted, with the growth of splits and
-dividends beside them, and carried into the terms of the lookback's last bar when a batch is made, exactly as a
-forecast sees them. Not here: which windows there are (assets.training.data.windows).
+A folder holds every bar once; a window is a row number. Prices are stored as quoted, with adjustment factors beside
+them, and adjusted to the last bar of the lookback when a batch is built, exactly as for a forecast. Not here: which
+windows there are (assets.training.data.windows).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any, Literal
 import numpy as np
 
 from assets.market.history import PRICES, VOLUME, History
-from assets.training.data.splits import Shape
+from assets.training.data.splits import WindowShape
 from kronos.features import FEATURES, complete_volume_amount, time_features
 from kronos.normalisation import Normalisation, normalise, window_statistics
 from resources.settings import FitSettings
 
 MANIFEST = "manifest.json"
-LearntSplit = Literal["train", "validation"]
+FitSplit = Literal["train", "validation"]
 Arrays = dict[str, np.ndarray]
 AMOUNT = FEATURES.index("amount")
 MIRRORED = [FEATURES.index(field) for field in ("open", "low", "high", "close")]
 
 
-def pack(histories: list[History], splits: dict[LearntSplit, list[np.ndarray]]) -> Arrays:
-    """The arrays of a folder: the bars of all symbols below each other, and the windows of each split.
+def pack_arrays(histories: list[History], splits: dict[FitSplit, list[np.ndarray]]) -> Arrays:
+    """The arrays of a folder: the concatenated bars of all symbols, and the windows of each split.
 
     Args:
-        histories: what may reach weights, and nothing later.
-        splits: for each split, one array of start rows a history, counted within that history.
+        histories: bars up to the cutoff, and none after it.
+        splits: for each split, the start rows within each history.
     """
     offsets = np.cumsum([0, *(len(history) for history in histories)])
     arrays: Arrays = {
@@ -49,56 +49,57 @@ def pack(histories: list[History], splits: dict[LearntSplit, list[np.ndarray]]) 
     return arrays
 
 
-def write(folder: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
-    """Fill an empty folder."""
+def write_arrays(folder: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
+    """Write arrays and their manifest into an empty folder."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """Which training windows are changed before they are learnt from. Both are (n,) bool.
+class Augmentation:
+    """Which training windows are augmented. Both are (n,) bool.
 
     Attributes:
-        blind: volume and amount are zeroed, as the published models were trained.
-        mirrored: prices are turned over in their own mean, so that what rose falls: without it, a model learns the
-            rise of its years as if it went on.
+        blind: volume and amount are set to zero, as the published models were trained.
+        mirrored: prices are reflected about their mean, so that rises become falls. Without it, a model learns the
+            upward drift of its training years.
     """
 
     blind: np.ndarray
     mirrored: np.ndarray
 
     @classmethod
-    def drawn(cls, count: int, settings: FitSettings, seed: int) -> Augmented:
-        """The windows chosen by `blind` and `mirror`: the same ones in every epoch and stage."""
+    def draw(cls, count: int, settings: FitSettings, seed: int) -> Augmentation:
+        """Windows chosen at random with the shares `blind` and `mirror`: the same in every epoch and for every model."""
         blind, mirrored = (np.random.default_rng([seed, count, stream]).random(count) for stream in (5, 6))
         return cls(blind < settings.blind, mirrored < settings.mirror)
 
-    def __getitem__(self, rows: np.ndarray | slice) -> Augmented:
-        return Augmented(self.blind[rows], self.mirrored[rows])
+    def __getitem__(self, rows: np.ndarray | slice) -> Augmentation:
+        return Augmentation(self.blind[rows], self.mirrored[rows])
 
 
 @dataclass(frozen=True)
 class WindowArrays:
-    """A folder of training arrays, opened for reading."""
+    """A folder of training arrays, read memory-mapped."""
 
     folder: Path
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        return json.loads((self.folder / MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text())
+        return manifest
 
     @property
-    def shape(self) -> Shape:
-        return Shape(self.manifest["lookback"], self.manifest["horizon"])
+    def shape(self) -> WindowShape:
+        return WindowShape(self.manifest["lookback"], self.manifest["horizon"])
 
     @property
     def symbols(self) -> list[str]:
         return list(self.manifest["symbols"])
 
-    def windows(self, split: LearntSplit) -> np.ndarray:
-        """(n, 2) integers: the symbol's number and the row of the first bar. Memory-mapped."""
+    def windows(self, split: FitSplit) -> np.ndarray:
+        """(n, 2) integers: the number of the symbol and the row of the first bar. Memory-mapped."""
         return self._map(split)
 
     @cached_property
@@ -107,52 +108,62 @@ class WindowArrays:
         return self._map("bars")
 
     @cached_property
-    def _factors(self) -> np.ndarray:
+    def offsets(self) -> np.ndarray:
+        """(symbols + 1,) the row at which the bars of each symbol begin."""
+        return self._map("offsets")
+
+    @cached_property
+    def factors(self) -> np.ndarray:
+        """(rows, 2) float64: factors of prices (splits and dividends) and of shares (splits). Memory-mapped."""
         return self._map("factors")
 
     @cached_property
-    def stamps(self) -> np.ndarray:
+    def timestamps(self) -> np.ndarray:
+        """(rows,) datetime64[s], the timestamp of each bar. Memory-mapped."""
         return self._map("stamps")
 
     @cached_property
-    def _stamp_features(self) -> np.ndarray:
-        return time_features(self.stamps).astype(np.uint8)
+    def _time_features(self) -> np.ndarray:
+        return time_features(self.timestamps).astype(np.uint8)
 
     def rows(self, starts: np.ndarray) -> np.ndarray:
-        """(n,) first rows → (n, length) rows."""
+        """All rows of some windows: (n,) first rows → (n, length)."""
         return np.asarray(starts, dtype=np.int64)[:, None] + np.arange(self.shape.length)
 
-    def seen(self, starts: np.ndarray) -> np.ndarray:
-        """Windows in the prices and shares of their lookback's last bar, complete: (n, length, 6) float64."""
+    def adjusted(self, starts: np.ndarray) -> np.ndarray:
+        """Windows adjusted to the last bar of their lookback, without missing volume: (n, length, 6) float64."""
         rows = self.rows(starts)
-        factors = self._factors[rows]
+        factors = self.factors[rows]
         at_origin = factors[:, self.shape.lookback - 1][:, None]
         values = self.bars[rows].astype(np.float64)
         values[..., PRICES] *= (factors[..., 0] / at_origin[..., 0])[..., None]
         values[..., VOLUME] *= at_origin[..., 1] / factors[..., 1]
         return complete_volume_amount(values)
 
-    def normalised(self, starts: np.ndarray, rule: Normalisation, changed: Augmented | None = None) -> np.ndarray:
-        """Windows as the tokenizer reads them: (n, length, 6) float32, z-scores of the lookback."""
-        values = self.seen(starts)
-        if changed is not None:
-            values[changed.blind, :, VOLUME : AMOUNT + 1] = 0.0
+    def normalised(self, starts: np.ndarray, rule: Normalisation, augmentation: Augmentation | None = None) -> np.ndarray:
+        """The input of the tokenizer: (n, length, 6) float32, z-scores with the lookback's mean and deviation."""
+        values = self.adjusted(starts)
+        if augmentation is not None:
+            values[augmentation.blind, :, VOLUME : AMOUNT + 1] = 0.0
         mean, std = window_statistics(values, self.shape.lookback)
         normal = normalise(values, mean, std, rule.clip, rule.epsilon)
-        if changed is not None:
-            # The highest of the mirrored prices was the lowest.
-            normal[changed.mirrored, :, PRICES] = -normal[changed.mirrored][:, :, MIRRORED]
+        if augmentation is not None:
+            # The mirrored high is the low, and the reverse.
+            normal[augmentation.mirrored, :, PRICES] = -normal[augmentation.mirrored][:, :, MIRRORED]
         return normal
 
-    def stamp_features(self, starts: np.ndarray) -> np.ndarray:
+    def time_features(self, starts: np.ndarray) -> np.ndarray:
         """(n, length, 5) uint8: minute, hour, weekday, day, month."""
-        return self._stamp_features[self.rows(starts)]
+        features: np.ndarray = self._time_features[self.rows(starts)]
+        return features
 
     def log_closes(self, first: int, last: int) -> np.ndarray:
-        """Log adjusted closes of the rows `first` … `last` (outside), in the terms of the last: float64."""
+        """Log closes of the rows `first` … `last` - 1, adjusted to the last of them: float64."""
         close = self.bars[first:last, FEATURES.index("close")].astype(np.float64)
-        growth = self._factors[first:last, 0]
-        return np.log(close * (growth / growth[-1]))
+        growth = self.factors[first:last, 0]
+        log_closes: np.ndarray = np.log(close * (growth / growth[-1]))
+        return log_closes
 
     def _map(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        array: np.ndarray = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return array

@@ -1,7 +1,8 @@
-"""Which windows there are to learn from, whether they are enough, and their content hash.
+"""The windows of the three splits, their counts and their content hash.
 
-The hash covers what can reach weights, the bars up to `windows.cutoff`, and nothing later: a new bar of today
-changes no hash, no recipe and no checkpoint. What cannot work is refused here, before any training, with the counts.
+The hash covers the bars up to `windows.cutoff`, which can influence weights, and nothing later: a new bar of today
+changes no hash, no recipe and no checkpoint. Settings that cannot work are refused here, before any training, with the
+counts.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ import numpy as np
 import pandas as pd
 
 from assets.market.history import CLOSE, PRICES, History
-from assets.training.data.dataset import Arrays, LearntSplit, pack
-from assets.training.data.splits import SPLITS, Range, Shape, Split, origins, ranges, starts
+from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
+from assets.training.data.splits import SPLITS, Split, SplitRange, WindowShape, origin_rows, split_ranges, window_starts
 from resources.errors import CandlecastError
 from resources.publish import digest_of
 from resources.settings import WindowSettings
 
 WINDOWS_VERSION = 1
-LEARNT: tuple[LearntSplit, ...] = ("train", "validation")
-# Windows that share no bar. Fewer than the first cannot tell a good fit from luck, fewer than the second cannot
-# carry a model from scratch: the compact models here were fitted on about 3,000.
+FIT_SPLITS: tuple[FitSplit, ...] = ("train", "validation")
+# Windows that share no bar. Fewer than the first cannot separate a good fit from chance, fewer than the second are too
+# few for a model from scratch: the compact models here were trained on about 3,000.
 ENOUGH_TO_TUNE, ENOUGH_FROM_SCRATCH = 20, 300
-# Fewer of those tell nothing at all, and are refused: one stretch of time of a symbol or two.
-FEWEST: Mapping[LearntSplit, int] = {"train": 4, "validation": 2}
+# With fewer, the windows are one period of one or two symbols, and training is refused.
+FEWEST: Mapping[FitSplit, int] = {"train": 4, "validation": 2}
 
 
 @dataclass(frozen=True)
 class SymbolCount:
-    """What one symbol gives."""
+    """Bars, windows and origins of one symbol."""
 
     symbol: str
     bars: int
@@ -46,13 +47,13 @@ class SymbolCount:
 
 @dataclass(frozen=True)
 class WindowSet:
-    """Windows ready to be written: arrays of what may be learnt from, and counts of everything."""
+    """Arrays of the windows of train and validation, and counts of all windows."""
 
     digest: str
     arrays: Arrays
     manifest: Mapping[str, Any]
     counts: tuple[SymbolCount, ...]
-    ranges: Mapping[Split, Range]
+    ranges: Mapping[Split, SplitRange]
 
     def total(self, split: Split) -> int:
         return sum(getattr(count, split) for count in self.counts)
@@ -62,7 +63,7 @@ class WindowSet:
         return sum(count.origins for count in self.counts)
 
     def table(self) -> pd.DataFrame:
-        """One row a symbol."""
+        """Counts, one row per symbol."""
         return pd.DataFrame([vars(count) for count in self.counts])
 
 
@@ -70,73 +71,83 @@ def build_windows(histories: Mapping[str, History], settings: WindowSettings) ->
     """The windows of all symbols.
 
     Args:
-        histories: whole histories; what lies after the cutoff is counted and never stored.
+        histories: complete histories; bars after the cutoff are counted and never stored.
 
     Raises:
         CandlecastError: no bars; a symbol with too little history (unless `short_history` is "exclude"); bars that
             are not finite; a split with no windows, or too few; no origin in the test range.
     """
     if not histories:
-        raise CandlecastError("there are no bars to learn from: materialise the asset `bars` first")
-    shape = Shape(settings.lookback_window, settings.predict_window)
+        raise CandlecastError("there are no bars to train on: materialise the asset `bars` first")
+    shape = WindowShape(settings.lookback_window, settings.predict_window)
     kept, short = _long_enough(histories, settings, shape)
-    spans = ranges(settings, _sessions(kept))
-    places = {split: [starts(history.days, spans[split], shape) for history in kept] for split in SPLITS}
-    seeds = [origins(history.days, *settings.test, shape.lookback) for history in kept]
-    counts = [
-        SymbolCount(
-            symbol=history.symbol,
-            bars=len(history),
-            train=len(places["train"][number]),
-            validation=len(places["validation"][number]),
-            test=len(places["test"][number]),
-            origins=len(seeds[number]),
-            note="" if len(places["train"][number]) else "unseen in training",
-        )
-        for number, history in enumerate(kept)
-    ]
-    counts += [SymbolCount(history.symbol, len(history), 0, 0, 0, 0, "too short, left out") for history in short]
+    spans = split_ranges(settings, _sessions(kept))
+    starts = {split: [window_starts(history.days, spans[split], shape) for history in kept] for split in SPLITS}
+    origins = [origin_rows(history.days, *settings.test, shape.lookback) for history in kept]
+    counts = _counts(kept, short, starts, origins)
     _refuse_empty(counts, spans, settings, shape)
-    learnt = [number for number in range(len(kept)) if any(len(places[split][number]) for split in LEARNT)]
-    cut = [_until(kept[number], settings.train[0], settings.cutoff) for number in learnt]
+    used = [number for number in range(len(kept)) if any(len(starts[split][number]) for split in FIT_SPLITS)]
+    cut = [_cut(kept[number], settings.train[0], settings.cutoff) for number in used]
     for history, _ in cut:
         _refuse_non_finite(history)
-    arrays = pack(
+    arrays = pack_arrays(
         [history for history, _ in cut],
-        {split: [places[split][n] - first for n, (_, first) in zip(learnt, cut, strict=True)] for split in LEARNT},
+        {split: [starts[split][n] - first for n, (_, first) in zip(used, cut, strict=True)] for split in FIT_SPLITS},
     )
-    manifest = _manifest([kept[number].symbol for number in learnt], arrays, settings, spans)
+    manifest = _manifest([kept[number].symbol for number in used], arrays, settings, spans)
     digest = _digest(arrays, manifest)
     return WindowSet(digest, arrays, {**manifest, "digest": digest}, tuple(counts), spans)
 
 
 def sufficiency(windows: WindowSet) -> tuple[str, int]:
-    """Whether there is enough to learn from, in words, and how many windows share no bar."""
-    apart = _apart(windows.counts, "train", windows.manifest["lookback"] + windows.manifest["horizon"])
-    if apart < ENOUGH_TO_TUNE:
-        return f"{apart} windows that share no bar: too few to learn from, expect the base weights to stay best", apart
-    if apart < ENOUGH_FROM_SCRATCH:
-        return f"{apart} windows that share no bar: enough to fine-tune, too few from scratch", apart
-    return f"{apart} windows that share no bar: enough", apart
+    """Whether the training windows are enough, as text, and the number of windows that share no bar."""
+    disjoint = _disjoint(windows.counts, "train", windows.manifest["lookback"] + windows.manifest["horizon"])
+    text = f"{disjoint} windows that share no bar: "
+    if disjoint < ENOUGH_TO_TUNE:
+        return f"{text}too few to train on, expect the base weights to remain the best", disjoint
+    if disjoint < ENOUGH_FROM_SCRATCH:
+        return f"{text}enough for fine-tuning, too few from scratch", disjoint
+    return f"{text}enough", disjoint
 
 
-def _apart(counts: Sequence[SymbolCount], split: LearntSplit, length: int) -> int:
-    """How many windows of a split share no bar: a symbol's windows start one bar after the other."""
+def _counts(
+    kept: Sequence[History],
+    short: Sequence[History],
+    starts: Mapping[Split, Sequence[np.ndarray]],
+    origins: Sequence[np.ndarray],
+) -> list[SymbolCount]:
+    counts = [
+        SymbolCount(
+            symbol=history.symbol,
+            bars=len(history),
+            train=len(starts["train"][number]),
+            validation=len(starts["validation"][number]),
+            test=len(starts["test"][number]),
+            origins=len(origins[number]),
+            note="" if len(starts["train"][number]) else "unseen in training",
+        )
+        for number, history in enumerate(kept)
+    ]
+    return counts + [SymbolCount(history.symbol, len(history), 0, 0, 0, 0, "too short, left out") for history in short]
+
+
+def _disjoint(counts: Sequence[SymbolCount], split: FitSplit, length: int) -> int:
+    """The number of windows of a split that share no bar: the windows of a symbol start one bar after another."""
     return sum(-(-getattr(count, split) // length) for count in counts)
 
 
-def regimes(arrays: Arrays, shape: Shape) -> pd.DataFrame:
-    """Windows a split and a volatility regime: the thirds of the training windows' lookback volatility."""
+def volatility_regimes(arrays: Arrays, shape: WindowShape) -> pd.DataFrame:
+    """Windows per split and volatility regime, which are thirds of the training windows' lookback volatility."""
     close = arrays["bars"][:, CLOSE].astype(np.float64) * arrays["factors"][:, 0]
     returns = np.diff(np.log(close), prepend=np.log(close[0]))
     returns[arrays["offsets"][:-1]] = 0.0
     energy = np.concatenate([[0.0], np.cumsum(returns**2)])
     volatility = {}
-    for split in LEARNT:
+    for split in FIT_SPLITS:
         first = arrays[split][:, 1].astype(np.int64)
         volatility[split] = np.sqrt((energy[first + shape.lookback] - energy[first + 1]) / (shape.lookback - 1))
     low, high = np.quantile(volatility["train"], [1 / 3, 2 / 3])
-    names = ("calm", "usual", "turbulent")
+    names = ("low", "medium", "high")
     counted = {split: np.bincount(np.digitize(v, [low, high]), minlength=3) for split, v in volatility.items()}
     bounds = (f"< {low:.2%}", f"{low:.2%} … {high:.2%}", f"≥ {high:.2%}")
     table = pd.DataFrame({"regime": names, "daily volatility of the lookback": bounds})
@@ -148,7 +159,7 @@ def _sessions(histories: Sequence[History]) -> np.ndarray:
 
 
 def _long_enough(
-    histories: Mapping[str, History], settings: WindowSettings, shape: Shape
+    histories: Mapping[str, History], settings: WindowSettings, shape: WindowShape
 ) -> tuple[list[History], list[History]]:
     kept = [history for history in histories.values() if len(history) >= shape.length]
     short = [history for history in histories.values() if len(history) < shape.length]
@@ -156,41 +167,41 @@ def _long_enough(
     if short and (settings.short_history == "refuse" or not kept):
         raise CandlecastError(
             f"too little history: {counts} bars, a window needs {shape.lookback} + {shape.horizon} = {shape.length}. "
-            'Shorten windows.lookback_window, bring more bars, set windows.short_history = "exclude", or, if a symbol '
-            "came by mistake, name the others in market.symbols or write its file with the header alone"
+            'Shorten windows.lookback_window, add bars, set windows.short_history = "exclude", or, if a symbol is '
+            "there by mistake, list the others in market.symbols or leave only the header in its file"
         )
     return kept, short
 
 
 def _refuse_empty(
-    counts: Sequence[SymbolCount], spans: Mapping[Split, Range], settings: WindowSettings, shape: Shape
+    counts: Sequence[SymbolCount], spans: Mapping[Split, SplitRange], settings: WindowSettings, shape: WindowShape
 ) -> None:
-    for split in LEARNT:
+    for split in FIT_SPLITS:
         if any(getattr(count, split) for count in counts):
             continue
         span = spans[split]
         raise CandlecastError(
             f"the {split} range {getattr(settings, split)[0]} … {span.last} holds 0 windows of {shape.lookback} + "
-            f"{shape.horizon} bars (after an embargo of {settings.embargo} sessions). Bars of the symbols in all: "
+            f"{shape.horizon} bars (after an embargo of {settings.embargo} sessions). Bars per symbol: "
             f"{_listed({count.symbol: count.bars for count in counts})}. "
             f"Widen windows.{split}, or shorten windows.lookback_window"
         )
-    apart = {split: _apart(counts, split, shape.length) for split in LEARNT}
-    for split in LEARNT:
-        if apart[split] < FEWEST[split]:
-            told = ", ".join(
-                f"{name} {sum(getattr(count, name) for count in counts):,}, of them {apart[name]} that share no bar"
-                for name in LEARNT
+    disjoint = {split: _disjoint(counts, split, shape.length) for split in FIT_SPLITS}
+    for split in FIT_SPLITS:
+        if disjoint[split] < FEWEST[split]:
+            counted = ", ".join(
+                f"{name} {sum(getattr(count, name) for count in counts):,}, {disjoint[name]} of them share no bar"
+                for name in FIT_SPLITS
             )
             raise CandlecastError(
-                f"too few windows of {shape.lookback} + {shape.horizon} bars: {told}; {split} needs {FEWEST[split]} "
-                f"that share no bar. Widen windows.{split}, shorten windows.lookback_window, or bring more symbols"
+                f"too few windows of {shape.lookback} + {shape.horizon} bars: {counted}; {split} needs {FEWEST[split]} "
+                f"that share no bar. Widen windows.{split}, shorten windows.lookback_window, or add symbols"
             )
     if not any(count.origins for count in counts):
         raise CandlecastError(
             f"the test range {settings.test[0]} … {settings.test[1]} holds 0 origins with {shape.lookback} bars up to "
-            f"them. Bars of the symbols in all: {_listed({count.symbol: count.bars for count in counts})}. "
-            "Change windows.test, or bring bars of that time"
+            f"them. Bars per symbol: {_listed({count.symbol: count.bars for count in counts})}. "
+            "Change windows.test, or add bars of that period"
         )
 
 
@@ -199,8 +210,8 @@ def _listed(numbers: Mapping[str, int], most: int = 12) -> str:
     return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"
 
 
-def _until(history: History, first: date, last: date) -> tuple[History, int]:
-    """The bars of the days `first` … `last`, and the row at which they begin."""
+def _cut(history: History, first: date, last: date) -> tuple[History, int]:
+    """The bars of the days `first` … `last`, and the row of the first of them."""
     days = history.days
     low = int(np.searchsorted(days, np.datetime64(first), side="left"))
     rows = slice(low, int(np.searchsorted(days, np.datetime64(last), side="right")))
@@ -226,7 +237,7 @@ def _refuse_non_finite(history: History) -> None:
 
 
 def _manifest(
-    symbols: list[str], arrays: Arrays, settings: WindowSettings, spans: Mapping[Split, Range]
+    symbols: list[str], arrays: Arrays, settings: WindowSettings, spans: Mapping[Split, SplitRange]
 ) -> dict[str, Any]:
     return {
         "version": WINDOWS_VERSION,
@@ -242,7 +253,7 @@ def _manifest(
                 "last": spans[split].last.isoformat(),
                 "windows": len(arrays[split]),
             }
-            for split in LEARNT
+            for split in FIT_SPLITS
         },
     }
 

@@ -1,4 +1,4 @@
-"""Which weights a fit starts from, under a name that identifies them, and what is known of where they come from."""
+"""Base weights: what a fit starts from, under an identifier that is stable, with provenance."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from resources.publish import digest_of_folder
 NONE, PACKAGED = "none", "packaged"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# The open Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
-KRONOS_UNTIL = date(2024, 6, 30)
+# The published Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
+KRONOS_CUTOFF = date(2024, 6, 30)
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseWeights:
     """Weights to start from.
 
     Attributes:
         source: a folder or a hub name; none: from scratch.
-        digest: what a recipe knows them by.
-        cutoff: the last day whose bars reached them; none: unknown, or from scratch.
-        trained_until: the last day whose bars moved them, at most the cutoff; none: as the cutoff's.
+        digest: identifies them in a recipe.
+        cutoff: the last day whose bars influenced them, by training or selection; none: unknown, or from scratch.
+        trained_until: the last day whose bars they were trained on, at most the cutoff; none: as for the cutoff.
     """
 
     source: str | None
@@ -45,15 +45,15 @@ class Base:
     def from_scratch(self) -> bool:
         return self.source is None
 
-    def cutoff_with(self, learnt_until: date | None) -> date | None:
-        """The cutoff of weights that go on from these with bars up to `learnt_until` (none: with none)."""
-        return self._gone_on(self.cutoff, learnt_until)
+    def cutoff_after(self, cutoff: date | None) -> date | None:
+        """The cutoff after training on bars up to `cutoff` (none: no training)."""
+        return self._latest(self.cutoff, cutoff)
 
-    def trained_with(self, moved_until: date | None) -> date | None:
-        """Until when bars moved weights that go on from these, moved by bars up to `moved_until` (none: by none)."""
-        return self._gone_on(self.trained_until, moved_until)
+    def trained_until_after(self, trained_until: date | None) -> date | None:
+        """`trained_until` after training on bars up to `trained_until` (none: no training)."""
+        return self._latest(self.trained_until, trained_until)
 
-    def _gone_on(self, own: date | None, later: date | None) -> date | None:
+    def _latest(self, own: date | None, later: date | None) -> date | None:
         if self.from_scratch:
             return later
         if own is None or later is None:
@@ -61,58 +61,60 @@ class Base:
         return max(own, later)
 
 
-def base_of(kind: Kind, named: str, revision: str | None, root: Path) -> Base:
-    """The base that the settings name.
+def resolve_base(kind: Kind, name: str, revision: str | None, root: Path) -> BaseWeights:
+    """The base weights for the settings' `base`.
 
     Args:
-        named: "none", "packaged", a folder (absolute, or relative to `root`), or a hub name.
+        name: "none", "packaged", a folder (absolute, or relative to `root`), or a hub name.
 
     Raises:
-        CandlecastError: it is none of these.
+        CandlecastError: `name` is none of these.
     """
-    if named == NONE:
-        return Base(None, NONE)
-    if named == PACKAGED:
+    if name == NONE:
+        return BaseWeights(None, NONE)
+    if name == PACKAGED:
         folder = WEIGHTS / kind
         if not (folder / CARD).is_file():
             raise CandlecastError(f"there are no packaged weights of {kind} in {folder}: install candlecast again")
-        return _folder(folder)
-    folder = root / Path(named).expanduser()
+        return _from_folder(folder)
+    folder = root / Path(name).expanduser()
     if folder.is_dir():
-        return _folder(folder)
-    if _HUB_NAME.fullmatch(named) and not named.startswith((".", "/")):
-        return _hub(named, revision)
+        return _from_folder(folder)
+    if _HUB_NAME.fullmatch(name) and not name.startswith((".", "/")):
+        return _from_hub(name, revision)
     raise CandlecastError(
-        f'the base {named!r} of {kind} is no folder under {root} and no hub name: say "none", "packaged", a folder '
-        "with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small"
+        f"the base {name!r} of {kind} is neither a folder under {root} nor a hub name: set it to "
+        '"none", "packaged", a folder with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small'
     )
 
 
-def require_shape(kind: Kind, base: Base, section: BaseModel) -> None:
-    """Refuse a shape that the settings ask for and the base does not have: it would be ignored.
+def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) -> None:
+    """Refuse a shape in the settings that differs from that of the base: it would be ignored.
+
+    A base on a hub is not checked.
 
     Raises:
-        CandlecastError: naming the key and both values. A base on a hub is not looked at.
+        CandlecastError: with the key and both values.
     """
     config = Path(base.source or "") / "config.json"
     if base.source is None or not config.is_file():
         return
-    built = _read(config)
+    built = _read_json(config)
     fields = type(section).model_fields
     for key in sorted(fields.keys() & built.keys()):
-        asked = getattr(section, key)
-        if asked not in (built[key], fields[key].default):
+        value = getattr(section, key)
+        if value not in (built[key], fields[key].default):
             name = kind.removeprefix("kronos_").removesuffix("_model")
             raise CandlecastError(
-                f"{name}.{key} = {asked}, but the base {base.source} was built with {built[key]}: leave the key out, "
-                f'or say {name}.base = "none" to train from scratch'
+                f"{name}.{key} = {value}, but the base {base.source} was built with {built[key]}: leave the key out, "
+                f'or set {name}.base = "none" to train from scratch'
             )
 
 
-def _folder(folder: Path) -> Base:
-    card = _read(folder / CARD) if (folder / CARD).is_file() else {}
+def _from_folder(folder: Path) -> BaseWeights:
+    card = _read_json(folder / CARD) if (folder / CARD).is_file() else {}
     cutoff = card.get("cutoff")
-    return Base(
+    return BaseWeights(
         source=str(folder),
         digest=digest_of_folder(folder, UNNAMED),
         cutoff=date.fromisoformat(cutoff) if cutoff else None,
@@ -122,23 +124,22 @@ def _folder(folder: Path) -> Base:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text())
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise CandlecastError(
-            f"{file} of the base is damaged: {error}. Bring the folder back from where it came"
-        ) from error
-    if not isinstance(values, dict):
-        raise CandlecastError(f"{file} of the base holds no JSON object. Bring it back from where it came")
-    return values
-
-
-def _hub(name: str, revision: str | None) -> Base:
+def _from_hub(name: str, revision: str | None) -> BaseWeights:
     digest = f"hub:{name}@{revision or 'main'}"
     if name.startswith("NeoQuasar/"):
         note = "published Kronos weights; whether their training normalisation leaked is not known"
-        return Base(name, digest, revision, KRONOS_UNTIL, "MIT", note, KRONOS_UNTIL)
+        return BaseWeights(name, digest, revision, KRONOS_CUTOFF, "MIT", note, KRONOS_CUTOFF)
     if name.startswith("amazon/"):
-        return Base(name, digest, revision, None, "Apache-2.0", "published weights; the end of their data is not known")
-    return Base(name, digest, revision, None, "unknown: see the hub")
+        note = "published weights; the end of their data is not known"
+        return BaseWeights(name, digest, revision, None, "Apache-2.0", note)
+    return BaseWeights(name, digest, revision, None, "unknown: see the hub")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise CandlecastError(f"{file} of the base is damaged: {error}. Restore the folder from its source") from error
+    if not isinstance(values, dict):
+        raise CandlecastError(f"{file} of the base is damaged: no JSON object. Restore the folder from its source")
+    return values

@@ -1,8 +1,9 @@
-"""Chronos-2's own `fit`, going on from where a killed one was saved.
+"""Resuming chronos-forecasting's own `fit` from the newest saved state.
 
-`fit` makes its trainer itself and offers no way to go on, so for as long as it runs, its trainer's name means one that
-does. What a batch is drawn from is a stream of its own, the one that `fit` has always drawn from: the batches after a
-state are those that would have come. Checkpoints are those of transformers' Trainer, whose last file is its state.
+`fit` constructs its trainer itself and has no way to resume, so while it runs, the trainer's class is replaced by a
+subclass that resumes. The batches come from a random stream of their own, the same that `fit` has always used, so the
+batches after a state are those of an undisturbed fit. States are checkpoints of transformers' Trainer, which writes
+`trainer_state.json` last. Stands on private parts of chronos-forecasting 2.3.
 """
 
 from __future__ import annotations
@@ -20,80 +21,80 @@ import torch
 from torch.utils.data import IterableDataset
 
 STATE = "trainer_state.json"
-# The best, the newest, and the one before: from the last step there is nothing to go on to.
-KEPT = 3
+# The best, the newest, and the one before it: a state of the last step cannot be resumed.
+STATES_KEPT = 3
 
 
 @contextmanager
-def going_on(folder: Path, steps: int, seed: int) -> Iterator[int]:
-    """While this holds, `fit` with this output folder, number of steps and seed goes on from its newest state.
+def resuming(folder: Path, steps: int, seed: int) -> Iterator[int]:
+    """Within this context, `fit` with this output folder, number of steps and seed resumes from its newest state.
 
     Yields:
-        The step that it goes on from; 0: from the start.
+        The step that it resumes from; 0: it starts from the beginning.
     """
     from chronos.chronos2 import trainer
 
-    saved = _newest_whole(folder, steps)
-    first = int(saved.name.rpartition("-")[2]) if saved else 0
-    own = trainer.Chronos2Trainer
+    state = _newest_state(folder, steps)
+    first = int(state.name.rpartition("-")[2]) if state else 0
+    original = trainer.Chronos2Trainer
 
-    class GoingOn(own):  # type: ignore[misc, valid-type]
+    class ResumingTrainer(original):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, train_dataset: Any, **named: Any) -> None:
-            super().__init__(*arguments, train_dataset=_OwnDraws(train_dataset, seed, first), **named)
+            super().__init__(*arguments, train_dataset=_SeededBatches(train_dataset, seed, first), **named)
 
         def get_train_dataloader(self) -> Any:
             loader = super().get_train_dataloader()
-            if saved:
-                # A loader takes a number from the global stream when it starts, which is in the state already.
+            if state:
+                # A loader draws a number from the global generator when it starts; the saved state includes that draw.
                 loader.generator = torch.Generator()
             return loader
 
         def train(self, *arguments: Any, **named: Any) -> Any:
-            return super().train(*arguments, **{**named, "resume_from_checkpoint": str(saved) if saved else None})
+            return super().train(*arguments, **{**named, "resume_from_checkpoint": str(state) if state else None})
 
-    trainer.Chronos2Trainer = GoingOn
+    trainer.Chronos2Trainer = ResumingTrainer
     try:
         yield first
     finally:
-        trainer.Chronos2Trainer = own
+        trainer.Chronos2Trainer = original
 
 
-def _newest_whole(folder: Path, steps: int) -> Path | None:
-    """The newest checkpoint before the last step; what was killed while it was written, and what is newer, goes."""
-    found = None
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2])):
+def _newest_state(folder: Path, steps: int) -> Path | None:
+    """The newest complete state before the last step; incomplete states and those of the last step are deleted."""
+    newest = None
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
         try:
             step = int(json.loads((checkpoint / STATE).read_text())["global_step"])
         except (OSError, ValueError, KeyError):
             step = steps
         if step < steps:
-            found = checkpoint
+            newest = checkpoint
         else:
             shutil.rmtree(checkpoint)
-    return found
+    return newest
 
 
-class _OwnDraws(IterableDataset[Any]):
-    """Batches drawn from NumPy's global stream as if it were theirs alone, without the first ones."""
+class _SeededBatches(IterableDataset[Any]):
+    """Batches drawn with NumPy's global generator as if nothing else used it, without the first `skipped` ones."""
 
-    def __init__(self, batches: Any, seed: int, first: int) -> None:
-        self.batches, self.seed, self.first = batches, seed, first
+    def __init__(self, batches: Any, seed: int, skipped: int) -> None:
+        self.batches, self.seed, self.skipped = batches, seed, skipped
         self.batch_size = batches.batch_size
 
     def __iter__(self) -> Iterator[Any]:
-        drawn, state = iter(self.batches), np.random.RandomState(self.seed).get_state()
+        batches, own_state = iter(self.batches), np.random.RandomState(self.seed).get_state()
         for number in itertools.count():
-            around = _exchange(state)
+            outer_state = _swap_numpy_state(own_state)
             try:
-                batch = next(drawn)
+                batch = next(batches)
             finally:
-                state = _exchange(around)
-            if number >= self.first:
+                own_state = _swap_numpy_state(outer_state)
+            if number >= self.skipped:
                 yield batch
 
 
-def _exchange(state: Any) -> Any:
-    """Put a state in place of that of NumPy's global stream, which `fit` draws from; the one that was there."""
-    was = np.random.get_state()  # noqa: NPY002
+def _swap_numpy_state(state: Any) -> Any:
+    """Set the state of NumPy's global generator, which `fit` draws from, and return the state before."""
+    before = np.random.get_state()  # noqa: NPY002
     np.random.set_state(state)  # noqa: NPY002
-    return was
+    return before

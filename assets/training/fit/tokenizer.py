@@ -1,4 +1,4 @@
-"""Learning the Kronos tokenizer: bars in, the same bars out, through a code of a few bits."""
+"""Training the Kronos tokenizer: an autoencoder of bars with a code of a few bits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assets.training.data.dataset import Augmented, WindowArrays
-from assets.training.fit.lr_schedule import spread
+from assets.training.data.dataset import Augmentation, WindowArrays
+from assets.training.fit.lr_schedule import evenly_spaced
 from kronos import KronosTokenizer, TokenizerConfig
 from kronos.losses import TokenizerLoss, tokenizer_loss
 from kronos.normalisation import Normalisation
@@ -31,15 +31,15 @@ SHAPE_KEYS = (
 
 
 def new_tokenizer(settings: TokenizerSettings) -> KronosTokenizer:
-    """A tokenizer of the settings' shape, with fresh weights from torch's generator."""
+    """A tokenizer of the shape in the settings, initialised from torch's random generator."""
     return KronosTokenizer(TokenizerConfig(**{key: getattr(settings, key) for key in SHAPE_KEYS}))
 
 
 class TokenizerTask:
-    """The tokenizer's losses over the windows of a folder.
+    """The tokenizer's training and validation losses over the windows of a folder.
 
     Attributes:
-        chunk: validation windows at once; the loop lowers it where memory is short.
+        chunk: validation windows per forward pass; the trainer lowers it where memory is short.
     """
 
     def __init__(
@@ -53,21 +53,23 @@ class TokenizerTask:
         self.arrays, self.rule, self.device = arrays, rule, device
         self.chunk = CHUNK
         self.train = arrays.windows("train")[:, 1]
-        self.changed = Augmented.drawn(len(self.train), settings, seed)
-        held_out = arrays.windows("validation")[:, 1]
-        self.validation = held_out[spread(len(held_out), settings.validation_windows)]
+        self.augmentation = Augmentation.draw(len(self.train), settings, seed)
+        validation = arrays.windows("validation")[:, 1]
+        self.validation = validation[evenly_spaced(len(validation), settings.validation_windows)]
 
     def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
-        return self._loss(model, self.train[windows], self.changed[windows]).total
+        """The mean training loss of the windows with these numbers."""
+        return self._loss(model, self.train[windows], self.augmentation[windows]).total
 
     def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean losses over the validation windows, by name; `loss` is the total."""
         sums = np.zeros(len(TokenizerLoss._fields))
         for first in range(0, len(self.validation), self.chunk):
             part = self.validation[first : first + self.chunk]
             sums += np.array([float(value) for value in self._loss(model, part, None)]) * len(part)
-        named = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
-        return {"loss": named.pop("total"), **named}
+        losses = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
+        return {"loss": losses.pop("total"), **losses}
 
-    def _loss(self, model: nn.Module, starts: np.ndarray, changed: Augmented | None) -> TokenizerLoss:
-        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, changed)).to(self.device)
+    def _loss(self, model: nn.Module, starts: np.ndarray, augmentation: Augmentation | None) -> TokenizerLoss:
+        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, augmentation)).to(self.device)
         return tokenizer_loss(model, x)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Candidates forecasting: a checkpoint held up as if it were in use, judged on the validation range."""
+"""Forecasts of a candidate checkpoint over the validation range, as if it were the one in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import Forecaster
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.data.dataset import WindowArrays
-from assets.training.model_selection.scoring import judge, mean_rank_ic, validation_tasks
+from assets.training.model_selection.scoring import SCORE_COLUMNS, mean_rank_ic, score_forecasts, validation_tasks
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import ForecastSettings, Settings
 
@@ -24,8 +24,12 @@ FORECASTERS: dict[Kind, Callable[[Settings, CheckpointStore], Forecaster]] = {
 
 
 @dataclass(frozen=True)
-class TrialStore(CheckpointStore):
-    """A store in which one candidate is the one in use. `tokenizer`: the one that goes with it, if not published."""
+class CandidateStore(CheckpointStore):
+    """A store in which a candidate is the checkpoint in use.
+
+    Attributes:
+        tokenizer: the candidate's tokenizer, if it is not in the store.
+    """
 
     candidate: Checkpoint
     tokenizer: Checkpoint | None = None
@@ -34,34 +38,39 @@ class TrialStore(CheckpointStore):
         return self.candidate if kind == self.candidate.kind else super().current(kind)
 
     def load(self, kind: Kind, digest: str) -> Checkpoint:
-        for held in (self.candidate, self.tokenizer):
-            if held is not None and (held.kind, held.digest) == (kind, digest):
-                return held
+        for own in (self.candidate, self.tokenizer):
+            if own is not None and (own.kind, own.digest) == (kind, digest):
+                return own
         return super().load(kind, digest)
 
 
-def trial_scores(
-    store: TrialStore,
+def candidate_scores(
+    store: CandidateStore,
     settings: Settings,
     arrays: WindowArrays,
     origins: int,
     paths: int,
-    seen_until: date | None = None,
+    trained_until: date | None = None,
 ) -> pd.DataFrame:
     """Scores of the candidate's forecasts at origins of the validation range, sampled at top_p = 1.
 
     Args:
-        seen_until: origins up to this day are in-sample, and left out; none: none is.
+        origins: number of origins, evenly spaced.
+        paths: sample paths per forecast.
+        trained_until: origins up to this day are in-sample and left out; none: all are used.
     """
-    fair = ForecastSettings(sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre)
-    settings = settings.model_copy(update={"forecasts": fair})
-    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), learnt_until=seen_until)
+    unfiltered = ForecastSettings(
+        sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre
+    )
+    settings = settings.model_copy(update={"forecasts": unfiltered})
+    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), learnt_until=trained_until)
     tasks = [task for task in validation_tasks(arrays, origins) if not forecaster.in_sample(task.origin)]
     if not tasks:
-        return pd.DataFrame(columns=["symbol", "origin", "until", "step", "crps", "said", "was"])
-    return judge(forecaster.load(), tasks, arrays.shape.horizon, fair.levels, forecaster.tasks_at_once)
+        return pd.DataFrame(columns=list(SCORE_COLUMNS))
+    predict = forecaster.load()
+    return score_forecasts(predict, tasks, arrays.shape.horizon, unfiltered.levels, forecaster.tasks_at_once)
 
 
-def summary(scores: pd.DataFrame) -> dict[str, Any]:
-    """Two numbers for a card: mean CRPS in per cent of the close, and mean rank correlation."""
+def mean_scores(scores: pd.DataFrame) -> dict[str, Any]:
+    """The means for a card: CRPS in percent of the close, and rank correlation."""
     return {"crps": float(scores["crps"].mean()), "rank_ic": mean_rank_ic(scores)}

@@ -1,9 +1,9 @@
-"""Challenger against champion, in a process of its own.
+"""Champion/challenger comparison of two checkpoints, in a process of its own.
 
-`python -m assets.training.model_selection.comparison CONTEST.json`.
+`python -m assets.training.model_selection.comparison REQUEST.json RESULT.json`.
 
-They are compared on origins whose bars moved the weights of neither. The validation range chose the weights of most
-checkpoints, of both sides alike; weights that learnt from it by gradient would win there by memory.
+The checkpoints are compared on origins of the validation range that neither was trained on. Most checkpoints were
+selected on that range, both sides alike; a checkpoint trained on it would be better there without being better later.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from assets.training.model_selection.scoring import FEWEST_ORIGINS, Comparison
-from assets.training.worker.pipes_client import run_child
-from assets.training.worker.pipes_reporting import speak_of
+from assets.training.model_selection.scoring import FEWEST_ORIGINS, SkillComparison
+from assets.training.worker.pipes_client import run_pipes_child
+from assets.training.worker.pipes_reporting import run_and_report
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
 from resources.publish import digest_of, publish_bytes
 from resources.settings import Settings
 
-# Raised where a contest's result would be another: what an earlier version held is held again.
-RULES = 3
+# Raised when a comparison would give another result: results of an earlier version are then not used.
+COMPARISON_VERSION = 3
+SECTIONS = {"windows", "forecasts", "promotion", "compute", "chronos2", "seed"}
 
 
-class Contest(BaseModel):
-    """Who meets whom, on which windows."""
+class ComparisonRequest(BaseModel):
+    """Two checkpoints, and the windows and settings to compare them with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,133 +44,172 @@ class Contest(BaseModel):
     arrays: Path
     settings: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """A digest of everything that the result depends on."""
+        values = self.model_dump(mode="json", exclude={"home", "arrays"})
+        return digest_of({**values, "arrays": self.arrays.name, "rules": COMPARISON_VERSION})
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a contest showed.
+class ComparisonOutcome:
+    """The result of a champion/challenger comparison.
 
     Attributes:
-        found: none where no origin was left to compare on.
-        origins: the origins of the validation range that were looked at.
-        in_sample: how many of them were left out, for bars up to `seen_until` moved the weights of `learner`.
-        unknown: the sides that do not say up to which day they learnt.
+        skill: none if no origin was left to compare on.
+        origins: the number of origins of the validation range.
+        in_sample: how many of them were left out, because one side was trained on bars up to `trained_until`.
+        trained_until: the last day that either side was trained on; none: unknown for both.
+        trained_side: the side that was trained up to that day.
+        unknown: the sides for which that day is unknown.
     """
 
-    found: Comparison | None
+    skill: SkillComparison | None
     origins: int
     in_sample: int = 0
-    seen_until: str | None = None
-    learner: str | None = None
+    trained_until: str | None = None
+    trained_side: str | None = None
     unknown: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ComparisonOutcome:
+        """The outcome of `dataclasses.asdict`, read from JSON."""
+        skill = values["skill"]
+        return cls(
+            **{**values, "skill": SkillComparison(**skill) if skill else None, "unknown": tuple(values["unknown"])}
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """The evidence for the ledger."""
-        numbers: dict[str, Any] = {} if self.found is None else self.found.to_dict()
+        """The evidence for the promotion ledger."""
+        numbers: dict[str, Any] = {} if self.skill is None else self.skill.to_dict()
         return numbers | ({"in_sample": float(self.in_sample)} if self.in_sample else {})
 
     @property
     def shows_better(self) -> bool:
-        return self.found is not None and self.found.shows_better
+        return self.skill is not None and self.skill.shows_better
 
     @property
     def shows_no_worse(self) -> bool:
-        return self.found is not None and self.found.shows_no_worse
+        return self.skill is not None and self.skill.shows_no_worse
 
     @property
-    def words(self) -> str:
-        told = self.found is not None and self.found.low is not None
-        seen = f"up to {self.seen_until}, which {self.learner} learnt from (in-sample)"
-        if self.in_sample and not told:
-            words = (
-                f"not told: {self.in_sample} of {self.origins} origins lie {seen}; an interval needs at least "
-                f"{FEWEST_ORIGINS} later ones: move windows.validation on beyond that day, or set promotion.rule = "
-                '"always" to use the newest without a comparison'
+    def text(self) -> str:
+        """The result as one sentence."""
+        return f"{self._skill_text()}{self._unknown_text()}"
+
+    def _skill_text(self) -> str:
+        has_interval = self.skill is not None and self.skill.low is not None
+        reason = f"up to {self.trained_until}, which {self.trained_side} was trained on (in-sample)"
+        if self.in_sample and not has_interval:
+            return (
+                f"undecided: {self.in_sample} of {self.origins} origins are {reason}; an interval needs at least "
+                f"{FEWEST_ORIGINS} later ones: move windows.validation beyond that day, or set promotion.rule = "
+                '"always" to use the newest checkpoint without a comparison'
             )
-        else:
-            words = "" if self.found is None else self.found.words
-            words += f"; {self.in_sample} origins {seen}, were left out" if self.in_sample else ""
-        if self.unknown:
-            words += f"; up to which day {' and '.join(self.unknown)} learnt is not known: perhaps from these origins"
-        return words
+        text = "" if self.skill is None else self.skill.text
+        return f"{text}; {self.in_sample} origins {reason}, were left out" if self.in_sample else text
+
+    def _unknown_text(self) -> str:
+        if not self.unknown:
+            return ""
+        sides = " and ".join(self.unknown)
+        return f"; the last training day of {sides} is unknown: these origins may be in-sample"
 
 
-def hold(
+def run_comparison(
     challenger: Checkpoint,
     champion: Checkpoint,
     store: CheckpointStore,
     settings: Settings,
     arrays: Path,
     context: dg.AssetExecutionContext | None = None,
-) -> Outcome:
-    """The comparison of two checkpoints. Held once: the same contest again is read from its file.
+) -> ComparisonOutcome:
+    """Compare two checkpoints in a child process. The result of an equal comparison is read from its file.
 
     Args:
-        context: the run that shows what the process says; none outside Dagster.
+        arrays: the folder of training arrays.
+        context: the run that shows the output of the process; none outside Dagster.
     """
-    sections = {"windows", "forecasts", "promotion", "compute", "chronos2", "seed"}
-    contest = Contest(
+    request = ComparisonRequest(
         home=store.home.root,
         kind=challenger.kind,
         challenger=challenger.digest,
         champion=champion.digest,
         arrays=arrays,
-        settings=settings.model_dump(mode="json", include=sections),
+        settings=settings.model_dump(mode="json", include=SECTIONS),
     )
-    told = contest.model_dump(mode="json", exclude={"home", "arrays"})
-    name = digest_of({**told, "arrays": arrays.name, "rules": RULES})
-    folder = store.home.checkpoints / challenger.kind / "contests"
-    result = folder / f"{name}.json"
+    folder = comparisons_folder(store.home, challenger.kind)
+    result = folder / f"{request.name}.json"
+    _adopt_earlier_result(store.home.checkpoints / challenger.kind / "contests" / result.name, result)
     if not result.is_file():
-        file = folder / f"{name}.contest"
-        publish_bytes(file, contest.model_dump_json().encode())
+        file = folder / f"{request.name}.request"
+        publish_bytes(file, request.model_dump_json().encode())
         try:
             command = [sys.executable, "-m", "assets.training.model_selection.comparison", str(file), str(result)]
-            run_child(command, challenger.kind, context=context)
+            run_pipes_child(command, challenger.kind, context=context)
         finally:
             file.unlink(missing_ok=True)
-    told = json.loads(result.read_text())
-    found, unknown = told.pop("found"), tuple(told.pop("unknown"))
-    return Outcome(Comparison(**found) if found else None, unknown=unknown, **told)
+    return ComparisonOutcome.from_dict(json.loads(result.read_text()))
 
 
-def run(contest: Contest) -> Outcome:
-    """Let both forecast the same origins of the validation range, but for those that either learnt from."""
+def comparisons_folder(home: Home, kind: Kind) -> Path:
+    """Where the results of comparisons of a kind are kept."""
+    return home.checkpoints / kind / "comparisons"
+
+
+def _adopt_earlier_result(earlier: Path, result: Path) -> None:
+    """Take over a result that an earlier version kept in another folder, with other keys."""
+    if result.is_file() or not earlier.is_file():
+        return
+    renamed = {"found": "skill", "seen_until": "trained_until", "learner": "trained_side"}
+    values = {renamed.get(key, key): value for key, value in json.loads(earlier.read_text()).items()}
+    publish_bytes(result, json.dumps(values).encode())
+
+
+def compare_checkpoints(request: ComparisonRequest) -> ComparisonOutcome:
+    """Forecast the same origins of the validation range with both checkpoints, and compare the CRPS."""
     from assets.training.data.dataset import WindowArrays
-    from assets.training.model_selection.candidates import TrialStore, trial_scores
-    from assets.training.model_selection.scoring import compare, validation_tasks
+    from assets.training.model_selection.candidates import CandidateStore, candidate_scores
+    from assets.training.model_selection.scoring import compare_skill, validation_tasks
 
-    settings = Settings(home=contest.home, **contest.settings)
-    home, rule = Home(contest.home), settings.promotion
+    settings = Settings(home=request.home, **request.settings)
+    home, rule = Home(request.home), settings.promotion
     store = CheckpointStore(home)
-    arrays = WindowArrays(contest.arrays)
-    sides = [store.load(contest.kind, name) for name in (contest.challenger, contest.champion)]
-    seen_until, learner, unknown = _learnt(sides)
+    arrays = WindowArrays(request.arrays)
+    sides = [store.load(request.kind, digest) for digest in (request.challenger, request.champion)]
+    trained_until, trained_side, unknown = _last_training_day(sides)
     ours, theirs = (
-        trial_scores(TrialStore(home, side), settings, arrays, rule.origins, rule.paths, seen_until) for side in sides
+        candidate_scores(CandidateStore(home, side), settings, arrays, rule.origins, rule.paths, trained_until)
+        for side in sides
     )
     origins = len({task.origin for task in validation_tasks(arrays, rule.origins)})
-    in_sample = origins - ours["origin"].nunique()
-    found = None if ours.empty else compare(ours, theirs, settings.seed)
-    return Outcome(found, origins, in_sample, str(seen_until) if seen_until else None, learner, unknown)
+    return ComparisonOutcome(
+        skill=None if ours.empty else compare_skill(ours, theirs, settings.seed),
+        origins=origins,
+        in_sample=origins - ours["origin"].nunique(),
+        trained_until=str(trained_until) if trained_until else None,
+        trained_side=trained_side,
+        unknown=unknown,
+    )
 
 
-def _learnt(sides: Sequence[Checkpoint]) -> tuple[date | None, str | None, tuple[str, ...]]:
-    """The last day that moved the weights of either side, whose they are, and the sides that do not say."""
+def _last_training_day(sides: Sequence[Checkpoint]) -> tuple[date | None, str | None, tuple[str, ...]]:
+    """The last day that either side was trained on, that side, and the sides for which it is unknown."""
     names = dict(zip(("the challenger", "the champion"), sides, strict=True))
     known = {name: day for name, side in names.items() if (day := side.trained_until)}
     unknown = tuple(name for name, side in names.items() if side.trained_until is None)
-    learner = max(known, key=lambda name: known[name], default=None)
-    return (known[learner] if learner else None), learner, unknown
+    latest = max(known, key=lambda name: known[name], default=None)
+    return (known[latest] if latest else None), latest, unknown
 
 
-def main(argv: list[str]) -> int:
-    """Run the contest of a file and write its result; 1 with its error told on failure."""
+def main(argv: Sequence[str]) -> int:
+    """Run the comparison of a request file and write its result; 1 with the error reported on failure."""
 
     def work() -> None:
-        found = run(Contest.model_validate_json(Path(argv[0]).read_text()))
-        publish_bytes(Path(argv[1]), json.dumps(asdict(found)).encode())
+        outcome = compare_checkpoints(ComparisonRequest.model_validate_json(Path(argv[0]).read_text()))
+        publish_bytes(Path(argv[1]), json.dumps(asdict(outcome)).encode())
 
-    return speak_of(work)
+    return run_and_report(work)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Champion and challenger: which checkpoint forecasts are made with, who decided it, and the way back.
+"""Promotion: which checkpoint is in use for forecasts, the ledger of decisions, and rollback.
 
-A challenger takes over when it is sound and its forecasts are not shown to be worse than the champion's on the same
-origins. Every decision is written down. `python -m assets.training.model_selection.promotion rollback KIND` goes
-back to the champion before; what was rolled back is not promoted again by itself, but by `rollback KIND --to DIGEST`.
+A challenger is promoted if it passes its acceptance checks and its forecasts are not shown to be worse than the
+champion's on the same origins. Every decision is recorded in a ledger. `python -m
+assets.training.model_selection.promotion rollback KIND` returns to the previous champion; a checkpoint that was rolled
+back is not promoted again automatically, only by `rollback KIND --to DIGEST`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model")
 Action = Literal["promoted", "kept", "rolled back"]
 
 
-class Verdict(Protocol):
-    """What a comparison of two checkpoints showed: a Comparison, or a contest's Outcome."""
+class ComparisonEvidence(Protocol):
+    """The result of comparing two checkpoints: a SkillComparison or a ComparisonOutcome."""
 
     @property
     def shows_better(self) -> bool: ...
@@ -38,23 +39,23 @@ class Verdict(Protocol):
     def shows_no_worse(self) -> bool: ...
 
     @property
-    def words(self) -> str: ...
+    def text(self) -> str: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
-Judge = Callable[[Checkpoint, Checkpoint], Verdict]
+Compare = Callable[[Checkpoint, Checkpoint], ComparisonEvidence]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """One line of the ledger.
+class PromotionDecision:
+    """One entry of the ledger.
 
     Attributes:
-        digest: the checkpoint in use from now on.
-        over: the other one: who was replaced, or who challenged in vain.
-        why: in words.
-        evidence: the comparison, where there was one.
+        digest: the checkpoint in use after the decision.
+        over: the other one: the champion that was replaced, or the challenger that was not promoted.
+        why: the reason as text.
+        evidence: the numbers of the comparison, if there was one.
     """
 
     action: Action
@@ -64,194 +65,198 @@ class Decision:
     evidence: dict[str, Any] | None = None
 
 
-class Ledger:
-    """The decisions about one kind, oldest first, in `promotions.json` beside its checkpoints."""
+class PromotionLedger:
+    """The promotion decisions of one kind, oldest first, in `promotions.json` beside its checkpoints."""
 
     def __init__(self, home: Home, kind: Kind) -> None:
         self.file = home.checkpoints / kind / "promotions.json"
 
-    def decisions(self) -> list[Decision]:
-        """What is written there.
+    def decisions(self) -> list[PromotionDecision]:
+        """All entries, oldest first.
 
         Raises:
-            CandlecastError: it is damaged.
+            CandlecastError: the file is damaged.
         """
         if not self.file.is_file():
             return []
         try:
-            return [Decision(**entry) for entry in json.loads(self.file.read_text())]
+            return [PromotionDecision(**entry) for entry in json.loads(self.file.read_text())]
         except (ValueError, TypeError) as error:
             raise CandlecastError(
-                f"{self.file} is damaged: {error}. Bring it back from a copy, or move it away: what is in use stays in "
-                "use, and the way back before it is lost"
+                f"{self.file} is damaged: {error}. Restore it from a backup, or move it away: the checkpoint in use "
+                "stays in use, and the earlier champions can no longer be rolled back to"
             ) from error
 
-    def add(self, decision: Decision) -> None:
-        """Write a decision down, unless the newest says the same."""
-        # A rollback by hand and a run that decides may write at the same moment.
+    def add(self, decision: PromotionDecision) -> None:
+        """Append a decision, unless it equals the newest entry."""
+        # A manual rollback and a run may write at the same moment.
         with exclusive_lock(self.file.with_suffix(".lock")):
-            told = self.decisions()
-            if told and told[-1] == decision:
+            entries = self.decisions()
+            if entries and entries[-1] == decision:
                 return
-            entries: list[dict[str, Any]] = [asdict(entry) for entry in [*told, decision]]
-            publish_bytes(self.file, json.dumps(entries, indent=1).encode())
+            values: list[dict[str, Any]] = [asdict(entry) for entry in [*entries, decision]]
+            publish_bytes(self.file, json.dumps(values, indent=1).encode())
 
     def rejected(self) -> set[str]:
-        """What was rolled back and has not been promoted since."""
-        gone: set[str] = set()
+        """The digests that were rolled back and have not been promoted since."""
+        rejected: set[str] = set()
         for decision in self.decisions():
             if decision.action == "rolled back" and decision.over:
-                gone.add(decision.over)
+                rejected.add(decision.over)
             elif decision.action == "promoted":
-                gone.discard(decision.digest)
-        return gone
+                rejected.discard(decision.digest)
+        return rejected
 
 
 def decide(
     store: CheckpointStore,
     challenger: Checkpoint,
-    sound: Sequence[str],
+    problems: Sequence[str],
     settings: PromotionSettings,
-    judge: Judge,
-) -> Decision:
-    """Put the challenger in use, or keep the champion, and write down why.
+    compare: Compare,
+) -> PromotionDecision:
+    """Promote the challenger or keep the champion, and record the reason.
 
     Args:
-        sound: what is wrong with the challenger; empty: nothing.
-        judge: compares challenger and champion by their forecasts; called only when that decides.
+        problems: acceptance checks that the challenger fails.
+        compare: compares challenger and champion by their forecasts; called only if the decision depends on it.
     """
-    kind, ledger = challenger.kind, Ledger(store.home, challenger.kind)
-    champion, gone = _champion(store, ledger, kind)
-    decision = _decision(champion, gone, challenger, sound, settings, judge, ledger)
+    kind, ledger = challenger.kind, PromotionLedger(store.home, challenger.kind)
+    champion, missing = _champion(store, ledger, kind)
+    decision = _decision(champion, missing, challenger, problems, settings, compare, ledger)
     if decision is None:
-        return Decision("kept", challenger.digest, None, "in use already")
-    # The ledger first: what it says is put to use at the next call, should this one be killed in between.
+        return PromotionDecision("kept", challenger.digest, None, "already in use")
+    # The ledger first: if this process is killed in between, the next call applies the newest entry.
     ledger.add(decision)
     if decision.action == "promoted":
         store.set_current(kind, decision.digest)
     return decision
 
 
-def rollback(store: CheckpointStore, kind: Kind, to: str | None = None) -> Decision:
-    """Put the champion before the present one in use again, or a checkpoint that is named.
+def rollback(store: CheckpointStore, kind: Kind, to: str | None = None) -> PromotionDecision:
+    """Return to the previous champion, or to a given checkpoint.
 
     Args:
-        to: a digest, or an unambiguous beginning of one. What was rolled back before is promoted again, and what was
-            in use may come back; an earlier champion is gone back to as without a name.
+        to: a digest, or an unambiguous prefix of one. An earlier champion is recorded as a rollback; a checkpoint that
+            was rolled back before, or never in use, as a promotion.
 
     Raises:
-        CandlecastError: there was none; what is named is not there, or not whole.
+        CandlecastError: there is no earlier champion, or the given checkpoint is missing or damaged.
     """
-    ledger = Ledger(store.home, kind)
-    now, gone = _champion(store, ledger, kind)
-    earlier = _earlier(store, ledger, kind, now)
+    ledger = PromotionLedger(store.home, kind)
+    current, missing = _champion(store, ledger, kind)
+    earlier = _earlier_champions(store, ledger, kind, current)
     if to is None and not earlier:
-        remedy = "name a checkpoint with --to" if ledger.decisions() else "nothing was promoted yet"
-        raise CandlecastError(f"there is no earlier champion of {kind} to go back to: {remedy}")
-    target = earlier[-1] if to is None else _whole(store, kind, to).digest
-    if now is not None and now.digest == target:
-        return Decision("kept", target, None, "in use already")
+        remedy = "choose a checkpoint with --to" if ledger.decisions() else "nothing was promoted yet"
+        raise CandlecastError(f"there is no earlier champion of {kind} to roll back to: {remedy}")
+    target = earlier[-1] if to is None else _load_verified(store, kind, to).digest
+    if current is not None and current.digest == target:
+        return PromotionDecision("kept", target, None, "already in use")
     action: Action = "rolled back" if target in earlier else "promoted"
-    # What is gone was not turned down: made again, it may challenge.
-    why = f"by hand; what was in use, {gone[:16]}, is gone" if gone else "by hand"
-    decision = Decision(action, target, now.digest if now else None, why)
+    # A missing champion is not recorded as replaced: rebuilt, it may challenge again.
+    why = f"manual; the checkpoint in use, {missing[:16]}, is missing" if missing else "manual"
+    decision = PromotionDecision(action, target, current.digest if current else None, why)
     ledger.add(decision)
     store.set_current(kind, decision.digest)
     return decision
 
 
-def expired(champion: Checkpoint, newest: date, settings: PromotionSettings) -> str | None:
-    """What is wrong when a champion's weights have grown too old for the newest bar; None: nothing."""
+def expiry_problem(champion: Checkpoint, newest: date, settings: PromotionSettings) -> str | None:
+    """Why a champion has expired, given the day of the newest bar; none: it has not."""
     if settings.expires_days is None:
         return None
     if champion.cutoff is None:
         return (
-            f"{champion.kind} does not say up to which day it learnt, so its age is not known: use weights that do, or "
-            "leave promotion.expires_days out"
+            f"the cutoff of {champion.kind} is unknown, and so is its age: use weights with a known cutoff, or leave "
+            "promotion.expires_days out"
         )
     until = champion.cutoff + timedelta(days=settings.expires_days)
     if newest <= until:
         return None
     return (
-        f"{champion.kind} learnt up to {champion.cutoff} and was good until {until}, the newest bar is of {newest}: "
-        "move windows.train and windows.validation on and train again, or raise promotion.expires_days"
+        f"{champion.kind} has the cutoff {champion.cutoff} and expired after {until}, the newest bar is of {newest}: "
+        "move windows.train and windows.validation forward and train again, or raise promotion.expires_days"
     )
 
 
-def _champion(store: CheckpointStore, ledger: Ledger, kind: Kind) -> tuple[Checkpoint | None, str | None]:
-    """The checkpoint in use, once what the ledger decided last has been put to use; or the digest of one that is gone.
+def _champion(store: CheckpointStore, ledger: PromotionLedger, kind: Kind) -> tuple[Checkpoint | None, str | None]:
+    """The checkpoint in use after the newest ledger entry is applied, or the digest of one that is missing.
 
-    Both are none where nothing is in use yet.
+    Both are none if no checkpoint is in use yet.
     """
-    used = store.current_digest(kind)
+    in_use = store.current_digest(kind)
     changes = [entry.digest for entry in ledger.decisions() if entry.action in ("promoted", "rolled back")]
-    wanted = changes[-1] if changes else used
-    if wanted is None:
+    decided = changes[-1] if changes else in_use
+    if decided is None:
         return None, None
-    if not store.has(kind, wanted):
-        return None, wanted
-    return (store.load(kind, wanted) if wanted == used else store.set_current(kind, wanted)), None
+    if not store.has(kind, decided):
+        return None, decided
+    return (store.load(kind, decided) if decided == in_use else store.set_current(kind, decided)), None
 
 
-def _earlier(store: CheckpointStore, ledger: Ledger, kind: Kind, now: Checkpoint | None) -> list[str]:
-    """What was promoted before, was not turned down since and is still there; the last of it last."""
+def _earlier_champions(
+    store: CheckpointStore, ledger: PromotionLedger, kind: Kind, current: Checkpoint | None
+) -> list[str]:
+    """The digests that were promoted before, were not rolled back since and still exist, the newest last."""
     rejected = ledger.rejected()
     return [
         entry.digest
         for entry in ledger.decisions()
         if entry.action == "promoted"
         and entry.digest not in rejected
-        and (now is None or entry.digest != now.digest)
+        and (current is None or entry.digest != current.digest)
         and store.has(kind, entry.digest)
     ]
 
 
-def _whole(store: CheckpointStore, kind: Kind, named: str) -> Checkpoint:
-    """A checkpoint whose files are those that its digest names, with its tokenizer if it has one."""
-    found = store.load(kind, named)
-    if digest_of_folder(found.folder, UNNAMED) != found.digest:
+def _load_verified(store: CheckpointStore, kind: Kind, digest: str) -> Checkpoint:
+    """A checkpoint whose files match its digest, and whose tokenizer, if it has one, exists."""
+    checkpoint = store.load(kind, digest)
+    if digest_of_folder(checkpoint.folder, UNNAMED) != checkpoint.digest:
         raise CandlecastError(
-            f"{found.folder} is damaged, its files are not those that its digest names: bring it back from a copy"
+            f"{checkpoint.folder} is damaged, its files do not match its digest: restore it from a backup"
         )
-    if found.card.get("tokenizer"):
-        store.load("kronos_tokenizer", found.card["tokenizer"])
-    return found
+    if checkpoint.card.get("tokenizer"):
+        store.load("kronos_tokenizer", checkpoint.card["tokenizer"])
+    return checkpoint
 
 
 def _decision(
     champion: Checkpoint | None,
-    gone: str | None,
+    missing: str | None,
     challenger: Checkpoint,
-    wrong: Sequence[str],
+    problems: Sequence[str],
     settings: PromotionSettings,
-    judge: Judge,
-    ledger: Ledger,
-) -> Decision | None:
+    compare: Compare,
+    ledger: PromotionLedger,
+) -> PromotionDecision | None:
+    """The decision; none if the challenger is already the champion."""
     if champion is not None and champion.digest == challenger.digest:
         return None
-    if wrong:
-        return Decision("kept", champion.digest if champion else "", challenger.digest, "; ".join(wrong))
+    kept = champion.digest if champion else ""
+    if problems:
+        return PromotionDecision("kept", kept, challenger.digest, "; ".join(problems))
     if challenger.digest in ledger.rejected():
         why = f"the challenger was rolled back before; `candlecast rollback {challenger.kind} --to DIGEST` undoes that"
-        return Decision("kept", champion.digest if champion else "", challenger.digest, why)
+        return PromotionDecision("kept", kept, challenger.digest, why)
     if champion is None:
-        why = f"what was in use, {gone[:16]}, is gone: nothing to compare with" if gone else "the first of its kind"
-        return Decision("promoted", challenger.digest, gone, why)
+        why = f"the checkpoint in use, {missing[:16]}, is missing" if missing else "the first of its kind"
+        return PromotionDecision("promoted", challenger.digest, missing, why)
     if settings.rule == "always" or challenger.kind == "kronos_tokenizer":
-        return Decision("promoted", challenger.digest, champion.digest, "the newest is used")
-    found = judge(challenger, champion)
-    good = found.shows_better if settings.rule == "better" else found.shows_no_worse
-    action: Action = "promoted" if good else "kept"
-    winner, loser = (challenger, champion) if good else (champion, challenger)
-    return Decision(action, winner.digest, loser.digest, found.words, found.to_dict())
+        return PromotionDecision("promoted", challenger.digest, champion.digest, "the newest is used")
+    evidence = compare(challenger, champion)
+    is_promoted = evidence.shows_better if settings.rule == "better" else evidence.shows_no_worse
+    action: Action = "promoted" if is_promoted else "kept"
+    winner, loser = (challenger, champion) if is_promoted else (champion, challenger)
+    return PromotionDecision(action, winner.digest, loser.digest, evidence.text, evidence.to_dict())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: show the ledger of a kind, or go back."""
+    """Command line: show the ledger of a kind, or roll back."""
     parser = argparse.ArgumentParser(prog="python -m assets.training.model_selection.promotion", description=__doc__)
     parser.add_argument("action", choices=["show", "rollback"])
     parser.add_argument("kind", choices=PROMOTED)
-    parser.add_argument("--to", metavar="DIGEST", help="rollback: this one, in place of the champion before")
+    parser.add_argument("--to", metavar="DIGEST", help="rollback: to this checkpoint instead of the previous champion")
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--profile")
     given = parser.parse_args(argv)
@@ -262,8 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CandlecastError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    told = [asdict(decision) for decision in Ledger(home, given.kind).decisions()]
-    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    decisions = [asdict(decision) for decision in PromotionLedger(home, given.kind).decisions()]
+    sys.stdout.write(json.dumps(decisions, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a fitting process is told, and what it answers: JSON files beside the work, lines of JSON on the way."""
+"""The job that a training process runs and the result that it writes: JSON files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ JobKind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 RESULT, MODEL = "result.json", "model"
 
 
-class Job(BaseModel):
-    """One model to make.
+class TrainingJob(BaseModel):
+    """One model to train.
 
     Attributes:
-        arrays: the folder of training arrays. With no epochs nothing is learnt from them, only measured.
+        arrays: the folder of training arrays. With no epochs they are only used to measure the base.
         base: a folder or hub name of weights to start from; none: from scratch.
         tokenizer: the folder of the frozen tokenizer (predictor only).
-        work: where states are kept while it runs; a killed job with the same folder goes on from there.
+        work: where states are saved during training; a killed job with the same folder resumes from them.
         out: an empty folder for `model/` and `result.json`.
     """
 
@@ -47,13 +47,14 @@ class Job(BaseModel):
     out: Path
 
 
-class Result(BaseModel):
-    """What came of it.
+class TrainingResult(BaseModel):
+    """What a training process measured; the model is in `model/` beside it.
 
     Attributes:
-        curves: what `assets.training.fit.trainer.Curves` holds, as plain data.
+        curves: the fields of `assets.training.fit.curves.TrainingCurves`.
         scores: numbers by name: losses, codebook use, reconstruction error by field.
-        parameters: how many weights the model has.
+        parameters: number of parameters of the model.
+        versions: library versions by name.
     """
 
     curves: dict[str, Any] = Field(default_factory=dict)

@@ -1,87 +1,75 @@
-"""What a child process says while it works, through Dagster Pipes: progress, measures, and at last why it failed.
+"""What a training process reports through Dagster Pipes: progress, metrics, and why it failed.
 
-https://docs.dagster.io/guides/build/external-pipelines. The child's side; the parent's is
-assets.training.worker.pipes_client. A
-process under torchrun speaks if it is the first of all; the others' output reaches the parent as lines of text, and
-so does that of a process started by hand, which has nobody to speak to.
+https://docs.dagster.io/guides/build/external-pipelines. The child's side; the parent's side is
+assets.training.worker.pipes_client. Under torchrun only the first process reports; the output of the others, and of a
+process started by hand, reaches the parent or the terminal as lines of text.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from threading import Thread
 
 from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
 
 from kronos.errors import KronosError
+from resources.child_process import exit_with_parent
 from resources.errors import CandlecastError
 
-PROGRESS, MEASURES, ERROR = "progress", "measures", "error"
-Measures = Mapping[str, float]
+PROGRESS, METRICS, ERROR = "progress", "metrics", "error"
+Metrics = Mapping[str, float]
+ReportMetrics = Callable[[Metrics], None]
 
 
-def unheard(measures: Measures) -> None:
-    """Measures that nobody reads."""
+def ignore_metrics(metrics: Metrics) -> None:
+    """A `ReportMetrics` that does nothing."""
 
 
-def tell(done: int, total: int, note: str = "") -> None:
-    """Progress of the work; a `resources.progress.Progress`."""
-    _say({PROGRESS: [done, total, note]})
+def report_progress(done: int, total: int, note: str = "") -> None:
+    """Report progress to the parent; a `resources.progress.Progress`."""
+    _report({PROGRESS: [done, total, note]})
 
 
-def tell_measures(measures: Measures) -> None:
-    """Losses and the like at one step, for the asset's plots."""
-    _say({MEASURES: dict(measures)})
+def report_metrics(metrics: Metrics) -> None:
+    """Report losses and the like at one step to the parent; they become an observation of the asset."""
+    _report({METRICS: dict(metrics)})
 
 
-def speak_of(work: Callable[[], None]) -> int:
-    """Do the work of a child process; 0 on success, 1 with the error told on failure.
-
-    Should the parent end, however it does, the process ends too: its work goes on with the parent's next run.
-    """
-    has_parent = PipesEnvVarParamsLoader().is_dagster_pipes_process()
-    if has_parent:
-        Thread(target=_end_with_the_parent, daemon=True).start()
-    speaks = has_parent and int(os.environ.get("RANK", "0")) == 0
+def run_and_report(work: Callable[[], None]) -> int:
+    """Run the work of a child process and return its exit code: 0 on success, 1 with the error reported on failure."""
+    exit_with_parent()
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    reports = is_first and PipesEnvVarParamsLoader().is_dagster_pipes_process()
     try:
-        with open_dagster_pipes() if speaks else nullcontext():
+        with open_dagster_pipes() if reports else nullcontext():
             try:
                 work()
             except Exception as error:
-                # Told in words, and left to Pipes too: the run's log then holds the whole traceback.
-                _say({ERROR: _words(error)})
+                # Raised again for Pipes, which puts the whole traceback into the run's log.
+                _report({ERROR: _error_text(error)})
                 raise
     except Exception as error:
-        return _failed(error)
+        _print(error)
+        return 1
     return 0
 
 
-def _end_with_the_parent() -> None:
-    """Wait for the end of the standard input, which the parent holds open for as long as it lives."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os._exit(1)
-
-
-def _failed(error: Exception) -> int:
-    if not isinstance(error, CandlecastError | KronosError):
-        traceback.print_exception(error)
-    else:
+def _print(error: Exception) -> None:
+    if isinstance(error, CandlecastError | KronosError):
         print(error, flush=True)  # noqa: T201
-    return 1
+    else:
+        traceback.print_exception(error)
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, CandlecastError | KronosError):
         return str(error)
-    told = f"{type(error).__name__}: {error}"
-    return f"{told}. The last good checkpoint is untouched" if isinstance(error, OSError) else told
+    text = f"{type(error).__name__}: {error}"
+    return f"{text}. The last good checkpoint is untouched" if isinstance(error, OSError) else text
 
 
-def _say(message: Mapping[str, object]) -> None:
+def _report(message: Mapping[str, object]) -> None:
     if PipesContext.is_initialized():
         PipesContext.get().report_custom_message(message)

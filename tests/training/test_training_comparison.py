@@ -1,0 +1,163 @@
+"""Two checkpoints forecast the same origins; the result is deterministic and kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_training_assets import made_in
+from training_world import PREDICTOR, small_settings, world
+
+from assets.training.data.dataset import WindowArrays
+from assets.training.model_selection import comparison
+from assets.training.model_selection.candidates import CandidateStore, candidate_scores
+from assets.training.model_selection.comparison import (
+    SECTIONS,
+    ComparisonOutcome,
+    ComparisonRequest,
+    compare_checkpoints,
+    comparisons_folder,
+    run_comparison,
+)
+from assets.training.model_selection.scoring import SkillComparison, mean_rank_ic
+from assets.training.worker.job import TrainingJob
+from assets.training.worker.worker import main
+from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_until
+from resources.settings import PromotionSettings
+
+
+def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home, promotion=PromotionSettings(origins=6, paths=30))
+    windows, _, first = made_in(home, warehouse, settings)
+    other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
+    _, _, second = made_in(home, warehouse, other)
+    request = ComparisonRequest(
+        home=home.root,
+        kind="kronos_predictor",
+        challenger=second.digest,
+        champion=first.digest,
+        arrays=windows.folder,
+        settings=settings.model_dump(mode="json", include=SECTIONS),
+    )
+    found = compare_checkpoints(request)
+    assert found == compare_checkpoints(request) and (found.origins, found.in_sample, found.unknown) == (6, 0, ())
+    assert found.skill is not None and found.skill.origins == 6 and found.skill.ours != found.skill.theirs
+    assert (found.text, found.to_dict()) == (found.skill.text, found.skill.to_dict())
+    equal = compare_checkpoints(request.model_copy(update={"challenger": first.digest}))
+    assert equal.skill is not None and equal.skill.skill == equal.skill.low == equal.skill.high == 0.0
+    store = CheckpointStore(home)
+    kept = comparisons_folder(home, "kronos_predictor") / f"{request.name}.json"
+    kept.parent.mkdir(parents=True)
+    file = tmp_path / "request.json"
+    file.write_text(request.model_dump_json())
+    assert comparison.main([str(file), str(kept)]) == 0
+    assert run_comparison(second, first, store, settings, windows.folder) == found
+    written = ComparisonOutcome(
+        SkillComparison(1, 2, 0.5, 0.4, 0.6, 9), 12, 3, "2003-04-01", "the champion", ("the challenger",)
+    )
+    kept.write_text(json.dumps(asdict(written)))
+    assert run_comparison(second, first, store, settings, windows.folder) == written
+    kept.unlink()
+    earlier = {
+        **asdict(written),
+        "found": asdict(written)["skill"],
+        "seen_until": "2003-04-01",
+        "learner": "the champion",
+    }
+    for key in ("skill", "trained_until", "trained_side"):
+        del earlier[key]
+    contests = kept.parents[1] / "contests"
+    contests.mkdir()
+    (contests / kept.name).write_text(json.dumps(earlier))
+    assert run_comparison(second, first, store, settings, windows.folder) == written
+    scores = candidate_scores(CandidateStore(home, first), settings, WindowArrays(windows.folder), 6, 30)
+    assert scores["origin"].nunique() == 6 and scores["crps"].gt(0).all()
+    assert -1 <= mean_rank_ic(scores) <= 1 or mean_rank_ic(scores) != mean_rank_ic(scores)
+
+
+def test_origins_that_a_side_was_trained_on_are_left_out(tmp_path: Path) -> None:
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home, promotion=PromotionSettings(origins=12, paths=30))
+    windows, _, first = made_in(home, warehouse, settings)
+    other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
+    _, _, second = made_in(home, warehouse, other)
+    assert (str(first.trained_until), str(first.cutoff)) == ("2002-12-31", "2003-12-31")
+    request = ComparisonRequest(
+        home=home.root,
+        kind="kronos_predictor",
+        challenger=second.digest,
+        champion=first.digest,
+        arrays=windows.folder,
+        settings=settings.model_dump(mode="json", include=SECTIONS),
+    )
+
+    def trained(made: Checkpoint, until: str | None) -> ComparisonOutcome:
+        (made.folder / CARD).write_text(json.dumps({**made.card, "trained_until": until}))
+        return compare_checkpoints(request)
+
+    some = trained(second, "2003-04-30")
+    assert some.skill is not None and some.skill.origins == 12 - some.in_sample and 0 < some.in_sample < 7
+    assert f"{some.in_sample} origins up to 2003-04-30, which the challenger was trained on" in some.text
+    scores = candidate_scores(
+        CandidateStore(home, first), settings, WindowArrays(windows.folder), 12, 30, date(2003, 4, 30)
+    )
+    assert scores["origin"].min() >= pd.Timestamp("2003-05-01")
+    few = trained(second, "2003-11-28")
+    assert not few.shows_better and not few.shows_no_worse
+    assert few.text.startswith("undecided: ") and "(in-sample)" in few.text and "windows.validation" in few.text
+    none = trained(second, "2024-06-30")
+    assert none.skill is None and none.in_sample == 12 and not none.shows_no_worse
+    assert "12 of 12 origins are up to 2024-06-30" in none.text and 'promotion.rule = "always"' in none.text
+    json.dumps(none.to_dict(), allow_nan=False)
+    unknown = trained(second, None)
+    assert unknown.skill is not None and unknown.in_sample == 0
+    assert "the challenger is unknown" in unknown.text
+    trained(second, "2002-12-31")
+    assert "which the champion was trained on" in trained(first, "2024-06-30").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "until"),
+    [
+        ({}, "2009-12-31"),
+        ({"base": {"cutoff": "2008-06-30"}}, "2009-12-31"),
+        ({"base": {"cutoff": "2010-06-30"}}, "2010-06-30"),
+        ({"cutoff": "2012-12-31"}, "2012-12-31"),
+        ({"training": None}, "2010-12-31"),
+        ({"training": None, "cutoff": None}, "None"),
+        ({"trained_until": "2007-01-01"}, "2007-01-01"),
+        ({"trained_until": None}, "None"),
+    ],
+)
+def test_the_last_training_day_is_read_from_the_card(changes: dict[str, object], until: str) -> None:
+    trained = {"train": {"last": "2009-12-31"}, "validation": {"last": "2010-12-31"}}
+    assert str(trained_until({"cutoff": "2010-12-31", "training": trained, **changes})) == until
+
+
+def test_a_hub_that_cannot_be_reached_is_named_in_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    home, warehouse = world(tmp_path)
+    settings = small_settings(home)
+    windows, _, _ = made_in(home, warehouse, settings)
+    job = TrainingJob(
+        kind="kronos_tokenizer",
+        seed=7,
+        windows=settings.windows,
+        tokenizer_settings=settings.tokenizer,
+        compute=settings.compute,
+        arrays=windows.folder,
+        base="NeoQuasar/No-such-tokenizer",
+        work=tmp_path / "work",
+        out=tmp_path / "out",
+    )
+    file = tmp_path / "job.json"
+    file.write_text(job.model_dump_json())
+    assert main([str(file)]) == 1
+    assert "NeoQuasar/No-such-tokenizer" in capsys.readouterr().out
