@@ -15,7 +15,7 @@ import pandas as pd
 from assets.backtests import acceptance as checks
 from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_provider import current_provider, publish_provider
-from assets.backtests.results import BacktestRequest, backtest_request, digest_of_frame, run_backtest, store
+from assets.backtests.results import BacktestRequest, backtest_request, digest_of_frame, run_backtest, store_backtest
 from assets.backtests.signals import Signals, make_signals, read_signals, store_signals
 from assets.forecasting.registry import checkpoints_in_use
 from assets.market.universe import read_universe
@@ -90,9 +90,9 @@ def _signal_metadata(made: Signals) -> Mapping[str, Any]:
         "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",
     }
     if len(made.frame):
-        from assets.backtests.plots import signals_picture
+        from assets.backtests.plots import signals_plot
 
-        shown["expected_returns"] = picture(signals_picture(made.frame))
+        shown["expected_returns"] = picture(signals_plot(made.frame))
     return shown
 
 
@@ -104,7 +104,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its content."""
-        from assets.backtests.plots import provider_picture
+        from assets.backtests.plots import provider_plot
 
         provider = publish_provider(candlecast.warehouse, candlecast.home, candlecast.calendar)
         names = pd.DataFrame(sorted(provider.ids.items()), columns=["symbol", "in Qlib"])
@@ -116,7 +116,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
                 "folder": dg.MetadataValue.path(str(provider.folder)),
                 "sessions": len(provider.sessions),
                 "symbols": table(names),
-                "coverage": picture(provider_picture(provider)),
+                "coverage": picture(provider_plot(provider)),
             },
         )
 
@@ -147,7 +147,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         result = run_backtest(request, candlecast.home, progress_of("backtest_report"))
         if isinstance(result.plan, NoBacktest):
             context.log.warning("%s", result.plan.reason)
-        store(warehouse, result)
+        store_backtest(warehouse, result)
         used, omissions = checkpoints_in_use(settings, checkpoints), _make(candlecast).omissions
         contents = read_contents(settings, warehouse, checkpoints, used, result, omissions, request.provider.digest)
         report = publish_report(contents, candlecast.home)
@@ -208,7 +208,7 @@ def _checks() -> list[dg.AssetChecksDefinition]:
         """Qlib's days and those of an independent loop are the same to 1e-10."""
         request = _request(candlecast)
         apart = checks.largest_difference(request, run_backtest(request, candlecast.home).days)
-        problems = [f"they differ by {apart:.2g}"] if apart is not None and apart > checks.AGREEMENT else []
+        problems = [f"they differ by {apart:.2g}"] if apart is not None and apart > checks.TOLERANCE else []
         return _checked(problems, {} if apart is None else {"largest_difference": apart})
 
     @dg.asset_check(asset="backtest_report", blocking=True)

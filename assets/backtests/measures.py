@@ -1,9 +1,9 @@
-"""What a backtest amounts to: pure functions of daily returns.
+"""Performance measures of a backtest: pure functions of daily returns.
 
-Returns are fractions a session, compounded; a year is 252 sessions, or 365 where no day is left out; no interest on
-cash and none taken off. Sharpe and information ratios are arithmetic means over standard deviations. The Deflated
-Sharpe ratio asks whether the best of the models tried would look this good by luck alone (Bailey and López de Prado,
-2014, doi:10.3905/jpm.2014.40.5.094).
+Returns are fractions per session, compounded; a year has 252 sessions, or 365 for a calendar without closed days; the
+risk-free rate is 0. Sharpe and information ratios are arithmetic means over standard deviations. The Deflated Sharpe
+ratio is the probability that a Sharpe ratio is above the maximum expected from as many models without skill (Bailey
+and López de Prado, 2014, doi:10.3905/jpm.2014.40.5.094).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from assets.forecasting.bootstrap import FEWEST_BLOCKS, interval_of
 
 YEAR = 252
 EULER = 0.5772156649015329
-# Short enough to leave many blocks, long enough to keep two weeks' dependence.
+# Short enough for many blocks, long enough to keep the dependence of two weeks.
 BLOCK_SESSIONS = 10
 BENCHMARK = "benchmark"
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the interval of the mean excess return is drawn."""
+    """Parameters of the bootstrap interval of the mean excess return."""
 
     draws: int
     confidence: float
@@ -34,25 +34,26 @@ class Resampling:
 
 
 def measure(days: pd.DataFrame, resampling: Resampling, year: int = YEAR) -> pd.DataFrame:
-    """Every measure of every model and of the benchmark: columns model, metric, value. Undefined ones have no row.
+    """All measures of all models and of the benchmark: columns model, metric, value. Undefined measures have no row.
 
     Args:
         days: columns model, session, gross, cost, net, benchmark, turnover; the same sessions for every model.
-        year: sessions in one.
+        year: sessions per year.
     """
-    # Bonferroni's: one of several models is not "better" by luck.
+    # Bonferroni correction for the number of models.
     shared = replace(resampling, confidence=1 - (1 - resampling.confidence) / days["model"].nunique())
-    found = {str(model): _of_model(own, shared, year) for model, own in days.groupby("model")}
+    found = {str(model): _model_measures(own, shared, year) for model, own in days.groupby("model")}
     sharpes = {model: sharpe(_excess(own)) for model, own in days.groupby("model")}
     trials = np.array([value for value in sharpes.values() if np.isfinite(value)])
     for model, own in days.groupby("model"):
-        found[str(model)]["deflated_sharpe"] = deflated_sharpe(_excess(own), luckiest_sharpe(trials))
+        found[str(model)]["deflated_sharpe"] = deflated_sharpe(_excess(own), expected_best_sharpe(trials))
         found[str(model)]["models_tried"] = float(len(sharpes))
     first = days[days["model"] == days["model"].iloc[0]]
-    found[BENCHMARK] = _of_returns(first["benchmark"].to_numpy(), "net", year) | {"sessions": float(len(first))}
+    found[BENCHMARK] = _return_measures(first["benchmark"].to_numpy(), "net", year) | {"sessions": float(len(first))}
     rows = [(model, metric, value) for model, own in found.items() for metric, value in own.items()]
     table = pd.DataFrame(rows, columns=["model", "metric", "value"])
-    return table[np.isfinite(table["value"])].sort_values(["model", "metric"], ignore_index=True)
+    defined: pd.DataFrame = table[np.isfinite(table["value"])]
+    return defined.sort_values(["model", "metric"], ignore_index=True)
 
 
 def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -63,14 +64,14 @@ def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _of_model(days: pd.DataFrame, resampling: Resampling, year: int) -> dict[str, float]:
+def _model_measures(days: pd.DataFrame, resampling: Resampling, year: int) -> dict[str, float]:
     net, excess = days["net"].to_numpy(), _excess(days)
     low, high = mean_interval(excess, resampling)
     years = len(days) / year
     return {
         "sessions": float(len(days)),
-        **_of_returns(days["gross"].to_numpy(), "gross", year),
-        **_of_returns(net, "net", year),
+        **_return_measures(days["gross"].to_numpy(), "gross", year),
+        **_return_measures(net, "net", year),
         "information_ratio": sharpe(excess) * np.sqrt(year),
         "tracking_error": float(np.std(excess, ddof=1) * np.sqrt(year)) if len(excess) > 1 else np.nan,
         "excess_return": float(excess.mean() * year),
@@ -82,7 +83,7 @@ def _of_model(days: pd.DataFrame, resampling: Resampling, year: int) -> dict[str
     }
 
 
-def _of_returns(returns: np.ndarray, name: str, year: int) -> dict[str, float]:
+def _return_measures(returns: np.ndarray, name: str, year: int) -> dict[str, float]:
     return {
         f"total_return_{name}": float(np.prod(1 + returns) - 1),
         f"annual_return_{name}": float(np.prod(1 + returns) ** (year / len(returns)) - 1),
@@ -93,24 +94,24 @@ def _of_returns(returns: np.ndarray, name: str, year: int) -> dict[str, float]:
 
 
 def equity(returns: np.ndarray) -> np.ndarray:
-    """Growth of 1, before the first session and after each: (sessions + 1,)."""
-    return np.r_[1.0, np.cumprod(1 + returns)]
+    """Growth of 1 unit, before the first session and after each: (sessions + 1,)."""
+    return np.concatenate([[1.0], np.cumprod(1 + returns)])
 
 
 def drawdown(returns: np.ndarray) -> np.ndarray:
-    """Distance below the highest point so far, as a fraction, ≤ 0: (sessions + 1,)."""
+    """Distance below the running maximum, as a fraction ≤ 0: (sessions + 1,)."""
     curve = equity(returns)
     return curve / np.maximum.accumulate(curve) - 1
 
 
 def sharpe(returns: np.ndarray) -> float:
-    """Mean over standard deviation, a session. NaN for fewer than two sessions or none that moves."""
+    """Mean over standard deviation, per session. NaN for fewer than two sessions or zero variance."""
     spread = np.std(returns, ddof=1) if len(returns) > 1 else 0.0
     return float(np.mean(returns) / spread) if spread > 0 else np.nan
 
 
-def luckiest_sharpe(trials: np.ndarray) -> float:
-    """The best Sharpe ratio to expect of as many worthless trials with this spread. One trial: 0."""
+def expected_best_sharpe(trials: np.ndarray) -> float:
+    """The expected best Sharpe ratio of as many trials without skill and with this spread. One trial: 0."""
     if len(trials) < 2:
         return 0.0
     return expected_maximum(float(np.std(trials, ddof=1)), len(trials))
@@ -123,7 +124,7 @@ def expected_maximum(spread: float, trials: int) -> float:
 
 
 def deflated_sharpe(returns: np.ndarray, threshold: float) -> float:
-    """The probability that the true Sharpe ratio, a session, exceeds `threshold`."""
+    """The probability that the true Sharpe ratio, per session, exceeds `threshold`."""
     ratio = sharpe(returns)
     if not np.isfinite(ratio):
         return np.nan
@@ -132,13 +133,13 @@ def deflated_sharpe(returns: np.ndarray, threshold: float) -> float:
 
 
 def probability_above(ratio: float, threshold: float, sessions: int, skewness: float, kurtosis: float) -> float:
-    """The probabilistic Sharpe ratio: `ratio` and `threshold` a session, `kurtosis` 3 for a normal law."""
+    """The probabilistic Sharpe ratio: `ratio` and `threshold` per session, `kurtosis` 3 for a normal distribution."""
     error = np.sqrt(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2)
     return NormalDist().cdf((ratio - threshold) * np.sqrt(sessions - 1) / error)
 
 
 def mean_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, float]:
-    """The interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
+    """Interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
     from arch.bootstrap import CircularBlockBootstrap
 
     if len(values) < FEWEST_BLOCKS * resampling.block:

@@ -1,9 +1,9 @@
-"""The plan of a backtest: which score stands on which session, over which sessions, against which benchmark.
+"""The plan of a backtest: the sessions, the scores in force on each, and the benchmark.
 
-A signal dated t is known after t's close and trades at the next session's open. It stands until its model's next
-origin, and never longer than its horizon. All models are played over the same sessions. A symbol whose bars end for
-good is paid out at its last close: that it ends is known to its holders before, as who is a member tomorrow is. Not
-here: how orders are made.
+A signal dated t is known after t's close and trades at the next session's open. It stays in force until the next
+origin of its model, at most for its horizon. All models are simulated over the same sessions. A delisted symbol is
+settled at its last close: a delisting is announced in advance, and so is membership of the next session. Not here: how
+orders are made (topk_dropout, qlib_worker).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from assets.market.universe import DELISTED_AFTER
 
 @dataclass(frozen=True)
 class BacktestPlan:
-    """What is played.
+    """The input of a simulation.
 
     Attributes:
-        days: (days,) datetime64[D]; day 0 only decides, days 1 … trade.
+        days: (days,) datetime64[D]; day 0 only has scores, days 1 … trade.
         symbols: the columns, sorted by Qlib's id.
         ids: Qlib's ids of the columns, sorted.
-        scores: a model's (days, symbols) ranks that stand after each day's close; NaN: no signal.
-        benchmark: (days - 1,) returns of the universe, equal weights, bought and held.
-        notes: what was left out of the play, in words.
-        ends: (symbols,) datetime64[D], the last bar of a symbol that was delisted; NaT: none was its last.
+        scores: (days, symbols) ranks per model, in force after the close of each day; NaN: no signal.
+        benchmark: (days - 1,) returns of an equal-weight, buy-and-hold portfolio of the universe.
+        notes: what was left out, as text.
+        ends: (symbols,) datetime64[D], the last bar of a delisted symbol; NaT: not delisted.
     """
 
     days: np.ndarray
@@ -42,13 +42,13 @@ class BacktestPlan:
 
     @property
     def ended(self) -> np.ndarray:
-        """Whether a symbol had its very last bar before a day. Shape (days, symbols)."""
+        """Whether a symbol was delisted before a day. Shape (days, symbols)."""
         return self.days[:, None] > self.ends
 
 
 @dataclass(frozen=True)
 class NoBacktest:
-    """Why there is nothing to play, in words that say what to do."""
+    """The reason why there is no backtest, and what to do."""
 
     reason: str
 
@@ -65,72 +65,84 @@ class PricePanel:
 
     @property
     def ends(self) -> np.ndarray:
-        """The last session of every symbol that was delisted, NaT of the others. Shape (symbols,), datetime64[D].
+        """The last session of every delisted symbol, NaT for the others. Shape (symbols,), datetime64[D].
 
-        As in the universe, one that has had no bar for less than `DELISTED_AFTER` sessions may only be suspended.
+        As in the universe, a symbol without a bar for fewer than `DELISTED_AFTER` sessions counts as suspended.
         """
-        there = np.isfinite(self.close)
-        last = len(there) - 1 - np.argmax(there[::-1], axis=0)
-        gone = there.any(axis=0) & (last < len(there) - DELISTED_AFTER)
+        present = np.isfinite(self.close)
+        last = len(present) - 1 - np.argmax(present[::-1], axis=0)
+        gone = present.any(axis=0) & (last < len(present) - DELISTED_AFTER)
         return np.where(gone, self.sessions[last], np.datetime64("NaT", "D"))
 
 
 def plan_backtest(
     signals: pd.DataFrame, prices: PricePanel, step: int, rules: TradingRules, members: np.ndarray | None = None
 ) -> BacktestPlan | NoBacktest:
-    """Lay signals (columns model, symbol, origin, value) out over the sessions.
+    """The plan for all models of `signals`, or the reason why there is none.
 
-    Origins with fewer than topk + n_drop symbols decide nothing: positions are held.
+    Origins with fewer than topk + n_drop symbols have no scores: positions are held.
 
     Args:
-        members: (sessions, symbols), whether a symbol is in the universe on a session; none: always.
+        signals: columns model, symbol, origin, value.
+        step: the horizon of the signals in bars.
+        members: (sessions, symbols), whether a symbol is in the universe on a session; None: always.
     """
     if signals.empty:
-        return NoBacktest("No model has out-of-sample signals to rank symbols by, so there is no backtest.")
-    usable = signals.copy()
-    usable["symbols"] = usable.groupby(["model", "origin"])["symbol"].transform("size")
-    widest = int(usable["symbols"].max())
-    if widest < rules.symbols_needed:
-        return NoBacktest(
-            f"The backtest holds topk = {rules.topk} symbols and exchanges n_drop = {rules.n_drop} a day, so it "
-            f"needs {rules.symbols_needed} symbols with a signal on one origin; there are {widest}. "
-            "Add symbols, or lower backtest.topk."
-        )
-    narrow = usable[usable["symbols"] < rules.symbols_needed]
-    usable = usable[usable["symbols"] >= rules.symbols_needed]
+        return NoBacktest("No backtest: no model has out-of-sample signals.")
+    width = signals.groupby(["model", "origin"])["symbol"].transform("size")
+    if width.max() < rules.symbols_needed:
+        return _too_few_symbols(int(width.max()), rules)
+    narrow, usable = signals[width < rules.symbols_needed], signals[width >= rules.symbols_needed]
     members = np.ones(prices.close.shape, dtype=bool) if members is None else members
-    signalled = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
     listed = members & ~(prices.sessions[:, None] > prices.ends)
-    scores = {model: _of_members(score, listed, rules) for model, score in signalled.items()}
-    emptied = [model for model, score in scores.items() if not len(_alive(score))]
+    all_scores = {str(model): _scores(own, prices, step) for model, own in usable.groupby("model")}
+    scores = {model: _of_members(score, listed, rules) for model, score in all_scores.items()}
+    emptied = [model for model, score in scores.items() if not len(_scored_sessions(score))]
     if emptied:
         return NoBacktest(
-            f"Of {', '.join(emptied)} no signal stands for {rules.symbols_needed} members of the universe on the "
-            "session after it, so there is no backtest: forecast more origins."
+            f"No backtest: {', '.join(emptied)} never has signals for {rules.symbols_needed} symbols that are members "
+            "of the universe on the next session. Forecast more origins or symbols."
         )
-    first = max(_alive(score)[0] for score in scores.values())
-    last = min(_alive(score)[-1] for score in scores.values()) + 1
-    last = min(last, len(prices.sessions) - 1)
-    if last - first < 2:
+    window = _common_sessions(scores, prices)
+    if window is None:
         return NoBacktest(
-            "The models' signals have fewer than two trading sessions in common, so there is no backtest: "
-            "forecast more origins."
+            "No backtest: the signals of the models have fewer than two trading sessions in common. "
+            "Forecast more origins."
         )
-    window = slice(first, last + 1)
     scores = {model: score[window] for model, score in scores.items()}
+    notes = (
+        *_narrow_notes(narrow, rules),
+        *_thinned_notes(all_scores, scores, window, rules),
+        *_delisting_notes(scores, prices, window),
+    )
     return BacktestPlan(
         days=prices.sessions[window],
         symbols=prices.symbols,
         ids=prices.ids,
         scores=scores,
         benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window], members[window]),
-        notes=(*_notes(narrow, rules), *_thinned(signalled, scores, window, rules), *_ended(scores, prices, window)),
+        notes=notes,
         ends=prices.ends,
     )
 
 
+def _too_few_symbols(widest: int, rules: TradingRules) -> NoBacktest:
+    return NoBacktest(
+        f"No backtest: with topk = {rules.topk} and n_drop = {rules.n_drop} it needs {rules.symbols_needed} symbols "
+        f"with a signal at one origin, and there are at most {widest}. Add symbols, or lower backtest.topk."
+    )
+
+
+def _common_sessions(scores: Mapping[str, np.ndarray], prices: PricePanel) -> slice | None:
+    """From the first session on which all models have scores to one after the last; None: fewer than two to trade."""
+    first = max(_scored_sessions(score)[0] for score in scores.values())
+    last = min(_scored_sessions(score)[-1] for score in scores.values()) + 1
+    last = min(last, len(prices.sessions) - 1)
+    return slice(first, last + 1) if last - first >= 2 else None
+
+
 def _scores(signals: pd.DataFrame, prices: PricePanel, step: int) -> np.ndarray:
-    """Ranks, 1 the lowest; equal signals rank by symbol, so that no sort decides. Shape (sessions, symbols)."""
+    """Ranks, 1 the lowest; ties are broken by symbol, so that ranks are unique. Shape (sessions, symbols)."""
     table = signals.pivot(index="origin", columns="symbol", values="value").reindex(columns=list(prices.symbols))
     ranks = table.rank(axis=1, method="first").to_numpy(dtype=np.float64)
     origins = np.searchsorted(prices.sessions, table.index.to_numpy().astype("datetime64[D]"))
@@ -142,9 +154,10 @@ def _scores(signals: pd.DataFrame, prices: PricePanel, step: int) -> np.ndarray:
 
 
 def _of_members(score: np.ndarray, members: np.ndarray, rules: TradingRules) -> np.ndarray:
-    """The scores of symbols that are members on the session that they would trade on, the next one.
+    """Scores of the symbols that are members on the next session, on which they would trade.
 
-    Who is a member tomorrow is announced before. Evenings with fewer than topk + n_drop of them decide nothing.
+    Membership of the next session is announced in advance. Sessions with fewer than topk + n_drop such symbols have no
+    scores.
     """
     found = np.where(np.r_[members[1:], members[-1:]], score, np.nan)
     found[np.isfinite(found).sum(axis=1) < rules.symbols_needed] = np.nan
@@ -154,15 +167,16 @@ def _of_members(score: np.ndarray, members: np.ndarray, rules: TradingRules) -> 
 def _benchmark(
     scores: Mapping[str, np.ndarray], opens: np.ndarray, closes: np.ndarray, members: np.ndarray
 ) -> np.ndarray:
-    """Equal weights at the first open and whenever the universe changes, at the close before; else held; no costs.
+    """Daily returns of the benchmark: equal weights at the first open, rebalanced at the close before a change of the
+    universe, otherwise held; no costs.
 
-    A day's universe is the members that any model had a signal for the evening before; without signals, those held
+    The universe of a day is the members with a signal of any model on the evening before; without signals, the holdings
     that are still members. A symbol without a bar returns 0.
     """
     universe = np.any([np.isfinite(score) for score in scores.values()], axis=0)
     found = np.empty(len(closes) - 1)
     held = universe[0] & np.isfinite(opens[1]) & np.isfinite(closes[1])
-    # Nobody of the universe trades on the first session: nothing is held until somebody does.
+    # Where no symbol of the universe trades on the first session, nothing is held until one does.
     weights = held / max(held.sum(), 1)
     for day in range(1, len(closes)):
         wanted = (universe[day - 1] if universe[day - 1].any() else held) & members[day] & np.isfinite(closes[day - 1])
@@ -176,7 +190,7 @@ def _benchmark(
     return found
 
 
-def _alive(score: np.ndarray) -> np.ndarray:
+def _scored_sessions(score: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isfinite(score).any(axis=1))
 
 
@@ -184,35 +198,38 @@ def _filled(closes: np.ndarray) -> np.ndarray:
     return pd.DataFrame(closes).ffill().to_numpy()
 
 
-def _thinned(
-    signalled: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], window: slice, rules: TradingRules
+def _thinned_notes(
+    all_scores: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], window: slice, rules: TradingRules
 ) -> list[str]:
-    lost = {model: len(_alive(signalled[model][window])) - len(_alive(scores[model])) for model in scores}
+    lost = {
+        model: len(_scored_sessions(all_scores[model][window])) - len(_scored_sessions(scores[model]))
+        for model in scores
+    }
     return [
-        f"{model}: on {count} evenings fewer than {rules.symbols_needed} symbols with a signal were to be members the "
-        "next session; they decided nothing, and positions were held."
+        f"{model}: after {count} sessions fewer than {rules.symbols_needed} symbols with a signal were members on the "
+        "next session; nothing was traded and positions were held."
         for model, count in lost.items()
         if count
     ]
 
 
-def _ended(scores: Mapping[str, np.ndarray], prices: PricePanel, window: slice) -> list[str]:
-    """The symbols that could be bought and were delisted before the last day."""
+def _delisting_notes(scores: Mapping[str, np.ndarray], prices: PricePanel, window: slice) -> list[str]:
+    """A note on the symbols that could be bought and were delisted before the last day."""
     ranked = np.any([np.isfinite(score).any(axis=0) for score in scores.values()], axis=0)
     gone = np.flatnonzero(ranked & (prices.ends < prices.sessions[window][-1]))
     if not len(gone):
         return []
     named = ", ".join(f"{prices.symbols[symbol]} ({prices.ends[symbol]})" for symbol in gone)
     return [
-        f"Bars that end for good within the backtest: {named}. A holding of theirs became cash the session after, at "
-        "the last close and without costs; what a delisting really paid may be less."
+        f"Delisted within the backtest: {named}. Holdings were settled on the next session at the last close, without "
+        "costs; the actual proceeds of a delisting may be lower."
     ]
 
 
-def _notes(narrow: pd.DataFrame, rules: TradingRules) -> tuple[str, ...]:
+def _narrow_notes(narrow: pd.DataFrame, rules: TradingRules) -> tuple[str, ...]:
     counts = narrow.groupby("model")["origin"].nunique()
     return tuple(
-        f"{model}: {count} origins had fewer than {rules.symbols_needed} symbols with a signal; "
-        "they decided nothing, and positions were held."
+        f"{model}: {count} origins had fewer than {rules.symbols_needed} symbols with a signal; nothing was traded and "
+        "positions were held."
         for model, count in counts.items()
     )

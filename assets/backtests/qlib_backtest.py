@@ -1,4 +1,4 @@
-"""A plan played by Qlib, in one child process for all models; and the same plan played by our own loop."""
+"""A backtest plan simulated by Qlib, in one child process for all models, and by the numpy implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHILD_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNI
 
 
 def price_panel(provider: QlibProvider) -> PricePanel:
-    """The provider's opens and closes, in the float32 that Qlib trades at."""
+    """Opens and closes of the provider, in the float32 precision of Qlib."""
     symbols = tuple(sorted(provider.ids, key=lambda symbol: provider.ids[symbol]))
     return PricePanel(
         sessions=provider.sessions,
@@ -38,10 +38,10 @@ def price_panel(provider: QlibProvider) -> PricePanel:
 def simulate_with_qlib(
     plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path, progress: Progress = silent
 ) -> pd.DataFrame:
-    """Every model's days, by model and session: columns `COLUMNS`, returns as fractions.
+    """Daily results of all models, by model and session: columns `COLUMNS`, returns as fractions.
 
     Args:
-        folder: an empty folder for what passes between the processes.
+        folder: an empty folder for the files exchanged with the child process.
 
     Raises:
         CandlecastError: the Qlib process failed; the message ends with its last output.
@@ -50,29 +50,29 @@ def simulate_with_qlib(
     progress(0, len(plan.scores), "starting Qlib")
     _run_qlib(folder, progress)
     days = pd.read_parquet(folder / qlib_worker.DAYS)
-    return _tidy(days, plan)
+    return _result_frame(days, plan)
 
 
 def simulate_with_numpy(plan: BacktestPlan, prices: PricePanel, rules: TradingRules) -> pd.DataFrame:
-    """The same days by our own loop, in the same columns."""
+    """The same results by the numpy implementation, in the same columns."""
     window = np.searchsorted(prices.sessions, plan.days)
     frames = []
     for model, scores in plan.scores.items():
-        played = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended)
+        result = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended)
         frames.append(
             pd.DataFrame(
                 {
                     "model": model,
                     "session": plan.days[1:],
-                    "gross": played.gross,
-                    "cost": played.cost,
-                    "net": played.net,
-                    "turnover": played.turnover,
-                    "account": played.account,
+                    "gross": result.gross,
+                    "cost": result.cost,
+                    "net": result.net,
+                    "turnover": result.turnover,
+                    "account": result.account,
                 }
             )
         )
-    return _tidy(pd.concat(frames), plan)
+    return _result_frame(pd.concat(frames), plan)
 
 
 def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path) -> None:
@@ -98,10 +98,10 @@ def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRul
 
 
 def rank_unscored_last(scores: np.ndarray) -> np.ndarray:
-    """The scores with every symbol ranked on days that have any: those without a signal below all others, by column.
+    """Scores in which symbols without a signal rank below all others, by column, on days that have any signal.
 
-    Qlib sorts holdings without a score in the order of Python's string hashes when it has nothing to buy. A plan's
-    scored days have at least topk + n_drop signals, so a symbol without one is never among the buys.
+    Qlib orders holdings without a score by Python's string hashes when it has nothing to buy. A scored day of a plan
+    has at least topk + n_drop signals, so a symbol without a signal is never bought.
     """
     lowest = -np.arange(1.0, scores.shape[1] + 1)
     decided = np.isfinite(scores).any(axis=1, keepdims=True)
@@ -126,7 +126,7 @@ def _run_qlib(folder: Path, progress: Progress) -> None:
         raise CandlecastError(f"the Qlib process {exit_.reason}. Run it again; its last output:\n{exit_.tail}")
 
 
-def _tidy(days: pd.DataFrame, plan: BacktestPlan) -> pd.DataFrame:
+def _result_frame(days: pd.DataFrame, plan: BacktestPlan) -> pd.DataFrame:
     found = days.sort_values(["model", "session"], ignore_index=True)
     found["benchmark"] = np.tile(plan.benchmark, len(plan.scores))
     found["session"] = found["session"].astype("datetime64[us]")

@@ -1,8 +1,8 @@
-"""The child process that plays every model through Qlib: `python -m assets.backtests.qlib_worker FOLDER`.
+"""The child process that runs Qlib's backtest for every model: `python -m assets.backtests.qlib_worker FOLDER`.
 
-Qlib imports mlflow, replaces sys.excepthook and numpy's error state, and keeps global settings, so it lives for one
-backtest in its own process. FOLDER holds request.json and scores.parquet; days.parquet comes back. After each model
-a line `PROGRESS done total model` goes to stdout.
+Qlib imports mlflow, replaces sys.excepthook and numpy's error state, and keeps global settings, so it runs in
+a process of its own. FOLDER holds request.json and scores.parquet; the worker writes days.parquet there and, after each
+model, a line `PROGRESS done total model` to stdout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLUMNS = {"return": "gross", "cost": "cost", "turnover": "turnover", "account":
 
 
 def run(folder: Path) -> None:
-    """Play the request in `folder` and leave days.parquet there."""
+    """Run the request in `folder` and write days.parquet there."""
     import qlib
     from qlib.backtest import get_exchange
 
@@ -37,33 +37,33 @@ def run(folder: Path) -> None:
         start_time=pd.Timestamp(request["start"]),
         end_time=pd.Timestamp(request["end"]),
         codes=request["instruments"],
-        # The next open; a price limit would look at the trading day's own close.
+        # The next open. A price limit would use the close of the trading day: look-ahead.
         deal_price="open",
         limit_threshold=None,
         open_cost=rules["open_cost"],
         close_cost=rules["close_cost"],
         min_cost=rules["min_cost"],
-        # Fractions of a share: returns then do not depend on the account's size, but for `min_cost`.
+        # Fractional shares: returns do not depend on the size of the account, except through `min_cost`.
         trade_unit=None,
     )
     models = sorted(scores["model"].unique())
-    played = []
+    frames = []
     for done, model in enumerate(models, start=1):
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
-        played.append(_play(own, exchange, request).assign(model=model))
+        frames.append(_simulate(own, exchange, request).assign(model=model))
         sys.stdout.write(f"{PROGRESS}{done} {len(models)} {model}\n")
         sys.stdout.flush()
-    pd.concat(played, ignore_index=True).to_parquet(folder / DAYS, index=False)
+    pd.concat(frames, ignore_index=True).to_parquet(folder / DAYS, index=False)
 
 
-def _play(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataFrame:
+def _simulate(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataFrame:
     from qlib.backtest import backtest
     from qlib.backtest.executor import SimulatorExecutor
     from qlib.data import D
 
     rules = request["rules"]
-    strategy = _settling({name: pd.Timestamp(end) for name, end in request["ends"].items()})(
-        signal=_standing(scores),
+    strategy = _topk_dropout_class({name: pd.Timestamp(end) for name, end in request["ends"].items()})(
+        signal=_fixed_signal(scores),
         topk=rules["topk"],
         n_drop=rules["n_drop"],
         hold_thresh=rules["hold_thresh"],
@@ -75,21 +75,21 @@ def _play(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataF
         strategy=strategy,
         executor=SimulatorExecutor(time_per_step="day", generate_portfolio_metrics=True),
         account=rules["account"],
-        # Ours is laid beside the days afterwards; without one, Qlib looks for the CSI 300.
+        # The benchmark is added later; without one, Qlib looks for the CSI 300.
         benchmark=pd.Series(0.0, index=pd.DatetimeIndex(D.calendar(request["start"], request["end"]))),
         exchange_kwargs={"exchange": exchange},
     )
     report, _ = portfolio["1day"]
-    days = report.rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
+    days: pd.DataFrame = report.rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
     days["net"] = days["gross"] - days["cost"]
     return days.rename_axis("session").reset_index()
 
 
-def _settling(ends: Mapping[str, pd.Timestamp]) -> Any:
-    """TopkDropout that turns a holding into cash, at its last price, on the session after its very last bar."""
+def _topk_dropout_class(ends: Mapping[str, pd.Timestamp]) -> Any:
+    """TopkDropout that converts a delisted holding to cash, at its last price, on the session after its last bar."""
     from qlib.contrib.strategy import TopkDropoutStrategy
 
-    class Settling(TopkDropoutStrategy):
+    class SettlingTopkDropout(TopkDropoutStrategy):  # type: ignore[misc]
         def generate_trade_decision(self, execute_result: Any = None) -> Any:
             today, _ = self.trade_calendar.get_step_time(self.trade_calendar.get_trade_step())
             held = self.trade_position
@@ -99,20 +99,20 @@ def _settling(ends: Mapping[str, pd.Timestamp]) -> Any:
                     del held.position[name]
             return super().generate_trade_decision(execute_result)
 
-    return Settling
+    return SettlingTopkDropout
 
 
-def _standing(scores: pd.Series) -> Any:
-    """The scores as Qlib's signal, looked up by day: its own slices the whole history anew for each."""
+def _fixed_signal(scores: pd.Series) -> Any:
+    """The scores as a Qlib signal, indexed by day. Qlib's own class slices the whole history for every day."""
     from qlib.backtest.signal import Signal
 
-    class Standing(Signal):
-        by_day = {day: own.droplevel("datetime") for day, own in scores.groupby(level="datetime")}  # noqa: RUF012
+    by_day = {day: scores_of_day.droplevel("datetime") for day, scores_of_day in scores.groupby(level="datetime")}
 
+    class FixedSignal(Signal):  # type: ignore[misc]
         def get_signal(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> pd.Series | None:
-            return self.by_day.get(start_time)
+            return by_day.get(start_time)
 
-    return Standing()
+    return FixedSignal()
 
 
 if __name__ == "__main__":

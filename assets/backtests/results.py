@@ -1,7 +1,7 @@
-"""A backtest's results: found by the recipe that made them, or played; and the two tables that hold the newest.
+"""Backtest requests and results: stored under the digest of the recipe, and in two tables that hold the newest.
 
-A recipe is everything that decides them: signals, bars, members, rules, horizon, resampling, Qlib's version and ours.
-Not here: how they are played, measured or shown.
+The recipe is everything that determines a result: signals, bars, members, rules, horizon, bootstrap, and the versions
+of Qlib and of this code. Not here: the simulation (qlib_backtest), the measures (measures) and the report (report).
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _MEASURES = "SELECT model, metric, value FROM backtests ORDER BY model, metric"
 
 @dataclass(frozen=True)
 class BacktestRequest:
-    """Everything that decides a backtest.
+    """Everything that determines a backtest.
 
     Attributes:
         signals: columns model, checkpoint, symbol, origin, value.
         step: the horizon of the signals, in bars.
-        frequency: of those bars.
-        universe: who is a member when.
-        year: sessions in one.
+        frequency: of the bars, such as 1d.
+        universe: the members per session.
+        year: sessions per year.
     """
 
     signals: pd.DataFrame
@@ -59,6 +59,7 @@ class BacktestRequest:
 
     @property
     def recipe(self) -> str:
+        """The digest of everything that determines the result."""
         return digest_of(
             {
                 "code": CODE_VERSION,
@@ -75,17 +76,16 @@ class BacktestRequest:
         )
 
     def plan(self) -> BacktestPlan | NoBacktest:
-        """What is played, or why nothing is."""
+        """The plan to simulate, or the reason why there is none."""
         if self.frequency != DAILY:
             return NoBacktest(
-                f"The backtest trades once a session, so it plays daily signals only; these are of {self.frequency} "
-                "bars. There is no backtest."
+                f"No backtest: it trades once per session and needs daily bars; market.frequency is {self.frequency}."
             )
         prices = price_panel(self.provider)
         return plan_backtest(self.signals, prices, self.step, self.rules, self._members(prices))
 
     def _members(self, prices: PricePanel) -> np.ndarray | None:
-        """(sessions, symbols). That a symbol's bars have ended is known only afterwards: bars decide nothing here."""
+        """Membership, (sessions, symbols). Not derived from bars: their end is known only in hindsight."""
         if self.universe.told_by == "bars":
             return None
         return np.column_stack([self.universe.holds(symbol, prices.sessions) for symbol in prices.symbols])
@@ -102,7 +102,7 @@ class BacktestRequest:
 def backtest_request(
     settings: Settings, signals: pd.DataFrame, provider: QlibProvider, universe: Universe
 ) -> BacktestRequest:
-    """The backtest that the settings ask for."""
+    """The backtest request of the settings."""
     return BacktestRequest(
         signals=signals,
         provider=provider,
@@ -116,21 +116,21 @@ def backtest_request(
 
 
 def sessions_per_year(calendar: str) -> int:
-    """The convention for exchanges, 252; 365 for a calendar that leaves no day out."""
+    """252, the convention for exchanges; 365 for a calendar without closed days."""
     days = TradingCalendar(calendar).sessions(date(2019, 1, 1), date(2019, 12, 31))
     return 365 if len(days) == 365 else YEAR
 
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """What was played.
+    """A backtest's result.
 
     Attributes:
-        recipe: the digest of what decides it.
-        plan: what was played, or why nothing was.
+        recipe: the digest of the request.
+        plan: the simulated plan, or the reason why there is none.
         days: columns model, session, gross, cost, net, benchmark, turnover, account.
         measures: columns model, metric, value.
-        simulated: whether Qlib was started for it, or the days were there already.
+        simulated: this call ran Qlib; False: the result was stored already.
     """
 
     recipe: str
@@ -141,58 +141,58 @@ class BacktestResult:
 
 
 def run_backtest(request: BacktestRequest, home: Home, progress: Progress = silent) -> BacktestResult:
-    """Play every model's signals through Qlib and measure them, unless this order has been played before.
+    """Simulate every model's signals with Qlib and measure the results, or read the stored result of the same recipe.
 
     Raises:
-        CandlecastError: Qlib's process failed.
+        CandlecastError: the Qlib process failed.
     """
     recipe, plan = request.recipe, request.plan()
     if isinstance(plan, NoBacktest):
         return BacktestResult(recipe, plan, pd.DataFrame(), pd.DataFrame(), simulated=False)
-    kept = home.backtests / recipe
-    simulated = not kept.is_dir()
+    stored = home.backtests / recipe
+    simulated = not stored.is_dir()
     if simulated:
         scratch = home.scratch / "backtests"
-        with scratch_folder(scratch) as work, publishing_folder(kept, scratch) as folder:
+        with scratch_folder(scratch) as work, publishing_folder(stored, scratch) as folder:
             days = simulate_with_qlib(plan, request.provider, request.rules, work, progress)
             days.to_parquet(folder / DAYS_FILE, index=False)
             measure(days, request.resampling, request.year).to_parquet(folder / MEASURES_FILE, index=False)
-    days, measures = (pd.read_parquet(kept / name) for name in (DAYS_FILE, MEASURES_FILE))
+    days, measures = (pd.read_parquet(stored / name) for name in (DAYS_FILE, MEASURES_FILE))
     return BacktestResult(recipe, plan, days, measures, simulated)
 
 
-def store(warehouse: Warehouse, found: BacktestResult) -> bool:
-    """Make the two tables this backtest, in one transaction. False: they were so already, and nothing was written."""
-    days = found.days.drop(columns="account", errors="ignore")
-    if _same(days, read_days(warehouse)) and _same(found.measures, read_measures(warehouse)):
+def store_backtest(warehouse: Warehouse, result: BacktestResult) -> bool:
+    """Replace both backtest tables with this result, in one transaction. False: they were equal already."""
+    days = result.days.drop(columns="account", errors="ignore")
+    if _same(days, read_days(warehouse)) and _same(result.measures, read_measures(warehouse)):
         return False
     with warehouse.write() as connection:
-        for table, frame in (("backtest_days", days), ("backtests", found.measures)):
+        for table, frame in (("backtest_days", days), ("backtests", result.measures)):
             connection.execute(f"DELETE FROM {table}")
             if len(frame):
-                connection.register("made", frame)
-                connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM made")
+                connection.register("new_rows", frame)
+                connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
     return True
 
 
 def read_days(warehouse: Warehouse) -> pd.DataFrame:
-    """The newest backtest's days, by model and session."""
+    """Daily results of the newest backtest, by model and session."""
     return warehouse.frame(_DAYS)
 
 
 def read_measures(warehouse: Warehouse) -> pd.DataFrame:
-    """The newest backtest's measures, by model and metric."""
+    """Measures of the newest backtest, by model and metric."""
     return warehouse.frame(_MEASURES)
 
 
 def digest_of_frame(frame: pd.DataFrame) -> str:
-    """SHA-256 of a frame's columns and values, in their order; the index does not count."""
+    """SHA-256 of a frame's columns and values, in their order, without the index."""
     total = hashlib.sha256("\0".join(map(str, frame.columns)).encode())
     total.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return total.hexdigest()
 
 
-def _same(made: pd.DataFrame, stored: pd.DataFrame) -> bool:
-    if made.empty or stored.empty:
-        return made.empty and stored.empty
-    return made.reset_index(drop=True).equals(stored)
+def _same(frame: pd.DataFrame, stored: pd.DataFrame) -> bool:
+    if frame.empty or stored.empty:
+        return frame.empty and stored.empty
+    return frame.reset_index(drop=True).equals(stored)

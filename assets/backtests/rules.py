@@ -1,4 +1,4 @@
-"""The rules of a backtest: TopkDropout, its costs, and what it does with too few symbols."""
+"""The trading rules of a backtest: parameters and costs of TopkDropout."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 
 from resources.settings import BacktestSettings
 
-# Qlib's own default: five per cent stay cash, so that an order is never cut for want of it.
+# Qlib's default: 5 % stay cash, so that no order is cut for lack of cash.
 INVESTED = 0.95
 
 
 @dataclass(frozen=True)
 class TradingRules:
-    """TopkDropout as Qlib plays it. Costs are fractions of the value traded, `min_cost` and `account` are money."""
+    """Parameters of Qlib's TopkDropout. Costs are fractions of the value traded, `min_cost` and `account` are money."""
 
     topk: int
     n_drop: int
@@ -37,7 +37,7 @@ class TradingRules:
 
     @property
     def symbols_needed(self) -> int:
-        """With fewer symbols to choose from, TopkDropout sells what it cannot replace."""
+        """The fewest symbols with a signal: with fewer, TopkDropout sells holdings that it cannot replace."""
         return self.topk + self.n_drop
 
     def as_dict(self) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Signals: what a model expects a symbol to return, from its quantiles alone, by one rule for every model.
+"""Signals: the expected return of a symbol, computed from the forecast quantiles by one rule for all models.
 
 The expected close is the area under the quantile function: linear between the levels, flat beyond the outermost ones.
-Flat tails lean a little to the low side for a right-skewed law, for every model alike. The signal is that close over
-the origin's close, less one: both are in prices as quoted at the origin. Not here: what is done with a signal.
+Flat tails bias the mean of a right-skewed distribution slightly downwards, for every model alike. The signal is that
+expected close over the close at the origin, minus 1; both are prices as quoted at the origin. Not here: the use of
+signals (plan).
 """
 
 from __future__ import annotations
@@ -15,41 +16,26 @@ import numpy as np
 import pandas as pd
 
 from assets.market.universe import Universe
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
-BY_CONSTRUCTION = ("random_walk", "random_walk_ewma")
-NO_VIEW = (
-    "its median is the last close of every symbol, so it has no view on direction: what would be ranked is how wide "
-    "its forecasts are"
+NO_DIRECTION_BY_CONSTRUCTION = ("random_walk", "random_walk_ewma")
+NO_DIRECTION = (
+    "the median forecast is the last close of every symbol, so the model forecasts no direction; its signals would "
+    "rank symbols by volatility"
 )
-SAME = 1e-6
-NOTHING_TO_RANK = "gives every symbol of an origin the same signal, so it has nothing to rank by"
-NOT_A_MEMBER = "not a member of the universe on the origin's day"
+TOLERANCE = 1e-6
+CONSTANT_SIGNAL = "the signal is the same for all symbols of each origin, so it ranks nothing"
+NOT_A_MEMBER = "the symbol is not a member of the universe at the origin"
 TOO_EARLY = "the origin is before windows.test"
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
 
-_QUANTILES = """
-SELECT q.model, q.checkpoint, q.symbol, q.origin, q.level, q.value, b.close, b.session
-FROM forecast_quantiles q
-JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin AND b.frequency = $frequency
-WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample AND q.origin >= $since
-ORDER BY q.model, q.checkpoint, q.symbol, q.origin, q.level
-"""
-_COUNTS = """
-SELECT model, checkpoint,
-       count(*) FILTER (WHERE in_sample)                          AS in_sample,
-       count(*) FILTER (WHERE NOT in_sample AND origin >= $since) AS out_of_sample,
-       count(*) FILTER (WHERE NOT in_sample AND origin < $since)  AS early
-FROM forecasts
-GROUP BY model, checkpoint
-ORDER BY model, checkpoint
-"""
 _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
 
 
 @dataclass(frozen=True)
 class OmittedForecasts:
-    """A model without signals, or a part of its forecasts that made none, and why."""
+    """Forecasts of a model from which no signals are made, and the reason."""
 
     model: str
     forecasts: int
@@ -58,10 +44,10 @@ class OmittedForecasts:
 
 @dataclass(frozen=True)
 class Signals:
-    """Expected simple returns over the horizon, and what was left out.
+    """Expected simple returns over the horizon, and the forecasts left out.
 
     Attributes:
-        frame: columns model, checkpoint, symbol, origin, value; by model, symbol, origin; one checkpoint a model.
+        frame: columns model, checkpoint, symbol, origin, value; by model, symbol, origin; one checkpoint per model.
         step: the horizon in bars.
     """
 
@@ -81,22 +67,24 @@ def make_signals(
     """The signals of every model that has out-of-sample forecasts `step` bars ahead.
 
     Args:
-        used: the checkpoint of each model whose forecasts count.
-        universe: whose members on an origin's day have a signal there.
-        since: the first day of which an origin counts, as on the scoreboard.
+        used: the checkpoint in use of each model.
+        universe: a symbol has a signal at an origin only while it is a member.
+        since: the first day of origins, as on the scoreboard.
     """
     with warehouse.read() as connection:
-        quantiles = connection.execute(_QUANTILES, {"frequency": frequency, "step": step, "since": since}).df()
-        counts = connection.execute(_COUNTS, {"since": since}).df()
-    # Before anything is asked of a model: what an earlier checkpoint said is neither its view nor its lack of one.
+        quantiles = connection.execute(
+            load_sql("assets.backtests", "signal_quantiles.sql"), {"frequency": frequency, "step": step, "since": since}
+        ).df()
+        counts = connection.execute(load_sql("assets.backtests", "forecast_counts.sql"), {"since": since}).df()
+    # Drop the forecasts of earlier checkpoints first: whether a model forecasts a direction is decided without them.
     quantiles = _rows(quantiles, quantiles["checkpoint"].eq(quantiles["model"].map(used)).to_numpy())
     member = _members(quantiles, universe)
-    frame, others = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
+    frame, non_members = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
-    viewless = _without_view(quantiles) | forecast.intersection(BY_CONSTRUCTION)
-    flat = dict.fromkeys(_flat_models(frame), NOTHING_TO_RANK) | dict.fromkeys(viewless, NO_VIEW)
+    undirected = _without_direction(quantiles) | forecast.intersection(NO_DIRECTION_BY_CONSTRUCTION)
+    flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION)
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
-    return Signals(kept, step, (*_omissions(counts, used, flat), *_strangers(others, flat)))
+    return Signals(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
@@ -121,13 +109,13 @@ def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
 
 
 def store_signals(warehouse: Warehouse, frame: pd.DataFrame) -> bool:
-    """Make the table `signals` these rows, in one transaction. False: it was so already, and nothing was written."""
+    """Replace the table `signals` with these rows, in one transaction. False: it was equal, nothing was written."""
     if frame.equals(read_signals(warehouse)):
         return False
     with warehouse.write() as connection:
         connection.execute("DELETE FROM signals")
-        connection.register("made", frame)
-        connection.execute("INSERT INTO signals BY NAME SELECT * FROM made")
+        connection.register("new_rows", frame)
+        connection.execute("INSERT INTO signals BY NAME SELECT * FROM new_rows")
     return True
 
 
@@ -137,7 +125,7 @@ def read_signals(warehouse: Warehouse) -> pd.DataFrame:
 
 
 def _members(quantiles: pd.DataFrame, universe: Universe) -> np.ndarray:
-    """Whether each row's symbol was a member on its session."""
+    """Whether the symbol of each row was a member on the session of its origin."""
     session = quantiles["session"].to_numpy()
     found = np.zeros(len(quantiles), dtype=bool)
     for symbol, rows in quantiles.groupby("symbol").indices.items():
@@ -150,22 +138,22 @@ def _rows(quantiles: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
 
 
 def _flat_models(frame: pd.DataFrame) -> set[str]:
-    """Models whose signal never differs between two symbols of one origin, though there were two."""
+    """Models with the same signal for all symbols of every origin that has several symbols."""
     spread = frame.groupby(["model", "origin"])["value"].agg(["size", np.ptp])
     several = spread[spread["size"] > 1]
     widest = several["ptp"].groupby("model").max()
     return {str(model) for model in widest.index[widest <= 0]}
 
 
-def _without_view(quantiles: pd.DataFrame) -> set[str]:
-    """Models whose median is the origin's close, but for bars that were revised since.
+def _without_direction(quantiles: pd.DataFrame) -> set[str]:
+    """Models whose median forecast is the close at the origin; the median over all forecasts tolerates revised bars.
 
-    The mean of such a law still grows with its width, for prices are skewed to the right.
+    The mean of such a right-skewed distribution still grows with its volatility.
     """
     level = quantiles["level"].to_numpy(dtype=np.float64)
-    medians = quantiles[np.abs(level - 0.5) < SAME]
+    medians = quantiles[np.abs(level - 0.5) < TOLERANCE]
     moved = (medians["value"] / medians["close"] - 1).abs().groupby(medians["model"]).median()
-    return {str(model) for model in moved.index[moved <= SAME]}
+    return {str(model) for model in moved.index[moved <= TOLERANCE]}
 
 
 def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[OmittedForecasts]:
@@ -185,13 +173,15 @@ def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str,
             found.append(OmittedForecasts(model, early, TOO_EARLY))
         if unseen and used.get(model) != checkpoint:
             other = used.get(model)
-            reason = f"made by {checkpoint[:12]}; in use is {other[:12]}" if other else "the model is not in use"
+            reason = (
+                f"made by checkpoint {checkpoint[:12]}; {other[:12]} is in use" if other else "the model is not in use"
+            )
             found.append(OmittedForecasts(model, unseen, reason))
     return found
 
 
-def _strangers(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[OmittedForecasts]:
-    """Forecasts for symbols that were no members."""
+def _non_members(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[OmittedForecasts]:
+    """Counts of forecasts for symbols that were not members of the universe."""
     wanted = ~quantiles["model"].isin(list(flat))
     counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
     return [OmittedForecasts(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]

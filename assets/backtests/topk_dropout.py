@@ -1,9 +1,9 @@
 """TopkDropout in numpy: Qlib's strategy, exchange and account for whole days, without Qlib.
 
-For sweeps, and as a second opinion on the published numbers: both agree to 1e-10 or the asset check says so. It follows
-qlib 0.9.7 to the letter, its quirks included: `buy` counts sells that the holding threshold then forbids, and a
-holding without a score sorts last and is sold first. What is not Qlib's: a holding whose bars have ended for good
-becomes cash at its last price. Kept, it would be the worst of every evening, and nothing else would ever be sold.
+For parameter sweeps, and to verify the published results: an asset check fails where the two differ by more than 1e-10.
+It follows qlib 0.9.7 exactly, including two quirks: the number of buys counts sells that `hold_thresh` then forbids,
+and a holding without a score ranks last and is sold first. Different from Qlib: a delisted holding becomes cash at its
+last price; otherwise it would always rank last, and nothing else would ever be sold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SMALLEST_TRADE = 1e-5
 
 @dataclass(frozen=True)
 class Simulation:
-    """A day's returns as fractions of the account before it, (trading days,) each; the account after it in money."""
+    """Daily returns as fractions of the account before the day, and the account after it in money; (trading days,)."""
 
     gross: np.ndarray
     cost: np.ndarray
@@ -28,28 +28,30 @@ class Simulation:
 
     @property
     def net(self) -> np.ndarray:
-        return self.gross - self.cost
+        """Returns after costs, (trading days,)."""
+        net: np.ndarray = self.gross - self.cost
+        return net
 
 
 def simulate(
     scores: np.ndarray, opens: np.ndarray, closes: np.ndarray, rules: TradingRules, ended: np.ndarray | None = None
 ) -> Simulation:
-    """Trade on days 1 … at the open, by the scores of the day before.
+    """Simulate TopkDropout: trades on days 1 … at the open, by the scores of the day before.
 
     Args:
         scores: (days, symbols), NaN without a signal; columns in the order of their ids.
         opens, closes: (days, symbols), NaN without a bar.
-        ended: (days, symbols), whether a symbol had its very last bar on an earlier day; none: no symbol ever has.
+        ended: (days, symbols), whether a symbol was delisted on an earlier day; None: never.
     """
-    book = _Book(rules, scores.shape[1])
-    over = np.zeros(closes.shape, dtype=bool) if ended is None else ended
-    rows = [book.day(scores[day - 1], opens[day], closes[day], over[day]) for day in range(1, len(scores))]
+    account_state = _Account(rules, scores.shape[1])
+    delisted = np.zeros(closes.shape, dtype=bool) if ended is None else ended
+    rows = [account_state.day(scores[day - 1], opens[day], closes[day], delisted[day]) for day in range(1, len(scores))]
     gross, cost, turnover, account = np.array(rows).reshape(-1, 4).T
     return Simulation(gross, cost, turnover, account)
 
 
-class _Book:
-    """Cash and holdings, carried from day to day."""
+class _Account:
+    """Cash and holdings during a simulation."""
 
     def __init__(self, rules: TradingRules, symbols: int) -> None:
         self.rules = rules
@@ -91,11 +93,11 @@ class _Book:
         return cost, traded
 
     def _settle(self, symbol: int) -> None:
-        """Neither an order nor a cost: the value stays what it was."""
+        """Convert a delisted holding to cash at its last price, without costs."""
         self.cash += self.amount[symbol] * self.price[symbol]
-        self._forget(symbol)
+        self._remove(symbol)
 
-    def _forget(self, symbol: int) -> None:
+    def _remove(self, symbol: int) -> None:
         self.amount[symbol], self.age[symbol] = 0.0, 0
         self.held.remove(symbol)
 
@@ -105,7 +107,7 @@ class _Book:
         if value <= SMALLEST_TRADE or self.cash + value < fee:
             return 0.0, 0.0
         self.cash += value - fee
-        self._forget(symbol)
+        self._remove(symbol)
         return value, fee
 
     def _buy(self, symbol: int, budget: float, price: float) -> tuple[float, float]:
@@ -127,13 +129,13 @@ class _Book:
             return 0.0
         if self.cash >= value + fee:
             return value
-        # Qlib's own rule, its odd critical price included; a rate of 0 means that the least fee is all there is.
+        # Qlib's rule, including its critical price. With a rate of 0 the fee is always `min_cost`.
         critical = least / rate + least if rate else np.inf
         return min(value, self.cash / (1 + rate) if self.cash >= critical else self.cash - least)
 
 
 def choose(score: np.ndarray, held: list[int], rules: TradingRules) -> tuple[set[int], list[int]]:
-    """What to sell and what to buy, best first. Slices with negative ends are Qlib's, and kept."""
+    """Symbols to sell, and symbols to buy, best first. Slices with negative ends are as in Qlib."""
     best_first = [int(symbol) for symbol in np.argsort(-score, kind="stable") if np.isfinite(score[symbol])]
     place = {symbol: position for position, symbol in enumerate(best_first)}
 

@@ -1,4 +1,4 @@
-"""A small world to play in: real bars of five symbols, their splits, and quick forecasts of several made-up models."""
+"""Test data: real bars of five symbols, their splits and dividends, and synthetic forecasts of several models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ USED = {model: f"{model:_<16}"[:16] for model in SHIFTS}
 
 
 def settings_of(home: Home) -> Settings:
-    """The sample's, with every session planned: the made-up forecasts begin where they like."""
+    """Settings of the sample profile with every session planned, because the synthetic forecasts start anywhere."""
     loaded = load_settings(home=home.root)
     return loaded.model_copy(update={"forecasts": loaded.forecasts.model_copy(update={"every": 1})})
 
@@ -76,7 +76,7 @@ def store_actions(warehouse: Warehouse) -> None:
 def make_forecasts(
     warehouse: Warehouse, first: date, last: date, every: int = 5, models: tuple[str, ...] = tuple(SHIFTS)
 ) -> pd.DataFrame:
-    """Lognormal quantiles with a model's own idea of the drift, seen from every origin with 90 bars behind it."""
+    """Lognormal quantiles with a drift per model, at every origin after at least 90 bars."""
     calendar = TradingCalendar("XNYS")
     origins = calendar.sessions(first, last)[::every].to_numpy().astype("datetime64[s]")
     frames = []
@@ -89,7 +89,7 @@ def make_forecasts(
             moves = np.diff(closes)
             sigma = moves.std()
             noise = np.random.default_rng([len(symbol), ord(symbol[0]), at])
-            ideas = {
+            drifts = {
                 "random_walk": 0.0,
                 "random_walk_ewma": 0.0,
                 "drift": moves.mean(),
@@ -101,7 +101,7 @@ def make_forecasts(
             for model in models:
                 steps = np.arange(1, HORIZON + 1)
                 spread = sigma * np.sqrt(steps)[:, None] * Z[None, :] * (0.8 if model == "kronos" else 1)
-                values = np.exp(closes[-1] + ideas[model] * steps[:, None] + spread)
+                values = np.exp(closes[-1] + drifts[model] * steps[:, None] + spread)
                 frames.append(
                     pd.DataFrame(
                         {
@@ -130,7 +130,7 @@ def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
 
 
 def score_forecasts(warehouse: Warehouse, settings: Settings) -> None:
-    """Scores and scoreboard of all its forecasts."""
+    """Score all forecasts and write the scoreboard."""
     histories = read_histories(warehouse, "1d")
     score_sessions(warehouse, histories, [FIRST, date(2013, 3, 1)])
     paired = paired_scores(warehouse, USED, horizons_of(settings.windows.predict_window))
@@ -138,7 +138,7 @@ def score_forecasts(warehouse: Warehouse, settings: Settings) -> None:
 
 
 def small_warehouse(path: Path, first: date = FIRST) -> Warehouse:
-    """The sample bars and some months of forecasts, in a fresh warehouse."""
+    """A new warehouse with the sample bars and some months of forecasts."""
     warehouse = Warehouse(path)
     store_bars(warehouse, sample_bars())
     store_actions(warehouse)

@@ -18,7 +18,7 @@ from resources.warehouse import Warehouse
 
 @pytest.fixture(scope="session")
 def scored_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with bars, forecasts, scores and a scoreboard, for copying."""
+    """A warehouse with bars, forecasts, scores and a scoreboard, to be copied."""
     file = tmp_path_factory.mktemp("world") / "warehouse.duckdb"
     score_forecasts(small_warehouse(file), load_settings())
     return file

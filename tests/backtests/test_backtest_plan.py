@@ -22,7 +22,7 @@ def prices(seed: int = 1) -> PricePanel:
 
 
 def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
-    """Rows of day and the symbols that have a signal, rising in their order."""
+    """Signals from rows of (day, symbols), with values increasing in the order of the symbols."""
     made = [
         (model, symbol, SESSIONS[day], place / 100) for day, symbols in rows for place, symbol in enumerate(symbols)
     ]
@@ -36,7 +36,7 @@ def planned(frame: pd.DataFrame, step: int = 5, rules: TradingRules = RULES) -> 
     return plan
 
 
-def test_a_signal_stands_from_its_origin_until_the_next() -> None:
+def test_a_signal_is_in_force_from_its_origin_until_the_next() -> None:
     plan = planned(signals([(3, "ABCD"), (6, "DCBA")]))
     assert plan.days[0] == SESSIONS[3]
     scores = plan.scores["m"]
@@ -44,7 +44,7 @@ def test_a_signal_stands_from_its_origin_until_the_next() -> None:
     assert (scores[3:8] == [4, 3, 2, 1]).all()
 
 
-def test_a_signal_does_not_outlive_its_horizon() -> None:
+def test_a_signal_expires_after_its_horizon() -> None:
     plan = planned(signals([(3, "ABCD"), (15, "ABCD")]), step=4)
     alive = np.isfinite(plan.scores["m"]).any(axis=1)
     assert alive[:4].all() and not alive[4:12].any() and alive[12:16].all()
@@ -54,7 +54,7 @@ def test_nothing_trades_before_the_session_after_the_first_origin() -> None:
     assert planned(signals([(3, "ABCD")])).days[1] == SESSIONS[4]
 
 
-def test_all_models_are_played_over_the_same_sessions() -> None:
+def test_all_models_are_simulated_over_the_same_sessions() -> None:
     both = pd.concat([signals([(3, "ABCD"), (9, "ABCD")]), signals([(6, "ABCD"), (8, "ABCD")], model="late")])
     plan = planned(both)
     assert plan.days[0] == SESSIONS[6]
@@ -67,24 +67,24 @@ def test_equal_signals_rank_in_a_fixed_order() -> None:
     assert (planned(frame).scores["m"][0] == [1, 2, 3, 4]).all()
 
 
-def test_too_small_a_universe_is_said_with_the_numbers() -> None:
+def test_too_few_symbols_give_no_plan_and_a_reason_with_the_numbers() -> None:
     plan = plan_backtest(signals([(3, "AB"), (6, "AB")]), prices(), 5, RULES)
     assert isinstance(plan, NoBacktest)
-    assert "needs 3 symbols" in plan.reason and "there are 2" in plan.reason and "backtest.topk" in plan.reason
+    assert all(fact in plan.reason for fact in ("topk = 2", "3 symbols", "most 2", "backtest.topk"))
 
 
-def test_an_origin_with_too_few_symbols_decides_nothing_and_is_counted() -> None:
+def test_an_origin_with_too_few_symbols_has_no_scores_and_is_counted() -> None:
     plan = planned(signals([(3, "ABCD"), (6, "AB"), (9, "DCBA")]))
     assert (plan.scores["m"][3:5] == [1, 2, 3, 4]).all()
     assert not np.isfinite(plan.scores["m"][5]).any()
-    assert "1 origins had fewer than 3" in plan.notes[0]
+    assert "m: 1 origins" in plan.notes[0] and "3 symbols" in plan.notes[0]
 
 
 @pytest.mark.parametrize("frame", [signals([]), signals([(29, "ABCD")])])
-def test_no_signals_or_no_session_to_trade_in_is_said(frame: pd.DataFrame) -> None:
+def test_no_signals_or_no_session_to_trade_in_give_no_plan(frame: pd.DataFrame) -> None:
     plan = plan_backtest(frame, prices(), 5, RULES)
     assert isinstance(plan, NoBacktest)
-    assert plan.reason.endswith(".")
+    assert plan.reason
 
 
 def test_the_benchmark_holds_equal_weights_and_reweights_only_when_the_universe_changes() -> None:
@@ -118,7 +118,7 @@ def test_a_symbol_that_left_the_universe_has_no_score_and_is_out_of_the_benchmar
     assert (other.benchmark == plan.benchmark).all()
 
 
-def test_a_symbol_that_left_while_no_signal_stands_is_out_of_the_benchmark_too() -> None:
+def test_a_symbol_that_left_while_no_signal_is_in_force_is_out_of_the_benchmark_too() -> None:
     given = prices()
     members = np.ones(given.close.shape, dtype=bool)
     members[7:, 0] = False
@@ -128,22 +128,22 @@ def test_a_symbol_that_left_while_no_signal_stands_is_out_of_the_benchmark_too()
     assert np.isclose(plan.benchmark[3], (closes[4, 1:] / closes[3, 1:]).mean() - 1)
 
 
-def test_evenings_with_too_few_members_left_decide_nothing_and_are_counted() -> None:
+def test_sessions_with_too_few_members_have_no_scores_and_are_counted() -> None:
     members = np.ones(prices().close.shape, dtype=bool)
     members[6:9, :2] = False
     plan = plan_backtest(signals([(3, "ABCD"), (9, "DCBA")]), prices(), 6, RULES, members)
     assert isinstance(plan, BacktestPlan)
     assert np.isfinite(plan.scores["m"]).any(axis=1).tolist()[:7] == [True, True, False, False, False, True, True]
-    assert "on 3 evenings fewer than 3 symbols" in plan.notes[0]
+    assert "3 sessions" in plan.notes[0] and "3 symbols" in plan.notes[0]
 
 
-def test_a_universe_too_small_to_play_in_is_said() -> None:
+def test_a_universe_with_too_few_members_gives_no_plan() -> None:
     members = np.zeros(prices().close.shape, dtype=bool)
     plan = plan_backtest(signals([(3, "ABCD")]), prices(), 5, RULES, members)
-    assert isinstance(plan, NoBacktest) and "3 members of the universe" in plan.reason
+    assert isinstance(plan, NoBacktest) and "3 symbols that are members" in plan.reason
 
 
-def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
+def test_a_suspended_symbol_returns_0_in_the_benchmark() -> None:
     given = prices()
     closes, opens = given.close.copy(), given.open.copy()
     closes[6:, 0] = opens[6:, 0] = np.nan
@@ -152,7 +152,7 @@ def test_a_suspended_symbol_returns_nothing_to_the_benchmark() -> None:
     assert np.isfinite(plan.benchmark).all()
 
 
-def test_a_first_session_on_which_nobody_trades_returns_nothing_and_the_next_day_is_counted() -> None:
+def test_a_first_session_without_bars_returns_0_and_the_next_session_counts() -> None:
     given = prices()
     closes, opens = given.close.copy(), given.open.copy()
     closes[4] = opens[4] = np.nan
@@ -163,7 +163,7 @@ def test_a_first_session_on_which_nobody_trades_returns_nothing_and_the_next_day
 
 
 def _ending(day: int) -> PricePanel:
-    """Forty sessions, in which A has its last bar on a day."""
+    """Prices of forty sessions, with the last bar of A on session `day`."""
     days = np.arange("2020-01-01", "2020-02-10", dtype="datetime64[D]")
     rng = np.random.default_rng(4)
     closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(days), 4)), axis=0))
@@ -171,22 +171,22 @@ def _ending(day: int) -> PricePanel:
     return PricePanel(days, SYMBOLS, SYMBOLS, closes.copy(), closes)
 
 
-def test_bars_that_ended_long_ago_ended_for_good() -> None:
+def test_a_symbol_without_bars_for_twenty_sessions_is_delisted() -> None:
     assert _ending(19).ends[0] == np.datetime64("2020-01-20")
-    assert np.isnat(_ending(20).ends[0]), "twenty sessions without a bar may be a suspension"
+    assert np.isnat(_ending(20).ends[0]), "nineteen sessions without a bar may be a suspension"
     back = _ending(10)
     back.close[30:, 0] = 50.0
     assert np.isnat(back.ends).all()
 
 
 def test_a_delisted_holding_does_not_end_the_trading() -> None:
-    """Ranked lowest of all and never sold, it would be the only one to sell on every evening."""
+    """Without settlement it would rank last and be the only symbol to sell on every session."""
     found = _ending(12)
     frame = signals([(day, "BCDA" if day % 2 else "DCBA") for day in range(2, 13)])
     frame = pd.concat([frame, signals([(day, "BCD" if day % 2 else "DCB") for day in range(13, 30)])])
     plan = plan_backtest(frame, found, 5, RULES)
     assert isinstance(plan, BacktestPlan)
-    assert not np.isfinite(plan.scores["m"][10:, 0]).any(), "nobody ranks it for a session on which it has no bar"
+    assert not np.isfinite(plan.scores["m"][10:, 0]).any(), "no score for a session without a bar"
     days = simulate_with_numpy(plan, found, RULES).set_index("session")
     assert (days.loc["2020-01-15":"2020-01-29", "turnover"] > 0).all()
     assert [note for note in plan.notes if "A (2020-01-13)" in note]

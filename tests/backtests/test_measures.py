@@ -42,19 +42,19 @@ def days(models: tuple[str, ...] = ("a", "b"), count: int = 300) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True)
 
 
-def test_the_deflated_sharpe_ratio_is_that_of_the_published_example() -> None:
-    """Bailey and López de Prado (2014): 100 trials, variance 1/2 a year, 1,250 days, Sharpe 2.5 a year."""
+def test_the_deflated_sharpe_ratio_reproduces_the_published_example() -> None:
+    """Bailey and López de Prado (2014): 100 trials, annual variance 1/2, 1,250 days, annual Sharpe ratio 2.5."""
     threshold = expected_maximum(np.sqrt(0.5 / 250), 100)
     assert threshold == pytest.approx(0.1132, abs=5e-5)
     assert probability_above(2.5 / np.sqrt(250), threshold, 1250, -3.0, 10.0) == pytest.approx(0.9004, abs=5e-5)
 
 
-def test_drawdown_is_measured_from_the_highest_point_and_from_the_start() -> None:
+def test_drawdown_is_measured_from_the_running_maximum_including_the_start() -> None:
     assert np.allclose(equity(np.array([-0.5, 1.0, 0.2])), [1, 0.5, 1.0, 1.2])
     assert np.allclose(drawdown(np.array([-0.5, 1.0, 0.2, -0.5])), [0, -0.5, 0, 0, -0.5])
 
 
-def test_measures_say_what_the_days_say() -> None:
+def test_measures_agree_with_the_daily_returns() -> None:
     own = days()
     found = by_model(measure(own, RESAMPLING))
     a = own[own["model"] == "a"]
@@ -75,14 +75,14 @@ def test_a_market_that_never_closes_has_365_sessions_a_year() -> None:
     assert found["turnover"] == pytest.approx(0.1 * 365)
 
 
-def test_a_single_model_and_a_flat_one_have_no_undefined_numbers() -> None:
+def test_a_single_model_with_zero_returns_has_only_finite_measures() -> None:
     flat = days(("a",), count=20).assign(gross=0.0, cost=0.0, net=0.0, benchmark=0.0, turnover=0.0)
     found = measure(flat, RESAMPLING)
     assert np.isfinite(found["value"]).all()
     assert "sharpe_net" not in by_model(found)["a"]
 
 
-def test_the_interval_is_the_same_for_the_same_seed_and_holds_the_mean() -> None:
+def test_the_interval_is_reproducible_and_contains_the_mean() -> None:
     values = days()["net"].to_numpy()
     low, high = mean_interval(values, RESAMPLING)
     assert (low, high) == mean_interval(values, RESAMPLING)
@@ -91,7 +91,7 @@ def test_the_interval_is_the_same_for_the_same_seed_and_holds_the_mean() -> None
     assert wider[0] < low and high < wider[1]
 
 
-def test_a_few_weeks_give_no_interval_of_the_excess_instead_of_one_without_width() -> None:
+def test_fewer_than_fifty_sessions_give_no_interval_of_the_excess() -> None:
     assert np.isnan(mean_interval(days()["net"].to_numpy()[:10], RESAMPLING)).all()
     short = by_model(measure(days(count=49), RESAMPLING))
     assert "excess_return" in short["a"] and "excess_return_low" not in short["a"]

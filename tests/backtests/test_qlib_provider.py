@@ -19,7 +19,7 @@ from resources.layout import Home
 from resources.qlib import DailyBars, safe_ids, write_provider
 from resources.warehouse import Warehouse
 
-NASTY = [
+UNSAFE_SYMBOLS = [
     "NA",
     "NULL",
     "CON",
@@ -52,7 +52,7 @@ def few_bars(symbols: list[str], days: int = 6) -> tuple[DailyBars, np.ndarray, 
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=30))
-def test_every_symbol_gets_an_id_of_its_own_even_where_case_is_folded(symbols: list[str]) -> None:
+def test_ids_are_unique_even_where_case_is_folded(symbols: list[str]) -> None:
     ids = safe_ids(symbols)
     assert list(ids) == symbols
     assert len({one.lower() for one in ids.values()}) == len(symbols)
@@ -60,34 +60,34 @@ def test_every_symbol_gets_an_id_of_its_own_even_where_case_is_folded(symbols: l
 
 
 def test_symbols_that_break_qlib_are_renamed_and_plain_ones_kept() -> None:
-    ids = safe_ids(NASTY)
+    ids = safe_ids(UNSAFE_SYMBOLS)
     assert ids["AAPL"] == "AAPL"
-    assert all(ids[symbol].startswith("X_") for symbol in NASTY if symbol != "AAPL")
+    assert all(ids[symbol].startswith("X_") for symbol in UNSAFE_SYMBOLS if symbol != "AAPL")
 
 
-def test_the_provider_gives_back_what_the_warehouse_holds(warehouse: Warehouse, home: Home) -> None:
+def test_the_provider_reproduces_the_bars_of_the_warehouse(warehouse: Warehouse, home: Home) -> None:
     provider = publish_provider(warehouse, home, CALENDAR)
     assert provider_problems(warehouse, provider, "1d") == []
     assert provider.bars == len(daily_bars(warehouse, "1d"))
     quoted = warehouse.frame("SELECT close, volume FROM bars WHERE symbol = 'AAPL' ORDER BY ts")
     close, factor, volume = (provider.panel(field, ["AAPL"])[:, 0] for field in ("close", "factor", "volume"))
-    there = np.isfinite(close)
-    assert np.allclose(close[there] / factor[there], quoted["close"], rtol=1e-6)
-    assert np.allclose(volume[there] * factor[there], quoted["volume"], rtol=1e-6)
+    present = np.isfinite(close)
+    assert np.allclose(close[present] / factor[present], quoted["close"], rtol=1e-6)
+    assert np.allclose(volume[present] * factor[present], quoted["volume"], rtol=1e-6)
 
 
-def test_the_check_finds_a_bar_that_changed_since(warehouse: Warehouse, home: Home) -> None:
+def test_the_acceptance_check_finds_a_bar_that_changed_since(warehouse: Warehouse, home: Home) -> None:
     provider = publish_provider(warehouse, home, CALENDAR)
     with warehouse.write() as connection:
         connection.execute("UPDATE bars SET close = close * 1.01 WHERE symbol = 'IBM' AND session = '2012-06-01'")
     assert "close of IBM on 2012-06-01" in provider_problems(warehouse, provider, "1d")[0]
 
 
-def test_the_same_bars_find_the_same_folder_and_write_nothing(warehouse: Warehouse, home: Home) -> None:
+def test_the_same_bars_give_the_same_folder_and_write_nothing(warehouse: Warehouse, home: Home) -> None:
     first = publish_provider(warehouse, home, CALENDAR)
-    stamps = {file: file.stat().st_mtime_ns for file in home.qlib.rglob("*")}
+    modified = {file: file.stat().st_mtime_ns for file in home.qlib.rglob("*")}
     assert publish_provider(warehouse, home, CALENDAR).digest == first.digest == current_provider(home).digest
-    assert {file: file.stat().st_mtime_ns for file in home.qlib.rglob("*")} == stamps
+    assert {file: file.stat().st_mtime_ns for file in home.qlib.rglob("*")} == modified
 
 
 def test_a_missing_session_is_a_gap_and_later_sessions_are_named(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_missing_session_is_a_gap_and_later_sessions_are_named(tmp_path: Path)
     assert len(days) > len(calendar)
 
 
-def test_no_bars_and_no_provider_are_said(tmp_path: Path) -> None:
+def test_missing_bars_and_a_missing_provider_are_errors_with_the_remedy(tmp_path: Path) -> None:
     bars, calendar, future = few_bars([])
     with pytest.raises(CandlecastError, match="materialise `bars`"):
         write_provider(tmp_path, tmp_path / "scratch", bars, calendar, future)
@@ -122,12 +122,12 @@ print(json.dumps([[i, float(v)] for (i, _), v in closes["$close"].items()]))
 
 @pytest.mark.slow
 def test_qlib_itself_reads_every_symbol_whatever_its_name(tmp_path: Path) -> None:
-    bars, calendar, future = few_bars(NASTY)
+    bars, calendar, future = few_bars(UNSAFE_SYMBOLS)
     provider = write_provider(tmp_path / "qlib", tmp_path / "scratch", bars, calendar, future)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", READ, str(provider.folder)],
         cwd=tmp_path, capture_output=True, text=True, check=True, env={**CHILD_ENVIRONMENT, "HOME": str(tmp_path)},
     )  # fmt: skip
-    rows = json.loads(told.stdout.strip().splitlines()[-1])
+    rows = json.loads(result.stdout.strip().splitlines()[-1])
     expected = sorted(zip([provider.ids[s] for s in bars.symbol], bars.close, strict=True))
     assert sorted(map(tuple, rows)) == expected

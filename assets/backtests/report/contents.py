@@ -1,6 +1,7 @@
-"""What the report is about: everything that it shows, read once. Nothing here draws or writes.
+"""The contents of the report: everything that it shows, read once from warehouse, checkpoints and settings.
 
-Two reports with the same contents are the same report, so no wall clock is among them.
+The digest of a report is computed from its contents, so they include no wall-clock time. Not here: drawing (plots),
+layout (page) and writing (publish).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from assets.market.history import History, read_histories
 from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import Settings
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,27 +40,11 @@ TABLES = (
     "scoreboard", "signals", "backtest_days", "backtests",
 )  # fmt: skip
 FAN_CASES = 3
-# Side by side there is room for four: the models, and what they must beat.
+# At most four panels per row: the models and the baselines to compare them with.
 FAN_MODELS = ("random_walk_ewma", "kronos", "chronos2", "momentum")
 
 _SCOREBOARD = "SELECT * FROM scoreboard ORDER BY metric, horizon, model, baseline"
-_PAYLOADS = """
-SELECT source, sum(received)::BIGINT AS received, sum(kept)::BIGINT AS kept, sum(folded)::BIGINT AS folded,
-       sum(rejected)::BIGINT AS rejected
-FROM payloads GROUP BY source ORDER BY source
-"""
 _REJECTED = "SELECT rule, count(*) AS rows FROM rejected_bars GROUP BY rule ORDER BY rows DESC, rule"
-_COVERAGE = """
-SELECT b.symbol, min(b.session)::VARCHAR AS first, max(b.session)::VARCHAR AS last,
-       count(DISTINCT b.session) AS sessions, count(*) AS bars, count(*) FILTER (WHERE len(b.flags) > 0) AS flagged,
-       any_value(coalesce(a.splits, 0)) AS splits, any_value(coalesce(a.dividends, 0)) AS dividends
-FROM bars b
-LEFT JOIN (SELECT symbol, count(*) FILTER (WHERE kind = 'split') AS splits,
-                  count(*) FILTER (WHERE kind = 'dividend') AS dividends
-           FROM corporate_actions GROUP BY symbol) a USING (symbol)
-WHERE b.frequency = $frequency AND ($symbols IS NULL OR list_contains($symbols, b.symbol))
-GROUP BY b.symbol ORDER BY b.symbol
-"""
 # A forecast's PIT is at most a level exactly where the close was at most that quantile.
 _CALIBRATION = f"""
 SELECT s.model, l.level, avg((s.value <= l.level + 1e-9)::INTEGER) AS share, count(*) AS forecasts
@@ -76,7 +62,7 @@ WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {IN_SCOPE} ORD
 
 @dataclass(frozen=True)
 class FanCase:
-    """One symbol and origin, by every model shown."""
+    """Fans of several models for one symbol and origin."""
 
     symbol: str
     origin: np.datetime64
@@ -85,7 +71,7 @@ class FanCase:
 
 @dataclass(frozen=True)
 class MarketSummary:
-    """What became of the rows, and what there is of each symbol."""
+    """Outcome of the received rows, rejected rows by rule, and coverage per symbol."""
 
     payloads: pd.DataFrame
     rejected: pd.DataFrame
@@ -94,7 +80,7 @@ class MarketSummary:
 
 @dataclass(frozen=True)
 class ReportContents:
-    """All that the report shows. Empty frames and empty tuples are parts that are not there."""
+    """Everything that the report shows. Parts without data are empty frames or empty tuples."""
 
     settings: Mapping[str, Any]
     market: MarketSummary
@@ -126,12 +112,12 @@ def read_contents(
     omissions: Sequence[OmittedForecasts],
     provider: str,
 ) -> ReportContents:
-    """Everything the report shows, from the warehouse, the checkpoint store and the settings.
+    """The contents of the report, from the warehouse, the checkpoint store and the settings.
 
     Forecasts, scores and coverage are of what the settings ask for (scope); what was received is of the whole home.
 
     Args:
-        used: the checkpoint of each model whose forecasts count.
+        used: the checkpoint in use of each model.
     """
     frequency, scope = settings.market.frequency, Scope.of(settings)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
@@ -140,9 +126,12 @@ def read_contents(
         forecasts = connection.execute(_FORECASTS, {**pairs, **scope.parameters}).df()
         calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **scope.parameters}).df()
         market = MarketSummary(
-            connection.execute(_PAYLOADS).df(),
+            connection.execute(load_sql("assets.backtests.report", "payload_outcomes.sql")).df(),
             connection.execute(_REJECTED).df(),
-            connection.execute(_COVERAGE, {"frequency": frequency, "symbols": scope.parameters["symbols"]}).df(),
+            connection.execute(
+                load_sql("assets.backtests.report", "coverage.sql"),
+                {"frequency": frequency, "symbols": scope.parameters["symbols"]},
+            ).df(),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}
@@ -166,14 +155,14 @@ def read_contents(
 
 
 def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, horizon: int) -> list[FanCase]:
-    """Symbols and origins by their place in the list, evenly, so that nobody picked the good ones."""
+    """Fans of symbols and origins at fixed positions of the sorted list, chosen independently of the results."""
     shown = [model for model in FAN_MODELS if (forecasts["model"] == model).any()]
     unseen = forecasts[~forecasts["in_sample"].astype(bool) & forecasts["model"].isin(shown)]
     if unseen.empty:
         return []
     histories = read_histories(warehouse, frequency, symbols=sorted(unseen["symbol"].unique()))
-    known = _with_truth(unseen, histories, horizon)
-    complete = known.groupby(["symbol", "origin"])["model"].nunique()
+    complete_forecasts = _with_actuals(unseen, histories, horizon)
+    complete = complete_forecasts.groupby(["symbol", "origin"])["model"].nunique()
     keys = complete[complete == len(shown)].index
     symbols = sorted({symbol for symbol, _ in keys})
     cases = []
@@ -181,14 +170,16 @@ def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, ho
         symbol = symbols[case * len(symbols) // FAN_CASES]
         origins = sorted(origin for own, origin in keys if own == symbol)
         origin = np.datetime64(origins[(2 * case + 1) * len(origins) // (2 * FAN_CASES)], "s")
-        own = known[(known["symbol"] == symbol) & (known["origin"] == origin)].set_index("model")["checkpoint"]
+        own = complete_forecasts[
+            (complete_forecasts["symbol"] == symbol) & (complete_forecasts["origin"] == origin)
+        ].set_index("model")["checkpoint"]
         fans = [read_fan(warehouse, histories[symbol], model, own[model], origin) for model in shown]
         cases.append(FanCase(symbol, origin, tuple(fan for fan in fans if fan)))
     return cases
 
 
-def _with_truth(forecasts: pd.DataFrame, histories: Mapping[str, History], horizon: int) -> pd.DataFrame:
-    """Forecasts of which every step has come true by the newest bar; all of them where none has."""
+def _with_actuals(forecasts: pd.DataFrame, histories: Mapping[str, History], horizon: int) -> pd.DataFrame:
+    """Forecasts whose target bars all exist; all forecasts where there is none such."""
     enough = {symbol: history.stamps[-1 - min(horizon, len(history) - 1)] for symbol, history in histories.items()}
     done = forecasts["origin"] <= forecasts["symbol"].map(enough)
     return forecasts[done] if done.any() else forecasts
@@ -205,14 +196,14 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str:
-    """The code's revision, marked where files differ from it; empty outside a git checkout."""
+    """The code's git revision, marked `-dirty` with local changes; empty outside a git checkout."""
     if not (ROOT / ".git").exists():
         return ""
     try:
-        told = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=ROOT, capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return told.stdout.strip()
+    return described.stdout.strip()

@@ -1,4 +1,4 @@
-"""How the report speaks: names for metrics and models, numbers with units, tables of text."""
+"""Formatting of the report: display names of metrics and models, numbers with units, tables of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from assets.plots import label
 
-# percent: a fraction, shown × 100; of_price: in per cent already.
+# percent: a fraction, shown × 100; of_price: already in percent.
 Unit = Literal["percent", "of_price", "ratio", "count", "number"]
 MISSING = "–"
 MINUS, HARD_SPACE = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
@@ -24,7 +24,7 @@ _SHOWN: dict[str, tuple[float, int, str]] = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as people read it. `better` says which way is good; none: neither is."""
+    """Display name, unit and meaning of a metric. `better`: the direction of improvement, if it has one."""
 
     name: str
     unit: Unit
@@ -34,32 +34,41 @@ class Metric:
 
 
 SCORES = {
-    "crps": Metric("CRPS", "of_price", "lower", meaning="error of the whole distribution, in per cent of the price"),
-    "absolute_error": Metric("Absolute error", "of_price", "lower", meaning="of the median, in per cent of the price"),
-    "mase": Metric("MASE", "number", "lower", meaning="error of the median over a usual one-bar move"),
-    "coverage_80": Metric("Coverage, 80 % band", "percent", "nearer", 0.8, "share of closes inside; 80 % is right"),
-    "coverage_90": Metric("Coverage, 90 % band", "percent", "nearer", 0.9, "share of closes inside; 90 % is right"),
-    "direction": Metric("Direction", "percent", "higher", meaning="share of moves whose sign was right"),
-    "rank_ic": Metric("RankIC", "number", "higher", meaning="rank correlation across the symbols of one origin"),
+    "crps": Metric("CRPS", "of_price", "lower", meaning="error of the forecast distribution, in percent of the price"),
+    "absolute_error": Metric(
+        "Absolute error", "of_price", "lower", meaning="error of the median, in percent of the price"
+    ),
+    "mase": Metric(
+        "MASE", "number", "lower", meaning="absolute error of the median over the mean absolute one-bar change"
+    ),
+    "coverage_80": Metric("Coverage, 80 % interval", "percent", "nearer", 0.8, "share of closes inside; nominal 80 %"),
+    "coverage_90": Metric("Coverage, 90 % interval", "percent", "nearer", 0.9, "share of closes inside; nominal 90 %"),
+    "direction": Metric("Direction", "percent", "higher", meaning="share of moves with the sign of the forecast"),
+    "rank_ic": Metric(
+        "RankIC",
+        "number",
+        "higher",
+        meaning="rank correlation between forecast and actual return across the symbols of an origin",
+    ),
 }
 MEASURES = {
-    "annual_return_net": Metric("Return a year, net", "percent", "higher"),
-    "annual_return_gross": Metric("Return a year, gross", "percent", "higher"),
-    "volatility_net": Metric("Volatility a year", "percent"),
+    "annual_return_net": Metric("Annual return, net", "percent", "higher"),
+    "annual_return_gross": Metric("Annual return, gross", "percent", "higher"),
+    "volatility_net": Metric("Annual volatility, net", "percent"),
     "sharpe_net": Metric("Sharpe ratio, net", "number", "higher"),
-    "max_drawdown_net": Metric("Deepest drawdown, net", "percent", "higher"),
-    "excess_return": Metric("Excess over the benchmark a year, net", "percent", "higher"),
+    "max_drawdown_net": Metric("Maximum drawdown, net", "percent", "higher"),
+    "excess_return": Metric("Annual excess return over benchmark, net", "percent", "higher"),
     "information_ratio": Metric("Information ratio", "number", "higher"),
     "deflated_sharpe": Metric("Deflated Sharpe ratio", "percent", "higher"),
-    "turnover": Metric("Turnover a year", "ratio"),
-    "cost": Metric("Costs a year", "percent", "lower"),
-    "traded_days": Metric("Sessions with a trade", "percent"),
+    "turnover": Metric("Annual turnover", "ratio"),
+    "cost": Metric("Annual costs", "percent", "lower"),
+    "traded_days": Metric("Sessions with trades", "percent"),
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column. Numbers stand right."""
+    """A column of a table. Numeric columns are right-aligned."""
 
     title: str
     numeric: bool = True
@@ -67,7 +76,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Text, ready to be set. `groups` are the first row of each group and its heading."""
+    """A table of formatted text. `groups`: the first row of each group and its heading."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -79,7 +88,7 @@ class Table:
 
 
 def score(metric: str) -> Metric:
-    """A forecast score's name; one that we do not know is called what the table calls it."""
+    """Display properties of a forecast score; an unknown one is shown under its own name."""
     return SCORES.get(metric, Metric(metric.replace("_", " "), "number"))
 
 
@@ -88,7 +97,7 @@ def model_name(model: str) -> str:
 
 
 def number(value: float | None, unit: Unit = "number", signed: bool = False) -> str:
-    """A number with its unit, a real minus sign, no minus zero, and a dash where there is none."""
+    """A number with unit, typographic minus sign and no negative zero; a dash for None and non-finite values."""
     if value is None or not math.isfinite(value):
         return MISSING
     scale, places, suffix = _SHOWN.get(unit, (1.0, _places(value), ""))
@@ -104,16 +113,16 @@ def interval(low: float | None, high: float | None, unit: Unit = "number", signe
     return f"{start}{HARD_SPACE}… {number(high, unit, signed)}"
 
 
-def listing(words: Sequence[str], last: str = "and") -> str:
+def listing(items: Sequence[str], last: str = "and") -> str:
     """`a, b and c`."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
-def typeset(words: str) -> str:
-    """Plain text with real minus signs and with per cent signs set off."""
-    return re.sub(r"(?<=\d) ?%", f"{HARD_SPACE}%", re.sub(r"(?<![\w-])-(?=\d)", MINUS, words))
+def typeset(text: str) -> str:
+    """Text with typographic minus signs, and non-breaking spaces before percent signs."""
+    return re.sub(r"(?<=\d) ?%", f"{HARD_SPACE}%", re.sub(r"(?<![\w-])-(?=\d)", MINUS, text))
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The report's pictures: fans, skill, equity and drawdown, as PNG."""
+"""Plots of the report: forecast fans, skill, equity and drawdown, as PNG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from assets import plots as pictures
+from assets import plots
 from assets.backtests.measures import drawdown, equity
 from assets.backtests.report.contents import FanCase
 
@@ -22,22 +22,22 @@ WIDTH = 10.0
 
 
 def colour(model: str) -> str:
-    return pictures.COLOURS.get(model, OTHERS[sum(model.encode()) % len(OTHERS)])
+    return plots.COLOURS.get(model, OTHERS[sum(model.encode()) % len(OTHERS)])
 
 
 def fan_row(case: FanCase) -> bytes:
-    """One symbol and origin, a model a panel, on one scale."""
-    with pictures.figure(WIDTH, 2.5) as drawn:
+    """Forecast fans of one symbol and origin, one panel per model, on a shared scale."""
+    with plots.figure(WIDTH, 2.5) as drawn:
         panels = drawn.subplots(1, len(case.fans), sharey=True, squeeze=False)[0]
         for axes, fan in zip(panels, case.fans, strict=True):
             _fan(axes, fan)
-        panels[0].set_ylabel("close, as quoted at the origin")
-        return pictures.png(drawn)
+        panels[0].set_ylabel("close (adjusted as of origin)")
+        return plots.png(drawn)
 
 
 def skill_chart(skill: pd.DataFrame) -> bytes:
-    """Skill of each model with its interval. Columns model, skill, skill_low, skill_high: fractions."""
-    with pictures.figure(4.8, max(2.4, 0.9 + 0.5 * len(skill))) as drawn:
+    """CRPS skill of each model with its interval. Columns model, skill, skill_low, skill_high: fractions."""
+    with plots.figure(4.8, max(2.4, 0.9 + 0.5 * len(skill))) as drawn:
         axes = drawn.add_subplot()
         axes.axvline(0, color="#999999", linewidth=1)
         for place, (model, value, low, high) in enumerate(
@@ -46,42 +46,42 @@ def skill_chart(skill: pd.DataFrame) -> bytes:
             if np.isfinite([low, high]).all():
                 axes.plot([100 * low, 100 * high], [place, place], color=colour(model), linewidth=2.2)
             axes.plot(100 * value, place, "o", color=colour(model), markersize=6)
-        axes.set_yticks(range(len(skill)), [pictures.label(model) for model in skill["model"]])
+        axes.set_yticks(range(len(skill)), [plots.label(model) for model in skill["model"]])
         axes.set_ylim(len(skill) - 0.5, -0.5)
-        axes.set(title="Skill", xlabel="CRPS smaller than the yardstick's by, %")
+        axes.set(title="CRPS skill", xlabel="reduction of CRPS against the reference model, %")
         axes.grid(axis="y", visible=False)
-        return pictures.png(drawn)
+        return plots.png(drawn)
 
 
 def equity_chart(days: pd.DataFrame) -> bytes:
-    """Growth of 1, gross and net, and the way down from the highest point, with the benchmark."""
-    with pictures.figure(WIDTH, 5.4) as drawn:
+    """Equity, gross and net, and drawdown of each model and of the benchmark."""
+    with plots.figure(WIDTH, 5.4) as drawn:
         above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         models = sorted(days["model"].unique())
         for model in models:
             own = days[days["model"] == model]
-            stamps = _with_start(own["session"])
+            stamps = _with_day_before(own["session"])
             line = {"color": colour(model), "linewidth": 1.5}
-            above.plot(stamps, equity(own["net"].to_numpy()), label=f"{pictures.label(model)}, net", **line)
+            above.plot(stamps, equity(own["net"].to_numpy()), label=f"{plots.label(model)}, net", **line)
             above.plot(stamps, equity(own["gross"].to_numpy()), **{**line, "linewidth": 0.9, "linestyle": (0, (2, 2))})
             below.plot(stamps, 100 * drawdown(own["net"].to_numpy()), **{**line, "linewidth": 1.1})
         first = days[days["model"] == models[0]]
-        bench, stamps = first["benchmark"].to_numpy(), _with_start(first["session"])
-        held = {"color": pictures.COLOURS["benchmark"], "linewidth": 2.0, "zorder": 1}
+        bench, stamps = first["benchmark"].to_numpy(), _with_day_before(first["session"])
+        held = {"color": plots.COLOURS["benchmark"], "linewidth": 2.0, "zorder": 1}
         above.plot(stamps, equity(bench), label="Benchmark", **held)
         below.plot(stamps, 100 * drawdown(bench), **held)
-        above.plot([], [], color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), label="gross")
-        above.set(ylabel="growth of 1")
+        above.plot([], [], color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), label="gross of costs")
+        above.set(ylabel="growth of 1 unit")
         below.set(ylabel="drawdown, %")
         above.legend(loc="upper left", ncols=3)
         below.set_xlim(stamps[0], stamps[-1])
-        return pictures.png(drawn)
+        return plots.png(drawn)
 
 
-def _with_start(sessions: pd.Series) -> np.ndarray:
-    """The sessions' stamps after the day before the first, where every curve starts at 1."""
+def _with_day_before(sessions: pd.Series) -> np.ndarray:
+    """The sessions, after the day before the first one, at which every curve starts at 1."""
     stamps = sessions.to_numpy().astype("datetime64[D]")
-    return np.r_[stamps[0] - 1, stamps]
+    return np.concatenate([[stamps[0] - 1], stamps])
 
 
 def _fan(axes: Axes, fan: Fan) -> None:
@@ -89,7 +89,7 @@ def _fan(axes: Axes, fan: Fan) -> None:
 
     stamps = np.r_[fan.origin, fan.targets]
     quantiles = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
-    # The EWMA walk's black is the truth's.
+    # Black is the colour of the actual closes.
     shade = colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
     at = {round(float(level), 4): column for column, level in enumerate(fan.levels)}
     for low, high in BANDS:
@@ -98,12 +98,13 @@ def _fan(axes: Axes, fan: Fan) -> None:
             axes.fill_between(stamps, *band, color=shade, alpha=0.18, linewidth=0)
     if 0.5 in at:
         axes.plot(stamps, quantiles[:, at[0.5]], color=shade, linewidth=1.6)
-    axes.plot(fan.past_stamps, fan.past, color=pictures.COLOURS["truth"], linewidth=1.1)
-    axes.plot(stamps, np.r_[fan.past[-1], fan.truth], color=pictures.COLOURS["truth"], linewidth=1.1, linestyle="--")
-    axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)
-    axes.set_title(pictures.label(fan.model).replace(" volatility)", ")"))
-    locator = AutoDateLocator(minticks=2, maxticks=4)
+    axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["truth"], linewidth=1.1)
+    axes.plot(stamps, np.r_[fan.past[-1], fan.truth], color=plots.COLOURS["truth"], linewidth=1.1, linestyle="--")
+    axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)  # type: ignore[no-untyped-call]
+    axes.set_title(plots.label(fan.model).replace(" volatility)", ")"))
+    locator = AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     days = (stamps[-1] - fan.past_stamps[0]) / np.timedelta64(1, "D")
-    # The row's title has the year.
-    axes.xaxis.set_major_formatter(DateFormatter("%d %b") if days > 5 else ConciseDateFormatter(locator))
+    # The year is in the title of the row.
+    short = days <= 5
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator) if short else DateFormatter("%d %b"))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Publishing the report: one folder named by the digest of what it shows, and a pointer to the newest."""
+"""Publishing of the report: a folder named by the digest of its contents, and a pointer to the newest report."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class PublishedReport:
 
 
 def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
-    """Write the report of these contents, unless it is there, and name it the newest."""
-    digest = digest_of({"contents": fingerprint(contents), "code": _code()})
+    """Write the report of these contents unless it exists, and point `latest.json` to it."""
+    digest = digest_of({"contents": fingerprint(contents), "code": _code_digest()})
     folder = home.reports / digest
     created = not folder.is_dir()
     if created:
@@ -80,7 +80,7 @@ def latest_report(home: Home) -> PublishedReport | None:
 
 
 def render(page: ReportPage) -> str:
-    """The page as one HTML file that asks nothing of the network."""
+    """The page as one self-contained HTML document."""
     import jinja2
     from markupsafe import Markup
 
@@ -93,13 +93,13 @@ def render(page: ReportPage) -> str:
 
 
 def fingerprint(value: Any) -> Any:
-    """A value as plain JSON that differs when the value does; frames and arrays by their digest."""
+    """A value as plain JSON, for a digest: frames and arrays are replaced by their digests."""
     if isinstance(value, pd.DataFrame):
         return digest_of_frame(value)
     if isinstance(value, np.ndarray):
         return hashlib.sha256(str(value.dtype).encode() + np.ascontiguousarray(value).tobytes()).hexdigest()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field.name for field in dataclasses.fields(value) if field.name not in NOT_SHOWN]
+        fields = [field.name for field in dataclasses.fields(value) if field.name not in NOT_FINGERPRINTED]
         return {name: fingerprint(getattr(value, name)) for name in fields}
     if isinstance(value, Mapping):
         return {str(key): fingerprint(own) for key, own in value.items()}
@@ -108,19 +108,19 @@ def fingerprint(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
-# Where a folder lies and whether something was created just now say nothing about it.
-NOT_SHOWN = frozenset({"folder", "simulated"})
+# Not part of the contents: the location of a folder, and whether this run computed the backtest.
+NOT_FINGERPRINTED = frozenset({"folder", "simulated"})
 
 
-def _code() -> str:
-    files = sorted(file for file in HERE.iterdir() if file.suffix in (".py", ".html", ".css"))
+def _code_digest() -> str:
+    files = sorted(file for file in HERE.iterdir() if file.suffix in (".py", ".sql", ".html", ".css"))
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _summary(page: ReportPage, contents: ReportContents) -> str:
-    told = {
+    summary = {
         "digest": page.digest,
-        "verdict": [page.headline, page.money, *page.verdict],
+        "verdict": [page.headline, page.backtest_verdict, *page.verdict],
         "facts": {fact.name: fact.value for fact in page.facts},
         "backtests": by_model(contents.backtest.measures) if len(contents.backtest.measures) else {},
         "backtest_recipe": contents.backtest.recipe,
@@ -132,4 +132,4 @@ def _summary(page: ReportPage, contents: ReportContents) -> str:
         "revision": contents.revision,
         "settings": contents.settings,
     }
-    return json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"
+    return json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n"

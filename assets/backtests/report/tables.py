@@ -1,4 +1,4 @@
-"""The report's tables, as text ready to be set. Pure functions of its contents."""
+"""Tables of the report as formatted text. Pure functions of its contents."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
 
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
-    """All steps together, one row a metric and model: against the harder random walk, or what stands for it."""
+    """Rows over all steps, one per metric and model: against the reference model, or the baseline that replaces it."""
     rows = scoreboard[(scoreboard["horizon"] == ALL_STEPS) & scoreboard["metric"].isin(SCORES)]
     rows = rows.assign(second=rows["baseline"] != RIVAL).sort_values("second", kind="stable")
     rows = rows.drop_duplicates(["metric", "model"]).drop(columns="second")
-    return rows.sort_values(["metric", "model"], key=_told, ignore_index=True)
+    return rows.sort_values(["metric", "model"], key=_display_order, ignore_index=True)
 
 
 def scoreboard_table(scoreboard: pd.DataFrame) -> Table | None:
-    """Every model, grouped by metric, against the yardstick."""
+    """Scores of all models, grouped by metric, with the skill against the reference model."""
     shown = whole_horizon(scoreboard)
     if shown.empty:
         return None
@@ -46,13 +46,13 @@ def scoreboard_table(scoreboard: pd.DataFrame) -> Table | None:
         known = score(str(metric))
         groups.append((len(rows), f"{known.name}: {known.meaning}" if known.meaning else known.name))
         rows += [_score_row(row, str(metric)) for row in _records(own)]
-    titles = ("Model", "Value", "Interval", "Against the yardstick", "Interval", "Origins")
-    columns = (*[Column(title, numeric=place > 0) for place, title in enumerate(titles)], Column("In words", False))
+    titles = ("Model", "Value", "Interval", "Skill", "Interval", "Origins")
+    columns = (*[Column(title, numeric=place > 0) for place, title in enumerate(titles)], Column("Verdict", False))
     return Table(columns, tuple(rows), groups=tuple(groups))
 
 
 def backtest_table(measures: pd.DataFrame) -> Table | None:
-    """A row a measure, a column a model."""
+    """Backtest measures: one row per measure, one column per model."""
     if measures.empty:
         return None
     found = by_model(measures)
@@ -62,33 +62,33 @@ def backtest_table(measures: pd.DataFrame) -> Table | None:
         rows.append((metric.name, *[number(found[model].get(name), metric.unit) for model in models]))
         if name == "excess_return":
             ends = [(found[model].get(f"{name}_low"), found[model].get(f"{name}_high")) for model in models]
-            rows.append(("\N{EM SPACE}its interval", *[interval(low, high, "percent") for low, high in ends]))
+            rows.append(("\N{EM SPACE}interval", *[interval(low, high, "percent") for low, high in ends]))
     columns = (Column("", False), *[Column(model_name(model)) for model in models])
     return Table(columns, tuple(rows))
 
 
 def rows_table(contents: ReportContents) -> Table | None:
-    """What became of every row received, by source."""
+    """Outcome of all received rows, by source."""
     found = contents.market.payloads
     if found.empty:
         return None
     columns = ("received", "kept", "folded", "rejected")
     rows = [(row["source"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)]
-    titles = ("Source", "Received", "Kept", "Told twice, folded", "Rejected")
+    titles = ("Source", "Received", "Kept", "Duplicates folded", "Rejected")
     return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
 
 
 def rejected_table(contents: ReportContents) -> Table | None:
-    """Rejected rows by the rule that they break."""
+    """Number of rejected rows per rule."""
     found = contents.market.rejected
     if found.empty:
         return None
     rows = [(str(row["rule"]).replace("_", " "), f"{row['rows']:,}") for row in _records(found)]
-    return Table((Column("Rule broken", False), Column("Rows")), tuple(rows))
+    return Table((Column("Rule", False), Column("Rows")), tuple(rows))
 
 
 def coverage_table(contents: ReportContents) -> Table | None:
-    """What there is of each symbol."""
+    """Coverage per symbol."""
     found = contents.market.coverage
     if found.empty:
         return None
@@ -101,15 +101,15 @@ def coverage_table(contents: ReportContents) -> Table | None:
 
 
 def omissions_table(contents: ReportContents) -> Table | None:
-    """Forecasts that made no signal, and why."""
+    """Forecasts without a signal, and the reasons."""
     if not contents.omissions:
         return None
     rows = [(model_name(one.model), f"{one.forecasts:,}", one.reason) for one in contents.omissions]
-    return Table((Column("Model", False), Column("Forecasts"), Column("Why", False)), tuple(rows))
+    return Table((Column("Model", False), Column("Forecasts"), Column("Reason", False)), tuple(rows))
 
 
 def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...]:
-    """Every setting: a table a section, in the order of the settings."""
+    """All settings: one table per section, in the order of the settings."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     sections = {"": plain, **{key: value for key, value in settings.items() if isinstance(value, Mapping)}}
     return tuple(
@@ -118,13 +118,13 @@ def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...
 
 
 def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
-    """Two columns of a mapping."""
+    """A mapping as a table of two columns."""
     rows = [(str(key), f"{value:,}" if numeric else str(value)) for key, value in values.items()]
     return Table((Column(left, False), Column(right, numeric)), tuple(rows))
 
 
 def used_table(contents: ReportContents) -> Table | None:
-    """Which checkpoint or recipe each model's forecasts were made by."""
+    """Checkpoint and number of forecasts per model."""
     if not contents.used:
         return None
     counts = contents.forecasts.groupby("model").size()
@@ -132,13 +132,13 @@ def used_table(contents: ReportContents) -> Table | None:
         (model_name(model), checkpoint, f"{int(counts.get(model, 0)):,}")
         for model, checkpoint in sorted(contents.used.items(), key=lambda item: _place(item[0]))
     ]
-    return Table((Column("Model", False), Column("Forecasts made by", False), Column("Forecasts")), tuple(rows))
+    return Table((Column("Model", False), Column("Checkpoint", False), Column("Forecasts")), tuple(rows))
 
 
 def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
     known = score(metric)
     unit = "percent" if metric in LOSSES else known.unit
-    compared = not _is_yardstick(row)
+    compared = not _is_reference(row)
     return (
         model_name(row["model"]),
         number(row["value"], known.unit),
@@ -146,7 +146,7 @@ def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
         number(row["skill"], unit, signed=True) if compared else MISSING,
         interval(row["skill_low"], row["skill_high"], unit, signed=True) if compared else MISSING,
         f"{int(row['n']):,}",
-        _verdict(row) if compared else "the yardstick",
+        _verdict(row) if compared else "reference model",
     )
 
 
@@ -155,12 +155,12 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return f"{mark}{row['verdict']}"
 
 
-def _is_yardstick(row: Mapping[str, Any]) -> bool:
-    """The harder random walk's own row compares it with the other one, which is not what the table is about."""
+def _is_reference(row: Mapping[str, Any]) -> bool:
+    """The reference model's own row, which compares it with the other random walk."""
     return bool(row["model"] == RIVAL and row["baseline"] == BASELINES[0])
 
 
-def _told(column: pd.Series) -> pd.Series:
+def _display_order(column: pd.Series) -> pd.Series:
     order = list(SCORES) if column.name == "metric" else list(ORDER)
     return column.map(lambda name: order.index(name) if name in order else len(order))
 
@@ -174,7 +174,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    """Two columns without a heading."""
+    """A table of two columns without headings."""
     return Table((Column("", False), Column("", False)), tuple(rows))
 
 

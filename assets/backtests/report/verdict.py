@@ -1,4 +1,4 @@
-"""What the report says of the money, in words. Of the forecasts, the evaluation's own verdict speaks."""
+"""The verdict text on the backtest. The verdict on forecast skill is in assets.forecasting.verdict."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from assets.backtests.plan import NoBacktest
 from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import interval, listing, model_name, number, plural
 
-# Ten origins of one spring once "beat" the market by half: less than a year of sessions shows nothing.
-LEAST_SESSIONS = 252
+# Ten origins within one spring once exceeded the benchmark by 50 %: less than a year is not evidence.
+MIN_SESSIONS = 252
 
 
 def backtest_verdict(contents: ReportContents) -> str:
-    """Does any portfolio beat holding the universe, after costs, beyond what the luckiest of as many would?"""
+    """Which portfolios beat the benchmark after costs, by interval and Deflated Sharpe ratio."""
     if isinstance(contents.backtest.plan, NoBacktest):
         return contents.backtest.plan.reason
     measures = by_model(contents.backtest.measures)
     models = {model: own for model, own in measures.items() if model != BENCHMARK}
     confidence = float(contents.settings["evaluation"]["confidence"])
-    sure = [model for model, own in models.items() if is_shown(own, confidence)]
-    if sure:
-        told = [f"{model_name(model)}, which {excess_text(models[model])}" for model in sure]
-        return f"After costs, portfolios that beat holding the universe: {listing(told)}."
+    significant = [model for model, own in models.items() if is_significant(own, confidence)]
+    if significant:
+        texts = [f"{model_name(model)} ({excess_text(models[model])})" for model in significant]
+        return f"Backtest after costs: {listing(texts)} beat the benchmark."
     best = max(models, key=lambda model: models[model]["excess_return"])
     return (
-        "After costs, no model's portfolio was shown to beat holding the universe; "
-        f"the nearest, {model_name(best)}, {excess_text(models[best])}."
+        "Backtest after costs: no model beats the benchmark significantly. "
+        f"The best is {model_name(best)}: {excess_text(models[best])}."
     )
 
 
-def is_shown(measures: Mapping[str, float], confidence: float) -> bool:
-    """Whether the excess is above 0 by its interval, beyond luck by its Deflated Sharpe ratio, over a year at least."""
-    beyond_luck = measures.get("deflated_sharpe", 0.0) >= confidence
-    return measures.get("excess_return_low", 0.0) > 0 and beyond_luck and measures["sessions"] >= LEAST_SESSIONS
+def is_significant(measures: Mapping[str, float], confidence: float) -> bool:
+    """Whether interval and Deflated Sharpe ratio of the excess return show more than 0, over at least a year."""
+    deflated = measures.get("deflated_sharpe", 0.0) >= confidence
+    return measures.get("excess_return_low", 0.0) > 0 and deflated and measures["sessions"] >= MIN_SESSIONS
 
 
 def excess_text(measures: Mapping[str, float]) -> str:
-    """`made 2.0 % a year more (interval …)`."""
+    """`annual excess return +2.0 % (interval …; Deflated Sharpe ratio …)`."""
     value = measures["excess_return"]
-    told = f"made {number(abs(value), 'percent')} a year {'more' if value >= 0 else 'less'}"
+    text = f"annual excess return {number(value, 'percent', signed=True)}"
     if "excess_return_low" not in measures:
-        return f"{told} ({plural(int(measures['sessions']), 'session')} are too few for an interval)"
+        return f"{text}, no interval from only {plural(int(measures['sessions']), 'session')}"
     low, high = measures["excess_return_low"], measures["excess_return_high"]
-    beyond_luck = number(measures.get("deflated_sharpe"), "percent")
-    return f"{told} (interval {interval(low, high, 'percent', signed=True)}; Deflated Sharpe ratio {beyond_luck})"
+    deflated = number(measures.get("deflated_sharpe"), "percent")
+    return f"{text}, interval {interval(low, high, 'percent', signed=True)}, Deflated Sharpe ratio {deflated}"
