@@ -121,15 +121,16 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     settings_file = work / "candlecast.toml"
     settings_file.write_text(SETTINGS.format(path=data, first=first, last=last))
     os.environ["CANDLECAST_HOME"] = str(work / "backfill")
-    from orchestration.cli.headless import Headless, Span
-    from orchestration.cli.run_progress import Watch
+    from orchestration.cli.headless import HeadlessRunner
+    from orchestration.cli.run_progress import RunMonitor
+    from orchestration.cli.session_ranges import SessionRange
     from resources.profiles import load_settings
 
-    headless = Headless(load_settings(settings_file), Watch())
-    sessions = headless.candlecast.calendar.sessions(first, last)
-    span = Span(sessions[0].date(), sessions[-1].date())
-    with headless.alone():
-        took, _ = _timed(lambda: headless.run("group:market", span, "backfill"))
+    runner = HeadlessRunner(load_settings(settings_file), RunMonitor())
+    sessions = runner.candlecast.calendar.sessions(first, last)
+    every = SessionRange(sessions[0].date(), sessions[-1].date())
+    with runner.locked():
+        took, _ = _timed(lambda: runner.run("group:market", every, "backfill"))
     return {**took, "rows": rows, "sessions": len(sessions)}
 
 

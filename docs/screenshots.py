@@ -1,4 +1,4 @@
-"""Makes the README's pictures: the graph, an asset's page, the report, with headless Chromium.
+"""The README's pictures by headless Chromium: the graph, an asset's page, the report.
 
 `make screenshots` after `make run`. Serves the same home as the run, on a free port of this machine alone.
 """
@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.cli.chain import newest_report
-from orchestration.cli.headless import place_instance_file
+from orchestration.cli.artifacts import newest_report
+from orchestration.cli.instance import copy_instance_file
 from resources.layout import Home
 from resources.profiles import load_settings
 from resources.settings import Settings
@@ -40,7 +40,7 @@ DRAW_MILLISECONDS = 45_000
 def main() -> None:
     """Take every picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--asset", default="kronos_predictor", help="whose page to show")
+    parser.add_argument("--asset", default="kronos_predictor", help="the asset whose page is shown")
     asset = parser.parse_args().asset
     settings = load_settings()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -72,9 +72,9 @@ def shoot(browser: str, address: str, picture: Path, width: int, height: int) ->
 
 @contextmanager
 def dagster(settings: Settings) -> Iterator[str]:
-    """Dagster's webserver over the run's home, for the length of the block: its address."""
+    """The address of Dagster's webserver over the run's home, which serves inside the block."""
     folder = Home(settings.home).dagster
-    place_instance_file(settings.root, folder)
+    copy_instance_file(settings.root, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Is this machine fit to run candlecast, and if not, what to do. Each check is one function and one line."""
+"""`candlecast doctor`: checks of the machine and the settings, each with a remedy. One function per check."""
 
 import importlib.metadata
 import platform
@@ -29,13 +29,13 @@ PACKAGES = (
     "exchange-calendars",
 )
 SPACE_GIB = 2.0
-# A calendar may begin a few holidays after the first day that was asked for.
-NEW_YEAR = timedelta(days=7)
+# A calendar may begin with a few holidays.
+CALENDAR_MARGIN = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one check found."""
+class Diagnosis:
+    """The result of one check of the machine."""
 
     check: str
     ok: bool
@@ -43,103 +43,112 @@ class Finding:
     remedy: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """The finding as plain values."""
+        """The result as a JSON object."""
         return asdict(self)
 
+    def as_line(self) -> str:
+        """The result in one line."""
+        remedy = f"  → {self.remedy}" if self.remedy else ""
+        return f"{'ok ' if self.ok else 'NO '} {self.check:<20} {self.found}{remedy}"
 
-def examine(settings: Settings) -> list[Finding]:
-    """Every check, in the order in which a person would ask."""
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+
+def diagnose(settings: Settings) -> list[Diagnosis]:
+    """The results of all checks, from the interpreter to the calendar."""
+    checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
         _python, _packages, _device, _hub, _home, _warehouse, _calendar,
     )  # fmt: skip
-    return [finding for check in checks for finding in check(settings)]
+    return [result for check in checks for result in check(settings)]
 
 
-def _python(_: Settings) -> Iterator[Finding]:
+def _python(_: Settings) -> Iterator[Diagnosis]:
     version = platform.python_version()
     ok = (3, 11) <= tuple(map(int, version.split(".")[:2])) < (3, 13)
-    yield Finding("python", ok, version, "" if ok else "use Python 3.11 or 3.12")
+    yield Diagnosis("python", ok, version, "" if ok else "use Python 3.11 or 3.12")
 
 
-def _packages(_: Settings) -> Iterator[Finding]:
+def _packages(_: Settings) -> Iterator[Diagnosis]:
     for name in PACKAGES:
         try:
-            yield Finding(name, True, importlib.metadata.version(name))
+            yield Diagnosis(name, True, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, False, "not installed", "make install")
+            yield Diagnosis(name, False, "not installed", "make install")
 
 
-def _device(settings: Settings) -> Iterator[Finding]:
+def _device(settings: Settings) -> Iterator[Diagnosis]:
     import torch
 
     wanted = settings.compute.device
-    there = {"cpu": True, "auto": True, "mps": torch.backends.mps.is_available()}
-    ok = there.get(wanted, torch.cuda.is_available())
+    available = {"cpu": True, "auto": True, "mps": torch.backends.mps.is_available()}
+    ok = available.get(wanted, torch.cuda.is_available())
     found = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    yield Finding("device", ok, f"{wanted}: {found}", "" if ok else 'set compute.device = "auto"')
+    yield Diagnosis("device", ok, f"{wanted}: {found}", "" if ok else 'set compute.device = "auto"')
 
 
-def _hub(settings: Settings) -> Iterator[Finding]:
+def _hub(settings: Settings) -> Iterator[Diagnosis]:
     from huggingface_hub import try_to_load_from_cache
 
     for section in ("tokenizer", "predictor", "chronos2"):
         base = getattr(settings, section).base
         if base in ("none", "packaged") or Path(base).expanduser().is_dir():
-            yield Finding(f"{section} weights", True, base)
+            yield Diagnosis(f"{section} weights", True, base)
             continue
         cached = try_to_load_from_cache(base, "config.json", revision=getattr(settings, section).revision)
-        remedy = "" if cached else f"not in the hub's cache: `hf download {base}`, or name a folder"
-        yield Finding(f"{section} weights", isinstance(cached, str), base, remedy)
+        remedy = (
+            "" if cached else f"not in the hub's cache: run `hf download {base}`, or set {section}.base to a folder"
+        )
+        yield Diagnosis(f"{section} weights", isinstance(cached, str), base, remedy)
 
 
-def _home(settings: Settings) -> Iterator[Finding]:
-    place = settings.home
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free / 2**30
+def _home(settings: Settings) -> Iterator[Diagnosis]:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
     found = f"{settings.home}, {free:.1f} GiB free"
-    reason = _why_not_written(place)
+    reason = _why_not_writable(folder)
     if reason:
-        yield Finding("home", False, f"{found}: {reason}", "put CANDLECAST_HOME where it can be written")
+        yield Diagnosis("home", False, f"{found}: {reason}", "set CANDLECAST_HOME to a writable folder")
         return
-    remedy = "" if free > SPACE_GIB else f"free some disk, or put CANDLECAST_HOME where {SPACE_GIB:g} GiB are free"
-    yield Finding("home", free > SPACE_GIB, found, remedy)
+    remedy = (
+        "" if free > SPACE_GIB else f"free some disk space, or set CANDLECAST_HOME to a disk with {SPACE_GIB:g} GiB"
+    )
+    yield Diagnosis("home", free > SPACE_GIB, found, remedy)
 
 
-def _why_not_written(place: Path) -> str:
-    """Why nothing can be written in a place; empty: it can."""
-    if not place.is_dir():
-        return f"{place} is not a folder"
+def _why_not_writable(folder: Path) -> str:
+    """Why a folder is not writable; empty if it is."""
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=folder):
             return ""
     except OSError as error:
-        return f"nothing can be written in {place} ({error.strerror})"
+        return f"{folder} is not writable ({error.strerror})"
 
 
-def _warehouse(settings: Settings) -> Iterator[Finding]:
+def _warehouse(settings: Settings) -> Iterator[Diagnosis]:
     warehouse = Warehouse.of(settings, wait=5)
     if not warehouse.exists:
-        yield Finding("warehouse", True, "not made yet", "candlecast run")
+        yield Diagnosis("warehouse", True, "does not exist yet", "candlecast run")
         return
     try:
         rows = warehouse.frame("SELECT count(*) AS bars FROM bars")["bars"][0]
-        yield Finding("warehouse", True, f"{rows:,} bars")
+        yield Diagnosis("warehouse", True, f"{rows:,} bars")
     except (CandlecastError, duckdb.Error) as error:
-        yield Finding("warehouse", False, str(error), "end the process that holds it, or restore the file")
+        yield Diagnosis("warehouse", False, str(error), "end the process that holds it, or restore the file")
 
 
-def _calendar(settings: Settings) -> Iterator[Finding]:
+def _calendar(settings: Settings) -> Iterator[Diagnosis]:
     calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
     try:
         newest = session_partitions(settings, calendar).get_last_partition_key()
-        begins = calendar.all_sessions()[0].date()
+        first = calendar.all_sessions()[0].date()
     except CandlecastError as error:
-        yield Finding("calendar", False, str(error), "set market.calendar, market.start and market.end to what exists")
+        yield Diagnosis("calendar", False, str(error), "correct market.calendar, market.start and market.end")
         return
-    last = f" up to market.end, {settings.market.end}" if settings.market.end else ""
-    found = f"{calendar.name}, newest session that is over{last}: {newest or 'none'}"
-    if begins > start + NEW_YEAR:
-        yield Finding("calendar", False, f"{found}; it begins on {begins}", f"set market.start, {start}, to {begins}")
+    end = f" up to market.end, {settings.market.end}" if settings.market.end else ""
+    found = f"{calendar.name}, newest closed session{end}: {newest or 'none'}"
+    if first > start + CALENDAR_MARGIN:
+        yield Diagnosis("calendar", False, f"{found}; it begins on {first}", f"set market.start, {start}, to {first}")
         return
-    yield Finding("calendar", True, found)
+    yield Diagnosis("calendar", True, found)

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM, remembered until the command ends.
+"""Ctrl-C and SIGTERM, recorded until the command ends.
 
-Python raises an interruption wherever it happens to be, and drops it where nothing can be raised, as in a finaliser;
-libraries turn it into errors of their own; Dagster forgets one that comes after its last look at a run. Then the run
-would go on. Python's wakeup descriptor is told of every signal, whatever becomes of it:
+Python raises KeyboardInterrupt wherever it happens to be and drops it where nothing can be raised, as in a finaliser;
+libraries turn it into errors of their own; Dagster ignores one that arrives after its last check within a run. The run
+would then continue. Python's wakeup file descriptor receives every signal regardless of how it is handled:
 https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
 """
 
@@ -11,42 +11,42 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_STOPS = {int(signal.SIGINT), int(signal.SIGTERM)}
+_STOP_SIGNALS = {int(signal.SIGINT), int(signal.SIGTERM)}
 
 
-class Interruptions:
-    """Whether somebody asked this process to stop. Nothing is heard outside `listening`."""
+class InterruptRecorder:
+    """Whether this process was asked to stop. Records only inside `recording`."""
 
     def __init__(self) -> None:
         self._receiver: socket.socket | None = None
-        self._asked = False
+        self._requested = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Hears signals for the length of the block. Main thread only."""
+    def recording(self) -> Iterator[None]:
+        """Record signals inside the block. Main thread only."""
         receiver, sender = socket.socketpair()
         with receiver, sender:
             receiver.setblocking(False)
             sender.setblocking(False)
-            before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-            self._receiver, self._asked = receiver, False
+            previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+            self._receiver, self._requested = receiver, False
             try:
                 yield
             finally:
-                self._receiver, self._asked = None, False
-                signal.set_wakeup_fd(before)
+                self._receiver, self._requested = None, False
+                signal.set_wakeup_fd(previous)
 
-    def asked(self) -> bool:
-        """Whether Ctrl-C or SIGTERM has come, also one that was lost since."""
+    def requested(self) -> bool:
+        """Whether Ctrl-C or SIGTERM has arrived, including one whose exception was swallowed."""
         if self._receiver is not None:
             with suppress(BlockingIOError):
-                self._asked |= not _STOPS.isdisjoint(self._receiver.recv(4096))
-        return self._asked
+                self._requested |= not _STOP_SIGNALS.isdisjoint(self._receiver.recv(4096))
+        return self._requested
 
-    def say_again(self) -> None:
-        """Deliver once more what was asked before, to whoever handles it now."""
-        if self.asked():
+    def raise_again(self) -> None:
+        """Raise SIGINT again if a stop was requested, for the handler that is active now."""
+        if self.requested():
             signal.raise_signal(signal.SIGINT)
 
 
-interruptions = Interruptions()
+interrupts = InterruptRecorder()

@@ -1,4 +1,4 @@
-"""A lineage as text: one line a thing, its facts beneath it, what it was made from indented."""
+"""A lineage as text: one line per node, its facts below it, its sources indented."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from orchestration.lineage import Node
 
 
 def as_text(node: Node) -> str:
-    """The tree, drawn with lines."""
+    """The tree, drawn with box characters."""
     return "\n".join(_lines(node, "", ""))
 
 

@@ -1,4 +1,4 @@
-"""`candlecast query`: a question to the warehouse, which cannot change it, as a table, CSV or JSON."""
+"""`candlecast query`: a read-only SQL query on the warehouse, as a table, CSV or JSON."""
 
 import csv
 import json
@@ -16,45 +16,45 @@ from resources.warehouse import Warehouse
 TABLE_WIDTH = 160
 
 
-def answer(settings: Settings, sql: str, shape: str) -> str:
-    """The result of one query.
+def run_query(settings: Settings, sql: str, output: str) -> str:
+    """The result of one query as text.
 
     Args:
-        shape: "table", "csv" or "json" (a list of objects).
+        output: "table", "csv" or "json" (a list of objects).
 
     Raises:
-        CandlecastError: there is no warehouse yet, or DuckDB refuses the query; its reason is told.
+        CandlecastError: the warehouse does not exist yet, or DuckDB rejects the query; the message has its reason.
     """
     warehouse = Warehouse.of(settings)
     if not warehouse.exists:
         raise CandlecastError(
-            f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` makes it"
+            f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` creates it"
         )
     try:
         statements = duckdb.extract_statements(sql)
         if not statements:
-            raise CandlecastError('the query is empty: `candlecast query "SHOW TABLES"` says what there is')
+            raise CandlecastError('the query is empty: `candlecast query "SHOW TABLES"` lists the tables')
         with warehouse.read() as connection:
-            _forbid_files(connection, warehouse, statements)
+            _forbid_writes(connection, warehouse, statements)
             found = connection.execute(sql)
             columns = [str(column[0]) for column in found.description or []]
             rows = found.fetchall()
     except duckdb.Error as error:
-        raise CandlecastError(f"query refused: {error}") from None
-    shapes = {"csv": _as_csv, "json": _as_json, "table": _as_table}
-    return shapes[shape](columns, rows)
+        raise CandlecastError(f"query rejected: {error}") from None
+    formats = {"csv": _as_csv, "json": _as_json, "table": _as_table}
+    return formats[output](columns, rows)
 
 
-def _forbid_files(
+def _forbid_writes(
     connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, statements: Sequence[duckdb.Statement]
 ) -> None:
-    """Reading alone: no file is written or attached."""
+    """Restrict the connection to reading: no file is written or attached."""
     if warehouse.uri is None:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    # What a URI attaches may itself be read from files, so there only questions are let through.
+    # A database attached by a URI may itself be read from files, so only SELECT is allowed there.
     elif any(statement.type != duckdb.StatementType.SELECT for statement in statements):
-        raise CandlecastError("query refused: only SELECT reads a warehouse that is attached by a URI")
+        raise CandlecastError("query rejected: a warehouse that is attached by a URI accepts only SELECT")
 
 
 def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -66,12 +66,12 @@ def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _as_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    names = _distinct(columns)
+    names = _unique(columns)
     return json.dumps([dict(zip(names, map(finite, row), strict=True)) for row in rows], default=str) + "\n"
 
 
-def _distinct(columns: Sequence[str]) -> list[str]:
-    """The names with a number behind one that came before, for an object has a key once."""
+def _unique(columns: Sequence[str]) -> list[str]:
+    """Column names with a number appended to repeated ones, because the keys of a JSON object are unique."""
     names: list[str] = []
     for name in columns:
         own, count = name, 0
@@ -82,7 +82,7 @@ def _distinct(columns: Sequence[str]) -> list[str]:
 
 
 def finite(value: object) -> object:
-    """The value with null for every number that JSON has no word for, as deep as it goes."""
+    """The value with None for NaN and infinity, which JSON cannot represent, at every depth."""
     if isinstance(value, dict):
         return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -91,7 +91,7 @@ def finite(value: object) -> object:
 
 
 def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table where it fits, or else each row as a list: nothing is cut."""
+    """A table if it fits into `TABLE_WIDTH`, else one list per row: nothing is truncated."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -105,7 +105,7 @@ def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         numeric = all(isinstance(row[position], int | float) for row in rows[:100])
         table.add_column(Text(column), justify="right" if numeric and rows else "left")
     for row in cells:
-        # Text: a value such as [bold] is no markup.
+        # Text: a value such as [bold] is not markup.
         table.add_row(*map(Text, row))
     text = StringIO()
     Console(file=text, width=TABLE_WIDTH).print(table)
@@ -114,5 +114,5 @@ def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _as_list(number: int, columns: Sequence[str], row: Sequence[str]) -> str:
     widest = max(map(len, columns))
-    told = "\n".join(f"{column:<{widest}}  {cell}" for column, cell in zip(columns, row, strict=True))
-    return f"row {number}\n{told}\n"
+    lines = "\n".join(f"{column:<{widest}}  {cell}" for column, cell in zip(columns, row, strict=True))
+    return f"row {number}\n{lines}\n"

@@ -1,6 +1,6 @@
-"""A run as seen from the command line: which asset, how far, how long, how much memory.
+"""Progress of a run on the command line: which asset, how far, how long, how much memory.
 
-Belongs here: what is measured and told. Not here: how a terminal draws it (orchestration.cli.terminal).
+Belongs here: what is measured. Not here: how a terminal draws it (orchestration.cli.terminal).
 """
 
 import logging
@@ -14,21 +14,21 @@ from typing import Any
 import dagster as dg
 import psutil
 
-from orchestration.cli.interrupts import interruptions
+from orchestration.cli.interrupts import interrupts
 from resources.errors import CandlecastError
 from resources.progress import Report
 
 SAMPLE_SECONDS = 0.25
-# Dagster turns Ctrl-C into a failure of the step at work.
+# Dagster turns Ctrl-C into a failure of the running step.
 INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 MEBIBYTE = 2**20
-# How a traceback begins the line of an error that was raised on purpose.
-_OURS = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
+# The beginning of a traceback's last line for errors that the project raises itself.
+_OWN_ERROR = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
 
 
 @dataclass
-class Made:
-    """What became of one asset in a run."""
+class AssetRun:
+    """Time and memory of one asset in a run. `seconds` is None while it runs."""
 
     asset: str
     started: float
@@ -38,17 +38,17 @@ class Made:
 
 
 @dataclass
-class Watch:
-    """Follows runs in this process. `tell` is called with each asset as it starts and ends."""
+class RunMonitor:
+    """Follows runs in this process. `on_change` is called with each asset as it starts and ends."""
 
-    tell: Callable[[Made], None] = lambda made: None
-    made: list[Made] = field(default_factory=list)
+    on_change: Callable[[AssetRun], None] = lambda run: None
+    assets: list[AssetRun] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     interrupted: bool = False
-    _current: Made | None = None
+    _current: AssetRun | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "RunMonitor":
         threading.Thread(target=self._measure, daemon=True).start()
         return self
 
@@ -56,10 +56,10 @@ class Watch:
         self._stop.set()
 
     def logger(self) -> dg.LoggerDefinition:
-        """A Dagster logger that feeds this watch."""
+        """A Dagster logger that sends every event to this monitor."""
         handler = _EventHandler(self._event)
 
-        @dg.logger(config_schema=dg.Permissive())
+        @dg.logger(config_schema=dg.Permissive())  # type: ignore[no-untyped-call]
         def progress(_context: dg.InitLoggerContext) -> logging.Logger:
             logger = logging.Logger("candlecast.progress", level=logging.DEBUG)
             logger.addHandler(handler)
@@ -68,27 +68,31 @@ class Watch:
         return progress
 
     def _event(self, event: Any) -> None:
-        if event.event_type_value == "ASSET_CHECK_EVALUATION":
-            self._hear(event.event_specific_data)
-        elif event.event_type_value == "STEP_START":
-            self._current = Made(event.step_key, time.monotonic())
-            self.made.append(self._current)
-            self.tell(self._current)
-            # Independent of a step that failed by an interruption, this one would still be made.
-            interruptions.say_again()
-        elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE") and self._current:
+        kind = event.event_type_value
+        if kind == "ASSET_CHECK_EVALUATION":
+            self._check_evaluated(event.event_specific_data)
+        elif kind == "STEP_START":
+            self._current = AssetRun(event.step_key, time.monotonic())
+            self.assets.append(self._current)
+            self.on_change(self._current)
+            # Dagster still runs the steps that do not depend on the interrupted one.
+            interrupts.raise_again()
+        elif kind in ("STEP_SUCCESS", "STEP_FAILURE") and self._current:
             current, self._current = self._current, None
-            current.seconds = time.monotonic() - current.started
-            current.failed = event.event_type_value == "STEP_FAILURE"
-            if current.failed:
-                self.interrupted |= _is_interruption(_reason(event))
-                self.failures.append(f"{current.asset}: {_reason(event)}")
-            self.tell(current)
-        elif event.event_type_value == "PIPELINE_FAILURE":
-            # Between steps, as in the wait for a pool, an interruption fails the run alone.
+            self._step_ended(current, event)
+        elif kind == "PIPELINE_FAILURE":
+            # Between steps, as in the wait for a pool, an interruption fails the run and no step.
             self.interrupted |= _is_interruption(str(event.event_specific_data.error))
 
-    def _hear(self, check: Any) -> None:
+    def _step_ended(self, run: AssetRun, event: Any) -> None:
+        run.seconds = time.monotonic() - run.started
+        run.failed = event.event_type_value == "STEP_FAILURE"
+        if run.failed:
+            self.interrupted |= _is_interruption(_reason(event))
+            self.failures.append(f"{run.asset}: {_reason(event)}")
+        self.on_change(run)
+
+    def _check_evaluated(self, check: Any) -> None:
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
             self.failures.append(f"{check.asset_key.to_user_string()}, {check.check_name}: {check.description}")
 
@@ -112,6 +116,7 @@ class _EventHandler(logging.Handler):
 
 
 def _resident(process: psutil.Process) -> int:
+    """Resident memory of a process and its children, in bytes."""
     total = 0
     for one in (process, *process.children(recursive=True)):
         try:
@@ -126,11 +131,11 @@ def _is_interruption(reason: str) -> bool:
 
 
 def _reason(event: Any) -> str:
-    """Why a step failed: our own words where there are some, else those of the first cause."""
+    """Why a step failed: the project's own error where one is in the chain of causes, else the first cause."""
     error = event.event_specific_data.error
-    while error.cause is not None and not _OURS.match(error.message):
+    while error.cause is not None and not _OWN_ERROR.match(error.message):
         error = error.cause
-    return _OURS.sub("", error.message.strip()).removeprefix(f"{event.step_key}: ")
+    return _OWN_ERROR.sub("", error.message.strip()).removeprefix(f"{event.step_key}: ")
 
 
 def as_line(report: Report) -> str:

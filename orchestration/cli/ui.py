@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from orchestration.cli.headless import dagster_folder, open_instance
+from orchestration.cli.instance import create_dagster_home, open_instance
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.profiles import ENV_FILE, ENV_HOME, ENV_PROFILE, SETTINGS_FILE
@@ -16,21 +16,21 @@ WORKSPACE = Path(__file__).resolve().parents[2] / "workspace.yaml"
 
 
 def _code_location() -> list[str]:
-    # Installed as a wheel there is no workspace.yaml beside the packages.
+    # An installed wheel has no workspace.yaml beside the packages.
     return ["-w", str(WORKSPACE)] if WORKSPACE.is_file() else ["-m", "orchestration.definitions"]
 
 
 def serve(settings: Settings, host: str, port: int, file: Path | None) -> NoReturn:
-    """Serve until stopped, as Dagster: this process becomes it.
+    """Replace this process by `dagster dev`, which serves until it is stopped.
 
     Args:
-        file: the settings file named on the command line, if one was.
+        file: the settings file of --settings, if given.
 
     Raises:
-        CandlecastError: the home folder cannot be written, or the port is taken.
+        CandlecastError: the home folder is not writable, or the port is in use.
     """
-    _refuse_taken(host, port)
-    # Dagster's webserver and daemon would make its tables at the same moment. DAGSTER_HOME is set from here on.
+    _require_free(host, port)
+    # Dagster's webserver and daemon would create its tables concurrently. This sets DAGSTER_HOME as well.
     open_instance(settings).dispose()
     named = file or Path(os.environ.get(ENV_FILE) or settings.root / SETTINGS_FILE)
     environment = {
@@ -40,22 +40,23 @@ def serve(settings: Settings, host: str, port: int, file: Path | None) -> NoRetu
         ENV_PROFILE: settings.profile,
         ENV_FILE: str(named.absolute()),
     }
-    shows = f"http://{host}:{port} shows the graph of profile {settings.profile!r} in about 20 seconds"
-    sys.stderr.write(f"{shows}; Ctrl-C ends it\n")
+    sys.stderr.write(
+        f"http://{host}:{port} serves profile {settings.profile!r} in about 20 seconds; press Ctrl-C to stop\n"
+    )
     command = [sys.executable, "-m", "dagster", "dev", *_code_location(), "-h", host, "-p", str(port)]
     sys.stderr.flush()
-    # Beside the settings there is a dagster.yaml, which Dagster would warn of: the one in use is the home's.
-    os.chdir(dagster_folder(Home(settings.home)))
-    # Not a child: whoever stops this process by its id would leave the webserver, the daemon and their servers behind.
+    # Dagster warns about a dagster.yaml in the working folder that it does not use; it uses the home's.
+    os.chdir(create_dagster_home(Home(settings.home)))
+    # Not a child process: a signal to this process id must also end the webserver, the daemon and their servers.
     os.execve(sys.executable, command, environment)
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def _require_free(host: str, port: int) -> None:
     try:
         with socket.create_server((host, port), reuse_port=False):
             return
     except OSError as error:
         raise CandlecastError(
-            f"{host}:{port} cannot be served on: {os.strerror(error.errno or 0)}. End what listens there, or choose "
-            "another --port"
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop the process that listens there, "
+            "or choose another --port"
         ) from None

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type exists."""
+"""The commands, settings, targets and files that the README names exist."""
 
 import re
 import shlex
@@ -32,11 +32,13 @@ def test_its_settings_are_settings(tmp_path: Path) -> None:
     assert settings.market.source == "files" and settings.compute.processes == 2
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "candlecast"], ids=" ".join)
-def test_its_commands_are_commands(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [arguments for arguments in commands() if arguments[0] == "candlecast"], ids=" ".join
+)
+def test_its_commands_are_commands(arguments: list[str]) -> None:
     group: Any = typer.main.get_command(app)
-    command = group.commands[words[1]]
-    with command.make_context(words[1], words[2:]) as context:
+    command = group.commands[arguments[1]]
+    with command.make_context(arguments[1], arguments[2:]) as context:
         assert context.params
 
 

@@ -1,4 +1,4 @@
-"""A wheel is enough: what the packages read beside themselves is in it."""
+"""A wheel contains every file that the packages read."""
 
 import json
 import os
@@ -15,16 +15,16 @@ ROOT = Path(__file__).resolve().parents[2]
 WITHIN = """
 import json, sys
 from pathlib import Path
-from orchestration.cli.headless import place_instance_file
+from orchestration.cli.instance import copy_instance_file
 from resources.profiles import load_settings
-place_instance_file(Path(), Path(sys.argv[1]))
+copy_instance_file(Path(), Path(sys.argv[1]))
 settings = load_settings(sys.argv[2], "mine")
 print(json.dumps({"from": str(Path(sys.modules["resources.settings"].__file__)), "predictor": settings.predictor.base}))
 """
 
 
 @pytest.mark.slow
-def test_a_wheel_has_the_sample_profile_and_the_pools_limits(tmp_path: Path):
+def test_a_wheel_has_the_sample_profile_and_the_pools_limits(tmp_path: Path) -> None:
     pytest.importorskip("setuptools", minversion="77", reason="builds without asking an index")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
@@ -43,7 +43,7 @@ def test_a_wheel_has_the_sample_profile_and_the_pools_limits(tmp_path: Path):
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert Path(told["from"]).is_relative_to(tmp_path / "installed")
-    assert told["predictor"] == load_settings(ROOT / "candlecast.toml", "sample").predictor.base
+    result = json.loads(done.stdout)
+    assert Path(result["from"]).is_relative_to(tmp_path / "installed")
+    assert result["predictor"] == load_settings(ROOT / "candlecast.toml", "sample").predictor.base
     assert "default_limit: 1" in (tmp_path / "dagster.yaml").read_text()

@@ -1,16 +1,17 @@
-"""Dagster's records: made by one process at a time, and never a traceback when somebody else holds them."""
+"""Dagster's records: created by one process at a time; locked ones are an error without a traceback."""
 
 import json
 import multiprocessing
+import re
 import sqlite3
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from chain_world import World
+from cli_project import CliProject
 
-from orchestration.cli import headless
-from orchestration.cli.headless import open_instance
+from orchestration.cli import instance
+from orchestration.cli.instance import open_instance
 from resources.errors import CandlecastError
 from resources.locks import exclusive_lock
 from resources.profiles import load_settings
@@ -18,20 +19,20 @@ from resources.settings import Settings
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch) -> Settings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("DAGSTER_HOME", "")
-    world = World(tmp_path)
-    return load_settings(world.file, "sample", world.home)
+    project = CliProject(tmp_path)
+    return load_settings(project.file, "sample", project.home)
 
 
 def _open_when_all_are_ready(settings: Settings, ready: Barrier) -> None:
     ready.wait()
-    with open_instance(settings) as instance:
-        instance.get_runs()
+    with open_instance(settings) as opened:
+        opened.get_runs()
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_home_at_once_all_may(settings):
+def test_several_processes_can_open_a_new_home_at_once(settings: Settings) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(4)
     opening = [context.Process(target=_open_when_all_are_ready, args=(settings, ready)) for _ in range(4)]
@@ -44,25 +45,26 @@ def test_processes_that_open_a_new_home_at_once_all_may(settings):
         assert len(records.execute("SELECT version_num FROM alembic_version").fetchall()) == 1
 
 
-def test_one_that_waits_too_long_to_open_says_for_what(settings, monkeypatch):
-    monkeypatch.setattr(headless, "OPENING_SECONDS", 0.1)
+def test_waiting_for_another_process_to_open_the_home_times_out(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instance, "OPENING_SECONDS", 0.1)
     folder = settings.home / "dagster"
     folder.mkdir(parents=True)
-    busy = "another process has been opening"
-    with exclusive_lock(folder / "opening.lock"), pytest.raises(CandlecastError, match=busy):
+    with exclusive_lock(folder / "opening.lock"), pytest.raises(CandlecastError, match=re.escape(str(folder))):
         open_instance(settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
-def test_records_that_another_program_holds_are_named(tmp_path, settings, as_json):
+def test_records_locked_by_another_program_are_named(tmp_path: Path, settings: Settings, as_json: bool) -> None:
     open_instance(settings).dispose()
     records = settings.home / "dagster" / "history" / "runs.db"
     with sqlite3.connect(records, isolation_level=None) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        done = World(tmp_path).call("run", *(["--json"] if as_json else []))
+        done = CliProject(tmp_path).call("run", *(["--json"] if as_json else []))
     assert done.returncode == 1
-    told = json.loads(done.stdout)["error"] if as_json else done.stderr
-    assert str(records.parents[1]) in told and "database is locked" in told
+    message = json.loads(done.stdout)["error"] if as_json else done.stderr
+    assert str(records.parents[1]) in message and "database is locked" in message
     assert "Traceback" not in done.stderr

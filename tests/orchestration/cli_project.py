@@ -1,4 +1,4 @@
-"""A small chain for tests: the real sample bars of three symbols, models of a few thousand weights, few steps."""
+"""A small project for tests: the real sample bars of three symbols, models of a few thousand weights, few steps."""
 
 import json
 import os
@@ -64,10 +64,13 @@ bootstrap_draws = 100
 [profiles.sample.backtest]
 topk = 1
 n_drop = 1
+
+[profiles.sample.compute]
+threads = 1
 """
 
 
-class World:
+class CliProject:
     """A folder with settings and a home, and the command line in it."""
 
     def __init__(self, folder: Path, text: str = SMALL) -> None:
@@ -81,13 +84,13 @@ class World:
         return {**kept, "CANDLECAST_SETTINGS": str(self.file), "CANDLECAST_HOME": str(self.home)}
 
     @staticmethod
-    def command(*words: str) -> list[str]:
-        return [sys.executable, "-m", "orchestration", *words]
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "orchestration", *arguments]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """The command, running."""
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The running command."""
         return subprocess.Popen(
-            self.command(*words),
+            self.command(*arguments),
             env=self.environment(),
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -95,15 +98,15 @@ class World:
             text=True,
         )
 
-    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """The command, to its end."""
-        process = self.start(*words)
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The completed command."""
+        process = self.start(*arguments)
         out, err = process.communicate()
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     @staticmethod
     def ended(process: subprocess.Popen[str], seconds: float) -> str:
-        """What a command said on stderr until its end; one that does not end in time is killed, which fails."""
+        """Stderr of a command until it ends; one that does not end in time is killed, which fails the test."""
         try:
             return process.communicate(timeout=seconds)[1]
         except subprocess.TimeoutExpired:
@@ -111,7 +114,8 @@ class World:
             raise
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """What `candlecast query` answers."""
+        """The rows that `candlecast query` returns."""
         done = self.call("query", sql, "--format", "json")
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows

@@ -1,0 +1,38 @@
+"""Commands on the machine: doctor, ui."""
+
+from typing import Annotated
+
+import typer
+
+from orchestration.cli.session import FAILED, AsJson, CommandSession, HomeFolder, Profile, SettingsFile
+
+
+def doctor(
+    settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False
+) -> None:
+    """Check versions, device, hub cache, home, warehouse and calendar, with a remedy for each failure."""
+    with CommandSession(settings, profile, home, json_, show_progress=False) as session:
+        from orchestration.cli.doctor import diagnose
+
+        results = diagnose(session.settings)
+        ok = all(result.ok for result in results)
+        text = "\n".join(result.as_line() for result in results)
+        session.finish({"ok": ok, "checks": [result.as_json() for result in results]}, text=text)
+        if not ok:
+            raise typer.Exit(FAILED)
+
+
+def ui(
+    host: Annotated[
+        str, typer.Option(help="Dagster's webserver has no login: keep it local, or behind a proxy.")
+    ] = "127.0.0.1",
+    port: int = 3000,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+) -> None:
+    """Open Dagster: the graph, the assets' pages, runs, schedules and sensors."""
+    with CommandSession(settings, profile, home, False, show_progress=False) as session:
+        from orchestration.cli.ui import serve
+
+        serve(session.settings, host, port, session.file)

@@ -1,0 +1,141 @@
+"""What `run`, `backfill`, `forecast`, `score` and `rebuild` do: which assets for which sessions, in which order.
+
+Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.cli.terminal).
+"""
+
+from datetime import date
+from typing import Any, get_args
+
+import dagster as dg
+
+from assets.forecasting.registry import Family, checkpoints_in_use
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.pending import pending_sessions
+from assets.market.ingest.rebuild import rebuild
+from orchestration.cli.artifacts import newest_report
+from orchestration.cli.forecast_origin import ForecastOrigin
+from orchestration.cli.headless import HeadlessRunner
+from orchestration.cli.instance import run_lock
+from orchestration.cli.session_ranges import SessionPlanner, SessionRange
+from orchestration.cli.terminal import Terminal
+from orchestration.jobs import SELECTIONS
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.progress import progress_of
+from resources.settings import Settings
+
+FORECASTING = "group:training or group:forecasts"
+MODELLING = "group:training or group:forecasts or group:evaluation or group:backtests"
+
+
+class Pipeline:
+    """The asset graph of one set of settings, materialised in this process."""
+
+    def __init__(self, settings: Settings, terminal: Terminal) -> None:
+        self.settings = settings
+        self.terminal = terminal
+        self.home = Home(settings.home)
+        self.runner = HeadlessRunner(settings, terminal.monitor)
+        candlecast = self.runner.candlecast
+        self.warehouse, self.source, self.checkpoints = candlecast.warehouse, candlecast.source, candlecast.checkpoints
+        self.sessions = SessionPlanner(settings, candlecast.calendar, self.warehouse)
+
+    def run(self) -> dict[str, Any]:
+        """Materialise the whole graph; existing results are kept."""
+        with self.runner.locked():
+            self._ingest()
+            self.runner.run(MODELLING, self.sessions.test_range(), "modelling")
+        return self._with_assets(newest_report(self.settings))
+
+    def backfill(self, first: date, last: date, assets: str) -> dict[str, Any]:
+        """Materialise a selection for a range of sessions, upstream assets first."""
+        if last < first:
+            raise CandlecastError(f"--to {last} is before --from {first}")
+        selected = self._resolve(assets)
+        with self.runner.locked():
+            sessions = self.sessions.between(first, last)
+            market = self._resolve("group:market")
+            needed = selected | self._upstream(selected)
+            if selected & market:
+                self.runner.run(_any_of(needed & market), sessions, "backfill_market")
+            if needed - market:
+                self._ingest()
+                partitioned = self._partitioned(needed - market)
+                self.runner.run(_any_of(needed - market), sessions if partitioned else None, "backfill")
+        text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
+        return self._with_assets({"text": text})
+
+    def forecast(self, session: date | None, symbols: list[str]) -> dict[str, Any]:
+        """Forecast from one session, by default the newest, and return the quantiles."""
+        windows = self.settings.windows
+        with self.runner.locked():
+            sessions = self.sessions.between(session, session) if session else None
+            self._ingest()
+            session = session or self.sessions.newest_with_bars()
+            origin = ForecastOrigin.of(session, symbols, self.settings, self.sessions.calendar)
+            origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window)
+            config = {name: {"symbols": origin.requested} for name in get_args(Family)} if origin.requested else None
+            sessions = sessions or self.sessions.between(session, session)
+            self.runner.run(FORECASTING, sessions, "forecast_once", config)
+            used = checkpoints_in_use(self.settings, self.checkpoints)
+        shown = origin.quantiles(self.warehouse, used, windows.predict_window)
+        return self._with_assets(
+            {"origin": session, "forecasts": shown.to_dict("records"), "text": shown.to_string(index=False)}
+        )
+
+    def score(self) -> dict[str, Any]:
+        """Score every forecast whose actuals exist, and update the scoreboard."""
+        with self.runner.locked():
+            self.runner.run("group:evaluation", self.sessions.test_range(), "score")
+        board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
+        shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
+        return self._with_assets({"scoreboard": board.to_dict("records"), "text": shown.to_string(index=False)})
+
+    def rebuild(self) -> dict[str, Any]:
+        """Rebuild the market tables from the lake."""
+        with run_lock(self.home):
+            done = rebuild(Lake(self.home), self.warehouse, progress_of("market tables"))
+        text = f"rebuilt from {done.batches:,} batches: {done.received:,} rows, {done.kept:,} kept"
+        return {"batches": done.batches, "received": done.received, "kept": done.kept, "text": text}
+
+    def _ingest(self) -> None:
+        pending = pending_sessions(self.settings, self.home, self.warehouse, self.sessions.calendar, self.source)
+        # A closed session has no partition before midnight UTC.
+        closed = self.sessions.last_closed() if pending else None
+        sessions = [session for session in pending if closed and session <= closed]
+        if not sessions:
+            self.terminal.print("bars: nothing new")
+            return
+        self.terminal.print(f"bars: {len(sessions):,} sessions to ingest, {sessions[0]} … {sessions[-1]}")
+        self.runner.run(SELECTIONS["ingest"], SessionRange(sessions[0], sessions[-1]), "ingest_pending")
+
+    def _resolve(self, selection: str) -> set[str]:
+        graph = self.runner.defs.resolve_asset_graph()
+        try:
+            found = dg.AssetSelection.from_string(selection).resolve(graph)
+        except Exception as error:  # Dagster's parser has no public error class
+            raise CandlecastError(f"--assets {selection!r}: {error}") from None
+        if not found:
+            raise CandlecastError(f"--assets {selection!r} selects no asset")
+        return {key.to_user_string() for key in found}
+
+    def _upstream(self, names: set[str]) -> set[str]:
+        graph = self.runner.defs.resolve_asset_graph()
+        selection = dg.AssetSelection.assets(*names).upstream()
+        return {key.to_user_string() for key in selection.resolve(graph)}
+
+    def _partitioned(self, names: set[str]) -> bool:
+        graph = self.runner.defs.resolve_asset_graph()
+        return any(graph.get(dg.AssetKey(name)).is_partitioned for name in names)
+
+    def _with_assets(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result with the time and memory of every asset of the command's runs."""
+        result["assets"] = [
+            {"asset": run.asset, "seconds": round(run.seconds or 0, 2), "peak_mib": round(run.peak_mib)}
+            for run in self.terminal.monitor.assets
+        ]
+        return result
+
+
+def _any_of(names: set[str]) -> str:
+    return " or ".join(f'key:"{name}"' for name in sorted(names))

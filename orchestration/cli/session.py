@@ -1,0 +1,126 @@
+"""One command of the command line: settings in, progress on stderr, the result on stdout, an exit status.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from orchestration.cli.pipeline import Pipeline
+    from orchestration.cli.terminal import Terminal
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file [CANDLECAST_SETTINGS].")]
+Profile = Annotated[str | None, typer.Option("--profile", help="Profile of the settings file [CANDLECAST_PROFILE].")]
+HomeFolder = Annotated[Path | None, typer.Option("--home", help="Folder of all data and results [CANDLECAST_HOME].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+
+
+class CommandSession:
+    """The context of one command: loads the settings, shows progress, turns errors into messages and exit statuses."""
+
+    def __init__(
+        self, file: Path | None, profile: str | None, home: Path | None, as_json: bool, show_progress: bool = True
+    ) -> None:
+        from resources.errors import SettingsError
+        from resources.profiles import load_settings
+
+        self.file = file
+        self.as_json = as_json
+        try:
+            self.settings = load_settings(file, profile, home)
+        except SettingsError as error:
+            reject(str(error))
+        self._show_progress = show_progress
+        self._terminal: Terminal | None = None
+        self._showing: AbstractContextManager[Terminal] | None = None
+
+    def __enter__(self) -> "CommandSession":
+        if self._show_progress:
+            from orchestration.cli.terminal import Terminal
+
+            self._terminal = Terminal(quiet=self.as_json)
+            self._showing = self._terminal.showing()
+            self._showing.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._showing is not None:
+            self._showing.__exit__(None, None, None)
+        message = error_message(error, self.settings.home)
+        if message is not None:
+            if self.as_json:
+                sys.stdout.write(json.dumps({"ok": False, "error": message}) + "\n")
+            else:
+                sys.stderr.write(f"{message}\n")
+            raise typer.Exit(FAILED) from None
+        if isinstance(error, _interruptions()):
+            sys.stderr.write(
+                "\nstopped: finished assets are kept, nothing is half-written; run the same command again to resume\n"
+            )
+            raise typer.Exit(INTERRUPTED) from None
+
+    def pipeline(self) -> "Pipeline":
+        """The asset graph of these settings, shown on this terminal."""
+        from orchestration.cli.pipeline import Pipeline
+
+        assert self._terminal is not None, "a session without progress runs nothing"
+        return Pipeline(self.settings, self._terminal)
+
+    def finish(self, result: dict[str, Any], text: str | None = None) -> None:
+        """Print the result: as JSON if requested, else `text` or the result's own `text`."""
+        if self.as_json:
+            from orchestration.cli.query import finite
+
+            result.pop("text", None)
+            sys.stdout.write(json.dumps(finite({"ok": True, **result}), default=_as_json_value) + "\n")
+        else:
+            sys.stdout.write((text if text is not None else result.get("text", "")) + "\n")
+
+
+def reject(message: str) -> NoReturn:
+    """End the command because of wrong use."""
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(WRONG_USE)
+
+
+def error_message(error: BaseException | None, home: Path) -> str | None:
+    """The message that replaces a traceback; None where only the traceback helps."""
+    from resources.errors import CandlecastError
+
+    if isinstance(error, CandlecastError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error}; `candlecast doctor` checks the home"
+    duckdb = sys.modules.get("duckdb")
+    if duckdb and isinstance(error, duckdb.Error):
+        return (
+            f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` "
+            "rebuilds it from the lake"
+        )
+    # An error of SQLAlchemy can only arrive where it is loaded.
+    sqlalchemy = sys.modules.get("sqlalchemy")
+    if sqlalchemy and isinstance(error, sqlalchemy.exc.DBAPIError):
+        locked = "locked" in str(error.orig)
+        remedy = "Is another command or the UI using them?" if locked else "`candlecast doctor` checks the home"
+        return f"Dagster's records in {home / 'dagster'}: {error.orig}. {remedy}"
+    return None
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    # Dagster's own interruption can only arrive where it is loaded.
+    dagster = sys.modules.get("dagster")
+    return (KeyboardInterrupt, dagster.DagsterExecutionInterruptedError) if dagster else (KeyboardInterrupt,)
+
+
+def _as_json_value(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,105 @@
+"""Ranges of sessions for runs: which partitions exist, which are closed, where the newest bar is."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from assets.market.universe import wanted_symbols
+from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START, session_partitions
+from resources.calendar import TradingCalendar
+from resources.errors import CandlecastError
+from resources.settings import Settings
+from resources.sql import load_sql
+from resources.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class SessionRange:
+    """A range of sessions, both ends included."""
+
+    first: date
+    last: date
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that select this range of partitions for a run."""
+        return {RANGE_START: self.first.strftime(KEY_FORMAT), RANGE_END: self.last.strftime(KEY_FORMAT)}
+
+
+class SessionPlanner:
+    """The session ranges of one set of settings and one warehouse."""
+
+    def __init__(self, settings: Settings, calendar: TradingCalendar, warehouse: Warehouse) -> None:
+        self.settings = settings
+        self.calendar = calendar
+        self.warehouse = warehouse
+        self.partitions = session_partitions(settings, calendar)
+
+    def between(self, first: date, last: date) -> SessionRange:
+        """The sessions from `first` to `last` within market.start and market.end.
+
+        Raises:
+            CandlecastError: there are none, or the last one is not closed yet.
+        """
+        market = self.settings.market
+        low, high = self.calendar.within(max(first, market.start), min(last, market.end or last))
+        found = [day.date() for day in self.calendar.sessions(low, high)] if low <= high else []
+        if not found:
+            raise CandlecastError(
+                f"no session of {self.calendar.name} in {first} … {last} "
+                f"(market.start {market.start}, market.end {market.end})"
+            )
+        closed = self.last_closed()
+        if found[-1] > closed:
+            raise CandlecastError(
+                f"session {found[-1]} is not closed yet; the newest available session is {closed} (the partition of "
+                "a session opens at 00:00 UTC after it)"
+            )
+        return SessionRange(found[0], found[-1])
+
+    def test_range(self) -> SessionRange:
+        """The sessions from the start of windows.test to the newest bar.
+
+        Raises:
+            CandlecastError: the newest bar is older than windows.test, or there are no bars.
+        """
+        first, newest = self.settings.windows.test[0], self.newest_with_bars()
+        if newest < first:
+            raise CandlecastError(
+                f"no origin in range: the newest bar is from {newest}, and windows.test starts on {first}. "
+                "Ingest newer bars, or set windows.test earlier"
+            )
+        return self.between(first, newest)
+
+    def newest_with_bars(self) -> date:
+        """The newest closed session with bars of market.symbols.
+
+        Raises:
+            CandlecastError: there are no bars.
+        """
+        parameters = {
+            "frequency": self.settings.market.frequency,
+            "first": self.settings.market.start,
+            "last": self.last_closed(),
+            "symbols": wanted_symbols(self.settings),
+        }
+        row = self.warehouse.frame(load_sql(__package__, "newest_session.sql"), parameters).iloc[0]
+        if not row["bars"]:
+            raise CandlecastError(
+                f"no bars of market.symbols in {parameters['first']} … {parameters['last']} yet: `candlecast run` or "
+                "`candlecast backfill` ingests them"
+            )
+        newest: date = row["newest"].date()
+        return newest
+
+    def last_closed(self) -> date:
+        """The newest session that has a partition.
+
+        Raises:
+            CandlecastError: no session since market.start is closed.
+        """
+        key = self.partitions.get_last_partition_key()
+        if key is None:
+            raise CandlecastError(
+                f"no session of {self.calendar.name} since market.start {self.settings.market.start} is closed yet"
+            )
+        return date.fromisoformat(key)
