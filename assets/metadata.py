@@ -1,4 +1,4 @@
-"""What a person sees on an asset's page: pictures, tables, counts, in one style.
+"""Metadata of an asset's page in one style: pictures, tables, column schemas, progress in the run's log.
 
 https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.plots).
 """
@@ -6,12 +6,14 @@ https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a p
 import base64
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
 
 from resources.progress import Progress, progress_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWNERS = ["team:research"]
 TABLE_ROWS = 50
@@ -23,8 +25,8 @@ def picture(png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
-    """The first rows of a frame, as a table. Numbers keep four significant digits."""
+def table(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+    """The first rows of a frame as a Markdown table. Numbers keep four significant digits."""
     shown = frame.head(TABLE_ROWS)
     lines = ["| " + " | ".join(map(str, shown.columns)) + " |", "|" + " --- |" * len(shown.columns)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in shown.itertuples(index=False)]
@@ -33,33 +35,41 @@ def table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def schema(columns: Mapping[str, str]) -> dg.TableSchema:
-    """Column names and types, for `dagster/column_schema`."""
-    return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
+def bullets(lines: list[str]) -> dg.MarkdownMetadataValue:
+    """A Markdown list."""
+    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
 
 
-def tell_newest(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
-    """Put metadata on the newest session of a run alone.
+def schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
+    """The value of `dagster/column_schema`: type and description by column name."""
+    return dg.TableSchema(
+        [dg.TableColumn(name, kind, description=text or None) for name, (kind, text) in columns.items()]
+    )
 
-    What a run over a range returns is stored once a session: a picture of 50 kB on thirteen years is 160 MB.
+
+def add_to_newest_partition(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
+    """Attach metadata to the newest session of a run alone.
+
+    What a run over a range returns is stored once per session: a picture of 50 kB over thirteen years is 160 MB.
     """
     context.add_asset_metadata(metadata, partition_key=max(context.partition_keys))
 
 
-def progress_in(context: dg.AssetExecutionContext, name: str) -> Progress:
-    """The progress of one asset, told to every observer and, every ten seconds, in the run's log in the UI."""
-    tell, spoke = progress_of(name), [time.monotonic()]
+def logged_progress(context: dg.AssetExecutionContext, name: str) -> Progress:
+    """The progress of one asset, reported to every observer and, every ten seconds, in the run's log."""
+    report, logged_at = progress_of(name), time.monotonic()
 
-    def told(done: int, total: int, note: str = "") -> None:
-        tell(done, total, note)
-        if time.monotonic() - spoke[0] >= LOG_SECONDS:
-            spoke[0] = time.monotonic()
+    def progress(done: int, total: int, note: str = "") -> None:
+        nonlocal logged_at
+        report(done, total, note)
+        if time.monotonic() - logged_at >= LOG_SECONDS:
+            logged_at = time.monotonic()
             context.log.info("%s: %d of %d %s", name, done, total, note)
 
-    return told
+    return progress
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:,.4g}"
+        return "–" if value != value else f"{value:,.4g}"
     return str(value).replace("|", "\\|").replace("\n", " ")

@@ -50,7 +50,7 @@ def build_defs(
     own = Candlecast(loaded)
     resources = {RESOURCE: own if settings else CandlecastResource.of(loaded), **(resource_overrides or {})}
     candlecast = resources[RESOURCE] if isinstance(resources[RESOURCE], Candlecast) else own
-    sessions = session_partitions(candlecast.settings, candlecast.calendar)
+    sessions = session_partitions(candlecast.settings, candlecast.home)
     jobs = build_jobs(sessions)
     built = [item for stage in STAGES for item in stage(sessions)]
     checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]

@@ -1,4 +1,4 @@
-"""What `dagster dev`, the code server and workspace.yaml load. Everything is assembled in orchestration.build."""
+"""The code location that `dagster dev`, the code server and workspace.yaml load. Built in orchestration.build."""
 
 from orchestration.build import build_defs
 

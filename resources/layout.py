@@ -22,6 +22,11 @@ class Home:
         return self.root / "warehouse.duckdb"
 
     @property
+    def calendars(self) -> Path:
+        """Session dates as exchange_calendars computed them: `<calendar>.json`."""
+        return self.root / "calendars"
+
+    @property
     def windows(self) -> Path:
         """Memory-mapped training arrays, one folder a content hash."""
         return self.root / "windows"

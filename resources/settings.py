@@ -81,9 +81,9 @@ class MarketSettings(Section):
     @field_validator("calendar")
     @classmethod
     def _known_calendar(cls, name: str) -> str:
-        import exchange_calendars
+        from resources.session_dates import is_calendar
 
-        if name == "24/7" or name in exchange_calendars.get_calendar_names(include_aliases=True):
+        if is_calendar(name):
             return name
         raise ValueError('use an exchange_calendars name such as "XNYS" or "XHKG", or "24/7"')
 

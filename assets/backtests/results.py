@@ -17,8 +17,10 @@ import pandas as pd
 from assets.backtests.measures import YEAR, Resampling, measure
 from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
 from assets.backtests.qlib_backtest import price_panel, simulate_with_qlib
+from assets.backtests.qlib_provider import current_provider
 from assets.backtests.rules import TradingRules
-from assets.market.universe import Universe
+from assets.backtests.signals import read_signals
+from assets.market.universe import Universe, read_universe
 from resources.calendar import DAILY, TradingCalendar
 from resources.layout import Home
 from resources.progress import Progress, silent
@@ -112,6 +114,13 @@ def backtest_request(
         resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
         universe=universe,
         year=sessions_per_year(settings.market.calendar),
+    )
+
+
+def current_request(settings: Settings, warehouse: Warehouse, home: Home) -> BacktestRequest:
+    """The backtest of the stored signals with the current provider and universe."""
+    return backtest_request(
+        settings, read_signals(warehouse), current_provider(home), read_universe(settings, warehouse)
     )
 
 

@@ -1,60 +1,61 @@
-"""The evaluation stage in Dagster: scores of single forecasts, and the scoreboard of models.
+"""The assets of the evaluation stage: scores of single forecasts, and the scoreboard of models.
 
-https://docs.dagster.io/guides/build/assets. Belongs here: what depends on what, and what a person sees of it. Not
-here: what a score is (metrics), how scores are made (scoring) and compared (scoreboard).
+https://docs.dagster.io/guides/build/assets. Belongs here: dependencies and metadata. Not here: what a score is
+(forecasting.metrics), how forecasts are scored (scoring) and models compared (scoreboard), and the checks (checks).
+
+Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
 
-from assets.evaluation.acceptance import impossible_scores, score_content
-from assets.evaluation.comparing import Comparison, compare
-from assets.evaluation.plots import pit_chart, skill_chart, step_chart
-from assets.evaluation.scoreboard import COLUMNS, means_by_step, write_scoreboard
-from assets.evaluation.scoring import score_sessions
-from assets.forecasting.filters import Scope
-from assets.forecasting.metrics import ALL_STEPS
-from assets.forecasting.registry import checkpoints_in_use
-from assets.forecasting.verdict import verdict_in_words
-from assets.market.history import read_histories
-from assets.metadata import OWNERS, picture, schema, table, tell_newest
+from assets.evaluation.checks import build_checks
+from assets.metadata import OWNERS, add_to_newest_partition, bullets, picture, schema, table
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.progress import progress_of
 from resources.publish import digest_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from assets.evaluation.comparing import Comparison
+
 GROUP = "evaluation"
-FAMILIES = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
-SCORE_COLUMNS = {
-    "model": "string",
-    "checkpoint": "string",
-    "symbol": "string, '*' across symbols",
-    "origin": "timestamp, UTC",
-    "step": "integer",
-    "metric": "string",
-    "value": "double; losses in % of the origin's close",
-}
-BOARD_COLUMNS = {
-    "model": "string",
-    "metric": "string",
-    "horizon": "integer, 0: all steps",
-    "value": "double",
-    "low": "double",
-    "high": "double",
-    "n": "bigint, origins",
-    "baseline": "string",
-    "skill": "double",
-    "skill_low": "double",
-    "skill_high": "double",
-    "verdict": "string",
-}
+FORECASTS = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
+SCORE_COLUMNS = schema(
+    {
+        "model": ("string", ""),
+        "checkpoint": ("string", "digest of weights and recipe"),
+        "symbol": ("string", "'*' for metrics across symbols"),
+        "origin": ("timestamp", "UTC, the last bar that the forecast used"),
+        "step": ("integer", "1 … horizon"),
+        "metric": ("string", ""),
+        "value": ("double", "losses in % of the close at the origin"),
+    }
+)
+BOARD_COLUMNS = schema(
+    {
+        "model": ("string", ""),
+        "metric": ("string", ""),
+        "horizon": ("integer", "forecast step; 0: mean over all steps"),
+        "value": ("double", "mean over symbols and origins"),
+        "low": ("double", "lower end of the confidence interval of value"),
+        "high": ("double", "upper end of the confidence interval of value"),
+        "n": ("bigint", "number of origins"),
+        "baseline": ("string", "model that the skill compares with"),
+        "skill": ("double", "1 − loss / loss of the baseline"),
+        "skill_low": ("double", "lower end of the confidence interval of skill"),
+        "skill_high": ("double", "upper end of the confidence interval of skill"),
+        "verdict": ("string", "whether the interval excludes 0"),
+    }
+)
 
 
 def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """forecast_scores and scoreboard, with their checks."""
-    return [_forecast_scores(sessions), _scoreboard(), _scores_are_possible(), _every_model_is_compared()]
+    return [_forecast_scores(sessions), _scoreboard(), *build_checks()]
 
 
 def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -65,32 +66,38 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         kinds={"duckdb"},
         owners=OWNERS,
         code_version="2",
-        deps=["bars", "corporate_actions", *FAMILIES],
+        deps=["bars", "corporate_actions", *FORECASTS],
         pool="warehouse",
     )
     def forecast_scores(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
-        """Forecasts about a session against what then was: CRPS, errors, coverage, direction, PIT, rank correlation.
+        """Scores of the forecasts whose target is in these sessions: CRPS, errors, coverage, direction, PIT, RankIC.
 
-        A score is made once, and again where a bar that it stands on was corrected. A forecast without a bar at its
-        target waits for it.
+        A forecast is scored once, and again when a bar that its score uses is corrected. A forecast whose target has
+        no bar yet is scored when the bar arrives.
         """
+        from assets.evaluation.acceptance import score_content
+        from assets.evaluation.scoreboard import means_by_step
+        from assets.evaluation.scoring import score_sessions
+        from assets.forecasting.filters import Scope
+        from assets.forecasting.registry import checkpoints_in_use
+        from assets.market.history import read_histories
+
         settings, warehouse = candlecast.settings, candlecast.warehouse
-        wanted, frequency = sessions_of(context), settings.market.frequency
-        histories = read_histories(warehouse, frequency, last=wanted[-1])
-        scored = score_sessions(warehouse, histories, wanted, progress_of("forecast_scores"), candlecast.calendar)
-        rows, digest = score_content(warehouse, wanted[0], wanted[-1], settings.windows.predict_window, frequency)
+        covered, frequency = sessions_of(context), settings.market.frequency
+        histories = read_histories(warehouse, frequency, last=covered[-1])
+        scored = score_sessions(warehouse, histories, covered, progress_of("forecast_scores"), candlecast.calendar)
+        rows, digest = score_content(warehouse, covered[0], covered[-1], settings.windows.predict_window, frequency)
         used = checkpoints_in_use(settings, candlecast.checkpoints)
-        means = means_by_step(warehouse, used, Scope.of(settings))
-        tell_newest(
+        add_to_newest_partition(
             context,
             {
-                "dagster/column_schema": schema(SCORE_COLUMNS),
+                "dagster/column_schema": SCORE_COLUMNS,
                 "scored_now": scored.rows,
                 "targets": scored.cells,
                 "targets_without_a_bar": scored.without_truth,
-                "means": table(_means(means)),
+                "means": table(_means(means_by_step(warehouse, used, Scope.of(settings)))),
             },
         )
         return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"dagster/row_count": rows})
@@ -105,74 +112,51 @@ def _scoreboard() -> dg.AssetsDefinition:
     def scoreboard(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
         """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins.
 
-        Of the symbols of `market.symbols`, from origins since `windows.test` began.
+        Of the symbols in `market.symbols`, from origins since the start of `windows.test`.
         """
+        from assets.evaluation.comparing import compare
+        from assets.evaluation.scoreboard import write_scoreboard
+        from assets.forecasting.registry import checkpoints_in_use
+        from assets.forecasting.verdict import verdict_in_words
+
         settings, warehouse = candlecast.settings, candlecast.warehouse
         used = checkpoints_in_use(settings, candlecast.checkpoints)
-        compared = compare(warehouse, settings, used, candlecast.calendar)
-        write_scoreboard(warehouse, compared.scoreboard)
-        verdict = verdict_in_words(compared.scoreboard, settings.evaluation.confidence)
+        comparison = compare(warehouse, settings, used, candlecast.calendar)
+        write_scoreboard(warehouse, comparison.scoreboard)
+        verdict = verdict_in_words(comparison.scoreboard, settings.evaluation.confidence)
         context.log.info("%s", verdict[0])
-        rows = compared.scoreboard.astype(str).to_numpy().tolist()
+        rows = comparison.scoreboard.astype(str).to_numpy().tolist()
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(compared, verdict)
+            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(comparison, verdict)
         )
 
     return scoreboard
 
 
-def _board_metadata(compared: Comparison, verdict: list[str]) -> dict[str, Any]:
-    board = compared.scoreboard
+def _board_metadata(comparison: "Comparison", verdict: list[str]) -> dict[str, Any]:
+    from assets.evaluation.plots import pit_chart, skill_chart, step_chart
+    from assets.evaluation.scoreboard import COLUMNS
+    from assets.forecasting.metrics import ALL_STEPS
+
+    board = comparison.scoreboard
     metadata: dict[str, Any] = {
         "dagster/row_count": len(board),
-        "dagster/column_schema": schema(BOARD_COLUMNS),
-        "verdict": dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in verdict)),
-        "block_of_origins": compared.block,
-        "origins": table(compared.counts),
+        "dagster/column_schema": BOARD_COLUMNS,
+        "verdict": bullets(verdict),
+        "block_of_origins": comparison.block,
+        "origins": table(comparison.counts),
     }
     if board.empty:
         return metadata
-    shown = [name for name in COLUMNS if name != "horizon"]
-    metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, shown])
+    columns = [name for name in COLUMNS if name != "horizon"]
+    metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, columns])
     metadata["skill"] = picture(skill_chart(board))
-    metadata["pit"] = picture(pit_chart(compared.pits))
-    metadata["crps_by_step"] = picture(step_chart(compared.by_step))
+    metadata["pit"] = picture(pit_chart(comparison.pits))
+    metadata["crps_by_step"] = picture(step_chart(comparison.by_step))
     return metadata
 
 
-def _scores_are_possible() -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset="forecast_scores", blocking=True)
-    def scores_are_possible(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Each score is there once, finite and within what its metric can be."""
-        wrong = impossible_scores(candlecast.warehouse)
-        told = f"{len(wrong)} scores are doubled or impossible: delete them from forecast_scores and score again"
-        return dg.AssetCheckResult(
-            passed=wrong.empty,
-            description="every score is there once and possible" if wrong.empty else told,
-            metadata={} if wrong.empty else {"wrong": table(wrong)},
-        )
-
-    return scores_are_possible
-
-
-def _every_model_is_compared() -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset="scoreboard")
-    def every_model_is_compared(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Every model that forecasts now stands on the scoreboard, out of sample, against the random walk."""
-        used = set(checkpoints_in_use(candlecast.settings, candlecast.checkpoints))
-        missing = sorted(used - set(candlecast.warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
-        return dg.AssetCheckResult(
-            passed=not missing,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"without out-of-sample scores: {', '.join(missing)}. Forecast origins after the checkpoint's "
-            "cutoff whose targets have come, then score them"
-            if missing
-            else "every model is compared",
-        )
-
-    return every_model_is_compared
-
-
-def _means(by_step: pd.DataFrame) -> pd.DataFrame:
+def _means(by_step: "pd.DataFrame") -> "pd.DataFrame":
+    """One row per model, one column per metric."""
     means = by_step.groupby(["model", "metric"])["value"].mean().unstack("metric").reset_index()
     return means.rename_axis(columns=None)

@@ -1,26 +1,28 @@
-"""Before Kronos forecasts: does the input still look like what it learnt from? One asset, one check.
+"""The asset `input_drift`: whether the input of Kronos still resembles its training set, by origin.
 
-A warning by default; `drift.action = "block"` keeps Kronos from forecasting from those origins, whatever else a run
-holds. Not here: how it is measured (drift).
+A warning by default; `drift.action = "block"` keeps Kronos from forecasting from those origins. Not here: how drift is
+measured (forecasting.drift).
+
+Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import numpy as np
 
-from assets.forecasting.drift import Drift, Limits, draw, input_digest, input_distances, limits
-from assets.forecasting.drift_gate import write_withheld
-from assets.forecasting.forecaster import Task
-from assets.forecasting.origins import origins_of, select
-from assets.market.history import read_histories
-from assets.market.universe import wanted_symbols
-from assets.metadata import OWNERS, picture, tell_newest
+from assets.metadata import OWNERS, add_to_newest_partition, picture
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
 from resources.publish import digest_of, publish_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from assets.forecasting.drift import Drift, Limits
+    from assets.forecasting.forecaster import Task
 
 CHECK = "input_has_not_drifted"
 NAMED = 5
@@ -38,22 +40,35 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         code_version="2",
         deps=["bars", "corporate_actions", "kronos_tokenizer", "kronos_predictor"],
         pool="gpu",
-        check_specs=[dg.AssetCheckSpec(CHECK, asset="input_drift", blocking=True)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK,
+                asset="input_drift",
+                blocking=True,
+                description="The distance of the input's tokens from those of the training set is within its limit.",
+            )
+        ],
     )
     def input_drift(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
-        """How far the tokens of each origin's input are from those of the training set, against a calibrated limit."""
+        """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
+        from assets.forecasting.drift import draw, limits
+        from assets.forecasting.drift_gate import write_withheld
+        from assets.forecasting.origins import origins_of, select
+        from assets.market.history import read_histories
+        from assets.market.universe import wanted_symbols
+
         settings = candlecast.settings
         predictor = candlecast.checkpoints.current("kronos_predictor")
         if predictor is None:
             raise dg.Failure("no Kronos checkpoint yet: materialise kronos_predictor first", allow_retries=False)
         action = settings.drift.action
         if action == "off":
-            return _nothing("switched off")
+            return not_measured("switched off")
         allowed = limits(predictor.card, settings.drift.quantile)
         if isinstance(allowed, str):
-            return _nothing(allowed, passed=action != "block")
+            return not_measured(allowed, passed=action != "block")
         histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
         origins = origins_of(sessions_of(context), settings, candlecast.calendar)
         tasks = select(histories, origins, settings.windows.lookback_window).tasks
@@ -61,16 +76,20 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         blocks = {day: drift.words if action == "block" and drift.drifted else None for day, drift in drifts.items()}
         write_withheld(candlecast.home, predictor.digest, blocks)
         symbols = len({task.symbol for task in tasks})
-        tell_newest(context, {"picture": picture(draw(predictor.card, drifts, symbols))})
+        add_to_newest_partition(context, {"picture": picture(draw(predictor.card, drifts, symbols))})
         return _result(predictor, drifts, block=action == "block")
 
     return input_drift
 
 
 def _drifts(
-    tasks: list[Task], predictor: Checkpoint, allowed: Limits, candlecast: Candlecast
-) -> dict[np.datetime64, Drift]:
-    """By origin, oldest first."""
+    tasks: "list[Task]", predictor: Checkpoint, allowed: "Limits", candlecast: Candlecast
+) -> "dict[np.datetime64, Drift]":
+    """The drift of every origin, oldest first; distances that are on disk are not measured again."""
+    import numpy as np
+
+    from assets.forecasting.drift import Drift, input_digest, input_distances
+
     settings = candlecast.settings
     lookback = settings.windows.lookback_window
     file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
@@ -83,44 +102,46 @@ def _drifts(
     return {day: Drift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 
 
-def _result(predictor: Checkpoint, drifts: dict[np.datetime64, Drift], block: bool) -> dg.MaterializeResult:
-    out = [day for day, drift in drifts.items() if drift.drifted]
+def _result(predictor: Checkpoint, drifts: "dict[np.datetime64, Drift]", block: bool) -> dg.MaterializeResult:
+    drifted = [day for day, drift in drifts.items() if drift.drifted]
     newest = drifts[max(drifts)]
-    words = f"newest origin: {newest.words}. Beyond it: {len(out)} of {len(drifts)} origins"
-    if block and out:
-        words += f"; Kronos forecasts from none of these: {', '.join(map(str, out[:NAMED]))}{' …' * (len(out) > NAMED)}"
-    # Where some origins may be forecast, the run goes on with those.
-    stops = block and len(out) == len(drifts)
-    told = {str(day): [drift.distance, drift.threshold] for day, drift in drifts.items()}
+    description = f"newest origin: {newest.words}. Above the limit: {len(drifted)} of {len(drifts)} origins"
+    if block and drifted:
+        named = ", ".join(map(str, drifted[:NAMED])) + " …" * (len(drifted) > NAMED)
+        description += f"; blocked for Kronos: {named}"
+    # Only a run whose every origin is blocked stops; otherwise the other origins are forecast.
+    stops = block and len(drifted) == len(drifts)
+    content = {str(day): [drift.distance, drift.threshold] for day, drift in drifts.items()}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([predictor.digest, block, told])),
+        data_version=dg.DataVersion(digest_of([predictor.digest, block, content])),
         metadata={
             "distance": newest.distance,
             "threshold": newest.threshold,
             "origins": len(drifts),
-            "drifted": len(out),
+            "drifted": len(drifted),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,
-                passed=not (out if block else newest.drifted),
+                passed=not (drifted if block else newest.drifted),
                 severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
-                description=words,
+                description=description,
             )
         ],
     )
 
 
-def _nothing(why: str, passed: bool = True) -> dg.MaterializeResult:
+def not_measured(reason: str, passed: bool = True) -> dg.MaterializeResult:
+    """The result where drift was not measured; the check fails only where a drifted origin would have been blocked."""
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of(why)),
-        metadata={"measured": why},
+        data_version=dg.DataVersion(digest_of(reason)),
+        metadata={"not_measured": reason},
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,
                 passed=passed,
                 severity=dg.AssetCheckSeverity.ERROR,
-                description=why if passed else f"drift.action is block, but {why}; or set drift.action",
+                description=reason if passed else f"drift.action is block, but {reason}; or set drift.action",
             )
         ],
     )

@@ -15,11 +15,7 @@ from assets.forecasts.generate import ForecastRoom, Made, target_stamps
 from assets.forecasts.lookahead_check import changed_by_the_future
 from assets.forecasts.path_files import paths_file
 
-Check = Literal[
-    "complete", "finite_and_ordered", "physically_possible", "future_bars_cannot_change_it", "bands_cover_their_share"
-]
-# The last one only warns: bands that cover too little are a bad model, not bad data.
-BLOCKING: tuple[Check, ...] = ("complete", "finite_and_ordered", "physically_possible", "future_bars_cannot_change_it")
+Check = Literal["complete", "finite_and_ordered", "physically_possible", "no_lookahead", "coverage_is_nominal"]
 NAMED = 3
 
 
@@ -68,7 +64,7 @@ def findings(
             "prices are positive, low ≤ open, close ≤ high, volume is not negative, in quantiles and paths",
         ),
         blind_to_the_future(room, made, tasks),
-        Finding("bands_cover_their_share", tuple(off), "no band covers far from its share"),
+        Finding("coverage_is_nominal", tuple(off), "no band covers far from its share"),
     ]
 
 
@@ -97,7 +93,7 @@ def blind_to_the_future(room: ForecastRoom, made: Sequence[Made], tasks: Sequenc
         if fresh
         else "nothing new was made; what is there was checked when it was made"
     )
-    return Finding("future_bars_cannot_change_it", tuple(problems), fine)
+    return Finding("no_lookahead", tuple(problems), fine)
 
 
 def _impossible(room: ForecastRoom, run: checks.Run) -> pd.DataFrame:

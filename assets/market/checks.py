@@ -1,141 +1,167 @@
-"""What must hold of the bars before anything downstream may use them.
+"""The asset checks of the market stage: conservation of rows and the contract, blocking; doubtful actions, as warnings.
 
-https://docs.dagster.io/guides/test/asset-checks. Not here: how it is found out (quality).
+https://docs.dagster.io/guides/test/asset-checks. Not here: how a problem is found (acceptance, actions).
+
+Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import pandas as pd
 
-from assets.market.acceptance import (
-    bars_and_rules,
-    breaches,
-    keys_twice,
-    possible_splits,
-    rows_that_do_not_add_up,
-    symbols_without_bars,
-)
-from assets.market.actions import contradicting_actions, impossible_dividends, unknown_actions
-from assets.market.ingest.lake import Lake
-from assets.market.universe import wanted_symbols
 from assets.metadata import table
 from resources.candlecast import Candlecast
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def build_checks() -> Sequence[dg.AssetChecksDefinition]:
-    """Row conservation and the contract, blocking; what is doubtful about splits and dividends, as warnings."""
+SHOWN_PAYLOADS = 20
+SHOWN_ROWS = 3
+
+
+def build_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks of bars and corporate_actions."""
     return [
-        _rows_add_up(),
-        _contract_holds(),
-        _there_are_bars(),
-        _no_unreported_split(),
-        _dividends_are_possible(),
-        _actions_are_known(),
+        _rows_are_conserved(),
+        _bars_satisfy_the_contract(),
+        _every_symbol_has_bars(),
+        _no_unreported_splits(),
+        _dividends_are_below_the_price(),
+        _corporate_actions_are_complete(),
+        _no_payload_was_refused(),
     ]
 
 
-def _rows_add_up() -> dg.AssetChecksDefinition:
+def _rows_are_conserved() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def every_row_is_accounted_for(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """received = kept + folded + rejected for every payload, and each of these rows is where it should be."""
+    def rows_are_conserved(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """received = kept + folded + rejected for every payload, and each of these rows is in its table."""
+        from assets.market.acceptance import rows_that_do_not_add_up
+        from assets.market.ingest.lake import Lake
+
         wrong = rows_that_do_not_add_up(candlecast.warehouse, Lake(candlecast.home))
         return dg.AssetCheckResult(
             passed=not wrong,
-            description="\n".join(wrong[:20]) + "\nRebuild bars from the lake."
+            description="\n".join(wrong[:SHOWN_PAYLOADS]) + "\nRebuild bars from the lake."
             if wrong
-            else "every row is accounted for",
+            else "received = kept + folded + rejected for every payload",
         )
 
-    return every_row_is_accounted_for
+    return rows_are_conserved
 
 
-def _contract_holds() -> dg.AssetChecksDefinition:
+def _bars_satisfy_the_contract() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def bars_keep_the_contract(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Stored bars are finite, positive, low ≤ open, close ≤ high, and each key is there once."""
+    def bars_satisfy_the_contract(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Stored bars are finite and positive, low ≤ open, close ≤ high, and every key is unique."""
+        from assets.market.acceptance import breaches, keys_twice
+
         found = breaches(candlecast.warehouse, candlecast.settings.market.frequency)
-        twice = keys_twice(candlecast.warehouse)
+        duplicates = keys_twice(candlecast.warehouse)
+        problem = _first(found, "break the contract") or _first(duplicates, "have a duplicate key")
         return dg.AssetCheckResult(
-            passed=found.empty and twice.empty,
-            description=_first(found, "break the contract") or _first(twice, "are there twice") or "all bars keep it",
+            passed=not problem,
+            description=problem or "all bars satisfy the contract",
             metadata={"breaches": table(found)} if len(found) else {},
         )
 
-    return bars_keep_the_contract
+    return bars_satisfy_the_contract
 
 
-def _there_are_bars() -> dg.AssetChecksDefinition:
+def _every_symbol_has_bars() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
-    def there_are_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Every symbol that the settings name has bars; when every row was rejected, the message says why."""
-        frequency = candlecast.settings.market.frequency
-        count, rules = bars_and_rules(candlecast.warehouse, frequency)
-        missing = symbols_without_bars(candlecast.warehouse, frequency, wanted_symbols(candlecast.settings))
-        told = f"{count:,} bars"
+    def every_symbol_has_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Every symbol of `market.symbols` has bars; if all rows were rejected, the description names the rules."""
+        from assets.market.acceptance import bars_and_rules, symbols_without_bars
+        from assets.market.universe import wanted_symbols
+
+        warehouse, frequency = candlecast.warehouse, candlecast.settings.market.frequency
+        count, rules = bars_and_rules(warehouse, frequency)
+        missing = symbols_without_bars(warehouse, frequency, wanted_symbols(candlecast.settings))
+        description = f"{count:,} bars"
         if missing:
-            told = f"market.symbols names {', '.join(missing)}, of which there are no bars: check source and spelling"
+            description = f"no bars of {', '.join(missing)}: check the source and the spelling in market.symbols"
         if not count:
-            told = f"no bar kept the contract; rejected: {rules or 'nothing either'}"
-        return dg.AssetCheckResult(passed=count > 0 and not missing, metadata={"bars": count}, description=told)
+            description = f"no row satisfies the contract; rejected: {rules or 'none, the source is empty'}"
+        return dg.AssetCheckResult(passed=count > 0 and not missing, metadata={"bars": count}, description=description)
 
-    return there_are_bars
+    return every_symbol_has_bars
 
 
-def _no_unreported_split() -> dg.AssetChecksDefinition:
+def _no_unreported_splits() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars")
-    def no_split_went_unreported(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """No price changed overnight by a ratio that splits have without a split being reported."""
+    def no_unreported_splits(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """No price changed overnight by the ratio of a split that is not reported."""
+        from assets.market.acceptance import possible_splits
+
         found = possible_splits(candlecast.warehouse, candlecast.settings.market.frequency)
         return dg.AssetCheckResult(
             passed=found.empty,
             severity=dg.AssetCheckSeverity.WARN,
-            description=_first(found, "look like splits that nobody reported: check them") or "none",
+            description=_first(found, "look like unreported splits: check them") or "none",
             metadata={"bars": table(found)} if len(found) else {},
         )
 
-    return no_split_went_unreported
+    return no_unreported_splits
 
 
-def _dividends_are_possible() -> dg.AssetChecksDefinition:
+def _dividends_are_below_the_price() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
-    def dividends_are_less_than_the_price(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """No dividend is as large as the price of the day before. Such a one is left out of the adjustment."""
+    def dividends_are_below_the_price(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """No dividend reaches the previous close. One that does is left out of the adjustment."""
+        from assets.market.actions import impossible_dividends
+
         found = impossible_dividends(candlecast.warehouse)
         return dg.AssetCheckResult(
             passed=found.empty,
             severity=dg.AssetCheckSeverity.WARN,
-            description=_first(found, "pay at least their whole price: check the source") or "none",
+            description=_first(found, "have a dividend of at least the previous close: check the source") or "none",
             metadata={"dividends": table(found)} if len(found) else {},
         )
 
-    return dividends_are_less_than_the_price
+    return dividends_are_below_the_price
 
 
-def _actions_are_known() -> dg.AssetChecksDefinition:
+def _corporate_actions_are_complete() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
-    def every_action_is_known(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Each bar's payload says what happened since the bar before it, and a session's bars say the same."""
-        found, apart = unknown_actions(candlecast.warehouse), contradicting_actions(candlecast.warehouse)
-        told = [_first(apart, "tell actions that differ within their session, and none is taken: check them")]
-        if len(found):
-            told.append(
-                f"{found['bars'].sum():,} bars of {len(found)} series with an adjusted close that does not say whether "
-                "there was a split or dividend since the bar before: give payloads that begin a bar earlier, or "
-                "columns `dividend` and `split`"
+    def corporate_actions_are_complete(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """For every bar it is known whether a split or dividend precedes it, and the bars of a session agree."""
+        from assets.market.actions import contradicting_actions, unknown_actions
+
+        unknown, conflicting = unknown_actions(candlecast.warehouse), contradicting_actions(candlecast.warehouse)
+        problems = [_first(conflicting, "have actions that differ within their session; none is applied: check them")]
+        if len(unknown):
+            problems.append(
+                f"{unknown['bars'].sum():,} bars of {len(unknown)} series have an adjusted close that does not show "
+                "whether there was a split or dividend since the previous bar: use payloads that begin one bar "
+                "earlier, or columns `dividend` and `split`"
             )
         return dg.AssetCheckResult(
-            passed=found.empty and apart.empty,
+            passed=unknown.empty and conflicting.empty,
             severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(filter(None, told)) or "none is missing",
-            metadata={"bars": table(found)} if len(found) else {},
+            description="; ".join(filter(None, problems)) or "complete",
+            metadata={"bars": table(unknown)} if len(unknown) else {},
         )
 
-    return every_action_is_known
+    return corporate_actions_are_complete
 
 
-def _first(found: pd.DataFrame, what: str) -> str:
+def _no_payload_was_refused() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def no_payload_was_refused(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Every file or range of the last request to the source was fetched and parsed; the others are named."""
+        from assets.market.ingest.lake import Lake
+
+        refused = Lake(candlecast.home).refused(candlecast.source)
+        problem = f"{len(refused)} payloads were refused, all others landed:\n" + "\n".join(refused[:SHOWN_PAYLOADS])
+        return dg.AssetCheckResult(passed=not refused, description=problem if refused else "no payload was refused")
+
+    return no_payload_was_refused
+
+
+def _first(found: "pd.DataFrame", problem: str) -> str:
+    """The number of bars with a problem and the first of them; empty: none."""
     if found.empty:
         return ""
-    rows = "; ".join(" ".join(map(str, row)) for row in found.head(3).itertuples(index=False))
-    return f"{len(found)} bars {what}, first: {rows}"
+    rows = "; ".join(" ".join(map(str, row)) for row in found.head(SHOWN_ROWS).itertuples(index=False))
+    return f"{len(found)} bars {problem}, first: {rows}"

@@ -141,7 +141,7 @@ def _warehouse(settings: Settings) -> Iterator[Diagnosis]:
 def _calendar(settings: Settings) -> Iterator[Diagnosis]:
     calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
     try:
-        newest = session_partitions(settings, calendar).get_last_partition_key()
+        newest = session_partitions(settings).get_last_partition_key()
         first = calendar.all_sessions()[0].date()
     except CandlecastError as error:
         yield Diagnosis("calendar", False, str(error), "correct market.calendar, market.start and market.end")

@@ -55,7 +55,7 @@ class HeadlessRunner:
 
     def run(
         self,
-        selection: str,
+        selection: str | dg.AssetSelection,
         sessions: SessionRange | None = None,
         name: str = "selection",
         config: Mapping[str, Mapping[str, object]] | None = None,
@@ -63,7 +63,7 @@ class HeadlessRunner:
         """Materialise a selection in one run, inside `locked`.
 
         Args:
-            selection: Dagster's asset selection syntax.
+            selection: assets, as Dagster's asset selection syntax or an object.
             sessions: the partitions, for partitioned assets.
             config: config of single assets, by name.
 

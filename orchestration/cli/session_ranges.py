@@ -7,6 +7,7 @@ from assets.market.universe import wanted_symbols
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START, session_partitions
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from resources.layout import Home
 from resources.settings import Settings
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -32,7 +33,7 @@ class SessionPlanner:
         self.settings = settings
         self.calendar = calendar
         self.warehouse = warehouse
-        self.partitions = session_partitions(settings, calendar)
+        self.partitions = session_partitions(settings, Home(settings.home))
 
     def between(self, first: date, last: date) -> SessionRange:
         """The sessions from `first` to `last` within market.start and market.end.

@@ -48,9 +48,7 @@ CALENDAR = TradingCalendar("XNYS")
 def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
     resources = {"candlecast": Candlecast(settings)}
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize(
-            build_assets(session_partitions(settings, CALENDAR)), resources=resources, instance=instance
-        )
+        return dg.materialize(build_assets(session_partitions(settings)), resources=resources, instance=instance)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,7 +56,7 @@ def fixed_revision_and_checkpoints() -> Iterator[None]:
     """Fix the code revision, which is part of the report, and the checkpoints in use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contents, "_revision", lambda: "a revision")
-        patch.setattr("assets.backtests.assets.checkpoints_in_use", lambda settings, checkpoints: USED)
+        patch.setattr("assets.forecasting.registry.checkpoints_in_use", lambda settings, checkpoints: USED)
         yield
 
 

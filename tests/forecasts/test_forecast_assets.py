@@ -20,7 +20,7 @@ EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "f
 
 
 def _run(world: World, first: str, last: str, names: tuple[str, ...] = EVERYTHING) -> dg.ExecuteInProcessResult:
-    sessions = session_partitions(world.settings, world.room.calendar)
+    sessions = session_partitions(world.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]
     upstream += [
         dg.AssetSpec(n) for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")

@@ -281,7 +281,7 @@ def test_an_action_between_two_payloads_is_flagged_as_unknown(desk: Desk) -> Non
     assert [list(flags) for flags in desk.bars()["flags"]] == [[], ["action_unknown"], ["action_unknown"]]
     found = unknown_actions(desk.warehouse)
     assert found[["symbol", "bars"]].to_numpy().tolist() == [["A", 2]]
-    check = next(check for check in build_checks() if check.node_def.name.endswith("every_action_is_known"))
+    check = next(check for check in build_checks() if check.node_def.name.endswith("corporate_actions_are_complete"))
     result = check(candlecast=Candlecast(Settings(), warehouse=desk.warehouse))
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "2 bars of 1 series" in result.description

@@ -8,8 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.training.data.windows import WINDOWS_VERSION
 from orchestration.build import build_defs
+from orchestration.resources import RESOURCE, CandlecastResource
+from resources.candlecast import Candlecast
 from resources.profiles import load_settings
+from resources.warehouse import Warehouse
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,31 +47,62 @@ def _snapshot(defs: dg.Definitions) -> dict[str, Any]:
     }
 
 
-def test_the_definitions_are_those_that_were_reviewed(defs):
-    """`CANDLECAST_SNAPSHOT=1 pytest tests/orchestration/test_definitions.py` writes them anew."""
+def test_the_definitions_equal_the_reviewed_snapshot(defs: dg.Definitions) -> None:
+    """`CANDLECAST_SNAPSHOT=1 pytest tests/orchestration/test_definitions.py` updates the snapshot."""
     found = _snapshot(defs)
     if os.environ.get("CANDLECAST_SNAPSHOT"):
         SNAPSHOT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     assert found == json.loads(SNAPSHOT.read_text())
 
 
-def test_every_asset_says_what_it_is(defs):
+def test_every_asset_and_check_has_a_description(defs: dg.Definitions) -> None:
     for spec in defs.resolve_all_asset_specs():
         name = spec.key.to_user_string()
         assert spec.description, name
         assert spec.owners, name
         assert spec.kinds, name
         assert spec.code_version, name
+    checked = [
+        one for one in [*(defs.assets or []), *(defs.asset_checks or [])] if isinstance(one, dg.AssetsDefinition)
+    ]
+    checks = [check for one in checked for check in one.check_specs]
+    assert len(checks) > 30
+    assert all(check.description for check in checks)
 
 
-def test_every_job_can_be_built(defs):
+def test_the_code_version_of_training_windows_is_that_of_their_format(defs: dg.Definitions) -> None:
+    (spec,) = [one for one in defs.resolve_all_asset_specs() if one.key == dg.AssetKey("training_windows")]
+    assert spec.code_version == str(WINDOWS_VERSION)
+
+
+def test_a_run_loads_the_settings_that_the_resource_names(tmp_path: Path) -> None:
+    settings = load_settings(ROOT / "candlecast.toml", "pretrained", tmp_path)
+
+    @dg.asset
+    def profile(candlecast: dg.ResourceParam[Candlecast]) -> str:
+        return f"{candlecast.settings.profile} {candlecast.home.root} {candlecast.warehouse.path}"
+
+    run = dg.materialize([profile], resources={RESOURCE: CandlecastResource.of(settings)})
+    assert run.output_for_node("profile") == f"pretrained {tmp_path} {tmp_path / 'warehouse.duckdb'}"
+
+
+def test_a_part_of_the_resource_can_be_exchanged(tmp_path: Path) -> None:
+    settings = load_settings(ROOT / "candlecast.toml", "sample", tmp_path)
+    warehouse = Warehouse(tmp_path / "other.duckdb")
+    candlecast = Candlecast(settings, warehouse=warehouse)
+    defs = build_defs(resource_overrides={RESOURCE: candlecast})
+    assert defs.resources and defs.resources[RESOURCE] is candlecast
+    assert candlecast.warehouse is warehouse and candlecast.checkpoints is candlecast.checkpoints
+
+
+def test_every_job_resolves(defs: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(defs)
     for job in ("ingest", "train", "forecast", "backtest", "daily", "everything"):
         assert defs.resolve_job_def(job).name == job
 
 
 @pytest.mark.parametrize("job", ["forecast", "daily"])
-def test_champions_that_grow_old_are_told_where_nobody_trains(defs, job: str):
+def test_jobs_that_do_not_train_check_that_the_champions_are_not_expired(defs: dg.Definitions, job: str) -> None:
     nodes = {node.name for node in defs.resolve_job_def(job).nodes}
     assert {"kronos_predictor_is_not_expired", "chronos2_model_is_not_expired"} <= nodes
     assert not {"kronos_predictor", "chronos2_model"} & nodes

@@ -15,7 +15,7 @@ from resources.settings import Settings
 
 SETTINGS = Settings(market={"start": date(2024, 1, 2)})
 CALENDAR = TradingCalendar("XNYS")
-SESSIONS = session_partitions(SETTINGS, CALENDAR)
+SESSIONS = session_partitions(SETTINGS)
 CANDLECAST = Candlecast(SETTINGS)
 
 
@@ -35,7 +35,7 @@ def test_the_newest_session_due_follows_the_calendar(now, due):
 
 def test_a_closed_history_is_due_to_its_end_and_no_further():
     settings = Settings(market={"start": date(2000, 3, 1), "end": date(2013, 3, 1)})
-    partitions = session_partitions(settings, CALENDAR)
+    partitions = session_partitions(settings)
     assert newest_due(Candlecast(settings), datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
 
 
@@ -128,7 +128,7 @@ def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: 
         root=tmp_path,
         home=tmp_path / "home",
     )
-    sessions = session_partitions(settings, CALENDAR)
+    sessions = session_partitions(settings)
     (sensor,) = [one for one in build_sensors(Candlecast(settings), sessions) if one.name == "drop_folder"]
     header = "symbol,date,open,high,low,close,volume"
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:

@@ -1,36 +1,75 @@
-"""One partition a session, whatever the exchange's week and however far its calendar reaches."""
+"""One partition per session, whatever the exchange's week and however far its calendar reaches."""
 
+import json
 from datetime import date, timedelta
+from pathlib import Path
 
+import exchange_calendars
 import pytest
 
 from assets.sessions import KEY_FORMAT, session_partitions
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
-from resources.settings import Settings
+from resources.layout import Home
+from resources.session_dates import is_calendar, session_dates
+from resources.settings import MarketSettings, Settings, WindowSettings
 
 YESTERDAY = date.today() - timedelta(days=1)
 
 
 # A week from Sunday, one that changed, Orthodox Easters, calendars that end with the year, one that never closes.
 @pytest.mark.parametrize("name", ["XNYS", "XSAU", "XTAE", "ASEX", "XSHG", "XBOM", "24/7"])
-def test_every_session_that_is_over_has_a_partition_and_no_other_day(name):
+def test_every_closed_session_has_a_partition_and_no_other_day(name: str) -> None:
     calendar = TradingCalendar(name)
-    found = session_partitions(Settings(market={"calendar": name, "start": date(2021, 3, 1)}), calendar)
+    found = session_partitions(Settings(market=MarketSettings(calendar=name, start=date(2021, 3, 1))))
     sessions = calendar.sessions(date(2021, 3, 1), YESTERDAY)
     assert found.get_partition_keys() == [day.strftime(KEY_FORMAT) for day in sessions]
 
 
-def test_sundays_are_sessions_in_tel_aviv_until_2026():
+@pytest.mark.parametrize("name", ["XNYS", "XTAE", "24/7"])
+def test_kept_dates_give_the_same_partitions_as_computed_ones(name: str, tmp_path: Path) -> None:
+    settings = Settings(market=MarketSettings(calendar=name, start=date(2004, 3, 1)))
+    home = Home(tmp_path)
+    computed = session_partitions(settings)
+    assert session_partitions(settings, home) == computed
+    (file,) = home.calendars.iterdir()
+    assert session_partitions(settings, home) == computed
+    calendar = TradingCalendar(name)
+    kept = json.loads(file.read_text())
+    assert kept["sessions"] == [str(day.date()) for day in calendar.all_sessions()]
+
+
+@pytest.mark.parametrize(
+    "change", [{"exchange_calendars": "0"}, {"computed_on": "2020-01-01", "sessions": ["2019-12-31"]}, {"sessions": []}]
+)
+def test_dates_of_another_version_or_that_end_too_early_are_computed_again(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    expected = session_dates("XNYS", YESTERDAY, home)
+    (file,) = home.calendars.iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    assert session_dates("XNYS", YESTERDAY, home) == expected
+    file.write_text("{")
+    assert session_dates("XNYS", YESTERDAY, home) == expected
+    assert json.loads(file.read_text())["sessions"][-1] == str(expected[-1])
+
+
+def test_every_calendar_and_alias_is_known_and_nothing_else() -> None:
+    assert all(is_calendar(name) for name in exchange_calendars.get_calendar_names(include_aliases=True))
+    assert not any(map(is_calendar, ["xnys", "XXXX", "", "utils", "LUNISOLAR_HOLIDAYS"]))
+
+
+def test_sundays_are_sessions_in_tel_aviv_until_2026() -> None:
     days = TradingCalendar("XTAE").sessions(date(2025, 12, 1), date(2026, 1, 31))
     assert {day.date() for day in days if day.dayofweek == 6} >= {date(2025, 12, 7), date(2026, 1, 4)}
     assert max(day for day in days if day.dayofweek == 6).date() == date(2026, 1, 4)
 
 
-def test_a_calendar_that_knows_none_of_the_days_is_refused():
+def test_a_calendar_without_a_session_in_the_range_is_refused() -> None:
     settings = Settings(
-        market={"calendar": "XSAU", "start": date(2000, 3, 1), "end": date(2019, 1, 1)},
-        windows={"train": ("2000-03-01", "2009-12-31")},
+        market=MarketSettings(calendar="XSAU", start=date(2000, 3, 1), end=date(2019, 1, 1)),
+        windows=WindowSettings(train=(date(2000, 3, 1), date(2009, 12, 31))),
     )
-    with pytest.raises(CandlecastError, match=r"XSAU knows no session in 2000-03-01 … 2019-01-01: set market\.start"):
-        session_partitions(settings, TradingCalendar("XSAU"))
+    with pytest.raises(CandlecastError, match=r"XSAU has no session in 2000-03-01 … 2019-01-01: set market\.start"):
+        session_partitions(settings)

@@ -16,7 +16,7 @@ from training_world import PREDICTOR, TOKENIZER, WINDOWS, fill, histories, sampl
 from assets.forecasting.drift import Drift, Limits, distance, limits, reference
 from assets.forecasting.drift_gate import withheld
 from assets.forecasting.origins import select
-from assets.forecasts.drift_asset import _nothing, drift_asset
+from assets.forecasts.drift_asset import drift_asset, not_measured
 from assets.market.history import History
 from assets.sessions import RANGE_END, RANGE_START
 from assets.training.data.dataset import WindowArrays, write_arrays
@@ -97,7 +97,6 @@ def measured(folder: Path, action: str, wild: str | None, days: tuple[str, str] 
 def test_strange_input_is_told_or_stops(action: str, severity: dg.AssetCheckSeverity, tmp_path: Path) -> None:
     found = measured(tmp_path, action, wild="2003-11-15")
     assert not found.check.passed and found.check.severity == severity
-    assert "beyond" in str(found.check.description)
     assert len(found.withheld) == (action == "block")
 
 
@@ -112,7 +111,7 @@ def test_of_many_origins_those_that_drifted_are_withheld_and_the_others_go_on(tm
     sessions = TradingCalendar("XNYS").sessions(date(2004, 1, 5), date(2004, 10, 29))
     planned = list(sessions[::5].to_numpy().astype("datetime64[s]"))
     assert not found.check.passed and found.check.severity == dg.AssetCheckSeverity.WARN
-    assert 0 < len(found.withheld) < 40 and "Kronos forecasts from none of these" in str(found.check.description)
+    assert 0 < len(found.withheld) < 40 and str(min(found.withheld)) in str(found.check.description)
     still = [day for day in planned if np.datetime64("2004-01-05") <= day <= np.datetime64("2004-03-19")]
     assert set(still) <= set(found.withheld) and planned[-1] not in found.withheld
     histories = {"AAPL": History.__new__(History)}
@@ -125,8 +124,8 @@ def test_what_cannot_be_measured_is_not_let_through() -> None:
     few = {"histogram": [1], "sizes": [1], "distances": [[0.1] * 5]}
     told = str(limits({"scores": {"drift": few}}, 0.99))
     assert "5 validation origins" in told and "windows.validation" in told
-    assert _nothing(told, passed=False).check_results[0].severity == dg.AssetCheckSeverity.ERROR
-    assert not _nothing(told, passed=False).check_results[0].passed
+    assert not_measured(told, passed=False).check_results[0].severity == dg.AssetCheckSeverity.ERROR
+    assert not not_measured(told, passed=False).check_results[0].passed
 
 
 def test_the_limit_is_calibrated_on_validation_origins_of_as_many_symbols() -> None:

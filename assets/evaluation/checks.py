@@ -1,0 +1,53 @@
+"""The asset checks of the evaluation stage.
+
+https://docs.dagster.io/guides/test/asset-checks. Not here: how a problem is found (acceptance).
+
+Modules that compute are imported inside the functions: loading the definitions imports none of them.
+"""
+
+import dagster as dg
+
+from assets.metadata import table
+from resources.candlecast import Candlecast
+
+
+def build_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks of forecast_scores and scoreboard."""
+    return [_scores_are_valid(), _every_model_is_compared()]
+
+
+def _scores_are_valid() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="forecast_scores", blocking=True)
+    def scores_are_valid(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Scores are unique, finite and within the range of their metric."""
+        from assets.evaluation.acceptance import impossible_scores
+
+        wrong = impossible_scores(candlecast.warehouse)
+        problem = f"{len(wrong)} scores are duplicate or out of range: delete them from forecast_scores and score again"
+        return dg.AssetCheckResult(
+            passed=wrong.empty,
+            description="every score is unique and valid" if wrong.empty else problem,
+            metadata={} if wrong.empty else {"wrong": table(wrong)},
+        )
+
+    return scores_are_valid
+
+
+def _every_model_is_compared() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="scoreboard")
+    def every_model_is_compared(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """The scoreboard has out-of-sample scores of every model that is in use."""
+        from assets.forecasting.registry import checkpoints_in_use
+
+        used = set(checkpoints_in_use(candlecast.settings, candlecast.checkpoints))
+        missing = sorted(used - set(candlecast.warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
+        return dg.AssetCheckResult(
+            passed=not missing,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"no out-of-sample scores of {', '.join(missing)}: forecast origins after the checkpoint's "
+            "cutoff whose targets have bars, then score them"
+            if missing
+            else "every model is compared",
+        )
+
+    return every_model_is_compared

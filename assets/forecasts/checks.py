@@ -1,0 +1,49 @@
+"""The asset checks of the forecasts stage: names, severities and descriptions.
+
+https://docs.dagster.io/guides/test/asset-checks. Their results come with the materialisation of the asset, because they
+cover the origins of that run. Not here: the conditions (acceptance, findings).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+
+@dataclass(frozen=True)
+class ForecastCheck:
+    """One check of every asset of forecasts."""
+
+    name: str
+    description: str
+    blocking: bool = True
+
+
+CHECKS = (
+    ForecastCheck("complete", "Every forecast has each of its quantiles once."),
+    ForecastCheck("finite_and_ordered", "Quantiles are finite and do not decrease with their level."),
+    ForecastCheck(
+        "physically_possible",
+        "Prices are positive, low ≤ open, close ≤ high, volume is not negative, in quantiles and sample paths.",
+    ),
+    ForecastCheck(
+        "no_lookahead", "Changing every bar after the origin does not change a forecast. Of forecasts made in this run."
+    ),
+    # Bands of a wrong width are a bad model, not bad data.
+    ForecastCheck("coverage_is_nominal", "The 80 % and 90 % bands cover about their share of actuals.", blocking=False),
+)
+_BY_NAME = {check.name: check for check in CHECKS}
+
+
+def check_specs(asset: str) -> Sequence[dg.AssetCheckSpec]:
+    """The specifications of an asset's checks."""
+    return [
+        dg.AssetCheckSpec(check.name, asset=asset, blocking=check.blocking, description=check.description)
+        for check in CHECKS
+    ]
+
+
+def check_result(name: str, passed: bool, description: str) -> dg.AssetCheckResult:
+    """The result of one of the checks."""
+    severity = dg.AssetCheckSeverity.ERROR if _BY_NAME[name].blocking else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(check_name=name, passed=passed, severity=severity, description=description)
