@@ -49,7 +49,7 @@ def tokenizer_diagnostics(tokenizer: KronosTokenizer, task: TokenizerTask) -> To
     """Codebook use and reconstruction error over the validation windows of a task."""
     x = torch.from_numpy(task.arrays.normalised(task.validation, task.rule))
     with torch.inference_mode():
-        pairs = [tokenizer.encode(part, half=True) for part in x.split(256)]
+        pairs = [tokenizer.encode(part, half=True) for part in torch.split(x, 256)]
     s1, s2 = (torch.cat([pair[half] for pair in pairs]) for half in (0, 1))
     return TokenizerDiagnostics(
         codebook_use(s1, tokenizer.s1_bits),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_world import WINDOWS, finished, histories, job, world
+from training_setup import WINDOWS, all_histories, filled_home, trained
 
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
@@ -14,12 +14,12 @@ from assets.training.data.windows import build_windows
 @pytest.fixture(scope="session")
 def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
-    _, warehouse = world(folder)
-    found = build_windows(histories(warehouse), WINDOWS)
+    _, warehouse = filled_home(folder)
+    found = build_windows(all_histories(warehouse), WINDOWS)
     write_arrays(folder, found.arrays, dict(found.manifest))
     return folder
 
 
 @pytest.fixture(scope="session")
 def tokenizer(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished(job("kronos_tokenizer", arrays, tmp_path_factory.mktemp("tokenizer")))
+    return trained("kronos_tokenizer", arrays, tmp_path_factory.mktemp("tokenizer"))

@@ -1,4 +1,4 @@
-"""The training stage as a graph: made once, found again, blind to what comes after the cutoff."""
+"""The training stage as a graph: checkpoints are built once, found again, and independent of later bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from training_world import CUTOFF, PREDICTOR, TOKENIZER, WINDOWS, sample_frame, small_settings, world
+from training_setup import CUTOFF, PREDICTOR, TOKENIZER, WINDOWS, filled_home, sample_rows, small_settings
 
 from assets.market.history import read_histories
 from assets.training.assets import build_assets
@@ -56,7 +56,9 @@ def in_process(job: TrainingJob, progress: Progress) -> TrainingResult:
     return TrainingResult.model_validate_json((job.out / "result.json").read_text())
 
 
-def made_in(home: Home, warehouse: Warehouse, settings: Settings) -> tuple[TrainingWindows, Checkpoint, Checkpoint]:
+def build_kronos_chain(
+    home: Home, warehouse: Warehouse, settings: Settings
+) -> tuple[TrainingWindows, Checkpoint, Checkpoint]:
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
     folder = home.windows / found.digest
     if not folder.is_dir():
@@ -66,8 +68,8 @@ def made_in(home: Home, warehouse: Warehouse, settings: Settings) -> tuple[Train
     tokenizer = build_checkpoint(
         checkpoint_request("kronos_tokenizer", settings, windows), settings, home, store, windows, run=in_process
     )
-    order = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
-    return windows, tokenizer, build_checkpoint(order, settings, home, store, windows, run=in_process)
+    request = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
+    return windows, tokenizer, build_checkpoint(request, settings, home, store, windows, run=in_process)
 
 
 def files(home: Home) -> dict[Path, int]:
@@ -75,30 +77,32 @@ def files(home: Home) -> dict[Path, int]:
 
 
 def test_training_with_and_without_later_bars_gives_equal_digests(tmp_path: Path) -> None:
-    rows = sample_frame()
+    rows = sample_rows()
     known = rows["Date"] <= pd.Timestamp("2004-06-30")
     changed = rows.copy()
     later = rows["Date"] > pd.Timestamp(CUTOFF)
     changed.loc[later, ["Open", "High", "Low", "Close", "Volume"]] *= 3
     digests = []
     for name, bars in (("all", rows), ("fewer", rows[known]), ("other", changed)):
-        home, warehouse = world(tmp_path / name, bars)
-        windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home))
+        home, warehouse = filled_home(tmp_path / name, bars)
+        windows, tokenizer, predictor = build_kronos_chain(home, warehouse, small_settings(home))
         digests.append((windows.digest, tokenizer.digest, predictor.digest))
         assert predictor.cutoff == CUTOFF
     assert digests[0] == digests[1] == digests[2]
 
 
-def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_a_card_holds_the_provenance_of_the_weights(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     chosen = PREDICTOR.model_copy(update={"select_origins": 2, "select_paths": 30})
-    windows, tokenizer, predictor = made_in(home, warehouse, small_settings(home, predictor=chosen))
+    windows, tokenizer, predictor = build_kronos_chain(home, warehouse, small_settings(home, predictor=chosen))
     card = predictor.card
     assert card["tokenizer"] == tokenizer.digest and card["data_hash"] == windows.digest and card["seed"] == 7
     assert card["base"]["weights"] == "none, from scratch" and card["licence"] == "MIT"
     assert card["training"]["train"]["windows"] > 0 and card["scores"]["crps"] > 0
-    tried = card["scores"]["candidates"]
-    assert len(tried) == 3 and card["scores"]["chosen"] == min(tried, key=lambda name: tried[name]["crps"])
+    candidates = card["scores"]["candidates"]
+    assert len(candidates) == 3 and card["scores"]["chosen"] == min(
+        candidates, key=lambda name: candidates[name]["crps"]
+    )
     assert len(card["scores"]["drift"]["histogram"]) == 16
     readme = (predictor.folder / "README.md").read_text()
     assert f"{card['scores']['chosen']} (selected)" in readme
@@ -107,20 +111,20 @@ def test_a_card_tells_where_the_weights_come_from(tmp_path: Path) -> None:
         assert (tokenizer.folder / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_tuned_weights_are_as_late_as_their_base_or_their_own_data(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_the_cutoff_of_fine_tuned_weights_is_the_later_of_base_and_data(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home)
-    _, tokenizer, _ = made_in(home, warehouse, settings)
+    _, tokenizer, _ = build_kronos_chain(home, warehouse, settings)
     tuned = settings.tokenizer.model_copy(update={"base": str(tokenizer.folder), "epochs": 1})
-    windows, second, _ = made_in(home, warehouse, small_settings(home, tokenizer=tuned))
+    windows, second, _ = build_kronos_chain(home, warehouse, small_settings(home, tokenizer=tuned))
     assert second.cutoff == CUTOFF and second.card["base"]["cutoff"] == str(CUTOFF)
     assert second.trained_until == tokenizer.trained_until == WINDOWS.train[1]
     published = settings.tokenizer.model_copy(update={"base": "NeoQuasar/Kronos-Tokenizer-base"})
-    order = checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=published), windows)
-    assert str(order.cutoff(settings)) == str(order.trained_until(settings)) == "2024-06-30"
+    request = checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=published), windows)
+    assert str(request.cutoff(settings)) == str(request.trained_until(settings)) == "2024-06-30"
 
 
-def test_how_much_fits_at_once_is_in_a_recipe_where_it_decides_weights(tmp_path: Path) -> None:
+def test_the_micro_batch_is_in_a_recipe_only_if_the_weights_depend_on_it(tmp_path: Path) -> None:
     home, windows = Home(tmp_path), TrainingWindows("0" * 64, tmp_path)
 
     def recipe(micro_batch: int | None) -> dict[str, object]:
@@ -131,19 +135,19 @@ def test_how_much_fits_at_once_is_in_a_recipe_where_it_decides_weights(tmp_path:
     assert recipe(TOKENIZER.batch_size) == whole and "micro_batch" not in whole["settings"]  # type: ignore[operator]
     assert recipe(4)["settings"] == {**whole["settings"], "micro_batch": 4}  # type: ignore[dict-item]
     frozen = Checkpoint("kronos_tokenizer", "0" * 64, tmp_path, {})
-    orders = [
+    recipes = [
         checkpoint_request("kronos_predictor", small_settings(home, predictor=predictor), windows, frozen).recipe
         for predictor in (PREDICTOR, PREDICTOR.model_copy(update={"micro_batch": 4}))
     ]
-    assert orders[0] == orders[1]
+    assert recipes[0] == recipes[1]
 
 
-def test_a_base_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_missing_base_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
     windows = TrainingWindows("0" * 64, tmp_path)
-    for base, words in (("no such folder", "no such folder"), ("none", "epochs")):
+    for base, fact in (("no such folder", "no such folder"), ("none", "epochs")):
         settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"base": base, "epochs": 0}))
-        with pytest.raises(CandlecastError, match=words):
+        with pytest.raises(CandlecastError, match=fact):
             checkpoint_request("kronos_tokenizer", settings, windows)
     with pytest.raises(CandlecastError, match="materialise the asset `kronos_tokenizer` first"):
         checkpoint_request("kronos_predictor", small_settings(home), windows)
@@ -151,11 +155,9 @@ def test_a_base_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
         current_windows(home)
 
 
-def test_a_disk_that_fills_while_saving_leaves_the_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home, warehouse = world(tmp_path)
-    made_in(home, warehouse, small_settings(home))
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, warehouse = filled_home(tmp_path)
+    build_kronos_chain(home, warehouse, small_settings(home))
     before = files(home)
 
     def full(*_: object, **__: object) -> None:
@@ -163,7 +165,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_good_checkpoint(
 
     monkeypatch.setattr("shutil.copytree", full)
     with pytest.raises(OSError, match="No space left"):
-        made_in(home, warehouse, small_settings(home, seed=8))
+        build_kronos_chain(home, warehouse, small_settings(home, seed=8))
     assert files(home) == before
 
 
@@ -173,10 +175,10 @@ def test_a_shape_that_the_base_does_not_have_is_refused(tmp_path: Path) -> None:
     asked = TokenizerSettings(base="packaged", d_model=128)
     with pytest.raises(CandlecastError, match=r"tokenizer.d_model = 128, but the base .* was built with 64"):
         checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=asked), windows)
-    order = checkpoint_request(
+    request = checkpoint_request(
         "kronos_tokenizer", small_settings(home, tokenizer=TokenizerSettings(base="packaged")), windows
     )
-    assert (str(order.base.cutoff), str(order.base.trained_until)) == ("2010-12-31", "2009-12-31")
+    assert (str(request.base.cutoff), str(request.base.trained_until)) == ("2010-12-31", "2009-12-31")
 
 
 @pytest.mark.parametrize(
@@ -192,17 +194,17 @@ def test_a_damaged_base_is_refused_by_file(name: str, content: bytes, tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_chain_is_made_once_and_found_again_without_torch(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_the_chain_is_built_once_and_found_again_without_torch(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home)
-    told: list[Report] = []
-    with observed(told.append):
+    reports: list[Report] = []
+    with observed(reports.append):
         first = materialise(settings, home, warehouse, [*CHAIN, "chronos2_model"])
     assert all(check.passed for check in first.get_asset_check_evaluations())
-    assert {report.asset for report in told} >= {"kronos_tokenizer", "kronos_predictor", "chronos2_model"}
+    assert {report.asset for report in reports} >= {"kronos_tokenizer", "kronos_predictor", "chronos2_model"}
     before = files(home)
     script = (
-        "import sys; from pathlib import Path; from training_world import *;"
+        "import sys; from pathlib import Path; from training_setup import *;"
         "from test_training_assets import materialise;"
         f"home = Home(Path({str(tmp_path)!r}));"
         "r = materialise(small_settings(home), home, Warehouse(home.warehouse), "
@@ -223,8 +225,8 @@ def test_the_chain_is_made_once_and_found_again_without_torch(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_a_killed_process_resumes_to_identical_weights(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     long = TOKENIZER.model_copy(update={"epochs": 4, "steps_per_epoch": 40})
     settings = small_settings(home, tokenizer=long)
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
@@ -233,7 +235,7 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
     write_arrays(folder, found.arrays, dict(found.manifest))
     set_current_windows(home, found.digest)
     windows = current_windows(home)
-    order = checkpoint_request("kronos_tokenizer", settings, windows)
+    request = checkpoint_request("kronos_tokenizer", settings, windows)
 
     def killing(done: int, total: int, note: str = "") -> None:
         if done >= 60:
@@ -244,27 +246,27 @@ def test_a_process_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
                     os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(CandlecastError, match="ended by signal 9"):
-        build_checkpoint(order, settings, home, CheckpointStore(home), windows, killing)
+        build_checkpoint(request, settings, home, CheckpointStore(home), windows, killing)
     assert not CheckpointStore(home).all("kronos_tokenizer")
-    resumed = build_checkpoint(order, settings, home, CheckpointStore(home), windows)
+    resumed = build_checkpoint(request, settings, home, CheckpointStore(home), windows)
     whole = Home(tmp_path / "whole")
-    undisturbed = build_checkpoint(order, settings, whole, CheckpointStore(whole), windows)
+    undisturbed = build_checkpoint(request, settings, whole, CheckpointStore(whole), windows)
     assert resumed.digest == undisturbed.digest
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_two_processes_train_like_one_with_twice_the_batch(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     quiet = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0})
     settings = small_settings(home, predictor=quiet)
-    windows, tokenizer, _ = made_in(home, warehouse, settings)
+    windows, tokenizer, _ = build_kronos_chain(home, warehouse, settings)
     curves = []
     for processes, batch in ((1, 32), (2, 16)):
         predictor = quiet.model_copy(update={"batch_size": batch})
         compute = ComputeSettings(device="cpu", threads=1, processes=processes)
         wanted = small_settings(home, predictor=predictor, compute=compute)
-        order = checkpoint_request("kronos_predictor", wanted, windows, tokenizer)
-        made = build_checkpoint(order, wanted, home, CheckpointStore(home), windows)
+        request = checkpoint_request("kronos_predictor", wanted, windows, tokenizer)
+        made = build_checkpoint(request, wanted, home, CheckpointStore(home), windows)
         curves.append((made.card["curves"], load_file(made.folder / "model.safetensors")))
     (one, ours), (two, theirs) = curves
     assert [s for s, _ in one["train"]] == [s for s, _ in two["train"]]
@@ -273,21 +275,21 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(tmp_path: Path
     for a, b in zip(one["validation"], two["validation"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
     assert ours.keys() == theirs.keys()
-    # The order of sums differs. A batch of one window fewer, or a step more, moves weights by a hundred times as much.
+    # The order of summation differs. One window less in a batch, or one step more, changes weights 100 times as much.
     for name, tensor in ours.items():
         np.testing.assert_allclose(theirs[name], tensor, rtol=0, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow
 def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
-    windows, tokenizer, first = made_in(home, warehouse, small_settings(home))
+    home, warehouse = filled_home(tmp_path)
+    windows, tokenizer, first = build_kronos_chain(home, warehouse, small_settings(home))
     store = CheckpointStore(home)
     store.set_current("kronos_predictor", first.digest)
     long = PREDICTOR.model_copy(update={"epochs": 4, "steps_per_epoch": 60})
     compute = ComputeSettings(device="cpu", threads=1, processes=2)
     settings = small_settings(home, predictor=long, compute=compute)
-    order = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
+    request = checkpoint_request("kronos_predictor", settings, windows, tokenizer)
 
     def killing(done: int, total: int, note: str = "") -> None:
         for file in Path("/proc").glob("[0-9]*/environ"):
@@ -299,16 +301,16 @@ def test_a_killed_worker_among_several_fails_the_fit_and_leaves_the_last_good_ch
             if worker and own:
                 os.kill(int(file.parent.name), signal.SIGKILL)
 
-    with pytest.raises(CandlecastError, match=r"a worker among several was lost|the process ended with code 1"):
-        build_checkpoint(order, settings, home, store, windows, killing)
+    with pytest.raises(CandlecastError, match=r"one of several workers was lost|the process ended with code 1"):
+        build_checkpoint(request, settings, home, store, windows, killing)
     assert store.all("kronos_predictor") == [first]
     used = store.current("kronos_predictor")
     assert used is not None and used.digest == first.digest
 
 
 @pytest.mark.slow
-def test_a_failed_process_says_why_in_its_own_words(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+def test_a_failed_process_reports_its_error(tmp_path: Path) -> None:
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home, tokenizer=TOKENIZER.model_copy(update={"batch_size": 100_000}))
     found = build_windows(read_histories(warehouse, "1d"), settings.windows)
     folder = home.windows / found.digest

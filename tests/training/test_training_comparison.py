@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_training_assets import made_in
-from training_world import PREDICTOR, small_settings, world
+from test_training_assets import build_kronos_chain
+from training_setup import PREDICTOR, filled_home, small_settings
 
 from assets.training.data.dataset import WindowArrays
 from assets.training.model_selection import comparison
@@ -31,11 +31,11 @@ from resources.settings import PromotionSettings
 
 
 def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home, promotion=PromotionSettings(origins=6, paths=30))
-    windows, _, first = made_in(home, warehouse, settings)
+    windows, _, first = build_kronos_chain(home, warehouse, settings)
     other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
-    _, _, second = made_in(home, warehouse, other)
+    _, _, second = build_kronos_chain(home, warehouse, other)
     request = ComparisonRequest(
         home=home.root,
         kind="kronos_predictor",
@@ -81,11 +81,11 @@ def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_p
 
 
 def test_origins_that_a_side_was_trained_on_are_left_out(tmp_path: Path) -> None:
-    home, warehouse = world(tmp_path)
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home, promotion=PromotionSettings(origins=12, paths=30))
-    windows, _, first = made_in(home, warehouse, settings)
+    windows, _, first = build_kronos_chain(home, warehouse, settings)
     other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
-    _, _, second = made_in(home, warehouse, other)
+    _, _, second = build_kronos_chain(home, warehouse, other)
     assert (str(first.trained_until), str(first.cutoff)) == ("2002-12-31", "2003-12-31")
     request = ComparisonRequest(
         home=home.root,
@@ -143,9 +143,9 @@ def test_a_hub_that_cannot_be_reached_is_named_in_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    home, warehouse = world(tmp_path)
+    home, warehouse = filled_home(tmp_path)
     settings = small_settings(home)
-    windows, _, _ = made_in(home, warehouse, settings)
+    windows, _, _ = build_kronos_chain(home, warehouse, settings)
     job = TrainingJob(
         kind="kronos_tokenizer",
         seed=7,

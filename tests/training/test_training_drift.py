@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training_world import PREDICTOR, TOKENIZER, WINDOWS, fill, histories, sample_frame, small_settings, world
+from training_setup import (
+    PREDICTOR,
+    TOKENIZER,
+    WINDOWS,
+    all_histories,
+    filled_home,
+    insert_bars,
+    sample_rows,
+    small_settings,
+)
 
 from assets.forecasting.drift import Drift, Limits, distance, limits, reference
 from assets.forecasting.drift_gate import withheld
@@ -37,7 +46,7 @@ DAY = "2004-03-10"
 
 def published(folder: Path, home: Home, warehouse: Warehouse) -> CheckpointStore:
     """An untrained tokenizer and predictor whose card keeps a true reference."""
-    found = build_windows(histories(warehouse), WINDOWS)
+    found = build_windows(all_histories(warehouse), WINDOWS)
     write_arrays(folder, found.arrays, dict(found.manifest))
     torch.manual_seed(7)
     tokenizer, rule, store = new_tokenizer(TOKENIZER).eval(), Normalisation(), CheckpointStore(home)
@@ -67,15 +76,15 @@ def none(_: object) -> None:
 
 def measured(folder: Path, action: str, wild: str | None, days: tuple[str, str] = (DAY, DAY)) -> Measured:
     """What `input_drift` says of some sessions, on bars that stand still from `wild` until 2004-03-20."""
-    rows = sample_frame()
-    home, warehouse = world(folder / "home", rows)
+    rows = sample_rows()
+    home, warehouse = filled_home(folder / "home", rows)
     (folder / "arrays").mkdir()
     store = published(folder / "arrays", home, warehouse)
     if wild:
         still = rows["Date"].between(wild, "2004-03-20")
         rows.loc[still, ["Open", "High", "Low", "Close", "Volume"]] = 50
         home, warehouse = Home(folder / "other"), Warehouse(folder / "other/warehouse.duckdb")
-        fill(warehouse, rows)
+        insert_bars(warehouse, rows)
     changes = {"windows": WINDOWS.model_copy(update={"test": (date(2004, 1, 5), date(2004, 12, 31))})}
     settings = small_settings(home, drift=DriftSettings.model_validate({"action": action}), **changes)
     run = dg.materialize(

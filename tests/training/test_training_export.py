@@ -1,4 +1,4 @@
-"""What leaves the house loads elsewhere: in the authors' package, in ours, and from a hub."""
+"""Exported checkpoints load in the authors' package, in ours, and from a hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_world import PREDICTOR, TOKENIZER
+from training_setup import PREDICTOR, TOKENIZER
 
 from assets.training.export import export, push
 from assets.training.fit.predictor import new_predictor
@@ -47,13 +47,14 @@ def void(_: object) -> None:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as creating a repository and committing files to it takes."""
+    """The part of the hub's API that creates a repository and commits files to it."""
 
     repositories: dict[str, dict[str, bytes]]
+    server: ThreadingHTTPServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        here = f"http://127.0.0.1:{self.server.server_address[1]}"
+        here = f"http://127.0.0.1:{self.server.server_port}"
         if self.path == "/api/repos/create":
             given = json.loads(body)
             name = f"{given.get('organization') or 'me'}/{given['name']}"
@@ -120,7 +121,9 @@ def test_an_export_never_overwrites(store: CheckpointStore, tmp_path: Path) -> N
         export(store, "chronos2_model", tmp_path / "other")
 
 
-def test_an_export_is_whole_or_nothing(store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_complete_or_absent(
+    store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "out" / "tokenizer").mkdir(parents=True)
     with pytest.raises(CandlecastError, match="tokenizer exists already"):
         export(store, "kronos_predictor", tmp_path / "out")
@@ -137,7 +140,7 @@ def test_an_export_is_whole_or_nothing(store: CheckpointStore, tmp_path: Path, m
     assert list((tmp_path / "other").iterdir()) == []
 
 
-def test_an_export_to_a_file_is_refused_in_words(store: CheckpointStore, tmp_path: Path) -> None:
+def test_an_export_to_a_file_is_refused(store: CheckpointStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CandlecastError, match=r"nothing was exported to .*file"):
         export(store, "kronos_predictor", tmp_path / "file")
@@ -155,7 +158,7 @@ def test_a_push_puts_the_same_files_on_the_hub(
         assert {"config.json", "normalisation.json", "card.json"} <= set(sent)
 
 
-def test_a_hub_that_is_not_there_is_an_error_in_words(
+def test_an_unreachable_hub_is_an_error_with_a_remedy(
     store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")

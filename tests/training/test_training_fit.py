@@ -1,4 +1,4 @@
-"""A fit is deterministic, goes on after a kill to the same weights, and says what is wrong in words."""
+"""Training is deterministic, resumes after a kill to identical weights, and refuses what cannot work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_world import CHRONOS, FIT_COMPUTE, PREDICTOR, TOKENIZER, WINDOWS, finished, job, same, weights
+from training_setup import (
+    CHRONOS,
+    FIT_COMPUTE,
+    PREDICTOR,
+    TOKENIZER,
+    WINDOWS,
+    read_weights,
+    run_here,
+    same_weights,
+    trained,
+    training_job,
+)
 
 from assets.training.acceptance import loss_not_above_base
 from assets.training.data.dataset import WindowArrays
@@ -30,22 +41,21 @@ from resources.settings import ComputeSettings, FitSettings, PredictorSettings, 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(arrays: Path, tmp_path: Path) -> None:
     first, again, other = (
-        finished(job("kronos_tokenizer", arrays, tmp_path / name, seed=seed))
-        for name, seed in (("a", 7), ("b", 7), ("c", 8))
+        trained("kronos_tokenizer", arrays, tmp_path / name, seed=seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))
     )
-    assert same(first, again)
-    assert not same(first, other)
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
 
 
 @pytest.mark.parametrize("kind", ["kronos_tokenizer", "kronos_predictor"])
 @pytest.mark.parametrize(
     "moment", [3, pytest.param(4, marks=pytest.mark.slow), 6, pytest.param(9, marks=pytest.mark.slow)]
 )
-def test_a_fit_that_is_killed_goes_on_to_the_same_weights_and_curves(
+def test_a_killed_fit_resumes_to_identical_weights_and_curves(
     kind: JobKind, moment: int, arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = {"tokenizer": tokenizer} if kind == "kronos_predictor" else {}
-    undisturbed = finished(job(kind, arrays, tmp_path / "whole", **frozen))
+    undisturbed = trained(kind, arrays, tmp_path / "whole", **frozen)
     update = Trainer.training_step
 
     def dying(trainer: Trainer, windows: np.ndarray) -> None:
@@ -55,19 +65,17 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_weights_and_curves(
 
     monkeypatch.setattr(Trainer, "training_step", dying)
     with pytest.raises(KeyboardInterrupt):
-        finished(job(kind, arrays, tmp_path / "killed", **frozen))
+        trained(kind, arrays, tmp_path / "killed", **frozen)
     monkeypatch.setattr(Trainer, "training_step", update)
     torch.manual_seed(99)
-    resumed = finished(job(kind, arrays, tmp_path / "killed", **frozen))
-    assert same(undisturbed, resumed)
+    resumed = trained(kind, arrays, tmp_path / "killed", **frozen)
+    assert same_weights(undisturbed, resumed)
     ours, theirs = (json.loads((folder.parent / "result.json").read_text()) for folder in (undisturbed, resumed))
     assert ours["curves"]["train"] == theirs["curves"]["train"]
     assert ours["curves"]["validation"] == theirs["curves"]["validation"]
 
 
-def test_a_state_is_on_the_disk_before_it_has_its_name(
-    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_is_flushed_before_it_is_renamed(arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: set[int] = set()
     real = os.fsync
 
@@ -76,13 +84,13 @@ def test_a_state_is_on_the_disk_before_it_has_its_name(
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    finished(job("kronos_tokenizer", arrays, tmp_path))
+    trained("kronos_tokenizer", arrays, tmp_path)
     (state,) = (tmp_path / "work").glob("state-*")
     assert {file.stat().st_ino for file in state.rglob("*") if file.is_file()} <= flushed
 
 
 @pytest.mark.parametrize("what", ["assets.training.fit.checkpointing.save_file", "accelerate.Accelerator.save_state"])
-def test_a_disk_that_fills_while_a_state_is_saved_is_said_with_its_place(
+def test_a_full_disk_is_reported_with_folder_and_free_space(
     what: str, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -90,12 +98,12 @@ def test_a_disk_that_fills_while_a_state_is_saved_is_said_with_its_place(
 
     monkeypatch.setattr(what, full)
     with pytest.raises(CandlecastError, match=r"work could not be written \([\d,.]+ MiB free\)"):
-        finished(job("kronos_tokenizer", arrays, tmp_path))
+        trained("kronos_tokenizer", arrays, tmp_path)
 
 
 def test_the_weights_kept_are_those_of_the_best_validation_loss(arrays: Path, tmp_path: Path) -> None:
     wild = TOKENIZER.model_copy(update={"learning_rate": 0.9, "epochs": 4, "patience": None})
-    finished(job("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild))
+    trained("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild)
     result = json.loads((tmp_path / "out/result.json").read_text())
     losses = {int(e["step"]): e["loss"] for e in result["curves"]["validation"]}
     assert losses[result["curves"]["best_step"]] == min(losses.values()) == result["scores"]["loss"]
@@ -108,36 +116,34 @@ def test_the_weights_kept_are_those_of_the_best_validation_loss(arrays: Path, tm
 
 
 def test_a_fit_stops_when_validation_gets_no_better(arrays: Path, tmp_path: Path) -> None:
-    base = finished(job("kronos_tokenizer", arrays, tmp_path / "base"))
+    base = trained("kronos_tokenizer", arrays, tmp_path / "base")
     hopeless = TOKENIZER.model_copy(update={"learning_rate": 1e-30, "epochs": 9, "patience": 2})
-    finished(job("kronos_tokenizer", arrays, tmp_path / "more", base=str(base), tokenizer_settings=hopeless))
+    trained("kronos_tokenizer", arrays, tmp_path / "more", base=str(base), tokenizer_settings=hopeless)
     curves = json.loads((tmp_path / "more/out/result.json").read_text())["curves"]
     assert curves["stopped_early"] and len(curves["validation"]) == 3
 
 
-def test_no_epochs_leave_the_base_as_it_is_and_measure_it(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
+def test_without_epochs_the_base_is_unchanged_and_measured(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     still = TOKENIZER.model_copy(update={"epochs": 0})
-    copied = finished(job("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), tokenizer_settings=still))
-    assert same(copied, tokenizer)
+    copied = trained("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), tokenizer_settings=still)
+    assert same_weights(copied, tokenizer)
     assert json.loads((tmp_path / "out/result.json").read_text())["scores"]["codebook"]["s1"]["used"] > 0
 
 
-def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_batch(
-    arrays: Path, tokenizer: Path, tmp_path: Path
-) -> None:
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0})
-    whole = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still))
+    whole = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still)
     parts = still.model_copy(update={"micro_batch": 5})
-    split = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=parts))
-    for name, tensor in weights(whole).items():
-        torch.testing.assert_close(weights(split)[name], tensor, rtol=2e-3, atol=2e-4)
+    split = trained("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=parts)
+    for name, tensor in read_weights(whole).items():
+        torch.testing.assert_close(read_weights(split)[name], tensor, rtol=2e-3, atol=2e-4)
 
 
-def test_an_out_of_memory_error_halves_the_parts_and_loses_nothing(
+def test_an_out_of_memory_error_halves_the_micro_batch_and_changes_no_weight(
     arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0, "micro_batch": 8})
-    small = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still))
+    small = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still)
     from assets.training.fit.predictor import PredictorTask
 
     real = PredictorTask.loss
@@ -149,22 +155,22 @@ def test_an_out_of_memory_error_halves_the_parts_and_loses_nothing(
 
     monkeypatch.setattr(PredictorTask, "loss", scarce)
     wide = still.model_copy(update={"micro_batch": None})
-    survived = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=wide))
-    assert same(small, survived)
+    survived = trained("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=wide)
+    assert same_weights(small, survived)
     assert json.loads((tmp_path / "b/out/result.json").read_text())["curves"]["micro_batch"] == 8
 
 
 @pytest.mark.parametrize("changes", [{"adapt": "lora", "lora_rank": 2}, {"adapt": "last_layers", "last_layers": 1}])
-def test_adapted_weights_are_plain_weights_again(
+def test_adapted_weights_are_merged_into_plain_weights(
     changes: dict[str, Any], arrays: Path, tokenizer: Path, tmp_path: Path
 ) -> None:
     deep = PREDICTOR.model_copy(update={"n_layers": 3})
-    base = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=deep))
+    base = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=deep)
     tuned = deep.model_copy(update={**changes, "learning_rate": 0.02})
-    made = finished(
-        job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, base=str(base), predictor_settings=tuned)
+    made = trained(
+        "kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, base=str(base), predictor_settings=tuned
     )
-    before, after = weights(base), weights(made)
+    before, after = read_weights(base), read_weights(made)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys() and moved
     assert Kronos.from_pretrained(made).config == Kronos.from_pretrained(base).config
@@ -181,15 +187,13 @@ def test_a_width_without_even_cross_attention_heads_is_refused_before_any_fit() 
 
 
 def test_more_last_layers_than_there_are_is_refused() -> None:
-    model = KronosTokenizer.from_pretrained  # the class is enough: nothing is loaded
-    assert model is not None
     from assets.training.fit.tokenizer import new_tokenizer
 
     with pytest.raises(CandlecastError, match="last_layers = 5, but the base has 1 blocks"):
         adapt(new_tokenizer(TOKENIZER), TOKENIZER.model_copy(update={"adapt": "last_layers", "last_layers": 5}), 7)
 
 
-def test_merging_what_was_not_adapted_changes_nothing() -> None:
+def test_merging_a_model_without_adapters_changes_nothing() -> None:
     from assets.training.fit.tokenizer import new_tokenizer
 
     model = new_tokenizer(TOKENIZER)
@@ -198,21 +202,21 @@ def test_merging_what_was_not_adapted_changes_nothing() -> None:
 
 def test_a_base_with_other_bits_than_the_tokenizer_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     wide = TOKENIZER.model_copy(update={"s1_bits": 5, "s2_bits": 3})
-    other = finished(job("kronos_tokenizer", arrays, tmp_path / "a", tokenizer_settings=wide))
-    base = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=other))
+    other = trained("kronos_tokenizer", arrays, tmp_path / "a", tokenizer_settings=wide)
+    base = trained("kronos_predictor", arrays, tmp_path / "b", tokenizer=other)
     with pytest.raises(CandlecastError, match=r"reads tokens of 5 \+ 3 bits, the tokenizer writes 4 \+ 4"):
-        finished(job("kronos_predictor", arrays, tmp_path / "c", tokenizer=tokenizer, base=str(base)))
+        trained("kronos_predictor", arrays, tmp_path / "c", tokenizer=tokenizer, base=str(base))
 
 
 def test_a_base_of_another_family_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     with pytest.raises(KronosError):
-        finished(job("kronos_predictor", arrays, tmp_path, tokenizer=tokenizer, base=str(tokenizer)))
+        trained("kronos_predictor", arrays, tmp_path, tokenizer=tokenizer, base=str(tokenizer))
 
 
 def test_a_base_prepared_by_another_normalisation_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     other = WINDOWS.model_copy(update={"clip": 3.0})
     with pytest.raises(KronosError, match="was prepared with"):
-        finished(job("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), windows=other))
+        trained("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), windows=other)
 
 
 def test_a_batch_larger_than_the_data_is_refused_with_both_numbers() -> None:
@@ -223,10 +227,10 @@ def test_a_batch_larger_than_the_data_is_refused_with_both_numbers() -> None:
 def test_a_loss_that_is_not_finite_stops_the_fit(arrays: Path, tmp_path: Path) -> None:
     wild = TokenizerSettings(**{**TOKENIZER.model_dump(), "learning_rate": 1.0, "zeta": 1e38, "max_grad_norm": 1e30})
     with pytest.raises(CandlecastError, match=r"not finite|validation loss is"):
-        finished(job("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild))
+        trained("kronos_tokenizer", arrays, tmp_path, tokenizer_settings=wild)
 
 
-def test_an_epoch_shows_every_window_once_before_any_twice() -> None:
+def test_an_epoch_uses_every_window_once_before_any_twice() -> None:
     schedule = TrainingSchedule.from_settings(PredictorSettings(batch_size=5, epochs=3), FIT_COMPUTE, 53, 7)
     shown = schedule.epoch(0).ravel()
     assert len(set(shown.tolist())) == len(shown) == 50
@@ -235,19 +239,19 @@ def test_an_epoch_shows_every_window_once_before_any_twice() -> None:
     assert evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
 
 
-def test_the_rate_warms_up_and_falls_to_zero() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
     schedule = TrainingSchedule.from_settings(FitSettings(batch_size=1, epochs=10, warmup=0.1), FIT_COMPUTE, 100, 7)
     rates = [schedule.learning_rate_factor(step) for step in range(schedule.steps)]
     assert rates[0] < 0.02 and max(rates) == rates[100] == 1.0 and rates[-1] < 1e-4
     assert all(a <= b for a, b in itertools.pairwise(rates[:101]))
 
 
-def test_memory_that_is_not_there_is_refused_before_the_start() -> None:
+def test_too_little_memory_is_refused_before_the_start() -> None:
     with pytest.raises(CandlecastError, match=r"a test needs about .* GiB, cpu has .* GiB free: lower batch_size"):
         Compute(FIT_COMPUTE).require_memory(2**60, "a test")
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_a_missing_device_is_refused() -> None:
     missing = torch.cuda.device_count()
     with pytest.raises(CandlecastError, match=f'compute.device = "cuda:{missing}", but this machine has'):
         Compute(ComputeSettings(device=f"cuda:{missing}")).device()
@@ -256,10 +260,10 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_chronos_2_with_lora_is_merged_and_moves_nothing_else(arrays: Path, tmp_path: Path) -> None:
     from chronos import Chronos2Pipeline
 
-    base = finished(job("chronos2_model", arrays, tmp_path / "a"))
+    base = trained("chronos2_model", arrays, tmp_path / "a")
     lora = CHRONOS.model_copy(update={"mode": "lora", "lora_rank": 2, "learning_rate": 0.02})
-    made = finished(job("chronos2_model", arrays, tmp_path / "b", base=str(base), chronos2_settings=lora))
-    before, after = weights(base), weights(made)
+    made = trained("chronos2_model", arrays, tmp_path / "b", base=str(base), chronos2_settings=lora)
+    before, after = read_weights(base), read_weights(made)
     assert before.keys() == after.keys(), "an adapter that was not merged has keys of its own"
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all("self_attention" in name or "output_patch_embedding" in name for name in moved)
@@ -267,23 +271,23 @@ def test_chronos_2_with_lora_is_merged_and_moves_nothing_else(arrays: Path, tmp_
 
 
 def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(arrays: Path, tmp_path: Path) -> None:
-    first, again = (finished(job("chronos2_model", arrays, tmp_path / name)) for name in ("a", "b"))
-    assert same(first, again)
+    first, again = (trained("chronos2_model", arrays, tmp_path / name) for name in ("a", "b"))
+    assert same_weights(first, again)
     still = CHRONOS.model_copy(update={"mode": "zero-shot"})
-    left = finished(job("chronos2_model", arrays, tmp_path / "c", base=str(first), chronos2_settings=still))
-    assert same(first, left)
+    left = trained("chronos2_model", arrays, tmp_path / "c", base=str(first), chronos2_settings=still)
+    assert same_weights(first, left)
 
 
 @pytest.mark.parametrize(
     ("mode", "moment"),
     [("full", 6), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("full", 3), ("full", 11), ("lora", 9)))],
 )
-def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curves(
+def test_a_killed_fit_of_chronos_2_resumes_to_identical_weights_and_curves(
     mode: str, moment: int, arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = CHRONOS.model_copy(update={"steps": 12, "mode": mode})
-    base = {"base": str(finished(job("chronos2_model", arrays, tmp_path / "base")))} if mode == "lora" else {}
-    undisturbed = finished(job("chronos2_model", arrays, tmp_path / "whole", chronos2_settings=settings, **base))
+    base = {"base": str(trained("chronos2_model", arrays, tmp_path / "base"))} if mode == "lora" else {}
+    undisturbed = trained("chronos2_model", arrays, tmp_path / "whole", chronos2_settings=settings, **base)
     steps = []
 
     def dying(*given: Any, **_: Any) -> None:
@@ -292,16 +296,16 @@ def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curve
             raise KeyboardInterrupt
 
     monkeypatch.setattr(chronos.LossHistory, "on_step_end", dying)
-    killed = job("chronos2_model", arrays, tmp_path / "killed", chronos2_settings=settings, **base)
+    killed = training_job("chronos2_model", arrays, tmp_path / "killed", chronos2_settings=settings, **base)
     with pytest.raises(KeyboardInterrupt):
-        finished(killed)
+        run_here(killed)
     half = killed.work / "trainer" / "checkpoint-11"
     half.mkdir(parents=True)
     (half / "trainer_state.json").write_text('{"global_step": 1')
     torch.manual_seed(99)
-    resumed = finished(killed)
+    resumed = run_here(killed)
     assert steps == [*range(1, moment + 1), *range(moment // 4 * 4 + 1, 13)]
-    assert same(undisturbed, resumed)
+    assert same_weights(undisturbed, resumed)
     ours, theirs = (json.loads((folder.parent / "result.json").read_text()) for folder in (undisturbed, resumed))
     assert ours["curves"]["train"] == theirs["curves"]["train"]
     assert ours["curves"]["validation"] == theirs["curves"]["validation"]
@@ -309,37 +313,37 @@ def test_a_fit_of_chronos_2_that_is_killed_goes_on_to_the_same_weights_and_curve
 
 
 @pytest.mark.slow
-def test_a_fit_of_chronos_2_that_is_killed_after_its_last_step_is_the_same(
+def test_a_fit_of_chronos_2_killed_after_its_last_step_ends_with_identical_weights(
     arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = finished(job("chronos2_model", arrays, tmp_path / "whole"))
-    killed = job("chronos2_model", arrays, tmp_path / "killed")
+    undisturbed = trained("chronos2_model", arrays, tmp_path / "whole")
+    killed = training_job("chronos2_model", arrays, tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(chronos.LossHistory, "on_train_end", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        finished(killed)
+        run_here(killed)
     assert (killed.work / "trainer" / "checkpoint-8").is_dir()
-    assert same(undisturbed, finished(killed))
+    assert same_weights(undisturbed, run_here(killed))
 
 
-def test_chronos_2_keeps_its_base_where_what_it_learnt_is_worse(arrays: Path, tmp_path: Path) -> None:
+def test_chronos_2_keeps_its_base_if_the_fitted_weights_are_worse(arrays: Path, tmp_path: Path) -> None:
     base = WEIGHTS / "chronos2_model"
     harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
     for name, mode in (("a", "full"), ("b", "lora")):
         settings = harmful.model_copy(update={"mode": mode})
-        made = finished(job("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings))
-        told = json.loads((made.parent / "result.json").read_text())
-        before, *after = (entry["loss"] for entry in told["curves"]["validation"])
+        made = trained("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings)
+        result = json.loads((made.parent / "result.json").read_text())
+        before, *after = (entry["loss"] for entry in result["curves"]["validation"])
         assert min(after) > before
-        assert same(base, made)
-        assert (told["curves"]["best_step"], told["scores"]) == (0, {"loss": before, "base_loss": before})
+        assert same_weights(base, made)
+        assert (result["curves"]["best_step"], result["scores"]) == (0, {"loss": before, "base_loss": before})
 
 
-def test_what_chronos_2_learnt_is_judged_by_what_is_written(arrays: Path, tmp_path: Path) -> None:
+def test_the_loss_of_chronos_2_is_that_of_the_weights_written(arrays: Path, tmp_path: Path) -> None:
     harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
-    made = finished(job("chronos2_model", arrays, tmp_path, chronos2_settings=harmful))
-    told = json.loads((made.parent / "result.json").read_text())
-    before, *after = (entry["loss"] for entry in told["curves"]["validation"])
-    assert told["scores"] == {"loss": min(after), "base_loss": before} and told["curves"]["best_step"] > 0
-    found = loss_not_above_base({"scores": told["scores"]})
-    assert found.passed is (min(after) <= before + 1e-4)
+    made = trained("chronos2_model", arrays, tmp_path, chronos2_settings=harmful)
+    result = json.loads((made.parent / "result.json").read_text())
+    before, *after = (entry["loss"] for entry in result["curves"]["validation"])
+    assert result["scores"] == {"loss": min(after), "base_loss": before} and result["curves"]["best_step"] > 0
+    outcome = loss_not_above_base({"scores": result["scores"]})
+    assert outcome.passed is (min(after) <= before + 1e-4)
     assert loss_not_above_base({"scores": {}}).passed

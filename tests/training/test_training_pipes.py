@@ -43,7 +43,7 @@ def materialised(
     reports: list[tuple[int, int, str]] = []
 
     @dg.asset
-    def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         run_pipes_child(
             command(end), "model", lambda done, total, note="": reports.append((done, total, note)), context
         )

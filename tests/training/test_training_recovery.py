@@ -1,4 +1,4 @@
-"""A fit gets over what goes wrong on the way: too little memory, a state that is damaged."""
+"""Training recovers from too little memory and from damaged states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_world import FIT_COMPUTE, TOKENIZER, finished, job, same
+from training_setup import FIT_COMPUTE, TOKENIZER, run_here, same_weights, trained, training_job
 
 from assets.training.fit.tokenizer import CHUNK, TokenizerTask
 from assets.training.fit.trainer import Trainer
@@ -21,8 +21,8 @@ from kronos.losses import TokenizerLoss
 from resources.errors import CandlecastError
 
 
-def killed_at(moment: int, wanted: TrainingJob) -> Path:
-    """The newest state of a fit that was killed at a step."""
+def kill_at(moment: int, wanted: TrainingJob) -> Path:
+    """Interrupt a fit at a step and return its newest state."""
     update = Trainer.training_step
 
     def dying(trainer: Trainer, windows: np.ndarray) -> None:
@@ -32,21 +32,21 @@ def killed_at(moment: int, wanted: TrainingJob) -> Path:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "training_step", dying)
-        finished(wanted)
+        run_here(wanted)
     (state,) = wanted.work.glob("state-*")
     return state
 
 
-def told(model: Path) -> dict[str, object]:
+def curves_of(model: Path) -> dict[str, object]:
     curves: dict[str, object] = json.loads((model.parent / "result.json").read_text())["curves"]
     return curves
 
 
-def test_a_micro_batch_lowered_after_a_kill_holds_from_the_saved_state_on(
+def test_a_micro_batch_lowered_in_the_settings_applies_to_a_resumed_fit(
     arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = job("kronos_tokenizer", arrays, tmp_path)
-    killed_at(6, wanted)
+    wanted = training_job("kronos_tokenizer", arrays, tmp_path)
+    kill_at(6, wanted)
     sizes: set[int] = set()
     real = TokenizerTask.loss
 
@@ -56,21 +56,21 @@ def test_a_micro_batch_lowered_after_a_kill_holds_from_the_saved_state_on(
 
     monkeypatch.setattr(TokenizerTask, "loss", seen)
     lower = TOKENIZER.model_copy(update={"micro_batch": 2})
-    made = finished(wanted.model_copy(update={"tokenizer_settings": lower}))
-    assert sizes == {2} and told(made)["micro_batch"] == 2
+    made = run_here(wanted.model_copy(update={"tokenizer_settings": lower}))
+    assert sizes == {2} and curves_of(made)["micro_batch"] == 2
 
 
 def test_a_micro_batch_that_memory_halved_stays_halved_after_a_kill(arrays: Path, tmp_path: Path) -> None:
-    wanted = job("kronos_tokenizer", arrays, tmp_path)
+    wanted = training_job("kronos_tokenizer", arrays, tmp_path)
     lower = TOKENIZER.model_copy(update={"micro_batch": 4})
-    killed_at(6, wanted.model_copy(update={"tokenizer_settings": lower}))
-    assert told(finished(wanted))["micro_batch"] == 4
+    kill_at(6, wanted.model_copy(update={"tokenizer_settings": lower}))
+    assert curves_of(run_here(wanted))["micro_batch"] == 4
 
 
-def test_validation_that_does_not_fit_is_done_in_smaller_parts(
+def test_validation_that_does_not_fit_in_memory_uses_smaller_chunks(
     arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = told(finished(job("kronos_tokenizer", arrays, tmp_path / "plain")))
+    plain = curves_of(trained("kronos_tokenizer", arrays, tmp_path / "plain"))
     real = TokenizerTask._loss
     sizes: list[int] = []
 
@@ -81,14 +81,14 @@ def test_validation_that_does_not_fit_is_done_in_smaller_parts(
         return real(task, model, starts, changed)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TokenizerTask, "_loss", scarce)
-    found = told(finished(job("kronos_tokenizer", arrays, tmp_path / "scarce")))
+    found = curves_of(trained("kronos_tokenizer", arrays, tmp_path / "scarce"))
     assert sizes[0] == min(CHUNK, TOKENIZER.validation_windows) and 16 in sizes
     assert found["train"] == plain["train"]
     for ours, theirs in zip(found["validation"], plain["validation"], strict=True):  # type: ignore[call-overload]
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
 
 
-def test_validation_of_which_one_window_does_not_fit_is_an_error_in_words(
+def test_a_validation_window_that_does_not_fit_in_memory_is_an_error(
     arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> TokenizerLoss:
@@ -96,7 +96,7 @@ def test_validation_of_which_one_window_does_not_fit_is_an_error_in_words(
 
     monkeypatch.setattr(TokenizerTask, "_loss", full)
     with pytest.raises(CandlecastError, match="validation windows do not fit on cpu: choose a smaller model"):
-        finished(job("kronos_tokenizer", arrays, tmp_path))
+        trained("kronos_tokenizer", arrays, tmp_path)
 
 
 SCARCE_IN_ONE = """
@@ -119,13 +119,13 @@ sys.exit(fit.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arrays: Path, tmp_path: Path) -> None:
+def test_if_one_process_of_two_runs_out_of_memory_both_halve_their_micro_batch(arrays: Path, tmp_path: Path) -> None:
     script = tmp_path / "scarce.py"
     script.write_text(SCARCE_IN_ONE)
     compute = FIT_COMPUTE.model_copy(update={"processes": 2})
 
     def curves(name: str, module: list[str]) -> dict[str, object]:
-        wanted = job("kronos_tokenizer", arrays, tmp_path / name, compute=compute)
+        wanted = training_job("kronos_tokenizer", arrays, tmp_path / name, compute=compute)
         wanted.out.mkdir(parents=True)
         file = tmp_path / f"{name}.json"
         file.write_text(wanted.model_dump_json())
@@ -138,7 +138,7 @@ def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arra
             check=True,
             timeout=120,
         )
-        return told(wanted.out / "model")
+        return curves_of(wanted.out / "model")
 
     plain, scarce = curves("plain", ["-m", "assets.training.worker.worker"]), curves("scarce", [str(script)])
     assert (plain["micro_batch"], scarce["micro_batch"]) == (16, 8)
@@ -149,34 +149,34 @@ def test_where_one_process_of_two_runs_out_of_memory_both_halve_their_parts(arra
 @pytest.mark.parametrize(
     "file", ["model.safetensors", "optimizer.bin", "run.json", "random_states_0.pkl", "weights-00000000.safetensors"]
 )
-def test_a_damaged_state_is_set_aside_and_the_fit_begins_again_to_the_same_weights(
+def test_a_damaged_state_is_set_aside_and_training_restarts_to_identical_weights(
     file: str, arrays: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    undisturbed = finished(job("kronos_tokenizer", arrays, tmp_path / "whole"))
-    wanted = job("kronos_tokenizer", arrays, tmp_path / "killed")
-    state = killed_at(5, wanted)
+    undisturbed = trained("kronos_tokenizer", arrays, tmp_path / "whole")
+    wanted = training_job("kronos_tokenizer", arrays, tmp_path / "killed")
+    state = kill_at(5, wanted)
     whole = (state / file).read_bytes()
     (state / file).write_bytes(whole[: len(whole) // 2])
-    assert same(undisturbed, finished(wanted))
+    assert same_weights(undisturbed, run_here(wanted))
     assert str(state) in caplog.text and "damaged" in caplog.text
     assert (wanted.work / f"damaged-{state.name}" / file).is_file()
 
 
-def test_before_the_start_comes_an_older_state_that_is_whole(arrays: Path, tmp_path: Path) -> None:
-    undisturbed = finished(job("kronos_tokenizer", arrays, tmp_path / "whole"))
-    wanted = job("kronos_tokenizer", arrays, tmp_path / "killed")
-    state = killed_at(5, wanted)
+def test_an_older_undamaged_state_is_resumed_before_a_restart(arrays: Path, tmp_path: Path) -> None:
+    undisturbed = trained("kronos_tokenizer", arrays, tmp_path / "whole")
+    wanted = training_job("kronos_tokenizer", arrays, tmp_path / "killed")
+    state = kill_at(5, wanted)
     newer = state.with_name("state-00000008")
     newer.mkdir()
     (newer / "run.json").write_text('{"step": 8')
-    began: list[int] = []
+    steps: list[int] = []
     update = Trainer.training_step
 
     def counting(trainer: Trainer, windows: np.ndarray) -> None:
-        began.append(trainer.state.step)
+        steps.append(trainer.state.step)
         update(trainer, windows)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "training_step", counting)
-        assert same(undisturbed, finished(wanted))
-    assert began[0] == 4 and (wanted.work / "damaged-state-00000008").is_dir()
+        assert same_weights(undisturbed, run_here(wanted))
+    assert steps[0] == 4 and (wanted.work / "damaged-state-00000008").is_dir()

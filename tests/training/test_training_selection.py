@@ -1,4 +1,4 @@
-"""The weights that forecast best are used, whatever their token loss says."""
+"""The weights with the best forecasts are selected, not those with the lowest token loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_world import PREDICTOR, finished, job, weights
+from training_setup import PREDICTOR, read_weights, run_here, trained, training_job
 
 from assets.training.fit.checkpointing import weights_file
 from assets.training.fit.curves import TrainingCurves
@@ -22,10 +22,10 @@ ORIGINS = {"select_origins": 6, "select_paths": 30}
 
 def test_better_forecasts_are_preferred_to_a_lower_token_loss(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     long = PREDICTOR.model_copy(update={"steps_per_epoch": 60, "epochs": 2})
-    base = finished(job("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer))
-    tuned = finished(job("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=long))
+    base = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer)
+    tuned = trained("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=long)
     settings = PREDICTOR.model_copy(update=ORIGINS)
-    wanted = job(
+    wanted = training_job(
         "kronos_predictor", arrays, tmp_path / "c", tokenizer=tokenizer, base=str(base), predictor_settings=settings
     )
     wanted.work.mkdir(parents=True)
@@ -38,26 +38,28 @@ def test_better_forecasts_are_preferred_to_a_lower_token_loss(arrays: Path, toke
         validation=[{"step": step, "loss": loss} for step, loss in losses.items()], best_step=12, kept=[12, 6, 18]
     )
     scores = select_weights(wanted, Kronos.from_pretrained(base), curves, Normalisation(), wanted.out / "model")
-    assert set(scores["candidates"]) == {"step 6", "step 12", "base"}, "what lost token loss is not tried"
-    tried = {name: one["crps"] for name, one in scores["candidates"].items()}
-    assert scores["chosen"] == min(tried, key=tried.__getitem__) != "step 12"
+    assert set(scores["candidates"]) == {"step 6", "step 12", "base"}, (
+        "weights with a higher loss than the base are no candidates"
+    )
+    crps = {name: one["crps"] for name, one in scores["candidates"].items()}
+    assert scores["chosen"] == min(crps, key=crps.__getitem__) != "step 12"
     assert scores["loss"] == losses[6] if scores["chosen"] == "step 6" else scores["loss"] == losses[0]
-    assert tried["step 12"] > tried["step 6"]
-    chosen = weights(tuned if scores["chosen"] == "step 6" else base)
-    assert all(torch.equal(tensor, chosen[name]) for name, tensor in weights(wanted.out / "model").items())
-    told = scores["candidates"]["step 12"]
-    assert told["skill"] < 0 and told["low"] <= told["skill"] <= told["high"]
+    assert crps["step 12"] > crps["step 6"]
+    chosen = read_weights(tuned if scores["chosen"] == "step 6" else base)
+    assert all(torch.equal(tensor, chosen[name]) for name, tensor in read_weights(wanted.out / "model").items())
+    worst = scores["candidates"]["step 12"]
+    assert worst["skill"] < 0 and worst["low"] <= worst["skill"] <= worst["high"]
 
 
-def test_a_killed_fit_tries_the_same_candidates(
+def test_a_killed_fit_compares_the_same_candidates(
     arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = PREDICTOR.model_copy(update={**ORIGINS, "epochs": 3, "patience": None})
     whole, killed = (
-        job("kronos_predictor", arrays, tmp_path / name, tokenizer=tokenizer, predictor_settings=settings)
+        training_job("kronos_predictor", arrays, tmp_path / name, tokenizer=tokenizer, predictor_settings=settings)
         for name in ("whole", "killed")
     )
-    finished(whole)
+    run_here(whole)
     update = Trainer.training_step
 
     def dying(trainer: Trainer, windows: np.ndarray) -> None:
@@ -68,7 +70,7 @@ def test_a_killed_fit_tries_the_same_candidates(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "training_step", dying)
         with pytest.raises(KeyboardInterrupt):
-            finished(killed)
-    finished(killed)
+            run_here(killed)
+    run_here(killed)
     ours, theirs = (json.loads((wanted.out / "result.json").read_text())["scores"] for wanted in (whole, killed))
     assert ours == theirs and len(ours["candidates"]) == 3

@@ -1,4 +1,4 @@
-"""Training windows share nothing that could tell the future, and say what they are."""
+"""Training windows contain no future bars, and their counts and hash describe them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_world import CUTOFF, WINDOWS, histories, sample_frame, world
+from training_setup import CUTOFF, WINDOWS, all_histories, filled_home, sample_rows
 
 from assets.market.history import CLOSE, PRICES, History
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
-from assets.training.data.windows import build_windows, sufficiency, volatility_regimes
+from assets.training.data.windows import WindowSet, build_windows, sufficiency, volatility_regimes
 from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
@@ -25,12 +25,12 @@ from resources.settings import FitSettings, WindowSettings
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, History]:
-    _, warehouse = world(tmp_path_factory.mktemp("windows"))
-    return histories(warehouse)
+    _, warehouse = filled_home(tmp_path_factory.mktemp("windows"))
+    return all_histories(warehouse)
 
 
-def opened(folder: Path, found: object) -> WindowArrays:
-    write_arrays(folder, found.arrays, dict(found.manifest))  # type: ignore[attr-defined]
+def write_windows(folder: Path, windows: WindowSet) -> WindowArrays:
+    write_arrays(folder, windows.arrays, dict(windows.manifest))
     return WindowArrays(folder)
 
 
@@ -103,7 +103,7 @@ def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, History]) -> N
     assert build_windows(changed, WINDOWS).digest != build_windows(real, WINDOWS).digest
 
 
-def test_a_window_is_seen_as_a_forecast_from_its_lookbacks_end_sees_it(
+def test_a_window_is_adjusted_as_for_a_forecast_from_the_end_of_its_lookback(
     real: dict[str, History], tmp_path: Path
 ) -> None:
     split = {
@@ -112,7 +112,7 @@ def test_a_window_is_seen_as_a_forecast_from_its_lookbacks_end_sees_it(
         )
         for name, h in real.items()
     }
-    arrays = opened(tmp_path, build_windows(split, WINDOWS))
+    arrays = write_windows(tmp_path, build_windows(split, WINDOWS))
     owner, row = arrays.windows("train")[140]
     history = split[arrays.symbols[owner]]
     end = int(row) + WINDOWS.lookback_window - 1
@@ -122,13 +122,14 @@ def test_a_window_is_seen_as_a_forecast_from_its_lookbacks_end_sees_it(
 
 def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, History], tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
-    first.mkdir(), second.mkdir()
+    for folder in (first, second):
+        folder.mkdir()
     found = build_windows(real, WINDOWS)
-    arrays = opened(first, found)
+    arrays = write_windows(first, found)
     row = int(arrays.windows("train")[10, 1])
     bars = found.arrays["bars"].copy()
     bars[row + WINDOWS.lookback_window :, PRICES] *= 5
-    other = opened(second, replace(found, arrays={**found.arrays, "bars": bars}))
+    other = write_windows(second, replace(found, arrays={**found.arrays, "bars": bars}))
     rule = Normalisation(clip=5.0)
     ours, theirs = (part.normalised(np.array([row]), rule)[0] for part in (arrays, other))
     assert np.array_equal(ours[: WINDOWS.lookback_window], theirs[: WINDOWS.lookback_window])
@@ -136,18 +137,18 @@ def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, Histo
 
 
 def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tmp_path: Path) -> None:
-    arrays = opened(tmp_path, build_windows(real, WINDOWS))
+    arrays = write_windows(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:3, 1])
-    changed = Augmentation(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
-    values = arrays.normalised(rows, Normalisation(), changed)
+    augmentation = Augmentation(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
+    values = arrays.normalised(rows, Normalisation(), augmentation)
     assert not values[[0, 2], :, 4:].any()
     assert values[1, :, 4:].any() and values[..., :4].any(axis=(1, 2)).all()
 
 
-def test_mirrored_windows_fall_where_the_others_rise_and_are_bars_still(
+def test_mirrored_windows_fall_where_the_others_rise_and_are_valid_bars(
     real: dict[str, History], tmp_path: Path
 ) -> None:
-    arrays = opened(tmp_path, build_windows(real, WINDOWS))
+    arrays = write_windows(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:40, 1])
     plain = arrays.normalised(rows, Normalisation())
     mirrored = np.arange(40) % 2 == 0
@@ -163,7 +164,7 @@ def test_mirrored_windows_fall_where_the_others_rise_and_are_bars_still(
     assert np.all(high >= np.maximum(open_, close) - tiny) and np.all(low <= np.minimum(open_, close) + tiny)
 
 
-def test_the_same_windows_are_changed_at_every_stage_and_as_many_as_asked() -> None:
+def test_augmentation_is_the_same_for_every_model_and_has_the_shares_asked_for() -> None:
     settings = FitSettings(blind=0.05, mirror=0.5)
     ours, again = (Augmentation.draw(20_000, settings, 7) for _ in range(2))
     assert np.array_equal(ours.blind, again.blind) and np.array_equal(ours.mirrored, again.mirrored)
@@ -186,7 +187,7 @@ def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[s
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"train": (date(1990, 1, 1), date(1999, 1, 1))}, "train range .* holds 0 windows"),
         ({"validation": (date(2003, 1, 1), date(2003, 1, 31))}, "validation range .* holds 0 windows"),
@@ -195,15 +196,15 @@ def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[s
     ],
 )
 def test_an_empty_range_is_refused_before_training(
-    real: dict[str, History], changes: dict[str, object], words: str
+    real: dict[str, History], changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(CandlecastError, match=words) as refused:
+    with pytest.raises(CandlecastError, match=message) as refused:
         build_windows(real, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
     assert "AAPL 3,270" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         (
             {"train": (date(2000, 3, 1), date(2000, 4, 25))},
@@ -216,14 +217,14 @@ def test_an_empty_range_is_refused_before_training(
     ],
 )
 def test_a_range_with_too_few_windows_is_refused_with_the_counts(
-    real: dict[str, History], changes: dict[str, object], words: str
+    real: dict[str, History], changes: dict[str, object], message: str
 ) -> None:
     bars = real if "train" in changes else {"IBM": real["IBM"]}
-    with pytest.raises(CandlecastError, match=words):
+    with pytest.raises(CandlecastError, match=message):
         build_windows(bars, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
 
 
-def test_bars_that_are_not_finite_are_refused_by_name(real: dict[str, History]) -> None:
+def test_bars_that_are_not_finite_are_refused_with_symbol_and_time(real: dict[str, History]) -> None:
     quoted = real["AAPL"].quoted.copy()
     quoted[100, CLOSE] = np.inf
     with pytest.raises(CandlecastError, match=r"AAPL has 1 bars that are not finite, the first at 2000-07-2"):
@@ -236,25 +237,25 @@ def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
     counted = volatility_regimes(found.arrays, WindowShape(WINDOWS.lookback_window, WINDOWS.predict_window))
     assert counted["train"].sum() == found.total("train")
     assert counted["validation"].sum() == found.total("validation")
-    words, apart = sufficiency(found)
-    assert apart == sum(-(-c.train // 37) for c in found.counts) and str(apart) in words
+    text, disjoint = sufficiency(found)
+    assert disjoint == sum(-(-c.train // 37) for c in found.counts) and str(disjoint) in text
 
 
-def test_an_origin_needs_its_whole_lookback(real: dict[str, History]) -> None:
+def test_an_origin_needs_a_complete_lookback(real: dict[str, History]) -> None:
     stamps = real["IBM"].stamps
     rows = origin_rows(stamps, stamps[0].astype(date), stamps[60].astype("datetime64[D]").astype(date), 32)
     assert rows[0] == 31 and rows[-1] == 60
 
 
-def test_the_sample_has_a_symbol_that_training_never_sees(tmp_path: Path) -> None:
-    _, warehouse = world(tmp_path, sample_frame(("IBM", "FB")))
-    found = build_windows(histories(warehouse), WindowSettings())
+def test_the_sample_has_a_symbol_that_is_not_trained_on(tmp_path: Path) -> None:
+    _, warehouse = filled_home(tmp_path, sample_rows(("IBM", "FB")))
+    found = build_windows(all_histories(warehouse), WindowSettings())
     unseen = next(c for c in found.counts if c.symbol == "FB")
     assert (unseen.train, unseen.validation) == (0, 0) and unseen.origins > 0 and unseen.note == "unseen in training"
 
 
 def test_a_bar_of_the_evening_before_is_cut_with_its_session() -> None:
-    """In the east a session opens on the UTC day before: what is after the cutoff is a later session's."""
+    """In eastern time zones a session opens on the UTC day before; the cutoff applies to sessions, not UTC days."""
     sessions = np.repeat(pd.bdate_range("2004-01-01", periods=1200).to_numpy().astype("datetime64[D]"), 2)
     hours = np.tile([-1, 1], 1200).astype("timedelta64[h]")
     bars = np.tile([10.0, 11, 9, 10.5, 100, 1000], (2400, 1))

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 
-from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
 from kronos.errors import KronosError
 from resources.child_process import exit_with_parent
@@ -41,7 +41,7 @@ def run_and_report(work: Callable[[], None]) -> int:
     """Run the work of a child process and return its exit code: 0 on success, 1 with the error reported on failure."""
     exit_with_parent()
     is_first = int(os.environ.get("RANK", "0")) == 0
-    reports = is_first and PipesEnvVarParamsLoader().is_dagster_pipes_process()
+    reports = is_first and DAGSTER_PIPES_CONTEXT_ENV_VAR in os.environ
     try:
         with open_dagster_pipes() if reports else nullcontext():
             try:

@@ -1,4 +1,4 @@
-"""A small world to train in: the real bars of the sample in a warehouse of their own, and settings for a short fit."""
+"""A home with the real bars of the sample, and settings and jobs for a training run of seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import bokeh_sampledata
 import pandas as pd
 
 from assets.market.history import History, read_histories
-from assets.training.worker import worker as fit
+from assets.training.worker import worker
 from assets.training.worker.job import JobKind, TrainingJob
 from resources.layout import Home
 from resources.settings import (
@@ -64,15 +64,15 @@ CHRONOS = Chronos2Settings(
 )
 
 
-def sample_frame(symbols: Sequence[str] = ("AAPL", "IBM")) -> pd.DataFrame:
-    """The raw rows of some symbols, oldest first."""
+def sample_rows(symbols: Sequence[str] = ("AAPL", "IBM")) -> pd.DataFrame:
+    """The raw sample rows of some symbols, oldest first."""
     file = Path(bokeh_sampledata.__file__).parent / "_data" / "stocks.csv.gz"
     rows = pd.read_csv(file, parse_dates=["Date"])
     return rows[rows["Ticker"].isin(symbols)].sort_values(["Ticker", "Date"], ignore_index=True)
 
 
-def fill(warehouse: Warehouse, rows: pd.DataFrame) -> None:
-    """Put raw rows into the warehouse as bars."""
+def insert_bars(warehouse: Warehouse, rows: pd.DataFrame) -> None:
+    """Insert raw rows into the warehouse as bars."""
     bars = pd.DataFrame(
         {
             "symbol": rows["Ticker"],
@@ -94,21 +94,21 @@ def fill(warehouse: Warehouse, rows: pd.DataFrame) -> None:
         )
 
 
-def world(folder: Path, rows: pd.DataFrame | None = None) -> tuple[Home, Warehouse]:
-    """A home with a filled warehouse."""
+def filled_home(folder: Path, rows: pd.DataFrame | None = None) -> tuple[Home, Warehouse]:
+    """A home whose warehouse holds the sample bars of two symbols, or other rows."""
     home = Home(folder)
     warehouse = Warehouse(home.warehouse)
-    fill(warehouse, sample_frame() if rows is None else rows)
+    insert_bars(warehouse, sample_rows() if rows is None else rows)
     return home, warehouse
 
 
-def histories(warehouse: Warehouse) -> dict[str, History]:
-    """What the warehouse holds."""
+def all_histories(warehouse: Warehouse) -> dict[str, History]:
+    """The histories of all symbols of a warehouse."""
     return read_histories(warehouse, "1d")
 
 
 def small_settings(home: Home, **changes: Any) -> Settings:
-    """Settings for fits of seconds; `changes` replaces whole sections or single keys of the top."""
+    """Settings for training runs of seconds; `changes` replaces sections or top-level keys."""
     values: dict[str, Any] = {
         "home": home.root,
         "windows": WINDOWS,
@@ -120,8 +120,8 @@ def small_settings(home: Home, **changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
-def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJob:
-    """A job on some arrays, that works in `folder`."""
+def training_job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJob:
+    """A job on training arrays, with its work and output under `folder`."""
     values: dict[str, Any] = {
         "kind": kind,
         "seed": 7,
@@ -136,7 +136,7 @@ def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJo
     }
     values |= changes
     if "base" in changes:
-        # As a job's settings name the base that the job was given.
+        # The base is also in the section of the settings.
         section = {"kronos_tokenizer": "tokenizer_settings", "kronos_predictor": "predictor_settings"}.get(
             kind, "chronos2_settings"
         )
@@ -144,23 +144,28 @@ def job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJo
     return TrainingJob(**values)
 
 
-def finished(wanted: TrainingJob) -> Path:
-    """The model folder of a job, run in this process."""
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    fit.run(wanted)
-    return wanted.out / "model"
+def run_here(job: TrainingJob) -> Path:
+    """Run a job in this process and return its model folder."""
+    job.out.mkdir(parents=True, exist_ok=True)
+    worker.run(job)
+    return job.out / "model"
 
 
-def weights(folder: Path) -> dict[str, Any]:
-    """The tensors of a model folder."""
+def trained(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> Path:
+    """The model folder of `training_job` with these arguments, run in this process."""
+    return run_here(training_job(kind, arrays, folder, **changes))
+
+
+def read_weights(folder: Path) -> dict[str, Any]:
+    """The tensors of a model folder, by name."""
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two model folders hold the same tensors, bit for bit."""
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two model folders hold identical tensors."""
     import torch
 
-    ours, theirs = weights(one), weights(other)
+    ours, theirs = read_weights(one), read_weights(other)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
