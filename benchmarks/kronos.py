@@ -1,12 +1,12 @@
-"""The Kronos engine against the authors' package (kronos-model-arch), with the same random weights, in one run.
+"""Benchmark of the Kronos library against the authors' package (kronos-model-arch) with the same random weights.
 
     python -m benchmarks.kronos [--rows one batch paths] [--threads 2] [--clock cpu] [--json FILE]
     python -m benchmarks.kronos --device cuda
 
-Both sides take turns within a row, so that a busy machine slows both. The authors' long rows are extrapolated
-from their first steps at the row's middle context (each step recomputes the whole context, so time grows
-with the number of steps); the last column says what was run. `--clock cpu` counts processor seconds instead
-of wall time, for machines that others use too; give `--threads 1` with it, as waiting threads spin.
+Both packages run alternately within a row, so that a busy machine slows both. The authors' long rows are
+extrapolated from their first steps at the row's middle context (each step recomputes the whole context, so time is
+proportional to the number of steps); the last column lists the part that was run. `--clock cpu` measures processor
+seconds instead of wall time, for shared machines; use `--threads 1` with it, as waiting threads spin.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ import torch
 from benchmarks import kronos_cuda
 from benchmarks.kronos_quality import crps_change, overflow_change, peak_memory, profile
 from benchmarks.kronos_training import training_row
-from benchmarks.kronos_work import SIZES, Work, bars, models, our_run
+from benchmarks.kronos_workload import SIZES, Workload, bars, models, our_run
 from kronos import KronosPredictor
+from kronos.cpu_kernels import onednn_linear
 
 ROWS = {
-    "one": [Work("small", 1, 400, 120, 1, 15, int8_goal=25)],
-    "batch": [Work("small", 8, 90, 10, 5, 20)],
-    "paths": [Work("small", 1, 400, 24, 30, 100)],
-    "many": [Work(size, 500, 400, 10, 30, 120, part=32) for size in ("mini", "small")],
+    "one": [Workload("small", 1, 400, 120, 1, 15, int8_goal=25)],
+    "batch": [Workload("small", 8, 90, 10, 5, 20)],
+    "paths": [Workload("small", 1, 400, 24, 30, 100)],
+    "many": [Workload(size, 500, 400, 10, 30, 120, part=32) for size in ("mini", "small")],
 }
 
 
 @dataclass
-class Result:
+class GenerationResult:
     work: str
     precision: str
     authors_s: float
@@ -68,8 +69,8 @@ def their_run(predictor: Any, series: int, lookback: int, horizon: int, paths: i
     predictor.predict_batch(frames, past, future, horizon, sample_count=paths, verbose=False)
 
 
-def measure(work: Work, precisions: list[str], clock: Callable[[], float], rounds: int) -> list[Result]:
-    """Both sides in turns, `rounds` times; the best of each."""
+def measure(work: Workload, precisions: list[str], clock: Callable[[], float], rounds: int) -> list[GenerationResult]:
+    """Both packages alternately, `rounds` times; the best time of each."""
 
     def timed(function: Callable[[], object]) -> float:
         start = clock()
@@ -84,9 +85,11 @@ def measure(work: Work, precisions: list[str], clock: Callable[[], float], round
     middle = min(work.lookback + work.horizon // 2, 512)
     series = 1 if work.part else work.series
     for predictor in ours.values():
-        our_run(predictor, Work(work.size, 1, 30, 2, 2, 0))  # packs the weights
+        our_run(predictor, Workload(work.size, 1, 30, 2, 2, 0))  # packs the weights
     their_run(theirs, 1, 30, 1, 1)
-    first, several, mine = [], [], {mode: [] for mode in modes}
+    first: list[float] = []
+    several: list[float] = []
+    mine: dict[str, list[float]] = {mode: [] for mode in modes}
     for _ in range(rounds):
         first.append(timed(partial(their_run, theirs, series, middle, 1, work.paths)))
         for mode, predictor in ours.items():
@@ -99,7 +102,7 @@ def measure(work: Work, precisions: list[str], clock: Callable[[], float], round
     floor = arithmetic_floor(work, clock)
     goals = {"fp32": f"≥ {work.goal:g}", "int8": f"≥ {work.int8_goal:g}" if work.int8_goal else "–"}
     return [
-        Result(
+        GenerationResult(
             work=str(work) + (f" (ours: {work.part} series, scaled)" if work.part else ""),
             precision=mode,
             authors_s=authors,
@@ -113,8 +116,8 @@ def measure(work: Work, precisions: list[str], clock: Callable[[], float], round
     ]
 
 
-def arithmetic_floor(work: Work, clock: Callable[[], float]) -> float:
-    """Seconds that fp32 products and weight reads alone need, at the rates this machine shows just now.
+def arithmetic_floor(work: Workload, clock: Callable[[], float]) -> float:
+    """Seconds that fp32 products and weight reads alone need, at the rates of this machine now.
 
     Prefill and decoder are bound by arithmetic, a decoding step by the slower of arithmetic and reading all
     weights once. Attention, sampling and everything elementwise are not counted.
@@ -127,20 +130,20 @@ def arithmetic_floor(work: Work, clock: Callable[[], float]) -> float:
     rows = max(1, min(work.series, 1024 // work.paths)) * work.paths
     steps = work.horizon * -(-work.series * work.paths // rows)
     prefill = 2 * work.series * work.lookback * (config.n_layers * block + 2 * d * d) / flops_s
-    slides = range(max(0, 513 - work.lookback), work.horizon)  # steps whose window is computed anew
-    again = sum(512 - step + work.paths * step for step in slides if work.lookback >= step)
-    again_s = 2 * work.series * again * weights / flops_s
-    return prefill + again_s + steps * max(2 * weights * rows / flops_s, 4 * weights / bytes_s)
+    slides = range(max(0, 513 - work.lookback), work.horizon)  # steps whose window is recomputed
+    recomputed = sum(512 - step + work.paths * step for step in slides if work.lookback >= step)
+    recompute = 2 * work.series * recomputed * weights / flops_s
+    seconds: float = prefill + recompute + steps * max(2 * weights * rows / flops_s, 4 * weights / bytes_s)
+    return seconds
 
 
 def rates(clock: Callable[[], float]) -> tuple[float, float]:
-    """fp32 operations and bytes a second of one large product and of one pass over 128 MiB."""
-    op = torch.ops.mkldnn._linear_pointwise
+    """fp32 operations per second of one large product, and bytes per second of one pass over 128 MiB."""
     x, w, large = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.randn(32 * 2**20)
     product, read = [], []
     for _ in range(8):
         start = clock()
-        op(x, w, None, "none", [], "")
+        onednn_linear(x, w, None)
         product.append(clock() - start)
         start = clock()
         large.sum()
@@ -148,9 +151,9 @@ def rates(clock: Callable[[], float]) -> tuple[float, float]:
     return 2 * 1024**3 / min(product), large.numel() * 4 / min(read)
 
 
-def table(results: list[Result]) -> str:
+def table(results: list[GenerationResult]) -> str:
     lines = [
-        "| work | precision | authors' s | ours s | ratio | goal | ours / floor | authors' part that was run |",
+        "| work | precision | authors' s | ours s | ratio | goal | ours / floor | authors' part run |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
@@ -180,10 +183,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--no-extras", action="store_true", help="no memory, CRPS or profile")
-    parser.add_argument(
-        "--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the rows of a GPU, and no others"
-    )
+    parser.add_argument("--no-extras", action="store_true", help="no memory, CRPS and profile")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the GPU rows only")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.device == "cuda":
@@ -210,8 +211,8 @@ def main() -> None:
         report["crps_change"] = crps_change()
         print(f"\npeak memory of 400 → 10, 30 paths: {report['peak_gib']} GiB")
         report["overflow"] = overflow_change(clock)
-        print(f"CRPS against fp32 (random weights): {report['crps_change']}")
-        print(f"hop against exact beyond max_context: {report['overflow']}\n\n{profile()}")
+        print(f"CRPS relative to fp32 (random weights): {report['crps_change']}")
+        print(f"hop relative to exact beyond max_context: {report['overflow']}\n\n{profile()}")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2))
 

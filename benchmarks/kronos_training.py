@@ -1,8 +1,7 @@
 """One training step of the predictor: the authors' loop against ours, batch 50 × 101 tokens.
 
-Theirs slices a pandas frame a sample, normalises it, tokenises on the fly and steps. Ours takes windows of
-tokens made once as array slices. Tokenising once is counted as 0: it is done before the first of many
-epochs.
+Theirs slices a pandas frame per sample, normalises it, tokenises on the fly and steps. Ours reads windows of tokens,
+created once, as array slices. Tokenising once counts as 0: it is done before the first of many epochs.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from kronos import Kronos, KronosTokenizer
 from kronos.config import KronosConfig, TokenizerConfig
@@ -21,12 +21,13 @@ from kronos.losses import predictor_loss
 from kronos.normalisation import Normalisation
 
 BATCH, WINDOW, LOOKBACK = 50, 101, 90
-OPTIMISER = {"lr": 4e-5, "betas": (0.9, 0.95), "weight_decay": 0.1}
+OPTIMISER: dict[str, Any] = {"lr": 4e-5, "betas": (0.9, 0.95), "weight_decay": 0.1}
 MAX_NORM = 3.0
 ROUNDS = 3
 
 
 def frame(rows: int) -> pd.DataFrame:
+    """Random positive fields and calendar features on business days."""
     rng = np.random.default_rng(0)
     index = pd.bdate_range("2000-01-03", periods=rows)
     data = pd.DataFrame(np.exp(np.cumsum(rng.normal(0, 0.01, (rows, 6)), axis=0)), index, list(FEATURES))
@@ -36,7 +37,7 @@ def frame(rows: int) -> pd.DataFrame:
 def training_row(
     size: str, configs: tuple[KronosConfig, TokenizerConfig], clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """Windows a second of both sides, in turns, the best of three steps each, and where the time goes."""
+    """Windows per second of both packages, run alternately, the best of three steps each, and shares of time."""
     import model as authors
 
     torch.manual_seed(0)
@@ -47,7 +48,7 @@ def training_row(
     theirs = authors.Kronos(**config.to_dict()).train()
     their_optimiser = torch.optim.AdamW(theirs.parameters(), **OPTIMISER)
 
-    def their_batch(which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def their_batch(which: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         samples = []
         for start in which:
             window = data.iloc[start : start + WINDOW]
@@ -55,7 +56,8 @@ def training_row(
             stamps = window[list(TIME_FEATURES)].values.astype(np.float32)
             x = np.clip((x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5), -5, 5)
             samples.append((torch.from_numpy(x), torch.from_numpy(stamps)))
-        return torch.utils.data.default_collate(samples)
+        batch: tuple[torch.Tensor, torch.Tensor] = torch.utils.data.default_collate(samples)
+        return batch
 
     def their_step(s1: torch.Tensor, s2: torch.Tensor, stamps: torch.Tensor) -> None:
         logits = theirs(s1[:, :-1], s2[:, :-1], stamps[:, :-1])
@@ -72,7 +74,7 @@ def training_row(
     offsets = np.arange(WINDOW)
     tokens, stamps_by_batch = [], []
     with torch.inference_mode():
-        for which in starts:  # made once
+        for which in starts:  # once, before training
             windows = values[which[:, None] + offsets]
             normalised, _, _ = Normalisation().apply(windows, LOOKBACK)
             s1, s2 = tokenizer.encode(torch.from_numpy(normalised), half=True)

@@ -64,7 +64,7 @@ class PathResult:
 
     def probability(
         self,
-        level: float | NDArray[np.floating],
+        level: ArrayLike,
         *,
         field: str = "close",
         step: int = -1,

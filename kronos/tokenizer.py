@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,12 @@ class KronosTokenizer(nn.Module):
         full = self._run(self.decoder, self.post_quant_embed(quantised))
         indices = pack_bits(quantised.detach() >= 0)
         return TokenizerOutput((self.head(coarse), self.head(full)), bsq_loss, quantised, indices)
+
+    @overload
+    def encode(self, x: Tensor, half: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def encode(self, x: Tensor, half: Literal[True]) -> tuple[Tensor, Tensor]: ...
 
     def encode(self, x: Tensor, half: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Normalised bars (batch, time, d_in) → token ids (batch, time), or (s1, s2) with `half`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
 from kronos.config import KronosConfig, TokenizerConfig
@@ -24,12 +25,12 @@ TINY_TOKENIZER = TokenizerConfig(
 class Pair(NamedTuple):
     """The same weights in both implementations."""
 
-    their_model: torch.nn.Module
-    their_tokenizer: torch.nn.Module
+    their_model: Any
+    their_tokenizer: Any
     model: Kronos
     tokenizer: KronosTokenizer
 
-    def predictors(self, max_context: int = 512, **options: object) -> tuple[object, KronosPredictor]:
+    def predictors(self, max_context: int = 512, **options: Any) -> tuple[Any, KronosPredictor]:
         authors = pytest.importorskip("model", reason="kronos-model-arch is not installed")
         theirs = authors.KronosPredictor(self.their_model, self.their_tokenizer, device="cpu", max_context=max_context)
         ours = KronosPredictor(self.model, self.tokenizer, device="cpu", max_context=max_context, **options)
@@ -71,7 +72,7 @@ def random_bars(length: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def random_stamps(*shape: int, seed: int = 0) -> np.ndarray:
+def random_stamps(*shape: int, seed: int = 0) -> NDArray[np.int64]:
     """Calendar features (*shape, 5)."""
     rng = np.random.default_rng(seed)
     bounds = ((0, 60), (0, 24), (0, 7), (1, 32), (1, 13))

@@ -53,9 +53,9 @@ def test_timestamps_without_a_time_zone_are_the_exchanges_wall_clock(last: str) 
 def test_bars_labelled_by_their_end_are_continued_by_ends() -> None:
     morning = pd.date_range("2024-06-18 09:35", "2024-06-18 11:30", freq="5min")
     assert future_timestamps(morning, 1, calendar="XSHG")[0] == pd.Timestamp("2024-06-18 13:05")
-    whole = morning.append(pd.date_range("2024-06-18 13:05", "2024-06-18 15:00", freq="5min"))
+    whole = pd.DatetimeIndex(morning.append(pd.date_range("2024-06-18 13:05", "2024-06-18 15:00", freq="5min")))
     assert future_timestamps(whole, 1, calendar="XSHG")[0] == pd.Timestamp("2024-06-19 09:35")
-    starts = whole - pd.Timedelta("5min")
+    starts = pd.DatetimeIndex(whole - pd.Timedelta("5min"))
     assert future_timestamps(starts, 1, calendar="XSHG")[0] == pd.Timestamp("2024-06-19 09:30")
 
 
@@ -158,7 +158,7 @@ def test_timestamps_in_another_time_zone_are_converted(tiny_predictor: KronosPre
     for zone in ("UTC", "Asia/Tokyo"):
         forecast = tiny_predictor.predict(frame, None, future.tz_convert(zone), seed=1)
         pd.testing.assert_frame_equal(forecast, expected, check_freq=False)
-        assert str(forecast.index.tz) == NEW_YORK
+        assert str(pd.DatetimeIndex(forecast.index).tz) == NEW_YORK
 
 
 def test_a_series_that_cannot_be_continued_is_named(tiny_predictor: KronosPredictor) -> None:

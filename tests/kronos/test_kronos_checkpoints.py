@@ -21,7 +21,8 @@ from kronos import CheckpointError, Kronos, KronosTokenizer, Normalisation
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    mine, theirs = a.state_dict(), b.state_dict()
+    mine: dict[str, torch.Tensor] = a.state_dict()
+    theirs: dict[str, torch.Tensor] = b.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 

@@ -6,6 +6,7 @@ If one fails after an upgrade of torch, cap torch in pyproject.toml until `krono
 from __future__ import annotations
 
 import re
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -46,12 +47,12 @@ def test_onednn_linear_equals_the_public_product(packed: bool) -> None:
     x, weight, bias, other = torch.randn(5, 64), torch.randn(32, 64), torch.randn(32), torch.randn(5, 32)
     expected = F.linear(x, weight, bias)
     stored = cpu_kernels.pack_weight(weight) if packed else weight
-    close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(cpu_kernels.onednn_linear(x, stored, bias), expected, **close)
-    torch.testing.assert_close(cpu_kernels.onednn_linear(x, stored, bias, "swish"), F.silu(expected), **close)
+    assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+    assert_close(cpu_kernels.onednn_linear(x, stored, bias), expected)
+    assert_close(cpu_kernels.onednn_linear(x, stored, bias, "swish"), F.silu(expected))
     added, multiplied = (cpu_kernels.onednn_linear_binary(x, other, stored, bias, how) for how in ("add", "mul"))
-    torch.testing.assert_close(added, expected + other, **close)
-    torch.testing.assert_close(multiplied, expected * other, **close)
+    assert_close(added, expected + other)
+    assert_close(multiplied, expected * other)
 
 
 @needs_bf16

@@ -41,7 +41,8 @@ def some_groups(
     generator = torch.Generator().manual_seed(seed)
     return [
         SeriesGroup(
-            *(torch.randint(0, 64, (count, length), generator=generator) for _ in range(2)),
+            torch.randint(0, 64, (count, length), generator=generator),
+            torch.randint(0, 64, (count, length), generator=generator),
             torch.from_numpy(random_stamps(count, length + horizon, seed=seed + place)),
             uniform_draws([1000 * seed + 100 * place + i for i in range(count)], paths, horizon),
         )
@@ -57,11 +58,28 @@ def step_by_step(decode: StaticDecode) -> Callable[[], None]:
     return decode.step
 
 
+def recorded_capture(shapes: list[StaticShape]) -> Callable[[StaticDecode], Callable[[], None]]:
+    """`step_by_step`, which also appends each captured shape to `shapes`."""
+
+    def capture(decode: StaticDecode) -> Callable[[], None]:
+        shapes.append(decode.shape)
+        return step_by_step(decode)
+
+    return capture
+
+
 def both(
-    engine: PredictorEngine, static: CapturedGenerate, sampling: Sampling, *shape: object, seed: int = 0
+    engine: PredictorEngine,
+    static: CapturedGenerate,
+    sampling: Sampling,
+    counts: Sequence[int],
+    lengths: Sequence[int],
+    horizon: int,
+    paths: int,
+    seed: int = 0,
 ) -> tuple[list[SeriesGroup], list[SeriesGroup]]:
     """The same groups decoded with static and with growing caches."""
-    ours, expected = some_groups(*shape, seed=seed), some_groups(*shape, seed=seed)  # type: ignore[arg-type]
+    ours, expected = (some_groups(counts, lengths, horizon, paths, seed) for _ in range(2))
     with torch.inference_mode():
         static(engine, ours, max_context=CONTEXT, sampling=sampling)
         generate(engine, expected, max_context=CONTEXT, sampling=sampling)
@@ -92,18 +110,23 @@ def test_the_static_step_computes_the_hidden_states_of_the_growing_caches(
     engine: PredictorEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens may agree by chance; the numbers before the draw must agree, too."""
-    seen: list[torch.Tensor] = []
+    contexts: list[torch.Tensor] = []
     s1_logits = engine.s1_logits
-    monkeypatch.setattr(engine, "s1_logits", lambda context: seen.append(context) or s1_logits(context))
+
+    def recorded(context: torch.Tensor) -> torch.Tensor:
+        contexts.append(context)
+        return s1_logits(context)
+
+    monkeypatch.setattr(engine, "s1_logits", recorded)
     both(engine, CapturedGenerate(lambda decode: decode.step), Sampling(), [2, 1], [20, 50], 15, 3)
-    assert len(seen) == 30
-    for mine, reference in zip(seen[:15], seen[15:], strict=True):
+    assert len(contexts) == 30
+    for mine, reference in zip(contexts[:15], contexts[15:], strict=True):
         torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5)
 
 
 def test_reused_buffers_keep_nothing_of_the_last_forecast(engine: PredictorEngine) -> None:
-    captures = []
-    static = CapturedGenerate(lambda decode: captures.append(decode.shape) or step_by_step(decode))
+    captures: list[StaticShape] = []
+    static = CapturedGenerate(recorded_capture(captures))
     for lengths, seed in (([60, 50], 1), ([7, 3], 2), ([33, 64], 3)):
         ours, expected = both(engine, static, Sampling(top_p=0.9), [1, 2], lengths, 9, 3, seed=seed)
         for mine, reference in zip(ours, expected, strict=True):
@@ -115,14 +138,14 @@ def test_reused_buffers_keep_nothing_of_the_last_forecast(engine: PredictorEngin
 
 
 def test_sliding_windows_and_single_steps_are_not_captured(engine: PredictorEngine) -> None:
-    captures = []
-    static = CapturedGenerate(lambda decode: captures.append(decode.shape.series) or decode.step)
+    captures: list[StaticShape] = []
+    static = CapturedGenerate(recorded_capture(captures))
     ours, expected = both(engine, static, Sampling(), [1, 2], [20, CONTEXT], 5, 2)
     for mine, reference in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine.tokens, reference.tokens, rtol=0, atol=0)
-    assert captures == [1]
+    assert [shape.series for shape in captures] == [1]
     both(engine, static, Sampling(), [1, 2], [20, 30], 1, 2)
-    assert captures == [1]
+    assert [shape.series for shape in captures] == [1]
 
 
 def test_a_failed_capture_is_logged_once_and_changes_no_token(

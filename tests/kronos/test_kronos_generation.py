@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from kronos_pairs import random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
 from kronos.inference.engine import PredictorEngine, TokenizerEngine
-from kronos.inference.generate import SeriesGroup, generate, window_start
+from kronos.inference.generate import Overflow, SeriesGroup, generate, window_start
 from kronos.inference.kv_cache import attention, merge_attention, partial_attention, short_attention
+from kronos.inference.packed_linear import Precision
 from kronos.inference.sampling import sample_tokens, uniform_draws
 from kronos.path_forecast import project_bars
 
@@ -61,8 +62,8 @@ def test_cached_generation_draws_the_tokens_of_a_full_forward(
                 for step in range(horizon):
                     end = length + step
                     part = slice(max(0, end - context), end)
-                    inputs = (half[None, part] for half in full)
-                    logits, hidden = tiny_model.decode_s1(*inputs, stamps[series : series + 1, part])
+                    own_stamps = stamps[series : series + 1, part]
+                    logits, hidden = tiny_model.decode_s1(full[0][None, part], full[1][None, part], own_stamps)
                     u = group.uniform[series, path, step]
                     expected = sample_tokens(logits[:, -1], u[:1], sampling)
                     assert own[step, 0] == expected
@@ -80,8 +81,8 @@ def test_decoding_over_a_shared_prefix_equals_decoding_each_path(
     with torch.inference_mode():
         bars = TokenizerEngine(tiny_tokenizer).decode(*history, *own)
         for path in range(paths):
-            whole = tuple(torch.cat((a, b[:, path]), dim=1) for a, b in zip(history, own, strict=True))
-            expected = tiny_tokenizer.decode(whole, half=True)[:, prefix:]
+            s1, s2 = (torch.cat((a, b[:, path]), dim=1) for a, b in zip(history, own, strict=True))
+            expected = tiny_tokenizer.decode((s1, s2), half=True)[:, prefix:]
             torch.testing.assert_close(bars[:, path], expected, atol=1e-5, rtol=0)
 
 
@@ -102,7 +103,7 @@ def test_hop_never_exceeds_max_context() -> None:
 def test_hop_is_exact_within_max_context(tiny_model: Kronos, tiny_tokenizer: KronosTokenizer) -> None:
     exact, hop = (
         KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=32, overflow=overflow)
-        for overflow in ("exact", "hop")
+        for overflow in get_args(Overflow)
     )
     for length, same in ((20, True), (32, False)):
         frame = random_bars(length)
@@ -168,22 +169,26 @@ def test_mean_quantiles_and_probability_summarise_the_paths() -> None:
     median = float(np.median(paths[0, :, -1, 3]))
     np.testing.assert_allclose(result.probability(median), [0.4, 1.0])
     np.testing.assert_allclose(result.probability(np.array([median, 1e9]), side="below"), [0.4, 1.0])
-    level = 100.1  # its float32 lies above it
-    still = PathResult(np.full((1, 2, 1, 6), level, np.float32), np.zeros(1, np.float32), True, result.tokens[:1, :2])
-    for side in ("above", "below"):
-        assert still.probability(level, side=side) == still.probability(np.array([level]), side=side) == 0
-    for wrong in ({"field": "price"}, {"step": 3}, {"step": 1.5}, {"step": "1"}, {"side": "over"}):
+    price = 100.1  # its float32 is larger
+    still = PathResult(np.full((1, 2, 1, 6), price, np.float32), np.zeros(1, np.float32), True, result.tokens[:1, :2])
+    assert still.probability(price) == still.probability(np.array([price])) == 0
+    assert still.probability(price, side="below") == still.probability(np.array([price]), side="below") == 0
+    invalid: list[dict[str, Any]] = [{"field": "price"}, {"step": 3}, {"step": 1.5}, {"step": "1"}, {"side": "over"}]
+    for wrong in invalid:
         with pytest.raises(InputError, match=next(iter(wrong))):
             result.probability(1.0, **wrong)
     np.testing.assert_array_equal(result.probability(-np.inf), [1, 1])
     np.testing.assert_array_equal(result.probability(1e300), [0, 0])
-    for level in (np.nan, None, "100", [1.0, np.nan], [[1.0], [1.0, 2.0]]):
+    not_numbers: list[Any] = [np.nan, None, "100", [1.0, np.nan], [[1.0], [1.0, 2.0]]]
+    for level in not_numbers:
         with pytest.raises(InputError, match="level"):
             result.probability(level)
-    for level in ([1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]]):
-        with pytest.raises(InputError, match="one for each of the 2 series"):
+    wrong_shapes: list[Any] = [[1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]]]
+    for level in wrong_shapes:
+        with pytest.raises(InputError, match=r"level .*2 series"):
             result.probability(level)
-    for levels in ([1.5], 0.5, [], ["high"], [np.nan]):
+    invalid_levels: list[Any] = [[1.5], 0.5, [], ["high"], [np.nan]]
+    for levels in invalid_levels:
         with pytest.raises(InputError, match="levels"):
             result.quantiles(levels)
 
@@ -201,7 +206,7 @@ def test_quantiles_are_median_unbiased_and_ordered(paths: int, levels: list[floa
 
 def test_the_other_methods_return_summaries_of_forecast(tiny_predictor: KronosPredictor) -> None:
     frames = [random_bars(20), random_bars(15, seed=1)]
-    options = {"pred_len": 4, "sample_count": 6, "top_p": 0.9, "seed": 3}
+    options: dict[str, Any] = {"pred_len": 4, "sample_count": 6, "top_p": 0.9, "seed": 3}
     result = tiny_predictor.forecast(frames, **options)
     np.testing.assert_array_equal(result.paths, tiny_predictor.predict_paths(frames, **options))
     quantiles = tiny_predictor.predict_quantiles(frames, levels=[0.1, 0.5], **options)
@@ -212,7 +217,7 @@ def test_the_other_methods_return_summaries_of_forecast(tiny_predictor: KronosPr
         np.testing.assert_array_equal(mean, forecast.to_numpy())
         assert list(index) == list(forecast.index)
     last = [frame["close"].iloc[-1] for frame in frames]
-    expected = (result.paths[:, :, -1, 3] > np.float32(last)[:, None]).mean(axis=1)
+    expected = (result.paths[:, :, -1, 3] > np.asarray(last, np.float32)[:, None]).mean(axis=1)
     np.testing.assert_array_equal(result.probability(last), expected)
     assert result.projection_rate.shape == (2,)
     np.testing.assert_array_equal(tiny_predictor.forecast(frames[0], **options).paths[0], result.paths[0])
@@ -221,13 +226,13 @@ def test_the_other_methods_return_summaries_of_forecast(tiny_predictor: KronosPr
 def test_bf16_and_int8_are_close_to_fp32(tiny_model: Kronos) -> None:
     s1, s2 = torch.randint(0, 64, (4, 30)), torch.randint(0, 64, (4, 30))
     time = torch.zeros(4, 30, 48)
-    results = {}
-    for precision in ("fp32", "int8", "bf16"):
+    results: dict[Precision, torch.Tensor] = {}
+    for precision in get_args(Precision):
         try:
             engine = PredictorEngine(tiny_model, precision)
         except RuntimeError as error:
             pytest.skip(str(error))
         results[precision] = engine.prefill(s1, s2, time, engine.new_caches(4, 1, 30, 1))
-    for precision in ("int8", "bf16"):
-        error = (results[precision] - results["fp32"]).norm() / results["fp32"].norm()
-        assert 0 < error < 0.05
+    exact = results.pop("fp32")
+    for result in results.values():
+        assert 0 < (result - exact).norm() / exact.norm() < 0.05

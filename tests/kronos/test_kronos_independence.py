@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
-from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult
+from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, cpu_kernels
 from kronos.inference import packed_linear
 from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, split_series
 from kronos.inference.engine import WeightFingerprint
@@ -42,7 +42,7 @@ def predictor(request: pytest.FixtureRequest) -> KronosPredictor:
 
 
 def sample(
-    predictor: KronosPredictor, which: list[int], lengths: list[int], horizon: int, paths: int, **options: float
+    predictor: KronosPredictor, which: list[int], lengths: list[int], horizon: int, paths: int, **options: Any
 ) -> PathResult:
     return predictor.sample_paths(
         [random_bars(lengths[i], seed=i).to_numpy() for i in which],
@@ -86,7 +86,7 @@ def test_batch_order_and_memory_budget_change_no_bit(
 def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sample(predictor, [0, 1], [20, 9], 6, 50)
     budget = predictor._series_bytes(predictor.engines()[0], 20, 6, 15)
-    rows = []
+    rows: list[int] = []
 
     def counted(engine: object, groups: list[SeriesGroup], **options: Any) -> None:
         rows.append(sum(group.rows for group in groups))
@@ -106,7 +106,7 @@ def test_one_series_is_split_by_its_paths(predictor: KronosPredictor, monkeypatc
 def test_many_paths_are_decoded_in_parts_of_bounded_size(
     predictor: KronosPredictor, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
-    rows = []
+    rows: list[int] = []
 
     def counted(engine: object, groups: list[SeriesGroup], **options: Any) -> None:
         rows.extend(group.paths for group in groups)
@@ -151,7 +151,7 @@ def test_bars_after_the_origin_do_not_change_a_forecast(predictor: KronosPredict
         predictor.sample_paths([values[:30]], [stamps[:30]], [stamps[30:35]], 5, paths=3, seeds=[1]).paths
         for values in (bars, changed)
     ]
-    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_a_forecast_is_reproducible_and_more_paths_keep_the_first_ones(predictor: KronosPredictor) -> None:
@@ -249,7 +249,7 @@ def test_models_of_another_float_type_forecast_in_float32(dtype: torch.dtype, pr
     predictor, frame = tiny_predictor(precision), random_bars(20)
     models = predictor.model.to(dtype), predictor.tokenizer.to(dtype)
     forecast = predictor.predict_paths(frame, pred_len=4, seed=1)
-    single = [copy.deepcopy(model).float() for model in models]
+    single = copy.deepcopy(models[0]).float(), copy.deepcopy(models[1]).float()
     expected = KronosPredictor(*single, device="cpu", precision=precision).predict_paths(frame, pred_len=4, seed=1)
     np.testing.assert_array_equal(forecast, expected)
     assert {weight.dtype for model in models for weight in model.parameters()} == {dtype}
@@ -262,11 +262,11 @@ def test_models_of_another_float_type_forecast_in_float32(dtype: torch.dtype, pr
 def test_packed_weights_share_no_memory_with_the_models(
     precision: Precision, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_linear, "HAS_ONEDNN", onednn and packed_linear.HAS_ONEDNN)
+    monkeypatch.setattr(packed_linear, "HAS_ONEDNN", onednn and cpu_kernels.HAS_ONEDNN)
     predictor = tiny_predictor(precision)
     models = predictor.model, predictor.tokenizer
     engines = predictor.engines()
-    predictor.engines = lambda: engines
+    monkeypatch.setattr(predictor, "engines", lambda: engines)
     frame = random_bars(20)
     before = predictor.predict_paths(frame, pred_len=4, seed=1)
     for model in models:
@@ -276,15 +276,16 @@ def test_packed_weights_share_no_memory_with_the_models(
 
 
 def test_changes_of_nan_and_non_contiguous_weights_are_detected() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(100, 90), torch.nn.Linear(90, 100))
-    model[0].weight.data[0, 0] = torch.nan
-    model[1].weight = torch.nn.Parameter(torch.randn(90, 100).t())
+    first, second = torch.nn.Linear(100, 90), torch.nn.Linear(90, 100)
+    model = torch.nn.Sequential(first, second)
+    first.weight.data[0, 0] = torch.nan
+    second.weight = torch.nn.Parameter(torch.randn(90, 100).t())
     fingerprint = WeightFingerprint(model)
     assert not fingerprint.changed(model)
-    model[1].weight.data[7, 7] += 1
+    second.weight.data[7, 7] += 1
     assert fingerprint.changed(model)
     fingerprint = WeightFingerprint(model)
-    model[0].weight.data = model[0].weight.data.clone()
+    first.weight.data = first.weight.data.clone()
     assert fingerprint.changed(model)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, Mismatc
 def with_value(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def change(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame.copy()
-        frame.iloc[row, frame.columns.get_loc(column)] = value
+        frame.loc[frame.index[row], column] = value
         return frame
 
     return change
@@ -50,11 +51,12 @@ def with_value(column: str, row: int, value: float) -> Callable[[pd.DataFrame], 
 def test_an_invalid_frame_is_refused_by_series_and_field(
     tiny_predictor: KronosPredictor, change: Callable[[pd.DataFrame], pd.DataFrame], facts: tuple[str, ...]
 ) -> None:
-    bad = change(random_bars(10))
-    index = getattr(bad, "index", random_bars(10).index)
+    good = random_bars(10)
+    bad = change(good)
+    index: Any = getattr(bad, "index", good.index)
     future = pd.bdate_range("2021-01-01", periods=2)
     with pytest.raises(InputError) as caught:
-        tiny_predictor.predict_batch([random_bars(10), bad], [random_bars(10).index, index], [future] * 2, 2)
+        tiny_predictor.predict_batch([good, bad], [pd.DatetimeIndex(good.index), index], [future] * 2, 2)
     for fact in facts:
         assert fact in str(caught.value)
 
@@ -83,32 +85,34 @@ def test_invalid_arguments_are_refused_by_name(tiny_predictor: KronosPredictor) 
         ({"pred_len": 2, "seed": [0.5]}, r"series 0: seed=0\.5"),
     ):
         with pytest.raises(InputError, match=fact):
-            tiny_predictor.predict(frame, **wrong)  # type: ignore[arg-type]
+            tiny_predictor.predict(frame, **wrong)
     with pytest.raises(TypeError, match="sed"):
         tiny_predictor.predict(frame, pred_len=2, sed=1)  # type: ignore[call-arg]
 
 
 def test_invalid_timestamps_are_refused(tiny_predictor: KronosPredictor) -> None:
     frame, future = random_bars(10), pd.bdate_range("2021-01-01", periods=2)
-    zoned = frame.index.tz_localize("UTC")
-    for x, y, facts in (
+    index = pd.DatetimeIndex(frame.index)
+    zoned = index.tz_localize("UTC")
+    cases: list[tuple[Any, Any, str]] = [
         (zoned, future, "series 0: x_timestamp .*time zone, y_timestamp .*tz_localize"),
-        (frame.index, future.tz_localize("UTC"), "series 0: y_timestamp .*time zone, x_timestamp "),
-        (frame.index.to_frame(), future, "series 0: x_timestamp .*DataFrame"),
-        (frame.index[0], future, "series 0: x_timestamp .*Timestamp"),
-        (frame.index, future.to_frame(), "series 0: y_timestamp .*DataFrame"),
-        (frame.index, future[0], "series 0: y_timestamp .*Timestamp"),
-        (frame.index, "2021-01-01", "series 0: y_timestamp .*str"),
-    ):
+        (index, future.tz_localize("UTC"), "series 0: y_timestamp .*time zone, x_timestamp "),
+        (index.to_frame(), future, "series 0: x_timestamp .*DataFrame"),
+        (index[0], future, "series 0: x_timestamp .*Timestamp"),
+        (index, future.to_frame(), "series 0: y_timestamp .*DataFrame"),
+        (index, future[0], "series 0: y_timestamp .*Timestamp"),
+        (index, "2021-01-01", "series 0: y_timestamp .*str"),
+    ]
+    for x, y, facts in cases:
         for pred_len in (2, None):
             with pytest.raises(InputError, match=facts):
                 tiny_predictor.predict(frame, x, y, pred_len)
     with pytest.raises(InputError, match="y_timestamp_list has 2 entries for 1 series"):
-        tiny_predictor.predict_batch([frame], [frame.index], future)
+        tiny_predictor.predict_batch([frame], [index], [future, future])
     with pytest.raises(InputError, match=r"x_timestamp_list .*Timestamp"):
-        tiny_predictor.predict_batch([frame], frame.index[0], [future])
+        tiny_predictor.predict_batch([frame], index[0], [future])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"series 0: .*DataFrame.*ndarray"):
-        tiny_predictor.predict(frame.to_numpy(), pred_len=2)
+        tiny_predictor.predict(frame.to_numpy(), pred_len=2)  # type: ignore[arg-type]
 
 
 def test_invalid_bars_are_forecast_as_they_are_without_projection(tiny: Pair) -> None:
@@ -188,7 +192,7 @@ def test_columns_of_several_levels_are_refused_with_the_selection_to_use(tiny_pr
         facts = rf"series 0: .*2 levels, .*AAPL, MSFT.*df\.xs\('AAPL', axis=1, level={level}\)"
         with pytest.raises(InputError, match=facts):
             tiny_predictor.predict(columns, pred_len=2)
-        one = columns.xs("AAPL", axis=1, level=level.strip("'") if "T" in level else int(level))
+        one: Any = columns.xs("AAPL", axis=1, level=level.strip("'") if "T" in level else int(level))
         pd.testing.assert_frame_equal(
             tiny_predictor.predict(one, pred_len=2, seed=1), tiny_predictor.predict(frame, pred_len=2, seed=1)
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
+from numpy.typing import NDArray
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
 from kronos.diagnostics import (
@@ -61,10 +66,11 @@ def test_padding_is_not_attended_to(tiny_model: Kronos) -> None:
 
 def test_gradient_checkpointing_changes_no_gradient() -> None:
     batch, x = random_tokens(3, 10), torch.randn(3, 10, 6)
-    for build, loss in (
+    cases: list[tuple[Callable[[], Any], Callable[[Any], torch.Tensor]]] = [
         (lambda: Kronos(config=TINY), lambda model: predictor_loss(model, *batch).total),
         (lambda: KronosTokenizer(config=TINY_TOKENIZER), lambda model: tokenizer_loss(model, x).total),
-    ):
+    ]
+    for build, loss in cases:
         gradients = []
         for checkpointed in (False, True):
             torch.manual_seed(0)
@@ -82,7 +88,7 @@ def test_the_fine_head_trains_on_actual_and_on_sampled_coarse_tokens(tiny_model:
     assert torch.equal(teacher.s1, sampled.s1)
     assert torch.isfinite(sampled.total)
     with pytest.raises(ValueError, match="s1_sampling"):
-        predictor_loss(tiny_model, *batch, s1_sampling="greedy")
+        predictor_loss(tiny_model, *batch, s1_sampling="greedy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="2"):
         predictor_loss(tiny_model, *(value[:, :1] for value in batch))
 
@@ -93,17 +99,18 @@ def test_a_few_steps_reduce_both_losses() -> None:
     tokenizer, model = KronosTokenizer(config=TINY_TOKENIZER), Kronos(config=TINY)
     s1, s2 = tokenizer.encode(x, half=True)
     stamps = torch.from_numpy(random_stamps(16, 20))
-    for module, loss in (
+    cases: list[tuple[torch.nn.Module, Callable[[], torch.Tensor]]] = [
         (tokenizer, lambda: tokenizer_loss(tokenizer, x).total),
         (model, lambda: predictor_loss(model, s1, s2, stamps).total),
-    ):
+    ]
+    for module, loss in cases:
         optimiser = torch.optim.AdamW(module.parameters(), lr=2e-3)
-        first = float(loss())
+        first = loss().item()
         for _ in range(15):
             optimiser.zero_grad()
             loss().backward()
             optimiser.step()
-        assert float(loss()) < 0.95 * first
+        assert loss().item() < 0.95 * first
 
 
 def test_codebook_diagnostics_of_known_tokens() -> None:
@@ -140,7 +147,7 @@ def test_reconstruction_error_equals_that_of_the_forward_pass(tiny_tokenizer: Kr
 def test_the_code_path_of_other_devices_gives_the_same_forecast(tiny: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = random_bars(25)
 
-    def forecast() -> np.ndarray:
+    def forecast() -> NDArray[np.float32]:
         predictor = KronosPredictor(tiny.model, tiny.tokenizer, device="cpu", max_context=28)
         return predictor.predict_paths(frame, pred_len=6, sample_count=3, seed=1)
 
@@ -149,7 +156,7 @@ def test_the_code_path_of_other_devices_gives_the_same_forecast(tiny: Pair, monk
     np.testing.assert_allclose(forecast(), expected, rtol=1e-4)
     q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64) for n in (7, 7, 7))
     first, second = (partial_attention(q, k[:, :, part], v[:, :, part]) for part in (slice(0, 4), slice(4, 7)))
-    close = {"atol": 1e-6, "rtol": 1e-5}  # log-sum-exps are float32
-    torch.testing.assert_close(merge_attention(*first, *second), attention(q, k, v), **close)
+    assert_close = partial(torch.testing.assert_close, atol=1e-6, rtol=1e-5)  # log-sum-exps are float32
+    assert_close(merge_attention(*first, *second), attention(q, k, v))
     causal, _ = partial_attention(q, k, v, causal=True)
-    torch.testing.assert_close(causal, attention(q, k, v, causal=True), **close)
+    assert_close(causal, attention(q, k, v, causal=True))

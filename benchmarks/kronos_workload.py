@@ -1,4 +1,4 @@
-"""What the Kronos benchmark runs: sizes, random models, random bars, and one forecast by our side."""
+"""Workloads of the Kronos benchmark: sizes, models with random weights, random bars, and a forecast of ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
 from kronos.config import KRONOS_BASE, KRONOS_MINI, KRONOS_SMALL, TOKENIZER_2K, TOKENIZER_BASE
@@ -20,7 +21,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """`series` histories of `lookback` bars, forecast `horizon` steps ahead by `paths` paths each."""
 
     size: str
@@ -31,13 +32,14 @@ class Work:
     goal: float
     int8_goal: float = 0
     part: int = 0
-    """Series that our side runs when all are too many; the result is scaled."""
+    """Series that ours runs where all would take too long; the result is scaled. 0: all."""
 
     def __str__(self) -> str:
         return f"{self.size}: {self.series} × {self.lookback} → {self.horizon}, {self.paths} paths"
 
 
 def bars(length: int, seed: int) -> pd.DataFrame:
+    """A random walk of valid bars."""
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, length)))
     opening = close * np.exp(rng.normal(0, 0.005, length))
@@ -48,12 +50,14 @@ def bars(length: int, seed: int) -> pd.DataFrame:
 
 
 def models(size: str) -> tuple[Kronos, KronosTokenizer]:
+    """Predictor and tokenizer of one size, always with the same random weights."""
     torch.manual_seed(0)
     config, tokenizer = SIZES[size]
     return Kronos(config=config).eval(), KronosTokenizer(config=tokenizer).eval()
 
 
-def our_run(predictor: KronosPredictor, work: Work) -> np.ndarray:
+def our_run(predictor: KronosPredictor, work: Workload) -> NDArray[np.float32]:
+    """Sample paths (series, path, step, field) of one workload."""
     series = work.part or work.series
     stamps = time_features(pd.bdate_range("2020-01-01", periods=work.lookback + work.horizon))
     values = [bars(work.lookback, seed).to_numpy() for seed in range(series)]
