@@ -18,7 +18,7 @@ COLOURS = {
     "random_walk_ewma": "#000000",
     "drift": "#009E73",
     "momentum": "#CC79A7",
-    "truth": "#111111",
+    "actual": "#111111",
     "benchmark": "#999999",
 }
 LABELS = {

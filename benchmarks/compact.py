@@ -66,14 +66,14 @@ def main() -> None:
     for group, names in groups.items():
         tasks = tasks_at_origins({s: histories[s] for s in names}, origins, WINDOWS.lookback_window, horizon)
         walks = {
-            f.model: score_forecasts(f.load(), tasks, horizon, levels, f.tasks_at_once)
+            f.model: score_forecasts(f.load(), tasks, horizon, levels, f.batch_size)
             for f in baseline_forecasters(settings)
             if f.model.startswith("random_walk")
         }
         for model in given.models.split(","):
             forecaster = makers[model](settings, store)
             started = time.perf_counter()
-            scores = score_forecasts(forecaster.load(), tasks, horizon, levels, forecaster.tasks_at_once)
+            scores = score_forecasts(forecaster.load(), tasks, horizon, levels, forecaster.batch_size)
             seconds = time.perf_counter() - started
             for walk, theirs in walks.items():
                 found = compare_skill(scores, theirs, settings.seed)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.evaluation [symbols] [origins]
 
-Made-up bars and forecasts of six models, 10 steps, 19 levels; 500 symbols × 250 origins are 142,500,000 quantiles.
+Synthetic bars and forecasts of six models, 10 steps, 19 levels; 500 symbols × 250 origins are 142,500,000 quantiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.evaluation.comparing import compare
+from assets.evaluation.scoreboard import build_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
@@ -75,7 +75,7 @@ def main(symbols: int, origins: int) -> None:
         with timed("score again, nothing new"):
             score_sessions(warehouse, histories, span)
         with timed("scoreboard"):
-            compare(warehouse, settings, dict.fromkeys(MODELS, "made up"), calendar)
+            build_scoreboard(warehouse, settings, dict.fromkeys(MODELS, "made up"), calendar)
         print(f"{scored.rows:,} scores, warehouse {warehouse.path.stat().st_size / 2**20:,.0f} MiB")
 
 

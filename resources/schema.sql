@@ -163,14 +163,14 @@ CREATE TABLE IF NOT EXISTS forecast_scores (
     value      DOUBLE    NOT NULL
 );
 
--- What the scores of a symbol's origin and step were computed against, so that a bar that changes is scored anew.
-CREATE TABLE IF NOT EXISTS scored_truths (
-    symbol VARCHAR   NOT NULL,
-    origin TIMESTAMP NOT NULL,
-    step   INTEGER   NOT NULL,
-    truth  DOUBLE    NOT NULL,           -- the close at the target, in prices as quoted at the origin
-    last   DOUBLE    NOT NULL,           -- the origin's close
-    scale  DOUBLE                        -- MASE's denominator
+-- The actuals that scores were computed against: when one changes, its forecasts are scored again.
+CREATE TABLE IF NOT EXISTS scored_actuals (
+    symbol     VARCHAR   NOT NULL,
+    origin     TIMESTAMP NOT NULL,
+    step       INTEGER   NOT NULL,
+    actual     DOUBLE    NOT NULL,       -- close at the target, in prices as quoted at the origin
+    last_close DOUBLE    NOT NULL,       -- close at the origin
+    scale      DOUBLE                    -- denominator of MASE
 );
 
 CREATE TABLE IF NOT EXISTS scoreboard (

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.bootstrap import FEWEST_BLOCKS, interval_of
+from assets.forecasting.bootstrap import MIN_BLOCKS, bootstrap_interval
 
 YEAR = 252
 EULER = 0.5772156649015329
@@ -142,11 +142,13 @@ def mean_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, fl
     """Interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
     from arch.bootstrap import CircularBlockBootstrap
 
-    if len(values) < FEWEST_BLOCKS * resampling.block:
+    if len(values) < MIN_BLOCKS * resampling.block:
         return np.nan, np.nan
     bootstrap = CircularBlockBootstrap(resampling.block, values, seed=np.random.default_rng(resampling.seed))
     means = bootstrap.apply(np.mean, resampling.draws)
-    return interval_of(means[:, 0], float(values.mean()), 1 - resampling.confidence, resampling.block, len(values))
+    return bootstrap_interval(
+        means[:, 0], float(values.mean()), 1 - resampling.confidence, resampling.block, len(values)
+    )
 
 
 def _excess(days: pd.DataFrame) -> np.ndarray:

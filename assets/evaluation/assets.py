@@ -20,7 +20,7 @@ from resources.publish import digest_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assets.evaluation.comparing import Comparison
+    from assets.evaluation.scoreboard import ScoreboardResult
 
 GROUP = "evaluation"
 FORECASTS = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
@@ -77,10 +77,9 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         A forecast is scored once, and again when a bar that its score uses is corrected. A forecast whose target has
         no bar yet is scored when the bar arrives.
         """
-        from assets.evaluation.acceptance import score_content
-        from assets.evaluation.scoreboard import means_by_step
-        from assets.evaluation.scoring import score_sessions
-        from assets.forecasting.filters import Scope
+        from assets.evaluation.score_queries import means_by_step
+        from assets.evaluation.scoring import score_content, score_sessions
+        from assets.forecasting.filters import ForecastFilter
         from assets.forecasting.registry import checkpoints_in_use
         from assets.market.history import read_histories
 
@@ -96,8 +95,8 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
                 "dagster/column_schema": SCORE_COLUMNS,
                 "scored_now": scored.rows,
                 "targets": scored.cells,
-                "targets_without_a_bar": scored.without_truth,
-                "means": table(_means(means_by_step(warehouse, used, Scope.of(settings)))),
+                "targets_without_a_bar": scored.without_actual,
+                "means": table(_means(means_by_step(warehouse, used, ForecastFilter.of(settings)))),
             },
         )
         return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"dagster/row_count": rows})
@@ -114,16 +113,15 @@ def _scoreboard() -> dg.AssetsDefinition:
 
         Of the symbols in `market.symbols`, from origins since the start of `windows.test`.
         """
-        from assets.evaluation.comparing import compare
-        from assets.evaluation.scoreboard import write_scoreboard
+        from assets.evaluation.scoreboard import build_scoreboard, write_scoreboard
         from assets.forecasting.registry import checkpoints_in_use
-        from assets.forecasting.verdict import verdict_in_words
+        from assets.forecasting.verdict import verdict_text
 
         settings, warehouse = candlecast.settings, candlecast.warehouse
         used = checkpoints_in_use(settings, candlecast.checkpoints)
-        comparison = compare(warehouse, settings, used, candlecast.calendar)
+        comparison = build_scoreboard(warehouse, settings, used, candlecast.calendar)
         write_scoreboard(warehouse, comparison.scoreboard)
-        verdict = verdict_in_words(comparison.scoreboard, settings.evaluation.confidence)
+        verdict = verdict_text(comparison.scoreboard, settings.evaluation.confidence)
         context.log.info("%s", verdict[0])
         rows = comparison.scoreboard.astype(str).to_numpy().tolist()
         return dg.MaterializeResult(
@@ -133,7 +131,7 @@ def _scoreboard() -> dg.AssetsDefinition:
     return scoreboard
 
 
-def _board_metadata(comparison: "Comparison", verdict: list[str]) -> dict[str, Any]:
+def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[str, Any]:
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
     from assets.evaluation.scoreboard import COLUMNS
     from assets.forecasting.metrics import ALL_STEPS

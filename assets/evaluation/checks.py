@@ -37,17 +37,13 @@ def _every_model_is_compared() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="scoreboard")
     def every_model_is_compared(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The scoreboard has out-of-sample scores of every model that is in use."""
+        from assets.evaluation.acceptance import check_models_compared
         from assets.forecasting.registry import checkpoints_in_use
 
-        used = set(checkpoints_in_use(candlecast.settings, candlecast.checkpoints))
-        missing = sorted(used - set(candlecast.warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"]))
+        used = checkpoints_in_use(candlecast.settings, candlecast.checkpoints)
+        outcome = check_models_compared(candlecast.warehouse, used)
         return dg.AssetCheckResult(
-            passed=not missing,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"no out-of-sample scores of {', '.join(missing)}: forecast origins after the checkpoint's "
-            "cutoff whose targets have bars, then score them"
-            if missing
-            else "every model is compared",
+            passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
         )
 
     return every_model_is_compared

@@ -1,4 +1,4 @@
-"""What then happened: the closes after an origin, in the prices of the origin's day."""
+"""Actuals: the closes after an origin, in prices as quoted at the origin, and the scale of MASE."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from assets.market.history import History
 YEAR = 252
 
 
-def closes_after(history: History, index: int, targets: np.ndarray) -> np.ndarray:
-    """The closes at `targets` (n,), rising, as seen from bar `index`; NaN where there is no bar (yet): (n,) float64."""
+def actual_closes(history: History, index: int, targets: np.ndarray) -> np.ndarray:
+    """The closes at `targets` (n,), increasing, in prices of bar `index`; NaN without a bar: (n,) float64."""
     last = int(np.searchsorted(history.stamps, targets[-1], side="right")) - 1
-    truth = np.full(len(targets), np.nan)
+    actual = np.full(len(targets), np.nan)
     if last <= index:
-        return truth
+        return actual
     stamps = history.stamps[index + 1 : last + 1]
     closes = history.closes_seen_from(index, first=index + 1, last=last)
     place = np.searchsorted(stamps, targets)
     found = np.flatnonzero(place < len(stamps))
     found = found[stamps[place[found]] == targets[found]]
-    truth[found] = closes[place[found]]
-    return truth
+    actual[found] = closes[place[found]]
+    return actual
 
 
 def naive_scale(history: History, index: int) -> float:
-    """Mean absolute one-bar change of the close over the year up to bar `index`, in its prices: MASE's denominator.
+    """The denominator of MASE: mean absolute one-bar change of the close over the 252 bars up to bar `index`.
 
-    A year, not the whole history as Hyndman and Koehler (2006) have it: a price that grew a hundredfold has no one
-    scale.
+    In prices of bar `index`. Hyndman and Koehler (2006) use the whole history; a price that grew a hundredfold has no
+    single scale.
     """
     closes = history.closes_seen_from(index, first=max(0, index - YEAR))
     return float(np.abs(np.diff(closes)).mean()) if len(closes) > 1 else np.nan

@@ -1,14 +1,14 @@
 """The baselines: log-normal forecasts of the close in closed form.
 
-A model that does not beat them knows nothing. All four say: the log return over h sessions is normal. They differ in
-its mean and its variance:
+A model that does not beat them has no skill. All four assume that the log return over h sessions is normal. They differ
+in its mean and its variance:
 
 - random_walk: mean 0; variance h·σ², σ² the mean squared log return of the last 252 sessions.
 - random_walk_ewma: mean 0; σ² by exponential weights, λ = .94 (RiskMetrics Technical Document, 1996).
-- drift: mean h·μ, μ the mean log return of the whole history; variance σ²·h·(1 + h/n), which also pays for not
-  knowing μ (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.5).
+- drift: mean h·μ, μ the mean log return of the whole history; variance σ²·h·(1 + h/n), which includes the estimation
+  error of μ (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.5).
 - momentum: mean h·m, m the mean log return from 252 to 21 sessions ago (Jegadeesh and Titman, 1993, skipping the
-  last month as they do); variance as of random_walk.
+  last month as they do); variance as for random_walk.
 """
 
 from __future__ import annotations
@@ -20,18 +20,25 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtri
 
-from assets.forecasting.forecaster import Forecaster, Predict, Prediction, Task, bars_of, name_of
+from assets.forecasting.forecaster import (
+    Forecaster,
+    ForecastTask,
+    Predict,
+    Prediction,
+    forecast_checkpoint,
+    market_recipe,
+)
 from resources.settings import Settings
 
 Baseline = Literal["random_walk", "random_walk_ewma", "drift", "momentum"]
 YEAR, MONTH = 252, 21
 DECAY = 0.94
 VERSION = 1
-TASKS_AT_ONCE = 10_000
+BATCH_SIZE = 10_000
 
 
 def random_walk(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (steps,) of the log return over `steps` sessions, from (n,) past log returns."""
+    """Mean and variance, (steps,) each, of the log return over `steps` sessions, from (n,) past log returns."""
     return np.zeros(len(steps)), steps * _variance(returns)
 
 
@@ -43,17 +50,18 @@ def random_walk_ewma(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray
 
 
 def drift(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `random_walk`, going on at the mean rate of the whole history."""
+    """As `random_walk`, with the mean log return of the whole history as drift."""
     return steps * returns.mean(), _variance(returns) * steps * (1 + steps / len(returns))
 
 
 def momentum(returns: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `random_walk`, going on at the rate of the last year without the last month."""
+    """As `random_walk`, with the mean log return of the last year without the last month as drift."""
     past = returns[-YEAR:-MONTH]
     return steps * (past.mean() if len(past) else returns.mean()), steps * _variance(returns)
 
 
-RULES: dict[Baseline, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+Moments = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+MODELS: dict[Baseline, Moments] = {
     "random_walk": random_walk,
     "random_walk_ewma": random_walk_ewma,
     "drift": drift,
@@ -63,7 +71,7 @@ RULES: dict[Baseline, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
 
 def baseline_forecasters(settings: Settings) -> list[Forecaster]:
     """The four baselines."""
-    return [_forecaster(model, settings) for model in RULES]
+    return [_forecaster(model, settings) for model in MODELS]
 
 
 def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
@@ -76,35 +84,35 @@ def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
         "year": YEAR,
         "month": MONTH,
         "decay": DECAY,
-        **bars_of(settings.market),
+        **market_recipe(settings.market),
     }
     return Forecaster(
         model=model,
-        checkpoint=name_of(recipe),
+        checkpoint=forecast_checkpoint(recipe),
         weights=None,
         recipe=recipe,
-        learnt_until=None,
+        trained_until=None,
         load=cache(lambda: _predict(model, np.asarray(levels))),
-        tasks_at_once=TASKS_AT_ONCE,
+        batch_size=BATCH_SIZE,
     )
 
 
 def _predict(model: Baseline, levels: np.ndarray) -> Predict:
-    return partial(_quantiles, RULES[model], ndtri(levels))
+    return partial(_quantiles, MODELS[model], ndtri(levels))
 
 
 def _quantiles(
-    rule: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-    scores: np.ndarray,
-    tasks: Sequence[Task],
+    moments: Moments,
+    normal_quantiles: np.ndarray,
+    tasks: Sequence[ForecastTask],
     targets: np.ndarray,
 ) -> Prediction:
     steps = np.arange(1, targets.shape[1] + 1, dtype=np.float64)
-    quantiles = np.empty((len(tasks), len(steps), 1, len(scores)))
+    quantiles = np.empty((len(tasks), len(steps), 1, len(normal_quantiles)))
     for row, task in enumerate(tasks):
         closes = task.history.closes_seen_from(task.index)
-        mean, variance = rule(np.diff(np.log(closes)), steps)
-        quantiles[row, :, 0] = closes[-1] * np.exp(mean[:, None] + np.sqrt(variance)[:, None] * scores)
+        mean, variance = moments(np.diff(np.log(closes)), steps)
+        quantiles[row, :, 0] = closes[-1] * np.exp(mean[:, None] + np.sqrt(variance)[:, None] * normal_quantiles)
     return Prediction(("close",), quantiles, np.zeros(len(tasks)))
 
 

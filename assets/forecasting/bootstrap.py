@@ -1,9 +1,10 @@
-"""Intervals from the draws of a circular block bootstrap, as wide as they must be to hold the truth as often as said.
+"""Confidence intervals from the draws of a circular block bootstrap, widened to reach their nominal coverage.
 
-The draws' own quantiles are too near: blocks cut dependence off at their ends, and few blocks know their own spread
-badly. So they are moved away from the estimate by `widening`. On simulated losses of overlapping forecasts, from five
-blocks upwards, a 90 % interval held the truth 67–85 % of the time by the draws' quantiles with blocks as long as the
-overlap, and 84–90 % by this with blocks of twice that. Not here: what is drawn.
+The quantiles of the draws give intervals that are too narrow: blocks cut dependence at their ends, and a few blocks
+estimate their spread badly. So the ends are moved away from the estimate by `widening`. On simulated losses of
+overlapping forecasts, with five blocks or more, a 90 % interval covered the true value 67–85 % of the time by the
+quantiles of the draws with blocks as long as the overlap, and 84–90 % by this method with blocks of twice that length.
+Not here: the draws.
 """
 
 from __future__ import annotations
@@ -11,30 +12,30 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-FEWEST_BLOCKS = 5
+MIN_BLOCKS = 5
 
 
-def block_length(covering: int, origins: int) -> int:
-    """How many neighbouring origins a block holds.
+def block_length(overlap: int, origins: int) -> int:
+    """The number of neighbouring origins per block.
 
-    Where forecasts share days, twice as many as share any: a block of that many alone would see two thirds of the
-    variance. And the cube root of their number, the rate at which the best length grows where what is left of
-    dependence is short (Hall, Horowitz and Jing, 1995).
+    For overlapping forecasts at least twice the overlap: a block as long as the overlap sees two thirds of the
+    variance. And at least the cube root of the number of origins, the rate at which the best length grows under
+    short-range dependence (Hall, Horowitz and Jing, 1995).
 
     Args:
-        covering: neighbouring origins whose forecasts share a day; 1: each has days of its own.
+        overlap: neighbouring origins whose forecasts share a day; 1: none.
     """
-    return max(2 * covering if covering > 1 else 1, round(origins ** (1 / 3)))
+    return max(2 * overlap if overlap > 1 else 1, round(origins ** (1 / 3)))
 
 
-def interval_of(drawn: np.ndarray, estimate: float, alpha: float, block: int, count: int) -> tuple[float, float]:
-    """The 1 − `alpha` interval of an estimate; NaN from fewer than five blocks.
+def bootstrap_interval(drawn: np.ndarray, estimate: float, alpha: float, block: int, count: int) -> tuple[float, float]:
+    """The 1 − `alpha` interval of an estimate; NaN for fewer than five blocks.
 
     Args:
         drawn: (draws,) the estimate from resampled histories.
-        block: observations in a block, of `count`.
+        block: observations per block, of `count` observations.
     """
-    if count < FEWEST_BLOCKS * block or not np.isfinite(estimate):
+    if count < MIN_BLOCKS * block or not np.isfinite(estimate):
         return np.nan, np.nan
     ends = np.nanquantile(drawn, [alpha / 2, 1 - alpha / 2])
     low, high = estimate + widening(alpha, block, count) * (ends - estimate)
@@ -42,9 +43,9 @@ def interval_of(drawn: np.ndarray, estimate: float, alpha: float, block: int, co
 
 
 def widening(alpha: float, block: int, count: int) -> float:
-    """By how much the ends of a 1 − `alpha` interval are too near.
+    """The factor by which the ends of a 1 − `alpha` interval are moved away from the estimate.
 
-    The bootstrap's variance is that of a Bartlett kernel over the share b = block / count: Student's law of 1.5 / b
+    The bootstrap's variance is that of a Bartlett kernel over the share b = block / count: Student's t with 1.5 / b
     degrees of freedom (Lazarus, Lewis, Stock and Watson, 2018), and 1 − b of it is lost with the mean. At 90 % this
     agrees with the critical values of Kiefer and Vogelsang (2005) to 1 % for b ≤ .2.
     """

@@ -1,8 +1,8 @@
-"""Whether the input of a forecast still looks like what the weights learnt from: coarse tokens, then and now.
+"""Input drift: the distance between the coarse tokens of a forecast's input and those of the training set.
 
-The distance is the Jensen-Shannon divergence of two token histograms. How far is too far is calibrated on the
-validation range: the distances of its own origins, each as a forecast would see it, all symbols together. A small
-group differs from a large one by chance alone, so the limit is that of groups of as many symbols.
+The distance is the Jensen-Shannon divergence of two token histograms. Its limit is a quantile of the distances of the
+origins of the validation range, all symbols of an origin together. A small group of symbols deviates from a large one
+by chance, so the limit depends on the number of symbols.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any, TypedDict
 import numpy as np
 
 from assets import plots as pictures
-from assets.forecasting.forecaster import Task
+from assets.forecasting.forecaster import ForecastTask
 from kronos.features import complete_volume_amount
 from kronos.normalisation import normalise, window_statistics
 
-FEWEST_ORIGINS = 20
-CHUNK = 256
+MIN_ORIGINS = 20
+WINDOWS_PER_BATCH = 256
 _LIMIT = "#D55E00"
 _MEASURED: dict[str, Any] = {"color": pictures.COLOURS["kronos"], "marker": ".", "markersize": 4}
 
 
-class Reference(TypedDict):
-    """What a predictor's card keeps: training counts of the coarse token, and how far validation origins are from them.
+class DriftReference(TypedDict):
+    """The drift reference on a predictor's card.
 
-    `distances[n]` are those of groups of `sizes[n]` symbols, one an origin.
+    `histogram`: counts of the coarse tokens of the training set. `distances[n]`: the distances of validation origins
+    from it, for groups of `sizes[n]` symbols, one per origin.
     """
 
     histogram: list[int]
@@ -38,8 +39,8 @@ class Reference(TypedDict):
 
 
 @dataclass(frozen=True)
-class Drift:
-    """The distance of one origin's input from the training set."""
+class InputDrift:
+    """The distance of one origin's input from the training set, and its limit."""
 
     distance: float
     threshold: float
@@ -49,29 +50,30 @@ class Drift:
         return self.distance > self.threshold
 
     @property
-    def words(self) -> str:
-        side = "beyond" if self.drifted else "within"
-        advice = ": the market, or the data, has changed; look at the bars, then train on newer ones"
+    def description(self) -> str:
+        side = "above" if self.drifted else "within"
+        advice = ": the market or the data has changed; check the bars, then train on newer ones"
         return f"token distance {self.distance:.3f}, {side} {self.threshold:.3f}{advice if self.drifted else ''}"
 
 
-def reference(train: np.ndarray, validation: np.ndarray, origins: np.ndarray, codes: int) -> Reference:
-    """What is kept for later.
+def drift_reference(train: np.ndarray, validation: np.ndarray, origins: np.ndarray, codes: int) -> DriftReference:
+    """The drift reference of a predictor.
 
     Args:
         train: coarse tokens of training windows, any shape.
-        validation: (n, lookback) coarse tokens of validation windows: of some origins, all that there are.
-        origins: (n,) stamps of their last bars seen.
+        validation: (n, lookback) coarse tokens of validation windows: all windows of each origin.
+        origins: (n,) timestamps of the origins.
+        codes: the number of coarse tokens.
     """
     counts = np.bincount(np.asarray(train).ravel(), minlength=codes)
     groups = [np.flatnonzero(origins == day) for day in np.unique(origins)]
-    # Shuffled once, so that the first few of a group are some of its symbols by chance.
+    # Shuffled once, so that the first few of a group are a random choice of its symbols.
     generator = np.random.default_rng(0)
     groups = [generator.permutation(group) for group in groups]
-    sizes = _sizes(max((len(group) for group in groups), default=0))
+    sizes = _group_sizes(max((len(group) for group in groups), default=0))
     distances = [
         [
-            distance(counts, np.bincount(validation[group[:size]].ravel(), minlength=codes))
+            token_distance(counts, np.bincount(validation[group[:size]].ravel(), minlength=codes))
             for group in groups
             if len(group) >= size
         ]
@@ -81,46 +83,46 @@ def reference(train: np.ndarray, validation: np.ndarray, origins: np.ndarray, co
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The distance beyond which input has drifted, by how many symbols there are of it.
+class DriftLimits:
+    """The distance above which input has drifted, by number of symbols.
 
     Attributes:
-        sizes: numbers of symbols, rising.
-        distances: the limit of each.
+        sizes: numbers of symbols, increasing.
+        distances: the limit for each.
     """
 
     sizes: tuple[int, ...]
     distances: tuple[float, ...]
 
     def of(self, symbols: int) -> float:
-        """The limit of so many symbols: between two sizes by their logarithms, beyond the largest that one's."""
+        """The limit for a number of symbols, interpolated over log size; above the largest size, the last limit."""
         return float(np.interp(np.log(symbols), np.log(self.sizes), self.distances))
 
 
-def limits(card: Mapping[str, Any], quantile: float) -> Limits | str:
-    """From what distance on input has drifted from what a predictor learnt; or why that cannot be told, in words."""
-    kept = card.get("scores", {}).get("drift")
-    if kept is None or "sizes" not in kept:
-        return "the weights keep no reference to measure by: train them here (predictor.epochs may be 0)"
+def drift_limits(card: Mapping[str, Any], quantile: float) -> DriftLimits | str:
+    """The limits of a predictor at a quantile of its validation distances; or the reason why there are none."""
+    stored = card.get("scores", {}).get("drift")
+    if stored is None or "sizes" not in stored:
+        return "the card of the weights has no drift reference: train them here (predictor.epochs may be 0)"
     enough = [
         (size, float(np.quantile(found, quantile)))
-        for size, found in zip(kept["sizes"], kept["distances"], strict=True)
-        if len(found) >= FEWEST_ORIGINS
+        for size, found in zip(stored["sizes"], stored["distances"], strict=True)
+        if len(found) >= MIN_ORIGINS
     ]
     if not enough:
-        most = max(map(len, kept["distances"]), default=0)
+        most = max(map(len, stored["distances"]), default=0)
         return (
-            f"the weights were measured on {most} validation origins, and a limit needs {FEWEST_ORIGINS}: widen "
-            "windows.validation and train them again"
+            f"the card of the weights has {most} validation origins, and a limit needs {MIN_ORIGINS}: widen "
+            "windows.validation and train again"
         )
-    sizes, beyond = zip(*enough, strict=True)
-    return Limits(sizes, beyond)
+    sizes, distances = zip(*enough, strict=True)
+    return DriftLimits(sizes, distances)
 
 
-def input_distances(
-    card: Mapping[str, Any], tokenizer: Path, clip: float, lookback: int, tasks: Sequence[Task]
+def input_token_distances(
+    card: Mapping[str, Any], tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask]
 ) -> dict[np.datetime64, float]:
-    """The distance of every origin's input, all its symbols together, from the training set, by origin."""
+    """By origin, the distance of its input (all symbols together) from the training set."""
     import torch
 
     from kronos import KronosTokenizer
@@ -129,17 +131,17 @@ def input_distances(
     model = KronosTokenizer.from_pretrained(tokenizer)
     values = np.stack([_input(task, lookback, clip) for task in tasks])
     with torch.inference_mode():
-        parts = [model.encode(part, half=True)[0].numpy() for part in torch.from_numpy(values).split(CHUNK)]
+        parts = [model.encode(part, half=True)[0].numpy() for part in torch.from_numpy(values).split(WINDOWS_PER_BATCH)]
     tokens = np.concatenate(parts)
     origins = np.array([task.origin for task in tasks])
     return {
-        day: distance(counts, np.bincount(tokens[origins == day].ravel(), minlength=len(counts)))
+        day: token_distance(counts, np.bincount(tokens[origins == day].ravel(), minlength=len(counts)))
         for day in np.unique(origins)
     }
 
 
-def input_digest(tasks: Sequence[Task], lookback: int) -> str:
-    """A digest of the bars that some tasks see: what was measured once need not be again."""
+def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:
+    """The digest of the input bars of some tasks, under which their distances are cached."""
     total = hashlib.sha256()
     for task in tasks:
         total.update(f"{task.symbol} {task.origin}".encode())
@@ -147,36 +149,36 @@ def input_digest(tasks: Sequence[Task], lookback: int) -> str:
     return total.hexdigest()
 
 
-def _input(task: Task, lookback: int, clip: float) -> np.ndarray:
+def _input(task: ForecastTask, lookback: int, clip: float) -> np.ndarray:
     values = complete_volume_amount(task.history.seen_from(task.index, task.index - lookback + 1))
     mean, std = window_statistics(values, lookback)
     return normalise(values, mean, std, clip)
 
 
-def distance(one: np.ndarray, other: np.ndarray) -> float:
+def token_distance(one: np.ndarray, other: np.ndarray) -> float:
     """Jensen-Shannon divergence of two histograms in bits: 0 for the same, 1 for disjoint."""
     from kronos.diagnostics import histogram_drift
 
     return histogram_drift(one, other)
 
 
-def draw(card: Mapping[str, Any], drifts: Mapping[np.datetime64, Drift], symbols: int) -> bytes:
-    """Distances by origin against their limits, beside those of validation of about as many symbols, as PNG."""
-    kept: Reference = card["scores"]["drift"]
-    alike = int(np.argmin(np.abs(np.log(kept["sizes"]) - np.log(symbols))))
+def drift_chart(card: Mapping[str, Any], drifts: Mapping[np.datetime64, InputDrift], symbols: int) -> bytes:
+    """Distances and limits by origin, beside the validation distances for about as many symbols, as PNG."""
+    stored: DriftReference = card["scores"]["drift"]
+    similar = int(np.argmin(np.abs(np.log(stored["sizes"]) - np.log(symbols))))
     with pictures.figure(6.4, 2.6) as drawn:
-        history, now = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
-        history.hist(kept["distances"][alike], bins=20, orientation="horizontal", color="#bbbbbb")
-        history.set(title="Validation", xlabel="origins", ylabel="token distance, bits")
+        validation, forecasts = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
+        validation.hist(stored["distances"][similar], bins=20, orientation="horizontal", color="#bbbbbb")
+        validation.set(title="Validation range", xlabel="origins", ylabel="token distance, bits")
         days, limit = list(drifts), [drift.threshold for drift in drifts.values()]
-        now.plot(days, [drift.distance for drift in drifts.values()], **_MEASURED)
-        now.plot(days, limit, color=_LIMIT, linewidth=0.9, linestyle="--")
-        for axis in (history, now):
+        forecasts.plot(days, [drift.distance for drift in drifts.values()], **_MEASURED)
+        forecasts.plot(days, limit, color=_LIMIT, linewidth=0.9, linestyle="--")
+        for axis in (validation, forecasts):
             axis.axhline(limit[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
-        now.set(title="Input of the forecasts")
+        forecasts.set(title="Input of the forecasts")
         return pictures.png(drawn)
 
 
-def _sizes(most: int) -> list[int]:
-    """1, 2, 4 … and the largest."""
+def _group_sizes(most: int) -> list[int]:
+    """Group sizes: powers of two below `most`, and `most`."""
     return sorted({1 << power for power in range(most.bit_length())} | {most}) if most else []

@@ -1,13 +1,14 @@
-"""Origins that Kronos does not forecast from: their input has drifted, and the settings say to block.
+"""The drift gate: origins whose input has drifted are blocked, so that Kronos does not forecast from them.
 
-One small file an origin, so that two runs at once lose nothing of each other. Not here: when input has drifted
-(assets.forecasting.drift).
+One small file per blocked origin, so that concurrent runs do not overwrite each other. Not here: the drift measure
+(drift).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +16,42 @@ import numpy as np
 from resources.layout import Home
 from resources.publish import publish_bytes
 
-REASON = "its input has drifted, and drift.action is block"
+BLOCKED_REASON = "its input has drifted, and drift.action is block"
+BLOCKED = "blocked"
+# The folder's name in homes of earlier versions.
+_FORMER_NAME = "withheld"
 
 
-def write_withheld(home: Home, predictor: str, found: Mapping[np.datetime64, str | None]) -> None:
-    """Withhold the origins that come with words, and let the others go.
+def write_blocked_origins(home: Home, predictor: str, reasons: Mapping[np.datetime64, str | None]) -> None:
+    """Block the origins that have a reason, and unblock those without one.
 
     Args:
-        predictor: the digest of the weights that the input was measured for.
+        predictor: the digest of the predictor whose input was measured.
     """
-    for origin, words in found.items():
-        file = _file(home, predictor, origin)
-        if words is not None:
-            publish_bytes(file, words.encode())
+    folder = _folder(home, predictor)
+    for origin, reason in reasons.items():
+        file = folder / _file_name(origin)
+        if reason is not None:
+            publish_bytes(file, reason.encode())
         else:
             file.unlink(missing_ok=True)
 
 
-def withheld(home: Home, predictor: str, origins: Sequence[np.datetime64]) -> dict[np.datetime64, str]:
-    """Those of some origins that are withheld, and why."""
-    files = {origin: _file(home, predictor, origin) for origin in origins}
+def blocked_origins(home: Home, predictor: str, origins: Sequence[np.datetime64]) -> dict[np.datetime64, str]:
+    """Those of the origins that are blocked, with the reason."""
+    folder = _folder(home, predictor)
+    files = {origin: folder / _file_name(origin) for origin in origins}
     return {origin: file.read_text() for origin, file in files.items() if file.is_file()}
 
 
-def _file(home: Home, predictor: str, origin: np.datetime64) -> Path:
-    stamp = re.sub(r"\D", "", str(origin.astype("datetime64[s]")))
-    return home.drift / predictor[:16] / "withheld" / f"{stamp}.txt"
+def _folder(home: Home, predictor: str) -> Path:
+    folder = home.drift / predictor[:16] / BLOCKED
+    former = folder.with_name(_FORMER_NAME)
+    if former.is_dir() and not folder.exists():
+        with suppress(FileNotFoundError):  # a concurrent run renamed it
+            former.rename(folder)
+    return folder
+
+
+def _file_name(origin: np.datetime64) -> str:
+    return re.sub(r"\D", "", str(origin.astype("datetime64[s]"))) + ".txt"

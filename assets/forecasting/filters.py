@@ -1,6 +1,6 @@
-"""Which forecasts are shown and compared under some settings: one set for the scoreboard, the report and the backtest.
+"""The forecasts that the settings ask for: one filter for the scoreboard, the report and the backtest.
 
-A home keeps what earlier settings made: forecasts of other symbols, and from before the test range began.
+A home also holds forecasts made under earlier settings: of other symbols, and from origins before the test range.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from resources.settings import Settings
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Symbols, and origins from a day on.
+class ForecastFilter:
+    """A filter on symbol and origin.
 
     Attributes:
-        symbols: as the warehouse writes them; none: all that there are.
-        first: the start of the test range. There is no end: what is forecast after the range counts.
-        planned: the origins that the settings plan in the test range, oldest first; none: any counts. What was
-            forecast from another by hand would let whoever chooses it choose the result.
-        after: the last bar of the test range, after which every origin is planned.
+        symbols: as spelled in the warehouse; None: all.
+        first: the first day of the test range. There is no last day: forecasts after the test range count.
+        planned: the origins in the test range that the settings plan, oldest first; None: all. Forecasts from other
+            origins, made by hand, are excluded: whoever picks an origin could pick the result.
+        after: the last bar of the test range; every origin after it is included.
     """
 
     symbols: Sequence[str] | None = None
@@ -34,7 +34,8 @@ class Scope:
     after: datetime | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Scope:
+    def of(cls, settings: Settings) -> ForecastFilter:
+        """The filter that the settings define."""
         test, every = settings.windows.test, settings.forecasts.every
         calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
         within = calendar.within(*test)
@@ -45,7 +46,7 @@ class Scope:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """For SQL that holds `IN_SCOPE`."""
+        """The query parameters of FORECAST_FILTER and ORIGIN_FILTER."""
         return {
             "symbols": None if self.symbols is None else list(self.symbols),
             "first": self.first,
@@ -54,8 +55,8 @@ class Scope:
         }
 
 
-# Conditions on the columns `symbol` and `origin`.
-ORIGIN_IN_SCOPE = """(origin >= $first AND (
+# SQL conditions on the columns `origin` and `symbol`.
+ORIGIN_FILTER = """(origin >= $first AND (
     $planned::TIMESTAMP[] IS NULL OR origin > $after OR origin IN (SELECT unnest($planned::TIMESTAMP[]))
 ))"""
-IN_SCOPE = f"({ORIGIN_IN_SCOPE} AND ($symbols IS NULL OR list_contains($symbols, symbol)))"
+FORECAST_FILTER = f"({ORIGIN_FILTER} AND ($symbols IS NULL OR list_contains($symbols, symbol)))"

@@ -1,7 +1,7 @@
-"""What a forecaster is: a name, the recipe that decides its forecasts, and a function from tasks to quantiles.
+"""The forecaster protocol: a name, a recipe that determines the forecasts, and a function from tasks to quantiles.
 
-Every model stands behind this one face, so that what is made, skipped, written and checked is decided once. Not here:
-any model (one module each), which origins there are (origins), how forecasts are kept (store).
+All models implement it, so that generation, storage, checks and scores are the same for all. Not here: the models (one
+module each), the choice of origins (origins), the store (assets.forecasts.forecast_store).
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ WEIGHTS_DIGITS, RECIPE_DIGITS = 16, 8
 
 
 @dataclass(frozen=True)
-class Task:
-    """One symbol at one origin. Bars after `index` may stand in `history`; no forecaster may look at them."""
+class ForecastTask:
+    """One symbol at one origin, bar number `index` of its history.
+
+    The history may hold bars after the origin; no forecaster may read them.
+    """
 
     symbol: str
     origin: np.datetime64
@@ -33,13 +36,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a forecaster says of some tasks.
+    """The forecasts of some tasks.
 
     Attributes:
-        fields: which of a bar's fields are forecast.
-        quantiles: (tasks, steps, fields, levels) float64, in prices and shares of the origin, rising over levels.
-        corrected: (tasks,) share of what the model said that had to be put right.
-        paths: (tasks, paths, steps, 6) float32, for a model that draws them.
+        fields: the fields of a bar that are forecast.
+        quantiles: (tasks, steps, fields, levels) float64, in prices and shares of the origin, increasing with level.
+        corrected: (tasks,) share of the raw model output that was corrected (projected or sorted).
+        paths: (tasks, paths, steps, 6) float32, for models that sample paths.
     """
 
     fields: tuple[str, ...]
@@ -48,60 +51,57 @@ class Prediction:
     paths: np.ndarray | None = None
 
 
-# Tasks and their target stamps, (tasks, steps) datetime64[s]. A task's answer depends on its own bars up to its
-# origin alone: not on the other tasks, their order or their number.
-Predict = Callable[[Sequence[Task], np.ndarray], Prediction]
+# (tasks, their target timestamps (tasks, steps) datetime64[s]) → prediction. The forecast of a task depends on its own
+# bars up to its origin alone: not on other tasks, their order or their number.
+Predict = Callable[[Sequence[ForecastTask], np.ndarray], Prediction]
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A model ready to be loaded, under the name that its forecasts carry.
+    """A model under the name that its forecasts are stored with.
 
     Attributes:
-        checkpoint: stands in the column of that name; a key into `forecast_recipes`.
-        weights: full digest of the weights; None: it has none.
-        learnt_until: the last day whose bars reached the weights. None: it learnt from nothing.
+        checkpoint: the `checkpoint` of its forecasts, a key of `forecast_recipes`.
+        weights: the full digest of the weights; None: a model without weights.
+        trained_until: the last day whose bars the weights were trained on. None: a model without training.
         load: reads the weights, once.
-        tasks_at_once: what fits in memory, and between two commits.
+        batch_size: tasks per batch: what fits in memory, and is stored in one transaction.
     """
 
     model: str
     checkpoint: str
     weights: str | None
     recipe: Mapping[str, Any]
-    learnt_until: date | None
+    trained_until: date | None
     load: Callable[[], Predict]
-    tasks_at_once: int
+    batch_size: int
 
     def in_sample(self, origin: np.datetime64) -> bool:
-        """Whether the weights may have seen the origin's day."""
-        return self.learnt_until is not None and origin.astype("datetime64[D]").item() <= self.learnt_until
+        """Whether the weights may have been trained on the origin's day."""
+        return self.trained_until is not None and origin.astype("datetime64[D]").item() <= self.trained_until
 
 
-def name_of(recipe: Mapping[str, Any], weights: Checkpoint | None = None) -> str:
-    """The `checkpoint` of forecasts made by a recipe: change either, and new forecasts stand beside the old."""
+def forecast_checkpoint(recipe: Mapping[str, Any], weights: Checkpoint | None = None) -> str:
+    """The `checkpoint` of forecasts with this recipe and these weights: `<weights>-<recipe>`, or `<recipe>`.
+
+    If either changes, new forecasts are stored beside the old ones.
+    """
     if weights is None:
         return digest_of(recipe)[:WEIGHTS_DIGITS]
     return f"{weights.digest[:WEIGHTS_DIGITS]}-{digest_of(recipe)[:RECIPE_DIGITS]}"
 
 
-def bars_of(market: MarketSettings) -> dict[str, str]:
-    """What a recipe says of the bars that are forecast: their frequency and calendar, where they are not the default.
+def market_recipe(market: MarketSettings) -> dict[str, str]:
+    """The part of a recipe that names the bars: frequency and calendar, where they are not the defaults.
 
-    One home may hold several of either, and a checkpoint's forecasts are of one. That of New York's days has always
-    been left unsaid: said now, it would name every forecast that there is anew.
+    One home may hold several of either, and forecasts of a checkpoint are of one. The defaults are left out because
+    recipes never contained them: adding them would change the `checkpoint` of every stored forecast.
     """
     fields = MarketSettings.model_fields
-    told = {"frequency": market.frequency, "calendar": market.calendar}
-    return {name: value for name, value in told.items() if value != fields[name].default}
+    named = {"frequency": market.frequency, "calendar": market.calendar}
+    return {name: value for name, value in named.items() if value != fields[name].default}
 
 
-def weights_of(checkpoint: str) -> str | None:
-    """The weights' digest in a forecast's `checkpoint`, as `CheckpointStore.load` takes it. None: a baseline."""
-    weights, dash, _ = checkpoint.partition("-")
-    return weights if dash else None
-
-
-def learnt_until(weights: Checkpoint) -> date:
-    """The cutoff of weights. Weights that do not say may have seen anything."""
+def trained_until(weights: Checkpoint) -> date:
+    """The training cutoff of some weights. Weights without a known cutoff may have seen any bar."""
     return weights.cutoff or date.max

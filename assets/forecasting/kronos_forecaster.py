@@ -1,6 +1,6 @@
-"""Kronos' forecasts: sample paths of whole bars, and the quantiles read off them.
+"""Kronos' forecasts: sample paths of whole bars, and their empirical quantiles.
 
-Sampled at `forecasts.top_p` = 1 by default: truncated sampling narrows every path, and scores are of the distribution.
+`forecasts.top_p` is 1 by default: truncated sampling narrows the distribution, and the distribution is what is scored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from assets.forecasting.forecaster import Forecaster, Predict, Prediction, Task, bars_of, learnt_until, name_of
-from assets.forecasting.threads import use_threads
+from assets.forecasting.forecaster import (
+    Forecaster,
+    ForecastTask,
+    Predict,
+    Prediction,
+    forecast_checkpoint,
+    market_recipe,
+    trained_until,
+)
 from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
@@ -22,16 +29,17 @@ from resources.settings import Settings
 
 MODEL = "kronos"
 VERSION = 1
-TASKS_AT_ONCE = 64
-# Hyndman and Fan's type 8: median-unbiased whatever the distribution, so that the tails of few paths are not too near.
+BATCH_SIZE = 64
+# Hyndman and Fan's type 8: median-unbiased for every distribution, so that a small sample does not give too narrow
+# tails.
 METHOD: Literal["median_unbiased"] = "median_unbiased"
 
 
 def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forecaster:
-    """The Kronos checkpoint in use.
+    """The forecaster of the Kronos checkpoint in use.
 
     Raises:
-        CandlecastError: there is none yet, or its card names no tokenizer.
+        CandlecastError: there is no checkpoint yet, or its card names no tokenizer.
     """
     predictor = checkpoints.current("kronos_predictor")
     if predictor is None:
@@ -54,21 +62,21 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         "method": METHOD,
         "dtype": settings.compute.dtype,
         "seed": settings.seed,
-        **bars_of(settings.market),
+        **market_recipe(settings.market),
     }
     return Forecaster(
         model=MODEL,
-        checkpoint=name_of(recipe, predictor),
+        checkpoint=forecast_checkpoint(recipe, predictor),
         weights=predictor.digest,
         recipe=recipe,
-        learnt_until=max(learnt_until(predictor), learnt_until(tokenizer)),
+        trained_until=max(trained_until(predictor), trained_until(tokenizer)),
         load=cache(lambda: _load(settings, predictor, tokenizer)),
-        tasks_at_once=TASKS_AT_ONCE,
+        batch_size=BATCH_SIZE,
     )
 
 
-def seed_of(seed: int, symbol: str, origin: np.datetime64) -> int:
-    """A forecast's own random stream: the same in any batch, any order and any process."""
+def forecast_seed(seed: int, symbol: str, origin: np.datetime64) -> int:
+    """The random seed of one forecast, independent of batch, order and process."""
     named = f"{seed}|{symbol}|{np.datetime_as_string(origin, unit='s')}"
     return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=7).digest(), "big")
 
@@ -76,7 +84,9 @@ def seed_of(seed: int, symbol: str, origin: np.datetime64) -> int:
 def _tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkpoint:
     digest = predictor.card.get("tokenizer")
     if not digest:
-        raise CandlecastError(f"the card in {predictor.folder} names no tokenizer: materialise kronos_predictor again")
+        raise CandlecastError(
+            f"the card in {predictor.folder} has no key `tokenizer`: materialise kronos_predictor again"
+        )
     return checkpoints.load("kronos_tokenizer", digest)
 
 
@@ -87,7 +97,7 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
     compute = Compute(settings.compute)
     windows, forecasts = settings.windows, settings.forecasts
     parts = Kronos.from_pretrained(predictor.folder), KronosTokenizer.from_pretrained(tokenizer.folder)
-    use_threads(compute, *parts)
+    compute.use_threads(*parts)
     model = KronosPredictor(
         *parts,
         device=compute.device(),
@@ -96,29 +106,29 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
         precision="bf16" if settings.compute.dtype == "bfloat16" else "fp32",
     )
 
-    def predict(tasks: Sequence[Task], targets: np.ndarray) -> Prediction:
-        seen = [(task.history, task.index - windows.lookback_window + 1, task.index) for task in tasks]
+    def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        lookbacks = [(task.history, task.index - windows.lookback_window + 1, task.index) for task in tasks]
         result = model.sample_paths(
-            [complete_volume_amount(history.seen_from(last, first)) for history, first, last in seen],
-            [time_features(history.stamps[first : last + 1]) for history, first, last in seen],
+            [complete_volume_amount(history.seen_from(last, first)) for history, first, last in lookbacks],
+            [time_features(history.stamps[first : last + 1]) for history, first, last in lookbacks],
             [time_features(stamps) for stamps in targets],
             targets.shape[1],
             paths=forecasts.sample_count,
             T=forecasts.temperature,
             top_k=forecasts.top_k,
             top_p=forecasts.top_p,
-            seeds=[seed_of(settings.seed, task.symbol, task.origin) for task in tasks],
+            seeds=[forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
             project=True,
             names=[f"{task.symbol} from {task.origin}" for task in tasks],
         )
-        quantiles = quantiles_of(result.paths, forecasts.levels)
+        quantiles = path_quantiles(result.paths, forecasts.levels)
         return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
 
     return predict
 
 
-def quantiles_of(paths: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """(tasks, paths, steps, fields) → (tasks, steps, fields, levels) float64, rising over levels."""
+def path_quantiles(paths: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """(tasks, paths, steps, fields) → (tasks, steps, fields, levels) float64, increasing with level."""
     drawn = np.quantile(paths.astype(np.float64), np.asarray(levels), axis=1, method=METHOD)
-    # Interpolation may round the wrong way by one unit in the last place where neighbouring paths agree.
+    # Where neighbouring paths are equal, interpolation may be off by one unit in the last place in either direction.
     return np.maximum.accumulate(np.moveaxis(drawn, 0, -1), axis=-1)

@@ -1,7 +1,4 @@
-"""Which origins are forecast, and for which symbols.
-
-An origin is the last bar that a forecast sees. Not here: what is forecast from it.
-"""
+"""The origins of a run, and the tasks at them. An origin is the last bar that a forecast may use."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from assets.forecasting.drift_gate import REASON
-from assets.forecasting.forecaster import Task
+from assets.forecasting.drift_gate import BLOCKED_REASON
+from assets.forecasting.forecaster import ForecastTask
 from assets.market.history import History
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -24,10 +21,10 @@ NO_BAR = "no bar at the origin"
 
 
 def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
-    """The sessions, of those in a run, whose last bar is an origin.
+    """The sessions of a run whose last bar is an origin.
 
-    One session alone is forecast wherever it lies. Of several: in the test range every `every`-th, counted from its
-    start on the calendar and so the same for every run; after it every one; before it none.
+    A single session always is one. Of several sessions: those in the test range whose number, counted from its start on
+    the calendar, is a multiple of `every` (the same in every run); all after the test range; none before it.
     """
     if len(sessions) == 1:
         return list(sessions)
@@ -35,52 +32,52 @@ def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calen
     return [session for session in sessions if session in planned or session > test[1]]
 
 
-def origins_of(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[np.datetime64]:
-    """The stamps of the last bars of the sessions to forecast from, oldest first.
+def origin_timestamps(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[np.datetime64]:
+    """The timestamps of the origins of a run, oldest first.
 
     Raises:
-        CandlecastError: there is none among these sessions.
+        CandlecastError: none of the sessions is an origin.
     """
     wanted = origin_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
     if not wanted:
         raise CandlecastError(
             f"no origin among the {len(sessions)} sessions {min(sessions)} … {max(sessions)}: origins are every "
             f"{settings.forecasts.every}. session of windows.test {_range(settings.windows.test)} and every session "
-            "after it. Choose sessions there, or one session alone, which is forecast wherever it lies"
+            "after it. Choose such sessions, or a single session, which is always an origin"
         )
     return [calendar.stamps(session, session)[-1].to_datetime64().astype("datetime64[s]") for session in wanted]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """What can be forecast, and how often not, by reason."""
+class TaskSelection:
+    """The tasks of a run, ordered by origin, and the number of skipped ones by reason."""
 
-    tasks: list[Task]
+    tasks: list[ForecastTask]
     skipped: Mapping[str, int]
 
 
-def select(
+def select_tasks(
     histories: Mapping[str, History],
     origins: Sequence[np.datetime64],
     lookback: int,
-    held: Mapping[np.datetime64, str] = MappingProxyType({}),
-) -> Selection:
-    """Every symbol at every origin at which it has a bar, and `lookback` of them up to it.
+    blocked: Mapping[np.datetime64, str] = MappingProxyType({}),
+) -> TaskSelection:
+    """A task for every symbol and origin with a bar at the origin and `lookback` bars up to it.
 
     Args:
-        held: origins that are not forecast from, and why.
+        blocked: origins that are not forecast from, with the reason (drift_gate).
 
     Raises:
-        CandlecastError: that leaves nothing.
+        CandlecastError: no task is left.
     """
     tasks, skipped = [], Counter[str]()
     too_short = f"fewer than {lookback} bars up to the origin"
-    if held and len(held) == len(origins):
-        origin, why = next(iter(held.items()))
-        raise CandlecastError(f"{REASON}: {origin}, {why}")
+    if blocked and len(blocked) == len(origins):
+        origin, reason = next(iter(blocked.items()))
+        raise CandlecastError(f"{BLOCKED_REASON}: {origin}, {reason}")
     for origin in origins:
-        if origin in held:
-            skipped[REASON] += len(histories)
+        if origin in blocked:
+            skipped[BLOCKED_REASON] += len(histories)
             continue
         for symbol, history in histories.items():
             index = history.index_of(origin)
@@ -89,14 +86,14 @@ def select(
             elif index + 1 < lookback:
                 skipped[too_short] += 1
             else:
-                tasks.append(Task(symbol, origin, history, index))
+                tasks.append(ForecastTask(symbol, origin, history, index))
     if not tasks:
         found = "; ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "no symbol has a bar"
         raise CandlecastError(
             f"nothing to forecast from {len(origins)} origins {origins[0]} … {origins[-1]} and {len(histories)} "
-            f"symbols ({found}). Ingest more history, shorten windows.lookback_window, or choose other sessions"
+            f"symbols ({found}). Ingest more history, reduce windows.lookback_window, or choose other sessions"
         )
-    return Selection(tasks, dict(skipped))
+    return TaskSelection(tasks, dict(skipped))
 
 
 def _range(span: DateRange) -> str:

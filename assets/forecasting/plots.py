@@ -1,4 +1,4 @@
-"""Pictures of forecasts: fans against what then happened, and calibration."""
+"""Charts of forecasts: fan charts with the actual closes, and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.actuals import closes_after
+from assets.forecasting.actuals import actual_closes
 from assets.market.history import History
 from assets.plots import COLOURS, figure, label, png
 from resources.warehouse import Warehouse
@@ -17,15 +17,15 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PAST = 40
-BANDS = ((0.05, 0.95), (0.1, 0.9), (0.25, 0.75))
+PAST_BARS = 40
+INTERVALS = ((0.05, 0.95), (0.1, 0.9), (0.25, 0.75))
 
 _FAN = """
 SELECT step, target_ts, level, value FROM forecast_quantiles
 WHERE model = $model AND checkpoint = $checkpoint AND symbol = $symbol AND origin = $origin AND field = 'close'
 ORDER BY step, level
 """
-_SHOWN = """
+_EXAMPLES = """
 SELECT symbol, origin, max(target_ts) AS ends FROM forecast_quantiles
 WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last AND level = 0.5
 GROUP BY ALL ORDER BY origin, symbol
@@ -34,7 +34,7 @@ GROUP BY ALL ORDER BY origin, symbol
 
 @dataclass(frozen=True)
 class Fan:
-    """One forecast beside the bars before and after it, all in the prices of the origin's day."""
+    """One forecast and the closes before and after its origin, in prices as quoted at the origin."""
 
     model: str
     symbol: str
@@ -45,13 +45,13 @@ class Fan:
     targets: np.ndarray
     levels: np.ndarray
     quantiles: np.ndarray
-    truth: np.ndarray
+    actual: np.ndarray
 
 
 def read_fan(
     warehouse: Warehouse, history: History, model: str, checkpoint: str, origin: np.datetime64, in_sample: bool = False
 ) -> Fan | None:
-    """The fan of one forecast; None: there is no such forecast."""
+    """The data of one fan chart; None if there is no such forecast."""
     found = warehouse.frame(
         _FAN, {"model": model, "checkpoint": checkpoint, "symbol": history.symbol, "origin": origin.item()}
     )
@@ -60,7 +60,7 @@ def read_fan(
         return None
     wide = found.pivot(index="target_ts", columns="level", values="value")
     targets = wide.index.to_numpy().astype("datetime64[s]")
-    first = max(0, index - PAST)
+    first = max(0, index - PAST_BARS)
     return Fan(
         model=model,
         symbol=history.symbol,
@@ -71,11 +71,11 @@ def read_fan(
         targets=targets,
         levels=wide.columns.to_numpy(dtype=np.float64),
         quantiles=wide.to_numpy(),
-        truth=closes_after(history, index, targets),
+        actual=actual_closes(history, index, targets),
     )
 
 
-def telling_forecasts(
+def example_forecasts(
     warehouse: Warehouse,
     histories: Mapping[str, History],
     model: str,
@@ -83,22 +83,25 @@ def telling_forecasts(
     origins: Sequence[np.datetime64],
     count: int,
 ) -> list[tuple[str, np.datetime64]]:
-    """Symbols to show at one origin: the newest of which the whole truth is known, or else the newest."""
-    made = warehouse.frame(
-        _SHOWN,
+    """(symbol, origin) of up to `count` forecasts to show, all from one origin.
+
+    The newest origin whose actuals are all known; if there is none, the newest origin.
+    """
+    forecasts = warehouse.frame(
+        _EXAMPLES,
         {"model": model, "checkpoint": checkpoint, "first": min(origins).item(), "last": max(origins).item()},
     )
-    if made.empty:
+    if forecasts.empty:
         return []
     newest_bar = max(history.stamps[-1] for history in histories.values())
-    known = made[made["ends"] <= newest_bar]
-    shown = (made if known.empty else known)["origin"].iloc[-1]
-    symbols = made.loc[made["origin"] == shown, "symbol"].tolist()
+    complete = forecasts[forecasts["ends"] <= newest_bar]
+    shown = (forecasts if complete.empty else complete)["origin"].iloc[-1]
+    symbols = forecasts.loc[forecasts["origin"] == shown, "symbol"].tolist()
     return [(symbol, shown.to_datetime64().astype("datetime64[s]")) for symbol in symbols[:count]]
 
 
 def fan_chart(fans: Sequence[Fan], columns: int = 2) -> bytes:
-    """Fans side by side, as PNG."""
+    """Fan charts side by side, as PNG."""
     rows = -(-len(fans) // columns)
     with figure(4.6 * columns, 2.5 * rows) as drawn:
         for place, fan in enumerate(fans):
@@ -108,10 +111,10 @@ def fan_chart(fans: Sequence[Fan], columns: int = 2) -> bytes:
 
 
 def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
-    """How often the truth lay at or below each quantile, by model, as PNG. On the diagonal: calibrated.
+    """The share of actual closes at or below each quantile, by model, as PNG. Calibrated: on the diagonal.
 
     Args:
-        calibrated: for each model a frame of columns level, share.
+        calibrated: by model, a frame with the columns level and share.
     """
     with figure(4.6, 4.2) as drawn:
         axes = drawn.add_subplot()
@@ -119,7 +122,7 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
         for model, frame in calibrated.items():
             axes.plot(frame["level"], frame["share"], "o-", markersize=3, color=_colour(model), label=label(model))
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Calibration")
-        axes.set(xlabel="quantile level", ylabel="share of closes at or below")
+        axes.set(xlabel="quantile level", ylabel="share of actual closes at or below")
         axes.legend(loc="upper left")
         return png(drawn)
 
@@ -130,13 +133,13 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     stamps = np.r_[fan.origin, fan.targets]
     colour = _colour(fan.model)
     from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
-    for low, high in BANDS:
+    for low, high in INTERVALS:
         if low in fan.levels and high in fan.levels:
             below, above = (from_origin[:, int(np.argmax(fan.levels == level))] for level in (low, high))
             axes.fill_between(stamps, below, above, color=colour, alpha=0.16, linewidth=0)
     axes.plot(stamps, from_origin[:, int(np.argmax(fan.levels == 0.5))], color=colour, label="median")
-    axes.plot(fan.past_stamps, fan.past, color=COLOURS["truth"])
-    axes.plot(stamps, np.r_[fan.past[-1], fan.truth], color=COLOURS["truth"], linestyle="--", label="what happened")
+    axes.plot(fan.past_stamps, fan.past, color=COLOURS["actual"])
+    axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
     axes.axvline(stamps[0], color="#999999", linewidth=0.8)
     mark = " (in sample)" if fan.in_sample else ""
     axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8.5)

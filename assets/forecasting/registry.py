@@ -1,4 +1,4 @@
-"""The models that forecast, by the asset that holds their forecasts."""
+"""The forecasters of each forecast asset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resources.settings import Settings
 Family = Literal["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"]
 
 
-def forecasters_of(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[Forecaster]:
+def forecasters_in(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[Forecaster]:
     """The forecasters of one asset.
 
     Raises:
@@ -28,10 +28,10 @@ def forecasters_of(family: Family, settings: Settings, checkpoints: CheckpointSt
 
 
 def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
-    """Each model's `checkpoint` under these settings; a model without weights yet is left out."""
-    used = baseline_forecasters(settings)
+    """The `checkpoint` of each model's forecasts under these settings, without models that have no weights yet."""
+    forecasters = baseline_forecasters(settings)
     if checkpoints.current("kronos_predictor"):
-        used.append(kronos_forecaster(settings, checkpoints))
+        forecasters.append(kronos_forecaster(settings, checkpoints))
     if checkpoints.current("chronos2_model"):
-        used.append(chronos2_forecaster(settings, checkpoints))
-    return {forecaster.model: forecaster.checkpoint for forecaster in used}
+        forecasters.append(chronos2_forecaster(settings, checkpoints))
+    return {forecaster.model: forecaster.checkpoint for forecaster in forecasters}

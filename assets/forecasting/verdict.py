@@ -1,91 +1,91 @@
-"""The scoreboard in words, the most important first. What the report begins with."""
+"""The scoreboard as text, the most important sentence first. The report begins with it."""
 
 from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import label
 
-# The harder one: volatility is what can be forecast.
-RIVAL = "random_walk_ewma"
+# The stronger baseline: volatility can be forecast.
+REFERENCE_MODEL = "random_walk_ewma"
 
 
-def verdict_in_words(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]:
-    """Sentences about a scoreboard: who beats the random walk on CRPS, by how much; calibration; direction; caveats.
+def verdict_text(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]:
+    """Sentences about a scoreboard: which models beat the random walk on CRPS, by how much; calibration; direction.
 
     Args:
-        scoreboard: as `read_scoreboard` gives it.
-        confidence: `evaluation.confidence`, that of its intervals.
+        scoreboard: as `read_scoreboard` returns it.
+        confidence: `evaluation.confidence`, the level of its intervals.
     """
     if scoreboard.empty:
-        return ["Nothing has been scored out of sample yet, so nothing can be said of any model."]
-    crps = _rows(scoreboard, "crps", RIVAL)
-    rivals = crps[~crps["model"].isin(BASELINES)]
+        return ["No forecast has been scored out of sample yet: there is no result for any model."]
+    crps = _rows(scoreboard, "crps", REFERENCE_MODEL)
+    models = crps[~crps["model"].isin(BASELINES)]
     return [
-        _headline(rivals),
-        *(_against_rival(row) for row in rivals.sort_values("skill", ascending=False).to_dict("records")),
-        *_calibration(scoreboard, rivals),
+        _headline(models),
+        *(_against_reference(row) for row in models.sort_values("skill", ascending=False).to_dict("records")),
+        *_calibration(scoreboard, models),
         *_direction(scoreboard),
         _caveat(scoreboard, crps, confidence),
     ]
 
 
-def _headline(rivals: pd.DataFrame) -> str:
-    if rivals.empty:
-        return f"No model but the random walks has been scored against {_name(RIVAL)}."
-    origins = f"{rivals['n'].min():,} origins"
-    if (rivals["verdict"] == "too few origins").all():
-        return f"Too few origins ({rivals['n'].max():,}) to say whether any model beats {_name(RIVAL)}."
-    winners = [label(model) for model in rivals.loc[rivals["verdict"] == "better", "model"]]
+def _headline(models: pd.DataFrame) -> str:
+    if models.empty:
+        return f"No model other than the random walks has been scored against {_name(REFERENCE_MODEL)}."
+    origins = f"{models['n'].min():,} origins"
+    if (models["verdict"] == "too few origins").all():
+        return f"Too few origins ({models['n'].max():,}) to tell whether any model beats {_name(REFERENCE_MODEL)}."
+    winners = [label(model) for model in models.loc[models["verdict"] == "better", "model"]]
     if winners:
         verb = "beats" if len(winners) == 1 else "beat"
-        return f"{_listed(winners)} {verb} {_name(RIVAL)} on CRPS over all steps ({origins})."
-    return f"No model beats {_name(RIVAL)} on CRPS over all steps ({origins}): no edge was measured."
+        return f"{_listed(winners)} {verb} {_name(REFERENCE_MODEL)} on CRPS over all steps ({origins})."
+    return f"No model beats {_name(REFERENCE_MODEL)} on CRPS over all steps ({origins}): no edge was measured."
 
 
-def _against_rival(row: dict) -> str:
+def _against_reference(row: Mapping[Hashable, Any]) -> str:
+    name, change = label(row["model"]), _change(row["skill"])
     if pd.isna(row["skill_low"]):
-        return f"{label(row['model'])}: CRPS {_change(row['skill'])}; {row['n']} origins are too few for an interval."
-    says = {
-        "better": "better",
-        "worse": "worse",
-        "no difference shown": "no difference shown",
-    }[row["verdict"]]
+        return f"{name}: CRPS {change}; {row['n']} origins are too few for an interval."
     return (
-        f"{label(row['model'])}: CRPS {_change(row['skill'])} "
-        f"(interval of the skill {row['skill_low']:+.1%} … {row['skill_high']:+.1%}): {says}."
+        f"{name}: CRPS {change} "
+        f"(interval of the skill {row['skill_low']:+.1%} … {row['skill_high']:+.1%}): {row['verdict']}."
     )
 
 
-def _calibration(scoreboard: pd.DataFrame, rivals: pd.DataFrame) -> list[str]:
+def _calibration(scoreboard: pd.DataFrame, models: pd.DataFrame) -> list[str]:
     covered = _rows(scoreboard, "coverage_90", BASELINES[0])
-    covered = covered[covered["model"].isin([*rivals["model"], RIVAL])]
-    if not covered["model"].isin(rivals["model"]).any():
+    covered = covered[covered["model"].isin([*models["model"], REFERENCE_MODEL])]
+    if not covered["model"].isin(models["model"]).any():
         return []
-    said = [f"{label(row['model'])} {row['value']:.0%}" for row in covered.to_dict("records")]
-    return [f"The 90 % band held the close: {_listed(said)} of the time."]
+    shares = [f"{label(row['model'])} {row['value']:.0%}" for row in covered.to_dict("records")]
+    return [f"Share of actual closes inside the 90 % interval: {_listed(shares)}."]
 
 
 def _direction(scoreboard: pd.DataFrame) -> list[str]:
     rows = _rows(scoreboard, "direction", BASELINES[0])
     if rows.empty:
-        return ["No model gave an opinion on direction."]
+        return ["No model predicts a direction."]
     better = [
         f"{label(row['model'])} ({row['value']:.1%})" for row in rows.to_dict("records") if row["verdict"] == "better"
     ]
     if not better:
         return ["No model's direction was shown to be better than chance."]
     return [
-        f"Direction better than chance: {_listed(better)}. Where most prices rose, saying up every time may do as well."
+        f"Direction better than chance: {_listed(better)}. Where most prices rose, always predicting a rise may do as "
+        "well."
     ]
 
 
 def _caveat(scoreboard: pd.DataFrame, crps: pd.DataFrame, confidence: float) -> str:
-    judged = scoreboard[scoreboard["verdict"] != "too few origins"]
+    compared = scoreboard[scoreboard["verdict"] != "too few origins"]
     return (
         f"Skills have {confidence:.0%} intervals by block bootstrap over origins, widened (Bonferroni) for the "
-        f"{crps['model'].nunique()} models of each comparison. The scoreboard makes {len(judged)} comparisons over "
+        f"{crps['model'].nunique()} models of each comparison. The scoreboard makes {len(compared)} comparisons over "
         "metrics and horizons: some will look good, or bad, by chance. CRPS over all steps was chosen beforehand."
     )
 

@@ -1,142 +1,145 @@
-"""What must hold for forecasts as they lie in the warehouse. Questions in SQL, answers in words. Not here: Dagster."""
+"""Acceptance checks on the forecasts of a run: complete, finite and ordered, physically possible, without look-ahead,
+and with intervals that cover about their nominal share of closes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from assets.forecasting.forecaster import Forecaster
+from assets.acceptance import CheckOutcome
+from assets.forecasting.forecaster import ForecastTask
+from assets.forecasts.generate import ForecastResult, target_timestamps
+from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
+from assets.forecasts.sample_paths import paths_file
+from assets.forecasts.summary import ForecastRange, coverage, range_query
+from resources.candlecast import Candlecast
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
-BANDS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95)}
-# A band is called off only where it covers far from its share; intervals and significance are the scoreboard's.
-TOLERATED = 0.15
-FEWEST_TARGETS = 100
-
-_RUN = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
-_DISORDERED = f"""
-SELECT symbol, origin, step, field FROM (
-    SELECT symbol, origin, step, field, level, value,
-           lag(value) OVER (PARTITION BY symbol, origin, step, field ORDER BY level) AS below
-    FROM forecast_quantiles WHERE {_RUN}
+ForecastCheckName = Literal[
+    "complete", "finite_and_ordered", "physically_possible", "no_lookahead", "coverage_is_nominal"
+]
+# The coverage check reports large deviations only; the scoreboard has intervals and significance.
+COVERAGE_TOLERANCE = 0.15
+MIN_TARGETS = 100
+EXAMPLES = 3
+_REMEDY = (
+    "see the table forecast_quantiles; forecasts are never overwritten, so find the cause before using a new recipe"
 )
-WHERE NOT isfinite(value) OR value < below
-"""
-_IMPOSSIBLE = f"""
-SELECT symbol, origin, step, level FROM (
-    SELECT symbol, origin, step, level,
-           max(value) FILTER (field = 'open') AS open, max(value) FILTER (field = 'high') AS high,
-           max(value) FILTER (field = 'low') AS low, max(value) FILTER (field = 'close') AS close,
-           min(value) FILTER (field IN ('open', 'high', 'low', 'close')) AS least_price,
-           min(value) FILTER (field IN ('volume', 'amount')) AS least_size
-    FROM forecast_quantiles WHERE {_RUN} GROUP BY ALL
-)
-WHERE least_price <= 0 OR least_size < 0 OR low > least(open, close) OR high < greatest(open, close)
-"""
-_INCOMPLETE = f"""
-WITH counted AS (
-    SELECT symbol, origin, count(*) AS n, count(DISTINCT step) * count(DISTINCT field) * count(DISTINCT level) AS due
-    FROM forecast_quantiles WHERE {_RUN} GROUP BY ALL
-)
-SELECT symbol, origin FROM (SELECT symbol, origin FROM forecasts WHERE {_RUN}) f
-FULL JOIN counted c USING (symbol, origin)
-WHERE c.n IS NULL OR c.n <> c.due OR f.symbol IS NULL
-"""
-_IMPOSSIBLE_PATHS = """
-SELECT symbol, filename, path, step FROM read_parquet($files, filename = true)
-WHERE NOT coalesce(low > 0 AND low <= least(open, close) AND greatest(open, close) <= high
-                   AND isfinite(high) AND volume >= 0 AND amount >= 0, false)
-"""
-_CALIBRATION = f"""
-WITH quoted AS (
-    SELECT b.symbol, b.ts, b.close AS quoted, a.close AS adjusted
-    FROM bars b JOIN adjusted_bars a USING (symbol, ts, frequency)
-    WHERE b.frequency = $frequency
-)
-SELECT q.level, avg((t.adjusted * o.quoted / o.adjusted <= q.value)::DOUBLE) AS share,
-       avg((t.adjusted * o.quoted / o.adjusted < q.value)::DOUBLE) AS below, count(*) AS n
-FROM (SELECT * FROM forecast_quantiles WHERE {_RUN} AND field = 'close') q
-JOIN quoted o ON o.symbol = q.symbol AND o.ts = q.origin
-JOIN quoted t ON t.symbol = q.symbol AND t.ts = q.target_ts
-GROUP BY q.level ORDER BY q.level
-"""
-_CONTENT = f"""
-SELECT count(*) AS rows,
-       bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
-FROM forecast_quantiles WHERE {_RUN}
-"""
-_CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_RUN}"
 
 
-@dataclass(frozen=True)
-class Run:
-    """The forecasts of one forecaster from some origins."""
+def check_forecasts(
+    candlecast: Candlecast,
+    results: Sequence[ForecastResult],
+    tasks: Sequence[ForecastTask],
+    calibrated: Mapping[str, pd.DataFrame],
+) -> dict[ForecastCheckName, CheckOutcome]:
+    """All checks over the forecasts between the first and the last origin of the tasks.
 
-    forecaster: Forecaster
-    origins: Sequence[np.datetime64]
+    Args:
+        calibrated: by model, the result of `summary.calibration`.
+    """
+    origins = sorted({task.origin for task in tasks})
+    ranges = {one.forecaster.model: ForecastRange(one.forecaster, origins) for one in results}
+    warehouse = candlecast.warehouse
+    return {
+        "complete": _outcome(
+            {model: incomplete(warehouse, forecasts) for model, forecasts in ranges.items()},
+            "forecasts have missing or duplicate quantiles",
+            "every forecast has each of its quantiles once",
+        ),
+        "finite_and_ordered": _outcome(
+            {model: disordered(warehouse, forecasts) for model, forecasts in ranges.items()},
+            "quantiles are not finite or decrease with their level",
+            "all quantiles are finite and increase with their level",
+        ),
+        "physically_possible": _outcome(
+            {model: _impossible(candlecast, forecasts) for model, forecasts in ranges.items()},
+            "values are no valid bar",
+            "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
+        ),
+        "no_lookahead": check_lookahead(candlecast, results, tasks),
+        "coverage_is_nominal": check_coverage(calibrated),
+    }
 
-    @property
-    def parameters(self) -> dict[str, object]:
-        return {
-            "model": self.forecaster.model,
-            "checkpoint": self.forecaster.checkpoint,
-            "first": min(self.origins).item(),
-            "last": max(self.origins).item(),
-        }
+
+def disordered(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
+    """Quantiles that are not finite or decrease with their level: columns symbol, origin, step, field."""
+    return warehouse.frame(range_query("disordered_quantiles.sql"), forecasts.parameters)
 
 
-def disordered(warehouse: Warehouse, run: Run) -> pd.DataFrame:
-    """Quantiles that are not finite or fall as their level rises."""
-    return warehouse.frame(_DISORDERED, run.parameters)
+def impossible(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
+    """Quantiles that are no valid bar, e.g. a price of 0 or a high below the close: symbol, origin, step, level."""
+    return warehouse.frame(range_query("impossible_bars.sql"), forecasts.parameters)
 
 
-def impossible(warehouse: Warehouse, run: Run) -> pd.DataFrame:
-    """Quantiles that no market can print: a price not above 0, a negative volume, a high below a close."""
-    return warehouse.frame(_IMPOSSIBLE, run.parameters)
-
-
-def incomplete(warehouse: Warehouse, run: Run) -> pd.DataFrame:
-    """Forecasts with a quantile missing or doubled, or without any."""
-    return warehouse.frame(_INCOMPLETE, run.parameters)
+def incomplete(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
+    """Forecasts with missing or duplicate quantiles: columns symbol, origin."""
+    return warehouse.frame(range_query("incomplete_forecasts.sql"), forecasts.parameters)
 
 
 def impossible_paths(warehouse: Warehouse, files: Sequence[Path]) -> pd.DataFrame:
-    """Bars of sample paths that no market can print."""
-    return warehouse.frame(_IMPOSSIBLE_PATHS, {"files": [str(file) for file in files]})
+    """Bars of sample paths that are no valid bar: columns symbol, filename, path, step."""
+    return warehouse.frame(load_sql("assets.forecasts", "impossible_paths.sql"), {"files": [str(f) for f in files]})
 
 
-def calibration(warehouse: Warehouse, run: Run, frequency: str) -> pd.DataFrame:
-    """How often the close then was at or below each level's quantile, and below it: columns level, share, below, n."""
-    return warehouse.frame(_CALIBRATION, {**run.parameters, "frequency": frequency})
-
-
-def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
-    """The share of closes inside the central 80 % and 90 % bands, ends included; empty before anything has happened."""
-    share, below = (dict(zip(calibrated["level"], calibrated[name], strict=True)) for name in ("share", "below"))
-    return {band: share[high] - below[low] for band, (low, high) in BANDS.items() if low in share and high in share}
-
-
-def off_bands(calibrated: pd.DataFrame) -> list[str]:
-    """In words, the bands that cover far from their share; none while too little has happened to say."""
-    if calibrated.empty or calibrated["n"].min() < FEWEST_TARGETS:
-        return []
-    return [
-        f"the {band:.0%} band covered {covered:.1%} of {calibrated['n'].min():,} closes"
-        for band, covered in coverage(calibrated).items()
-        if abs(covered - band) > TOLERATED
+def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:
+    """Whether the central intervals of every model cover about their nominal share of closes."""
+    problems = [
+        f"{model}: the {nominal:.0%} interval covered {covered:.1%} of {frame['n'].min():,} closes"
+        for model, frame in calibrated.items()
+        if len(frame) and frame["n"].min() >= MIN_TARGETS
+        for nominal, covered in coverage(frame).items()
+        if abs(covered - nominal) > COVERAGE_TOLERANCE
     ]
+    fine = f"every interval is within {COVERAGE_TOLERANCE:.0%} of its nominal coverage, or has few actuals yet"
+    return CheckOutcome(not problems, "; ".join(problems) or fine)
 
 
-def content(warehouse: Warehouse, run: Run) -> tuple[int, str]:
-    """How many quantiles there are, and a digest of them."""
-    found = warehouse.frame(_CONTENT, run.parameters)
-    return int(found["rows"][0]), str(found["digest"][0])
+def check_lookahead(
+    candlecast: Candlecast, results: Sequence[ForecastResult], tasks: Sequence[ForecastTask]
+) -> CheckOutcome:
+    """Forecast one origin again with every later bar changed: no bit of the forecasts may change.
+
+    Only for forecasters with new forecasts in this run: existing ones were checked when they were created.
+    """
+    created = [one for one in results if one.created]
+    if not created:
+        return CheckOutcome(True, "no new forecasts; existing ones were checked when they were created")
+    # The newest origin with later bars. Without any the check has nothing to change and passes.
+    with_future = [task for task in tasks if task.index + 1 < len(task.history)] or list(tasks)
+    origin = max(task.origin for task in with_future)
+    chosen = [task for task in tasks if task.origin == origin]
+    targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
+    problems = []
+    for one in created:
+        changed = forecasts_changed_by_future_bars(one.forecaster.load(), chosen, targets)
+        if changed:
+            symbols = ", ".join(task.symbol for task in changed)
+            problems.append(
+                f"{one.forecaster.model} reads bars after its origin {origin}: {symbols}. Its scores are invalid; "
+                "correct the forecaster and use a new recipe"
+            )
+    fine = f"{len(chosen)} forecasts from {origin} are bit-identical with every later bar changed"
+    return CheckOutcome(not problems, "; ".join(problems) or fine)
 
 
-def corrected(warehouse: Warehouse, run: Run) -> float:
-    """The share of what the model said that had to be put right: bars projected, quantiles that crossed."""
-    return float(warehouse.frame(_CORRECTED, run.parameters)["rate"][0])
+def _impossible(candlecast: Candlecast, forecasts: ForecastRange) -> pd.DataFrame:
+    found = impossible(candlecast.warehouse, forecasts)
+    model, checkpoint = forecasts.forecaster.model, forecasts.forecaster.checkpoint
+    candidates = [paths_file(candlecast.home, model, checkpoint, origin) for origin in forecasts.origins]
+    files = [file for file in candidates if file.is_file()]
+    return pd.concat([found, impossible_paths(candlecast.warehouse, files)]) if files else found
+
+
+def _outcome(found: Mapping[str, pd.DataFrame], problem: str, fine: str) -> CheckOutcome:
+    """The outcome of a query per model that returns what is wrong."""
+    problems = [
+        f"{model}: {len(frame)} {problem}, first {frame.head(EXAMPLES).to_dict('records')}; {_REMEDY}"
+        for model, frame in found.items()
+        if len(frame)
+    ]
+    return CheckOutcome(not problems, "; ".join(problems) or fine)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from assets.forecasting.origins import Selection
+    from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
     from assets.forecasting.registry import Family
-    from assets.forecasts.generate import ForecastRoom, Made
+    from assets.forecasts.generate import ForecastResult
     from assets.market.history import History
 
 GROUP = "forecasts"
@@ -112,25 +112,24 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
-        from assets.forecasting.origins import origins_of, select
-        from assets.forecasting.registry import forecasters_of
-        from assets.forecasts.generate import ForecastRoom, make_forecasts
+        from assets.forecasting.origins import origin_timestamps, select_tasks
+        from assets.forecasting.registry import forecasters_in
+        from assets.forecasts.generate import generate_forecasts
         from assets.market.history import read_histories
         from assets.market.universe import wanted_symbols
 
-        settings, calendar = candlecast.settings, candlecast.calendar
-        room = ForecastRoom(settings, candlecast.warehouse, candlecast.home, calendar)
-        origins = origins_of(sessions_of(context), settings, calendar)
+        settings = candlecast.settings
+        origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         blocked = _blocked_origins(asset.family, candlecast, origins)
         symbols = config.symbols or wanted_symbols(settings)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols)
-        selection = select(histories, origins, settings.windows.lookback_window, blocked)
+        selection = select_tasks(histories, origins, settings.windows.lookback_window, blocked)
         progress = logged_progress(context, asset.family)
-        made = [
-            make_forecasts(room, forecaster, selection.tasks, progress)
-            for forecaster in forecasters_of(asset.family, settings, candlecast.checkpoints)
+        results = [
+            generate_forecasts(candlecast, forecaster, selection.tasks, progress)
+            for forecaster in forecasters_in(asset.family, settings, candlecast.checkpoints)
         ]
-        return _result(context, room, made, selection, histories)
+        return _result(context, candlecast, results, selection, histories)
 
     return forecasts
 
@@ -139,43 +138,42 @@ def _blocked_origins(
     family: "Family", candlecast: Candlecast, origins: "Sequence[np.datetime64]"
 ) -> "dict[np.datetime64, str]":
     """Origins that `input_drift` blocks for this family, with the reason."""
-    from assets.forecasting.drift_gate import withheld
+    from assets.forecasting.drift_gate import blocked_origins
 
     used = candlecast.checkpoints.current("kronos_predictor") if family == "kronos_forecasts" else None
     if used is None or candlecast.settings.drift.action != "block":
         return {}
-    return withheld(candlecast.home, used.digest, origins)
+    return blocked_origins(candlecast.home, used.digest, origins)
 
 
 def _result(
     context: dg.AssetExecutionContext,
-    room: "ForecastRoom",
-    made: "Sequence[Made]",
-    selection: "Selection",
+    candlecast: Candlecast,
+    results: "Sequence[ForecastResult]",
+    selection: "TaskSelection",
     histories: "dict[str, History]",
 ) -> dg.MaterializeResult:
-    from assets.forecasts.acceptance import Run, calibration, content
-    from assets.forecasts.findings import findings
+    from assets.forecasts.acceptance import check_forecasts
+    from assets.forecasts.summary import ForecastRange, calibration, content
 
     origins = sorted({task.origin for task in selection.tasks})
-    runs = [Run(one.forecaster, origins) for one in made]
-    frequency = room.settings.market.frequency
-    calibrated = {run.forecaster.model: calibration(room.warehouse, run, frequency) for run in runs}
-    contents = [content(room.warehouse, run) for run in runs]
-    add_to_newest_partition(context, _metadata(room, made, selection, histories, origins, calibrated))
+    runs = [ForecastRange(one.forecaster, origins) for one in results]
+    frequency = candlecast.settings.market.frequency
+    calibrated = {run.forecaster.model: calibration(candlecast.warehouse, run, frequency) for run in runs}
+    contents = [content(candlecast.warehouse, run) for run in runs]
+    outcomes = check_forecasts(candlecast, results, selection.tasks, calibrated)
+    add_to_newest_partition(context, _metadata(candlecast, results, selection, histories, origins, calibrated))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in made], contents])),
+        data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in results], contents])),
         metadata={"dagster/row_count": sum(rows for rows, _ in contents)},
-        check_results=[
-            check_result(one.check, one.passed, one.words) for one in findings(room, made, selection.tasks, calibrated)
-        ],
+        check_results=[check_result(name, one.passed, one.description) for name, one in outcomes.items()],
     )
 
 
 def _metadata(
-    room: "ForecastRoom",
-    made: "Sequence[Made]",
-    selection: "Selection",
+    candlecast: Candlecast,
+    results: "Sequence[ForecastResult]",
+    selection: "TaskSelection",
     histories: "dict[str, History]",
     origins: "list[np.datetime64]",
     calibrated: "dict[str, pd.DataFrame]",
@@ -190,8 +188,8 @@ def _metadata(
         "first_origin": str(origins[0]),
         "last_origin": str(origins[-1]),
         "skipped": dict(selection.skipped),
-        "models": table(pd.DataFrame([_row(room, one, origins, calibrated) for one in made])),
-        "fans": picture(fan_chart(_fans(room, made, histories, origins))),
+        "models": table(pd.DataFrame([_row(candlecast, one, origins, calibrated) for one in results])),
+        "fans": picture(fan_chart(_fans(candlecast, results, histories, origins))),
     }
     with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
     if with_actuals:
@@ -200,38 +198,38 @@ def _metadata(
 
 
 def _row(
-    room: "ForecastRoom", one: "Made", origins: "list[np.datetime64]", calibrated: "dict[str, pd.DataFrame]"
+    candlecast: Candlecast, one: "ForecastResult", origins: "list[np.datetime64]", calibrated: "dict[str, pd.DataFrame]"
 ) -> dict[str, object]:
-    from assets.forecasts.acceptance import Run, corrected, coverage
+    from assets.forecasts.summary import ForecastRange, corrected_rate, coverage
 
     forecaster = one.forecaster
     covered = coverage(calibrated[forecaster.model])
     return {
         "model": forecaster.model,
         "checkpoint": forecaster.checkpoint,
-        "created": one.made,
-        "existing": one.there_before,
+        "created": one.created,
+        "existing": one.existing,
         "in sample": sum(forecaster.in_sample(origin) for origin in origins),
-        "corrected": corrected(room.warehouse, Run(forecaster, origins)),
+        "corrected": corrected_rate(candlecast.warehouse, ForecastRange(forecaster, origins)),
         "coverage of the 80 % band": covered.get(0.8, float("nan")),
         "coverage of the 90 % band": covered.get(0.9, float("nan")),
     }
 
 
 def _fans(
-    room: "ForecastRoom",
-    made: "Sequence[Made]",
+    candlecast: Candlecast,
+    results: "Sequence[ForecastResult]",
     histories: "dict[str, History]",
     origins: "list[np.datetime64]",
 ) -> "list[Fan]":
     """One model: some symbols of one origin. Several models: the first symbol by each."""
-    from assets.forecasting.plots import read_fan, telling_forecasts
+    from assets.forecasting.plots import example_forecasts, read_fan
 
-    each = SHOWN if len(made) == 1 else 1
+    each = SHOWN if len(results) == 1 else 1
     fans = []
-    for one in made:
+    for one in results:
         forecaster = one.forecaster
         named = (forecaster.model, forecaster.checkpoint)
-        for symbol, origin in telling_forecasts(room.warehouse, histories, *named, origins, each):
-            fans.append(read_fan(room.warehouse, histories[symbol], *named, origin, forecaster.in_sample(origin)))
+        for symbol, origin in example_forecasts(candlecast.warehouse, histories, *named, origins, each):
+            fans.append(read_fan(candlecast.warehouse, histories[symbol], *named, origin, forecaster.in_sample(origin)))
     return [fan for fan in fans if fan is not None]

@@ -21,8 +21,8 @@ from resources.publish import digest_of, publish_bytes
 if TYPE_CHECKING:
     import numpy as np
 
-    from assets.forecasting.drift import Drift, Limits
-    from assets.forecasting.forecaster import Task
+    from assets.forecasting.drift import DriftLimits, InputDrift
+    from assets.forecasting.forecaster import ForecastTask
 
 CHECK = "input_has_not_drifted"
 NAMED = 5
@@ -53,9 +53,9 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:
         """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
-        from assets.forecasting.drift import draw, limits
-        from assets.forecasting.drift_gate import write_withheld
-        from assets.forecasting.origins import origins_of, select
+        from assets.forecasting.drift import drift_chart, drift_limits
+        from assets.forecasting.drift_gate import write_blocked_origins
+        from assets.forecasting.origins import origin_timestamps, select_tasks
         from assets.market.history import read_histories
         from assets.market.universe import wanted_symbols
 
@@ -66,46 +66,48 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         action = settings.drift.action
         if action == "off":
             return not_measured("switched off")
-        allowed = limits(predictor.card, settings.drift.quantile)
+        allowed = drift_limits(predictor.card, settings.drift.quantile)
         if isinstance(allowed, str):
             return not_measured(allowed, passed=action != "block")
         histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
-        origins = origins_of(sessions_of(context), settings, candlecast.calendar)
-        tasks = select(histories, origins, settings.windows.lookback_window).tasks
+        origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
+        tasks = select_tasks(histories, origins, settings.windows.lookback_window).tasks
         drifts = _drifts(tasks, predictor, allowed, candlecast)
-        blocks = {day: drift.words if action == "block" and drift.drifted else None for day, drift in drifts.items()}
-        write_withheld(candlecast.home, predictor.digest, blocks)
+        blocks = {
+            day: drift.description if action == "block" and drift.drifted else None for day, drift in drifts.items()
+        }
+        write_blocked_origins(candlecast.home, predictor.digest, blocks)
         symbols = len({task.symbol for task in tasks})
-        add_to_newest_partition(context, {"picture": picture(draw(predictor.card, drifts, symbols))})
+        add_to_newest_partition(context, {"picture": picture(drift_chart(predictor.card, drifts, symbols))})
         return _result(predictor, drifts, block=action == "block")
 
     return input_drift
 
 
 def _drifts(
-    tasks: "list[Task]", predictor: Checkpoint, allowed: "Limits", candlecast: Candlecast
-) -> "dict[np.datetime64, Drift]":
+    tasks: "list[ForecastTask]", predictor: Checkpoint, allowed: "DriftLimits", candlecast: Candlecast
+) -> "dict[np.datetime64, InputDrift]":
     """The drift of every origin, oldest first; distances that are on disk are not measured again."""
     import numpy as np
 
-    from assets.forecasting.drift import Drift, input_digest, input_distances
+    from assets.forecasting.drift import InputDrift, input_digest, input_token_distances
 
     settings = candlecast.settings
     lookback = settings.windows.lookback_window
     file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
     if not file.is_file():
         tokenizer = candlecast.checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
-        found = input_distances(predictor.card, tokenizer.folder, settings.windows.clip, lookback, tasks)
+        found = input_token_distances(predictor.card, tokenizer.folder, settings.windows.clip, lookback, tasks)
         publish_bytes(file, json.dumps({str(day): value for day, value in found.items()}).encode())
     measured = {np.datetime64(day): value for day, value in json.loads(file.read_text()).items()}
     symbols = Counter(task.origin for task in tasks)
-    return {day: Drift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
+    return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 
 
-def _result(predictor: Checkpoint, drifts: "dict[np.datetime64, Drift]", block: bool) -> dg.MaterializeResult:
+def _result(predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", block: bool) -> dg.MaterializeResult:
     drifted = [day for day, drift in drifts.items() if drift.drifted]
     newest = drifts[max(drifts)]
-    description = f"newest origin: {newest.words}. Above the limit: {len(drifted)} of {len(drifts)} origins"
+    description = f"newest origin: {newest.description}. Above the limit: {len(drifted)} of {len(drifts)} origins"
     if block and drifted:
         named = ", ".join(map(str, drifted[:NAMED])) + " …" * (len(drifted) > NAMED)
         description += f"; blocked for Kronos: {named}"

@@ -1,7 +1,6 @@
-"""Making forecasts: what is missing is forecast, batch by batch, and each batch is kept before the next begins.
+"""Forecast generation: forecasts that are missing are generated in batches, and each batch is stored before the next.
 
-A killed run therefore loses one batch at most, and a rerun goes on from there. Without anything missing no weights are
-read.
+A killed run loses one batch at most, and a rerun continues from there. If nothing is missing, no weights are read.
 """
 
 from __future__ import annotations
@@ -12,76 +11,68 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.forecasting.forecaster import Forecaster, Prediction, Task
-from assets.forecasts.path_files import paths_file, write_paths
-from assets.forecasts.store import Batch, already_made, refuse_impossible, write
+from assets.forecasting.forecaster import Forecaster, ForecastTask
+from assets.forecasts.forecast_store import PredictionBatch, existing_forecasts, validate_batch, write_forecasts
+from assets.forecasts.sample_paths import paths_file, write_paths
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import Progress, silent
-from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of the tasks of one forecaster."""
+class ForecastResult:
+    """The number of forecasts that one forecaster created, and of those that existed."""
 
     forecaster: Forecaster
-    made: int
-    there_before: int
+    created: int
+    existing: int
 
 
-@dataclass(frozen=True)
-class ForecastRoom:
-    """Where forecasts are made and kept."""
+def generate_forecasts(
+    candlecast: Candlecast, forecaster: Forecaster, tasks: Sequence[ForecastTask], progress: Progress = silent
+) -> ForecastResult:
+    """Generate and store the forecasts of the tasks that have none from this forecaster yet.
 
-    settings: Settings
-    warehouse: Warehouse
-    home: Home
-    calendar: TradingCalendar
-
-
-def make_forecasts(
-    room: ForecastRoom, forecaster: Forecaster, tasks: Sequence[Task], progress: Progress = silent
-) -> Made:
-    """Forecast the tasks that this forecaster has not forecast yet.
+    Args:
+        tasks: ordered by origin.
 
     Raises:
-        CandlecastError: the model said something impossible; batches before it are kept.
+        CandlecastError: the model's output is invalid; earlier batches stay stored.
     """
-    known = already_made(room.warehouse, forecaster, [task.origin for task in tasks])
+    known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
     missing = [task for task in tasks if (task.symbol, task.origin) not in known]
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
-        return Made(forecaster, 0, len(tasks))
-    predict, made = forecaster.load(), 0
+        return ForecastResult(forecaster, 0, len(tasks))
+    predict, created = forecaster.load(), 0
     done = len(tasks) - len(missing)
-    for batch_tasks in whole_origins(missing, forecaster.tasks_at_once):
-        targets = target_stamps(batch_tasks, room.calendar, room.settings.windows.predict_window)
+    for batch_tasks in batches_by_origin(missing, forecaster.batch_size):
+        targets = target_timestamps(batch_tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
         prediction = predict(batch_tasks, targets)
-        batch = Batch(batch_tasks, targets, room.settings.forecasts.levels, prediction)
-        refuse_impossible(forecaster.model, batch)
+        batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
+        validate_batch(forecaster.model, batch)
         if prediction.paths is not None:
-            _keep_paths(room.home, forecaster, batch_tasks, prediction)
-        made += write(room.warehouse, forecaster, batch)
+            _write_paths(candlecast.home, forecaster, batch_tasks, prediction.paths)
+        created += write_forecasts(candlecast.warehouse, forecaster, batch)
         done += len(batch_tasks)
         progress(done, len(tasks), forecaster.model)
-    return Made(forecaster, made, len(tasks) - made)
+    return ForecastResult(forecaster, created, len(tasks) - created)
 
 
-def target_stamps(tasks: Sequence[Task], calendar: TradingCalendar, horizon: int) -> np.ndarray:
-    """The stamps that each task forecasts, from the calendar: (tasks, horizon) datetime64[s]."""
+def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:
+    """The calendar's next `horizon` timestamps after each task's origin: (tasks, horizon) datetime64[s]."""
     following = {origin: calendar.following(origin, horizon) for origin in {task.origin for task in tasks}}
     return np.stack([following[task.origin] for task in tasks])
 
 
-def whole_origins(tasks: Sequence[Task], at_once: int) -> Iterator[list[Task]]:
-    """Batches of about `at_once` tasks that never split an origin. Tasks come ordered by origin."""
+def batches_by_origin(tasks: Sequence[ForecastTask], size: int) -> Iterator[list[ForecastTask]]:
+    """Batches of about `size` tasks that never split an origin. Tasks are ordered by origin."""
     counts = Counter(task.origin for task in tasks)
-    batch: list[Task] = []
+    batch: list[ForecastTask] = []
     start = 0
     for count in counts.values():
-        if batch and len(batch) + count > at_once:
+        if batch and len(batch) + count > size:
             yield batch
             batch = []
         batch = [*batch, *tasks[start : start + count]]
@@ -89,14 +80,14 @@ def whole_origins(tasks: Sequence[Task], at_once: int) -> Iterator[list[Task]]:
     yield batch
 
 
-def _keep_paths(home: Home, forecaster: Forecaster, tasks: Sequence[Task], prediction: Prediction) -> None:
-    assert prediction.paths is not None
+def _write_paths(home: Home, forecaster: Forecaster, tasks: Sequence[ForecastTask], paths: np.ndarray) -> None:
+    """Write the sample paths, (tasks, paths, steps, 6), one file per origin."""
     for origin, rows in _rows_by_origin(tasks).items():
         file = paths_file(home, forecaster.model, forecaster.checkpoint, origin)
-        write_paths(file, [tasks[row].symbol for row in rows], prediction.paths[rows])
+        write_paths(file, [tasks[row].symbol for row in rows], paths[rows])
 
 
-def _rows_by_origin(tasks: Sequence[Task]) -> Mapping[np.datetime64, list[int]]:
+def _rows_by_origin(tasks: Sequence[ForecastTask]) -> Mapping[np.datetime64, list[int]]:
     rows: dict[np.datetime64, list[int]] = {}
     for row, task in enumerate(tasks):
         rows.setdefault(task.origin, []).append(row)

@@ -1,4 +1,4 @@
-"""The proof that no bar after an origin reaches its forecast: change them all, forecast again, compare bytes."""
+"""The look-ahead check: change every bar after an origin, forecast again, and compare the forecasts bit by bit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from assets.forecasting.forecaster import Predict, Prediction, Task
+from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.market.history import History
 
 
-def with_another_future(history: History, index: int, seed: int) -> History:
-    """The same history up to bar `index`; after it every price, volume, split and dividend is another."""
+def with_changed_future(history: History, index: int, seed: int) -> History:
+    """The same history up to bar `index`, with random prices, volumes, splits and dividends after it."""
     generator = np.random.default_rng(seed)
     after = len(history) - index - 1
     quoted, growth, shares = history.quoted.copy(), history.growth.copy(), history.shares.copy()
@@ -22,13 +22,15 @@ def with_another_future(history: History, index: int, seed: int) -> History:
     return replace(history, quoted=quoted, growth=growth, shares=shares)
 
 
-def changed_by_the_future(predict: Predict, tasks: Sequence[Task], targets: np.ndarray) -> list[Task]:
-    """The tasks whose forecast differs, in any bit, once their future does."""
-    others = [replace(t, history=with_another_future(t.history, t.index, seed)) for seed, t in enumerate(tasks)]
-    before, after = predict(tasks, targets), predict(others, targets)
-    return [task for row, task in enumerate(tasks) if _bytes(before, row) != _bytes(after, row)]
+def forecasts_changed_by_future_bars(
+    predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray
+) -> list[ForecastTask]:
+    """The tasks whose forecast differs in any bit once the bars after their origin are changed."""
+    changed = [replace(t, history=with_changed_future(t.history, t.index, seed)) for seed, t in enumerate(tasks)]
+    before, after = predict(tasks, targets), predict(changed, targets)
+    return [task for row, task in enumerate(tasks) if _content(before, row) != _content(after, row)]
 
 
-def _bytes(prediction: Prediction, row: int) -> bytes:
+def _content(prediction: Prediction, row: int) -> bytes:
     paths = b"" if prediction.paths is None else prediction.paths[row].tobytes()
     return prediction.quantiles[row].tobytes() + prediction.corrected[row].tobytes() + paths

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.scoreboard import horizons_of, paired_scores, scoreboard_of, write_scoreboard
+from assets.evaluation.scoreboard import compute_scoreboard, paired_scores, scoreboard_horizons, write_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
@@ -73,7 +73,7 @@ def store_actions(warehouse: Warehouse) -> None:
         connection.execute("INSERT INTO corporate_actions BY NAME SELECT * FROM made")
 
 
-def make_forecasts(
+def generate_forecasts(
     warehouse: Warehouse, first: date, last: date, every: int = 5, models: tuple[str, ...] = tuple(SHIFTS)
 ) -> pd.DataFrame:
     """Lognormal quantiles with a drift per model, at every origin after at least 90 bars."""
@@ -133,8 +133,8 @@ def score_forecasts(warehouse: Warehouse, settings: Settings) -> None:
     """Score all forecasts and write the scoreboard."""
     histories = read_histories(warehouse, "1d")
     score_sessions(warehouse, histories, [FIRST, date(2013, 3, 1)])
-    paired = paired_scores(warehouse, USED, horizons_of(settings.windows.predict_window))
-    write_scoreboard(warehouse, scoreboard_of(paired, settings.evaluation, block=3, seed=settings.seed))
+    paired = paired_scores(warehouse, USED, scoreboard_horizons(settings.windows.predict_window))
+    write_scoreboard(warehouse, compute_scoreboard(paired, settings.evaluation, block=3, seed=settings.seed))
 
 
 def small_warehouse(path: Path, first: date = FIRST) -> Warehouse:
@@ -142,5 +142,5 @@ def small_warehouse(path: Path, first: date = FIRST) -> Warehouse:
     warehouse = Warehouse(path)
     store_bars(warehouse, sample_bars())
     store_actions(warehouse)
-    store_forecasts(warehouse, make_forecasts(warehouse, first, LAST))
+    store_forecasts(warehouse, generate_forecasts(warehouse, first, LAST))
     return warehouse

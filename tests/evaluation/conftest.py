@@ -1,4 +1,4 @@
-"""Worlds in which forecasts have been made and came true."""
+"""Homes with forecasts whose actuals are known."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "forecasts"))
 
-from forecast_world import World, make_world, open_world
+from forecast_home import ForecastHome, create_home, open_home
 
 from assets.forecasting.baselines import baseline_forecasters
-from assets.forecasts.generate import make_forecasts
+from assets.forecasts.generate import generate_forecasts
 
 
 @pytest.fixture(scope="session")
-def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real bars, and the baselines' forecasts of nine months."""
-    home = tmp_path_factory.mktemp("made")
-    world = make_world(home)
-    tasks = world.tasks(date(2012, 1, 3), date(2012, 9, 28))
-    for forecaster in baseline_forecasters(world.settings):
-        make_forecasts(world.room, forecaster, tasks)
-    return home
+def forecast_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a home with real bars, and the baselines' forecasts of nine months."""
+    folder = tmp_path_factory.mktemp("forecasts")
+    home = create_home(folder)
+    tasks = home.tasks(date(2012, 1, 3), date(2012, 9, 28))
+    for forecaster in baseline_forecasters(home.settings):
+        generate_forecasts(home.candlecast, forecaster, tasks)
+    return folder
 
 
 @pytest.fixture
-def forecast_world(made_home: Path, tmp_path: Path) -> World:
-    """A copy of it to score in."""
-    return open_world(Path(shutil.copytree(made_home, tmp_path / "home")))
+def home(forecast_folder: Path, tmp_path: Path) -> ForecastHome:
+    """A copy of that home to score in."""
+    return open_home(Path(shutil.copytree(forecast_folder, tmp_path / "home")))

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from forecast_world import World, publish_tiny_chronos2, publish_tiny_kronos
+from forecast_home import ForecastHome, publish_tiny_chronos2, publish_tiny_kronos
 
 from assets.evaluation.assets import build_assets as evaluation_assets
 from assets.forecasts.assets import build_assets as forecast_assets
@@ -19,8 +19,8 @@ from resources.candlecast import Candlecast
 EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores", "scoreboard")
 
 
-def _run(world: World, first: str, last: str, names: tuple[str, ...] = EVERYTHING) -> dg.ExecuteInProcessResult:
-    sessions = session_partitions(world.settings)
+def _run(home: ForecastHome, first: str, last: str, names: tuple[str, ...] = EVERYTHING) -> dg.ExecuteInProcessResult:
+    sessions = session_partitions(home.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]
     upstream += [
         dg.AssetSpec(n) for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")
@@ -30,27 +30,27 @@ def _run(world: World, first: str, last: str, names: tuple[str, ...] = EVERYTHIN
         assets=[*upstream, *(one for one in made if not isinstance(one, dg.AssetChecksDefinition))],
         asset_checks=[one for one in made if isinstance(one, dg.AssetChecksDefinition)],
         jobs=[dg.define_asset_job("job", selection=list(names))],
-        resources={"candlecast": Candlecast(world.settings, warehouse=world.warehouse)},
+        resources={"candlecast": Candlecast(home.settings, warehouse=home.warehouse)},
     )
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     with dg.DagsterInstance.ephemeral() as instance:
         return defs.resolve_job_def("job").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
 
-def _tables(world: World) -> list[pd.DataFrame]:
+def _tables(home: ForecastHome) -> list[pd.DataFrame]:
     return [
-        world.warehouse.frame(f"FROM {t} ORDER BY ALL") for t in ("forecast_quantiles", "forecast_scores", "scoreboard")
+        home.warehouse.frame(f"FROM {t} ORDER BY ALL") for t in ("forecast_quantiles", "forecast_scores", "scoreboard")
     ]
 
 
 @pytest.mark.slow
-def test_a_range_is_one_run_and_a_rerun_changes_nothing(world: World):
-    publish_tiny_kronos(world.checkpoints)
-    publish_tiny_chronos2(world.checkpoints)
-    first = _run(world, "2012-05-01", "2012-06-29")
+def test_a_range_is_one_run_and_a_rerun_changes_nothing(home: ForecastHome) -> None:
+    publish_tiny_kronos(home.checkpoints)
+    publish_tiny_chronos2(home.checkpoints)
+    first = _run(home, "2012-05-01", "2012-06-29")
     assert first.success
     assert all(check.passed for check in first.get_asset_check_evaluations() if check.blocking)
-    before = _tables(world)
+    before = _tables(home)
     quantiles, scores, board = before
     everyone = {"random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2"}
     assert set(quantiles["model"]) == everyone
@@ -64,69 +64,69 @@ def test_a_range_is_one_run_and_a_rerun_changes_nothing(world: World):
         "volume",
         "amount",
     }
-    stored = world.warehouse.path.read_bytes()
-    again = _run(world, "2012-05-01", "2012-06-29")
+    stored = home.warehouse.path.read_bytes()
+    again = _run(home, "2012-05-01", "2012-06-29")
     assert again.success
-    assert world.warehouse.path.read_bytes() == stored
+    assert home.warehouse.path.read_bytes() == stored
 
 
-def test_one_session_forecasts_itself_and_scores_what_came_true_on_it(world: World):
+def test_one_session_forecasts_itself_and_scores_what_came_true_on_it(home: ForecastHome) -> None:
     names = ("baseline_forecasts", "forecast_scores", "scoreboard")
     for session in ("2012-05-02", "2012-05-03"):
-        assert _run(world, session, session, names).success
-    quantiles, scores, _ = _tables(world)
+        assert _run(home, session, session, names).success
+    quantiles, scores, _ = _tables(home)
     assert set(quantiles["origin"]) == {pd.Timestamp("2012-05-02"), pd.Timestamp("2012-05-03")}
     assert set(scores["origin"]) == {pd.Timestamp("2012-05-02")}
     assert set(scores["step"]) == {1}
 
 
-def test_a_damaged_forecast_stops_the_run_before_it_is_scored(world: World):
+def test_a_damaged_forecast_stops_the_run_before_it_is_scored(home: ForecastHome) -> None:
     names = ("baseline_forecasts", "forecast_scores")
-    assert _run(world, "2012-05-01", "2012-05-31", names[:1]).success
-    with world.warehouse.write() as connection:
+    assert _run(home, "2012-05-01", "2012-05-31", names[:1]).success
+    with home.warehouse.write() as connection:
         connection.execute("UPDATE forecast_quantiles SET value = -value WHERE level = 0.95 AND model = 'drift'")
-    stopped = _run(world, "2012-05-01", "2012-05-31", names)
+    stopped = _run(home, "2012-05-01", "2012-05-31", names)
     failed = {
         check.check_name: check.description for check in stopped.get_asset_check_evaluations() if not check.passed
     }
     assert not stopped.success
     assert {"finite_and_ordered", "physically_possible"} <= set(failed)
     assert "drift" in str(failed["finite_and_ordered"])
-    assert _tables(world)[1].empty
+    assert _tables(home)[1].empty
 
 
-def test_sessions_without_an_origin_are_refused(world: World):
-    result = _run(world, "2009-05-01", "2009-05-29", ("baseline_forecasts",))
+def test_sessions_without_an_origin_are_refused(home: ForecastHome) -> None:
+    result = _run(home, "2009-05-01", "2009-05-29", ("baseline_forecasts",))
     assert not result.success
     assert "no origin among the" in str(result.get_step_failure_events()[0].step_failure_data.error)
 
 
 @pytest.mark.parametrize("module", ["assets.forecasts.assets", "assets.evaluation.assets"])
-def test_loading_a_stage_imports_no_model_library(module: str):
+def test_loading_a_stage_imports_no_model_library(module: str) -> None:
     heavy = "{'torch', 'chronos', 'transformers', 'qlib', 'matplotlib', 'arch'}"
     code = f"import sys, {module}; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.slow
-def test_a_rerun_imports_no_model_library(world: World):
-    publish_tiny_kronos(world.checkpoints)
+def test_a_rerun_imports_no_model_library(home: ForecastHome) -> None:
+    publish_tiny_kronos(home.checkpoints)
     tasks_of = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from datetime import date
 from pathlib import Path
-from forecast_world import open_world
+from forecast_home import open_home
 from assets.forecasting.kronos_forecaster import kronos_forecaster
-from assets.forecasts.generate import make_forecasts
-world = open_world(Path({str(world.room.home.root)!r}))
-tasks = world.tasks(date(2012, 5, 1), date(2012, 5, 31))
-made = make_forecasts(world.room, kronos_forecaster(world.settings, world.checkpoints), tasks)
-print(made.made, "torch" in sys.modules)
+from assets.forecasts.generate import generate_forecasts
+home = open_home(Path({str(home.candlecast.home.root)!r}))
+tasks = home.tasks(date(2012, 5, 1), date(2012, 5, 31))
+result = generate_forecasts(home.candlecast, kronos_forecaster(home.settings, home.checkpoints), tasks)
+print(result.created, "torch" in sys.modules)
 """
-    said = [
+    outputs = [
         subprocess.run([sys.executable, "-c", tasks_of], check=True, capture_output=True, text=True).stdout.split()
         for _ in range(2)
     ]
-    assert said[0][0] != "0"
-    assert said[1] == ["0", "False"]
+    assert outputs[0][0] != "0"
+    assert outputs[1] == ["0", "False"]

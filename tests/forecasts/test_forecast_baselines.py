@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_world import World, make_world, real_bars
+from forecast_home import ForecastHome, create_home, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import lognorm
 
-from assets.forecasting.baselines import RULES, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
-from assets.forecasting.forecaster import Task
+from assets.forecasting.baselines import MODELS, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
+from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.registry import checkpoints_in_use
-from assets.forecasts import acceptance as checks
-from assets.forecasts.generate import make_forecasts, target_stamps
+from assets.forecasts import summary
+from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.market.history import History
 from resources.settings import Settings
 
@@ -32,8 +32,8 @@ def _history(closes: np.ndarray) -> History:
 
 @settings(deadline=None)
 @given(arrays(np.float64, st.integers(3, 400), elements=st.floats(1e-3, 1e6)))
-def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.ndarray):
-    task = Task("A", np.datetime64("2010-01-01", "s"), _history(closes), len(closes) - 1)
+def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.ndarray) -> None:
+    task = ForecastTask("A", np.datetime64("2010-01-01", "s"), _history(closes), len(closes) - 1)
     targets = np.zeros((1, 10), dtype="datetime64[s]")
     for forecaster in baseline_forecasters(Settings()):
         quantiles = forecaster.load()([task], targets).quantiles
@@ -43,41 +43,41 @@ def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.n
         assert (np.diff(quantiles, axis=-1) >= 0).all()
 
 
-def test_forecasts_of_other_bars_stand_under_another_name(model_world: World):
+def test_forecasts_of_other_bars_have_another_checkpoint(model_home: ForecastHome) -> None:
     def named(**market: str) -> dict[str, str]:
-        changed = model_world.settings.market.model_copy(update=market)
-        return checkpoints_in_use(model_world.settings.model_copy(update={"market": changed}), model_world.checkpoints)
+        changed = model_home.settings.market.model_copy(update=market)
+        return checkpoints_in_use(model_home.settings.model_copy(update={"market": changed}), model_home.checkpoints)
 
     others = [named(), named(frequency="1h"), named(frequency="30min"), named(calendar="XLON")]
-    assert set(others[0]) == {*RULES, "kronos", "chronos2"}
+    assert set(others[0]) == {*MODELS, "kronos", "chronos2"}
     assert all(len({names[model] for names in others}) == 4 for model in others[0])
-    assert not {"frequency", "calendar"} & set(baseline_forecasters(model_world.settings)[0].recipe)
+    assert not {"frequency", "calendar"} & set(baseline_forecasters(model_home.settings)[0].recipe)
 
 
-def test_the_random_walk_is_lognormal_with_the_volatility_of_the_last_252_sessions(world: World):
-    task = world.tasks(date(2012, 3, 1), date(2012, 3, 1))[0]
-    targets = target_stamps([task], world.room.calendar, 10)
-    walk = baseline_forecasters(world.settings)[0].load()([task], targets).quantiles[0, :, 0]
+def test_the_random_walk_is_lognormal_with_the_volatility_of_the_last_252_sessions(home: ForecastHome) -> None:
+    task = home.tasks(date(2012, 3, 1), date(2012, 3, 1))[0]
+    targets = target_timestamps([task], home.candlecast.calendar, 10)
+    walk = baseline_forecasters(home.settings)[0].load()([task], targets).quantiles[0, :, 0]
     closes = task.history.closes_seen_from(task.index)
     sigma = np.sqrt((np.diff(np.log(closes))[-252:] ** 2).mean())
-    expected = lognorm.ppf(world.settings.forecasts.levels, sigma * np.sqrt(STEPS)[:, None], scale=closes[-1])
+    expected = lognorm.ppf(home.settings.forecasts.levels, sigma * np.sqrt(STEPS)[:, None], scale=closes[-1])
     np.testing.assert_allclose(walk, expected, rtol=1e-12)
 
 
-def test_ewma_volatility_is_what_pandas_says():
+def test_ewma_volatility_equals_that_of_pandas() -> None:
     returns = np.random.default_rng(0).normal(0, 0.01, 252)
     ours = random_walk_ewma(returns, STEPS)[1][0]
     assert np.isclose(ours, pd.Series(returns**2).ewm(alpha=0.06).mean().iloc[-1], rtol=1e-12)
 
 
-def test_drift_goes_on_at_the_mean_rate_and_pays_for_not_knowing_it():
+def test_drift_has_the_mean_return_and_the_variance_of_its_estimate() -> None:
     returns = np.random.default_rng(1).normal(0.001, 0.01, 500)
     mean, variance = drift(returns, STEPS)
     np.testing.assert_allclose(mean, STEPS * returns.mean())
     assert (variance > random_walk(returns, STEPS)[1]).all()
 
 
-def test_momentum_looks_at_the_last_year_without_the_last_month():
+def test_momentum_looks_at_the_last_year_without_the_last_month() -> None:
     returns = np.random.default_rng(2).normal(0, 0.01, 600)
     changed = returns.copy()
     changed[-21:] = 0.05
@@ -85,21 +85,21 @@ def test_momentum_looks_at_the_last_year_without_the_last_month():
     np.testing.assert_array_equal(momentum(returns, STEPS)[0], momentum(changed, STEPS)[0])
 
 
-def test_a_split_before_the_origin_is_no_return(world: World):
+def test_a_split_before_the_origin_is_no_return(home: ForecastHome) -> None:
     """AAPL split 2:1 on 2005-02-28: unadjusted, that day alone would give a volatility of 70 % a year more."""
-    task = next(t for t in world.tasks(date(2005, 3, 1), date(2005, 3, 1)) if t.symbol == "AAPL")
+    task = next(t for t in home.tasks(date(2005, 3, 1), date(2005, 3, 1)) if t.symbol == "AAPL")
     returns = np.diff(np.log(task.history.closes_seen_from(task.index)))
     assert np.abs(returns[-10:]).max() < 0.15
-    assert set(RULES) == {forecaster.model for forecaster in baseline_forecasters(world.settings)}
+    assert set(MODELS) == {forecaster.model for forecaster in baseline_forecasters(home.settings)}
 
 
-def test_a_price_that_never_moves_lies_in_a_band_without_width(tmp_path: Path):
+def test_a_price_that_never_moves_lies_in_an_interval_without_width(tmp_path: Path) -> None:
     bars = real_bars().query("symbol == 'GOOG'").copy()
     bars[["open", "high", "low", "close"]] = 500.0
-    world = make_world(tmp_path, bars)
-    tasks = world.tasks(date(2012, 1, 3), date(2012, 12, 31))
-    walk = baseline_forecasters(world.settings)[0]
-    make_forecasts(world.room, walk, tasks)
-    calibrated = checks.calibration(world.warehouse, checks.Run(walk, [task.origin for task in tasks]), "1d")
-    assert checks.coverage(calibrated) == {0.8: 1.0, 0.9: 1.0}
+    home = create_home(tmp_path, bars)
+    tasks = home.tasks(date(2012, 1, 3), date(2012, 12, 31))
+    walk = baseline_forecasters(home.settings)[0]
+    generate_forecasts(home.candlecast, walk, tasks)
+    calibrated = summary.calibration(home.warehouse, summary.ForecastRange(walk, [task.origin for task in tasks]), "1d")
+    assert summary.coverage(calibrated) == {0.8: 1.0, 0.9: 1.0}
     assert calibrated["share"].eq(1).all() and calibrated["below"].eq(0).all()

@@ -1,4 +1,4 @@
-"""Kronos' sample paths and what is read off them."""
+"""Kronos' sample paths and their quantiles."""
 
 from __future__ import annotations
 
@@ -7,47 +7,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forecast_world import World, make_world, publish_tiny_kronos, real_bars
+from forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assets.forecasting.chronos2_forecaster import to_prices
-from assets.forecasting.kronos_forecaster import kronos_forecaster, quantiles_of, seed_of
-from assets.forecasts import acceptance as checks
-from assets.forecasts import generate as making
-from assets.forecasts.generate import make_forecasts
-from assets.forecasts.path_files import paths_file, read_paths, write_paths
+from assets.forecasting.chronos2_forecaster import quantiles_to_prices
+from assets.forecasting.kronos_forecaster import forecast_seed, kronos_forecaster, path_quantiles
+from assets.forecasts import acceptance, generate, summary
+from assets.forecasts.generate import generate_forecasts
+from assets.forecasts.sample_paths import paths_file, write_paths
 from resources.errors import CandlecastError
 
 SESSION = date(2012, 7, 2)
 
 
-def test_paths_and_quantiles_are_bars_that_a_market_can_print(model_world: World):
-    forecaster = kronos_forecaster(model_world.settings, model_world.checkpoints)
-    tasks = model_world.tasks(SESSION, SESSION)
-    make_forecasts(model_world.room, forecaster, tasks)
-    run = checks.Run(forecaster, [tasks[0].origin])
-    file = paths_file(model_world.room.home, "kronos", forecaster.checkpoint, tasks[0].origin)
-    assert checks.disordered(model_world.warehouse, run).empty
-    assert checks.impossible(model_world.warehouse, run).empty
-    assert checks.incomplete(model_world.warehouse, run).empty
-    assert checks.impossible_paths(model_world.warehouse, [file]).empty
-    assert checks.corrected(model_world.warehouse, run) > 0  # random weights: most raw bars are impossible
+def test_paths_and_quantiles_are_valid_bars(model_home: ForecastHome) -> None:
+    forecaster = kronos_forecaster(model_home.settings, model_home.checkpoints)
+    tasks = model_home.tasks(SESSION, SESSION)
+    generate_forecasts(model_home.candlecast, forecaster, tasks)
+    run = summary.ForecastRange(forecaster, [tasks[0].origin])
+    file = paths_file(model_home.candlecast.home, "kronos", forecaster.checkpoint, tasks[0].origin)
+    assert acceptance.disordered(model_home.warehouse, run).empty
+    assert acceptance.impossible(model_home.warehouse, run).empty
+    assert acceptance.incomplete(model_home.warehouse, run).empty
+    assert acceptance.impossible_paths(model_home.warehouse, [file]).empty
+    assert summary.corrected_rate(model_home.warehouse, run) > 0  # random weights: most raw bars are impossible
     paths = read_paths(file)
     assert set(paths) == {task.symbol for task in tasks}
     assert paths["AAPL"].shape == (100, 10, 6)
 
 
-def test_a_path_that_no_market_can_print_is_found(world: World, tmp_path: Path):
+def test_an_invalid_bar_of_a_path_is_found(home: ForecastHome, tmp_path: Path) -> None:
     bars = np.tile(np.array([10, 11, 9, 10, 5, 50], dtype=np.float32), (2, 3, 4, 1))
     bars[1, 2, 3, 1] = 9.5  # a high below the close
     write_paths(tmp_path / "p.parquet", ["A", "B"], bars)
-    found = checks.impossible_paths(world.warehouse, [tmp_path / "p.parquet"])
+    found = acceptance.impossible_paths(home.warehouse, [tmp_path / "p.parquet"])
     assert found[["symbol", "path", "step"]].values.tolist() == [["B", 3, 4]]
 
 
-def test_symbols_forecast_later_join_the_paths_and_change_no_others(tmp_path: Path):
+def test_symbols_forecast_later_join_the_paths_and_change_no_others(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     first, second = (generator.random((2, 30, 10, 6), dtype=np.float32) for _ in range(2))
     file = tmp_path / "paths" / "2012-07-02.parquet"
@@ -59,51 +58,53 @@ def test_symbols_forecast_later_join_the_paths_and_change_no_others(tmp_path: Pa
     np.testing.assert_array_equal(kept["C"], second[1])
 
 
-def test_after_a_kill_the_quantiles_are_those_of_the_paths_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_after_a_kill_the_quantiles_are_those_of_the_paths_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bars = real_bars()
-    world = make_world(tmp_path, bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
-    publish_tiny_kronos(world.checkpoints)
+    home = create_home(tmp_path, bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
+    publish_tiny_kronos(home.checkpoints)
     origin = date(2012, 8, 1)
 
     def killed(*_: object) -> int:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(making, "write", killed)
+        patch.setattr(generate, "write_forecasts", killed)
         with pytest.raises(KeyboardInterrupt):
-            make_forecasts(
-                world.room, kronos_forecaster(world.settings, world.checkpoints), world.tasks(origin, origin)
+            generate_forecasts(
+                home.candlecast, kronos_forecaster(home.settings, home.checkpoints), home.tasks(origin, origin)
             )
-    with world.warehouse.write() as connection:
+    with home.warehouse.write() as connection:
         connection.execute(
             "UPDATE bars SET open = open * 1.02, high = high * 1.02, low = low * 1.02, close = close * 1.02 "
             "WHERE ts BETWEEN '2012-07-25' AND '2012-08-01'"
         )
-    forecaster, tasks = kronos_forecaster(world.settings, world.checkpoints), world.tasks(origin, origin)
-    assert make_forecasts(world.room, forecaster, tasks).made == len(tasks)
-    paths = read_paths(paths_file(world.room.home, "kronos", forecaster.checkpoint, tasks[0].origin))
+    forecaster, tasks = kronos_forecaster(home.settings, home.checkpoints), home.tasks(origin, origin)
+    assert generate_forecasts(home.candlecast, forecaster, tasks).created == len(tasks)
+    paths = read_paths(paths_file(home.candlecast.home, "kronos", forecaster.checkpoint, tasks[0].origin))
     for task in tasks:
-        stored = world.warehouse.frame(
+        stored = home.warehouse.frame(
             "SELECT value FROM forecast_quantiles WHERE symbol = $s AND field = 'close' AND step = 1 ORDER BY level",
             {"s": task.symbol},
         )
-        expected = quantiles_of(paths[task.symbol][None], world.settings.forecasts.levels)[0, 0, 3]
+        expected = path_quantiles(paths[task.symbol][None], home.settings.forecasts.levels)[0, 0, 3]
         np.testing.assert_array_equal(stored["value"].to_numpy(), expected)
 
 
-def test_every_symbol_and_origin_draws_from_a_stream_of_its_own():
+def test_every_symbol_and_origin_draws_from_a_stream_of_its_own() -> None:
     origins = np.datetime64("2012-01-01", "s") + np.arange(200) * np.timedelta64(86_400, "s")
-    seeds = {seed_of(7, symbol, origin) for symbol in ("AAPL", "IBM") for origin in origins}
+    seeds = {forecast_seed(7, symbol, origin) for symbol in ("AAPL", "IBM") for origin in origins}
     assert len(seeds) == 400
-    assert seed_of(7, "AAPL", origins[0]) == 66879679160649069
-    assert seed_of(8, "AAPL", origins[0]) != seed_of(7, "AAPL", origins[0])
+    assert forecast_seed(7, "AAPL", origins[0]) == 66879679160649069
+    assert forecast_seed(8, "AAPL", origins[0]) != forecast_seed(7, "AAPL", origins[0])
 
 
 @settings(deadline=None)
-@given(arrays(np.float32, (2, 30, 3, 1), elements=st.floats(np.float32(1e-3), np.float32(1e6), width=32)))
-def test_quantiles_of_any_paths_rise(paths: np.ndarray):
+@given(arrays(np.float32, (2, 30, 3, 1), elements=st.floats(float(np.float32(1e-3)), 1e6, width=32)))
+def test_quantiles_of_any_paths_rise(paths: np.ndarray) -> None:
     levels = [round(0.05 * k, 2) for k in range(1, 20)]
-    quantiles = quantiles_of(paths, levels)
+    quantiles = path_quantiles(paths, levels)
     assert quantiles.shape == (2, 3, 1, 19)
     assert (np.diff(quantiles, axis=-1) >= 0).all()
     assert (quantiles >= paths.min(axis=1)[..., None]).all()
@@ -111,14 +112,14 @@ def test_quantiles_of_any_paths_rise(paths: np.ndarray):
 
 
 @given(arrays(np.float64, (3, 4, 5), elements=st.floats(-5, 5)))
-def test_recentred_quantiles_have_the_last_close_as_their_median(raw: np.ndarray):
+def test_recentred_quantiles_have_the_last_close_as_their_median(raw: np.ndarray) -> None:
     last = np.log(np.array([10.0, 20.0, 30.0]))
-    prices = to_prices(raw, last, 2)
+    prices = quantiles_to_prices(raw, last, 2)
     np.testing.assert_allclose(prices[..., 2], np.broadcast_to(np.exp(last)[:, None], (3, 4)), rtol=1e-12)
     assert (np.diff(prices, axis=-1) >= 0).all()
-    np.testing.assert_array_equal(to_prices(raw, last, None), np.exp(np.sort(raw, axis=-1)))
+    np.testing.assert_array_equal(quantiles_to_prices(raw, last, None), np.exp(np.sort(raw, axis=-1)))
 
 
-def test_without_a_checkpoint_it_is_said_what_to_do(world: World):
+def test_without_a_checkpoint_the_error_names_the_assets_to_materialise(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match="materialise kronos_tokenizer and kronos_predictor"):
-        kronos_forecaster(world.settings, world.checkpoints)
+        kronos_forecaster(home.settings, home.checkpoints)

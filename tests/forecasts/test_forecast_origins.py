@@ -6,11 +6,11 @@ from datetime import date
 
 import numpy as np
 import pytest
-from forecast_world import ENDS, World
+from forecast_home import ENDS, ForecastHome
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.forecasting.origins import origin_sessions, origins_of, select
+from assets.forecasting.origins import origin_sessions, origin_timestamps, select_tasks
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 
@@ -20,13 +20,15 @@ SESSIONS = [session.date() for session in CALENDAR.sessions(date(2010, 6, 1), da
 
 
 @given(st.integers(0, len(SESSIONS) - 3), st.integers(2, 200), st.integers(1, 20))
-def test_a_run_over_part_of_the_range_forecasts_the_same_origins_as_one_over_all(start: int, length: int, every: int):
+def test_a_run_over_part_of_the_range_forecasts_the_same_origins_as_one_over_all(
+    start: int, length: int, every: int
+) -> None:
     part = SESSIONS[start : start + length]
     whole = origin_sessions(SESSIONS, TEST, every, CALENDAR)
     assert origin_sessions(part, TEST, every, CALENDAR) == [session for session in whole if session in part]
 
 
-def test_origins_are_every_fifth_session_of_the_test_range_and_every_one_after_it():
+def test_origins_are_every_fifth_session_of_the_test_range_and_every_one_after_it() -> None:
     origins = origin_sessions(SESSIONS, TEST, 5, CALENDAR)
     inside = [origin for origin in origins if origin <= TEST[1]]
     assert inside == [session.date() for session in CALENDAR.sessions(*TEST)][::5]
@@ -34,28 +36,28 @@ def test_origins_are_every_fifth_session_of_the_test_range_and_every_one_after_i
 
 
 @pytest.mark.parametrize("session", [date(2005, 3, 1), date(2011, 1, 4), date(2012, 2, 1)])
-def test_one_session_alone_is_forecast_wherever_it_lies(session: date):
+def test_one_session_alone_is_forecast_wherever_it_lies(session: date) -> None:
     assert origin_sessions([session], TEST, 5, CALENDAR) == [session]
 
 
-def test_a_run_without_an_origin_is_refused_with_the_range_in_the_message(world: World):
+def test_a_run_without_an_origin_is_refused_with_the_range_in_the_message(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match=r"no origin among the .* sessions .*2011-01-01 … 2013-03-01"):
-        world.origins(date(2009, 1, 1), date(2009, 12, 31))
+        home.origins(date(2009, 1, 1), date(2009, 12, 31))
 
 
-def test_the_origin_of_an_intraday_session_is_its_last_bar(world: World):
+def test_the_origin_of_an_intraday_session_is_its_last_bar(home: ForecastHome) -> None:
     hourly = TradingCalendar("XNYS", "1h")
-    assert origins_of([date(2011, 1, 3)], world.settings, hourly) == [np.datetime64("2011-01-03T20:30:00")]
+    assert origin_timestamps([date(2011, 1, 3)], home.settings, hourly) == [np.datetime64("2011-01-03T20:30:00")]
 
 
-def test_a_symbol_without_a_bar_or_enough_of_them_is_left_out_and_counted(world: World):
-    selection = select(world.histories(), world.origins(date(2012, 6, 1), ENDS), 90)
+def test_a_symbol_without_a_bar_or_enough_of_them_is_left_out_and_counted(home: ForecastHome) -> None:
+    selection = select_tasks(home.histories(), home.origins(date(2012, 6, 1), ENDS), 90)
     symbols = {task.symbol for task in selection.tasks if task.origin < np.datetime64("2012-06-20")}
     assert symbols == {"AAPL", "GOOG", "IBM", "MSFT"}  # FB listed on 2012-05-18
     assert selection.skipped["fewer than 90 bars up to the origin"] > 0
     assert all(task.history.stamps[task.index] == task.origin and task.index >= 89 for task in selection.tasks)
 
 
-def test_nothing_to_forecast_is_refused_with_the_counts(world: World):
+def test_nothing_to_forecast_is_refused_with_the_counts(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match=r"fewer than 90 bars up to the origin: 3.*no bar at the origin: 2"):
-        select(world.histories(), world.origins(date(2000, 3, 2), date(2000, 3, 2)), 90)
+        select_tasks(home.histories(), home.origins(date(2000, 3, 2), date(2000, 3, 2)), 90)

@@ -45,11 +45,11 @@ def test_a_block_that_fails_leaves_nothing(warehouse):
 def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(warehouse, monkeypatch):
     with warehouse.write() as connection:
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
-        connection.execute("DROP TABLE scored_truths")
+        connection.execute("DROP TABLE scored_actuals")
         connection.execute("DROP TABLE schema_version")
     monkeypatch.setattr("resources.warehouse._current", set())
     later = Warehouse(warehouse.path)
-    assert later.frame("FROM scored_truths").empty
+    assert later.frame("FROM scored_actuals").empty
     assert len(later.frame("FROM backtests")) == 1
 
 

@@ -22,9 +22,9 @@ from training_setup import (
     small_settings,
 )
 
-from assets.forecasting.drift import Drift, Limits, distance, limits, reference
-from assets.forecasting.drift_gate import withheld
-from assets.forecasting.origins import select
+from assets.forecasting.drift import DriftLimits, InputDrift, drift_limits, drift_reference, token_distance
+from assets.forecasting.drift_gate import blocked_origins
+from assets.forecasting.origins import select_tasks
 from assets.forecasts.drift_asset import drift_asset, not_measured
 from assets.market.history import History
 from assets.sessions import RANGE_END, RANGE_START
@@ -67,7 +67,7 @@ def published(folder: Path, home: Home, warehouse: Warehouse) -> CheckpointStore
 
 class Measured(NamedTuple):
     check: dg.AssetCheckEvaluation
-    withheld: dict[np.datetime64, str]
+    blocked_origins: dict[np.datetime64, str]
 
 
 def none(_: object) -> None:
@@ -97,7 +97,7 @@ def measured(folder: Path, action: str, wild: str | None, days: tuple[str, str] 
     used = store.current("kronos_predictor")
     assert used is not None
     every = [np.datetime64(day, "s") for day in pd.bdate_range("2004-01-02", "2004-12-31")]
-    return Measured(run.get_asset_check_evaluations()[0], withheld(home, used.digest, every))
+    return Measured(run.get_asset_check_evaluations()[0], blocked_origins(home, used.digest, every))
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def measured(folder: Path, action: str, wild: str | None, days: tuple[str, str] 
 def test_strange_input_is_told_or_stops(action: str, severity: dg.AssetCheckSeverity, tmp_path: Path) -> None:
     found = measured(tmp_path, action, wild="2003-11-15")
     assert not found.check.passed and found.check.severity == severity
-    assert len(found.withheld) == (action == "block")
+    assert len(found.blocked_origins) == (action == "block")
 
 
 def test_usual_input_passes(tmp_path: Path) -> None:
     found = measured(tmp_path, "block", wild=None)
-    assert found.check.passed and not found.withheld
+    assert found.check.passed and not found.blocked_origins
 
 
 def test_of_many_origins_those_that_drifted_are_withheld_and_the_others_go_on(tmp_path: Path) -> None:
@@ -120,18 +120,18 @@ def test_of_many_origins_those_that_drifted_are_withheld_and_the_others_go_on(tm
     sessions = TradingCalendar("XNYS").sessions(date(2004, 1, 5), date(2004, 10, 29))
     planned = list(sessions[::5].to_numpy().astype("datetime64[s]"))
     assert not found.check.passed and found.check.severity == dg.AssetCheckSeverity.WARN
-    assert 0 < len(found.withheld) < 40 and str(min(found.withheld)) in str(found.check.description)
+    assert 0 < len(found.blocked_origins) < 40 and str(min(found.blocked_origins)) in str(found.check.description)
     still = [day for day in planned if np.datetime64("2004-01-05") <= day <= np.datetime64("2004-03-19")]
-    assert set(still) <= set(found.withheld) and planned[-1] not in found.withheld
+    assert set(still) <= set(found.blocked_origins) and planned[-1] not in found.blocked_origins
     histories = {"AAPL": History.__new__(History)}
     with pytest.raises(CandlecastError, match="drift"):
-        select(histories, list(found.withheld), 30, found.withheld)
+        select_tasks(histories, list(found.blocked_origins), 30, found.blocked_origins)
 
 
 def test_what_cannot_be_measured_is_not_let_through() -> None:
-    assert "keep no reference" in str(limits({"scores": {}}, 0.99))
+    assert isinstance(drift_limits({"scores": {}}, 0.99), str)
     few = {"histogram": [1], "sizes": [1], "distances": [[0.1] * 5]}
-    told = str(limits({"scores": {"drift": few}}, 0.99))
+    told = str(drift_limits({"scores": {"drift": few}}, 0.99))
     assert "5 validation origins" in told and "windows.validation" in told
     assert not_measured(told, passed=False).check_results[0].severity == dg.AssetCheckSeverity.ERROR
     assert not not_measured(told, passed=False).check_results[0].passed
@@ -141,15 +141,15 @@ def test_the_limit_is_calibrated_on_validation_origins_of_as_many_symbols() -> N
     rng = np.random.default_rng(7)
     train = rng.integers(0, 8, 10_000)
     validation, origins = rng.integers(0, 8, (600, 30)), np.repeat(np.arange(50), 12)
-    kept = reference(train, validation, origins, 8)
+    kept = drift_reference(train, validation, origins, 8)
     assert kept["sizes"] == [1, 2, 4, 8, 12] and all(len(one) == 50 for one in kept["distances"])
     assert sum(kept["histogram"]) == 10_000
-    allowed = limits({"scores": {"drift": kept}}, 0.99)
-    assert isinstance(allowed, Limits)
+    allowed = drift_limits({"scores": {"drift": kept}}, 0.99)
+    assert isinstance(allowed, DriftLimits)
     assert allowed.of(1) > allowed.of(3) > allowed.of(12) == allowed.of(500)
     counts = np.asarray(kept["histogram"])
     for symbols in (1, 3, 12):
-        drawn = [distance(counts, np.bincount(rng.integers(0, 8, 30 * symbols), minlength=8)) for _ in range(300)]
-        assert np.mean([Drift(one, allowed.of(symbols)).drifted for one in drawn]) < 0.08
-        other = distance(counts, np.bincount(rng.integers(0, 3, 30 * symbols), minlength=8))
-        assert Drift(other, allowed.of(symbols)).drifted
+        drawn = [token_distance(counts, np.bincount(rng.integers(0, 8, 30 * symbols), minlength=8)) for _ in range(300)]
+        assert np.mean([InputDrift(one, allowed.of(symbols)).drifted for one in drawn]) < 0.08
+        other = token_distance(counts, np.bincount(rng.integers(0, 3, 30 * symbols), minlength=8))
+        assert InputDrift(other, allowed.of(symbols)).drifted

@@ -20,7 +20,7 @@ import pandas as pd
 from assets.backtests.plan import BacktestPlan
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
-from assets.forecasting.filters import IN_SCOPE, Scope
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.plots import Fan, read_fan
 from assets.market.history import History, read_histories
 from assets.market.universe import Universe, read_universe
@@ -48,7 +48,7 @@ _REJECTED = "SELECT rule, count(*) AS rows FROM rejected_bars GROUP BY rule ORDE
 # A forecast's PIT is at most a level exactly where the close was at most that quantile.
 _CALIBRATION = f"""
 SELECT s.model, l.level, avg((s.value <= l.level + 1e-9)::INTEGER) AS share, count(*) AS forecasts
-FROM (SELECT * FROM forecast_scores WHERE {IN_SCOPE}) s
+FROM (SELECT * FROM forecast_scores WHERE {FORECAST_FILTER}) s
 JOIN forecasts f USING (model, checkpoint, symbol, origin)
 CROSS JOIN (SELECT unnest($levels::DOUBLE[]) AS level) l
 WHERE s.metric = 'pit' AND NOT f.in_sample AND list_contains($checkpoints, s.model || ' ' || s.checkpoint)
@@ -56,7 +56,7 @@ GROUP BY s.model, l.level ORDER BY s.model, l.level
 """
 _FORECASTS = f"""
 SELECT model, checkpoint, symbol, origin, in_sample FROM forecasts
-WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {IN_SCOPE} ORDER BY model, origin, symbol
+WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} ORDER BY model, origin, symbol
 """
 
 
@@ -114,23 +114,23 @@ def read_contents(
 ) -> ReportContents:
     """The contents of the report, from the warehouse, the checkpoint store and the settings.
 
-    Forecasts, scores and coverage are of what the settings ask for (scope); what was received is of the whole home.
+    Forecasts, scores and coverage are of what the settings ask for; what was received is of the whole home.
 
     Args:
         used: the checkpoint in use of each model.
     """
-    frequency, scope = settings.market.frequency, Scope.of(settings)
+    frequency, chosen = settings.market.frequency, ForecastFilter.of(settings)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
     with warehouse.read() as connection:
-        forecasts = connection.execute(_FORECASTS, {**pairs, **scope.parameters}).df()
-        calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **scope.parameters}).df()
+        forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
+        calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **chosen.parameters}).df()
         market = MarketSummary(
             connection.execute(load_sql("assets.backtests.report", "payload_outcomes.sql")).df(),
             connection.execute(_REJECTED).df(),
             connection.execute(
                 load_sql("assets.backtests.report", "coverage.sql"),
-                {"frequency": frequency, "symbols": scope.parameters["symbols"]},
+                {"frequency": frequency, "symbols": chosen.parameters["symbols"]},
             ).df(),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()

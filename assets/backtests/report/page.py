@@ -14,7 +14,7 @@ from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import Table, listing, plural, typeset
 from assets.backtests.report.verdict import backtest_verdict
-from assets.forecasting.verdict import RIVAL, verdict_in_words
+from assets.forecasting.verdict import REFERENCE_MODEL, verdict_text
 from assets.plots import label
 from resources.checkpoints import Checkpoint
 
@@ -123,7 +123,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
     """The page of these contents: plots drawn, tables formatted."""
     settings, plan = contents.settings, contents.plan
     confidence = settings["evaluation"]["confidence"]
-    headline, *verdict = map(typeset, verdict_in_words(contents.scoreboard, confidence))
+    headline, *verdict = map(typeset, verdict_text(contents.scoreboard, confidence))
     return ReportPage(
         digest=digest,
         profile=str(settings["profile"]),
@@ -187,7 +187,7 @@ def _skill(contents: ReportContents) -> Image | None:
     from assets.backtests.report.plots import skill_chart
 
     rows = tables.whole_horizon(contents.scoreboard)
-    rows = rows[(rows["metric"] == HEADLINE_METRIC) & (rows["baseline"] == RIVAL) & rows["skill"].notna()]
+    rows = rows[(rows["metric"] == HEADLINE_METRIC) & (rows["baseline"] == REFERENCE_MODEL) & rows["skill"].notna()]
     if rows.empty:
         return None
     caption = "Skill: relative reduction of CRPS against the reference model, with interval. Above 0: better."

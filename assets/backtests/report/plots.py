@@ -98,8 +98,8 @@ def _fan(axes: Axes, fan: Fan) -> None:
             axes.fill_between(stamps, *band, color=shade, alpha=0.18, linewidth=0)
     if 0.5 in at:
         axes.plot(stamps, quantiles[:, at[0.5]], color=shade, linewidth=1.6)
-    axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["truth"], linewidth=1.1)
-    axes.plot(stamps, np.r_[fan.past[-1], fan.truth], color=plots.COLOURS["truth"], linewidth=1.1, linestyle="--")
+    axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["actual"], linewidth=1.1)
+    axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=plots.COLOURS["actual"], linewidth=1.1, linestyle="--")
     axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)  # type: ignore[no-untyped-call]
     axes.set_title(plots.label(fan.model).replace(" volatility)", ")"))
     locator = AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from assets.backtests.report.formatting import (
     score,
 )
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
-from assets.forecasting.verdict import RIVAL
+from assets.forecasting.verdict import REFERENCE_MODEL
 
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
@@ -30,7 +30,7 @@ UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
     """Rows over all steps, one per metric and model: against the reference model, or the baseline that replaces it."""
     rows = scoreboard[(scoreboard["horizon"] == ALL_STEPS) & scoreboard["metric"].isin(SCORES)]
-    rows = rows.assign(second=rows["baseline"] != RIVAL).sort_values("second", kind="stable")
+    rows = rows.assign(second=rows["baseline"] != REFERENCE_MODEL).sort_values("second", kind="stable")
     rows = rows.drop_duplicates(["metric", "model"]).drop(columns="second")
     return rows.sort_values(["metric", "model"], key=_display_order, ignore_index=True)
 
@@ -157,7 +157,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 def _is_reference(row: Mapping[str, Any]) -> bool:
     """The reference model's own row, which compares it with the other random walk."""
-    return bool(row["model"] == RIVAL and row["baseline"] == BASELINES[0])
+    return bool(row["model"] == REFERENCE_MODEL and row["baseline"] == BASELINES[0])
 
 
 def _display_order(column: pd.Series) -> pd.Series:

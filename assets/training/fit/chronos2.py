@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from assets.forecasting.threads import use_threads
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_losses
 from assets.training.fit.chronos2_resume import STATES_KEPT, resuming
@@ -89,7 +88,7 @@ def fit_chronos2(
     torch.manual_seed(job.seed)
     device = Compute(job.compute).device()
     pipeline = _load_base(job, device) if job.base else new_chronos2(settings, job.windows.predict_window)
-    use_threads(Compute(job.compute), pipeline.model)
+    Compute(job.compute).use_threads(pipeline.model)
     parameters = sum(p.numel() for p in pipeline.model.parameters())
     curves: dict[str, Any] = {}
     scores: dict[str, Any] = {}

@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from assets.forecasting.threads import use_threads
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_predictor, draw_tokenizer, tokenizer_diagnostics
 from assets.training.fit.curves import TrainingCurves
@@ -156,7 +155,7 @@ def fit_kronos(
     accelerator = _accelerator(job)
     torch.manual_seed(job.seed)
     model = fit.load_model()
-    use_threads(Compute(job.compute), model)
+    Compute(job.compute).use_threads(model)
     if model.normalisation is not None:
         fit.rule.require(model.normalisation, owner=f"the base {job.base}")
     parameters = sum(parameter.numel() for parameter in model.parameters())

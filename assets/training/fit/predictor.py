@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assets.forecasting.drift import Reference, reference
+from assets.forecasting.drift import DriftReference, drift_reference
 from assets.training.data.dataset import Augmentation, WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
 from assets.training.fit.tokenizer import CHUNK
@@ -127,7 +127,7 @@ class PredictorTask:
         means = dict(zip(PredictorLoss._fields, sums / len(self.validation_starts), strict=True))
         return {"loss": means.pop("total"), **means}
 
-    def drift_reference(self, s1_bits: int) -> Reference:
+    def drift_reference(self, s1_bits: int) -> DriftReference:
         """The token distribution that the input of later forecasts is compared with.
 
         Training tokens, and validation origins with all their symbols to calibrate the limits.
@@ -140,7 +140,7 @@ class PredictorTask:
         is_sampled = np.isin(origins, sampled_days)
         tokens = tokenise(self.tokenizer, self.arrays, starts[is_sampled], self.rule, self.folder / "drift")
         training_tokens = self.train.s1[self.is_unmirrored] if self.is_unmirrored.any() else self.train.s1
-        return reference(training_tokens, tokens.s1[:, :lookback], origins[is_sampled], 2**s1_bits)
+        return drift_reference(training_tokens, tokens.s1[:, :lookback], origins[is_sampled], 2**s1_bits)
 
     def _loss(
         self, model: nn.Module, tokens: TokenArrays, starts: np.ndarray, rows: np.ndarray, sampling: str

@@ -63,12 +63,12 @@ def candidate_scores(
         sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre
     )
     settings = settings.model_copy(update={"forecasts": unfiltered})
-    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), learnt_until=trained_until)
+    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), trained_until=trained_until)
     tasks = [task for task in validation_tasks(arrays, origins) if not forecaster.in_sample(task.origin)]
     if not tasks:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
     predict = forecaster.load()
-    return score_forecasts(predict, tasks, arrays.shape.horizon, unfiltered.levels, forecaster.tasks_at_once)
+    return score_forecasts(predict, tasks, arrays.shape.horizon, unfiltered.levels, forecaster.batch_size)
 
 
 def mean_scores(scores: pd.DataFrame) -> dict[str, Any]:

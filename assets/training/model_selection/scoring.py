@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.bootstrap import FEWEST_BLOCKS, block_length, interval_of
-from assets.forecasting.forecaster import Predict, Task
+from assets.forecasting.bootstrap import MIN_BLOCKS, block_length, bootstrap_interval
+from assets.forecasting.forecaster import ForecastTask, Predict
 from assets.forecasting.metrics import crps, rank_ic
 from assets.market.history import FIELDS, History
 from assets.training.data.dataset import WindowArrays
@@ -65,7 +65,7 @@ class SkillComparison:
         if self.low is None or self.high is None:
             return (
                 f"undecided: {self.origins} origins in common; an interval needs {FEWEST_ORIGINS}, and at least "
-                f"{FEWEST_BLOCKS} whose forecasts share no bar: widen windows.validation (skill {self.skill:+.1%})"
+                f"{MIN_BLOCKS} whose forecasts share no bar: widen windows.validation (skill {self.skill:+.1%})"
             )
         result = "better" if self.low > 0 else "worse" if self.high < 0 else "no significant difference"
         return (
@@ -74,7 +74,7 @@ class SkillComparison:
         )
 
 
-def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
+def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[ForecastTask]:
     """Forecast tasks of the validation range: all symbols at evenly spaced origins of its windows."""
     windows = np.asarray(arrays.windows("validation"), dtype=np.int64)
     rows = windows[:, 1] + arrays.shape.lookback - 1
@@ -85,7 +85,7 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
     wanted = np.flatnonzero(np.isin(timestamps, chosen))
     ordered = wanted[np.lexsort((windows[wanted, 0], timestamps[wanted]))]
     return [
-        Task(arrays.symbols[number], timestamps[n], histories[number], int(rows[n] - arrays.offsets[number]))
+        ForecastTask(arrays.symbols[number], timestamps[n], histories[number], int(rows[n] - arrays.offsets[number]))
         for n in ordered
         for number in (int(windows[n, 0]),)
     ]
@@ -93,19 +93,19 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[Task]:
 
 def tasks_at_origins(
     histories: Mapping[str, History], origins: Sequence[np.datetime64], lookback: int, horizon: int
-) -> list[Task]:
+) -> list[ForecastTask]:
     """Forecast tasks of all symbols at the origins with a complete lookback before and a complete horizon after."""
     tasks = []
     for origin in origins:
         for symbol, history in histories.items():
             index = history.index_of(origin)
             if index is not None and index + 1 >= lookback and index + horizon < len(history):
-                tasks.append(Task(symbol, origin, history, index))
+                tasks.append(ForecastTask(symbol, origin, history, index))
     return tasks
 
 
 def score_forecasts(
-    predict: Predict, tasks: Sequence[Task], horizon: int, levels: Sequence[float], batch_size: int
+    predict: Predict, tasks: Sequence[ForecastTask], horizon: int, levels: Sequence[float], batch_size: int
 ) -> pd.DataFrame:
     """Scores of tasks whose actual closes are in their histories, one row per task and step, `SCORE_COLUMNS`.
 
@@ -143,10 +143,10 @@ def compare_skill(ours: pd.DataFrame, theirs: pd.DataFrame, seed: int) -> SkillC
     skill = float(_skill(pairs)[0])
     low = high = None
     overlap = _overlap(both)
-    if len(pairs) >= max(FEWEST_ORIGINS, FEWEST_BLOCKS * overlap):
-        block = max(overlap, min(block_length(overlap, len(pairs)), len(pairs) // FEWEST_BLOCKS))
+    if len(pairs) >= max(FEWEST_ORIGINS, MIN_BLOCKS * overlap):
+        block = max(overlap, min(block_length(overlap, len(pairs)), len(pairs) // MIN_BLOCKS))
         draws = CircularBlockBootstrap(block, pairs, seed=np.random.default_rng(seed)).apply(_skill, DRAWS)
-        low, high = interval_of(draws[:, 0], skill, 1 - CONFIDENCE, block, len(pairs))
+        low, high = bootstrap_interval(draws[:, 0], skill, 1 - CONFIDENCE, block, len(pairs))
     return SkillComparison(float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), skill, low, high, len(pairs))
 
 
@@ -158,7 +158,9 @@ def _overlap(scores: pd.DataFrame) -> int:
     return max(1, int(np.ceil(np.median(shared))))
 
 
-def _scores(tasks: Sequence[Task], targets: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
+def _scores(
+    tasks: Sequence[ForecastTask], targets: np.ndarray, quantiles: np.ndarray, levels: np.ndarray
+) -> pd.DataFrame:
     """`SCORE_COLUMNS` of a batch.
 
     Args:

@@ -1,8 +1,8 @@
-"""How forecasts are kept: written once, never changed.
+"""The forecast store: a forecast is written once and never changed.
 
-A forecast is a model, a checkpoint, a symbol and an origin. Its row in `forecasts` and its quantiles go in together, in
-one transaction, or not at all; one that is there already stays as it is. Nothing impossible gets in, since it could not
-be taken out again. Not here: sample paths (paths), how anything is forecast.
+A forecast is identified by model, checkpoint, symbol and origin. Its row in `forecasts` and its quantiles are inserted
+in one transaction; an existing forecast is left as it is. Invalid forecasts are refused, since they could not be
+removed again. Not here: sample paths (sample_paths), generation (generate).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from assets.forecasting.forecaster import Forecaster, Prediction, Task
+from assets.forecasting.forecaster import Forecaster, ForecastTask, Prediction
 from assets.market.history import FIELDS
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse
 
-Key = tuple[str, np.datetime64]
+ForecastKey = tuple[str, np.datetime64]
 
-_MADE = """
+_EXISTING = """
 SELECT symbol, origin FROM forecasts
 WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last
 """
@@ -44,7 +44,7 @@ FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
 
 
 @dataclass(frozen=True)
-class Batch:
+class PredictionBatch:
     """Predictions about to be written.
 
     Attributes:
@@ -52,14 +52,16 @@ class Batch:
         levels: (levels,) of the predicted quantiles.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[ForecastTask]
     targets: np.ndarray
     levels: Sequence[float]
     prediction: Prediction
 
 
-def already_made(warehouse: Warehouse, forecaster: Forecaster, origins: Sequence[np.datetime64]) -> set[Key]:
-    """The (symbol, origin) that this forecaster has forecast between the first and the last of these origins."""
+def existing_forecasts(
+    warehouse: Warehouse, forecaster: Forecaster, origins: Sequence[np.datetime64]
+) -> set[ForecastKey]:
+    """The (symbol, origin) of this forecaster's stored forecasts between the first and the last of these origins."""
     parameters = {
         "model": forecaster.model,
         "checkpoint": forecaster.checkpoint,
@@ -67,18 +69,18 @@ def already_made(warehouse: Warehouse, forecaster: Forecaster, origins: Sequence
         "last": max(origins).item(),
     }
     with warehouse.read() as connection:
-        found = connection.execute(_MADE, parameters).fetchnumpy()
+        found = connection.execute(_EXISTING, parameters).fetchnumpy()
     return set(zip(found["symbol"], found["origin"].astype("datetime64[s]"), strict=True))
 
 
-def write(warehouse: Warehouse, forecaster: Forecaster, batch: Batch) -> int:
-    """Add the forecasts that are not there yet, and say how many those were.
+def write_forecasts(warehouse: Warehouse, forecaster: Forecaster, batch: PredictionBatch) -> int:
+    """Insert the forecasts that do not exist yet, and return their number.
 
     Raises:
-        CandlecastError: one of them is not finite, not ordered or not possible. Nothing is written.
+        CandlecastError: a forecast is invalid (`validate_batch`). Nothing is written.
     """
-    refuse_impossible(forecaster.model, batch)
-    made = {
+    validate_batch(forecaster.model, batch)
+    parameters = {
         "model": forecaster.model,
         "checkpoint": forecaster.checkpoint,
         "made_at": datetime.now(UTC).replace(tzinfo=None),
@@ -94,41 +96,41 @@ def write(warehouse: Warehouse, forecaster: Forecaster, batch: Batch) -> int:
         connection.register("new_forecasts", forecasts)
         connection.register("new_quantiles", quantiles)
         connection.execute(_ADD_RECIPE, recipe)
-        added = connection.execute(_ADD_FORECASTS, made).df()
+        added = connection.execute(_ADD_FORECASTS, parameters).df()
         connection.register("added", added)
-        connection.execute(_ADD_QUANTILES, made)
+        connection.execute(_ADD_QUANTILES, parameters)
     return len(added)
 
 
-def refuse_impossible(model: str, batch: Batch) -> None:
-    """Every quantile finite, rising over levels, prices above 0, volume and amount not below.
+def validate_batch(model: str, batch: PredictionBatch) -> None:
+    """Check that every quantile is finite, increases with its level, and is a possible price or size.
 
     Raises:
-        CandlecastError: naming the model, the symbol and the origin of the first that is not.
+        CandlecastError: names the model, the symbol and the origin of the first invalid forecast.
     """
     values, fields = batch.prediction.quantiles, batch.prediction.fields
     expected = (*batch.targets.shape, len(fields), len(batch.levels))
     if values.shape != expected:
-        raise CandlecastError(f"{model} forecast an array of shape {values.shape} where {expected} was due")
+        raise CandlecastError(f"{model} returned quantiles of shape {values.shape}, expected {expected}")
     prices = [field not in ("volume", "amount") for field in fields]
-    least = np.where(prices, np.nextafter(0, 1), 0.0)[:, None]
+    smallest = np.where(prices, np.nextafter(0, 1), 0.0)[:, None]
     rules = {
         "a value that is not finite": ~np.isfinite(values).all(axis=-1),
-        "quantiles that fall as their level rises": (np.diff(values, axis=-1) < 0).any(axis=-1),
-        "a price that is not positive, or a negative volume": (values < least).any(axis=-1),
+        "quantiles that decrease with their level": (np.diff(values, axis=-1) < 0).any(axis=-1),
+        "a price that is not positive, or a negative volume": (values < smallest).any(axis=-1),
     }
     for problem, broken in rules.items():
         if broken.any():
             task, step, field = np.argwhere(broken)[0]
-            where = batch.tasks[task]
+            first = batch.tasks[task]
             raise CandlecastError(
-                f"{model} forecast {problem}: {where.symbol} from {where.origin}, {fields[field]} at step {step + 1} "
-                f"({broken.any(axis=(1, 2)).sum()} of {len(batch.tasks)} forecasts). Nothing of them was written. "
-                "Look at the symbol's bars up to that origin, then at the checkpoint"
+                f"{model} forecast {problem}: {first.symbol} from {first.origin}, {fields[field]} at step {step + 1} "
+                f"({broken.any(axis=(1, 2)).sum()} of {len(batch.tasks)} forecasts of the batch, none of which was "
+                "written). Check the bars of the symbol up to that origin, then the checkpoint"
             )
 
 
-def _forecast_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
+def _forecast_table(forecaster: Forecaster, batch: PredictionBatch) -> pa.Table:
     origins = _origins(batch.tasks)
     return pa.table(
         {
@@ -140,8 +142,8 @@ def _forecast_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
     )
 
 
-def _quantile_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
-    """One row a quantile: tasks × steps × fields × levels, in this order."""
+def _quantile_table(forecaster: Forecaster, batch: PredictionBatch) -> pa.Table:
+    """One row per quantile, ordered by task, step, field, level."""
     shape = batch.prediction.quantiles.shape
     task, step, field, level = (axis.ravel() for axis in np.indices(shape, dtype=np.int32))
     symbols = sorted({one.symbol for one in batch.tasks})
@@ -162,9 +164,9 @@ def _quantile_table(forecaster: Forecaster, batch: Batch) -> pa.Table:
     )
 
 
-def _origins(tasks: Sequence[Task]) -> np.ndarray:
+def _origins(tasks: Sequence[ForecastTask]) -> np.ndarray:
     return np.array([task.origin for task in tasks], dtype="datetime64[s]")
 
 
-def _in_sample(forecaster: Forecaster, tasks: Sequence[Task]) -> np.ndarray:
+def _in_sample(forecaster: Forecaster, tasks: Sequence[ForecastTask]) -> np.ndarray:
     return np.array([forecaster.in_sample(task.origin) for task in tasks], dtype=bool)

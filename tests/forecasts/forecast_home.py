@@ -1,4 +1,4 @@
-"""A small world to forecast in: real bars of five symbols with their splits, and checkpoints of tiny random models."""
+"""A small home to forecast in: real bars of five symbols with their splits, and checkpoints of tiny random models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.origins import origins_of, select
-from assets.forecasts.generate import ForecastRoom
-from assets.market.history import History, read_histories
-from resources.calendar import TradingCalendar
+from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.origins import origin_timestamps, select_tasks
+from assets.market.history import FIELDS, History, read_histories
+from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
-from resources.layout import Home
 from resources.profiles import load_settings
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -50,7 +49,7 @@ def real_bars() -> pd.DataFrame:
 
 
 def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
-    """Put bars into a warehouse, with nothing said against them."""
+    """Insert valid bars, and the corporate actions, into a warehouse."""
     arrived = bars.assign(source="sample", payload_sha256="0" * 64, available_at=ARRIVED, batch=1)
     actions = ACTIONS.assign(
         ex_date=pd.to_datetime(ACTIONS["ex_date"]),
@@ -67,44 +66,58 @@ def store_bars(warehouse: Warehouse, bars: pd.DataFrame) -> None:
 
 
 @dataclass(frozen=True)
-class World:
-    """Settings, stores and the histories in them."""
+class ForecastHome:
+    """A home folder, and shortcuts to its histories, origins and tasks."""
 
-    room: ForecastRoom
-    checkpoints: CheckpointStore
+    candlecast: Candlecast
 
     @property
     def settings(self) -> Settings:
-        return self.room.settings
+        return self.candlecast.settings
 
     @property
     def warehouse(self) -> Warehouse:
-        return self.room.warehouse
+        return self.candlecast.warehouse
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        return self.candlecast.checkpoints
+
+    def with_settings(self, **sections: dict[str, object]) -> ForecastHome:
+        """The same home under other values of some settings, by section."""
+        changed = {name: getattr(self.settings, name).model_copy(update=values) for name, values in sections.items()}
+        return ForecastHome(Candlecast(self.settings.model_copy(update=changed)))
 
     def histories(self, last: date | None = None) -> dict[str, History]:
         return read_histories(self.warehouse, "1d", last=last)
 
     def origins(self, first: date, last: date) -> list[np.datetime64]:
-        sessions = [session.date() for session in self.room.calendar.sessions(first, last)]
-        return origins_of(sessions, self.settings, self.room.calendar)
+        sessions = [session.date() for session in self.candlecast.calendar.sessions(first, last)]
+        return origin_timestamps(sessions, self.settings, self.candlecast.calendar)
 
-    def tasks(self, first: date, last: date) -> list:
-        return select(self.histories(), self.origins(first, last), self.settings.windows.lookback_window).tasks
-
-
-def open_world(home: Path) -> World:
-    """The world that is in `home`."""
-    settings = load_settings(Path(__file__).parents[2] / "candlecast.toml", "sample", home)
-    calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
-    room = ForecastRoom(settings, Warehouse(Home(home).warehouse), Home(home), calendar)
-    return World(room, CheckpointStore(Home(home)))
+    def tasks(self, first: date, last: date) -> list[ForecastTask]:
+        return select_tasks(self.histories(), self.origins(first, last), self.settings.windows.lookback_window).tasks
 
 
-def make_world(home: Path, bars: pd.DataFrame | None = None) -> World:
-    """A world in `home` with these bars; none: the real ones."""
-    world = open_world(home)
-    store_bars(world.warehouse, real_bars() if bars is None else bars)
-    return world
+def open_home(folder: Path) -> ForecastHome:
+    """The home in a folder, under the settings of the sample profile."""
+    return ForecastHome(Candlecast(load_settings(Path(__file__).parents[2] / "candlecast.toml", "sample", folder)))
+
+
+def create_home(folder: Path, bars: pd.DataFrame | None = None) -> ForecastHome:
+    """A home with these bars in its warehouse; None: the real ones."""
+    home = open_home(folder)
+    store_bars(home.warehouse, real_bars() if bars is None else bars)
+    return home
+
+
+def read_paths(file: Path) -> dict[str, np.ndarray]:
+    """The sample paths of each symbol: (paths, steps, 6) float32."""
+    frame = pd.read_parquet(file)
+    return {
+        str(symbol): np.stack([path[list(FIELDS)].to_numpy() for _, path in own.groupby("path")])
+        for symbol, own in frame.groupby("symbol")
+    }
 
 
 def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:

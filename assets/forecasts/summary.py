@@ -1,0 +1,72 @@
+"""Summaries of the stored forecasts of one forecaster: calibration, coverage, rate of corrections, content digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.forecaster import Forecaster
+from resources.sql import load_sql
+from resources.warehouse import Warehouse
+
+# The quantile levels at the ends of the central intervals.
+INTERVALS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95)}
+
+_IN_RANGE = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
+_CONTENT = f"""
+SELECT count(*) AS rows,
+       bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
+FROM forecast_quantiles WHERE {_IN_RANGE}
+"""
+_CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
+
+
+@dataclass(frozen=True)
+class ForecastRange:
+    """The stored forecasts of one forecaster between the first and the last of some origins."""
+
+    forecaster: Forecaster
+    origins: Sequence[np.datetime64]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {
+            "model": self.forecaster.model,
+            "checkpoint": self.forecaster.checkpoint,
+            "first": min(self.origins).item(),
+            "last": max(self.origins).item(),
+        }
+
+
+def range_query(script: str) -> str:
+    """One of this package's scripts over the forecasts of a range; run it with `ForecastRange.parameters`."""
+    return load_sql("assets.forecasts", script).format(range=_IN_RANGE)
+
+
+def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) -> pd.DataFrame:
+    """How often actual closes lie at or below, and below, each quantile: columns level, share, below, n."""
+    return warehouse.frame(range_query("calibration.sql"), {**forecasts.parameters, "frequency": frequency})
+
+
+def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
+    """The share of closes inside the central 80 % and 90 % intervals, ends included; empty without actuals."""
+    share, below = (dict(zip(calibrated["level"], calibrated[name], strict=True)) for name in ("share", "below"))
+    return {
+        nominal: share[high] - below[low]
+        for nominal, (low, high) in INTERVALS.items()
+        if low in share and high in share
+    }
+
+
+def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:
+    """The number of quantiles and their digest."""
+    found = warehouse.frame(_CONTENT, forecasts.parameters)
+    return int(found["rows"][0]), str(found["digest"][0])
+
+
+def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
+    """The mean share of raw model output that was corrected: bars projected, crossing quantiles sorted."""
+    return float(warehouse.frame(_CORRECTED, forecasts.parameters)["rate"][0])
