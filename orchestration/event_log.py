@@ -1,13 +1,16 @@
-"""Dagster's SQLite event log, with its connections kept.
+"""Dagster's SQLite event log with a pool of connections.
 
-https://docs.dagster.io/deployment/oss/dagster-yaml#dagster-storage. Dagster's own opens a new SQLAlchemy engine for
-every statement, so nothing that an engine learns is ever used again: 24 ms an event, and a backfill of thirteen years
-logs 13,000 of them. Files, tables and semantics are exactly Dagster's; take this class out of dagster.yaml, and what it
-wrote is read as before. The one place that imports from `dagster._core`: there is no public name for the class.
+https://docs.dagster.io/deployment/oss/dagster-yaml#dagster-storage. Dagster's own creates a SQLAlchemy engine for every
+statement, which takes 24 ms per event, and a backfill of thirteen years logs 13,000 events. Files, tables and semantics
+are Dagster's: without this class in dagster.yaml, Dagster reads the same files. This is the only module that imports
+from `dagster._core`, because the base class has no public name; pyproject.toml caps Dagster's minor version for it.
 """
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -29,10 +32,12 @@ from sqlalchemy.pool import QueuePool
 
 logger = logging.getLogger("candlecast.pools")
 OPEN_SHARDS = 16
-# Between two looks at a pool that is full.
+# Between two attempts to claim a slot of a full pool.
 POOL_SECONDS = 0.5
-# Waits this long for another process's transaction, as Dagster's own does.
+# How long to wait for another process's transaction, as Dagster does.
 BUSY_SECONDS = getattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 60)
+# The folder of the events of a temporary instance, for the child processes of the one that created it.
+TEMPORARY_FOLDER = "CANDLECAST_TEMPORARY_EVENT_LOG"
 
 
 class PooledSqliteEventLog(SqliteEventLogStorage):
@@ -42,7 +47,7 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         self._engines: OrderedDict[str, db.Engine] = OrderedDict()
         self._known_tables: set[str] = set()
         self._known_columns: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._reported_waits: set[tuple[str, str]] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -53,8 +58,7 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "PooledSqliteEventLog":
-        base = config_value.get("base_dir") or str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs")
-        return cls(base_dir=base, inst_data=inst_data)
+        return cls(base_dir=config_value.get("base_dir") or str(_default_folder()), inst_data=inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[db.Connection]:
@@ -91,8 +95,8 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         return column_name in self._known_columns
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """One row a check. Dagster writes one a session, the whole plan in each of them, for checks that have no
-        partitions as well: 600 MB and 40 s for five checks of 5,400 sessions, and none of those rows ever ends."""
+        """One row per check. Dagster writes one row per session, each with the whole plan, for checks without
+        partitions too: 600 MB and 40 s for five checks of 5,400 sessions, and none of those rows is ever completed."""
         planned: Any = event.dagster_event and event.dagster_event.event_specific_data
         values = {
             "asset_key": planned.asset_key.to_string(),
@@ -109,32 +113,31 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
 
     @property
     def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
-        """One event says what a run plans to make; one a partition doubles what a backfill logs."""
+        """One planned event per run and asset; one per partition would double the log of a backfill."""
         return True
 
     def claim_concurrency_slot(
         self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
     ) -> ConcurrencyClaimStatus:
-        """As Dagster's, but a full pool is told and waited for here. Dagster's in-process executor asks again without
-        a pause, a core's worth of work, and holds interruptions back until a step runs, so nothing ends its wait."""
+        """As in Dagster, but waits here for a full pool, and logs who holds it. Dagster's in-process executor polls
+        without a pause, which keeps a core busy, and delays interrupts until a step runs, so that nothing ends it."""
         status = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
         if status.is_claimed:
             return status
-        self._tell_wait(concurrency_key, run_id, step_key)
+        self._report_wait(concurrency_key, run_id, step_key)
         with raise_execution_interrupts():
             time.sleep(POOL_SECONDS)
         return status.with_sleep_interval(0.0)
 
-    def _tell_wait(self, pool: str, run_id: str, step_key: str) -> None:
-        if (run_id, step_key) in self._told:
+    def _report_wait(self, pool: str, run_id: str, step_key: str) -> None:
+        if (run_id, step_key) in self._reported_waits:
             return
-        self._told.add((run_id, step_key))
+        self._reported_waits.add((run_id, step_key))
         holders = [
             f"step {slot.step_key} of run {slot.run_id}" for slot in self.get_concurrency_info(pool).claimed_slots
         ]
         logger.warning(
-            "%s waits for the pool %s, which %s holds. Should that run be dead, terminate it in the UI; Ctrl-C ends "
-            "the wait",
+            "%s waits for pool %s, held by %s. If that run is dead, terminate it in the UI; Ctrl-C ends the wait",
             step_key,
             pool,
             ", ".join(holders) or "another step",
@@ -158,6 +161,16 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         engine = self._engines.pop(shard, None)
         if engine is not None:
             engine.dispose()
+
+
+def _default_folder() -> Path:
+    """Where Dagster keeps the events of an instance; without DAGSTER_HOME the instance is a temporary one."""
+    if home := os.environ.get("DAGSTER_HOME"):
+        return Path(home) / "history" / "runs"
+    if TEMPORARY_FOLDER not in os.environ:
+        os.environ[TEMPORARY_FOLDER] = tempfile.mkdtemp(prefix="candlecast-events-")
+        atexit.register(shutil.rmtree, os.environ[TEMPORARY_FOLDER], ignore_errors=True)
+    return Path(os.environ[TEMPORARY_FOLDER])
 
 
 def _do_not_flush_every_commit(connection: Any, _record: Any) -> None:

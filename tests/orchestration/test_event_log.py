@@ -1,3 +1,10 @@
+"""The pooled event log writes what Dagster's own reads, and Dagster still has the private parts that it uses."""
+
+import ast
+import os
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -6,6 +13,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
+
+
+# Of `SqliteEventLogStorage`: what the subclass overrides or calls.
+METHODS = (
+    "_event_insert_timestamp", "_has_asset_key_col_on_connection", "_initdb", "_connect",
+    "_store_asset_check_evaluation_planned", "claim_concurrency_slot", "conn_string_for_shard", "delete_events",
+    "dispose", "from_config_value", "get_concurrency_info", "has_table", "index_connection",
+    "supports_partition_subset_in_asset_materialization_planned_events", "wipe",
+)  # fmt: skip
+ATTRIBUTES = ("_db_lock", "_initialized_dbs")
 
 
 @dg.asset(partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
@@ -27,6 +44,56 @@ def _seen(instance: dg.DagsterInstance, run_id: str) -> tuple[object, ...]:
         event.asset_materialization,
         [record.dagster_event.event_type_value for record in instance.all_logs(run_id) if record.dagster_event],
     )
+
+
+def _private_names() -> list[tuple[str, str]]:
+    """Module and name of everything private that orchestration/event_log.py imports from Dagster."""
+    tree = ast.parse((ROOT / "orchestration" / "event_log.py").read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [
+        (node.module, alias.name)
+        for node in imports
+        if node.module and node.module.startswith("dagster._")
+        for alias in node.names
+    ]
+
+
+def _is_gone(module: str, name: str) -> bool:
+    try:
+        return not hasattr(import_module(module), name)
+    except ImportError:
+        return True
+
+
+def test_dagster_has_every_private_part_that_the_event_log_uses(tmp_path: Path) -> None:
+    gone = [f"{module}.{name}" for module, name in _private_names() if _is_gone(module, name)]
+    if not gone:
+        storage = import_module("dagster._core.storage.event_log").SqliteEventLogStorage
+        gone += [f"SqliteEventLogStorage.{name}" for name in METHODS if not hasattr(storage, name)]
+        built = storage(str(tmp_path))
+        gone += [f"SqliteEventLogStorage().{name}" for name in ATTRIBUTES if not hasattr(built, name)]
+        built.dispose()
+    assert not gone, (
+        f"Dagster {dg.__version__} no longer has {', '.join(gone)}: keep the minor that pyproject.toml caps, or adapt "
+        "orchestration/event_log.py"
+    )
+
+
+def test_without_dagster_home_events_are_temporary_and_shared_with_child_processes(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys\nfrom orchestration.event_log import _default_folder, TEMPORARY_FOLDER\n"
+        "print(_default_folder(), flush=True)\n"
+        "if len(sys.argv) > 1:\n    subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {
+        "TMPDIR": str(tmp_path)
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, code], capture_output=True, text=True, cwd=ROOT, check=True, env=environment
+    )
+    parent, child = done.stdout.split()
+    assert parent == child and Path(parent).parent == tmp_path
+    assert not list(tmp_path.iterdir()), "the folder is removed at exit"
 
 
 def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path):
