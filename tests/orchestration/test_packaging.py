@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.training.fit.chronos2 import new_chronos
+from assets.training.fit.chronos2 import new_chronos2
 from resources.settings import Chronos2Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_chronos_fit_uses_the_trainer_that_resuming_replaces(monkeypatch: pytest
 
     monkeypatch.setattr("chronos.chronos2.trainer.Chronos2Trainer", replaced)
     shape = Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2, context_length=32, patch_size=8)
-    pipeline, series = new_chronos(shape, 8), [np.arange(64, dtype=np.float32)]
+    pipeline, series = new_chronos2(shape, 8), [np.arange(64, dtype=np.float32)]
     try:
         pipeline.fit(series, 8, context_length=32, min_past=8, num_steps=1, output_dir=tmp_path)
     except TrainerCreatedError:
