@@ -48,7 +48,7 @@ def skill_chart(skill: pd.DataFrame) -> bytes:
             axes.plot(100 * value, place, "o", color=colour(model), markersize=6)
         axes.set_yticks(range(len(skill)), [plots.label(model) for model in skill["model"]])
         axes.set_ylim(len(skill) - 0.5, -0.5)
-        axes.set(title="CRPS skill", xlabel="reduction of CRPS against the reference model, %")
+        axes.set(title="CRPS skill", xlabel="CRPS reduction, %")
         axes.grid(axis="y", visible=False)
         return plots.png(drawn)
 
@@ -70,7 +70,7 @@ def equity_chart(days: pd.DataFrame) -> bytes:
         held = {"color": plots.COLOURS["benchmark"], "linewidth": 2.0, "zorder": 1}
         above.plot(stamps, equity(bench), label="Benchmark", **held)
         below.plot(stamps, 100 * drawdown(bench), **held)
-        above.plot([], [], color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), label="gross of costs")
+        above.plot([], [], color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), label="gross (before costs)")
         above.set(ylabel="growth of 1 unit")
         below.set(ylabel="drawdown, %")
         above.legend(loc="upper left", ncols=3)
