@@ -9,7 +9,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots install clean
+.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -50,6 +50,9 @@ compact: $(READY)        ## train the compact weights again, and score them; DAT
 	$(BIN)/python -m assets.training.compact --data $(DATA)
 	$(BIN)/python -m benchmarks.compact --data $(DATA) --write
 
+docs: $(TESTED)          ## the documentation as a website, into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 screenshots: $(READY)    ## the README's pictures; needs chromium
 	$(BIN)/python docs/screenshots.py
 
@@ -63,7 +66,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(TESTED): $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
-		".[dev,yahoo,akshare,ccxt]"
+		".[dev,docs,yahoo,akshare,ccxt]"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
 	@touch $@
 
