@@ -1,7 +1,7 @@
-"""The compact weights against a random walk, 2011–2021: `python -m benchmarks.compact --data PARQUET`.
+"""The compact weights compared with a random walk, 2011–2021: `python -m benchmarks.compact --data PARQUET`.
 
-CRPS over ten sessions in per cent of the close, on symbols that training saw and symbols that it did not, with
-intervals from a block bootstrap over origins. The data list survivors of 2021: both sides share that bias.
+CRPS over ten sessions in percent of the close, on symbols seen in training and unseen ones, with intervals from a block
+bootstrap over origins. The data list symbols that were still listed in 2021: both sides share the survivorship bias.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from resources.layout import Home
 KINDS: dict[str, Kind] = {"chronos2": "chronos2_model", "kronos": "kronos_predictor"}
 
 
-class Packaged(CheckpointStore):
-    """The packaged weights as a store."""
+class PackagedStore(CheckpointStore):
+    """A store in which the packaged weights are in use."""
 
     def current(self, kind: Kind) -> Checkpoint | None:
         folder = WEIGHTS / kind
@@ -40,20 +40,21 @@ class Packaged(CheckpointStore):
 
 
 def main() -> None:
+    """Measure, print a table, and write the numbers to JSON or to the packaged cards if asked."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--every", type=int, default=40, help="sessions between two origins")
-    parser.add_argument("--seen", type=int, default=4, help="every so many of the symbols seen")
+    parser.add_argument("--seen", type=int, default=4, help="use every n-th of the seen symbols")
     parser.add_argument("--models", default="chronos2,kronos")
     parser.add_argument("--paths", type=int, default=100)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--write", action="store_true", help="put the scores on the packaged cards")
+    parser.add_argument("--write", action="store_true", help="write the scores to the packaged cards")
     given = parser.parse_args()
     settings = compact_settings(Path("data"))
     settings = settings.model_copy(
         update={"forecasts": settings.forecasts.model_copy(update={"sample_count": given.paths})}
     )
-    store = Packaged(Home(Path("data")))
+    store = PackagedStore(Home(Path("data")))
     histories = read_parquet(given.data)
     unseen = held_out_symbols(list(histories))
     groups = {"seen": [s for s in histories if s not in unseen][:: given.seen], "unseen": unseen}
@@ -76,19 +77,19 @@ def main() -> None:
             scores = score_forecasts(forecaster.load(), tasks, horizon, levels, forecaster.batch_size)
             seconds = time.perf_counter() - started
             for walk, theirs in walks.items():
-                found = compare_skill(scores, theirs, settings.seed)
-                print(f"{model:9} {group:7} against {walk:17} {found.words}")
+                comparison = compare_skill(scores, theirs, settings.seed)
+                print(f"{model:9} {group:7} against {walk:17} {comparison.text}")
                 results.setdefault(model, {})[f"{group}, against {walk}"] = {
-                    **found.to_dict(),
+                    **comparison.to_dict(),
                     "symbols": len(names),
                     "forecasts": len(tasks),
                 }
-            ranked = mean_rank_ic(scores)
-            told = "no view on direction" if np.isnan(ranked) else f"rank IC {ranked:+.3f}"
-            print(f"{model:9} {group:7} {told}, {len(tasks) / seconds:.1f} forecasts/s")
+            ic = mean_rank_ic(scores)
+            ic_text = "rank IC undefined" if np.isnan(ic) else f"rank IC {ic:+.3f}"
+            print(f"{model:9} {group:7} {ic_text}, {len(tasks) / seconds:.1f} forecasts/s")
     if given.write:
-        for model, found in results.items():
-            update_card(WEIGHTS / KINDS[model], scores={"after_cutoff": found})
+        for model, comparisons in results.items():
+            update_card(WEIGHTS / KINDS[model], scores={"after_cutoff": comparisons})
     if given.out:
         given.out.write_text(json.dumps(results, indent=1))
 

@@ -1,10 +1,10 @@
-"""A training step against the authors' dataset and loop, and the preparation of many windows.
+"""Training steps compared with the authors' dataset and loop, and the preparation of many windows.
 
-`python -m benchmarks.training [--steps N] [--threads N]`. The other side is rebuilt from the description of the
-authors' fine-tuning: a pandas slice a sample, normalised one by one, tokenised on the fly, their model (the package
-`kronos-model-arch`, installed with --no-deps). Both sides take turns, step by step, so that a busy machine slows both.
-Windows a second are of processor time and of wall time; ours includes its share of tokenising every window once,
-for the number of epochs that the authors train (30).
+`python -m benchmarks.training [--steps N] [--threads N]`. The reference follows the description of the authors'
+fine-tuning: one pandas slice per sample, normalised one by one, tokenised on the fly, and their model (the package
+`kronos-model-arch`, installed with --no-deps). The two alternate step by step, so that other load slows both. Windows
+per second are given for CPU time and wall time; ours include a share of tokenising every window once, spread over the
+number of epochs that the authors train (30).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ STAMPS = ["minute", "hour", "weekday", "day", "month"]
 
 
 def bars() -> dict[str, pd.DataFrame]:
-    """The real daily bars of the sample, one frame a symbol, with the columns that the authors' dataset has."""
+    """The daily sample bars, one frame per symbol, with the columns of the authors' dataset."""
     file = Path(bokeh_sampledata.__file__).parent / "_data" / "stocks.csv.gz"
     rows = pd.read_csv(file, parse_dates=["Date"]).rename(columns=str.lower).sort_values(["ticker", "date"])
     rows["amount"] = rows["volume"] * rows[["open", "high", "low", "close"]].mean(axis=1)
     stamp = rows["date"].dt
     rows = rows.assign(minute=0, hour=0, weekday=stamp.day_of_week, day=stamp.day, month=stamp.month)
-    return {symbol: own.set_index("date") for symbol, own in rows.groupby("ticker") if len(own) > 2000}
+    return {str(symbol): own.set_index("date") for symbol, own in rows.groupby("ticker") if len(own) > 2000}
 
 
 class Timer:
-    """Processor and wall seconds of one side."""
+    """CPU and wall seconds of one implementation."""
 
     def __init__(self) -> None:
         self.cpu = self.wall = 0.0
@@ -62,7 +62,7 @@ class Timer:
 
 
 def authors_step(size: str, frames: dict[str, pd.DataFrame]) -> Callable[[], None]:
-    """One step of their loop: slice, normalise, tokenise, forward, backward, AdamW."""
+    """One step of the authors' loop: slice, normalise, tokenise, forward, backward, AdamW."""
     import torch
     from model import Kronos, KronosTokenizer
 
@@ -95,7 +95,7 @@ def authors_step(size: str, frames: dict[str, pd.DataFrame]) -> Callable[[], Non
 
 
 def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
-    """One step of ours, and the processor seconds of tokenising one window once, shared out over the epochs."""
+    """One step of our loop, and the CPU seconds of tokenising one window, divided by the number of epochs."""
     import torch
 
     from assets.training.data.dataset import WindowArrays
@@ -125,7 +125,7 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
     rng = np.random.default_rng(7)
 
     def step() -> None:
-        task.loss(model, rng.choice(drawn, BATCH)).backward()
+        task.loss(model, rng.choice(drawn, BATCH)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=3.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -134,7 +134,7 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
 
 
 def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
-    """Seconds and memory of cutting, hashing and writing `windows` windows from histories in memory."""
+    """Seconds and memory of building, hashing and writing `windows` windows from histories in memory."""
     from assets.market.history import History
     from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
@@ -170,13 +170,13 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
 
 
 def processes(folder: Path, scratch: Path) -> dict[str, float]:
-    """Windows a second of the whole fit of a model of mini's width, one process and two (gloo), one thread each."""
+    """Windows per second of a complete fit at the width of Kronos-mini: one process and two (gloo), one thread each."""
     from assets.training.fit.base_weights import WEIGHTS
     from assets.training.worker.job import TrainingJob
     from assets.training.worker.pipes_client import run_job
     from resources.settings import ComputeSettings, PredictorSettings, WindowSettings
 
-    recipe = PredictorSettings(
+    settings = PredictorSettings(
         d_model=256, n_layers=4, n_heads=4, ff_dim=512, epochs=1, steps_per_epoch=20, batch_size=BATCH,
         validation_windows=8, select_origins=0,
     )  # fmt: skip
@@ -188,7 +188,7 @@ def processes(folder: Path, scratch: Path) -> dict[str, float]:
             kind="kronos_predictor",
             seed=7,
             windows=WindowSettings(),
-            predictor_settings=recipe,
+            predictor_settings=settings,
             compute=ComputeSettings(device="cpu", threads=1, processes=count),
             arrays=folder,
             tokenizer=WEIGHTS / "kronos_tokenizer",
@@ -200,21 +200,21 @@ def processes(folder: Path, scratch: Path) -> dict[str, float]:
 
 
 def shape(size: str) -> dict[str, Any]:
-    """A published predictor's keyword arguments."""
+    """The keyword arguments of a published predictor."""
     from kronos.config import KRONOS_MINI, KRONOS_SMALL
 
     return asdict({"mini": KRONOS_MINI, "small": KRONOS_SMALL}[size])
 
 
 def tokenizer_shape(size: str) -> dict[str, Any]:
-    """The keyword arguments of the tokenizer that belongs to it."""
+    """The keyword arguments of its tokenizer."""
     from kronos.config import TOKENIZER_2K, TOKENIZER_BASE
 
     return asdict({"mini": TOKENIZER_2K, "small": TOKENIZER_BASE}[size])
 
 
 def sample_windows(folder: Path) -> None:
-    """The sample's windows as arrays."""
+    """Write the training arrays of the sample bars."""
     from assets.market.history import History
     from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
@@ -236,13 +236,13 @@ def sample_windows(folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print a table, and write the numbers as JSON where asked."""
+    """Measure, print a table, and write the numbers as JSON if `--out` is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", default="mini,small")
     parser.add_argument(
-        "--processes", action="store_true", help="one process against two as well; wants two free cores"
+        "--processes", action="store_true", help="also compare one process with two; needs two free cores"
     )
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -258,12 +258,13 @@ def main() -> None:
         for size in given.sizes.split(","):
             torch.manual_seed(7)
             theirs, (ours, share) = authors_step(size, frames), our_step(size, folder)
-            theirs(), ours()
-            clocks = {"authors": Timer(), "candlecast": Timer()}
+            theirs()
+            ours()
+            timers = {"authors": Timer(), "candlecast": Timer()}
             for _ in range(given.steps):
-                clocks["authors"].run(theirs)
-                clocks["candlecast"].run(ours)
-            speeds = {"authors": clocks["authors"].speed(), "candlecast": clocks["candlecast"].speed(share)}
+                timers["authors"].run(theirs)
+                timers["candlecast"].run(ours)
+            speeds = {"authors": timers["authors"].speed(), "candlecast": timers["candlecast"].speed(share)}
             key = "windows_per_cpu_second"
             ratio = speeds["candlecast"][key] / speeds["authors"][key]
             results[size] = {**speeds, "ratio_cpu": ratio}
@@ -271,7 +272,7 @@ def main() -> None:
                 print(
                     f"{size:6} {name:11} {speed[key]:7.1f} windows/CPU-s {speed['windows_per_second']:7.1f} windows/s"
                 )
-            print(f"{size:6} ratio {ratio:.2f} (processor time)")
+            print(f"{size:6} ratio {ratio:.2f} (CPU time)")
         if given.processes:
             results["processes"] = processes(folder, Path(scratch))
             print("windows/s by processes:", {name: round(value, 2) for name, value in results["processes"].items()})

@@ -176,8 +176,8 @@ def _read(file: Path, key: str, remedy: str) -> dict[str, Any]:
 
 
 def weights_in_use(card: Mapping[str, Any]) -> str:
-    """Which of the weights that a fit went through were written, as text."""
+    """The selected weights of a training run, such as "step 2000" or "the base, unchanged", as text."""
     chosen = str(card["scores"].get("chosen") or f"step {card['curves']['best_step']}")
     if chosen in ("base", "step 0") and card["base"]["weights"] != FROM_SCRATCH:
-        return "the base as it is, for nothing that was learnt was better"
-    return f"the weights of {chosen}"
+        return "the base, unchanged (no step was better)"
+    return chosen

@@ -41,8 +41,8 @@ from resources.settings import (
 
 HELD_OUT_FIRST, HELD_OUT_EVERY = 2, 5
 DATA = (
-    "daily bars of US stocks, 1999-11-01 … 2010-12-31 (2010 chose the weights), survivors of 2021: what is measured on "
-    "them carries survivorship bias"
+    "daily bars of US stocks, 1999-11-01 … 2010-12-31 (2010 for selection); the symbols were still listed in 2021, so "
+    "scores on them carry survivorship bias"
 )
 WINDOWS = WindowSettings(
     lookback_window=90,

@@ -17,7 +17,7 @@ _LOAD = {
 
 SCORE_LABELS = {
     "loss": "validation loss",
-    "base_loss": "validation loss of the base",
+    "base_loss": "validation loss before training",
     "crps": "CRPS, % of the close",
     "rank_ic": "RankIC",
 }
@@ -71,7 +71,7 @@ def _provenance(card: Mapping[str, Any]) -> str:
     if training:
         train, validation = training["train"], training["validation"]
         lines += [
-            *([f"- Weights: {weights_in_use(card)}"] if card["curves"] else []),
+            *([f"- Weights used: {weights_in_use(card)}"] if card["curves"] else []),
             f"- Trained on {train['windows']:,} windows of {training['lookback']} + {training['horizon']} bars, "
             f"{train['first']} … {train['last']}, {len(training['symbols'])} symbols",
             f"- Selected on {validation['windows']:,} validation windows, {validation['first']} … {validation['last']}",
@@ -138,6 +138,6 @@ def _after_cutoff(scores: Mapping[str, Mapping[str, float]]) -> str:
 def _training(card: Mapping[str, Any]) -> str:
     curves = card["curves"]
     return (
-        f"Lowest validation loss at step {curves['best_step']}; weights: {weights_in_use(card)}. "
+        f"Lowest validation loss at step {curves['best_step']}; weights used: {weights_in_use(card)}. "
         f"{curves.get('windows_per_second') or 0.0:,.0f} windows per second."
     )

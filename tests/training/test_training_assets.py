@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -28,14 +29,16 @@ from assets.training.build_checkpoint import (
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
+from assets.training.model_card import render_model_card
 from assets.training.worker.job import TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
 from assets.training.worker.worker import run
 from resources.candlecast import Candlecast
-from resources.checkpoints import Checkpoint, CheckpointStore
+from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import Progress, Report, observed
+from resources.publish import digest_of_folder
 from resources.settings import ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
 
@@ -109,6 +112,14 @@ def test_a_card_holds_the_provenance_of_the_weights(tmp_path: Path) -> None:
     assert readme.startswith("---\nlicense: mit") and str(CUTOFF) in readme and windows.digest in readme
     for name in ("curves.png", "codebook.png", "reconstruction.png"):
         assert (tokenizer.folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["kronos_tokenizer", "kronos_predictor", "chronos2_model"])
+def test_a_packaged_checkpoint_matches_its_digest_and_its_rendered_card(kind: str) -> None:
+    folder = WEIGHTS / kind
+    card = json.loads((folder / "card.json").read_text())
+    assert digest_of_folder(folder, UNNAMED) == card["digest"]
+    assert (folder / "README.md").read_text() == render_model_card(card)
 
 
 def test_the_cutoff_of_fine_tuned_weights_is_the_later_of_base_and_data(tmp_path: Path) -> None:
