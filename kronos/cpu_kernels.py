@@ -71,10 +71,10 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tens
 
 
 def supports_int8() -> bool:
-    """Whether oneDNN is there and the CPU has VNNI instructions, without which int8 is slower than fp32."""
+    """Whether oneDNN is available and the CPU has VNNI instructions, without which int8 is slower than fp32."""
     return HAS_ONEDNN and bool(torch.cpu._is_vnni_supported())
 
 
 def supports_bf16() -> bool:
-    """Whether oneDNN is there and the CPU multiplies bf16 in hardware (AVX-512 BF16 or AMX)."""
+    """Whether oneDNN is available and the CPU multiplies bf16 in hardware (AVX-512 BF16 or AMX)."""
     return HAS_ONEDNN and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -86,7 +86,7 @@ class Kronos(nn.Module):
         if use_teacher_forcing and s1_targets is None:
             raise ValueError("use_teacher_forcing needs s1_targets")
         s1_logits, context = self.decode_s1(s1_ids, s2_ids, stamp, padding_mask)
-        sibling = s1_targets if use_teacher_forcing else sample_tokens(s1_logits.detach())
+        sibling = s1_targets if use_teacher_forcing else _multinomial(s1_logits.detach())
         return s1_logits, self.decode_s2(context, sibling, padding_mask)
 
     def decode_s1(
@@ -119,7 +119,7 @@ class Kronos(nn.Module):
         return hidden
 
 
-def sample_tokens(logits: Tensor) -> Tensor:
+def _multinomial(logits: Tensor) -> Tensor:
     """Token ids (…) sampled from logits (…, vocabulary) with torch's global generator."""
     flat = logits.flatten(0, -2).softmax(dim=-1)
     return torch.multinomial(flat, 1).view(logits.shape[:-1])

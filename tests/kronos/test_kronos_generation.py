@@ -43,7 +43,7 @@ def test_short_attention_equals_attention(rows: int, keys: int) -> None:
 def test_cached_generation_draws_the_tokens_of_a_full_forward(
     tiny_model: Kronos, length: int, horizon: int, paths: int, greedy: bool
 ) -> None:
-    """Every drawn token is the one that the plain modules, run over the whole window, give for its uniform."""
+    """Every drawn token equals that of the uncached modules, run over the full window, for the same uniform."""
     context = 32
     s1, s2 = torch.randint(0, 64, (2, length)), torch.randint(0, 64, (2, length))
     stamps = torch.from_numpy(random_stamps(2, length + horizon))
