@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from backtest_data import score_forecasts, settings_of, small_warehouse
 
 from resources.layout import Home
 from resources.profiles import load_settings
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+from tests.backtests.backtest_data import score_forecasts, settings_of, small_warehouse
 
 
 @pytest.fixture(scope="session")

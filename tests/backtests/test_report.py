@@ -11,7 +11,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from backtest_data import USED, settings_of
 
 from assets.backtests import qlib_backtest, qlib_worker
 from assets.backtests.acceptance import accounting_problems, external_resources
@@ -41,6 +40,7 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+from tests.backtests.backtest_data import USED, settings_of
 
 CALENDAR = TradingCalendar("XNYS")
 

@@ -4,7 +4,6 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
-from backtest_data import USED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from assets.backtests.signals import (
 )
 from assets.market.universe import Span, Universe
 from resources.warehouse import Warehouse
+from tests.backtests.backtest_data import USED
 
 ALWAYS = Universe({symbol: [Span(date(2000, 1, 1), None)] for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")}, "bars")
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "forecasts"))
-
-from forecast_home import ForecastHome, create_home, open_home
-
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasts.generate import generate_forecasts
+from tests.forecasts.forecast_home import ForecastHome, create_home, open_home
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from forecast_home import ForecastHome
 
 from assets.evaluation.score_queries import paired_scores
 from assets.evaluation.scoreboard import (
@@ -28,6 +27,7 @@ from assets.forecasting.forecaster import Forecaster, ForecastTask, Predict, Pre
 from assets.forecasting.verdict import verdict_text
 from assets.forecasts.generate import generate_forecasts
 from resources.settings import EvaluationSettings
+from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 9, 28)
 QUICK = EvaluationSettings(bootstrap_draws=200)

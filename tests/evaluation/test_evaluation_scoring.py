@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_home import ForecastHome, open_home
 
 from assets.evaluation.acceptance import impossible_scores
 from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, score_content, score_sessions
@@ -18,6 +17,7 @@ from assets.forecasting.origins import select_tasks
 from assets.forecasts.generate import generate_forecasts
 from assets.market.history import CLOSE, History
 from resources.calendar import TradingCalendar
+from tests.forecasts.forecast_home import ForecastHome, open_home
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from forecast_home import ForecastHome, create_home, publish_tiny_chronos2, publish_tiny_kronos
+
+from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_chronos2, publish_tiny_kronos
 
 
 @pytest.fixture

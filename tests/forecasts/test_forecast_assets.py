@@ -9,12 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from forecast_home import ForecastHome, publish_tiny_chronos2, publish_tiny_kronos
 
 from assets.evaluation.assets import build_assets as evaluation_assets
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast
+from tests.forecasts.forecast_home import ForecastHome, publish_tiny_chronos2, publish_tiny_kronos
 
 EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores", "scoreboard")
 
@@ -113,10 +113,10 @@ def test_a_rerun_imports_no_model_library(home: ForecastHome) -> None:
     publish_tiny_kronos(home.checkpoints)
     tasks_of = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from datetime import date
 from pathlib import Path
-from forecast_home import open_home
+from tests.forecasts.forecast_home import open_home
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasts.generate import generate_forecasts
 home = open_home(Path({str(home.candlecast.home.root)!r}))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forecast_home import ForecastHome, create_home, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,6 +19,7 @@ from assets.forecasts import summary
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.market.history import History
 from resources.settings import Settings
+from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars
 
 STEPS = np.arange(1.0, 11)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from forecast_home import ForecastHome, create_home, real_bars
 
 from assets.forecasting.forecaster import Forecaster, ForecastTask, Prediction
 from assets.forecasting.registry import Family, forecasters_in
@@ -19,6 +18,7 @@ from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
 from assets.forecasts.sample_paths import paths_file
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
+from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars
 
 ORIGIN = date(2012, 10, 1)
 VALUES = """

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,6 +17,7 @@ from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.sample_paths import paths_file, write_paths
 from resources.errors import CandlecastError
+from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 
 SESSION = date(2012, 7, 2)
 

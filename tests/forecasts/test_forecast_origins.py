@@ -6,13 +6,13 @@ from datetime import date
 
 import numpy as np
 import pytest
-from forecast_home import ENDS, ForecastHome
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.forecasting.origins import origin_sessions, origin_timestamps, select_tasks
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from tests.forecasts.forecast_home import ENDS, ForecastHome
 
 TEST = (date(2011, 1, 3), date(2011, 12, 30))
 CALENDAR = TradingCalendar("XNYS")

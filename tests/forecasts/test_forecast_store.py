@@ -9,13 +9,13 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from forecast_home import ForecastHome
 
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.forecaster import Forecaster, ForecastTask, Predict, Prediction, forecast_checkpoint
 from assets.forecasts import acceptance, summary
 from assets.forecasts.generate import batches_by_origin, generate_forecasts
 from resources.errors import CandlecastError
+from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LAST = date(2011, 1, 3), date(2011, 3, 31)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import settings
-from kronos_pairs import TINY, TINY_TOKENIZER, Pair, make_pair
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, Pair, make_pair
 
 # No deadline: on a busy machine a single example may take long, and its result is what matters.
 settings.register_profile("kronos", deadline=None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from kronos_pairs import random_bars
 
 from kronos import InputError, KronosPredictor
 from kronos.calendar import future_timestamps
+from tests.kronos.kronos_pairs import random_bars
 
 NEW_YORK = "America/New_York"
 

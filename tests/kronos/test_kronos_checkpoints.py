@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from kronos_pairs import TINY, Pair
 from safetensors.torch import load_file, save_file
 
 from kronos import CheckpointError, Kronos, KronosTokenizer, Normalisation
+from tests.kronos.kronos_pairs import TINY, Pair
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from kronos_pairs import TINY, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, Sampling
 from kronos.inference.cuda_graph import CapturedGenerate, StaticDecode, StaticShape
@@ -17,6 +16,7 @@ from kronos.inference.engine import PredictorEngine
 from kronos.inference.generate import SeriesGroup, generate
 from kronos.inference.packed_linear import Precision
 from kronos.inference.sampling import uniform_draws
+from tests.kronos.kronos_pairs import TINY, random_bars, random_stamps
 
 CONTEXT = 128
 SAMPLINGS = (

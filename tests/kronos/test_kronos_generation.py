@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kronos_pairs import random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
 from kronos.inference.engine import PredictorEngine, TokenizerEngine
@@ -18,6 +17,7 @@ from kronos.inference.kv_cache import attention, merge_attention, partial_attent
 from kronos.inference.packed_linear import Precision
 from kronos.inference.sampling import sample_tokens, uniform_draws
 from kronos.path_forecast import project_bars
+from tests.kronos.kronos_pairs import random_bars, random_stamps
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**31))

@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult, cpu_kernels
 from kronos.inference import packed_linear
@@ -22,6 +21,7 @@ from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, sp
 from kronos.inference.engine import WeightFingerprint
 from kronos.inference.generate import SeriesGroup, generate
 from kronos.inference.packed_linear import Precision
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 CONTEXT = 32
 

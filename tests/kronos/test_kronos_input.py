@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, MismatchError, Normalisation, ScaleWarning
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
 
 def with_value(column: str, row: int, value: float) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kronos_pairs import Pair, make_pair, random_bars, random_stamps
 
 from kronos.config import KRONOS_BASE, KRONOS_MINI, KRONOS_SMALL, TOKENIZER_2K, TOKENIZER_BASE
 from kronos.losses import predictor_loss, tokenizer_loss
+from tests.kronos.kronos_pairs import Pair, make_pair, random_bars, random_stamps
 
 PUBLISHED = {
     "mini": (KRONOS_MINI, TOKENIZER_2K, 2048),

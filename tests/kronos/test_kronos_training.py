@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 from numpy.typing import NDArray
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
@@ -22,6 +21,7 @@ from kronos.diagnostics import (
 from kronos.inference import packed_linear
 from kronos.inference.kv_cache import attention, merge_attention, partial_attention
 from kronos.losses import predictor_loss, tokenizer_loss
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, Pair, random_bars, random_stamps
 
 
 def random_tokens(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

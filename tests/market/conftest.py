@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from market_desk import Desk, make_desk_in
+
+from tests.market.market_desk import Desk, make_desk_in
 
 
 @pytest.fixture

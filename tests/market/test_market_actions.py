@@ -10,7 +10,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from market_desk import HEADER, Desk, make_desk_in
 
 from assets.market.actions import contradicting_actions, impossible_dividends, refresh_actions, unknown_actions
 from assets.market.checks import build_checks
@@ -21,6 +20,7 @@ from resources.candlecast import Candlecast
 from resources.settings import Settings
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
+from tests.market.market_desk import HEADER, Desk, make_desk_in
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from market_desk import GOOD, HEADER
 
 from assets.market.assets import build_assets
 from assets.market.ingest.pending import pending_sessions
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast
 from resources.settings import MarketSettings, Settings, WindowSettings
+from tests.market.market_desk import GOOD, HEADER
 
 LINES = [GOOD.replace("2012-01-03", f"2012-01-{day:02}") for day in (3, 4, 5, 6, 9)]
 

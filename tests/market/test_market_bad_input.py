@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk, make_desk_in
 
 from resources.errors import CandlecastError
+from tests.market.market_desk import GOOD, HEADER, Desk, make_desk_in
 
 
 def rows(*lines: str, header: str = HEADER) -> str:

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from market_desk import HEADER, make_desk_in
 
 from assets.market.acceptance import breaches, keys_twice, rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
@@ -20,6 +19,7 @@ from assets.market.ingest.rebuild import rebuild
 from assets.market.ingest.rules import FLAGS, REASONS
 from resources.sources.files import FilesSource
 from resources.sources.protocol import Reading, Wanted
+from tests.market.market_desk import HEADER, make_desk_in
 
 REAL = Path(os.environ.get("CANDLECAST_BENCH_DATA", Path(__file__).parents[3] / "shared" / "data" / "us_daily.parquet"))
 

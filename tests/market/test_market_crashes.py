@@ -14,19 +14,19 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from market_desk import HEADER, Desk, make_desk_in
 
 from assets.market.acceptance import keys_twice, rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
 from assets.market.ingest.rebuild import TABLES, rebuild
 from resources.warehouse import Warehouse
+from tests.market.market_desk import HEADER, Desk, make_desk_in
 
 FILES, ROWS = 24, 400
 WORK = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from market_desk import make_desk_in
+sys.path.insert(0, {root!r})
+from tests.market.market_desk import make_desk_in
 from assets.market.actions import refresh_actions
 from assets.market.ingest.ingest import ingest
 desk = make_desk_in(Path(sys.argv[1]))
@@ -60,7 +60,7 @@ def filled(folder: Path) -> Desk:
 
 
 def start(desk: Desk) -> subprocess.Popen[bytes]:
-    script = WORK.format(tests=str(Path(__file__).parent))
+    script = WORK.format(root=str(Path(__file__).parents[2]))
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", script, str(desk.home.root.parent)]
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

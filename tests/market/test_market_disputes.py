@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-from market_desk import HEADER, Desk
-from test_market_revisions import FEW, assert_rebuilds, closes, moments, text
+
+from tests.market.market_desk import HEADER, Desk
+from tests.market.test_market_revisions import FEW, assert_rebuilds, closes, moments, text
 
 assert callable(moments)  # a fixture
 OTHER = FEW[1].replace("10.1", "19")

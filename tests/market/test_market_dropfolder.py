@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk, make_desk_in
 
 from assets.market.acceptance import rows_that_do_not_add_up
 from assets.market.ingest.dropfolder import Taken, sessions_taken, take_in
@@ -23,6 +22,7 @@ from assets.market.ingest.lake import Batch
 from assets.market.ingest.rebuild import rebuild
 from assets.market.ingest.rules import REASONS
 from resources.errors import CandlecastError
+from tests.market.market_desk import GOOD, HEADER, Desk, make_desk_in
 
 
 def later() -> float:

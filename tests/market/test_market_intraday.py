@@ -9,10 +9,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from market_desk import HEADER, Desk
 
 from assets.market.ingest.ingest import ingest
 from resources.calendar import TradingCalendar
+from tests.market.market_desk import HEADER, Desk
 
 
 def hours(*stamps: str) -> str:

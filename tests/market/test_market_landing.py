@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk
 
 from assets.market.ingest.dropfolder import take_in
 from assets.market.ingest.ingest import Ingested, ingest
@@ -19,6 +18,7 @@ from assets.market.ingest.rebuild import rebuild
 from resources.errors import CandlecastError
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
+from tests.market.market_desk import GOOD, HEADER, Desk
 
 WANTED = Wanted(None, date(2000, 1, 1), date(2020, 1, 1), "1d")
 BAD = "symbol,date,open,high,low,kurs,volume\n" + GOOD.replace("AAPL", "MSFT") + "\n"

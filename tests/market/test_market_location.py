@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 
 import pandas as pd
-from market_desk import GOOD, HEADER, Desk
 
 from assets.market.actions import refresh_actions
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.rebuild import rebuild
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+from tests.market.market_desk import GOOD, HEADER, Desk
 
 
 def test_bars_live_at_any_uri_that_duckdb_attaches(desk: Desk, tmp_path: Path) -> None:

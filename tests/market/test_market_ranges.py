@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from market_desk import Desk
-from test_market_revisions import assert_rebuilds
 
 from assets.market.ingest.ingest import Ingested, ingest
 from assets.market.ingest.landing import land
 from resources.sources.protocol import Reading, Request, Wanted
 from resources.sources.ranges import plan_ranges, write_payload
+from tests.market.market_desk import Desk
+from tests.market.test_market_revisions import assert_rebuilds
 
 DAYS = ("2012-01-03", "2012-01-04", "2012-01-05")
 COLUMNS = ("date", "open", "high", "low", "close", "volume", "dividend", "split")

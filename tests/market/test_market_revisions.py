@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk, make_desk_in
 
 from assets.market.acceptance import rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
@@ -23,6 +22,7 @@ from resources.errors import CandlecastError
 from resources.settings import MarketSettings, Settings
 from resources.sources.sample import SampleSource
 from resources.warehouse import Warehouse
+from tests.market.market_desk import GOOD, HEADER, Desk, make_desk_in
 
 DAYS = pd.bdate_range("2012-01-03", "2012-01-13")
 

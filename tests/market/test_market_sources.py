@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pandas as pd
 import pytest
-from market_desk import Desk, make_desk_in
 
 from assets.market.acceptance import rows_that_do_not_add_up
 from assets.market.actions import refresh_actions
@@ -27,6 +26,7 @@ from resources.sources.protocol import Reading, Source, Wanted
 from resources.sources.qlib import QlibSource, qlib_reading
 from resources.sources.ranges import Pace
 from resources.warehouse import Warehouse
+from tests.market.market_desk import Desk, make_desk_in
 
 Answer = Callable[[str, dict[str, str]], "tuple[int, str]"]
 

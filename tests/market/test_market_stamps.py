@@ -7,10 +7,10 @@ from datetime import date
 
 import pandas as pd
 import pytest
-from market_desk import HEADER, Desk
 
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from tests.market.market_desk import HEADER, Desk
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 

@@ -6,9 +6,9 @@ import gzip
 
 import pandas as pd
 import pytest
-from market_desk import GOOD, HEADER, Desk
 
 from resources.errors import CandlecastError
+from tests.market.market_desk import GOOD, HEADER, Desk
 
 
 def rows(*lines: str, header: str = HEADER) -> str:

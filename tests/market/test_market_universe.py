@@ -6,11 +6,11 @@ from datetime import date
 
 import pandas as pd
 import pytest
-from market_desk import HEADER, Desk
 
 from assets.market.universe import read_universe, symbols_of
 from resources.errors import CandlecastError
 from resources.settings import MarketSettings, Settings
+from tests.market.market_desk import HEADER, Desk
 
 
 def settings_of(desk: Desk, **market: object) -> Settings:

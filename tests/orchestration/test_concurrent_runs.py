@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_project import CliProject
+
+from tests.orchestration.cli_project import CliProject
 
 pytestmark = pytest.mark.slow
 ROUNDS = 2

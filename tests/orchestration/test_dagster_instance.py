@@ -8,7 +8,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from cli_project import CliProject
 
 from orchestration.cli import instance
 from orchestration.cli.instance import open_instance
@@ -16,6 +15,7 @@ from resources.errors import CandlecastError
 from resources.locks import exclusive_lock
 from resources.profiles import load_settings
 from resources.settings import Settings
+from tests.orchestration.cli_project import CliProject
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 import sqlalchemy
-from cli_project import CliProject
 
 from orchestration.cli.artifacts import newest_report
 from orchestration.cli.session import CommandSession, error_message
 from resources.errors import CandlecastError
 from resources.settings import Settings
+from tests.orchestration.cli_project import CliProject
 
 
 @pytest.mark.parametrize(

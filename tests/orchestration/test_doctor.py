@@ -4,10 +4,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from cli_project import CliProject
 
 from orchestration.cli.doctor import diagnose
 from resources.settings import MarketSettings, Settings
+from tests.orchestration.cli_project import CliProject
 
 
 @pytest.mark.parametrize("arguments", [("run",), ("lineage", "bars"), ("rollback", "chronos2_model"), ("ui",)])

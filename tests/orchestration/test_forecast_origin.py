@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from cli_project import SMALL, CliProject
 
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.pipeline import Pipeline
@@ -16,6 +15,7 @@ from resources.errors import CandlecastError
 from resources.profiles import load_settings
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+from tests.orchestration.cli_project import SMALL, CliProject
 
 CALENDAR = TradingCalendar("XNYS")
 SESSION = date(2010, 12, 31)

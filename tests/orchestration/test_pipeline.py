@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_project import SMALL, CliProject
+
+from tests.orchestration.cli_project import SMALL, CliProject
 
 # One group: the fixture is a whole run.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]

@@ -12,12 +12,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from cli_project import CliProject
 
 from orchestration.cli.instance import open_instance
 from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_stale_runs
 from resources.profiles import load_settings
+from tests.orchestration.cli_project import CliProject
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_setup import WINDOWS, all_histories, filled_home, trained
 
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
+from tests.training.training_setup import WINDOWS, all_histories, filled_home, trained
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from training_setup import CUTOFF, PREDICTOR, TOKENIZER, WINDOWS, filled_home, sample_rows, small_settings
 
 from assets.market.history import read_histories
 from assets.training.assets import build_assets
@@ -41,6 +40,15 @@ from resources.progress import Progress, Report, observed
 from resources.publish import digest_of_folder
 from resources.settings import ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
+from tests.training.training_setup import (
+    CUTOFF,
+    PREDICTOR,
+    TOKENIZER,
+    WINDOWS,
+    filled_home,
+    sample_rows,
+    small_settings,
+)
 
 CHAIN = ["training_windows", "kronos_tokenizer", "kronos_predictor"]
 

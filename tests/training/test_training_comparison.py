@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_training_assets import build_kronos_chain
-from training_setup import PREDICTOR, filled_home, small_settings
 
 from assets.training.data.dataset import WindowArrays
 from assets.training.model_selection import comparison
@@ -28,6 +26,8 @@ from assets.training.worker.job import TrainingJob
 from assets.training.worker.worker import main
 from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_until
 from resources.settings import PromotionSettings
+from tests.training.test_training_assets import build_kronos_chain
+from tests.training.training_setup import PREDICTOR, filled_home, small_settings
 
 
 def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_path: Path) -> None:

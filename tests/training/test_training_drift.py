@@ -11,16 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training_setup import (
-    PREDICTOR,
-    TOKENIZER,
-    WINDOWS,
-    all_histories,
-    filled_home,
-    insert_bars,
-    sample_rows,
-    small_settings,
-)
 
 from assets.forecasting.drift import DriftLimits, InputDrift, drift_limits, drift_reference, token_distance
 from assets.forecasting.drift_gate import blocked_origins
@@ -40,6 +30,16 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import DriftSettings
 from resources.warehouse import Warehouse
+from tests.training.training_setup import (
+    PREDICTOR,
+    TOKENIZER,
+    WINDOWS,
+    all_histories,
+    filled_home,
+    insert_bars,
+    sample_rows,
+    small_settings,
+)
 
 DAY = "2004-03-10"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_setup import PREDICTOR, TOKENIZER
 
 from assets.training.export import export, push
 from assets.training.fit.predictor import new_predictor
@@ -20,6 +19,7 @@ from kronos import Kronos, KronosTokenizer, Normalisation
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
+from tests.training.training_setup import PREDICTOR, TOKENIZER
 
 
 @pytest.fixture

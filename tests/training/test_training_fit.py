@@ -11,18 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_setup import (
-    CHRONOS,
-    FIT_COMPUTE,
-    PREDICTOR,
-    TOKENIZER,
-    WINDOWS,
-    read_weights,
-    run_here,
-    same_weights,
-    trained,
-    training_job,
-)
 
 from assets.training.acceptance import loss_not_above_base
 from assets.training.data.dataset import WindowArrays
@@ -37,6 +25,18 @@ from kronos.errors import KronosError
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.settings import ComputeSettings, FitSettings, PredictorSettings, TokenizerSettings
+from tests.training.training_setup import (
+    CHRONOS,
+    FIT_COMPUTE,
+    PREDICTOR,
+    TOKENIZER,
+    WINDOWS,
+    read_weights,
+    run_here,
+    same_weights,
+    trained,
+    training_job,
+)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(arrays: Path, tmp_path: Path) -> None:

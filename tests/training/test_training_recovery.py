@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_setup import FIT_COMPUTE, TOKENIZER, run_here, same_weights, trained, training_job
 
 from assets.training.fit.tokenizer import CHUNK, TokenizerTask
 from assets.training.fit.trainer import Trainer
@@ -19,6 +18,7 @@ from assets.training.worker import worker as fit
 from assets.training.worker.job import TrainingJob
 from kronos.losses import TokenizerLoss
 from resources.errors import CandlecastError
+from tests.training.training_setup import FIT_COMPUTE, TOKENIZER, run_here, same_weights, trained, training_job
 
 
 def kill_at(moment: int, wanted: TrainingJob) -> Path:

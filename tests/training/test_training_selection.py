@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_setup import PREDICTOR, read_weights, run_here, trained, training_job
 
 from assets.training.fit.checkpointing import weights_file
 from assets.training.fit.curves import TrainingCurves
 from assets.training.fit.trainer import Trainer
 from assets.training.model_selection.selection import select_weights
 from kronos import Kronos, Normalisation
+from tests.training.training_setup import PREDICTOR, read_weights, run_here, trained, training_job
 
 ORIGINS = {"select_origins": 6, "select_paths": 30}
 

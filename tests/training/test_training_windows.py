@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_setup import CUTOFF, WINDOWS, all_histories, filled_home, sample_rows
 
 from assets.market.history import CLOSE, PRICES, History
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
@@ -21,6 +20,7 @@ from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
 from resources.settings import FitSettings, WindowSettings
+from tests.training.training_setup import CUTOFF, WINDOWS, all_histories, filled_home, sample_rows
 
 
 @pytest.fixture(scope="module")
