@@ -86,6 +86,8 @@ class YahooSource:
                 f"{self.reading.frequency} bars reach"
             ) from error
         except (exceptions.YFRateLimitError, exceptions.YFDataException, RequestException, ValueError) as error:
+            # yfinance caches the response to its time zone request, a malformed one as well.
+            yfinance.data.YfData.cache_get.cache_clear()
             raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
         if frame.empty:
             return pd.DataFrame(columns=list(self.reading.columns.values()))
