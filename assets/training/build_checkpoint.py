@@ -148,7 +148,7 @@ def build_checkpoint(
     if existing is not None:
         return existing
     work = home.scratch / "fits" / digest_of(request.recipe)[:24]
-    with scratch_folder(home.scratch / "made") as out:
+    with scratch_folder(home.scratch / "models") as out:
         result = run(_job(request, settings, windows, work, out), progress)
         card = _card(request, settings, windows, result)
 

@@ -134,10 +134,10 @@ def train_compact_weights(data: Path, home: Home, to: Path) -> None:
         windows,
         _progress_line("chronos2_model"),
     )
-    for made in (tokenizer, predictor, chronos):
-        shutil.rmtree(to / made.kind, ignore_errors=True)
-        shutil.copytree(made.folder, to / made.kind)
-        update_card(to / made.kind, training={"data": DATA})
+    for checkpoint in (tokenizer, predictor, chronos):
+        shutil.rmtree(to / checkpoint.kind, ignore_errors=True)
+        shutil.copytree(checkpoint.folder, to / checkpoint.kind)
+        update_card(to / checkpoint.kind, training={"data": DATA})
 
 
 def update_card(folder: Path, **sections: dict[str, Any]) -> None:

@@ -150,9 +150,9 @@ def test_the_micro_batch_is_in_a_recipe_only_if_the_weights_depend_on_it(tmp_pat
         tokenizer = TOKENIZER.model_copy(update={"micro_batch": micro_batch})
         return checkpoint_request("kronos_tokenizer", small_settings(home, tokenizer=tokenizer), windows).recipe
 
-    whole = recipe(None)
-    assert recipe(TOKENIZER.batch_size) == whole and "micro_batch" not in whole["settings"]  # type: ignore[operator]
-    assert recipe(4)["settings"] == {**whole["settings"], "micro_batch": 4}  # type: ignore[dict-item]
+    full_batch = recipe(None)
+    assert recipe(TOKENIZER.batch_size) == full_batch and "micro_batch" not in full_batch["settings"]  # type: ignore[operator]
+    assert recipe(4)["settings"] == {**full_batch["settings"], "micro_batch": 4}  # type: ignore[dict-item]
     frozen = Checkpoint("kronos_tokenizer", "0" * 64, tmp_path, {})
     recipes = [
         checkpoint_request("kronos_predictor", small_settings(home, predictor=predictor), windows, frozen).recipe
@@ -268,8 +268,8 @@ def test_a_killed_process_resumes_to_identical_weights(tmp_path: Path) -> None:
         build_checkpoint(request, settings, home, CheckpointStore(home), windows, killing)
     assert not CheckpointStore(home).all("kronos_tokenizer")
     resumed = build_checkpoint(request, settings, home, CheckpointStore(home), windows)
-    whole = Home(tmp_path / "whole")
-    undisturbed = build_checkpoint(request, settings, whole, CheckpointStore(whole), windows)
+    other_home = Home(tmp_path / "other")
+    undisturbed = build_checkpoint(request, settings, other_home, CheckpointStore(other_home), windows)
     assert resumed.digest == undisturbed.digest
 
 
@@ -285,8 +285,8 @@ def test_two_processes_train_like_one_with_twice_the_batch(tmp_path: Path) -> No
         compute = ComputeSettings(device="cpu", threads=1, processes=processes)
         wanted = small_settings(home, predictor=predictor, compute=compute)
         request = checkpoint_request("kronos_predictor", wanted, windows, tokenizer)
-        made = build_checkpoint(request, wanted, home, CheckpointStore(home), windows)
-        curves.append((made.card["curves"], load_file(made.folder / "model.safetensors")))
+        checkpoint = build_checkpoint(request, wanted, home, CheckpointStore(home), windows)
+        curves.append((checkpoint.card["curves"], load_file(checkpoint.folder / "model.safetensors")))
     (one, ours), (two, theirs) = curves
     assert [s for s, _ in one["train"]] == [s for s, _ in two["train"]]
     for (_, a), (_, b) in zip(one["train"], two["train"], strict=True):

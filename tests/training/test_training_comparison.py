@@ -96,8 +96,8 @@ def test_origins_that_a_side_was_trained_on_are_left_out(tmp_path: Path) -> None
         settings=settings.model_dump(mode="json", include=SECTIONS),
     )
 
-    def trained(made: Checkpoint, until: str | None) -> ComparisonOutcome:
-        (made.folder / CARD).write_text(json.dumps({**made.card, "trained_until": until}))
+    def trained(checkpoint: Checkpoint, until: str | None) -> ComparisonOutcome:
+        (checkpoint.folder / CARD).write_text(json.dumps({**checkpoint.card, "trained_until": until}))
         return compare_checkpoints(request)
 
     some = trained(second, "2003-04-30")

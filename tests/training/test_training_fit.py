@@ -132,10 +132,10 @@ def test_without_epochs_the_base_is_unchanged_and_measured(arrays: Path, tokeniz
 
 def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     still = PREDICTOR.model_copy(update={"ffn_dropout_p": 0.0, "resid_dropout_p": 0.0})
-    whole = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still)
+    full_batch = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=still)
     parts = still.model_copy(update={"micro_batch": 5})
     split = trained("kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, predictor_settings=parts)
-    for name, tensor in read_weights(whole).items():
+    for name, tensor in read_weights(full_batch).items():
         torch.testing.assert_close(read_weights(split)[name], tensor, rtol=2e-3, atol=2e-4)
 
 
@@ -167,13 +167,13 @@ def test_adapted_weights_are_merged_into_plain_weights(
     deep = PREDICTOR.model_copy(update={"n_layers": 3})
     base = trained("kronos_predictor", arrays, tmp_path / "a", tokenizer=tokenizer, predictor_settings=deep)
     tuned = deep.model_copy(update={**changes, "learning_rate": 0.02})
-    made = trained(
+    fitted = trained(
         "kronos_predictor", arrays, tmp_path / "b", tokenizer=tokenizer, base=str(base), predictor_settings=tuned
     )
-    before, after = read_weights(base), read_weights(made)
+    before, after = read_weights(base), read_weights(fitted)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys() and moved
-    assert Kronos.from_pretrained(made).config == Kronos.from_pretrained(base).config
+    assert Kronos.from_pretrained(fitted).config == Kronos.from_pretrained(base).config
     if changes["adapt"] == "lora":
         assert all("proj" in name or ".ffn." in name for name in moved)
     else:
@@ -262,12 +262,12 @@ def test_chronos_2_with_lora_is_merged_and_moves_nothing_else(arrays: Path, tmp_
 
     base = trained("chronos2_model", arrays, tmp_path / "a")
     lora = CHRONOS.model_copy(update={"mode": "lora", "lora_rank": 2, "learning_rate": 0.02})
-    made = trained("chronos2_model", arrays, tmp_path / "b", base=str(base), chronos2_settings=lora)
-    before, after = read_weights(base), read_weights(made)
+    fitted = trained("chronos2_model", arrays, tmp_path / "b", base=str(base), chronos2_settings=lora)
+    before, after = read_weights(base), read_weights(fitted)
     assert before.keys() == after.keys(), "an adapter that was not merged has keys of its own"
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all("self_attention" in name or "output_patch_embedding" in name for name in moved)
-    Chronos2Pipeline.from_pretrained(made)
+    Chronos2Pipeline.from_pretrained(fitted)
 
 
 def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(arrays: Path, tmp_path: Path) -> None:
@@ -330,18 +330,18 @@ def test_chronos_2_keeps_its_base_if_the_fitted_weights_are_worse(arrays: Path, 
     harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
     for name, mode in (("a", "full"), ("b", "lora")):
         settings = harmful.model_copy(update={"mode": mode})
-        made = trained("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings)
-        result = json.loads((made.parent / "result.json").read_text())
+        fitted = trained("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings)
+        result = json.loads((fitted.parent / "result.json").read_text())
         before, *after = (entry["loss"] for entry in result["curves"]["validation"])
         assert min(after) > before
-        assert same_weights(base, made)
+        assert same_weights(base, fitted)
         assert (result["curves"]["best_step"], result["scores"]) == (0, {"loss": before, "base_loss": before})
 
 
 def test_the_loss_of_chronos_2_is_that_of_the_weights_written(arrays: Path, tmp_path: Path) -> None:
     harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
-    made = trained("chronos2_model", arrays, tmp_path, chronos2_settings=harmful)
-    result = json.loads((made.parent / "result.json").read_text())
+    fitted = trained("chronos2_model", arrays, tmp_path, chronos2_settings=harmful)
+    result = json.loads((fitted.parent / "result.json").read_text())
     before, *after = (entry["loss"] for entry in result["curves"]["validation"])
     assert result["scores"] == {"loss": min(after), "base_loss": before} and result["curves"]["best_step"] > 0
     outcome = loss_not_above_base({"scores": result["scores"]})

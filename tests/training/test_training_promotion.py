@@ -173,8 +173,8 @@ def test_a_challenger_of_a_missing_champion_is_promoted(store: CheckpointStore, 
 
 def test_a_rollback_from_a_missing_champion_returns_to_an_existing_one(store: CheckpointStore) -> None:
     first, second, third = (publish(store, name) for name in ("one", "two", "three"))
-    for made in (first, second, third):
-        decide_on(store, made, BETTER)
+    for checkpoint in (first, second, third):
+        decide_on(store, checkpoint, BETTER)
     shutil.rmtree(third.folder)
     shutil.rmtree(second.folder)
     decision = rollback(store, "kronos_predictor")
@@ -249,24 +249,24 @@ def test_a_damaged_ledger_is_reported_and_leaves_the_checkpoint_in_use(store: Ch
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}"])
 def test_a_damaged_pointer_is_reported_with_a_remedy_that_works(store: CheckpointStore, content: bytes) -> None:
-    made = publish(store, "one")
-    decide_on(store, made, EQUAL)
-    pointer = made.folder.parent / "current.json"
-    whole = pointer.read_bytes()
+    checkpoint = publish(store, "one")
+    decide_on(store, checkpoint, EQUAL)
+    pointer = checkpoint.folder.parent / "current.json"
+    content_before = pointer.read_bytes()
     pointer.write_bytes(content)
     with pytest.raises(CandlecastError, match=r"current\.json .*remove it"):
         store.current("kronos_predictor")
     pointer.unlink()
-    decide_on(store, made, EQUAL)
-    assert pointer.read_bytes() == whole
+    decide_on(store, checkpoint, EQUAL)
+    assert pointer.read_bytes() == content_before
 
 
 def test_a_champion_expires_after_its_days(store: CheckpointStore) -> None:
-    made = publish(store, "one")
+    checkpoint = publish(store, "one")
     settings = PromotionSettings(expires_days=90)
-    assert expiry_problem(made, date(2011, 3, 1), settings) is None
-    assert "2011-03-31" in str(expiry_problem(made, date(2011, 4, 1), settings))
-    assert expiry_problem(made, date(2030, 1, 1), PromotionSettings()) is None
+    assert expiry_problem(checkpoint, date(2011, 3, 1), settings) is None
+    assert "2011-03-31" in str(expiry_problem(checkpoint, date(2011, 4, 1), settings))
+    assert expiry_problem(checkpoint, date(2030, 1, 1), PromotionSettings()) is None
 
 
 def _write_x(folder: Path) -> None:
@@ -274,9 +274,11 @@ def _write_x(folder: Path) -> None:
 
 
 def test_a_champion_of_unknown_cutoff_counts_as_expired(store: CheckpointStore) -> None:
-    made = store.publish("kronos_predictor", {}, _write_x, {})
-    assert "promotion.expires_days" in str(expiry_problem(made, date(2011, 3, 1), PromotionSettings(expires_days=90)))
-    assert expiry_problem(made, date(2030, 1, 1), PromotionSettings()) is None
+    checkpoint = store.publish("kronos_predictor", {}, _write_x, {})
+    assert "promotion.expires_days" in str(
+        expiry_problem(checkpoint, date(2011, 3, 1), PromotionSettings(expires_days=90))
+    )
+    assert expiry_problem(checkpoint, date(2030, 1, 1), PromotionSettings()) is None
 
 
 def scores(origins: pd.DatetimeIndex, crps: np.ndarray, reach: pd.Timedelta) -> pd.DataFrame:

@@ -56,8 +56,8 @@ def test_a_micro_batch_lowered_in_the_settings_applies_to_a_resumed_fit(
 
     monkeypatch.setattr(TokenizerTask, "loss", seen)
     lower = TOKENIZER.model_copy(update={"micro_batch": 2})
-    made = run_here(wanted.model_copy(update={"tokenizer_settings": lower}))
-    assert sizes == {2} and curves_of(made)["micro_batch"] == 2
+    model = run_here(wanted.model_copy(update={"tokenizer_settings": lower}))
+    assert sizes == {2} and curves_of(model)["micro_batch"] == 2
 
 
 def test_a_micro_batch_that_memory_halved_stays_halved_after_a_kill(arrays: Path, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_damaged_state_is_set_aside_and_training_restarts_to_identical_weights
     undisturbed = trained("kronos_tokenizer", arrays, tmp_path / "whole")
     wanted = training_job("kronos_tokenizer", arrays, tmp_path / "killed")
     state = kill_at(5, wanted)
-    whole = (state / file).read_bytes()
-    (state / file).write_bytes(whole[: len(whole) // 2])
+    content = (state / file).read_bytes()
+    (state / file).write_bytes(content[: len(content) // 2])
     assert same_weights(undisturbed, run_here(wanted))
     assert str(state) in caplog.text and "damaged" in caplog.text
     assert (wanted.work / f"damaged-{state.name}" / file).is_file()
