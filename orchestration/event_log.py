@@ -105,7 +105,7 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
             "run_id": event.run_id,
             "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
             "evaluation_event": serialize_value(event),
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_timestamp": self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
             "evaluation_event_storage_id": event_id,
         }
         with self.index_connection() as connection:
@@ -127,7 +127,8 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         self._report_wait(concurrency_key, run_id, step_key)
         with raise_execution_interrupts():
             time.sleep(POOL_SECONDS)
-        return status.with_sleep_interval(0.0)
+        waited: ConcurrencyClaimStatus = status.with_sleep_interval(0.0)
+        return waited
 
     def _report_wait(self, pool: str, run_id: str, step_key: str) -> None:
         if (run_id, step_key) in self._reported_waits:

@@ -64,7 +64,9 @@ def _signals() -> dg.AssetsDefinition:
         deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
         pool="warehouse",
     )
-    def signals(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
+    def signals(
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.MaterializeResult[None]:
         """The expected return of each symbol over the horizon by each model: the mean of its quantile forecast.
 
         Of out-of-sample forecasts by the checkpoints in use, from origins since the start of `windows.test`, for
@@ -108,7 +110,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
     @dg.asset(
         group_name=GROUP, kinds={"qlib"}, owners=OWNERS, code_version="1", deps=["bars", "corporate_actions"]
     )  # fmt: skip
-    def qlib_provider(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
+    def qlib_provider(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult[None]:
         """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its digest."""
         import pandas as pd
 
@@ -143,7 +145,7 @@ def _backtest_report() -> dg.AssetsDefinition:
     )
     def backtest_report(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """A TopkDropout backtest of every model in Qlib, and the report on the whole chain: HTML, pictures and JSON.
 
         A report whose content has not changed is not written again.

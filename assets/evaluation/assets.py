@@ -71,7 +71,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
     )
     def forecast_scores(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Scores of the forecasts whose target is in these sessions: CRPS, errors, coverage, direction, PIT, RankIC.
 
         A forecast is scored once, and again when a bar that its score uses is corrected. A forecast whose target has
@@ -108,7 +108,9 @@ def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
         group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="3", deps=["forecast_scores"], pool="warehouse"
     )
-    def scoreboard(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
+    def scoreboard(
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.MaterializeResult[None]:
         """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins.
 
         Of the symbols in `market.symbols`, from origins since the start of `windows.test`.

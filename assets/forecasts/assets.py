@@ -111,7 +111,7 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
     )
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         from assets.forecasting.origins import origin_timestamps, select_tasks
         from assets.forecasting.registry import forecasters_in
         from assets.forecasts.generate import generate_forecasts
@@ -152,7 +152,7 @@ def _result(
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
     histories: "dict[str, History]",
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     from assets.forecasts.acceptance import check_forecasts
     from assets.forecasts.summary import ForecastRange, calibration, content
 

@@ -51,7 +51,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     )
     def input_drift(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
         from assets.forecasting.drift import drift_chart, drift_limits
         from assets.forecasting.drift_gate import write_blocked_origins
@@ -104,7 +104,9 @@ def _drifts(
     return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 
 
-def _result(predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", block: bool) -> dg.MaterializeResult:
+def _result(
+    predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", block: bool
+) -> dg.MaterializeResult[None]:
     drifted = [day for day, drift in drifts.items() if drift.drifted]
     newest = drifts[max(drifts)]
     description = f"newest origin: {newest.description}. Above the limit: {len(drifted)} of {len(drifts)} origins"
@@ -133,7 +135,7 @@ def _result(predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", bl
     )
 
 
-def not_measured(reason: str, passed: bool = True) -> dg.MaterializeResult:
+def not_measured(reason: str, passed: bool = True) -> dg.MaterializeResult[None]:
     """The result where drift was not measured; the check fails only where a drifted origin would have been blocked."""
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of(reason)),

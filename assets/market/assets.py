@@ -80,7 +80,7 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     )
     def raw_bars(
         context: dg.AssetExecutionContext, config: RawBarsConfig, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Payloads of the source as received: immutable, content-addressed Parquet files in the lake.
 
         A payload that is in the lake is not fetched again; a changed one is stored beside the old one. A payload that
@@ -128,7 +128,7 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         code_version="1",
         pool="warehouse",
     )
-    def bars(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
+    def bars(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult[None]:
         """Bars that satisfy the contract, with prices as quoted.
 
         Rows that break the contract are in `rejected_bars` with the rule and the reason. For every payload,
@@ -190,7 +190,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
         code_version="1",
         pool="warehouse",
     )
-    def corporate_actions(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:
+    def corporate_actions(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult[None]:
         """Splits and dividends with their price factors: from the source, or derived from its adjusted close."""
         from assets.market.actions import refresh_actions
         from assets.market.ingest.digests import digest_of_actions

@@ -53,7 +53,7 @@ def _training_windows() -> dg.AssetsDefinition:
     )
     def training_windows(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Training and validation windows: memory-mapped bars, and the index at which each window starts.
 
         No bar after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between them.
@@ -107,7 +107,7 @@ def _kronos_tokenizer() -> dg.AssetsDefinition:
     )
     def kronos_tokenizer(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """The Kronos tokenizer: bars to pairs of tokens and back, by binary spherical quantisation."""
         from assets.training.build_checkpoint import checkpoint_request, current_windows
 
@@ -130,7 +130,7 @@ def _kronos_predictor() -> dg.AssetsDefinition:
     )
     def kronos_predictor(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """The Kronos predictor: a causal transformer over the tokens of the frozen tokenizer."""
         from assets.training.build_checkpoint import checkpoint_request, current_windows
 
@@ -147,7 +147,7 @@ def _chronos2_model() -> dg.AssetsDefinition:
     )
     def chronos2_model(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
         from assets.training.build_checkpoint import checkpoint_request, current_windows
 
@@ -161,7 +161,7 @@ def _chronos2_model() -> dg.AssetsDefinition:
 
 def _checkpoint(
     context: dg.AssetExecutionContext, request: "CheckpointRequest", candlecast: Candlecast, windows: "TrainingWindows"
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Build a checkpoint, compare it with the champion, and return the metadata of the one in use afterwards."""
     from assets.training.acceptance import check_checkpoint
     from assets.training.build_checkpoint import build_checkpoint

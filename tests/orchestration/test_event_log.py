@@ -26,7 +26,7 @@ ATTRIBUTES = ("_db_lock", "_initialized_dbs")
 
 
 @dg.asset(partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
-def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def made(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(metadata={"rows": 3}, data_version=dg.DataVersion("v"))
 
 
@@ -96,7 +96,7 @@ def test_without_dagster_home_events_are_temporary_and_shared_with_child_process
     assert not list(tmp_path.iterdir()), "the folder is removed at exit"
 
 
-def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path):
+def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path) -> None:
     with dg.instance_for_test(
         temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())
     ) as ours:
@@ -110,7 +110,7 @@ def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_more_runs_than_it_keeps_open_stay_readable(tmp_path: Path):
+def test_more_runs_than_it_keeps_open_stay_readable(tmp_path: Path) -> None:
     with dg.instance_for_test(
         temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())
     ) as ours:

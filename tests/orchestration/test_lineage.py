@@ -53,7 +53,7 @@ def _names(node: Node, depth: int = 0) -> list[str]:
     ]
 
 
-def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Lineage):
+def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Lineage) -> None:
     (checkpoint,) = lineage.checkpoints.all("kronos_predictor")
     row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
     found = lineage.of(row["checkpoint"][0])
@@ -70,7 +70,7 @@ def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Li
     assert checkpoint.digest in found.sources[0].name
 
 
-def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_once(lineage: Lineage):
+def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_once(lineage: Lineage) -> None:
     found = lineage.of("e" * 12)
     forecasts = [node for node in found.sources if node.name.startswith("forecasts of")]
     assert len(forecasts) == 2 and all(node.sources for node in forecasts)
@@ -78,7 +78,7 @@ def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_on
     assert sum(name.endswith(" file") for name in _names(found)) == 1
 
 
-def test_weights_that_are_gone_are_said_to_be(lineage: Lineage):
+def test_weights_that_are_gone_are_said_to_be(lineage: Lineage) -> None:
     with lineage.warehouse.write() as connection:
         connection.execute("UPDATE forecast_recipes SET weights = 'abc' WHERE model = 'kronos'")
     row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
@@ -86,21 +86,21 @@ def test_weights_that_are_gone_are_said_to_be(lineage: Lineage):
 
 
 @pytest.mark.parametrize("name", ["/tmp/reports/report.html", "**abcdefgh", "????????", "latest.json"])
-def test_what_is_no_digest_is_refused_in_words(lineage: Lineage, name: str):
+def test_what_is_no_digest_is_refused_in_words(lineage: Lineage, name: str) -> None:
     (lineage.home.reports / "latest.json").write_text("{}")
     with pytest.raises(CandlecastError, match="neither an asset nor the beginning"):
         lineage.of(name)
 
 
-def test_an_asset_leads_to_what_it_was_made_from_and_not_to_what_came_since(lineage: Lineage):
+def test_an_asset_leads_to_what_it_was_made_from_and_not_to_what_came_since(lineage: Lineage) -> None:
     version = "old"
 
     @dg.asset
-    def scores():
+    def scores() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=dg.DataVersion(version))
 
     @dg.asset(deps=[scores])
-    def report():
+    def report() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=dg.DataVersion("one"))
 
     dg.materialize([scores, report], instance=lineage.instance)

@@ -44,7 +44,7 @@ def _make(instance: dg.DagsterInstance, session: str, names: tuple[str, ...] = W
         instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=session))
 
 
-def test_a_session_has_one_run_and_a_holiday_none(tmp_path, instance):
+def test_a_session_has_one_run_and_a_holiday_none(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     defs = _defs(tmp_path)
     assert _asked(defs, instance, 1, 3) == [], "the first session is not over"
     _make(instance, "2012-07-02")
@@ -55,12 +55,16 @@ def test_a_session_has_one_run_and_a_holiday_none(tmp_path, instance):
     assert _asked(defs, instance, 7, 5) == []
 
 
-def test_a_home_in_which_nothing_was_made_begins_with_the_newest_session(tmp_path, instance):
+def test_a_home_in_which_nothing_was_made_begins_with_the_newest_session(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     (run,) = _asked(_defs(tmp_path), instance, 7, 4)
     assert run.partition_key == "2012-07-03"
 
 
-def test_what_an_outage_left_out_is_made_in_one_run_with_the_newest(tmp_path, instance):
+def test_what_an_outage_left_out_is_made_in_one_run_with_the_newest(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     _make(instance, "2012-07-03")
     # Only one tick of an outage's is asked: this one, on a Sunday.
     (run,) = _asked(_defs(tmp_path), instance, 7, 15)
@@ -68,14 +72,16 @@ def test_what_an_outage_left_out_is_made_in_one_run_with_the_newest(tmp_path, in
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-13")
 
 
-def test_a_session_whose_forecasts_failed_is_made_with_the_next(tmp_path, instance):
+def test_a_session_whose_forecasts_failed_is_made_with_the_next(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     _make(instance, "2012-07-09")
     _make(instance, "2012-07-10", WATCHED[:2])
     (run,) = _asked(_defs(tmp_path), instance, 7, 12)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-11")
 
 
-def test_a_hole_between_sessions_that_were_made_is_made_with_the_next(tmp_path, instance):
+def test_a_hole_between_sessions_that_were_made_is_made_with_the_next(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     _make(instance, "2012-07-03")
     # 2012-07-05 and 06 were left out: somebody forecast from the session after them by hand.
     _make(instance, "2012-07-09")
@@ -89,14 +95,16 @@ def test_a_hole_between_sessions_that_were_made_is_made_with_the_next(tmp_path, 
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-06", "2012-07-10")
 
 
-def test_a_session_that_was_forecast_from_and_not_scored_is_made(tmp_path, instance):
+def test_a_session_that_was_forecast_from_and_not_scored_is_made(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     _make(instance, "2012-07-09")
     _make(instance, "2012-07-10", tuple(name for name in WATCHED if name != "forecast_scores"))
     (run,) = _asked(_defs(tmp_path), instance, 7, 11)
     assert run.partition_key == "2012-07-10"
 
 
-def test_old_holes_stay_and_a_long_outage_is_made_whole(tmp_path, instance, monkeypatch):
+def test_old_holes_stay_and_a_long_outage_is_made_whole(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(schedules, "LOOK_BACK", 3)
     for session in ("2012-07-02", "2012-07-05", "2012-07-06", "2012-07-09"):
         _make(instance, session)
@@ -105,7 +113,9 @@ def test_old_holes_stay_and_a_long_outage_is_made_whole(tmp_path, instance, monk
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-19")
 
 
-def test_a_range_between_two_planned_origins_begins_with_the_one_before(tmp_path, instance):
+def test_a_range_between_two_planned_origins_begins_with_the_one_before(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     # Every fifth session from 2012-06-01 on is one: 2012-06-29 is, and then 2012-07-09.
     _make(instance, "2012-07-02")
     (run,) = _asked(_defs(tmp_path, test_end=date(2012, 12, 31)), instance, 7, 6)

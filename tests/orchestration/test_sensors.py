@@ -29,17 +29,17 @@ CANDLECAST = Candlecast(SETTINGS)
         (datetime(2023, 12, 31, tzinfo=UTC), None),
     ],
 )
-def test_the_newest_session_due_follows_the_calendar(now, due):
+def test_the_newest_session_due_follows_the_calendar(now: datetime, due: date | None) -> None:
     assert newest_due(CANDLECAST, now, SESSIONS) == due
 
 
-def test_a_closed_history_is_due_to_its_end_and_no_further():
+def test_a_closed_history_is_due_to_its_end_and_no_further() -> None:
     settings = Settings(market={"start": date(2000, 3, 1), "end": date(2013, 3, 1)})
     partitions = session_partitions(settings)
     assert newest_due(Candlecast(settings), datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
 
 
-def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path):
+def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path) -> None:
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         for name in WATCHED:
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-01-03"))
@@ -58,7 +58,7 @@ def kronos_forecasts(config: _Narrowed) -> None:
     """In the place of the real one, with the key that narrows it."""
 
 
-def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path):
+def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path) -> None:
     def forecast(*symbols: str) -> None:
         run_config = {"ops": {"kronos_forecasts": {"config": {"symbols": list(symbols)}}}}
         dg.materialize([kronos_forecasts], partition_key="2024-07-03", instance=instance, run_config=run_config)
@@ -75,19 +75,18 @@ def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path
         assert missing_at(instance, date(2024, 7, 3)) == [], "what was made for all stays"
 
 
-def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path):
+def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path) -> None:
     (freshness,) = [one for one in build_sensors(CANDLECAST, SESSIONS) if one.name == "freshness"]
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         first = freshness(dg.build_sensor_context(instance=instance))
         assert isinstance(first, dg.SensorResult)
-        assert {event.asset_key.to_user_string(): event.passed for event in first.asset_events} == dict.fromkeys(
-            WATCHED, False
-        )
+        checks = [event for event in first.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+        assert {check.asset_key.to_user_string(): check.passed for check in checks} == dict.fromkeys(WATCHED, False)
         again = freshness(dg.build_sensor_context(instance=instance, cursor=first.cursor))
         assert isinstance(again, dg.SkipReason)
 
 
-def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: Path):
+def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: Path) -> None:
     drop = tmp_path / "drop"
     drop.mkdir()
     (drop / "new.csv").write_text(
@@ -109,7 +108,7 @@ def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: 
         assert isinstance(sensor(dg.build_sensor_context(instance=instance)), dg.SkipReason)
 
 
-def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: Path):
+def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: Path) -> None:
     drop = tmp_path / "drop"
     drop.mkdir()
     settings = Settings(
