@@ -1,7 +1,6 @@
-"""From a number back to the file: what a digest or an asset was made from.
+"""Lineage: what an asset, or anything that has a digest, was made from, back to the source files.
 
-Reads what the stages wrote beside their results: cards, manifests, provenance, and Dagster's own records. Nothing is
-kept twice for it.
+Read from what the stages store anyway: model cards, manifests, payload provenance, and Dagster's records.
 """
 
 import json
@@ -15,42 +14,36 @@ import dagster as dg
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
-# Records are read newest first; a range of sessions is one record each.
+# Records are read newest first; a run over a range of sessions has one record per session.
 PAGE, PAGES = 1000, 50
 _PAYLOADS = """
 SELECT payload_sha256, source, file, received, kept, folded, rejected, available_at
 FROM payloads
 ORDER BY available_at, file
 """
-_FORECASTS = """
-SELECT q.model, q.checkpoint, count(DISTINCT q.origin) AS origins, min(q.origin) AS first, max(q.origin) AS last,
-       count(*) AS rows, coalesce(any_value(r.weights), '') AS weights
-FROM forecast_quantiles AS q
-LEFT JOIN forecast_recipes AS r ON r.model = q.model AND r.checkpoint = q.checkpoint
-GROUP BY q.model, q.checkpoint
-ORDER BY q.model, q.checkpoint
-"""
+_FORECASTS = load_sql("orchestration", "lineage_forecasts.sql")
 
 
 @dataclass
 class Node:
-    """One thing, what it says of itself, and what it was made from."""
+    """A node of the lineage tree: name, facts, and the nodes that it was made from."""
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
     sources: list["Node"] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The tree as plain values."""
+        """The tree as JSON values."""
         return {"name": self.name, **self.facts, "made_from": [node.as_json() for node in self.sources]}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Answers for one home."""
+    """The lineage of what one home folder holds."""
 
     home: Home
     warehouse: Warehouse
@@ -59,7 +52,7 @@ class Lineage:
     instance: dg.DagsterInstance
 
     def of(self, name: str) -> Node:
-        """The lineage of an asset by its name, or of anything by its digest or at least 8 characters of it.
+        """The lineage of an asset by name, or of anything by its digest or a prefix of at least 8 characters.
 
         Raises:
             CandlecastError: nothing has that name or digest.
@@ -71,18 +64,18 @@ class Lineage:
         if not found:
             known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
             raise CandlecastError(
-                f"{name!r} is neither an asset nor the beginning (8 characters at least) of a digest; assets: {known}"
+                f"{name!r} is neither an asset nor a prefix (at least 8 characters) of a digest; assets: {known}"
             )
-        return _told_once(found[0], set())
+        return _without_repeats(found[0], set())
 
-    def _asset(self, name: str, version: str | None, told: set[tuple[str, str | None]]) -> Node:
-        """The tree below an asset as of one data version; none: the newest."""
+    def _asset(self, name: str, version: str | None, seen: set[tuple[str, str | None]]) -> Node:
+        """The tree of an asset at one data version; none: the newest."""
         found = self._recorded(name, version)
         key = (name, found[0]["data_version"] if found else version)
-        if key in told:
+        if key in seen:
             return Node(name, {"data_version": key[1], "see": "above"})
-        told.add(key)
-        facts, inputs = found or ({"state": _lost(version)}, {})
+        seen.add(key)
+        facts, inputs = found or ({"state": _missing_state(version)}, {})
         node = Node(name, dict(facts))
         if name in get_args(Kind):
             weights = {one.digest: one for one in self.checkpoints.all(name)}  # type: ignore[arg-type]
@@ -93,11 +86,11 @@ class Lineage:
             return node
         graph = self.defs.resolve_asset_graph()
         parents = sorted(key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys)
-        node.sources = [self._asset(parent, inputs.get(parent), told) for parent in parents]
+        node.sources = [self._asset(parent, inputs.get(parent), seen) for parent in parents]
         return node
 
     def _recorded(self, name: str, version: str | None) -> tuple[dict[str, Any], dict[str, str]] | None:
-        """What Dagster recorded of one data version of an asset, none: of the newest, and the versions that it read."""
+        """Facts on one data version of an asset, none: the newest, and the data versions of its inputs by name."""
         cursor = None
         for _ in range(PAGES):
             page = self.instance.fetch_materializations(dg.AssetKey(name), limit=PAGE, cursor=cursor)
@@ -117,7 +110,7 @@ class Lineage:
             for checkpoint in self.checkpoints.all(kind):
                 if checkpoint.digest.startswith(digest):
                     yield self._checkpoint(checkpoint)
-        # A forecast's checkpoint column begins with that of its weights.
+        # The checkpoint of a forecast begins with the digest of its weights.
         for row in self.warehouse.frame(_FORECASTS).to_dict("records"):
             if str(row["checkpoint"]).startswith(digest):
                 yield self._forecasts(row)
@@ -125,9 +118,9 @@ class Lineage:
             if node.facts["payload_sha256"].startswith(digest):
                 yield node
         for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
-            for folder in _beginning(root, digest):
+            for folder in _with_prefix(root, digest):
                 yield Node(f"{what} {folder.name}", {"folder": str(folder)}, [self._bars()])
-        for folder in _beginning(self.home.reports, digest):
+        for folder in _with_prefix(self.home.reports, digest):
             yield self._report(folder.name)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> Node:
@@ -157,17 +150,17 @@ class Lineage:
 
     def _report(self, digest: str) -> Node:
         folder = self.home.reports / digest
-        told = json.loads((folder / "report.json").read_text())
-        facts = {"file": str(folder / "report.html"), "backtest_recipe": str(told.get("backtest_recipe") or "–")}
+        report = json.loads((folder / "report.json").read_text())
+        facts = {"file": str(folder / "report.html"), "backtest_recipe": str(report.get("backtest_recipe") or "–")}
         made = {(row["model"], row["checkpoint"]): row for row in self.warehouse.frame(_FORECASTS).to_dict("records")}
-        # How many there are is told of today, not of the report's day.
+        # Without the number of forecasts, which is today's and not that of the report's day.
         made = {used: {key: row[key] for key in ("model", "checkpoint", "weights")} for used, row in made.items()}
         forecasts = [
             self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
-            for used in told.get("forecasts_by", {}).items()
+            for used in report.get("forecasts_by", {}).items()
         ]
-        weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in told["checkpoints"].items()]
-        provider = Node(f"Qlib provider {told.get('qlib_provider') or '–'}", {}, [self._bars()])
+        weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in report["checkpoints"].items()]
+        provider = Node(f"Qlib provider {report.get('qlib_provider') or '–'}", {}, [self._bars()])
         return Node(f"report {digest}", facts, [*forecasts, *weights, provider, self._bars()])
 
     def _bars(self) -> Node:
@@ -178,29 +171,29 @@ class Lineage:
         return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
 
 
-def _beginning(root: Path, digest: str) -> list[Path]:
-    # Not by a glob with it: what was asked for may be a path, or hold wildcards.
+def _with_prefix(root: Path, digest: str) -> list[Path]:
+    # Not with glob(digest): the argument may be a path or contain wildcards.
     return sorted(folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest))
 
 
-def _told_once(node: Node, told: set[str]) -> Node:
-    """The tree with everything that comes again reduced to its name."""
-    if node.name in told:
+def _without_repeats(node: Node, seen: set[str]) -> Node:
+    """The tree with repeated nodes reduced to their name."""
+    if node.name in seen:
         return Node(node.name, {"see": "above"})
-    told.add(node.name)
-    return Node(node.name, node.facts, [_told_once(source, told) for source in node.sources])
+    seen.add(node.name)
+    return Node(node.name, node.facts, [_without_repeats(source, seen) for source in node.sources])
 
 
-def _lost(version: str | None) -> str:
-    return "never made" if version is None else f"version {version} is no longer in Dagster's records"
+def _missing_state(version: str | None) -> str:
+    return "never materialised" if version is None else f"version {version} is no longer in Dagster's records"
 
 
 def _card_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     card = checkpoint.card
-    told = {key: card[key] for key in ("licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
+    facts = {key: card[key] for key in ("licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
     base = card.get("base") or {}
     revision = f", revision {base['revision']}" if base.get("revision") else ""
     named = {"base": f"{base['weights']}{revision}"} if base.get("weights") else {}
     if named and base.get("digest"):
         named["base_digest"] = base["digest"]
-    return {"digest": checkpoint.digest, **named, **told}
+    return {"digest": checkpoint.digest, **named, **facts}

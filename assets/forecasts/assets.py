@@ -109,9 +109,10 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
         pool=asset.pool,
         check_specs=check_specs(asset.family),
     )
+    # Not MaterializeResult[None]: Dagster takes a parametrised annotation of an asset with checks for one output.
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from assets.forecasting.origins import origin_timestamps, select_tasks
         from assets.forecasting.registry import forecasters_in
         from assets.forecasts.generate import generate_forecasts

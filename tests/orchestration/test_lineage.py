@@ -1,6 +1,7 @@
-"""The way back from a forecast: its weights, their tokenizer and windows, the bars and their files."""
+"""The lineage of a forecast: its weights, their tokenizer and windows, the bars and their files."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +38,11 @@ def lineage(tmp_path: Path) -> Lineage:
             )
     folder = home.reports / ("e" * 64)
     folder.mkdir(parents=True)
-    told = {"forecasts_by": {"kronos": made, "drift": "f" * 16}, "checkpoints": {"kronos_predictor": predictor.digest}}
-    (folder / "report.json").write_text(json.dumps(told))
+    report = {
+        "forecasts_by": {"kronos": made, "drift": "f" * 16},
+        "checkpoints": {"kronos_predictor": predictor.digest},
+    }
+    (folder / "report.json").write_text(json.dumps(report))
     return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral())
 
 
@@ -70,7 +74,7 @@ def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Li
     assert checkpoint.digest in found.sources[0].name
 
 
-def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_once(lineage: Lineage) -> None:
+def test_every_forecast_of_a_report_has_sources_and_each_file_is_listed_once(lineage: Lineage) -> None:
     found = lineage.of("e" * 12)
     forecasts = [node for node in found.sources if node.name.startswith("forecasts of")]
     assert len(forecasts) == 2 and all(node.sources for node in forecasts)
@@ -78,21 +82,21 @@ def test_every_forecast_under_a_report_has_sources_and_each_file_stands_there_on
     assert sum(name.endswith(" file") for name in _names(found)) == 1
 
 
-def test_weights_that_are_gone_are_said_to_be(lineage: Lineage) -> None:
+def test_missing_weights_are_reported(lineage: Lineage) -> None:
     with lineage.warehouse.write() as connection:
         connection.execute("UPDATE forecast_recipes SET weights = 'abc' WHERE model = 'kronos'")
     row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
-    assert lineage.of(row["checkpoint"][0]).sources[0].facts == {"state": "no longer in the store"}
+    assert lineage.of(row["checkpoint"][0]).sources[0].facts.keys() == {"state"}
 
 
 @pytest.mark.parametrize("name", ["/tmp/reports/report.html", "**abcdefgh", "????????", "latest.json"])
-def test_what_is_no_digest_is_refused_in_words(lineage: Lineage, name: str) -> None:
+def test_a_name_that_is_no_asset_and_no_digest_is_refused(lineage: Lineage, name: str) -> None:
     (lineage.home.reports / "latest.json").write_text("{}")
-    with pytest.raises(CandlecastError, match="neither an asset nor the beginning"):
+    with pytest.raises(CandlecastError, match=re.escape(repr(name))):
         lineage.of(name)
 
 
-def test_an_asset_leads_to_what_it_was_made_from_and_not_to_what_came_since(lineage: Lineage) -> None:
+def test_an_asset_leads_to_the_versions_that_it_read_and_not_to_newer_ones(lineage: Lineage) -> None:
     version = "old"
 
     @dg.asset
@@ -111,4 +115,4 @@ def test_an_asset_leads_to_what_it_was_made_from_and_not_to_what_came_since(line
     assert replace(lineage, defs=dg.Definitions([scores, report])).of("scores").facts["data_version"] == "new"
     lineage.instance.wipe_assets([dg.AssetKey("scores")])
     gone = replace(lineage, defs=dg.Definitions([scores, report])).of("report").sources[0]
-    assert gone.facts == {"state": "version old is no longer in Dagster's records"}
+    assert "old" in gone.facts["state"]

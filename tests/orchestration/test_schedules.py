@@ -1,4 +1,4 @@
-"""The daily schedule, asked at its ticks: sessions, holidays, failed runs, outages."""
+"""The daily schedule at its ticks: sessions, holidays, failed runs, outages."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -30,7 +30,7 @@ def _defs(folder: Path, test_end: date = date(2012, 6, 29)) -> dg.Definitions:
     return build_defs(settings=Settings(market=market, windows=windows, root=folder, home=folder / "home"))
 
 
-def _asked(defs: dg.Definitions, instance: dg.DagsterInstance, month: int, day: int) -> list[dg.RunRequest]:
+def _requests(defs: dg.Definitions, instance: dg.DagsterInstance, month: int, day: int) -> list[dg.RunRequest]:
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime(2012, month, day, 0, 30, tzinfo=UTC),
@@ -39,84 +39,80 @@ def _asked(defs: dg.Definitions, instance: dg.DagsterInstance, month: int, day: 
     return list(defs.resolve_schedule_def("daily_after_close").evaluate_tick(context).run_requests or [])
 
 
-def _make(instance: dg.DagsterInstance, session: str, names: tuple[str, ...] = WATCHED) -> None:
+def _materialize(instance: dg.DagsterInstance, session: str, names: tuple[str, ...] = WATCHED) -> None:
     for name in names:
         instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=session))
 
 
 def test_a_session_has_one_run_and_a_holiday_none(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     defs = _defs(tmp_path)
-    assert _asked(defs, instance, 1, 3) == [], "the first session is not over"
-    _make(instance, "2012-07-02")
-    (run,) = _asked(defs, instance, 7, 4)
+    assert _requests(defs, instance, 1, 3) == [], "the first session is not closed"
+    _materialize(instance, "2012-07-02")
+    (run,) = _requests(defs, instance, 7, 4)
     assert (run.partition_key, run.run_key) == ("2012-07-03", "2012-07-03")
-    _make(instance, "2012-07-03")
+    _materialize(instance, "2012-07-03")
     # 2012-07-05 00:30 UTC is the evening of Independence Day.
-    assert _asked(defs, instance, 7, 5) == []
+    assert _requests(defs, instance, 7, 5) == []
 
 
-def test_a_home_in_which_nothing_was_made_begins_with_the_newest_session(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    (run,) = _asked(_defs(tmp_path), instance, 7, 4)
+def test_a_new_home_starts_with_the_newest_session(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (run,) = _requests(_defs(tmp_path), instance, 7, 4)
     assert run.partition_key == "2012-07-03"
 
 
-def test_what_an_outage_left_out_is_made_in_one_run_with_the_newest(
+def test_sessions_missed_by_an_outage_are_part_of_one_run_with_the_newest(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    _make(instance, "2012-07-03")
-    # Only one tick of an outage's is asked: this one, on a Sunday.
-    (run,) = _asked(_defs(tmp_path), instance, 7, 15)
+    _materialize(instance, "2012-07-03")
+    # The first tick after the outage is on a Sunday.
+    (run,) = _requests(_defs(tmp_path), instance, 7, 15)
     assert run.run_key == "2012-07-13"
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-13")
 
 
-def test_a_session_whose_forecasts_failed_is_made_with_the_next(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    _make(instance, "2012-07-09")
-    _make(instance, "2012-07-10", WATCHED[:2])
-    (run,) = _asked(_defs(tmp_path), instance, 7, 12)
+def test_a_session_whose_forecasts_failed_is_part_of_the_next_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    _materialize(instance, "2012-07-09")
+    _materialize(instance, "2012-07-10", WATCHED[:2])
+    (run,) = _requests(_defs(tmp_path), instance, 7, 12)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-11")
 
 
-def test_a_hole_between_sessions_that_were_made_is_made_with_the_next(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    _make(instance, "2012-07-03")
-    # 2012-07-05 and 06 were left out: somebody forecast from the session after them by hand.
-    _make(instance, "2012-07-09")
-    (run,) = _asked(_defs(tmp_path), instance, 7, 10)
+def test_a_gap_between_complete_sessions_is_part_of_the_next_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    _materialize(instance, "2012-07-03")
+    # 2012-07-05 and 06 are missing: the session after them was forecast by hand.
+    _materialize(instance, "2012-07-09")
+    (run,) = _requests(_defs(tmp_path), instance, 7, 10)
     assert run.run_key == "2012-07-09"
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-06")
-    _make(instance, "2012-07-05")
-    (run,) = _asked(_defs(tmp_path), instance, 7, 10)
+    _materialize(instance, "2012-07-05")
+    (run,) = _requests(_defs(tmp_path), instance, 7, 10)
     assert (run.partition_key, run.run_key) == ("2012-07-06", "2012-07-09")
-    (run,) = _asked(_defs(tmp_path), instance, 7, 11)
+    (run,) = _requests(_defs(tmp_path), instance, 7, 11)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-06", "2012-07-10")
 
 
-def test_a_session_that_was_forecast_from_and_not_scored_is_made(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    _make(instance, "2012-07-09")
-    _make(instance, "2012-07-10", tuple(name for name in WATCHED if name != "forecast_scores"))
-    (run,) = _asked(_defs(tmp_path), instance, 7, 11)
+def test_a_session_without_scores_is_run_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    _materialize(instance, "2012-07-09")
+    _materialize(instance, "2012-07-10", tuple(name for name in WATCHED if name != "forecast_scores"))
+    (run,) = _requests(_defs(tmp_path), instance, 7, 11)
     assert run.partition_key == "2012-07-10"
 
 
-def test_old_holes_stay_and_a_long_outage_is_made_whole(
+def test_old_gaps_stay_and_a_long_outage_is_filled(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedules, "LOOK_BACK", 3)
     for session in ("2012-07-02", "2012-07-05", "2012-07-06", "2012-07-09"):
-        _make(instance, session)
-    assert _asked(_defs(tmp_path), instance, 7, 10) == [], "the hole of 2012-07-03 is four sessions back"
-    (run,) = _asked(_defs(tmp_path), instance, 7, 20)
+        _materialize(instance, session)
+    assert _requests(_defs(tmp_path), instance, 7, 10) == [], "the gap of 2012-07-03 is four sessions back"
+    (run,) = _requests(_defs(tmp_path), instance, 7, 20)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-19")
 
 
-def test_a_range_between_two_planned_origins_begins_with_the_one_before(
+def test_a_range_between_two_planned_origins_begins_with_the_previous_one(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    # Every fifth session from 2012-06-01 on is one: 2012-06-29 is, and then 2012-07-09.
-    _make(instance, "2012-07-02")
-    (run,) = _asked(_defs(tmp_path, test_end=date(2012, 12, 31)), instance, 7, 6)
+    # Every fifth session from 2012-06-01 is an origin: 2012-06-29 is, and then 2012-07-09.
+    _materialize(instance, "2012-07-02")
+    (run,) = _requests(_defs(tmp_path, test_end=date(2012, 12, 31)), instance, 7, 6)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-06-29", "2012-07-05")

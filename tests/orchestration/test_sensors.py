@@ -1,3 +1,5 @@
+"""The freshness sensor follows the exchange calendar; the drop folder's starts an ingest of new files."""
+
 import os
 import time
 from datetime import UTC, date, datetime
@@ -22,10 +24,10 @@ CANDLECAST = Candlecast(SETTINGS)
 @pytest.mark.parametrize(
     ("now", "due"),
     [
-        (datetime(2024, 7, 3, 21, 0, tzinfo=UTC), date(2024, 7, 2)),  # closed early at 17:00, still in its grace
+        (datetime(2024, 7, 3, 21, 0, tzinfo=UTC), date(2024, 7, 2)),  # closed early at 17:00, within the grace period
         (datetime(2024, 7, 4, 12, 0, tzinfo=UTC), date(2024, 7, 3)),
         (datetime(2024, 7, 5, 12, 0, tzinfo=UTC), date(2024, 7, 3)),  # the holiday is never due
-        (datetime(2024, 7, 7, 12, 0, tzinfo=UTC), date(2024, 7, 5)),  # Sunday asks for Friday
+        (datetime(2024, 7, 7, 12, 0, tzinfo=UTC), date(2024, 7, 5)),  # on Sunday Friday is due
         (datetime(2023, 12, 31, tzinfo=UTC), None),
     ],
 )
@@ -33,7 +35,7 @@ def test_the_newest_session_due_follows_the_calendar(now: datetime, due: date | 
     assert newest_due(CANDLECAST, now, SESSIONS) == due
 
 
-def test_a_closed_history_is_due_to_its_end_and_no_further() -> None:
+def test_a_history_with_an_end_is_due_up_to_its_end() -> None:
     settings = Settings(market={"start": date(2000, 3, 1), "end": date(2013, 3, 1)})
     partitions = session_partitions(settings)
     assert newest_due(Candlecast(settings), datetime(2026, 1, 1, tzinfo=UTC), partitions) == date(2013, 3, 1)
@@ -49,16 +51,16 @@ def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path) -> None:
         assert missing_at(instance, date(2024, 7, 3)) == ["bars"]
 
 
-class _Narrowed(dg.Config):
+class _SymbolsConfig(dg.Config):
     symbols: list[str] = Field([])
 
 
 @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2024-01-01"))
-def kronos_forecasts(config: _Narrowed) -> None:
-    """In the place of the real one, with the key that narrows it."""
+def kronos_forecasts(config: _SymbolsConfig) -> None:
+    """An asset with the name and the configuration of the real one."""
 
 
-def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path) -> None:
+def test_a_session_forecast_for_some_symbols_is_missing(tmp_path: Path) -> None:
     def forecast(*symbols: str) -> None:
         run_config = {"ops": {"kronos_forecasts": {"config": {"symbols": list(symbols)}}}}
         dg.materialize([kronos_forecasts], partition_key="2024-07-03", instance=instance, run_config=run_config)
@@ -72,10 +74,10 @@ def test_a_session_that_was_forecast_for_some_symbols_is_not_here(tmp_path: Path
         forecast()
         assert missing_at(instance, date(2024, 7, 3)) == []
         forecast("AAPL")
-        assert missing_at(instance, date(2024, 7, 3)) == [], "what was made for all stays"
+        assert missing_at(instance, date(2024, 7, 3)) == [], "a complete session stays complete"
 
 
-def test_the_sensor_writes_a_check_for_each_watched_asset_and_then_is_quiet(tmp_path: Path) -> None:
+def test_the_sensor_reports_a_check_per_watched_asset_and_then_skips(tmp_path: Path) -> None:
     (freshness,) = [one for one in build_sensors(CANDLECAST, SESSIONS) if one.name == "freshness"]
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         first = freshness(dg.build_sensor_context(instance=instance))
@@ -108,7 +110,7 @@ def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: 
         assert isinstance(sensor(dg.build_sensor_context(instance=instance)), dg.SkipReason)
 
 
-def test_dropped_sessions_without_a_partition_start_no_run_about_them(tmp_path: Path) -> None:
+def test_dropped_sessions_without_a_partition_start_no_run(tmp_path: Path) -> None:
     drop = tmp_path / "drop"
     drop.mkdir()
     settings = Settings(
