@@ -135,7 +135,7 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
 
 def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
     """Seconds and memory of building, hashing and writing `windows` windows from histories in memory."""
-    from assets.market.history import History
+    from assets.market.history import BarHistory
     from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
@@ -148,7 +148,7 @@ def preparation(folder: Path, windows: int = 500_000) -> dict[str, float]:
         close = 50 * np.exp(np.cumsum(rng.normal(0, 0.01, len(stamps))))
         quoted = np.column_stack([close, close * 1.01, close * 0.99, close, close * 1e4, close * 1e6])
         ones = np.ones(len(stamps))
-        histories[f"S{number:04d}"] = History(f"S{number:04d}", stamps, quoted, ones, ones)
+        histories[f"S{number:04d}"] = BarHistory(f"S{number:04d}", stamps, quoted, ones, ones)
     days = stamps.astype("datetime64[D]").astype(object)
     settings = WindowSettings(
         train=(days[0], days[per_symbol - 1]),
@@ -215,13 +215,13 @@ def tokenizer_shape(size: str) -> dict[str, Any]:
 
 def sample_windows(folder: Path) -> None:
     """Write the training arrays of the sample bars."""
-    from assets.market.history import History
+    from assets.market.history import BarHistory
     from assets.training.data.dataset import write_arrays
     from assets.training.data.windows import build_windows
     from resources.settings import WindowSettings
 
     histories = {
-        s: History(
+        s: BarHistory(
             s,
             frame.index.to_numpy().astype("datetime64[s]"),
             frame[FIELDS].to_numpy(dtype=float),

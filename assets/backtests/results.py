@@ -88,16 +88,16 @@ class BacktestRequest:
 
     def _members(self, prices: PricePanel) -> np.ndarray | None:
         """Membership, (sessions, symbols). Not derived from bars: their end is known only in hindsight."""
-        if self.universe.told_by == "bars":
+        if self.universe.derived_from == "bars":
             return None
-        return np.column_stack([self.universe.holds(symbol, prices.sessions) for symbol in prices.symbols])
+        return np.column_stack([self.universe.is_member(symbol, prices.sessions) for symbol in prices.symbols])
 
     def _member_spans(self) -> dict[str, list[str]] | None:
-        if self.universe.told_by == "bars":
+        if self.universe.derived_from == "bars":
             return None
         return {
             symbol: [f"{span.first}/{span.last or ''}" for span in spans]
-            for symbol, spans in self.universe.spans.items()
+            for symbol, spans in self.universe.memberships.items()
         }
 
 

@@ -129,7 +129,7 @@ def _members(quantiles: pd.DataFrame, universe: Universe) -> np.ndarray:
     session = quantiles["session"].to_numpy()
     found = np.zeros(len(quantiles), dtype=bool)
     for symbol, rows in quantiles.groupby("symbol").indices.items():
-        found[rows] = universe.holds(str(symbol), session[rows])
+        found[rows] = universe.is_member(str(symbol), session[rows])
     return found
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from assets.forecasting.actuals import actual_closes, naive_scale
 from assets.forecasting.metrics import Metric, as_levels, rank_ic, score
-from assets.market.history import CLOSE, History
+from assets.market.history import CLOSE, BarHistory
 from resources.calendar import DAILY, TradingCalendar
 from resources.progress import Progress, silent
 from resources.sql import load_sql
@@ -98,7 +98,7 @@ class _Chunk:
 
 def score_sessions(
     warehouse: Warehouse,
-    histories: Mapping[str, History],
+    histories: Mapping[str, BarHistory],
     sessions: Sequence[date],
     progress: Progress = silent,
     calendar: TradingCalendar | None = None,
@@ -125,7 +125,7 @@ def score_sessions(
     return ScoringResult(rows, cells, without_actual)
 
 
-def actuals_of(cells: pd.DataFrame, histories: Mapping[str, History]) -> pd.DataFrame:
+def actuals_of(cells: pd.DataFrame, histories: Mapping[str, BarHistory]) -> pd.DataFrame:
     """The cells with a bar at their target, with the columns actual, last_close and scale added.
 
     All in prices of the origin's day: the close at the target, the close at the origin, the denominator of MASE.

@@ -110,7 +110,7 @@ def _quantiles(
     steps = np.arange(1, targets.shape[1] + 1, dtype=np.float64)
     quantiles = np.empty((len(tasks), len(steps), 1, len(normal_quantiles)))
     for row, task in enumerate(tasks):
-        closes = task.history.closes_seen_from(task.index)
+        closes = task.history.closes_as_of(task.index)
         mean, variance = moments(np.diff(np.log(closes)), steps)
         quantiles[row, :, 0] = closes[-1] * np.exp(mean[:, None] + np.sqrt(variance)[:, None] * normal_quantiles)
     return Prediction(("close",), quantiles, np.zeros(len(tasks)))

@@ -120,7 +120,7 @@ def quantiles_to_prices(raw: np.ndarray, last_close: np.ndarray, median: int | N
 
 
 def _log_closes(task: ForecastTask, context: int) -> np.ndarray:
-    closes = task.history.closes_seen_from(task.index, first=max(0, task.index + 1 - context))
+    closes = task.history.closes_as_of(task.index, first=max(0, task.index + 1 - context))
     if not (np.isfinite(closes) & (closes > 0)).all():
         raise CandlecastError(
             f"Chronos-2 needs finite positive closes: {task.symbol} has a close that is not, in the {len(closes)} bars "

@@ -145,12 +145,12 @@ def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:
     total = hashlib.sha256()
     for task in tasks:
         total.update(f"{task.symbol} {task.origin}".encode())
-        total.update(np.ascontiguousarray(task.history.seen_from(task.index, task.index - lookback + 1)).data)
+        total.update(np.ascontiguousarray(task.history.bars_as_of(task.index, task.index - lookback + 1)).data)
     return total.hexdigest()
 
 
 def _input(task: ForecastTask, lookback: int, clip: float) -> np.ndarray:
-    values = complete_volume_amount(task.history.seen_from(task.index, task.index - lookback + 1))
+    values = complete_volume_amount(task.history.bars_as_of(task.index, task.index - lookback + 1))
     mean, std = window_statistics(values, lookback)
     return normalise(values, mean, std, clip)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.market.history import History
+from assets.market.history import BarHistory
 from resources.checkpoints import Checkpoint
 from resources.publish import digest_of
 from resources.settings import MarketSettings
@@ -30,7 +30,7 @@ class ForecastTask:
 
     symbol: str
     origin: np.datetime64
-    history: History
+    history: BarHistory
     index: int
 
 

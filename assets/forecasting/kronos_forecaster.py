@@ -109,7 +109,7 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         lookbacks = [(task.history, task.index - windows.lookback_window + 1, task.index) for task in tasks]
         result = model.sample_paths(
-            [complete_volume_amount(history.seen_from(last, first)) for history, first, last in lookbacks],
+            [complete_volume_amount(history.bars_as_of(last, first)) for history, first, last in lookbacks],
             [time_features(history.stamps[first : last + 1]) for history, first, last in lookbacks],
             [time_features(stamps) for stamps in targets],
             targets.shape[1],

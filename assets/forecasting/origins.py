@@ -12,7 +12,7 @@ import numpy as np
 
 from assets.forecasting.drift_gate import BLOCKED_REASON
 from assets.forecasting.forecaster import ForecastTask
-from assets.market.history import History
+from assets.market.history import BarHistory
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import DateRange, Settings
@@ -57,7 +57,7 @@ class TaskSelection:
 
 
 def select_tasks(
-    histories: Mapping[str, History],
+    histories: Mapping[str, BarHistory],
     origins: Sequence[np.datetime64],
     lookback: int,
     blocked: Mapping[np.datetime64, str] = MappingProxyType({}),

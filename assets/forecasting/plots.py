@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.actuals import actual_closes
-from assets.market.history import History
+from assets.market.history import BarHistory
 from assets.plots import COLOURS, figure, label, png
 from resources.warehouse import Warehouse
 
@@ -49,7 +49,12 @@ class Fan:
 
 
 def read_fan(
-    warehouse: Warehouse, history: History, model: str, checkpoint: str, origin: np.datetime64, in_sample: bool = False
+    warehouse: Warehouse,
+    history: BarHistory,
+    model: str,
+    checkpoint: str,
+    origin: np.datetime64,
+    in_sample: bool = False,
 ) -> Fan | None:
     """The data of one fan chart; None if there is no such forecast."""
     found = warehouse.frame(
@@ -67,7 +72,7 @@ def read_fan(
         origin=origin,
         in_sample=in_sample,
         past_stamps=history.stamps[first : index + 1],
-        past=history.closes_seen_from(index, first=first),
+        past=history.closes_as_of(index, first=first),
         targets=targets,
         levels=wide.columns.to_numpy(dtype=np.float64),
         quantiles=wide.to_numpy(),
@@ -77,7 +82,7 @@ def read_fan(
 
 def example_forecasts(
     warehouse: Warehouse,
-    histories: Mapping[str, History],
+    histories: Mapping[str, BarHistory],
     model: str,
     checkpoint: str,
     origins: Sequence[np.datetime64],

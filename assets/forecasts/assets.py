@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from assets.forecasting.plots import Fan
     from assets.forecasting.registry import Family
     from assets.forecasts.generate import ForecastResult
-    from assets.market.history import History
+    from assets.market.history import BarHistory
 
 GROUP = "forecasts"
 FORECAST_COLUMNS = schema(
@@ -152,7 +152,7 @@ def _result(
     candlecast: Candlecast,
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
-    histories: "dict[str, History]",
+    histories: "dict[str, BarHistory]",
 ) -> dg.MaterializeResult[None]:
     from assets.forecasts.acceptance import check_forecasts
     from assets.forecasts.summary import ForecastRange, calibration, content
@@ -175,7 +175,7 @@ def _metadata(
     candlecast: Candlecast,
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
-    histories: "dict[str, History]",
+    histories: "dict[str, BarHistory]",
     origins: "list[np.datetime64]",
     calibrated: "dict[str, pd.DataFrame]",
 ) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _row(
 def _fans(
     candlecast: Candlecast,
     results: "Sequence[ForecastResult]",
-    histories: "dict[str, History]",
+    histories: "dict[str, BarHistory]",
     origins: "list[np.datetime64]",
 ) -> "list[Fan]":
     """One model: some symbols of one origin. Several models: the first symbol by each."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
-from assets.market.history import History
+from assets.market.history import BarHistory
 
 
-def with_changed_future(history: History, index: int, seed: int) -> History:
+def with_changed_future(history: BarHistory, index: int, seed: int) -> BarHistory:
     """The same history up to bar `index`, with random prices, volumes, splits and dividends after it."""
     generator = np.random.default_rng(seed)
     after = len(history) - index - 1

@@ -134,10 +134,10 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         Rows that break the contract are in `rejected_bars` with the rule and the reason. For every payload,
         received = kept + folded + rejected.
         """
-        from assets.market.acceptance import sessions_without_bars
         from assets.market.ingest.digests import digest_of_bars, session_digests
         from assets.market.ingest.ingest import ingest
         from assets.market.ingest.lake import Lake
+        from assets.market.summary import sessions_without_bars
 
         warehouse, frequency = candlecast.warehouse, candlecast.settings.market.frequency
         counts = ingest(Lake(candlecast.home), warehouse, progress_of("bars"))
@@ -163,8 +163,8 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
 
 def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
     """Pictures and tables of all bars of the calendar's frequency."""
-    from assets.market.acceptance import coverage, flags, latest_prices, rejections
     from assets.market.plots import BLUE, counts_picture, coverage_picture
+    from assets.market.summary import coverage, flags, latest_prices, rejections
 
     warehouse, calendar = candlecast.warehouse, candlecast.calendar
     frequency = calendar.frequency

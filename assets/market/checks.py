@@ -36,10 +36,10 @@ def _rows_are_conserved() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
     def rows_are_conserved(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """received = kept + folded + rejected for every payload, and each of these rows is in its table."""
-        from assets.market.acceptance import rows_that_do_not_add_up
+        from assets.market.acceptance import conservation_errors
         from assets.market.ingest.lake import Lake
 
-        wrong = rows_that_do_not_add_up(candlecast.warehouse, Lake(candlecast.home))
+        wrong = conservation_errors(candlecast.warehouse, Lake(candlecast.home))
         return dg.AssetCheckResult(
             passed=not wrong,
             description="\n".join(wrong[:SHOWN_PAYLOADS]) + "\nRebuild bars from the lake."
@@ -54,15 +54,15 @@ def _bars_satisfy_the_contract() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
     def bars_satisfy_the_contract(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Stored bars are finite and positive, low ≤ open, close ≤ high, and every key is unique."""
-        from assets.market.acceptance import breaches, keys_twice
+        from assets.market.acceptance import contract_violations, duplicate_keys
 
-        found = breaches(candlecast.warehouse, candlecast.settings.market.frequency)
-        duplicates = keys_twice(candlecast.warehouse)
-        problem = _first(found, "break the contract") or _first(duplicates, "have a duplicate key")
+        found = contract_violations(candlecast.warehouse, candlecast.settings.market.frequency)
+        duplicates = duplicate_keys(candlecast.warehouse)
+        problem = _first(found, "violate the contract") or _first(duplicates, "have a duplicate key")
         return dg.AssetCheckResult(
             passed=not problem,
             description=problem or "all bars satisfy the contract",
-            metadata={"breaches": table(found)} if len(found) else {},
+            metadata={"violations": table(found)} if len(found) else {},
         )
 
     return bars_satisfy_the_contract
@@ -72,17 +72,19 @@ def _every_symbol_has_bars() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="bars", blocking=True)
     def every_symbol_has_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every symbol of `market.symbols` has bars; if all rows were rejected, the description names the rules."""
-        from assets.market.acceptance import bars_and_rules, symbols_without_bars
+        from assets.market.acceptance import symbols_without_bars
+        from assets.market.summary import bar_count, rejection_text
         from assets.market.universe import wanted_symbols
 
         warehouse, frequency = candlecast.warehouse, candlecast.settings.market.frequency
-        count, rules = bars_and_rules(warehouse, frequency)
+        count = bar_count(warehouse, frequency)
         missing = symbols_without_bars(warehouse, frequency, wanted_symbols(candlecast.settings))
         description = f"{count:,} bars"
         if missing:
             description = f"no bars of {', '.join(missing)}: check the source and the spelling in market.symbols"
         if not count:
-            description = f"no row satisfies the contract; rejected: {rules or 'none, the source is empty'}"
+            rules = rejection_text(warehouse, frequency) or "none, the source is empty"
+            description = f"no row satisfies the contract; rejected: {rules}"
         return dg.AssetCheckResult(passed=count > 0 and not missing, metadata={"bars": count}, description=description)
 
     return every_symbol_has_bars
@@ -126,9 +128,9 @@ def _corporate_actions_are_complete() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="corporate_actions")
     def corporate_actions_are_complete(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """For every bar it is known whether a split or dividend precedes it, and the bars of a session agree."""
-        from assets.market.actions import contradicting_actions, unknown_actions
+        from assets.market.actions import conflicting_actions, unknown_actions
 
-        unknown, conflicting = unknown_actions(candlecast.warehouse), contradicting_actions(candlecast.warehouse)
+        unknown, conflicting = unknown_actions(candlecast.warehouse), conflicting_actions(candlecast.warehouse)
         problems = [_first(conflicting, "have actions that differ within their session; none is applied: check them")]
         if len(unknown):
             problems.append(

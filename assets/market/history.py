@@ -36,7 +36,7 @@ ORDER BY symbol, ex_date, kind
 
 
 @dataclass(frozen=True)
-class History:
+class BarHistory:
     """One symbol's bars, oldest first.
 
     Attributes:
@@ -70,7 +70,7 @@ class History:
         found = int(np.searchsorted(self.stamps, origin.astype("datetime64[s]")))
         return found if found < len(self) and self.stamps[found] == origin.astype("datetime64[s]") else None
 
-    def seen_from(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
+    def bars_as_of(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
         """Bars `first` … `last` (inside; none: the origin) in the prices and shares of bar `origin`: (m, 6) float64."""
         rows = slice(first, (origin if last is None else last) + 1)
         seen = self.quoted[rows].copy()
@@ -78,15 +78,15 @@ class History:
         seen[:, VOLUME] *= self.shares[origin] / self.shares[rows]
         return seen
 
-    def closes_seen_from(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
-        """The closes of `seen_from`: (m,) float64."""
+    def closes_as_of(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
+        """The closes of `bars_as_of`: (m,) float64."""
         rows = slice(first, (origin if last is None else last) + 1)
         return self.quoted[rows, CLOSE] * (self.growth[rows] / self.growth[origin])
 
 
 def read_histories(
     warehouse: Warehouse, frequency: str, symbols: Sequence[str] | None = None, last: date | None = None
-) -> dict[str, History]:
+) -> dict[str, BarHistory]:
     """Every symbol's history up to session `last`, by symbol in alphabetical order.
 
     Args:
@@ -112,7 +112,7 @@ def read_histories(
         own = action_names == names[start]
         rows, name = slice(start, end), str(names[start])
         growth, shares = _cumulative(sessions[rows], ex_dates[own], price_factors[own], splits[own])
-        histories[name] = History(name, stamps[rows], quoted[rows], growth, shares, sessions[rows])
+        histories[name] = BarHistory(name, stamps[rows], quoted[rows], growth, shares, sessions[rows])
     return histories
 
 

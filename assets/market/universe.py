@@ -1,8 +1,8 @@
-"""Who belonged to the universe when: listing and delisting spans, and whether only survivors are known.
+"""The universe: which symbols were members on which days, and whether it has survivorship bias.
 
-Spans come from a file of members where the settings name one, and otherwise from the bars themselves: from a symbol's
-first bar to its last, and open where it still trades. A source that lists today's symbols alone knows no delisting;
-then every number on its history carries survivorship bias, and `note` says so.
+Membership comes from the file `market.members` if the settings name one. Otherwise it is derived from the bars: a
+symbol is a member from its first bar to its last, and an open-ended member while it still trades. A source that only
+has today's symbols has no delistings; results on its history then carry survivorship bias, and `note` reports it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,134 +22,139 @@ from resources.errors import CandlecastError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
-# Without a bar for this many sessions before the newest, a symbol counts as delisted; fewer are a suspension.
+# A symbol whose last bar is this many sessions older than the newest bar counts as delisted, not as suspended.
 DELISTED_AFTER = 20
-_SPANS = """
+_FIRST_AND_LAST = """
 SELECT symbol, min(session) AS first, max(session) AS last FROM bars
 WHERE frequency = $frequency GROUP BY symbol ORDER BY symbol
 """
 SURVIVORS = (
-    "Survivorship bias: the source knows no symbol that stopped trading, so results on this history are those of "
-    "companies that were going to survive."
+    "Survivorship bias: the source has no symbol that stopped trading, so results on this history are those of "
+    "companies that survived."
 )
 
 
 @dataclass(frozen=True)
-class Span:
-    """From the first session to the last, both inside; no last: still a member."""
+class Membership:
+    """A period of membership, both days inclusive. `last` is None for a current member."""
 
     first: date
     last: date | None
 
+    def includes(self, day: date) -> bool:
+        """Whether the symbol was a member on a day."""
+        return self.first <= day and (self.last is None or day <= self.last)
+
 
 @dataclass(frozen=True)
 class Universe:
-    """The symbols and when each was a member.
+    """The symbols and their periods of membership.
 
     Attributes:
-        spans: by symbol, oldest first; a symbol may come back.
-        told_by: "members" (a file) or "bars".
+        memberships: by symbol, oldest first; a symbol may leave and return.
+        derived_from: "members" (the file of the settings) or "bars".
     """
 
-    spans: Mapping[str, Sequence[Span]]
-    told_by: str
+    memberships: Mapping[str, Sequence[Membership]]
+    derived_from: Literal["members", "bars"]
 
     @property
     def survivors_only(self) -> bool:
-        """No symbol of several ever left."""
-        return all(spans[-1].last is None for spans in self.spans.values())
+        """Whether no symbol has left the universe."""
+        return all(periods[-1].last is None for periods in self.memberships.values())
 
     @property
     def note(self) -> str:
-        """What a reader of results must know; empty: nothing."""
+        """A caveat for readers of results; empty if there is none."""
         return SURVIVORS if self.survivors_only else ""
 
     def members(self, day: date) -> list[str]:
         """The symbols that were members on a day, in alphabetical order."""
-        return [
-            symbol
-            for symbol, spans in sorted(self.spans.items())
-            if any(span.first <= day and (span.last is None or day <= span.last) for span in spans)
-        ]
+        return sorted(s for s, periods in self.memberships.items() if any(p.includes(day) for p in periods))
 
-    def holds(self, symbol: str, days: np.ndarray) -> np.ndarray:
-        """Whether a symbol was a member on each of these days. Shape (days,)."""
+    def is_member(self, symbol: str, days: np.ndarray) -> np.ndarray:
+        """Whether a symbol was a member on each day: datetime64 (days,) → bool (days,)."""
         days = days.astype("datetime64[D]")
         found = np.zeros(len(days), dtype=bool)
-        for span in self.spans.get(symbol, ()):
-            found |= (days >= np.datetime64(span.first)) & (days <= np.datetime64(span.last or date.max))
+        for period in self.memberships.get(symbol, ()):
+            found |= (days >= np.datetime64(period.first)) & (days <= np.datetime64(period.last or date.max))
         return found
 
 
 def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
-    """The universe of one set of settings.
+    """The universe of a profile.
 
     Raises:
-        CandlecastError: symbols that the settings name have no bars, or the file of members cannot be read.
+        CandlecastError: a symbol of `market.symbols` has no bars, or the members file is missing or invalid.
     """
     market = settings.market
     with warehouse.read() as connection:
-        found = connection.execute(_SPANS, {"frequency": market.frequency}).fetchall()
-    there = {symbol: (first, last) for symbol, first, last in found}
-    asked = wanted_symbols(settings)
-    wanted = list(there) if asked is None else asked
-    missing = [symbol for symbol in wanted if symbol not in there]
+        found = connection.execute(_FIRST_AND_LAST, {"frequency": market.frequency}).fetchall()
+    available = {symbol: (first, last) for symbol, first, last in found}
+    configured = wanted_symbols(settings)
+    wanted = list(available) if configured is None else configured
+    missing = [symbol for symbol in wanted if symbol not in available]
     if missing:
         raise CandlecastError(
-            f"market.symbols names {', '.join(missing)}, of which there are no bars; "
-            f"there are: {', '.join(there) or 'none'}"
+            f"market.symbols: no bars of {', '.join(missing)}; symbols with bars: {', '.join(available) or 'none'}"
         )
     if market.members:
-        return Universe(_told(settings.root / market.members, wanted), "members")
-    gone_before = _delisted_before(settings, max((last for _, last in there.values()), default=market.start))
-    spans = {s: [Span(there[s][0], None if there[s][1] >= gone_before else there[s][1])] for s in wanted}
-    return Universe(spans, "bars")
+        return Universe(_read_members(settings.root / market.members, wanted), "members")
+    newest = max((last for _, last in available.values()), default=market.start)
+    active_since = _active_since(settings, newest)
+    return Universe({symbol: [_membership(*available[symbol], active_since)] for symbol in wanted}, "bars")
 
 
 def wanted_symbols(settings: Settings) -> list[str] | None:
-    """The symbols that the settings name, as the warehouse writes them; none: all that there are."""
-    asked = settings.market.symbols
-    return None if asked == "all" else sorted({stored_symbol(symbol) for symbol in asked})
-
-
-def symbols_of(settings: Settings, warehouse: Warehouse) -> list[str]:
-    """The symbols that the settings ask for, as the warehouse writes them."""
-    return sorted(read_universe(settings, warehouse).spans)
+    """The symbols of the settings in the warehouse's spelling, sorted; None: all symbols."""
+    symbols = settings.market.symbols
+    return None if symbols == "all" else sorted({stored_symbol(symbol) for symbol in symbols})
 
 
 def stored_symbol(symbol: str) -> str:
-    """A symbol as the warehouse writes it: upper case, and BTC/USDT as BTC-USDT."""
+    """A symbol in the warehouse's spelling: upper case, BTC/USDT as BTC-USDT."""
     return symbol.strip().upper().replace("/", "-")
 
 
-def _delisted_before(settings: Settings, newest: date) -> date:
+def _membership(first: date, last: date, active_since: date) -> Membership:
+    return Membership(first, None if last >= active_since else last)
+
+
+def _active_since(settings: Settings, newest: date) -> date:
+    """The session from which on a bar shows that its symbol still trades."""
     calendar = TradingCalendar(settings.market.calendar)
-    before = calendar.sessions(min(settings.market.start, newest), newest)
-    return before[-min(DELISTED_AFTER, len(before))].date() if len(before) else newest
+    sessions = calendar.sessions(min(settings.market.start, newest), newest)
+    return sessions[-min(DELISTED_AFTER, len(sessions))].date() if len(sessions) else newest
 
 
-def _told(file: Path, wanted: Sequence[str]) -> dict[str, list[Span]]:
+def _read_members(file: Path, wanted: Sequence[str]) -> dict[str, list[Membership]]:
     if not file.is_file():
         raise CandlecastError(f"market.members: {file} does not exist")
-    spans: dict[str, list[Span]] = {}
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeError as error:
         raise CandlecastError(f"{file}: not UTF-8 ({error}): save the file as UTF-8") from None
+    memberships: dict[str, list[Membership]] = {}
     with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
-        lacking = {"symbol", "start", "end"} - set(rows.fieldnames or [])
-        if lacking:
-            raise CandlecastError(f"{file}: the header needs symbol,start,end; {', '.join(sorted(lacking))} is missing")
+        missing = sorted({"symbol", "start", "end"} - set(rows.fieldnames or []))
+        if missing:
+            raise CandlecastError(f"{file}: column {', '.join(missing)} is missing; the header is symbol,start,end")
         for number, row in enumerate(rows, 1):
-            try:
-                first = date.fromisoformat(row["start"].strip())
-                last = date.fromisoformat(row["end"].strip()) if row["end"].strip() else None
-                symbol = stored_symbol(row["symbol"])
-            except (ValueError, AttributeError) as error:
-                raise CandlecastError(f"{file}, row {number}: dates are written 2012-01-31: {error}") from None
-            if not symbol or (last and last < first):
-                why = f"it ends {last}, before it starts" if symbol else "no symbol"
-                raise CandlecastError(f"{file}, row {number}: {why}: correct the row")
-            spans.setdefault(symbol, []).append(Span(first, last))
-    return {symbol: sorted(spans[symbol], key=lambda span: span.first) for symbol in wanted if symbol in spans}
+            symbol, membership = _parse_member(row, f"{file}, row {number}")
+            memberships.setdefault(symbol, []).append(membership)
+    return {s: sorted(memberships[s], key=lambda period: period.first) for s in wanted if s in memberships}
+
+
+def _parse_member(row: Mapping[str, str], where: str) -> tuple[str, Membership]:
+    try:
+        first = date.fromisoformat(row["start"].strip())
+        last = date.fromisoformat(row["end"].strip()) if row["end"].strip() else None
+        symbol = stored_symbol(row["symbol"])
+    except (ValueError, AttributeError) as error:
+        raise CandlecastError(f"{where}: invalid date ({error}): write dates as 2012-01-31") from None
+    if not symbol:
+        raise CandlecastError(f"{where}: the symbol is empty")
+    if last and last < first:
+        raise CandlecastError(f"{where}: end {last} is before start {first}")
+    return symbol, Membership(first, last)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from assets.market.history import History
+from assets.market.history import BarHistory
 from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
@@ -87,7 +87,7 @@ def compact_settings(home: Path, threads: int = 1) -> Settings:
     )
 
 
-def read_parquet(file: Path) -> dict[str, History]:
+def read_parquet(file: Path) -> dict[str, BarHistory]:
     """The history of each symbol, with adjustment factors from the adjusted close and the split coefficients."""
     rows = pd.read_parquet(file).sort_values(["symbol", "date"])
     return {str(symbol): _history(str(symbol), own) for symbol, own in rows.groupby("symbol")}
@@ -149,10 +149,10 @@ def update_card(folder: Path, **sections: dict[str, Any]) -> None:
     (folder / README).write_text(render_model_card(card))
 
 
-def _history(symbol: str, rows: pd.DataFrame) -> History:
+def _history(symbol: str, rows: pd.DataFrame) -> BarHistory:
     factor = (rows["adj_close"] / rows["close"]).to_numpy()
     quoted = rows[["open", "high", "low", "close", "volume"]].to_numpy(dtype=np.float64)
-    return History(
+    return BarHistory(
         symbol,
         pd.to_datetime(rows["date"]).to_numpy().astype("datetime64[s]"),
         np.column_stack([quoted, np.full(len(rows), np.nan)]),

@@ -85,7 +85,7 @@ def generate_forecasts(
             at = history.index_of(origin)
             if at is None or at < 90:
                 continue
-            closes = np.log(history.closes_seen_from(at, at - 90))
+            closes = np.log(history.closes_as_of(at, at - 90))
             moves = np.diff(closes)
             sigma = moves.std()
             noise = np.random.default_rng([len(symbol), ord(symbol[0]), at])

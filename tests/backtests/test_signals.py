@@ -17,11 +17,13 @@ from assets.backtests.signals import (
     read_signals,
     store_signals,
 )
-from assets.market.universe import Span, Universe
+from assets.market.universe import Membership, Universe
 from resources.warehouse import Warehouse
 from tests.backtests.backtest_data import USED
 
-ALWAYS = Universe({symbol: [Span(date(2000, 1, 1), None)] for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")}, "bars")
+ALWAYS = Universe(
+    {symbol: [Membership(date(2000, 1, 1), None)] for symbol in ("AAPL", "FB", "GOOG", "IBM", "MSFT")}, "bars"
+)
 
 
 def quantiles(levels: list[float], values: list[float], close: float) -> pd.DataFrame:
@@ -132,7 +134,7 @@ def test_a_symbol_that_left_the_universe_gives_no_signal_after_its_last_day_and_
     before = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
     own = before[(before["model"] == "kronos") & (before["symbol"] == "IBM")]
     last = own["origin"].iloc[len(own) // 2]
-    universe = Universe({**ALWAYS.spans, "IBM": [Span(date(2000, 1, 1), last.date())]}, "members")
+    universe = Universe({**ALWAYS.memberships, "IBM": [Membership(date(2000, 1, 1), last.date())]}, "members")
     made = make_signals(warehouse, "1d", 10, USED, universe)
     gone = (before["symbol"] == "IBM") & (before["origin"] > last)
     assert made.frame.equals(before[~gone].reset_index(drop=True))

@@ -93,7 +93,7 @@ def test_a_model_that_knows_the_future_is_better(home: ForecastHome) -> None:
 
         def predict_actuals(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
             prediction = predict(tasks, targets)
-            ahead = np.stack([histories[t.symbol].closes_seen_from(t.index, t.index + 1, t.index + 10) for t in tasks])
+            ahead = np.stack([histories[t.symbol].closes_as_of(t.index, t.index + 1, t.index + 10) for t in tasks])
             ratio = ahead / prediction.quantiles[:, :, 0, 9]
             return replace(prediction, quantiles=prediction.quantiles * ratio[:, :, None, None])
 

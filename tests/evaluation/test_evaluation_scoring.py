@@ -15,7 +15,7 @@ from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, score_content,
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.origins import select_tasks
 from assets.forecasts.generate import generate_forecasts
-from assets.market.history import CLOSE, History
+from assets.market.history import CLOSE, BarHistory
 from resources.calendar import TradingCalendar
 from tests.forecasts.forecast_home import ForecastHome, open_home
 
@@ -55,7 +55,7 @@ def test_hours_of_a_session_that_opens_on_the_utc_day_before_are_scored_day_by_d
     stamps = calendar.stamps(days[0], days[-1]).to_numpy().astype("datetime64[s]")
     prices = 50 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.005, len(stamps))))
     ones = np.ones(len(stamps))
-    whole = History("BHP", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)
+    whole = BarHistory("BHP", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)
     ends = [calendar.stamps(day, day)[-1].to_datetime64().astype("datetime64[s]") for day in days]
     hourly = open_home(tmp_path).with_settings(market={"frequency": "1h", "calendar": "XASX"})
     tasks = select_tasks({"BHP": whole}, ends[20:-2], 90).tasks
@@ -83,7 +83,7 @@ def test_forecasts_of_another_frequency_keep_their_scores_and_get_none(home: For
     calendar = TradingCalendar("XNYS", "1h")
     stamps = calendar.stamps(first, last).to_numpy().astype("datetime64[s]")
     prices, ones = 50 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.005, len(stamps)))), np.ones(len(stamps))
-    hours = {"IBM": History("IBM", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)}
+    hours = {"IBM": BarHistory("IBM", stamps, np.column_stack([*[prices] * 4, ones, ones]), ones, ones)}
     profile = home.with_settings(market={"frequency": "1h"})
     hourly = baseline_forecasters(profile.settings)[0]
     generate_forecasts(profile.candlecast, hourly, select_tasks(hours, [stamps[100], stamps[150]], 90).tasks)
@@ -126,7 +126,7 @@ def test_a_score_is_what_one_computes_by_hand(home: ForecastHome) -> None:
         "WHERE model = 'random_walk' AND symbol = 'IBM' AND origin = ? AND step = 4",
         [origin.item()],
     ).set_index("metric")["value"]
-    naive = np.abs(np.diff(history.closes_seen_from(index)[-253:])).mean()
+    naive = np.abs(np.diff(history.closes_as_of(index)[-253:])).mean()
     assert np.isclose(found["absolute_error"], abs(actual - last) / last * 100)
     assert np.isclose(found["mase"], abs(actual - last) / naive)
     assert "direction" not in found.index
@@ -161,7 +161,7 @@ def test_a_forecast_without_a_bar_at_its_target_is_scored_later(home: ForecastHo
     assert impossible_scores(home.warehouse).empty
 
 
-def _corrected(home: ForecastHome, days_before_end: int, factor: float) -> dict[str, History]:
+def _corrected(home: ForecastHome, days_before_end: int, factor: float) -> dict[str, BarHistory]:
     """The histories with one close of IBM changed."""
     histories = home.histories()
     quoted = histories["IBM"].quoted.copy()

@@ -13,7 +13,7 @@ import pandas as pd
 
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.origins import origin_timestamps, select_tasks
-from assets.market.history import FIELDS, History, read_histories
+from assets.market.history import FIELDS, BarHistory, read_histories
 from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
 from resources.profiles import load_settings
@@ -88,7 +88,7 @@ class ForecastHome:
         changed = {name: getattr(self.settings, name).model_copy(update=values) for name, values in sections.items()}
         return ForecastHome(Candlecast(self.settings.model_copy(update=changed)))
 
-    def histories(self, last: date | None = None) -> dict[str, History]:
+    def histories(self, last: date | None = None) -> dict[str, BarHistory]:
         return read_histories(self.warehouse, "1d", last=last)
 
     def origins(self, first: date, last: date) -> list[np.datetime64]:

@@ -17,17 +17,17 @@ from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.registry import checkpoints_in_use
 from assets.forecasts import summary
 from assets.forecasts.generate import generate_forecasts, target_timestamps
-from assets.market.history import History
+from assets.market.history import BarHistory
 from resources.settings import Settings
 from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars
 
 STEPS = np.arange(1.0, 11)
 
 
-def _history(closes: np.ndarray) -> History:
+def _history(closes: np.ndarray) -> BarHistory:
     stamps = np.datetime64("2010-01-01", "s") + np.arange(len(closes)) * np.timedelta64(86_400, "s")
     ones = np.ones(len(closes))
-    return History("A", stamps, np.column_stack([closes] * 4 + [ones, ones]), ones, ones)
+    return BarHistory("A", stamps, np.column_stack([closes] * 4 + [ones, ones]), ones, ones)
 
 
 @settings(deadline=None)
@@ -58,7 +58,7 @@ def test_the_random_walk_is_lognormal_with_the_volatility_of_the_last_252_sessio
     task = home.tasks(date(2012, 3, 1), date(2012, 3, 1))[0]
     targets = target_timestamps([task], home.candlecast.calendar, 10)
     walk = baseline_forecasters(home.settings)[0].load()([task], targets).quantiles[0, :, 0]
-    closes = task.history.closes_seen_from(task.index)
+    closes = task.history.closes_as_of(task.index)
     sigma = np.sqrt((np.diff(np.log(closes))[-252:] ** 2).mean())
     expected = lognorm.ppf(home.settings.forecasts.levels, sigma * np.sqrt(STEPS)[:, None], scale=closes[-1])
     np.testing.assert_allclose(walk, expected, rtol=1e-12)
@@ -88,7 +88,7 @@ def test_momentum_looks_at_the_last_year_without_the_last_month() -> None:
 def test_a_split_before_the_origin_is_no_return(home: ForecastHome) -> None:
     """AAPL split 2:1 on 2005-02-28: unadjusted, that day alone would give a volatility of 70 % a year more."""
     task = next(t for t in home.tasks(date(2005, 3, 1), date(2005, 3, 1)) if t.symbol == "AAPL")
-    returns = np.diff(np.log(task.history.closes_seen_from(task.index)))
+    returns = np.diff(np.log(task.history.closes_as_of(task.index)))
     assert np.abs(returns[-10:]).max() < 0.15
     assert set(MODELS) == {forecaster.model for forecaster in baseline_forecasters(home.settings)}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors
 from assets.market.ingest.ingest import Ingested, ingest
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import land
@@ -55,7 +55,7 @@ class Desk:
     def ingest(self) -> Ingested:
         self.land()
         done = ingest(self.lake, self.warehouse)
-        assert rows_that_do_not_add_up(self.warehouse, self.lake) == []
+        assert conservation_errors(self.warehouse, self.lake) == []
         return done
 
     def ingest_text(self, text: str | bytes, name: str = "bars.csv") -> Ingested:

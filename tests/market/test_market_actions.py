@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.market.actions import contradicting_actions, impossible_dividends, refresh_actions, unknown_actions
+from assets.market.actions import conflicting_actions, impossible_dividends, refresh_actions, unknown_actions
 from assets.market.checks import build_checks
 from assets.market.history import read_histories
 from assets.market.ingest.ingest import ingest
@@ -70,7 +70,7 @@ def test_the_adjusted_close_of_the_sample_is_reproduced(sample: Desk) -> None:
     assert len(histories) == 5
     for symbol, history in histories.items():
         theirs = given.loc[given["Ticker"] == symbol, "Adj Close"].to_numpy()
-        ours = history.closes_seen_from(len(history) - 1)
+        ours = history.closes_as_of(len(history) - 1)
         np.testing.assert_allclose(ours / ours[-1], theirs / theirs[-1], rtol=1e-6)
 
 
@@ -87,9 +87,9 @@ def test_total_return_is_right_through_a_split_and_a_dividend(desk: Desk) -> Non
     history = read_histories(desk.warehouse, "1d")["A"]
     # One share of 100 becomes four of 25; each pays 1, reinvested at 24: 4 × 25 / 24 shares at 30.
     assert history.growth[-1] * 30 / 100 == pytest.approx(4 * 25 / 24 * 30 / 100)
-    assert history.closes_seen_from(3).tolist() == pytest.approx([24, 24, 24, 30])
+    assert history.closes_as_of(3).tolist() == pytest.approx([24, 24, 24, 30])
     # As of the day before the dividend nothing is known of it.
-    assert history.closes_seen_from(1).tolist() == pytest.approx([25, 25])
+    assert history.closes_as_of(1).tolist() == pytest.approx([25, 25])
     adjusted = desk.warehouse.frame("SELECT close, volume FROM adjusted_bars ORDER BY ts")
     assert adjusted["close"].tolist() == pytest.approx([24, 24, 24, 30])
     assert adjusted["volume"].tolist() == [40, 40, 40, 40]
@@ -100,7 +100,7 @@ def test_a_dividend_of_a_split_day_is_paid_on_the_new_shares(desk: Desk) -> None
     desk.ingest_text("\n".join(lines))
     refresh_actions(desk.warehouse)
     history = read_histories(desk.warehouse, "1d")["A"]
-    assert history.closes_seen_from(1).tolist() == pytest.approx([49, 49])
+    assert history.closes_as_of(1).tolist() == pytest.approx([49, 49])
 
 
 def test_an_adjusted_close_of_two_decimals_gives_no_false_dividends(desk: Desk) -> None:
@@ -324,7 +324,7 @@ def test_a_split_of_an_exchange_that_opens_on_the_utc_day_before_starts_with_its
     )
     refresh_actions(desk.warehouse)
     history = read_histories(desk.warehouse, "1h")["A"]
-    seen = history.closes_seen_from(11)
+    seen = history.closes_as_of(11)
     assert seen.tolist() == pytest.approx([24.5] * 6 + [25] * 6)
     assert history.shares.tolist() == [1] * 6 + [4] * 6
     assert desk.warehouse.frame("SELECT close FROM adjusted_bars ORDER BY ts")["close"].tolist() == pytest.approx(seen)
@@ -339,7 +339,7 @@ def test_an_action_on_every_bar_of_its_day_counts_once(make_desk: Callable[..., 
     actions = desk.warehouse.frame("SELECT kind, value, price_factor FROM corporate_actions ORDER BY kind")
     assert actions.to_numpy().tolist() == [["dividend", 0.5, 0.98], ["split", 4.0, 0.25]]
     assert not any("jump" in flags for flags in desk.bars()["flags"])
-    assert contradicting_actions(desk.warehouse).empty
+    assert conflicting_actions(desk.warehouse).empty
 
 
 def test_bars_of_a_session_that_tell_different_actions_are_reported_and_left_out(
@@ -350,7 +350,7 @@ def test_bars_of_a_session_that_tell_different_actions_are_reported_and_left_out
         hourly("9:30", ("2012-01-30", 100, [1.0] * 7, [0.0] * 7), ("2012-01-31", 25, [4.0, 5.0, *[1.0] * 5], [0.0] * 7))
     )
     assert refresh_actions(desk.warehouse).total == 0
-    assert contradicting_actions(desk.warehouse)[["kind", "one", "other"]].to_numpy().tolist() == [["split", 4.0, 5.0]]
+    assert conflicting_actions(desk.warehouse)[["kind", "one", "other"]].to_numpy().tolist() == [["split", 4.0, 5.0]]
 
 
 def also_hourly(desk: Desk) -> Desk:
@@ -382,7 +382,7 @@ def test_an_action_that_only_the_newest_intraday_bars_tell_counts_until_the_dail
     hour.ingest_text(hourly("9:30", *days))
     expected = [("01-06", "dividend", 0.5), ("01-06", "split", 4.0)]
     assert actions_of(desk) == expected
-    seen = read_histories(desk.warehouse, "1h")["A"].closes_seen_from(13)
+    seen = read_histories(desk.warehouse, "1h")["A"].closes_as_of(13)
     assert seen.tolist() == pytest.approx([24.5] * 14)
     desk.ingest_text(daily(*before, ("2012-01-06", 24.5, 4, 0.5)))
     assert actions_of(desk) == expected

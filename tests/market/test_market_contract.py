@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.market.acceptance import breaches, keys_twice, rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors, contract_violations, duplicate_keys
 from assets.market.actions import refresh_actions
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Lake
@@ -49,8 +49,8 @@ def test_whatever_comes_every_row_is_kept_folded_or_rejected_and_what_is_kept_ke
     done = desk.ingest()
     assert done.received == len(rows)
     assert done.received == done.kept + done.folded + done.rejected
-    assert breaches(desk.warehouse, "1d").empty
-    assert keys_twice(desk.warehouse).empty
+    assert contract_violations(desk.warehouse, "1d").empty
+    assert duplicate_keys(desk.warehouse).empty
     assert set(desk.rules()) <= set(REASONS)
     assert set(desk.bars()["flags"].explode().dropna()) <= set(FLAGS)
 
@@ -64,7 +64,7 @@ def test_every_row_of_a_whole_index_is_accounted_for_and_the_lake_gives_it_back(
     done = ingest(desk.lake, desk.warehouse)
     refresh_actions(desk.warehouse)
     assert done.received == done.kept + done.folded + done.rejected == len(pd.read_parquet(REAL, columns=["symbol"]))
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
     tables = ("bars", "rejected_bars", "payloads", "corporate_actions")
     original = {table: desk.warehouse.frame(f"FROM {table} ORDER BY ALL") for table in tables}
     rebuild(desk.lake, desk.warehouse)

@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from assets.market.acceptance import keys_twice, rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors, duplicate_keys
 from assets.market.actions import refresh_actions
 from assets.market.ingest.rebuild import TABLES, rebuild
 from resources.warehouse import Warehouse
@@ -80,7 +80,7 @@ def content(desk: Desk) -> dict[str, pd.DataFrame]:
 
 
 def assert_same(desk: Desk, other: dict[str, pd.DataFrame]) -> None:
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
     for table, frame in content(desk).items():
         pd.testing.assert_frame_equal(frame, other[table], obj=table)
 
@@ -117,7 +117,7 @@ def write_together(folder: Path, times: int) -> None:
         for process in processes:
             _, errors = process.communicate()
             assert process.returncode == 0, errors.decode()
-        assert keys_twice(desk.warehouse).empty
+        assert duplicate_keys(desk.warehouse).empty
         assert_same(desk, expected)
 
 

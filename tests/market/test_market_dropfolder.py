@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors
 from assets.market.ingest.dropfolder import Taken, sessions_taken, take_in
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Batch
@@ -133,7 +133,7 @@ def test_the_newest_delivery_wins_also_when_it_is_an_older_file(desk: Desk) -> N
     again = drop(desk, "bars.csv", f"{HEADER}\n{GOOD}\n")
     assert "nothing changed" in again.reason
     assert len(desk.lake.batches()) == 3
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
 
 
 def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors
 from assets.market.actions import refresh_actions
 from assets.market.ingest.digests import digest_of_bars, session_digests
 from assets.market.ingest.ingest import Ingested, ingest, ingest_batch
@@ -242,7 +242,7 @@ def assert_rebuilds(desk: Desk) -> None:
     original = everything(desk.warehouse)
     rebuild(desk.lake, desk.warehouse)
     same(everything(desk.warehouse), original)
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.market.acceptance import rows_that_do_not_add_up
+from assets.market.acceptance import conservation_errors
 from assets.market.actions import refresh_actions
 from assets.market.ingest import landing
 from assets.market.ingest.ingest import ingest
@@ -201,7 +201,7 @@ def test_a_range_that_grows_at_both_ends_is_two_payloads_of_their_own(
         "yahoo ACME 2012-01-06 … 2012-01-09",
     ]
     assert desk.rules() == ["low_above_high"] * 3
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
 
 
 def test_two_payloads_of_one_name_in_a_committed_batch_are_told_apart(
@@ -229,7 +229,7 @@ def test_a_suspended_symbol_does_not_stop_the_others(provider: Provider, yahoo: 
     longer = Wanted(("ACME", "BETA"), date(2012, 1, 3), date(2012, 1, 11), "1d")
     desk = land(yahoo, tmp_path, longer)
     assert desk.bars().groupby("symbol").size().to_dict() == {"ACME": 5, "BETA": 7}
-    assert rows_that_do_not_add_up(desk.warehouse, desk.lake) == []
+    assert conservation_errors(desk.warehouse, desk.lake) == []
     # An old range without rows is settled; one of these days is asked for again, and nothing is written down.
     assert desk.lake.missing(yahoo, longer) == []
     today = datetime.now(UTC).date()

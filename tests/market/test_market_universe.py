@@ -7,7 +7,7 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from assets.market.universe import read_universe, symbols_of
+from assets.market.universe import read_universe
 from resources.errors import CandlecastError
 from resources.settings import MarketSettings, Settings
 from tests.market.market_desk import HEADER, Desk
@@ -54,8 +54,8 @@ def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
     ("text", "told"),
     [
         ("symbol,start,end\nA,someday,\n", ", row 1"),
-        ("symbol,start,end\nA,2012-01-31,2012-01-03\n", ", row 1: it ends 2012-01-03, before it starts"),
-        ("symbol,start,end\n,2012-01-03,\n", ", row 1: no symbol"),
+        ("symbol,start,end\nA,2012-01-31,2012-01-03\n", ", row 1: end 2012-01-03 is before start 2012-01-31"),
+        ("symbol,start,end\n,2012-01-03,\n", ", row 1: the symbol is empty"),
         ("start,end,symbol\n2012-01-03,2012-01-31\n", ", row 1"),
         ("symbol,start,end\nÄ,2012-01-03,\n", ": not UTF-8"),
     ],
@@ -69,6 +69,6 @@ def test_a_broken_file_of_members_is_refused_with_its_row(desk: Desk, text: str,
 
 def test_symbols_without_bars_are_named(desk: Desk) -> None:
     desk.ingest_text(spans(A=("2012-01-03", "2012-01-31")))
-    assert symbols_of(settings_of(desk, symbols=("a",)), desk.warehouse) == ["A"]
-    with pytest.raises(CandlecastError, match=r"names B, of which there are no bars; there are: A"):
-        symbols_of(settings_of(desk, symbols=("A", "B")), desk.warehouse)
+    assert list(read_universe(settings_of(desk, symbols=("a",)), desk.warehouse).memberships) == ["A"]
+    with pytest.raises(CandlecastError, match=r"no bars of B;.*: A$"):
+        read_universe(settings_of(desk, symbols=("A", "B")), desk.warehouse)

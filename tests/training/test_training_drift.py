@@ -16,7 +16,7 @@ from assets.forecasting.drift import DriftLimits, InputDrift, drift_limits, drif
 from assets.forecasting.drift_gate import blocked_origins
 from assets.forecasting.origins import select_tasks
 from assets.forecasts.drift_asset import drift_asset, not_measured
-from assets.market.history import History
+from assets.market.history import BarHistory
 from assets.sessions import RANGE_END, RANGE_START
 from assets.training.data.dataset import WindowArrays, write_arrays
 from assets.training.data.windows import build_windows
@@ -123,7 +123,7 @@ def test_of_many_origins_those_that_drifted_are_withheld_and_the_others_go_on(tm
     assert 0 < len(found.blocked_origins) < 40 and str(min(found.blocked_origins)) in str(found.check.description)
     still = [day for day in planned if np.datetime64("2004-01-05") <= day <= np.datetime64("2004-03-19")]
     assert set(still) <= set(found.blocked_origins) and planned[-1] not in found.blocked_origins
-    histories = {"AAPL": History.__new__(History)}
+    histories = {"AAPL": BarHistory.__new__(BarHistory)}
     with pytest.raises(CandlecastError, match="drift"):
         select_tasks(histories, list(found.blocked_origins), 30, found.blocked_origins)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.market.history import CLOSE, PRICES, History
+from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
 from assets.training.data.windows import WindowSet, build_windows, sufficiency, volatility_regimes
@@ -24,7 +24,7 @@ from tests.training.training_setup import CUTOFF, WINDOWS, all_histories, filled
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, History]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BarHistory]:
     _, warehouse = filled_home(tmp_path_factory.mktemp("windows"))
     return all_histories(warehouse)
 
@@ -72,7 +72,7 @@ def test_no_window_shares_a_bar_with_a_window_of_another_range(
         assert not len(days) or (days[0] >= np.datetime64(span[0]) and days[-1] <= np.datetime64(span[1]))
 
 
-def test_the_embargo_leaves_out_sessions_before_a_range(real: dict[str, History]) -> None:
+def test_the_embargo_leaves_out_sessions_before_a_range(real: dict[str, BarHistory]) -> None:
     found = build_windows(real, WINDOWS)
     sessions = real["AAPL"].stamps.astype("datetime64[D]")
     skipped = sessions[
@@ -81,7 +81,7 @@ def test_the_embargo_leaves_out_sessions_before_a_range(real: dict[str, History]
     assert len(skipped) == WINDOWS.embargo
 
 
-def test_bars_after_the_cutoff_change_no_hash_and_no_array(real: dict[str, History]) -> None:
+def test_bars_after_the_cutoff_change_no_hash_and_no_array(real: dict[str, BarHistory]) -> None:
     later = {}
     for name, history in real.items():
         quoted, growth = history.quoted.copy(), history.growth.copy()
@@ -95,7 +95,7 @@ def test_bars_after_the_cutoff_change_no_hash_and_no_array(real: dict[str, Histo
     assert all(np.array_equal(one.arrays[name], other.arrays[name], equal_nan=name == "bars") for name in one.arrays)
 
 
-def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, History]) -> None:
+def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, BarHistory]) -> None:
     history = real["IBM"]
     quoted = history.quoted.copy()
     quoted[np.searchsorted(history.stamps, np.datetime64("2003-12-30")), CLOSE] += 0.01
@@ -104,7 +104,7 @@ def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, History]) -> N
 
 
 def test_a_window_is_adjusted_as_for_a_forecast_from_the_end_of_its_lookback(
-    real: dict[str, History], tmp_path: Path
+    real: dict[str, BarHistory], tmp_path: Path
 ) -> None:
     split = {
         name: replace(
@@ -116,11 +116,11 @@ def test_a_window_is_adjusted_as_for_a_forecast_from_the_end_of_its_lookback(
     owner, row = arrays.windows("train")[140]
     history = split[arrays.symbols[owner]]
     end = int(row) + WINDOWS.lookback_window - 1
-    expected = history.seen_from(end, first=int(row), last=int(row) + arrays.shape.length - 1)
+    expected = history.bars_as_of(end, first=int(row), last=int(row) + arrays.shape.length - 1)
     np.testing.assert_allclose(arrays.adjusted(np.array([row]))[0], complete_volume_amount(expected), rtol=3e-7)
 
 
-def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, History], tmp_path: Path) -> None:
+def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, BarHistory], tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):
         folder.mkdir()
@@ -136,7 +136,7 @@ def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, Histo
     assert not np.array_equal(ours, theirs)
 
 
-def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tmp_path: Path) -> None:
+def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, BarHistory], tmp_path: Path) -> None:
     arrays = write_windows(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:3, 1])
     augmentation = Augmentation(blind=np.array([True, False, True]), mirrored=np.zeros(3, dtype=bool))
@@ -146,7 +146,7 @@ def test_blind_windows_have_no_volume_and_no_amount(real: dict[str, History], tm
 
 
 def test_mirrored_windows_fall_where_the_others_rise_and_are_valid_bars(
-    real: dict[str, History], tmp_path: Path
+    real: dict[str, BarHistory], tmp_path: Path
 ) -> None:
     arrays = write_windows(tmp_path, build_windows(real, WINDOWS))
     rows = np.asarray(arrays.windows("train")[:40, 1])
@@ -173,7 +173,7 @@ def test_augmentation_is_the_same_for_every_model_and_has_the_shares_asked_for()
     assert not nothing.blind.any() and not nothing.mirrored.any()
 
 
-def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[str, History]) -> None:
+def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[str, BarHistory]) -> None:
     short = replace(
         real["IBM"],
         symbol="NEW",
@@ -196,7 +196,7 @@ def test_a_symbol_with_too_little_history_is_refused_with_its_count(real: dict[s
     ],
 )
 def test_an_empty_range_is_refused_before_training(
-    real: dict[str, History], changes: dict[str, object], message: str
+    real: dict[str, BarHistory], changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(CandlecastError, match=message) as refused:
         build_windows(real, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
@@ -217,21 +217,21 @@ def test_an_empty_range_is_refused_before_training(
     ],
 )
 def test_a_range_with_too_few_windows_is_refused_with_the_counts(
-    real: dict[str, History], changes: dict[str, object], message: str
+    real: dict[str, BarHistory], changes: dict[str, object], message: str
 ) -> None:
     bars = real if "train" in changes else {"IBM": real["IBM"]}
     with pytest.raises(CandlecastError, match=message):
         build_windows(bars, WindowSettings(**{**WINDOWS.model_dump(), **changes}))
 
 
-def test_bars_that_are_not_finite_are_refused_with_symbol_and_time(real: dict[str, History]) -> None:
+def test_bars_that_are_not_finite_are_refused_with_symbol_and_time(real: dict[str, BarHistory]) -> None:
     quoted = real["AAPL"].quoted.copy()
     quoted[100, CLOSE] = np.inf
     with pytest.raises(CandlecastError, match=r"AAPL has 1 bars that are not finite, the first at 2000-07-2"):
         build_windows({**real, "AAPL": replace(real["AAPL"], quoted=quoted)}, WINDOWS)
 
 
-def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
+def test_counts_are_those_of_the_arrays(real: dict[str, BarHistory]) -> None:
     found = build_windows(real, WINDOWS)
     assert found.total("train") == len(found.arrays["train"])
     counted = volatility_regimes(found.arrays, WindowShape(WINDOWS.lookback_window, WINDOWS.predict_window))
@@ -241,7 +241,7 @@ def test_counts_are_those_of_the_arrays(real: dict[str, History]) -> None:
     assert disjoint == sum(-(-c.train // 37) for c in found.counts) and str(disjoint) in text
 
 
-def test_an_origin_needs_a_complete_lookback(real: dict[str, History]) -> None:
+def test_an_origin_needs_a_complete_lookback(real: dict[str, BarHistory]) -> None:
     stamps = real["IBM"].stamps
     rows = origin_rows(stamps, stamps[0].astype(date), stamps[60].astype("datetime64[D]").astype(date), 32)
     assert rows[0] == 31 and rows[-1] == 60
@@ -260,7 +260,7 @@ def test_a_bar_of_the_evening_before_is_cut_with_its_session() -> None:
     hours = np.tile([-1, 1], 1200).astype("timedelta64[h]")
     bars = np.tile([10.0, 11, 9, 10.5, 100, 1000], (2400, 1))
     ones = np.ones(2400)
-    east = History("A", sessions.astype("datetime64[s]") + hours, bars, ones, ones, sessions)
+    east = BarHistory("A", sessions.astype("datetime64[s]") + hours, bars, ones, ones, sessions)
     spans = {"train": (date(2004, 1, 1), date(2006, 6, 30)), "validation": (date(2006, 7, 3), date(2007, 6, 29))}
     settings = WINDOWS.model_copy(update={**spans, "test": (date(2007, 7, 2), date(2008, 6, 30))})
     found = build_windows({"A": east}, settings)

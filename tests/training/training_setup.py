@@ -10,7 +10,7 @@ from typing import Any
 import bokeh_sampledata
 import pandas as pd
 
-from assets.market.history import History, read_histories
+from assets.market.history import BarHistory, read_histories
 from assets.training.worker import worker
 from assets.training.worker.job import JobKind, TrainingJob
 from resources.layout import Home
@@ -102,7 +102,7 @@ def filled_home(folder: Path, rows: pd.DataFrame | None = None) -> tuple[Home, W
     return home, warehouse
 
 
-def all_histories(warehouse: Warehouse) -> dict[str, History]:
+def all_histories(warehouse: Warehouse) -> dict[str, BarHistory]:
     """The histories of all symbols of a warehouse."""
     return read_histories(warehouse, "1d")
 

@@ -22,7 +22,7 @@ from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.plots import Fan, read_fan
-from assets.market.history import History, read_histories
+from assets.market.history import BarHistory, read_histories
 from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import Settings
@@ -178,7 +178,7 @@ def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, ho
     return cases
 
 
-def _with_actuals(forecasts: pd.DataFrame, histories: Mapping[str, History], horizon: int) -> pd.DataFrame:
+def _with_actuals(forecasts: pd.DataFrame, histories: Mapping[str, BarHistory], horizon: int) -> pd.DataFrame:
     """Forecasts whose target bars all exist; all forecasts where there is none such."""
     enough = {symbol: history.stamps[-1 - min(horizon, len(history) - 1)] for symbol, history in histories.items()}
     done = forecasts["origin"] <= forecasts["symbol"].map(enough)

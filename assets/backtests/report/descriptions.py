@@ -62,7 +62,7 @@ def universe_text(contents: ReportContents) -> tuple[str, ...]:
         return ()
     source = (
         f"Universe: the members per session are read from the file {file}."
-        if universe.told_by == "members"
+        if universe.derived_from == "members"
         else "Universe: a symbol is a member from its first bar to its last bar."
     )
     return (source, *filter(None, [universe.note]))
@@ -75,7 +75,7 @@ def survivorship_text(contents: ReportContents) -> str:
 
 
 def _membership_text(contents: ReportContents) -> str:
-    if contents.universe.told_by == "bars":
+    if contents.universe.derived_from == "bars":
         return ""
     return (
         " A symbol that leaves the universe leaves the benchmark at its last close as a member; the portfolios no "

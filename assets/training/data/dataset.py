@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from assets.market.history import PRICES, VOLUME, History
+from assets.market.history import PRICES, VOLUME, BarHistory
 from assets.training.data.splits import WindowShape
 from kronos.features import FEATURES, complete_volume_amount, time_features
 from kronos.normalisation import Normalisation, normalise, window_statistics
@@ -28,7 +28,7 @@ AMOUNT = FEATURES.index("amount")
 MIRRORED = [FEATURES.index(field) for field in ("open", "low", "high", "close")]
 
 
-def pack_arrays(histories: list[History], splits: dict[FitSplit, list[np.ndarray]]) -> Arrays:
+def pack_arrays(histories: list[BarHistory], splits: dict[FitSplit, list[np.ndarray]]) -> Arrays:
     """The arrays of a folder: the concatenated bars of all symbols, and the windows of each split.
 
     Args:
@@ -71,7 +71,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, count: int, settings: FitSettings, seed: int) -> Augmentation:
-        """Windows chosen at random with the shares `blind` and `mirror`: the same in every epoch and for every model."""
+        """Windows drawn at random with the shares `blind` and `mirror`: equal in every epoch and for every model."""
         blind, mirrored = (np.random.default_rng([seed, count, stream]).random(count) for stream in (5, 6))
         return cls(blind < settings.blind, mirrored < settings.mirror)
 
@@ -140,7 +140,9 @@ class WindowArrays:
         values[..., VOLUME] *= at_origin[..., 1] / factors[..., 1]
         return complete_volume_amount(values)
 
-    def normalised(self, starts: np.ndarray, rule: Normalisation, augmentation: Augmentation | None = None) -> np.ndarray:
+    def normalised(
+        self, starts: np.ndarray, rule: Normalisation, augmentation: Augmentation | None = None
+    ) -> np.ndarray:
         """The input of the tokenizer: (n, length, 6) float32, z-scores with the lookback's mean and deviation."""
         values = self.adjusted(starts)
         if augmentation is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from assets.market.history import CLOSE, PRICES, History
+from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
 from assets.training.data.splits import SPLITS, Split, SplitRange, WindowShape, origin_rows, split_ranges, window_starts
 from resources.errors import CandlecastError
@@ -67,7 +67,7 @@ class WindowSet:
         return pd.DataFrame([vars(count) for count in self.counts])
 
 
-def build_windows(histories: Mapping[str, History], settings: WindowSettings) -> WindowSet:
+def build_windows(histories: Mapping[str, BarHistory], settings: WindowSettings) -> WindowSet:
     """The windows of all symbols.
 
     Args:
@@ -111,8 +111,8 @@ def sufficiency(windows: WindowSet) -> tuple[str, int]:
 
 
 def _counts(
-    kept: Sequence[History],
-    short: Sequence[History],
+    kept: Sequence[BarHistory],
+    short: Sequence[BarHistory],
     starts: Mapping[Split, Sequence[np.ndarray]],
     origins: Sequence[np.ndarray],
 ) -> list[SymbolCount]:
@@ -154,13 +154,13 @@ def volatility_regimes(arrays: Arrays, shape: WindowShape) -> pd.DataFrame:
     return table.assign(train=counted["train"], validation=counted["validation"])
 
 
-def _sessions(histories: Sequence[History]) -> np.ndarray:
+def _sessions(histories: Sequence[BarHistory]) -> np.ndarray:
     return np.unique(np.concatenate([history.days for history in histories]))
 
 
 def _long_enough(
-    histories: Mapping[str, History], settings: WindowSettings, shape: WindowShape
-) -> tuple[list[History], list[History]]:
+    histories: Mapping[str, BarHistory], settings: WindowSettings, shape: WindowShape
+) -> tuple[list[BarHistory], list[BarHistory]]:
     kept = [history for history in histories.values() if len(history) >= shape.length]
     short = [history for history in histories.values() if len(history) < shape.length]
     counts = ", ".join(f"{history.symbol} {len(history)}" for history in short)
@@ -210,7 +210,7 @@ def _listed(numbers: Mapping[str, int], most: int = 12) -> str:
     return shown if len(numbers) <= most else f"{shown} and {len(numbers) - most} more"
 
 
-def _cut(history: History, first: date, last: date) -> tuple[History, int]:
+def _cut(history: BarHistory, first: date, last: date) -> tuple[BarHistory, int]:
     """The bars of the days `first` … `last`, and the row of the first of them."""
     days = history.days
     low = int(np.searchsorted(days, np.datetime64(first), side="left"))
@@ -226,7 +226,7 @@ def _cut(history: History, first: date, last: date) -> tuple[History, int]:
     return cut, low
 
 
-def _refuse_non_finite(history: History) -> None:
+def _refuse_non_finite(history: BarHistory) -> None:
     wrong = ~np.isfinite(history.quoted[:, PRICES]).all(axis=1) | np.isinf(history.quoted).any(axis=1)
     wrong |= ~np.isfinite(history.growth) | ~np.isfinite(history.shares)
     if wrong.any():

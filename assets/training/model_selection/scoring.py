@@ -15,7 +15,7 @@ import pandas as pd
 from assets.forecasting.bootstrap import MIN_BLOCKS, block_length, bootstrap_interval
 from assets.forecasting.forecaster import ForecastTask, Predict
 from assets.forecasting.metrics import crps, rank_ic
-from assets.market.history import FIELDS, History
+from assets.market.history import FIELDS, BarHistory
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
 
@@ -92,7 +92,7 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[ForecastTa
 
 
 def tasks_at_origins(
-    histories: Mapping[str, History], origins: Sequence[np.datetime64], lookback: int, horizon: int
+    histories: Mapping[str, BarHistory], origins: Sequence[np.datetime64], lookback: int, horizon: int
 ) -> list[ForecastTask]:
     """Forecast tasks of all symbols at the origins with a complete lookback before and a complete horizon after."""
     tasks = []
@@ -169,7 +169,7 @@ def _scores(
     """
     horizon = targets.shape[1]
     actual = np.stack(
-        [task.history.closes_seen_from(task.index, first=task.index + 1, last=task.index + horizon) for task in tasks]
+        [task.history.closes_as_of(task.index, first=task.index + 1, last=task.index + horizon) for task in tasks]
     )
     last = np.array([task.history.quoted[task.index, FIELDS.index(CLOSE_NAME)] for task in tasks])
     median = quantiles[..., int(np.argmin(np.abs(levels - 0.5)))]
@@ -192,10 +192,10 @@ def _skill(pairs: np.ndarray) -> np.ndarray:
     return np.array([1 - ours / theirs])
 
 
-def _history(arrays: WindowArrays, number: int) -> History:
+def _history(arrays: WindowArrays, number: int) -> BarHistory:
     rows = slice(int(arrays.offsets[number]), int(arrays.offsets[number + 1]))
     factors = arrays.factors[rows]
-    return History(
+    return BarHistory(
         arrays.symbols[number],
         np.asarray(arrays.timestamps[rows]),
         np.asarray(arrays.bars[rows], dtype=np.float64),
