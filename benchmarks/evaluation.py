@@ -1,4 +1,4 @@
-"""How fast forecasts are written, scored and compared, and in how much memory.
+"""Time and memory of writing, scoring and comparing forecasts.
 
     python -m benchmarks.evaluation [symbols] [origins]
 
@@ -30,7 +30,7 @@ WARM_UP = 100
 BARS = """
 INSERT INTO bars BY NAME
 SELECT symbol, ts, ts::DATE AS session, '1d' AS frequency, close AS open, close AS high, close AS low, close,
-       1.0 AS volume, NULL AS amount, []::VARCHAR[] AS flags, 'made up' AS source, '-' AS payload_sha256,
+       1.0 AS volume, NULL AS amount, []::VARCHAR[] AS flags, 'synthetic' AS source, '-' AS payload_sha256,
        ts AS available_at, 1 AS batch
 FROM (
     SELECT 'S' || lpad(s::VARCHAR, 4, '0') AS symbol, t.ts, 100 * exp(0.2 * sin(t.n / 37 + s)) AS close
@@ -52,11 +52,12 @@ FROM forecast_quantiles WHERE model = $model
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
+def timed(step: str) -> Iterator[None]:
+    """Print the time of a block and the peak memory of the process."""
     start = time.perf_counter()
     yield
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what:<42} {time.perf_counter() - start:8.1f} s   peak {peak:6.0f} MiB")
+    print(f"{step:<42} {time.perf_counter() - start:8.1f} s   peak {peak:6.0f} MiB")
 
 
 def main(symbols: int, origins: int) -> None:
@@ -75,7 +76,7 @@ def main(symbols: int, origins: int) -> None:
         with timed("score again, nothing new"):
             score_sessions(warehouse, histories, span)
         with timed("scoreboard"):
-            build_scoreboard(warehouse, settings, dict.fromkeys(MODELS, "made up"), calendar)
+            build_scoreboard(warehouse, settings, dict.fromkeys(MODELS, "synthetic"), calendar)
         print(f"{scored.rows:,} scores, warehouse {warehouse.path.stat().st_size / 2**20:,.0f} MiB")
 
 
@@ -99,7 +100,7 @@ def fill(warehouse: Warehouse, symbols: int, origins: int, sessions: np.ndarray,
                 QUANTILES,
                 {
                     "model": model,
-                    "checkpoint": "made up",
+                    "checkpoint": "synthetic",
                     "made_at": datetime.now(UTC).replace(tzinfo=None),
                     "width": 0.8 + 0.1 * number,
                     "warm_up": WARM_UP,

@@ -112,28 +112,28 @@ CREATE TABLE IF NOT EXISTS corporate_actions (
     PRIMARY KEY (symbol, ex_date, kind)
 );
 
--- One row a forecast. Its key lets a forecast be written once; quantiles follow in the same transaction. An index over
--- the quantiles themselves would cost ten times the time and fifteen times the disk (5M rows: 12.9 s and 720 MB against
--- 1.3 s and 45 MB).
+-- One row per forecast. The key makes a forecast unique; its quantiles are inserted in the same transaction. A key on
+-- forecast_quantiles would cost ten times the time and fifteen times the disk (5M rows: 12.9 s and 720 MB against 1.3 s
+-- and 45 MB).
 CREATE TABLE IF NOT EXISTS forecasts (
     model      VARCHAR   NOT NULL,
     checkpoint VARCHAR   NOT NULL,       -- see forecast_recipes
     symbol     VARCHAR   NOT NULL,
-    origin     TIMESTAMP NOT NULL,       -- the last bar seen
+    origin     TIMESTAMP NOT NULL,       -- the last bar that the forecast used
     made_at    TIMESTAMP NOT NULL,
     in_sample  BOOLEAN   NOT NULL,       -- the origin is not after the checkpoint's cutoff
-    corrected  DOUBLE    NOT NULL,       -- share of what the model said that had to be put right:
-                                         -- path bars projected onto valid ones, neighbouring quantiles that crossed
+    corrected  DOUBLE    NOT NULL,       -- share of the raw output that was corrected: bars of paths that were
+                                         -- projected onto valid ones, neighbouring quantiles that crossed
     PRIMARY KEY (model, checkpoint, symbol, origin)
 );
 
--- What a forecast's `checkpoint` stands for: `<16 of the weights' digest>-<8 of the recipe's>`, or `<16 of the
--- recipe's>` for a baseline, which has no weights.
+-- The weights and recipe of a `checkpoint`, which is `<16 digits of the weights' digest>-<8 digits of the recipe's>`, or
+-- `<16 digits of the recipe's>` for a baseline, which has no weights.
 CREATE TABLE IF NOT EXISTS forecast_recipes (
     model      VARCHAR NOT NULL,
     checkpoint VARCHAR NOT NULL,
     weights    VARCHAR,                  -- full digest in the checkpoint store; null: a baseline
-    recipe     VARCHAR NOT NULL,         -- JSON: everything beside weights, seed and bars that decides a forecast
+    recipe     VARCHAR NOT NULL,         -- JSON: all that determines a forecast beside weights and bars
     PRIMARY KEY (model, checkpoint)
 );
 
@@ -152,11 +152,11 @@ CREATE TABLE IF NOT EXISTS forecast_quantiles (
 );
 
 -- Undefined scores have no row: MASE of a price that never moved, the direction of a flat forecast. No key, for the
--- reason above: a score is inserted where its forecast and step have none yet, or none any more, in one transaction.
+-- reason given at `forecasts`; scores are replaced and inserted in one transaction.
 CREATE TABLE IF NOT EXISTS forecast_scores (
     model      VARCHAR   NOT NULL,
     checkpoint VARCHAR   NOT NULL,
-    symbol     VARCHAR   NOT NULL,       -- '*': a score across the symbols of one origin
+    symbol     VARCHAR   NOT NULL,       -- '*': a score across the symbols of an origin
     origin     TIMESTAMP NOT NULL,
     step       INTEGER   NOT NULL,
     metric     VARCHAR   NOT NULL,

@@ -1,4 +1,4 @@
-"""Pictures of scores: skill with its intervals, CRPS by step, and how often truths fell where."""
+"""Charts of scores: skill with intervals, CRPS by step, PIT histograms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from assets.plots import COLOURS, figure, label, png
 
 
 def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = BASELINES[0]) -> bytes:
-    """Each model's skill against a baseline by horizon, dots with intervals, as PNG. Right of the line: better."""
+    """The skill of each model against a baseline by horizon, with intervals, as PNG."""
     rows = scoreboard[(scoreboard["metric"] == metric) & (scoreboard["baseline"] == baseline)]
     horizons = sorted(rows["horizon"].unique(), key=lambda step: (step == ALL_STEPS, step))
     models = rows[rows["horizon"] == ALL_STEPS].sort_values("skill")["model"].tolist()
@@ -26,29 +26,29 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
                 colour, marker = COLOURS.get(model, "#56B4E9"), "D" if horizon == ALL_STEPS else "o"
                 axes.plot([low, high], [height, height], color=colour, linewidth=1.4, alpha=0.7)
                 axes.plot(skill, height, marker, color=colour, markersize=5 if horizon == ALL_STEPS else 3)
-                said = "all" if horizon == ALL_STEPS else f"step {horizon}"
-                axes.annotate(said, (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
+                horizon_label = "all" if horizon == ALL_STEPS else f"step {horizon}"
+                axes.annotate(horizon_label, (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
         axes.set_yticks(range(len(models)), [label(model) for model in models])
         axes.set_ylim(-0.6, len(models) - 0.3)
-        axes.set_title(f"{metric.upper()} against: {label(baseline)}")
-        axes.set_xlabel("% better (right) or worse (left), with intervals")
+        axes.set_title(f"{metric.upper()} skill against: {label(baseline)}")
+        axes.set_xlabel("skill, %, with intervals; above 0: better")
         return png(drawn)
 
 
 def step_chart(by_step: pd.DataFrame, metric: str = "crps") -> bytes:
-    """A metric's mean by step and model, as PNG."""
+    """The mean of a metric by step and model, as PNG."""
     rows = by_step[by_step["metric"] == metric]
     with figure(5.2, 3.2) as drawn:
         axes = drawn.add_subplot()
         for model, own in rows.groupby("model"):
             axes.plot(own["step"], own["value"], "o-", markersize=3, color=_colour(model), label=label(str(model)))
-        axes.set(xlabel="step", ylabel="% of the origin's close", title=f"{metric.upper()} by step")
+        axes.set(xlabel="step", ylabel="% of the close at the origin", title=f"{metric.upper()} by step")
         axes.legend()
         return png(drawn)
 
 
 def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
-    """A histogram of PITs a model, as PNG. Flat: calibrated; a hump: too wide; a hollow: too narrow."""
+    """PIT histograms, one per model, as PNG. Flat: calibrated; hump-shaped: too wide; U-shaped: too narrow."""
     models = sorted(pits["model"].unique())
     columns = min(3, len(models))
     rows = -(-len(models) // columns)

@@ -159,7 +159,7 @@ def _bars_between(origins: np.ndarray, calendar: TradingCalendar) -> list[int]:
     if len(origins) < 2:
         return []
     first, last = (pd.Timestamp(origin).date() for origin in (origins[0], origins[-1]))
-    return np.diff(calendar.stamps(first, last).searchsorted(origins)).tolist()
+    return [int(bars) for bars in np.diff(calendar.stamps(first, last).searchsorted(origins))]
 
 
 def _bootstrap(

@@ -146,7 +146,8 @@ def actuals_of(cells: pd.DataFrame, histories: Mapping[str, BarHistory]) -> pd.D
         last_close[start:end] = history.quoted[index, CLOSE]
         scale[start:end] = naive_scale(history, index)
     known = np.isfinite(actual)
-    return cells.assign(actual=actual, last_close=last_close, scale=scale)[known]
+    with_actuals: pd.DataFrame = cells.assign(actual=actual, last_close=last_close, scale=scale)[known]
+    return with_actuals
 
 
 def score_content(warehouse: Warehouse, first: date, last: date, horizon: int, frequency: str) -> tuple[int, str]:
@@ -210,7 +211,7 @@ def _score_chunk(warehouse: Warehouse, chunk: _Chunk, frequency: str) -> int:
         connection.execute(_ADD_SCORES)
         connection.execute(load_sql("assets.evaluation", "delete_actuals.sql"), chunk.span)
         connection.execute(_ADD_ACTUALS)
-    return added.num_rows
+    return int(added.num_rows)
 
 
 def _score_model(

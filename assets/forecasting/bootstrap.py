@@ -25,7 +25,8 @@ def block_length(overlap: int, origins: int) -> int:
     Args:
         overlap: neighbouring origins whose forecasts share a day; 1: none.
     """
-    return max(2 * overlap if overlap > 1 else 1, round(origins ** (1 / 3)))
+    growing: int = round(origins ** (1 / 3))
+    return max(2 * overlap if overlap > 1 else 1, growing)
 
 
 def bootstrap_interval(drawn: np.ndarray, estimate: float, alpha: float, block: int, count: int) -> tuple[float, float]:

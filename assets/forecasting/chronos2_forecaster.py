@@ -76,7 +76,7 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     from transformers.utils.logging import disable_progress_bar
 
     compute = Compute(settings.compute)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
     compute.use_threads(pipeline.model)
@@ -116,7 +116,7 @@ def quantiles_to_prices(raw: np.ndarray, last_close: np.ndarray, median: int | N
     ordered = np.sort(raw, axis=-1)
     if median is not None:
         ordered = ordered - ordered[..., median, None] + last_close[:, None, None]
-    return np.exp(ordered)
+    return np.asarray(np.exp(ordered))
 
 
 def _log_closes(task: ForecastTask, context: int) -> np.ndarray:
@@ -126,4 +126,4 @@ def _log_closes(task: ForecastTask, context: int) -> np.ndarray:
             f"Chronos-2 needs finite positive closes: {task.symbol} has a close that is not, in the {len(closes)} bars "
             f"up to {task.origin}, and it would invalidate every series of its batch. See the asset checks on bars"
         )
-    return np.log(closes)
+    return np.asarray(np.log(closes))

@@ -123,21 +123,29 @@ def input_token_distances(
     card: Mapping[str, Any], tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask]
 ) -> dict[np.datetime64, float]:
     """By origin, the distance of its input (all symbols together) from the training set."""
-    import torch
-
-    from kronos import KronosTokenizer
-
     counts = np.asarray(card["scores"]["drift"]["histogram"])
-    model = KronosTokenizer.from_pretrained(tokenizer)
-    values = np.stack([_input(task, lookback, clip) for task in tasks])
-    with torch.inference_mode():
-        parts = [model.encode(part, half=True)[0].numpy() for part in torch.from_numpy(values).split(WINDOWS_PER_BATCH)]
-    tokens = np.concatenate(parts)
+    tokens = input_tokens(tokenizer, clip, lookback, tasks)
     origins = np.array([task.origin for task in tasks])
     return {
         day: token_distance(counts, np.bincount(tokens[origins == day].ravel(), minlength=len(counts)))
         for day in np.unique(origins)
     }
+
+
+def input_tokens(tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask]) -> np.ndarray:
+    """The coarse tokens of the lookback of each task: (tasks, lookback) int64."""
+    import torch
+
+    from kronos import KronosTokenizer
+
+    model = KronosTokenizer.from_pretrained(tokenizer)
+    values = torch.from_numpy(np.stack([_input(task, lookback, clip) for task in tasks]))
+    with torch.inference_mode():
+        parts = [
+            model.encode(values[first : first + WINDOWS_PER_BATCH], half=True)[0].numpy()
+            for first in range(0, len(values), WINDOWS_PER_BATCH)
+        ]
+    return np.concatenate(parts)
 
 
 def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:

@@ -32,5 +32,7 @@ def forecasts_changed_by_future_bars(
 
 
 def _content(prediction: Prediction, row: int) -> bytes:
-    paths = b"" if prediction.paths is None else prediction.paths[row].tobytes()
-    return prediction.quantiles[row].tobytes() + prediction.corrected[row].tobytes() + paths
+    parts = [prediction.quantiles[row], prediction.corrected[row]]
+    if prediction.paths is not None:
+        parts.append(prediction.paths[row])
+    return b"".join(np.asarray(part).tobytes() for part in parts)

@@ -57,9 +57,10 @@ def _with_model(
 
 
 def _row(scoreboard: pd.DataFrame, metric: str, baseline: str = "random_walk_ewma", horizon: int = 0) -> pd.Series:
-    chosen = scoreboard.set_index(["model", "metric", "horizon", "baseline"]).loc["kronos", metric, horizon, baseline]
-    assert isinstance(chosen, pd.Series)
-    return chosen
+    keys = {"model": "kronos", "metric": metric, "horizon": horizon, "baseline": baseline}
+    chosen = scoreboard[(scoreboard[list(keys)] == pd.Series(keys)).all(axis=1)]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
 
 
 def test_a_model_with_the_predictions_of_the_baseline_has_a_skill_of_zero(home: ForecastHome) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from assets.evaluation.acceptance import impossible_scores
 from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, score_content, score_sessions
@@ -17,13 +18,15 @@ from assets.forecasting.origins import select_tasks
 from assets.forecasts.generate import generate_forecasts
 from assets.market.history import CLOSE, BarHistory
 from resources.calendar import TradingCalendar
+from resources.warehouse import Warehouse
 from tests.forecasts.forecast_home import ForecastHome, open_home
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 10, 12)
 
 
 def _scores(home: ForecastHome) -> pd.DataFrame:
-    return home.warehouse.frame("FROM forecast_scores ORDER BY ALL")
+    frame: pd.DataFrame = home.warehouse.frame("FROM forecast_scores ORDER BY ALL")
+    return frame
 
 
 def test_scoring_twice_adds_nothing_and_changes_no_byte(home: ForecastHome) -> None:
@@ -220,6 +223,19 @@ def test_scores_of_a_home_without_scored_actuals_are_computed_again_and_equal(ho
     assert score_sessions(warehouse, histories, [FIRST, LAST]).rows == len(before)
     pd.testing.assert_frame_equal(before, _scores(home))
     assert score_sessions(warehouse, histories, [FIRST, LAST]).rows == 0
+
+
+def test_actuals_stored_by_schema_version_2_are_migrated(home: ForecastHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    score_sessions(home.warehouse, home.histories(), [FIRST, LAST])
+    before = home.warehouse.frame("FROM scored_actuals ORDER BY ALL")
+    with home.warehouse.write() as connection:
+        connection.execute("ALTER TABLE scored_actuals RENAME COLUMN actual TO truth")
+        connection.execute("ALTER TABLE scored_actuals RENAME COLUMN last_close TO last")
+        connection.execute("ALTER TABLE scored_actuals RENAME TO scored_truths")
+        connection.execute("UPDATE schema_version SET version = 2")
+    monkeypatch.setattr("resources.warehouse._current", set())
+    pd.testing.assert_frame_equal(Warehouse(home.warehouse.path).frame("FROM scored_actuals ORDER BY ALL"), before)
+    assert score_sessions(home.warehouse, home.histories(), [FIRST, LAST]).rows == 0
 
 
 def test_a_symbol_that_comes_later_enters_the_rank_correlation(home: ForecastHome) -> None:

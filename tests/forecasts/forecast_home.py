@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.origins import origin_timestamps, select_tasks
 from assets.market.history import FIELDS, BarHistory, read_histories
 from resources.candlecast import Candlecast
-from resources.checkpoints import CheckpointStore
+from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.profiles import load_settings
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -120,34 +122,50 @@ def read_paths(file: Path) -> dict[str, np.ndarray]:
     }
 
 
-def publish_tiny_kronos(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:
-    """A Kronos of random weights, and its tokenizer, named as the ones in use."""
+def publish_tiny_kronos(
+    checkpoints: CheckpointStore,
+    cutoff: str = "2010-12-31",
+    seed: int = 0,
+    scores_of: Callable[[Checkpoint], Mapping[str, object]] = lambda tokenizer: {},
+) -> None:
+    """Publish a Kronos of random weights and its tokenizer, and put them in use.
+
+    Args:
+        scores_of: the scores on the predictor's card, from its tokenizer.
+    """
     import torch
 
     from kronos import Kronos, KronosConfig, KronosTokenizer, Normalisation, TokenizerConfig
 
     torch.manual_seed(seed)
-    shape = {"s1_bits": 4, "s2_bits": 4, "n_heads": 2, "d_model": 16, "ff_dim": 32}
+    shape: dict[str, Any] = {"s1_bits": 4, "s2_bits": 4, "n_heads": 2, "d_model": 16, "ff_dim": 32}
     tokenizer = KronosTokenizer(config=TokenizerConfig(n_enc_layers=2, n_dec_layers=2, **shape))
-    made = checkpoints.publish(
+
+    def fill_tokenizer(folder: Path) -> None:
+        tokenizer.save_pretrained(folder, normalisation=Normalisation())
+
+    def fill_predictor(folder: Path) -> None:
+        model.save_pretrained(folder, normalisation=Normalisation())
+
+    published = checkpoints.publish(
         "kronos_tokenizer",
         {"seed": seed},
-        lambda folder: tokenizer.save_pretrained(folder, normalisation=Normalisation()),
+        fill_tokenizer,
         {"cutoff": cutoff},
     )
     model = Kronos(config=KronosConfig(n_layers=2, **shape))
     predictor = checkpoints.publish(
         "kronos_predictor",
         {"seed": seed},
-        lambda folder: model.save_pretrained(folder, normalisation=Normalisation()),
-        {"cutoff": cutoff, "tokenizer": made.digest},
+        fill_predictor,
+        {"cutoff": cutoff, "tokenizer": published.digest, "scores": dict(scores_of(published))},
     )
-    checkpoints.set_current("kronos_tokenizer", made.digest)
+    checkpoints.set_current("kronos_tokenizer", published.digest)
     checkpoints.set_current("kronos_predictor", predictor.digest)
 
 
 def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-31", seed: int = 0) -> None:
-    """A Chronos-2 of random weights, named as the one in use."""
+    """Publish a Chronos-2 of random weights, and put it in use."""
     import torch
 
     from assets.training.fit.chronos2 import new_chronos2
@@ -155,5 +173,5 @@ def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-3
 
     torch.manual_seed(seed)
     pipeline = new_chronos2(Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2), 10)
-    made = checkpoints.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": cutoff})
-    checkpoints.set_current("chronos2_model", made.digest)
+    published = checkpoints.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": cutoff})
+    checkpoints.set_current("chronos2_model", published.digest)
