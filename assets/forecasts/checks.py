@@ -1,7 +1,7 @@
 """The asset checks of the forecasts stage: names, severities and descriptions.
 
 https://docs.dagster.io/guides/test/asset-checks. Their results come with the materialisation of the asset, because they
-cover the origins of that run. Not here: the conditions (acceptance, findings).
+cover the origins of that run. Not here: the conditions (acceptance).
 """
 
 from collections.abc import Sequence
