@@ -123,8 +123,8 @@ def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
             warehouse=candlecast.warehouse,
             within=(settings.market.start, settings.market.end),
         )
-        for fate in taken:
-            context.log.info("%s: %s %s", fate.file, fate.outcome, fate.reason)
+        for file in taken:
+            context.log.info("%s: %s %s", file.file, file.outcome, file.reason)
         days = sessions_taken(taken)
         if days:
             # A session has no partition before its day is over: its bars stay in the lake until the next run.
