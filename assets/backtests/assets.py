@@ -17,7 +17,7 @@ from resources.candlecast import Candlecast
 from resources.progress import progress_of
 
 if TYPE_CHECKING:
-    from assets.backtests.signals import Signals
+    from assets.backtests.signals import SignalSet
 
 GROUP = "backtests"
 SIGNAL_COLUMNS = schema(
@@ -86,7 +86,7 @@ def _signals() -> dg.AssetsDefinition:
     return signals
 
 
-def _signal_metadata(made: "Signals") -> dict[str, Any]:
+def _signal_metadata(made: "SignalSet") -> dict[str, Any]:
     import pandas as pd
 
     counts = made.frame.groupby("model", as_index=False).agg(
@@ -181,7 +181,7 @@ def _backtest_report() -> dg.AssetsDefinition:
     return backtest_report
 
 
-def _make_signals(candlecast: Candlecast) -> "Signals":
+def _make_signals(candlecast: Candlecast) -> "SignalSet":
     from assets.backtests.signals import make_signals
     from assets.forecasting.registry import checkpoints_in_use
     from assets.market.universe import read_universe

@@ -24,7 +24,7 @@ BENCHMARK = "benchmark"
 
 
 @dataclass(frozen=True)
-class Resampling:
+class BootstrapOptions:
     """Parameters of the bootstrap interval of the mean excess return."""
 
     draws: int
@@ -33,7 +33,7 @@ class Resampling:
     block: int = BLOCK_SESSIONS
 
 
-def measure(days: pd.DataFrame, resampling: Resampling, year: int = YEAR) -> pd.DataFrame:
+def measure(days: pd.DataFrame, resampling: BootstrapOptions, year: int = YEAR) -> pd.DataFrame:
     """All measures of all models and of the benchmark: columns model, metric, value. Undefined measures have no row.
 
     Args:
@@ -64,7 +64,7 @@ def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _model_measures(days: pd.DataFrame, resampling: Resampling, year: int) -> dict[str, float]:
+def _model_measures(days: pd.DataFrame, resampling: BootstrapOptions, year: int) -> dict[str, float]:
     net, excess = days["net"].to_numpy(), _excess(days)
     low, high = mean_interval(excess, resampling)
     years = len(days) / year
@@ -138,7 +138,7 @@ def probability_above(ratio: float, threshold: float, sessions: int, skewness: f
     return NormalDist().cdf((ratio - threshold) * np.sqrt(sessions - 1) / error)
 
 
-def mean_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, float]:
+def mean_interval(values: np.ndarray, resampling: BootstrapOptions) -> tuple[float, float]:
     """Interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
     from arch.bootstrap import CircularBlockBootstrap
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from assets.backtests.measures import YEAR, Resampling, measure
+from assets.backtests.measures import YEAR, BootstrapOptions, measure
 from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
 from assets.backtests.qlib_backtest import price_panel, simulate_with_qlib
 from assets.backtests.qlib_provider import current_provider
@@ -55,7 +55,7 @@ class BacktestRequest:
     rules: TradingRules
     step: int
     frequency: str
-    resampling: Resampling
+    resampling: BootstrapOptions
     universe: Universe
     year: int
 
@@ -111,7 +111,7 @@ def backtest_request(
         rules=TradingRules.of(settings.backtest),
         step=settings.backtest.signal_step or settings.windows.predict_window,
         frequency=settings.market.frequency,
-        resampling=Resampling(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
+        resampling=BootstrapOptions(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
         universe=universe,
         year=sessions_per_year(settings.market.calendar),
     )

@@ -43,7 +43,7 @@ class OmittedForecasts:
 
 
 @dataclass(frozen=True)
-class Signals:
+class SignalSet:
     """Expected simple returns over the horizon, and the forecasts left out.
 
     Attributes:
@@ -63,7 +63,7 @@ def make_signals(
     used: Mapping[str, str],
     universe: Universe,
     since: date = date.min,
-) -> Signals:
+) -> SignalSet:
     """The signals of every model that has out-of-sample forecasts `step` bars ahead.
 
     Args:
@@ -84,7 +84,7 @@ def make_signals(
     undirected = _without_direction(quantiles) | forecast.intersection(NO_DIRECTION_BY_CONSTRUCTION)
     flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION)
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
-    return Signals(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
+    return SignalSet(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 
 
 def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:

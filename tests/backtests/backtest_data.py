@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.scoreboard import compute_scoreboard, paired_scores, scoreboard_horizons, write_scoreboard
+from assets.evaluation.score_queries import paired_scores
+from assets.evaluation.scoreboard import compute_scoreboard, scoreboard_horizons, write_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar

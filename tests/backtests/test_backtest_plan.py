@@ -22,7 +22,7 @@ def prices(seed: int = 1) -> PricePanel:
 
 
 def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
-    """Signals from rows of (day, symbols), with values increasing in the order of the symbols."""
+    """SignalSet from rows of (day, symbols), with values increasing in the order of the symbols."""
     made = [
         (model, symbol, SESSIONS[day], place / 100) for day, symbols in rows for place, symbol in enumerate(symbols)
     ]

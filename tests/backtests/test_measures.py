@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from assets.backtests.measures import (
-    Resampling,
+    BootstrapOptions,
     by_model,
     drawdown,
     equity,
@@ -16,7 +16,7 @@ from assets.backtests.measures import (
 )
 from assets.backtests.results import sessions_per_year
 
-RESAMPLING = Resampling(draws=300, confidence=0.9, seed=7)
+RESAMPLING = BootstrapOptions(draws=300, confidence=0.9, seed=7)
 
 
 def days(models: tuple[str, ...] = ("a", "b"), count: int = 300) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def test_the_interval_is_reproducible_and_contains_the_mean() -> None:
     low, high = mean_interval(values, RESAMPLING)
     assert (low, high) == mean_interval(values, RESAMPLING)
     assert low < values.mean() < high
-    wider = mean_interval(values, Resampling(draws=300, confidence=0.99, seed=7))
+    wider = mean_interval(values, BootstrapOptions(draws=300, confidence=0.99, seed=7))
     assert wider[0] < low and high < wider[1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assets.backtests.report.formatting import Table, number
+from assets.backtests.report.formatting import TextTable, number
 from assets.backtests.report.tables import pairs
 from resources.checkpoints import Checkpoint, weights_in_use
 
@@ -15,7 +15,7 @@ CODE_HALVES = {"s1": "coarse", "s2": "fine"}
 SCORES = {"crps": "CRPS on validation origins, % of price", "rank_ic": "RankIC on validation origins"}
 
 
-def checkpoint_table(checkpoint: Checkpoint) -> Table:
+def checkpoint_table(checkpoint: Checkpoint) -> TextTable:
     """Origin of the weights, training data and scores of a checkpoint."""
     return pairs(
         [("Digest", checkpoint.digest), *_provenance(checkpoint.card), *_scores(checkpoint.card.get("scores"))]

@@ -23,7 +23,7 @@ _SHOWN: dict[str, tuple[float, int, str]] = {
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricFormat:
     """Display name, unit and meaning of a metric. `better`: the direction of improvement, if it has one."""
 
     name: str
@@ -34,17 +34,23 @@ class Metric:
 
 
 SCORES = {
-    "crps": Metric("CRPS", "of_price", "lower", meaning="error of the forecast distribution, in percent of the price"),
-    "absolute_error": Metric(
+    "crps": MetricFormat(
+        "CRPS", "of_price", "lower", meaning="error of the forecast distribution, in percent of the price"
+    ),
+    "absolute_error": MetricFormat(
         "Absolute error", "of_price", "lower", meaning="error of the median, in percent of the price"
     ),
-    "mase": Metric(
+    "mase": MetricFormat(
         "MASE", "number", "lower", meaning="absolute error of the median over the mean absolute one-bar change"
     ),
-    "coverage_80": Metric("Coverage, 80 % interval", "percent", "nearer", 0.8, "share of closes inside; nominal 80 %"),
-    "coverage_90": Metric("Coverage, 90 % interval", "percent", "nearer", 0.9, "share of closes inside; nominal 90 %"),
-    "direction": Metric("Direction", "percent", "higher", meaning="share of moves with the sign of the forecast"),
-    "rank_ic": Metric(
+    "coverage_80": MetricFormat(
+        "Coverage, 80 % interval", "percent", "nearer", 0.8, "share of closes inside; nominal 80 %"
+    ),
+    "coverage_90": MetricFormat(
+        "Coverage, 90 % interval", "percent", "nearer", 0.9, "share of closes inside; nominal 90 %"
+    ),
+    "direction": MetricFormat("Direction", "percent", "higher", meaning="share of moves with the sign of the forecast"),
+    "rank_ic": MetricFormat(
         "RankIC",
         "number",
         "higher",
@@ -52,22 +58,22 @@ SCORES = {
     ),
 }
 MEASURES = {
-    "annual_return_net": Metric("Annual return, net", "percent", "higher"),
-    "annual_return_gross": Metric("Annual return, gross", "percent", "higher"),
-    "volatility_net": Metric("Annual volatility, net", "percent"),
-    "sharpe_net": Metric("Sharpe ratio, net", "number", "higher"),
-    "max_drawdown_net": Metric("Maximum drawdown, net", "percent", "higher"),
-    "excess_return": Metric("Annual excess return over benchmark, net", "percent", "higher"),
-    "information_ratio": Metric("Information ratio", "number", "higher"),
-    "deflated_sharpe": Metric("Deflated Sharpe ratio", "percent", "higher"),
-    "turnover": Metric("Annual turnover", "ratio"),
-    "cost": Metric("Annual costs", "percent", "lower"),
-    "traded_days": Metric("Sessions with trades", "percent"),
+    "annual_return_net": MetricFormat("Annual return, net", "percent", "higher"),
+    "annual_return_gross": MetricFormat("Annual return, gross", "percent", "higher"),
+    "volatility_net": MetricFormat("Annual volatility, net", "percent"),
+    "sharpe_net": MetricFormat("Sharpe ratio, net", "number", "higher"),
+    "max_drawdown_net": MetricFormat("Maximum drawdown, net", "percent", "higher"),
+    "excess_return": MetricFormat("Annual excess return over benchmark, net", "percent", "higher"),
+    "information_ratio": MetricFormat("Information ratio", "number", "higher"),
+    "deflated_sharpe": MetricFormat("Deflated Sharpe ratio", "percent", "higher"),
+    "turnover": MetricFormat("Annual turnover", "ratio"),
+    "cost": MetricFormat("Annual costs", "percent", "lower"),
+    "traded_days": MetricFormat("Sessions with trades", "percent"),
 }
 
 
 @dataclass(frozen=True)
-class Column:
+class TextColumn:
     """A column of a table. Numeric columns are right-aligned."""
 
     title: str
@@ -75,10 +81,10 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of formatted text. `groups`: the first row of each group and its heading."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[TextColumn, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     groups: tuple[tuple[int, str], ...] = ()
@@ -87,9 +93,9 @@ class Table:
         return dict(self.groups).get(row, "")
 
 
-def score(metric: str) -> Metric:
+def score(metric: str) -> MetricFormat:
     """Display properties of a forecast score; an unknown one is shown under its own name."""
-    return SCORES.get(metric, Metric(metric.replace("_", " "), "number"))
+    return SCORES.get(metric, MetricFormat(metric.replace("_", " "), "number"))
 
 
 def model_name(model: str) -> str:

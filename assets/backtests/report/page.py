@@ -12,7 +12,7 @@ from assets.backtests.plan import NoBacktest
 from assets.backtests.report import descriptions, tables
 from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import ReportContents
-from assets.backtests.report.formatting import Table, listing, plural, typeset
+from assets.backtests.report.formatting import TextTable, listing, plural, typeset
 from assets.backtests.report.verdict import backtest_verdict
 from assets.forecasting.verdict import REFERENCE_MODEL, verdict_text
 from assets.plots import label
@@ -28,7 +28,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Image:
+class PlotImage:
     """A plot embedded in the page."""
 
     name: str
@@ -48,7 +48,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Fact:
+class KeyFigure:
     """A key figure: name, value and detail."""
 
     name: str
@@ -61,7 +61,7 @@ class FanSection:
     """The fans of one symbol and origin."""
 
     title: str
-    image: Image
+    image: PlotImage
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class CheckpointSection:
     """The training plots and the card of one checkpoint."""
 
     title: str
-    images: tuple[Image, ...]
-    card: Table
+    images: tuple[PlotImage, ...]
+    card: TextTable
 
 
 @dataclass(frozen=True)
@@ -84,31 +84,31 @@ class ReportPage:
     headline: str
     backtest_verdict: str
     verdict: tuple[str, ...]
-    facts: tuple[Fact, ...]
+    facts: tuple[KeyFigure, ...]
     reference: str
     horizon: int
     confidence: str
-    scoreboard: Table | None
-    skill: Image | None
-    calibration: Image | None
+    scoreboard: TextTable | None
+    skill: PlotImage | None
+    calibration: PlotImage | None
     fans: tuple[FanSection, ...]
     rules: str
-    backtest: Table | None
+    backtest: TextTable | None
     no_backtest: str
     backtest_note: str
     plan_notes: tuple[str, ...]
-    equity: Image | None
-    omissions: Table | None
+    equity: PlotImage | None
+    omissions: TextTable | None
     checkpoints: tuple[CheckpointSection, ...]
-    rows: Table | None
-    rejected: Table | None
+    rows: TextTable | None
+    rejected: TextTable | None
     universe: tuple[str, ...]
-    coverage: Table | None
-    provenance: Table
-    used: Table | None
-    counts: Table
-    versions: Table
-    settings: tuple[tuple[str, Table], ...]
+    coverage: TextTable | None
+    provenance: TextTable
+    used: TextTable | None
+    counts: TextTable
+    versions: TextTable
+    settings: tuple[tuple[str, TextTable], ...]
     limitations: tuple[str, ...]
 
     @property
@@ -161,7 +161,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
     )
 
 
-def _facts(contents: ReportContents) -> list[Fact]:
+def _facts(contents: ReportContents) -> list[KeyFigure]:
     coverage, forecasts = contents.market.coverage, contents.forecasts
     symbols = coverage["symbol"].tolist()
     sessions = f"{coverage['first'].min()} … {coverage['last'].max()}" if symbols else ""
@@ -170,11 +170,13 @@ def _facts(contents: ReportContents) -> list[Fact]:
     span = f"{origins.iloc[0]:%Y-%m-%d} … {origins.iloc[-1]:%Y-%m-%d}" if len(origins) else ""
     models = sorted(unseen["model"].unique())
     return [
-        Fact("Symbols", f"{len(symbols):,}", ", ".join(symbols) if len(symbols) <= 8 else ""),
-        Fact("Bars", f"{int(coverage['bars'].sum()):,}", sessions),
-        Fact("Out-of-sample origins", f"{len(origins):,}", span),
-        Fact("Horizon", plural(contents.settings["windows"]["predict_window"], "bar"), _frequency(contents.settings)),
-        Fact("Models", f"{len(models):,}", listing([label(model) for model in models])),
+        KeyFigure("Symbols", f"{len(symbols):,}", ", ".join(symbols) if len(symbols) <= 8 else ""),
+        KeyFigure("Bars", f"{int(coverage['bars'].sum()):,}", sessions),
+        KeyFigure("Out-of-sample origins", f"{len(origins):,}", span),
+        KeyFigure(
+            "Horizon", plural(contents.settings["windows"]["predict_window"], "bar"), _frequency(contents.settings)
+        ),
+        KeyFigure("Models", f"{len(models):,}", listing([label(model) for model in models])),
     ]
 
 
@@ -183,7 +185,7 @@ def _frequency(settings: Mapping[str, Any]) -> str:
     return f"{'daily' if frequency == '1d' else frequency}, {calendar}"
 
 
-def _skill(contents: ReportContents) -> Image | None:
+def _skill(contents: ReportContents) -> PlotImage | None:
     from assets.backtests.report.plots import skill_chart
 
     rows = tables.whole_horizon(contents.scoreboard)
@@ -191,17 +193,17 @@ def _skill(contents: ReportContents) -> Image | None:
     if rows.empty:
         return None
     caption = "Skill: relative reduction of CRPS against the reference model, with interval. Above 0: better."
-    return Image("skill", skill_chart(rows), "CRPS skill of each model against the reference model", caption)
+    return PlotImage("skill", skill_chart(rows), "CRPS skill of each model against the reference model", caption)
 
 
-def _calibration(contents: ReportContents) -> Image | None:
+def _calibration(contents: ReportContents) -> PlotImage | None:
     from assets.forecasting.plots import calibration_chart
 
     if contents.calibration.empty:
         return None
     models = {str(model): own for model, own in contents.calibration.groupby("model")}
     caption = "Calibration: share of closes below each quantile. On the dotted line the quantiles are calibrated."
-    return Image("calibration", calibration_chart(models), "Calibration of each model", caption)
+    return PlotImage("calibration", calibration_chart(models), "Calibration of each model", caption)
 
 
 def _fans(contents: ReportContents) -> tuple[FanSection, ...]:
@@ -211,23 +213,23 @@ def _fans(contents: ReportContents) -> tuple[FanSection, ...]:
     for place, case in enumerate(contents.fans, start=1):
         title = f"{case.symbol} from {case.origin.astype('datetime64[D]')}"
         alt = f"Forecasts of {title} by {listing([label(fan.model) for fan in case.fans])}, and the actual closes"
-        found.append(FanSection(title, Image(f"fan-{place}", fan_row(case), alt)))
+        found.append(FanSection(title, PlotImage(f"fan-{place}", fan_row(case), alt)))
     return tuple(found)
 
 
-def _equity(contents: ReportContents) -> Image | None:
+def _equity(contents: ReportContents) -> PlotImage | None:
     from assets.backtests.report.plots import equity_chart
 
     if contents.backtest.days.empty:
         return None
     caption = "Growth of 1 unit, net of costs (dotted: gross), and drawdown, net."
-    return Image("equity", equity_chart(contents.backtest.days), "Equity and drawdown of each model", caption)
+    return PlotImage("equity", equity_chart(contents.backtest.days), "Equity and drawdown of each model", caption)
 
 
 def _checkpoint(checkpoint: Checkpoint) -> CheckpointSection:
     title = TITLES[checkpoint.kind]
     images = tuple(
-        Image(f"{checkpoint.kind}-{file.stem}", file.read_bytes(), f"{title}: {file.stem}")
+        PlotImage(f"{checkpoint.kind}-{file.stem}", file.read_bytes(), f"{title}: {file.stem}")
         for file in sorted(checkpoint.folder.glob("*.png"), key=lambda file: (file.stem != "curves", file.stem))
     )
     return CheckpointSection(title, images, checkpoint_table(checkpoint))

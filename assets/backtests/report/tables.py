@@ -13,8 +13,8 @@ from assets.backtests.report.formatting import (
     MEASURES,
     MISSING,
     SCORES,
-    Column,
-    Table,
+    TextColumn,
+    TextTable,
     interval,
     model_name,
     number,
@@ -35,7 +35,7 @@ def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["metric", "model"], key=_display_order, ignore_index=True)
 
 
-def scoreboard_table(scoreboard: pd.DataFrame) -> Table | None:
+def scoreboard_table(scoreboard: pd.DataFrame) -> TextTable | None:
     """Scores of all models, grouped by metric, with the skill against the reference model."""
     shown = whole_horizon(scoreboard)
     if shown.empty:
@@ -47,11 +47,14 @@ def scoreboard_table(scoreboard: pd.DataFrame) -> Table | None:
         groups.append((len(rows), f"{known.name}: {known.meaning}" if known.meaning else known.name))
         rows += [_score_row(row, str(metric)) for row in _records(own)]
     titles = ("Model", "Value", "Interval", "Skill", "Interval", "Origins")
-    columns = (*[Column(title, numeric=place > 0) for place, title in enumerate(titles)], Column("Verdict", False))
-    return Table(columns, tuple(rows), groups=tuple(groups))
+    columns = (
+        *[TextColumn(title, numeric=place > 0) for place, title in enumerate(titles)],
+        TextColumn("Verdict", False),
+    )
+    return TextTable(columns, tuple(rows), groups=tuple(groups))
 
 
-def backtest_table(measures: pd.DataFrame) -> Table | None:
+def backtest_table(measures: pd.DataFrame) -> TextTable | None:
     """Backtest measures: one row per measure, one column per model."""
     if measures.empty:
         return None
@@ -63,11 +66,11 @@ def backtest_table(measures: pd.DataFrame) -> Table | None:
         if name == "excess_return":
             ends = [(found[model].get(f"{name}_low"), found[model].get(f"{name}_high")) for model in models]
             rows.append(("\N{EM SPACE}interval", *[interval(low, high, "percent") for low, high in ends]))
-    columns = (Column("", False), *[Column(model_name(model)) for model in models])
-    return Table(columns, tuple(rows))
+    columns = (TextColumn("", False), *[TextColumn(model_name(model)) for model in models])
+    return TextTable(columns, tuple(rows))
 
 
-def rows_table(contents: ReportContents) -> Table | None:
+def rows_table(contents: ReportContents) -> TextTable | None:
     """Outcome of all received rows, by source."""
     found = contents.market.payloads
     if found.empty:
@@ -75,19 +78,19 @@ def rows_table(contents: ReportContents) -> Table | None:
     columns = ("received", "kept", "folded", "rejected")
     rows = [(row["source"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)]
     titles = ("Source", "Received", "Kept", "Duplicates folded", "Rejected")
-    return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
+    return TextTable(tuple(TextColumn(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
 
 
-def rejected_table(contents: ReportContents) -> Table | None:
+def rejected_table(contents: ReportContents) -> TextTable | None:
     """Number of rejected rows per rule."""
     found = contents.market.rejected
     if found.empty:
         return None
     rows = [(str(row["rule"]).replace("_", " "), f"{row['rows']:,}") for row in _records(found)]
-    return Table((Column("Rule", False), Column("Rows")), tuple(rows))
+    return TextTable((TextColumn("Rule", False), TextColumn("Rows")), tuple(rows))
 
 
-def coverage_table(contents: ReportContents) -> Table | None:
+def coverage_table(contents: ReportContents) -> TextTable | None:
     """Coverage per symbol."""
     found = contents.market.coverage
     if found.empty:
@@ -97,18 +100,18 @@ def coverage_table(contents: ReportContents) -> Table | None:
         (row["symbol"], row["first"], row["last"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)
     ]
     titles = ("Symbol", "First session", "Last session", "Sessions", "Flagged bars", "Splits", "Dividends")
-    return Table(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
+    return TextTable(tuple(TextColumn(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
 
 
-def omissions_table(contents: ReportContents) -> Table | None:
+def omissions_table(contents: ReportContents) -> TextTable | None:
     """Forecasts without a signal, and the reasons."""
     if not contents.omissions:
         return None
     rows = [(model_name(one.model), f"{one.forecasts:,}", one.reason) for one in contents.omissions]
-    return Table((Column("Model", False), Column("Forecasts"), Column("Reason", False)), tuple(rows))
+    return TextTable((TextColumn("Model", False), TextColumn("Forecasts"), TextColumn("Reason", False)), tuple(rows))
 
 
-def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...]:
+def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, TextTable], ...]:
     """All settings: one table per section, in the order of the settings."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     sections = {"": plain, **{key: value for key, value in settings.items() if isinstance(value, Mapping)}}
@@ -117,13 +120,13 @@ def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, Table], ...
     )
 
 
-def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> Table:
+def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", numeric: bool = False) -> TextTable:
     """A mapping as a table of two columns."""
     rows = [(str(key), f"{value:,}" if numeric else str(value)) for key, value in values.items()]
-    return Table((Column(left, False), Column(right, numeric)), tuple(rows))
+    return TextTable((TextColumn(left, False), TextColumn(right, numeric)), tuple(rows))
 
 
-def used_table(contents: ReportContents) -> Table | None:
+def used_table(contents: ReportContents) -> TextTable | None:
     """Checkpoint and number of forecasts per model."""
     if not contents.used:
         return None
@@ -132,7 +135,9 @@ def used_table(contents: ReportContents) -> Table | None:
         (model_name(model), checkpoint, f"{int(counts.get(model, 0)):,}")
         for model, checkpoint in sorted(contents.used.items(), key=lambda item: _place(item[0]))
     ]
-    return Table((Column("Model", False), Column("Checkpoint", False), Column("Forecasts")), tuple(rows))
+    return TextTable(
+        (TextColumn("Model", False), TextColumn("Checkpoint", False), TextColumn("Forecasts")), tuple(rows)
+    )
 
 
 def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
@@ -173,9 +178,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+def pairs(rows: Iterable[tuple[str, str]]) -> TextTable:
     """A table of two columns without headings."""
-    return Table((Column("", False), Column("", False)), tuple(rows))
+    return TextTable((TextColumn("", False), TextColumn("", False)), tuple(rows))
 
 
 def _value(value: Any) -> str:
