@@ -1,4 +1,7 @@
-"""How pictures look: one style, one colour a model, PNG bytes out. What is drawn stands in each stage."""
+"""Common style of all plots: matplotlib style, one colour and label per model, figures as PNG.
+
+The plots themselves are in the `plots.py` of each stage.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by people who see colours differently, and in print.
+# The palette of Okabe and Ito: distinguishable with colour vision deficiency, and in print.
 COLOURS = {
     "kronos": "#0072B2",
     "chronos2": "#D55E00",
@@ -48,13 +51,13 @@ STYLE: dict[str, Any] = {
 
 
 def label(model: str) -> str:
-    """A model's name as people read it."""
+    """The display name of a model."""
     return LABELS.get(model, model)
 
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in our style, `width` × `height` inches; no window, no global state left behind."""
+    """A figure of `width` × `height` inches in the common style, without global state."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -66,7 +69,7 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def png(drawn: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same figure."""
+    """The figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

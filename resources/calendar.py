@@ -1,7 +1,7 @@
-"""The trading calendar: sessions, their hours, and the stamps of the bars that are still to come.
+"""The trading calendar: sessions, trading hours and bar timestamps, past and future.
 
-A thin face of exchange_calendars, with days that never close ("24/7") behind the same face. Stamps are UTC without a
-zone. A daily bar's stamp is its session at 00:00; an intraday bar's is its start.
+A thin interface to exchange_calendars, including its calendar "24/7". Timestamps are UTC without a time zone. A daily
+bar has its session at 00:00 as timestamp, an intraday bar its start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST_DAY = date(1990, 1, 1)
 
 @dataclass(frozen=True)
 class TradingCalendar:
-    """One exchange's calendar, for bars of one frequency.
+    """The calendar of one exchange, for bars of one frequency.
 
     Args:
         name: an exchange_calendars name, or "24/7".
@@ -42,7 +42,7 @@ class TradingCalendar:
 
     @property
     def timezone(self) -> str:
-        """The exchange's zone, for stamps that carry none."""
+        """Time zone of the exchange, for timestamps that carry none."""
         return str(self._exchange.tz)
 
     @cached_property
@@ -50,7 +50,7 @@ class TradingCalendar:
         return _exchange(self.name)
 
     def sessions(self, first: date, last: date) -> pd.DatetimeIndex:
-        """Every session from `first` to `last`, both inside, as midnights without a zone.
+        """All sessions from `first` to `last`, both inclusive, at midnight without a time zone.
 
         Raises:
             CandlecastError: the range is not covered by the calendar.
@@ -62,26 +62,26 @@ class TradingCalendar:
         return exchange.sessions[exchange.sessions.slice_indexer(pd.Timestamp(first), pd.Timestamp(last))]
 
     def all_sessions(self) -> pd.DatetimeIndex:
-        """Every session that the calendar knows, as midnights without a zone."""
+        """All sessions of the calendar, at midnight without a time zone."""
         return self._exchange.sessions
 
     def within(self, first: date, last: date) -> tuple[date, date]:
-        """The part of a range of days that the calendar covers."""
+        """The part of a date range that the calendar covers."""
         sessions = self._exchange.sessions
         return max(first, sessions[0].date()), min(last, sessions[-1].date())
 
     def grid(self, first: date | None, last: date | None) -> pd.DataFrame:
-        """Every bar that the calendar expects from a day before `first` to a day after `last`.
+        """All bars that the calendar expects, from a day before `first` to a day after `last`.
 
         Returns:
-            ts: the bar's stamp; session; closes_at: when it is over, in UTC; half_day: the session closes early;
-            position: a running number, the same for the same bar in every call.
+            Columns ts (timestamp), session, closes_at (end of the bar, UTC), half_day (the session closes early),
+            position (running number of the bar, the same in every call).
         """
         exchange = self._exchange
         sessions = exchange.sessions
         if not self.is_daily:
-            # A session of another zone may be a UTC day earlier or later.
-            # A day that pandas' nanoseconds cannot hold is taken for the nearest session that there is.
+            # A session may begin on the UTC day before, or end on the day after. Days out of range of pandas'
+            # nanoseconds are replaced by the nearest session.
             start, end = sessions[0].date(), sessions[-1].date()
             low = pd.Timestamp(min(max(first, start), end)) - pd.Timedelta(days=2) if first else sessions[0]
             high = pd.Timestamp(min(max(last, start), end)) + pd.Timedelta(days=2) if last else sessions[0]
@@ -119,7 +119,7 @@ class TradingCalendar:
 
     @cached_property
     def _bars_before(self) -> np.ndarray:
-        """How many bars of this frequency the calendar expects before each of its sessions: (sessions,) int64."""
+        """Number of bars that the calendar expects before each session: (sessions,) int64."""
         schedule, period = self._exchange.schedule, pd.Timedelta(self.frequency)
         paused = schedule["break_start"].notna()
         morning = schedule["close"].where(~paused, schedule["break_start"]) - schedule["open"]
@@ -128,12 +128,12 @@ class TradingCalendar:
         return np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
 
     def closed_by(self, now: datetime) -> date:
-        """The newest session whose close is not after `now` (UTC without a zone)."""
+        """The newest session that has closed by `now` (UTC without a time zone)."""
         closes = self._exchange.closes.dt.tz_localize(None)
         return closes.index[closes.searchsorted(pd.Timestamp(now), side="right") - 1].date()
 
     def following(self, stamp: np.datetime64, count: int) -> np.ndarray:
-        """The stamps of the next `count` bars after the bar stamped `stamp`: datetime64[s], shape (count,)."""
+        """Timestamps of the `count` bars after the bar at `stamp`: (count,) datetime64[s]."""
         after = pd.Timestamp(stamp)
         if self.is_daily:
             sessions = self._exchange.sessions
@@ -148,10 +148,10 @@ class TradingCalendar:
         return found.to_numpy().astype("datetime64[s]")
 
     def stamps(self, first: date, last: date) -> pd.DatetimeIndex:
-        """The stamp of every bar that the calendar expects in the sessions from `first` to `last`."""
+        """Timestamps of all bars that the calendar expects in the sessions from `first` to `last`."""
         if self.is_daily:
             return self.sessions(first, last)
-        # closed="left", force_close=False: a bar carries its start, and the last one of a session may be short.
+        # closed="left", force_close=False: a bar is stamped with its start; the last one of a session may be shorter.
         index = self._exchange.trading_index(
             pd.Timestamp(first), pd.Timestamp(last), period=self.frequency, intervals=False, closed="left"
         )
@@ -162,24 +162,24 @@ class TradingCalendar:
 def _exchange(name: str) -> ExchangeCalendar:
     import exchange_calendars
 
-    _mend_offsets()
+    _patch_offsets()
     today = date.today()
-    # Some calendars begin later, or know holidays for few years ahead (the lunar ones): take what there is.
+    # Some calendars begin later, or have holidays for few years ahead (lunar calendars): use the widest range.
     starts = [FIRST_DAY, *(date(year, 1, 1) for year in range(FIRST_DAY.year + 1, today.year))]
     ends = [today + timedelta(days=365), date(today.year, 12, 31), None]
-    refused = ""
+    last_error = ""
     for start in starts:
         for end in ends:
             try:
                 return exchange_calendars.get_calendar(name, start=str(start), end=str(end) if end else None)
             except ValueError as error:
-                refused = str(error)
-    raise CandlecastError(f"calendar {name}: {refused[:300]}")
+                last_error = str(error)
+    raise CandlecastError(f"calendar {name}: {last_error[:300]}")
 
 
-def _mend_offsets() -> None:
-    """exchange_calendars 4.13 defines `_apply` where pandas 3.1 asks for `_add_datetime`: without it the calendars with
-    an Orthodox Easter (Athens, Belgrade, Bucharest, Nicosia) cannot be made, nor Tel Aviv's, whose week changed."""
+def _patch_offsets() -> None:
+    """exchange_calendars 4.13 defines `_apply` where pandas 3.1 calls `_add_datetime`: without this patch the calendars
+    with an Orthodox Easter (Athens, Belgrade, Bucharest, Nicosia) and Tel Aviv's, whose week changed, raise errors."""
     from exchange_calendars.pandas_extensions import offsets
 
     easter, composite = offsets.OrthodoxEaster, offsets.CompositeCustomBusinessDay

@@ -1,7 +1,7 @@
-"""The checkpoint store: weights named by the digest of their content, found by the recipe that made them.
+"""The checkpoint store: weights addressed by the digest of their content, and found by the recipe that produced them.
 
-A recipe is everything that decides the weights (settings, data hash, base, seed, code version). The same recipe
-finds the same checkpoint again, so nothing is trained twice. Nothing is ever found by "newest file".
+A recipe is everything that determines the weights: settings, data hash, base, seed, code version. A recipe that was
+trained before finds its checkpoint, so nothing is trained twice. Nothing is ever found by "newest file".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CARD, README = "card.json", "README.md"
 CURRENT, MADE = "current.json", "made.json"
 FROM_SCRATCH = "none, from scratch"
 PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
-# The card tells how and when; the weights and their configuration alone make the name.
+# Not part of the digest: it covers the weights and their configuration only.
 UNNAMED = frozenset({CARD, README, *PICTURES})
 
 
@@ -38,26 +38,26 @@ class Checkpoint:
 
     @property
     def cutoff(self) -> date | None:
-        """The last day whose bars reached the weights. None: not known, as for published weights."""
+        """The last day whose bars influenced the weights. None: unknown, as for published weights."""
         cutoff = self.card.get("cutoff")
         return date.fromisoformat(cutoff) if cutoff else None
 
     @property
     def trained_until(self) -> date | None:
-        """The last day whose bars moved the weights; those after it, up to the cutoff, only chose among them.
+        """The last day of the training data; later days, up to the cutoff, were used for selection only.
 
-        None: not known.
+        None: unknown.
         """
         return trained_until(self.card)
 
 
 def trained_until(card: Mapping[str, Any]) -> date | None:
-    """`Checkpoint.trained_until`, of a card. A card that does not say so tells it by what it was trained on."""
+    """`Checkpoint.trained_until` of a card. For a card without the key it follows from the training range."""
     if "trained_until" in card:
         return date.fromisoformat(card["trained_until"]) if card["trained_until"] else None
     cutoff, training = card.get("cutoff"), card.get("training")
     if cutoff and training and training["validation"]["last"] == cutoff:
-        # A base may have learnt later than what was learnt here.
+        # The base may have been trained on later data.
         cutoff = max(training["train"]["last"], (card.get("base") or {}).get("cutoff") or "")
     return date.fromisoformat(cutoff) if cutoff else None
 
@@ -69,43 +69,43 @@ class CheckpointStore:
     home: Home
 
     def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
-        """The checkpoint that this recipe made, if it did and nobody has removed it since.
+        """The checkpoint of a recipe; None: it was not trained yet, or was removed.
 
         Raises:
-            CandlecastError: what the store wrote about it is damaged.
+            CandlecastError: the entry of the recipe or the card is damaged.
         """
         entry = self._recipe_file(kind, recipe)
         if not entry.is_file():
             return None
-        digest = str(_read(entry, "digest", "remove it, and `candlecast run` makes the checkpoint again")["digest"])
+        digest = str(_read(entry, "digest", "remove it, and `candlecast run` trains the checkpoint again")["digest"])
         return self.load(kind, digest) if self.has(kind, digest) else None
 
     def has(self, kind: Kind, digest: str) -> bool:
-        """Whether there is a checkpoint of this whole digest."""
+        """Whether the store has a checkpoint with this (full) digest."""
         return bool(digest) and (self.home.checkpoints / kind / digest).is_dir()
 
     def load(self, kind: Kind, digest: str) -> Checkpoint:
-        """A checkpoint by its digest or an unambiguous beginning of at least 8 characters.
+        """A checkpoint by its digest or an unambiguous prefix of at least 8 characters.
 
         Raises:
-            CandlecastError: there is none, or there are several, or its card is damaged.
+            CandlecastError: no checkpoint matches, or several do, or its card is damaged.
         """
         root = self.home.checkpoints / kind
         if len(digest) < 8:
-            raise CandlecastError(f"{digest!r} is too short for a digest: give at least 8 characters")
+            raise CandlecastError(f"digest {digest!r} is too short: give at least 8 characters")
         found = [folder for folder in root.glob("*") if folder.is_dir() and folder.name.startswith(digest)]
         if len(found) != 1:
-            remedy = "give more of the digest" if found else "put its folder back, or `candlecast run` makes one again"
-            raise CandlecastError(f"{len(found)} checkpoints of {kind} begin with {digest!r} in {root}: {remedy}")
-        remedy = f"bring it back from a copy, or remove the folder {found[0]}, and `candlecast run` makes it again"
+            remedy = "give more characters" if found else "restore its folder, or train it again with `candlecast run`"
+            raise CandlecastError(f"{len(found)} {kind} checkpoints in {root} match {digest!r}: {remedy}")
+        remedy = f"restore it from a backup, or remove the folder {found[0]} and train it again with `candlecast run`"
         return Checkpoint(kind, found[0].name, found[0], _read(found[0] / CARD, "digest", remedy))
 
     def publish(
         self, kind: Kind, recipe: Mapping[str, Any], write: Callable[[Path], None], card: Mapping[str, Any]
     ) -> Checkpoint:
-        """Publish what `write(folder)` puts into an empty folder, under the digest of its content.
+        """Publish the files that `write(folder)` creates in an empty folder, under the digest of their content.
 
-        `card` is stored beside it with the recipe; a rendered README.md is the caller's to write.
+        `card` is stored with them as card.json, with kind, digest and recipe added. `write` may create a README.md.
         """
         with scratch_folder(self.home.scratch / "checkpoints") as folder:
             write(folder)
@@ -120,15 +120,15 @@ class CheckpointStore:
         return self.load(kind, digest)
 
     def current(self, kind: Kind) -> Checkpoint | None:
-        """The checkpoint that forecasts are made with: what `set_current` named last, or none yet."""
+        """The checkpoint in use for forecasts, set by `set_current`; None: not set yet."""
         return self._pointed(kind, CURRENT)
 
     def current_digest(self, kind: Kind) -> str | None:
-        """The digest that `set_current` named last, whether its checkpoint is still there or not."""
+        """The digest of the checkpoint in use, whether it still exists or not."""
         return self._digest_in(kind, CURRENT)
 
     def set_current(self, kind: Kind, digest: str) -> Checkpoint:
-        """Name the checkpoint that forecasts are made with, atomically; naming it again writes nothing.
+        """Put a checkpoint in use for forecasts, atomically.
 
         Raises:
             CandlecastError: there is no such checkpoint.
@@ -144,7 +144,7 @@ class CheckpointStore:
         return self._point(kind, digest, MADE)
 
     def all(self, kind: Kind) -> list[Checkpoint]:
-        """Every checkpoint of a kind, by digest."""
+        """All checkpoints of a kind, sorted by digest."""
         root = self.home.checkpoints / kind
         return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
 
@@ -165,7 +165,7 @@ class CheckpointStore:
 
 
 def _read(file: Path, key: str, remedy: str) -> dict[str, Any]:
-    """A JSON object of the store's own that holds a key."""
+    """The content of a JSON file that must contain a key."""
     try:
         values = json.loads(file.read_text())
         if not isinstance(values, dict) or key not in values:

@@ -1,6 +1,6 @@
-"""What models run on: device, number type, threads, and whether the memory will do.
+"""The compute resource: device, threads and free memory for training and inference.
 
-Nothing here imports torch before it is asked for a device. Not here: what is run.
+torch is imported with the first use, not with this module.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LARGE = 5_000_000
 
 @dataclass(frozen=True)
 class Compute:
-    """The device that the settings ask for, shared by training and forecasting.
+    """The device of the settings, shared by training and forecasting.
 
-    Stages that use it carry `pool="gpu"`, so that one device serves one of them at a time. On a machine with several,
-    raise the pool's limit to their number (`dagster instance concurrency set gpu 2`): with "auto" or "cuda" each
-    process takes one that no other of ours has.
+    Assets that use it have `pool="gpu"`, so that one device runs one of them at a time. On a machine with several
+    devices, raise the limit of the pool to their number (`dagster instance concurrency set gpu 2`): with "auto" or
+    "cuda" each process claims a device that no other candlecast process uses.
     """
 
     settings: ComputeSettings = field(default_factory=ComputeSettings)
@@ -43,7 +43,7 @@ class Compute:
         """The device to run on.
 
         Raises:
-            CandlecastError: the settings name one that this machine does not have.
+            CandlecastError: this machine does not have the device of the settings.
         """
         import torch
 
@@ -58,16 +58,16 @@ class Compute:
             if number >= count:
                 raise CandlecastError(
                     f'compute.device = "{wanted}", but this machine has {count} CUDA device(s): '
-                    'say "auto" or "cpu", or install a CUDA build of torch'
+                    'set "auto" or "cpu", or install a CUDA build of torch'
                 )
         if wanted == "mps" and not torch.backends.mps.is_available():
-            raise CandlecastError('compute.device = "mps", but this machine has no Metal device: say "auto" or "cpu"')
+            raise CandlecastError('compute.device = "mps", but this machine has no Metal device: set "auto" or "cpu"')
         return torch.device(wanted)
 
     def use_threads(self, *models: nn.Module) -> int:
         """Set the number of torch threads for these models and return it.
 
-        That of the settings; where they name none, one for models of fewer than LARGE parameters in all, else one per
+        That of the settings. Default: one thread for models with fewer than LARGE parameters in total, else one per
         core.
         """
         import torch
@@ -78,7 +78,7 @@ class Compute:
         return threads
 
     def require_memory(self, needed: int, what: str) -> None:
-        """Check before the start that `needed` bytes are free on the device.
+        """Check that `needed` bytes are free on the device.
 
         Raises:
             CandlecastError: they are not.
@@ -87,11 +87,11 @@ class Compute:
         if needed > free * HEADROOM:
             raise CandlecastError(
                 f"{what} needs about {needed / 2**30:.1f} GiB, {self.device()} has {free / 2**30:.1f} GiB free: "
-                "lower batch_size or set micro_batch, choose a smaller model, or end what else is running there"
+                "lower batch_size or set micro_batch, use a smaller model, or stop other programs on the device"
             )
 
     def free_memory(self) -> int:
-        """Bytes that are free on the device."""
+        """Free memory of the device, in bytes."""
         import psutil
         import torch
 
@@ -106,13 +106,13 @@ _claims: dict[Path, int] = {}
 
 
 def shared_device(count: int, folder: Path | None = None) -> int:
-    """The number of a CUDA device for this process: its own under torchrun, else one that nobody of ours has taken.
+    """The index of the CUDA device for this process: the local rank under torchrun, else the first unclaimed device.
 
-    What is taken stays so until the process ends, however it ends: a lock of the operating system holds it. When all
-    are taken, 0 is shared.
+    A claim lasts until the process ends. If all devices are claimed, device 0 is shared.
 
     Args:
-        folder: where the locks lie; none: the user's temporary folder.
+        count: CUDA devices of this machine.
+        folder: folder of the lock files; None: a folder of the user under the temporary folder.
     """
     if "LOCAL_RANK" in os.environ:
         return int(os.environ["LOCAL_RANK"])
@@ -129,21 +129,21 @@ def shared_device(count: int, folder: Path | None = None) -> int:
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:
-    """About how many bytes a training step takes: weights with their moments, and activations.
+    """Estimated memory of a training step in bytes: weights with gradients and moments, and activations.
 
-    16 float32 numbers of `width` are kept a token and block: norms, projections, attention and the feed-forward part.
+    Per token and block, 16 float32 vectors of `width` are kept: norms, projections, attention and feed-forward.
     """
     activations = windows * length * width * (16 * layers + 8) * 4
     return parameters * BYTES_PER_TRAINED_WEIGHT + activations
 
 
 def versions_used() -> dict[str, Any]:
-    """The versions of what decides numbers, for cards."""
+    """Versions of the packages that affect results, for model cards."""
     from importlib.metadata import version
 
     names = ("torch", "accelerate", "numpy", "transformers", "chronos-forecasting", "safetensors")

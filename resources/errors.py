@@ -1,21 +1,21 @@
-"""The errors that candlecast raises on purpose, in words for the person who must act.
+"""The exceptions that candlecast raises deliberately; their message is written for the user.
 
-Belongs here: what crosses stages. Not here: errors of the Kronos library, which stands alone.
+Belongs here: exceptions used by several stages. Not here: those of the Kronos library, which has no dependencies.
 """
 
 from __future__ import annotations
 
 
 class CandlecastError(Exception):
-    """The work cannot go on. The message names the file, row, symbol, session or key, and what to do."""
+    """The work cannot continue. The message names the file, row, symbol, session or key, and the remedy."""
 
 
 class SettingsError(CandlecastError):
-    """A setting is unknown, ill-typed or impossible. Raised at load, before any work."""
+    """A setting is unknown, of the wrong type or out of range. Raised while loading, before any work."""
 
 
 class WarehouseBusyError(CandlecastError):
-    """Another process held the warehouse for longer than we wait. The message says which."""
+    """Another process, named in the message, kept the warehouse locked for longer than the wait."""
 
 
 class SchemaVersionError(CandlecastError):

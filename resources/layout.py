@@ -1,4 +1,4 @@
-"""Where things live under the home folder. One noun: a path. Nothing here reads or writes a file's content."""
+"""The paths of all data under the home folder. Nothing here reads or writes a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """The home folder's rooms. They are made when something is first written."""
+    """The home folder. Its sub-folders are created when something is first written."""
 
     root: Path
 
@@ -28,12 +28,12 @@ class Home:
 
     @property
     def windows(self) -> Path:
-        """Memory-mapped training arrays, one folder a content hash."""
+        """Memory-mapped training arrays: `<digest>/`; `current.json` names the ones in use."""
         return self.root / "windows"
 
     @property
     def checkpoints(self) -> Path:
-        """`<kind>/<digest>/`."""
+        """Checkpoints: `<kind>/<digest>/`; `<kind>/current.json` names the one in use."""
         return self.root / "checkpoints"
 
     @property
@@ -48,25 +48,25 @@ class Home:
 
     @property
     def qlib(self) -> Path:
-        """Qlib providers, one folder a content digest."""
+        """Qlib providers: `<digest>/`; `current.json` names the newest."""
         return self.root / "qlib"
 
     @property
     def backtests(self) -> Path:
-        """Days as Qlib played them, `<recipe>/days.parquet`."""
+        """Daily results of Qlib's backtests: `<recipe>/days.parquet`."""
         return self.root / "backtests"
 
     @property
     def reports(self) -> Path:
-        """`<digest>/report.html` with its pictures and JSON; `latest.json` names the newest published."""
+        """Reports: `<digest>/report.html` with images and JSON; `latest.json` names the newest."""
         return self.root / "reports"
 
     @property
     def dagster(self) -> Path:
-        """Dagster's own home: runs, events, schedules."""
+        """DAGSTER_HOME: runs, events, schedules."""
         return self.root / "dagster"
 
     @property
     def scratch(self) -> Path:
-        """What is half-written, on the same disk, so that publishing is a rename."""
+        """Files being written. On the same disk as their destination, so that publishing is a rename."""
         return self.root / "scratch"

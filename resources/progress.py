@@ -1,7 +1,7 @@
-"""Progress of long work, told by whoever does it and shown by whoever watches.
+"""Progress of long-running work, from the functions that do it to the observers that display it.
 
-Plain functions take a `Progress` and call it; the assets hand them one that reaches the observers registered
-here (the command line's progress bar, Dagster's log). Not here: how anything is drawn.
+Plain functions take a `Progress` and call it. Assets pass one that reaches the observers registered here (the command
+line's progress bar, Dagster's log). Not here: how progress is displayed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as the work goes on: `done` of `total` units, and a short note such as a loss."""
+    """Called during the work: `done` of `total` units, and a short note such as a loss."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True)
-class Report:
-    """One step of one asset's work."""
+class ProgressUpdate:
+    """The progress of one asset: `done` of `total` units."""
 
     asset: str
     done: int
@@ -28,17 +28,17 @@ class Report:
     note: str = ""
 
 
-Observer = Callable[[Report], None]
+Observer = Callable[[ProgressUpdate], None]
 _observers: list[Observer] = []
 
 
 def silent(done: int, total: int, note: str = "") -> None:
-    """The progress that nobody watches."""
+    """A `Progress` that reports to nobody."""
 
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Every report made inside the block reaches `observer`."""
+    """Every update inside the block is passed to `observer`."""
     _observers.append(observer)
     try:
         yield
@@ -47,10 +47,10 @@ def observed(observer: Observer) -> Iterator[None]:
 
 
 def progress_of(asset: str) -> Progress:
-    """The progress of one asset, told to every observer."""
+    """A `Progress` that passes the updates of one asset to all observers."""
 
-    def tell(done: int, total: int, note: str = "") -> None:
+    def update(done: int, total: int, note: str = "") -> None:
         for observer in tuple(_observers):
-            observer(Report(asset, done, total, note))
+            observer(ProgressUpdate(asset, done, total, note))
 
-    return tell
+    return update

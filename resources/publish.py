@@ -1,7 +1,7 @@
-"""Atomic publication: a file or a folder appears whole, or not at all.
+"""Atomic publication: a file or folder appears complete, or not at all.
 
-Written beside its destination, flushed, then renamed. A killed process leaves only something under `scratch`, which
-the next publication of a day later clears.
+Content is written on the disk of its destination, flushed, then renamed. A killed process leaves files under `scratch`
+only; a later publication removes them when they are a day old.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STALE_SCRATCH_SECONDS = 86_400
 def publishing_folder(destination: Path, scratch: Path) -> Iterator[Path]:
     """A new folder to fill; at the end of the block it becomes `destination`, unless that exists already.
 
-    Content-addressed destinations make "exists already" mean "the same": the first one stays.
+    Destinations are named by the digest of their content, so an existing one is identical and stays.
     """
     with scratch_folder(scratch) as folder:
         yield folder
@@ -33,7 +33,7 @@ def publishing_folder(destination: Path, scratch: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """An empty folder under `scratch` for the length of the block."""
+    """An empty folder under `scratch`, removed at the end of the block."""
     scratch.mkdir(parents=True, exist_ok=True)
     _sweep(scratch)
     folder = Path(tempfile.mkdtemp(dir=scratch))
@@ -44,7 +44,7 @@ def scratch_folder(scratch: Path) -> Iterator[Path]:
 
 
 def publish_folder(folder: Path, destination: Path) -> None:
-    """Rename a filled folder of the same disk to `destination`, unless that exists already."""
+    """Rename a complete folder on the same disk to `destination`, unless that exists already."""
     folder.chmod(0o755)
     for file in folder.rglob("*"):
         if file.is_file():
@@ -59,7 +59,7 @@ def publish_folder(folder: Path, destination: Path) -> None:
 
 
 def publish_bytes(destination: Path, content: bytes) -> None:
-    """Write a file whole, replacing what was there."""
+    """Write a file atomically, replacing an existing one."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}-")
     try:
@@ -76,13 +76,13 @@ def publish_bytes(destination: Path, content: bytes) -> None:
 
 
 def copy_file(file: Path, destination: Path) -> None:
-    """Copy a file's bytes and flush them. For destinations in a scratch folder: not atomic by itself."""
+    """Copy a file and flush it. Not atomic: for destinations in a scratch folder."""
     shutil.copyfile(file, destination)
     _flush(destination)
 
 
 def publish_file(file: Path, destination: Path) -> None:
-    """Rename a filled file of the same disk to `destination`, unless that exists already."""
+    """Rename a complete file on the same disk to `destination`, unless that exists already."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     _flush(file)
     if not destination.exists():
@@ -91,7 +91,7 @@ def publish_file(file: Path, destination: Path) -> None:
 
 
 def digest_of_folder(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:
-    """SHA-256 over the names and bytes of a folder's files, but for the names in `leave_out`."""
+    """SHA-256 over the names and bytes of a folder's files, without those named in `leave_out`."""
     total = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in leave_out):
         total.update(file.relative_to(folder).as_posix().encode() + b"\0")
@@ -101,7 +101,7 @@ def digest_of_folder(folder: Path, leave_out: frozenset[str] = frozenset()) -> s
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON: the same for equal settings, in any order of keys."""
+    """SHA-256 of a value's canonical JSON: independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
 
 

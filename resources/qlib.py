@@ -1,8 +1,8 @@
-"""Qlib's binary format: written here from daily bars, read back for our own loops. Never imports Qlib.
+"""Qlib's binary data format: written from daily bars, and read with numpy. Never imports Qlib.
 
-A provider is a folder named by the digest of its content: `calendars/`, `instruments/`, `features/` as Qlib reads
-them, and `symbols.json` with the id that each symbol goes by there. Symbols are outside text, and Qlib passes names
-through pandas, the file system and case folding, so only plain upper-case names keep theirs.
+A provider is a folder named by the digest of its content: `calendars/`, `instruments/`, `features/` as Qlib expects
+them, and `symbols.json` with the Qlib id of each symbol. Qlib passes names through pandas, the file system and case
+folding, so only plain upper-case symbols are their own id.
 Format: https://qlib.readthedocs.io/en/latest/component/data.html
 """
 
@@ -24,8 +24,8 @@ from resources.publish import publishing_folder
 FIELDS = ("open", "high", "low", "close", "volume", "factor", "change")
 SYMBOLS_FILE = "symbols.json"
 _PLAIN = re.compile(r"[A-Z][A-Z0-9]{0,31}")
-# What pandas reads as missing, a number or a truth value, what Windows keeps for devices, and Qlib's own market name.
-_TAKEN = frozenset(
+# Parsed by pandas as missing, number or boolean; reserved by Windows for devices; Qlib's own market name.
+_RESERVED = frozenset(
     ["NA", "NAN", "NULL", "NONE", "INF", "INFINITY", "TRUE", "FALSE", "NAT", "CON", "PRN", "AUX", "NUL", "ALL"]
     + [f"{port}{number}" for port in ("COM", "LPT") for number in range(10)]
 )
@@ -63,7 +63,7 @@ class QlibProvider:
 
     @cached_property
     def ids(self) -> Mapping[str, str]:
-        """Qlib's id of every symbol."""
+        """The Qlib id of every symbol."""
         return json.loads((self.folder / SYMBOLS_FILE).read_text(encoding="utf-8"))
 
     @cached_property
@@ -73,11 +73,11 @@ class QlibProvider:
 
     @property
     def bars(self) -> int:
-        """How many bars it holds."""
+        """The number of bars."""
         return int(np.isfinite(self.panel("close", sorted(self.ids))).sum())
 
     def panel(self, field: str, symbols: Sequence[str]) -> np.ndarray:
-        """One field as Qlib sees it: (days, symbols) float64 of float32 values, NaN where there is no bar."""
+        """One field as Qlib reads it: (days, symbols) float64 of float32 values, NaN where there is no bar."""
         found = np.full((len(self.sessions), len(symbols)), np.nan)
         for column, symbol in enumerate(symbols):
             stored = np.fromfile(self._feature(self.ids[symbol], field), dtype="<f4")
@@ -90,9 +90,9 @@ class QlibProvider:
 
 
 def safe_ids(symbols: Sequence[str]) -> dict[str, str]:
-    """An id for every symbol that neither Qlib, pandas nor a file system can misread; plain names keep theirs.
+    """An id for every symbol that is safe in Qlib, pandas and file systems; a plain symbol is its own id.
 
-    The rest become `X_` and a hash of the name, which no plain name can be. Ids differ even where case is folded.
+    All others get `X_` and a hash of the symbol, which no plain symbol equals. Ids also differ after case folding.
     """
     return {symbol: symbol if _is_plain(symbol) else _hashed(symbol) for symbol in symbols}
 
@@ -100,19 +100,19 @@ def safe_ids(symbols: Sequence[str]) -> dict[str, str]:
 def write_provider(
     root: Path, scratch: Path, bars: DailyBars, calendar: np.ndarray, future: np.ndarray
 ) -> QlibProvider:
-    """Publish the bars as `root/<digest>/`; the same bars find the same folder and write nothing.
+    """Publish the bars as `root/<digest>/`; for the same bars the folder exists, and nothing is written.
 
     Args:
-        calendar: (days,) datetime64[D], every session from the first bar to the last.
-        future: (more,) datetime64[D], at least one session after them: Qlib looks one day past the end.
+        calendar: (days,) datetime64[D], all sessions from the first bar to the last.
+        future: (more,) datetime64[D], at least one later session: Qlib reads one day past the end.
 
     Raises:
         CandlecastError: there are no bars, no future session, or a bar on a day that the calendar lacks.
     """
     if not len(bars):
-        raise CandlecastError("Qlib's provider needs bars, and there are none: materialise `bars` first")
+        raise CandlecastError("the Qlib provider needs bars, and there are none: materialise `bars` first")
     if not len(future):
-        raise CandlecastError("Qlib's provider needs a session after the last bar, and the calendar names none")
+        raise CandlecastError("the Qlib provider needs a session after the last bar, and the calendar has none")
     files = dict(_files(bars, calendar.astype("datetime64[D]"), future.astype("datetime64[D]")))
     digest = _digest(files)
     destination = root / digest
@@ -139,7 +139,7 @@ def _files(bars: DailyBars, calendar: np.ndarray, future: np.ndarray) -> Iterato
     yield "instruments/all.txt", _lines(sorted(spans))
     yield SYMBOLS_FILE, json.dumps(ids, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
-    # One dense vector a field for all symbols: [start, values…] one after the other.
+    # One dense vector per field with all symbols: [start, values…], one after the other.
     lengths = last - first + 2
     offsets = np.r_[0, np.cumsum(lengths)]
     per_bar = np.repeat(np.arange(len(symbols)), ends - starts)
@@ -162,12 +162,12 @@ def _positions(bars: DailyBars, calendar: np.ndarray) -> np.ndarray:
     outside = (day == len(calendar)) | (calendar[np.minimum(day, len(calendar) - 1)] != sessions)
     if outside.any():
         row = int(np.argmax(outside))
-        raise CandlecastError(f"{bars.symbol[row]} has a bar on {sessions[row]}, which the calendar does not name")
+        raise CandlecastError(f"{bars.symbol[row]} has a bar on {sessions[row]}, which is not in the calendar")
     return day
 
 
 def _is_plain(symbol: str) -> bool:
-    return bool(_PLAIN.fullmatch(symbol)) and symbol not in _TAKEN
+    return bool(_PLAIN.fullmatch(symbol)) and symbol not in _RESERVED
 
 
 def _hashed(symbol: str) -> str:

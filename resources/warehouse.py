@@ -1,7 +1,7 @@
-"""The warehouse: one DuckDB file, opened for as long as one statement or one transaction needs it.
+"""The warehouse: one DuckDB database, opened for the length of one statement or one transaction.
 
-DuckDB lets one process write at a time, and readers wait for it. So connections here are short, waiting is jittered
-and told, and after the wait the error says who holds the file. Not here: what is stored, which each stage says itself.
+DuckDB allows one writing process at a time, and readers wait for it. So connections here are short, waiting is jittered
+and logged, and the error after the wait names the process that has the file open.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from resources.sql import load_scripts, load_sql
 logger = logging.getLogger("candlecast.warehouse")
 WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
-# A scheme of two letters or more: one letter is a drive.
+# Two letters or more: one letter is a Windows drive.
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
-# Read-only and read-write connections may not live side by side in one process.
+# DuckDB does not allow read-only and read-write connections to one file in one process.
 _process_lock = threading.RLock()
-# Files, by path and inode, whose schema this process has seen to be current.
+# Files, by path and inode, whose schema this process found to be current.
 _current: set[tuple[str, int]] = set()
 
 
@@ -39,7 +39,7 @@ class Warehouse:
     """One DuckDB database with candlecast's schema.
 
     Args:
-        location: a file, made with its folder on first use; or a URI that DuckDB attaches (`md:…`, `ducklake:…`).
+        location: a file, created with its folder on first use; or a URI that DuckDB attaches (`md:…`, `ducklake:…`).
         wait: seconds to wait for another process before giving up.
     """
 
@@ -51,12 +51,12 @@ class Warehouse:
 
     @classmethod
     def of(cls, settings: Settings, wait: float = WAIT_SECONDS) -> Warehouse:
-        """The warehouse that the settings name; else the home's."""
+        """The warehouse of the settings; default: the one in the home folder."""
         return cls(settings.warehouse or Home(settings.home).warehouse, wait)
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever stored; of a URI it is taken to be so."""
+        """Whether the file exists. Always true for a URI."""
         return self.uri is not None or self.path.is_file()
 
     @contextmanager
@@ -78,7 +78,7 @@ class Warehouse:
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-write connection inside one transaction: all of the block, or nothing of it.
+        """A read-write connection in one transaction, which is rolled back if the block raises.
 
         Raises:
             WarehouseBusyError: another process held the file for longer than `wait`.
@@ -144,7 +144,7 @@ class Warehouse:
             retry=tenacity.retry_if_exception_type(duckdb.IOException) & tenacity.retry_if_exception(_is_lock),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
             stop=tenacity.stop_after_delay(self.wait),
-            before_sleep=self._tell,
+            before_sleep=self._log_wait,
             reraise=True,
         )
         try:
@@ -153,8 +153,8 @@ class Warehouse:
             if not _is_lock(error):
                 raise
             raise WarehouseBusyError(
-                f"{self.path} was held by {_holder(error)} for more than {self.wait:g} s: "
-                "wait for it to end, or end it, and try again"
+                f"{self.path} was locked by {_holder(error)} for more than {self.wait:g} s: "
+                "wait until it ends, or end it, and try again"
             ) from error
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -172,15 +172,15 @@ class Warehouse:
             raise
         return connection
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
+    def _log_wait(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number in (1, 8) or state.attempt_number % 20 == 0:
             error = state.outcome.exception() if state.outcome else None
-            logger.warning("waiting for %s, held by %s", self.path.name, _holder(error))
+            logger.warning("waiting for %s, locked by %s", self.path.name, _holder(error))
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C in a query stays Ctrl-C: DuckDB makes a RuntimeError of it, which fails a step, and the run goes on."""
+    """Raise KeyboardInterrupt for Ctrl-C in a query. DuckDB raises a RuntimeError, after which a run would continue."""
     try:
         yield
     except RuntimeError as error:
@@ -223,7 +223,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     if version > SCHEMA_VERSION:
         raise SchemaVersionError(
             f"{name} has schema version {version}, this installation reads up to {SCHEMA_VERSION}: "
-            "upgrade candlecast, or name another home with CANDLECAST_HOME"
+            "upgrade candlecast, or set another home with CANDLECAST_HOME"
         )
     for number, script in MIGRATIONS.items():
         if 0 < version < number:

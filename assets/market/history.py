@@ -1,8 +1,8 @@
-"""What was known of a symbol when: its bars in the prices of a given bar's day.
+"""Point-in-time bars: a symbol's bars, adjusted for corporate actions as of a given bar.
 
-The one place that reads bars for models. Prices in the warehouse are as quoted; here they are carried into the terms
-of the bar from which one looks, by the growth of the corporate actions up to that bar alone. Nothing after a bar can
-change what is read as of that bar, not even in its last bit.
+The only place that reads bars for models. Prices in the warehouse are as quoted. Here they are adjusted to the price
+level of an origin bar, using only the corporate actions up to that bar: nothing after the origin can change what is
+read as of the origin, not even in the last bit.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class BarHistory:
     """One symbol's bars, oldest first.
 
     Attributes:
-        stamps: (n,) datetime64[s], UTC.
-        quoted: (n, 6) float64: open, high, low, close, volume, amount as quoted; NaN where the source has none.
+        stamps: (n,) datetime64[s], timestamps of the bars, UTC.
+        quoted: (n, 6) float64: open, high, low, close, volume, amount as quoted; NaN where the source has no value.
         growth: (n,) product of 1 / price factor of the actions up to each bar (splits and dividends).
-        shares: (n,) product of the splits up to each bar.
-        sessions: (n,) datetime64[D], whose each bar is; none: see `days`.
+        shares: (n,) product of the split ratios up to each bar.
+        sessions: (n,) datetime64[D], session of each bar; None: its UTC day.
     """
 
     symbol: str
@@ -56,9 +56,9 @@ class BarHistory:
 
     @property
     def days(self) -> np.ndarray:
-        """(n,) datetime64[D], each bar's session, as dates in settings mean it; where it was not told, the UTC day.
+        """Session of each bar, (n,) datetime64[D], comparable with the dates of settings.
 
-        Of exchanges in the east, a session opens on the UTC day before: what is cut by days is cut by these.
+        Sessions of eastern exchanges open on the UTC day before, so date ranges are cut by these, not by `stamps`.
         """
         return self.stamps.astype("datetime64[D]") if self.sessions is None else self.sessions
 
@@ -66,20 +66,20 @@ class BarHistory:
         return len(self.stamps)
 
     def index_of(self, origin: np.datetime64) -> int | None:
-        """The position of the bar stamped `origin`, if there is one."""
+        """Index of the bar with timestamp `origin`; None: there is no such bar."""
         found = int(np.searchsorted(self.stamps, origin.astype("datetime64[s]")))
         return found if found < len(self) and self.stamps[found] == origin.astype("datetime64[s]") else None
 
     def bars_as_of(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Bars `first` … `last` (inside; none: the origin) in the prices and shares of bar `origin`: (m, 6) float64."""
+        """Bars `first` … `last` (inclusive; None: the origin), adjusted as of bar `origin`: (m, 6) float64."""
         rows = slice(first, (origin if last is None else last) + 1)
-        seen = self.quoted[rows].copy()
-        seen[:, PRICES] *= (self.growth[rows] / self.growth[origin])[:, None]
-        seen[:, VOLUME] *= self.shares[origin] / self.shares[rows]
-        return seen
+        bars = self.quoted[rows].copy()
+        bars[:, PRICES] *= (self.growth[rows] / self.growth[origin])[:, None]
+        bars[:, VOLUME] *= self.shares[origin] / self.shares[rows]
+        return bars
 
     def closes_as_of(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
-        """The closes of `bars_as_of`: (m,) float64."""
+        """The closing prices of `bars_as_of`: (m,) float64."""
         rows = slice(first, (origin if last is None else last) + 1)
         return self.quoted[rows, CLOSE] * (self.growth[rows] / self.growth[origin])
 
@@ -87,11 +87,11 @@ class BarHistory:
 def read_histories(
     warehouse: Warehouse, frequency: str, symbols: Sequence[str] | None = None, last: date | None = None
 ) -> dict[str, BarHistory]:
-    """Every symbol's history up to session `last`, by symbol in alphabetical order.
+    """Bars and corporate actions up to session `last`, by symbol in alphabetical order.
 
     Args:
-        symbols: only these; none: all.
-        last: the newest session to read; none: all.
+        symbols: symbols to read; None: all.
+        last: newest session to read; None: all.
     """
     parameters = {"frequency": frequency, "last": last, "symbols": list(symbols) if symbols is not None else None}
     with warehouse.read() as connection:

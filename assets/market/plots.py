@@ -1,4 +1,4 @@
-"""Pictures of the bars: coverage by symbol and year, rejections by rule, flags. PNG bytes out."""
+"""Plots of the market data as PNG: coverage per symbol and year, rejections per rule, flags, corporate actions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 
 def coverage_picture(share: pd.DataFrame) -> bytes:
-    """Coverage as a map: symbols down, years across; white: nothing, dark: every bar that the calendar expects."""
+    """Heat map of coverage: one row per symbol, one column per year; white: no bars, dark: all expected bars."""
     if share.empty:
-        return counts_picture(pd.Series(dtype=int), "Bars there are, of those the calendar expects")
+        return counts_picture(pd.Series(dtype=int), "Coverage: bars stored, of those the calendar expects")
     shown = share.head(MOST_SYMBOLS)
     height = 1.1 + max(0.14 * len(shown), 0.8)
     with figure(8, height) as drawn:
@@ -23,14 +23,14 @@ def coverage_picture(share: pd.DataFrame) -> bytes:
         image = axes.imshow(np.nan_to_num(shown.to_numpy(dtype=float)), cmap="Greens", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(shown.columns)), [str(year) for year in shown.columns], rotation=45)
         axes.set_yticks(range(len(shown)), shown.index, fontsize=6 if len(shown) > 20 else 8)
-        more = f", the first {MOST_SYMBOLS} of {len(share)}" if len(share) > MOST_SYMBOLS else ""
-        axes.set_title(f"Bars there are, of those the calendar expects, by year{more}")
+        more = f", first {MOST_SYMBOLS} of {len(share)} symbols" if len(share) > MOST_SYMBOLS else ""
+        axes.set_title(f"Coverage: bars stored, of those the calendar expects, by year{more}")
         drawn.colorbar(image, ax=axes, shrink=min(1.0, 2.0 / height), label="share")
         return png(drawn)
 
 
 def counts_picture(counts: pd.Series, title: str, colour: str = RED) -> bytes:
-    """Counts by name as bars on a logarithmic scale, the largest on top."""
+    """Bar chart of counts by name on a logarithmic scale, the largest on top."""
     ordered = counts.sort_values()
     with figure(8, 1.0 + 0.26 * max(1, len(ordered))) as drawn:
         axes = drawn.subplots()
@@ -49,7 +49,7 @@ def counts_picture(counts: pd.Series, title: str, colour: str = RED) -> bytes:
 
 
 def actions_picture(actions: pd.DataFrame) -> bytes:
-    """Splits and dividends by year: how many of each."""
+    """Bar chart of the number of splits and dividends per year."""
     by_year = (
         actions.assign(year=pd.to_datetime(actions["ex_date"]).dt.year)
         .groupby(["year", "kind"])

@@ -16,7 +16,7 @@ import psutil
 
 from orchestration.cli.interrupts import interrupts
 from resources.errors import CandlecastError
-from resources.progress import Report
+from resources.progress import ProgressUpdate
 
 SAMPLE_SECONDS = 0.25
 # Dagster turns Ctrl-C into a failure of the running step.
@@ -138,7 +138,7 @@ def _reason(event: Any) -> str:
     return _OWN_ERROR.sub("", error.message.strip()).removeprefix(f"{event.step_key}: ")
 
 
-def as_line(report: Report) -> str:
+def as_line(report: ProgressUpdate) -> str:
     """A progress report in one line."""
     share = f"{report.done / report.total:4.0%}" if report.total else ""
     return f"{report.asset} {share} {report.note}".rstrip()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestration.cli.run_progress import AssetRun, RunMonitor, as_line
-from resources.progress import Report, observed
+from resources.progress import ProgressUpdate, observed
 
 PLAIN_SECONDS = 10.0
 
@@ -60,7 +60,7 @@ class Terminal:
         mark = "✗" if run.failed else "✓"
         self.print(f"{mark} {run.asset:<22} {run.seconds:7.1f} s  {run.peak_mib:7,.0f} MiB")
 
-    def _show_report(self, report: Report) -> None:
+    def _show_report(self, report: ProgressUpdate) -> None:
         if self.live and self._task is not None:
             note = report.note[:48]
             self._bar.update(self._task, completed=report.done, total=report.total or None, note=note)

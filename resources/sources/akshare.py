@@ -1,8 +1,8 @@
 """Chinese A shares through akshare: unadjusted bars, and the backward-adjusted close beside them.
 
-The forward-adjusted series (qfq) rewrites the past with every dividend and is never asked for. The backward-adjusted
-one (hfq) does not; corporate actions are derived from it, so a request that continues a series has the bar before it
-as well. Volume comes in lots of 100 shares.
+The forward-adjusted series (qfq) changes all earlier prices with every dividend and is never requested. The
+backward-adjusted series (hfq) does not; corporate actions are derived from it, so a request that continues a series
+also contains the bar before it. Volume is in lots of 100 shares.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from resources.errors import CandlecastError
 from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
-from resources.sources.ranges import Pace, PassingError, plan_ranges, with_retries, write_payload
+from resources.sources.ranges import Pace, TransientError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "daily"}
 DATE, CLOSE, ADJUSTED = "日期", "收盘", "hfq_收盘"
@@ -30,12 +30,12 @@ COLUMNS = {
     "amount": "成交额",
 }
 LOT = 100.0
-# No holiday closes the exchanges for longer; after a longer halt the first action stays unknown, and is flagged.
+# No holiday closes the exchanges for longer. After a longer halt the first action is unknown, and flagged.
 BEFORE = timedelta(days=20)
 
 
 def akshare_reading(reading: Reading) -> Reading:
-    """How akshare's payloads are to be read."""
+    """How to interpret akshare's payloads."""
     return replace(reading, columns={**COLUMNS, "adj_close": ADJUSTED}, actions="source", lot=LOT)
 
 
@@ -73,13 +73,13 @@ class AkshareSource:
         raw = pd.concat([raw[~own].tail(1), raw[own]], ignore_index=True)
         adjusted = with_retries(lambda: self._ask(request, "hfq"), request, self.first_wait)
         if adjusted.empty:
-            raise CandlecastError(f"{request.file}: Eastmoney has bars, but no adjusted ones. Try again later")
+            raise CandlecastError(f"{request.file}: Eastmoney returned bars but no adjusted bars: try again later")
         beside = adjusted[[DATE, CLOSE]].rename(columns={CLOSE: ADJUSTED})
         return write_payload(raw.merge(beside, on=DATE, how="left", validate="one_to_one"), into)
 
     @staticmethod
     def _own(request: Request, raw: pd.DataFrame) -> pd.Series:
-        """Which rows the request is for; the others come before."""
+        """Whether a row is in the requested range; the others precede it."""
         if raw.empty:
             return pd.Series(dtype=bool)
         return pd.to_datetime(raw[DATE]).dt.date >= (request.first or date.min)
@@ -105,6 +105,6 @@ class AkshareSource:
                 timeout=30,
             )
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            # With too many requests Eastmoney answers 200 and a page, or JSON without its data.
-            raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
+            # At its rate limit Eastmoney returns status 200 with an HTML page, or JSON without data.
+            raise TransientError(f"{type(error).__name__}: {str(error)[:200]}") from error
         return frame

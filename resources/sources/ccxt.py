@@ -1,7 +1,7 @@
-"""Crypto exchanges through ccxt: unadjusted candles, which open around the clock.
+"""Crypto exchanges through ccxt: unadjusted candles, around the clock.
 
-Pages are joined without gap or overlap: the next page begins one candle after the last one's. The candle that is still
-forming is dropped. BTC/USDT is stored as BTC-USDT.
+Pages are joined without gap or overlap: a page begins one candle after the last candle of the previous page. The
+incomplete newest candle is dropped. BTC/USDT is stored as BTC-USDT.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 from resources.errors import CandlecastError
 from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
-from resources.sources.ranges import PassingError, plan_ranges, with_retries, write_payload
+from resources.sources.ranges import TransientError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "1d", "4h": "4h", "1h": "1h", "30min": "30m", "15min": "15m", "5min": "5m", "1min": "1m"}
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
@@ -28,7 +28,7 @@ PAGE = 500
 
 
 def ccxt_reading(reading: Reading) -> Reading:
-    """How ccxt's payloads are to be read."""
+    """How to interpret ccxt's payloads."""
     return replace(reading, columns={"date": "timestamp"}, timezone="UTC", actions="source")
 
 
@@ -37,8 +37,8 @@ class CcxtSource:
     """Candles of one exchange.
 
     Args:
-        exchange: ccxt's id of it.
-        options: further settings of its client.
+        exchange: its ccxt id.
+        options: further options of the ccxt client.
     """
 
     exchange: str
@@ -75,7 +75,7 @@ class CcxtSource:
             page = with_retries(ask, request, self.first_wait)
             fresh = [candle for candle in page if since <= candle[0] < end]
             candles += fresh
-            # Several exchanges answer with a window of time: an empty one is a halt, not the end.
+            # Several exchanges return a fixed time window: an empty page is a halt, not the end of the series.
             since = int(fresh[-1][0]) + step if fresh else since + PAGE * step
         sha256 = write_payload(pd.DataFrame(candles, columns=list(COLUMNS)), into)
         if not candles:
@@ -91,12 +91,12 @@ class CcxtSource:
             page = client.fetch_ohlcv(request.asked, timeframe, since=since, limit=PAGE)
         except ccxt.BadSymbol as error:
             raise CandlecastError(
-                f"{request.file}: {self.exchange} does not know {request.asked}; symbols look like BTC/USDT"
+                f"{request.file}: {self.exchange} has no symbol {request.asked}: write symbols as BTC/USDT"
             ) from error
         except (ccxt.NetworkError, ccxt.BadResponse, ccxt.NullResponse) as error:
-            raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise TransientError(f"{type(error).__name__}: {str(error)[:200]}") from error
         except ccxt.BaseError as error:
-            raise CandlecastError(f"{request.file}: {self.exchange} refused: {str(error)[:200]}") from error
+            raise CandlecastError(f"{request.file}: {self.exchange} returned an error: {str(error)[:200]}") from error
         return sorted(page, key=lambda candle: candle[0])
 
     def _client(self) -> Any:
@@ -105,7 +105,7 @@ class CcxtSource:
         except ImportError as error:
             raise CandlecastError('source "ccxt" needs its client: pip install "candlecast[ccxt]"') from error
         if self.exchange not in ccxt.exchanges:
-            raise CandlecastError(f"market.exchange = {self.exchange!r} is no exchange that ccxt knows")
+            raise CandlecastError(f"market.exchange = {self.exchange!r}: not an exchange of ccxt")
         return getattr(ccxt, self.exchange)({"enableRateLimit": True, **self.options})
 
 

@@ -1,7 +1,7 @@
-"""Files dropped into a folder, each a delivery of its own: a later one may correct single rows of an earlier one.
+"""Files of the drop folder. Each is a delivery; a later one may correct single rows of an earlier one.
 
-Unlike a file of the `files` source, a dropped file never withdraws what another one gave, even under the same name:
-many desks drop `bars.csv` every evening.
+Unlike a file of the `files` source, a dropped file never withdraws rows of another file, even of the same name: a new
+`bars.csv` every evening is a common practice.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ KEY = "drop:"
 
 
 def is_dropped(request: Request) -> bool:
-    """Whether a request is a delivery into the drop folder."""
+    """Whether a request is for a file of the drop folder."""
     return request.key.startswith(KEY)
 
 
 @dataclass(frozen=True)
 class DroppedFiles:
-    """Some files of one folder. They belong to the source `files`.
+    """Files of the drop folder, as a source. Their payloads belong to the source `files`.
 
     Args:
-        delivery: how often the same file has come; each time is a delivery of its own.
+        delivery: how many times the same file was dropped; each time is a separate delivery.
     """
 
     files: tuple[Path, ...]

@@ -1,6 +1,6 @@
-"""Bars in files of one's own: CSV, CSV.gz or Parquet, one file or many.
+"""Bars in your own files: CSV, compressed CSV or Parquet, one file or many.
 
-A file's path below its common folder is its identity: the same path with other content is a revision of it.
+A file is identified by its path relative to the settings file: the same path with other content is a revision.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FilesSource:
     """Files that match a glob.
 
     Args:
-        root: what a relative glob is relative to.
+        path: the glob; a relative one is relative to `root`.
     """
 
     path: str
@@ -42,17 +42,17 @@ class FilesSource:
     by_range: bool = False
 
     def plan(self, wanted: Wanted) -> list[Request]:
-        """One request a file, by path.
+        """One request per file, in the order of their paths.
 
         Raises:
             CandlecastError: no file matches.
         """
-        # The root may have brackets in its name; those of an absolute path are the settings' own.
+        # Brackets in the root's name are not part of the pattern; those of an absolute path are.
         pattern = str(Path(glob.escape(str(self.root))) / self.path)
         found = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())  # noqa: PTH207
         files = [file for file in found if ending_of(file) and not file.name.startswith((".", "~"))]
         if not files:
-            others = f" ({len(found)} other files do)" if found else ""
+            others = f" ({len(found)} files with other endings match)" if found else ""
             raise CandlecastError(
                 f"market.path = {self.path!r}: no {', '.join(ENDINGS)} file matches {self.root / self.path}{others}"
             )
@@ -82,9 +82,7 @@ class FilesSource:
         before = self.fingerprint(request)
         file_to_parquet(file, into, request.file)
         if self.fingerprint(request) != before:
-            raise CandlecastError(
-                f"{request.file}: changed while it was read: wait until it is complete, and run again"
-            )
+            raise CandlecastError(f"{request.file}: changed while it was read: wait until it is complete and run again")
         return before
 
     def _file(self, request: Request) -> Path:
@@ -92,7 +90,7 @@ class FilesSource:
 
 
 def removal_of(reading: Reading) -> str:
-    """The digest of the payload of a file that is gone: no rows, under the columns that the reading looks for."""
+    """The digest of a removed file's payload: no rows, with the columns of the reading."""
     return hashlib.sha256(f"gone: {_columns(reading)}".encode()).hexdigest()
 
 
@@ -109,19 +107,19 @@ def _columns(reading: Reading) -> list[str]:
 
 
 def ending_of(file: Path) -> str:
-    """The file's ending if bars are read from such files, as it is written; else empty."""
+    """The ending of a file name, in its own spelling, if it is one of `ENDINGS`; else empty."""
     found = [ending for ending in ENDINGS if file.name.lower().endswith(ending)]
     return file.name[-len(max(found, key=len)) :] if found else ""
 
 
 def file_to_parquet(file: Path, into: Path, name: str) -> None:
-    """Write a file's table as Parquet, all columns as received.
+    """Write a file as Parquet with all columns as received.
 
     Raises:
-        CandlecastError: it cannot be read. The message names the file and what to do.
+        CandlecastError: it cannot be read. The message names the file and the remedy.
     """
     if file.stat().st_size == 0:
-        raise CandlecastError(f"{name}: the file is empty. Remove it, or copy it again")
+        raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     if ending_of(file).lower() in TEXT_ENDINGS:
         text_to_parquet(file, into, name)
         return
@@ -129,11 +127,11 @@ def file_to_parquet(file: Path, into: Path, name: str) -> None:
         schema = pyarrow.parquet.read_schema(file)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise CandlecastError(f"{name}: not a whole Parquet file ({reason}). Copy it again") from error
+        raise CandlecastError(f"{name}: not a complete Parquet file ({reason}): copy it again") from error
     taken = sorted({ROW, UNPARSED} & set(schema.names))
     if taken:
-        raise CandlecastError(f"{name}: the column name {taken[0]} is taken: rename or remove it")
+        raise CandlecastError(f"{name}: the column name {taken[0]} is reserved: rename or remove the column")
     twice = [column for column, count in Counter(name.lower() for name in schema.names).items() if count > 1]
     if twice:
-        raise CandlecastError(f"{name}: the column {twice[0]!r} is there more than once: rename or remove one of them")
+        raise CandlecastError(f"{name}: column {twice[0]!r} occurs more than once: rename or remove one of them")
     copy_file(file, into)

@@ -1,8 +1,8 @@
-"""What every source of bars promises, and the words that cross it.
+"""The interface of a source of bars, and the types that it exchanges with the lake.
 
-A source plans requests, and fetches one as a payload exactly as it was received. It never validates, adjusts or
-fills: that is the contract's work, in assets/market. Not here: which source is used (registry), or where payloads
-are kept (assets/market/lake).
+A source plans requests and fetches the payload of one request exactly as received. It never validates, adjusts or
+fills: the contract in `assets.market.ingest` does. Not here: which source is used (registry), and how payloads are
+stored (`assets.market.ingest.lake`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Literal, Protocol
 from resources.errors import CandlecastError
 
 Basis = Literal["raw", "split-adjusted", "factor"]
-"""What a source's prices are: as quoted; divided by every later split (Yahoo); or multiplied by a `factor` (Qlib)."""
+"""Adjustment of a source's prices: none, as quoted; divided by later splits (Yahoo); multiplied by `factor` (Qlib)."""
 
 ROW, UNPARSED = "_row", "_unparsed"
-"""Columns that a payload has only where a text file held lines that are no rows: a row's number, a line's text."""
+"""Columns of a payload from a text file with lines that could not be parsed: the row number, the text of the line."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run asks for: symbols (none: all that the source has) and sessions, both ends inside."""
+    """The bars that a run needs: symbols (None: all of the source) and sessions, both ends inclusive."""
 
     symbols: tuple[str, ...] | None
     first: date
@@ -34,15 +34,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Request:
-    """One thing to ask for.
+    """The request for one payload.
 
     Attributes:
-        key: its identity over time: a newer payload of the same key is a revision of the older.
-        file: what errors and rejected rows name.
-        symbol: of all rows, where the payload has no symbol column.
-        first, last: the range asked for; none: whatever the source holds.
-        asked: the symbol as the source writes it.
-        continues: a later part of a series whose first bars were asked for before.
+        key: identity over time: a newer payload of the same key is a revision of the older one.
+        file: name of the payload in errors and rejected rows.
+        symbol: symbol of all rows, if the payload has no symbol column.
+        first, last: requested sessions, both inclusive; None: everything that the source has.
+        asked: the symbol in the spelling of the source.
+        continues: whether an earlier part of the series was requested before.
     """
 
     key: str
@@ -67,14 +67,14 @@ def _range(first: date | None, last: date | None) -> str:
 
 
 def request_of_range(source: str, asked: str, frequency: str, first: date, last: date) -> Request:
-    """A request for one symbol's bars over a range of sessions, both ends inside."""
+    """The request for one symbol's bars over a range of sessions, both ends inclusive."""
     symbol = asked.strip().upper().replace("/", "-")
     series = f"{source}:{symbol}:{frequency}"
     return Request(f"{series}:{first}:{last}", f"{source} {symbol}{_range(first, last)}", symbol, first, last, asked)
 
 
 class NoRowsError(CandlecastError):
-    """A provider answered, and has no row of the range. The payload was written, empty; `sha256` is its digest."""
+    """The provider has no row in the requested range. The payload was written without rows; `sha256` is its digest."""
 
     def __init__(self, message: str, sha256: str) -> None:
         super().__init__(message)
@@ -83,15 +83,15 @@ class NoRowsError(CandlecastError):
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source's payloads are to be read. Part of a payload's provenance: another reading is a revision.
+    """How to interpret a source's payloads. Part of the provenance: the same payload read differently is a revision.
 
     Attributes:
-        columns: our name → the source's, where the guess from the header is not wanted.
-        timezone: of stamps that carry none; none: the exchange's.
-        date_order: of dates such as 03/04/2012; none: told from the values.
-        basis: what the prices are.
-        actions: what corporate actions that the rows tell of are said to come from.
-        lot: shares in one unit of volume.
+        columns: standard name → name in the payload; other columns are recognised by their usual names.
+        timezone: time zone of timestamps without an offset; None: the exchange's.
+        date_order: order of day, month and year in dates such as 03/04/2012; None: inferred from the values.
+        basis: adjustment of the prices.
+        actions: recorded as the origin of the corporate actions that the rows contain.
+        lot: shares per unit of volume.
     """
 
     calendar: str
@@ -109,44 +109,44 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the settings."""
+        """The name of the source in the settings."""
         ...
 
     @property
     def reading(self) -> Reading:
-        """How its payloads are to be read."""
+        """How to interpret its payloads."""
         ...
 
     @property
     def by_range(self) -> bool:
-        """Whether a request is a range of sessions (a network source) or whatever there is (files)."""
+        """Whether a request is for a range of sessions (network sources) or for a whole file."""
         ...
 
     def plan(self, wanted: Wanted) -> list[Request]:
-        """The requests that together answer what is wanted.
+        """The requests whose payloads together contain the wanted bars.
 
         Raises:
-            CandlecastError: nothing there can answer it.
+            CandlecastError: the source cannot have them: no file matches, or the frequency is not offered.
         """
         ...
 
     def vanished(self, held: Sequence[Request]) -> list[Request]:
-        """Of requests that were answered once, those whose file is gone: `fetch` gives them an empty payload."""
+        """Those of the fetched requests whose file was removed since: `fetch` returns an empty payload for them."""
         ...
 
     def fingerprint(self, request: Request) -> str | None:
-        """The SHA-256 that `fetch` would give, where it can be told without fetching."""
+        """The SHA-256 that `fetch` would return; None: not known without fetching."""
         ...
 
     def reaches(self, payload: Path) -> date | None:
-        """The last day that a fetched payload has a row of; none: no row. Asked of sources by range only."""
+        """The date of the last row of a fetched payload; None: no rows. Only used if `by_range`."""
         ...
 
     def fetch(self, request: Request, into: Path) -> str:
-        """Write the payload, all columns as received, as one Parquet file; the SHA-256 of what was received.
+        """Write the payload with all columns as received to one Parquet file; returns the SHA-256 of what was received.
 
         Raises:
-            NoRowsError: there is no row of the range.
-            CandlecastError: the payload cannot be read, or the source answered with an error.
+            NoRowsError: the provider has no row in the range.
+            CandlecastError: the payload cannot be read, or the provider returned an error.
         """
         ...

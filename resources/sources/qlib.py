@@ -1,7 +1,8 @@
-"""An existing Qlib bundle: its binary features as bars, prices and volume taken back to what was quoted.
+"""Bars of an existing Qlib bundle, with prices and volume as quoted.
 
-A bundle holds adjusted prices and the factor that adjusted them; quoted = adjusted ÷ factor, volume × factor. Days
-without a close are suspensions, no rows. Read with numpy: no qlib, whose expressions go through `eval`.
+A bundle contains adjusted prices and the adjustment factor: quoted = adjusted ÷ factor, volume × factor. Days without
+a close are suspensions and give no row. The binary files are read with numpy, because Qlib evaluates expressions with
+`eval`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ SCHEMA = pa.schema([("symbol", pa.string()), ("date", pa.date32()), *[(name, pa.
 
 
 def qlib_reading(reading: Reading) -> Reading:
-    """How a bundle's payload is to be read."""
+    """How to interpret the payload of a bundle."""
     return replace(reading, columns={}, basis="factor", actions="source")
 
 
 @dataclass(frozen=True)
 class QlibSource:
-    """A bundle's folder: calendars/, instruments/, features/."""
+    """The folder of a bundle: calendars/, instruments/, features/."""
 
     folder: Path
     reading: Reading
@@ -43,7 +44,7 @@ class QlibSource:
             raise CandlecastError('source "qlib" reads daily bundles: market.frequency = "1d"')
         for part in ("calendars/day.txt", "features"):
             if not (self.folder / part).exists():
-                raise CandlecastError(f"market.path = {self.folder}: no Qlib bundle, {part} is missing")
+                raise CandlecastError(f"market.path = {self.folder}: not a Qlib bundle, {part} is missing")
         return [Request(f"qlib:{self.folder.name}", f"{self.folder.name} (Qlib bundle)")]
 
     def vanished(self, held: Sequence[Request]) -> list[Request]:
@@ -66,7 +67,7 @@ class QlibSource:
         return self.fingerprint(request)
 
     def _series_folders(self) -> list[Path]:
-        """A folder a symbol. What file managers hide beside them (.DS_Store) is no part of a bundle."""
+        """One folder per symbol. Hidden files of file managers (.DS_Store) are not part of a bundle."""
         return sorted(folder for folder in (self.folder / "features").iterdir() if not folder.name.startswith("."))
 
     def _tables(self, days: np.ndarray) -> Iterator[pa.Table]:
@@ -87,7 +88,7 @@ class QlibSource:
 
 
 def _series(file: Path, length: int) -> np.ndarray | None:
-    """A feature on the whole calendar, NaN outside: float32 [position of the first day, values …] in the file."""
+    """A feature on the whole calendar, NaN outside its range. The file is float32: index of the first day, values."""
     if not file.is_file():
         return None
     stored = np.fromfile(file, dtype="<f4")

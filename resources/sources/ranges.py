@@ -1,7 +1,7 @@
-"""What sources that are asked over a network have in common: ranges, retries, and a payload from a frame.
+"""Shared by the network sources: one request per symbol and range, retries, rate limit, payload from a data frame.
 
-Retries are for what may pass (a lost connection, a rate limit), with growing, jittered waits. Everything else is an
-error at once. No source ever stands in for another.
+Only transient failures (a lost connection, a rate limit) are retried, with exponential, jittered waits. All others
+are errors at once. No source ever replaces another.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ LONGEST_WAIT = 60.0
 T = TypeVar("T")
 
 
-class PassingError(Exception):
-    """The provider could not answer now: too many requests, a lost connection, a page instead of data."""
+class TransientError(Exception):
+    """A failure that may pass: too many requests, a lost connection, an HTML page instead of data."""
 
 
 def plan_ranges(source: str, wanted: Wanted, frequencies: dict[str, str]) -> list[Request]:
-    """One request a symbol.
+    """One request per symbol.
 
     Raises:
-        CandlecastError: no symbols are named, or the source has no bars of the frequency.
+        CandlecastError: the settings list no symbols, or the source has no bars of the frequency.
     """
     if wanted.symbols is None:
-        raise CandlecastError(f'source {source!r} cannot be asked for symbols = "all": name them in market.symbols')
+        raise CandlecastError(f"source {source!r} cannot list all symbols: list them in market.symbols")
     if wanted.frequency not in frequencies:
         raise CandlecastError(
-            f"source {source!r} has no bars of {wanted.frequency}; market.frequency may be {', '.join(frequencies)}"
+            f"source {source!r} has no {wanted.frequency} bars; market.frequency may be {', '.join(frequencies)}"
         )
     return [request_of_range(source, symbol, wanted.frequency, wanted.first, wanted.last) for symbol in wanted.symbols]
 
 
 def with_retries(ask: Callable[[], T], request: Request, first_wait: float = 1.0) -> T:
-    """What `ask` returns, asked again while it raises `PassingError`.
+    """The result of `ask`, called again while it raises `TransientError`.
 
     Raises:
-        CandlecastError: it still failed at the last attempt.
+        CandlecastError: all attempts failed.
     """
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(PassingError),
+        retry=tenacity.retry_if_exception_type(TransientError),
         wait=tenacity.wait_random_exponential(multiplier=first_wait, max=LONGEST_WAIT),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         reraise=True,
     )
     try:
         return retrying(ask)
-    except PassingError as error:
+    except TransientError as error:
         raise CandlecastError(f"{request.file}: failed {ATTEMPTS} times: {error}. Try again later") from error
 
 
 class Pace:
-    """At least `seconds` between two calls."""
+    """A rate limit: at least `seconds` between two calls."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -77,7 +77,7 @@ class Pace:
 
 
 def write_payload(frame: pd.DataFrame, into: Path) -> str:
-    """A frame as the payload's Parquet file; the SHA-256 of that file."""
+    """Write a frame as a Parquet file; returns the SHA-256 of the file."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     pyarrow.parquet.write_table(table, into, compression="zstd")
     return hashlib.sha256(into.read_bytes()).hexdigest()

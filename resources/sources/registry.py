@@ -1,4 +1,4 @@
-"""Which source the settings name. Each is imported only when it is used, its client library with it."""
+"""The source that the settings name. A source and its client library are imported only if they are used."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from resources.sources.protocol import Reading, Source
 
 
 def build_source(settings: Settings) -> Source:
-    """The source that `market.source` names. Never another one.
-
-    Its client library is imported when it is first asked.
-    """
+    """The source named by `market.source`. Its client library is imported with the first request."""
     market = settings.market
     reading = Reading(market.calendar, market.frequency, dict(market.columns), market.timezone, market.date_order)
     match market.source:

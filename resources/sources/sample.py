@@ -1,6 +1,6 @@
-"""The real bars that come with a dependency: AAPL, IBM, MSFT, GOOG, FB, 2000-03 … 2013-03, from bokeh-sampledata.
+"""Daily bars of AAPL, IBM, MSFT, GOOG and FB, 2000-03 … 2013-03, from the package bokeh-sampledata.
 
-Prices as quoted; splits and dividends are derived from the adjusted close that is beside them.
+Prices are as quoted; splits and dividends are derived from the adjusted close beside them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = "stocks.csv.gz"
 
 @dataclass(frozen=True)
 class SampleSource:
-    """One request: the package's file."""
+    """The sample bars: one request, for the file in the package."""
 
     reading: Reading
     name: str = "sample"

@@ -1,6 +1,7 @@
-"""A text table, plain or gzipped, as a Parquet file of text: nothing interpreted, no row lost.
+"""Conversion of a text table (CSV, TSV, optionally gzipped) to a Parquet file with all cells as text.
 
-Streamed, so a large file needs little memory. A line with too many or too few cells stays, as text, beside the rows.
+The file is streamed, so memory does not grow with its size. A line with too many or too few cells is kept as text in
+the column `UNPARSED`.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED
 
 SEPARATORS = (",", ";", "\t", "|")
-# What Excel writes before the header, and reads, where the separator is not its own.
-_SEPARATOR_SAID = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;|\t]*$', re.IGNORECASE)
+# Excel's line before the header that declares the separator.
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;|\t]*$', re.IGNORECASE)
 BLOCK_BYTES = 4 << 20
-# A gzip of prices is 3 to 10 times smaller than its text. Beyond this it is no table of prices.
+# Compressed prices are 3 to 10 times smaller than their text. A larger ratio is not a table of prices.
 MOST_EXPANSION, FREE_BYTES = 100, 64 << 20
 MOST_BROKEN_LINES = 10_000
-# In place of a line that leaves a quote open: one cell, and so no row.
-STAND_IN = "\0line that leaves a quote open "
+# Replaces a line with an unclosed quote: a single cell, so it is not parsed as a row.
+PLACEHOLDER = "\0line that leaves a quote open "
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -38,56 +39,55 @@ def text_to_parquet(file: Path, into: Path, name: str) -> None:
     """Write the table in `file` to the Parquet file `into`, every cell as text.
 
     Raises:
-        CandlecastError: empty, no header, a header twice, not UTF-8 or UTF-16, or a gzip that expands beyond reason.
+        CandlecastError: empty, no header, duplicate columns, not UTF-8 or UTF-16, or a gzip file that expands too much.
     """
-    encoding, header_line, skipped, is_all, said = _open_header(file, name)
-    separator = said or max(SEPARATORS, key=header_line.count)
+    encoding, header_line, skipped, header_only, declared = _open_header(file, name)
+    separator = declared or max(SEPARATORS, key=header_line.count)
     cells = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
-    # As pandas calls it: DuckDB would make a name of its own.
+    # The name that pandas gives a column without one.
     header = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
     if cells.count("") > 1:
-        raise CandlecastError(f"{name}: more than one column has no name: name them in the first line")
+        raise CandlecastError(f"{name}: more than one column has no name: add names to the header")
     _check_header(header, name)
-    if is_all:
+    if header_only:
         _write([], into, header, skipped, [])
         return
     try:
         try:
             with _decoded(file, encoding, name) as stream:
                 _parse(stream, into, header, skipped, separator, [])
-        except (_GoesOnError, pa.ArrowInvalid):
-            # A quote that is not closed takes every line up to the next quote into its cell. So every line is read by
-            # itself, which is slower.
+        except (_MultilineCellError, pa.ArrowInvalid):
+            # An unclosed quote takes all lines up to the next quote into its cell. Parse line by line, which is slower.
             opened: list[str] = []
             with _decoded(file, encoding, name) as stream:
                 lines = io.BufferedReader(_Chunks(_lines_alone(stream, separator, opened)))
                 _parse(lines, into, header, skipped, separator, opened)
-    except (_GoesOnError, pa.ArrowInvalid, UnicodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
+    except (_MultilineCellError, pa.ArrowInvalid, UnicodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
         raise CandlecastError(
-            f"{name}: cannot be read as a text table: {_short(error)}. Export it again as UTF-8 CSV, or as Parquet"
+            f"{name}: cannot be parsed as a text table ({_short(error)}): export it again as UTF-8 CSV, or as Parquet"
         ) from error
 
 
-class _GoesOnError(Exception):
-    """A cell goes on beyond its line."""
+class _MultilineCellError(Exception):
+    """A cell contains a line break."""
 
 
 def _parse(stream: BinaryIO, into: Path, header: list[str], skipped: int, separator: str, opened: list[str]) -> None:
-    """Write what a stream of UTF-8 holds.
+    """Parse a UTF-8 stream and write it.
 
     Args:
-        skipped: lines up to the header, it included.
-        opened: lines that `_lines_alone` took out.
+        skipped: lines up to and including the header.
+        opened: lines that `_lines_alone` replaced.
 
     Raises:
-        _GoesOnError: a cell goes on beyond its line.
+        _MultilineCellError: a cell contains a line break.
     """
     broken: list[tuple[int | None, str]] = []
 
     def keep(row: pa.csv.InvalidRow) -> str:
         text = row.text
-        if text.startswith(STAND_IN):
-            text = opened[int(text.removeprefix(STAND_IN))]
+        if text.startswith(PLACEHOLDER):
+            text = opened[int(text.removeprefix(PLACEHOLDER))]
         elif "\n" in text or "\r" in text:
             return "error"
         broken.append((row.number, text))
@@ -110,12 +110,12 @@ def _on_one_line(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for cells in batch.columns:
             if any(pc.any(pc.match_substring(cells, end)).as_py() for end in "\n\r"):
-                raise _GoesOnError("a cell goes on beyond its line: close its quote")
+                raise _MultilineCellError("a cell contains a line break: close its quote")
         yield batch
 
 
 def _lines_alone(stream: BinaryIO, separator: str, opened: list[str]) -> Generator[bytes]:
-    """The text, with a stand-in of one cell for every line that leaves a quote open; those go to `opened`."""
+    """The text with a placeholder for every line with an unclosed quote; those lines are added to `opened`."""
     rest = f"[^{re.escape(separator)}]*"
     cell = rf'(?:"(?:[^"]|"")*"(?!"){rest}|(?!"){rest})'
     closed = re.compile(f"{cell}(?:{re.escape(separator)}{cell})*")
@@ -123,7 +123,7 @@ def _lines_alone(stream: BinaryIO, separator: str, opened: list[str]) -> Generat
         while lines := text.readlines(1 << 18):
             for place, line in enumerate(lines):
                 if '"' in line and not closed.fullmatch(line.rstrip("\n")):
-                    lines[place] = f"{STAND_IN}{len(opened)}\n"
+                    lines[place] = f"{PLACEHOLDER}{len(opened)}\n"
                     opened.append(line.rstrip("\n"))
             yield "".join(lines).encode()
 
@@ -135,7 +135,7 @@ def _write(
     skipped: int,
     broken: list[tuple[int | None, str]],
 ) -> None:
-    """All rows with their numbers, and the lines that are no rows at the end."""
+    """Write all rows with their numbers, then the lines that could not be parsed."""
     fields = [pa.field(column, pa.string()) for column in header]
     wide = pa.schema([*fields, pa.field(ROW, pa.int64()), pa.field(UNPARSED, pa.string())])
     done = 0
@@ -156,46 +156,47 @@ def _write(
 
 
 def _numbers(done: int, count: int, broken: list[int]) -> np.ndarray:
-    """The row numbers of the next `count` good rows, between the broken ones."""
+    """The numbers of the next `count` valid rows, which skip those of broken lines."""
     rows = np.arange(done + 1, done + count + len(broken) + 1)
     return rows[~np.isin(rows, np.asarray(broken))][:count] if broken else rows
 
 
 def _open_header(file: Path, name: str) -> tuple[str, str, int, bool, str]:
-    """The encoding, the first line of the table, its number, whether that is all there is, and the separator if a line
-    before it says one."""
+    """The encoding, the header line, its line number, whether the file ends there, and the declared separator or ""."""
     try:
         with _raw(file, name) as stream:
             beginning = stream.read(1 << 20)
     except (EOFError, gzip.BadGzipFile) as error:
-        raise CandlecastError(f"{name}: a broken gzip file: {_short(error)}. Copy it again") from error
+        raise CandlecastError(f"{name}: damaged gzip file ({_short(error)}): copy it again") from error
     if not beginning.strip(b"\0 \r\n\t\xef\xbb\xbf\xff\xfe"):
-        raise CandlecastError(f"{name}: the file is empty. Remove it, or copy it again")
+        raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     encoding = next((codec for mark, codec in _BYTE_ORDER_MARKS if beginning.startswith(mark)), "utf-8")
     try:
         text = io.TextIOWrapper(io.BytesIO(beginning), encoding=encoding, newline=None)
         header, skipped, separator = text.readline(), 1, ""
-        while header and (not header.strip() or (not separator and _SEPARATOR_SAID.match(header))):
-            said = _SEPARATOR_SAID.match(header)
-            separator = said[1] if said else separator
+        while header and (not header.strip() or (not separator and _SEPARATOR_LINE.match(header))):
+            declared = _SEPARATOR_LINE.match(header)
+            separator = declared[1] if declared else separator
             header, skipped = text.readline(), skipped + 1
-        is_all = not text.read(1)
+        header_only = not text.read(1)
     except UnicodeError as error:
-        raise CandlecastError(f"{name}: its beginning is not {encoding}: save the file as UTF-8") from error
+        raise CandlecastError(f"{name}: not valid {encoding}: save the file as UTF-8") from error
     if not header:
-        raise CandlecastError(f"{name}: the file is empty but for its separator. Remove it, or copy it again")
-    return encoding, header.rstrip("\n"), skipped, is_all, separator
+        raise CandlecastError(f"{name}: the file contains only a separator line: remove it, or copy it again")
+    return encoding, header.rstrip("\n"), skipped, header_only, separator
 
 
 def _check_header(header: list[str], name: str) -> None:
     named = [column.lower() for column in header]
     twice = sorted({column for column in named if named.count(column) > 1})
     if twice:
-        raise CandlecastError(f"{name}: the header has {twice[0]!r} more than once: rename or remove one of them")
+        raise CandlecastError(
+            f"{name}: column {twice[0]!r} occurs more than once in the header: rename or remove one of them"
+        )
     if {ROW, UNPARSED} & set(header):
-        raise CandlecastError(f"{name}: the column names {ROW} and {UNPARSED} are taken: rename them")
+        raise CandlecastError(f"{name}: the column names {ROW} and {UNPARSED} are reserved: rename these columns")
     if sum(_is_number(cell) for cell in named) > len(named) / 2:
-        raise CandlecastError(f"{name}: the first line holds numbers, not names: add a header line")
+        raise CandlecastError(f"{name}: the first line contains numbers, not column names: add a header line")
 
 
 def _is_number(cell: str) -> bool:
@@ -228,7 +229,7 @@ def _as_utf_8(text: io.TextIOWrapper) -> Generator[bytes]:
 
 
 class _Limited(io.RawIOBase):
-    """A stream that refuses to give more than `most` bytes."""
+    """A stream that raises an error after `most` bytes."""
 
     def __init__(self, stream: gzip.GzipFile, most: int, name: str) -> None:
         self.stream, self.most, self.name, self.given = stream, most, name, 0
@@ -241,8 +242,8 @@ class _Limited(io.RawIOBase):
         self.given += read
         if self.given > self.most:
             raise CandlecastError(
-                f"{self.name}: expands to more than {self.most:,} bytes, {MOST_EXPANSION} times its size: no table of "
-                "prices does. If it is one, give it as Parquet"
+                f"{self.name}: expands to more than {self.most:,} bytes, {MOST_EXPANSION} times its size, which "
+                "a table of prices does not: if it is one, convert it to Parquet"
             )
         return read
 
@@ -252,7 +253,7 @@ class _Limited(io.RawIOBase):
 
 
 class _Chunks(io.RawIOBase):
-    """A stream of chunks of bytes."""
+    """A stream over chunks of bytes."""
 
     def __init__(self, chunks: Generator[bytes]) -> None:
         self.chunks, self.left = chunks, b""

@@ -1,7 +1,7 @@
-"""Yahoo Finance through yfinance: bars, dividends and splits of named symbols.
+"""Yahoo Finance through yfinance: bars, dividends and splits.
 
-Yahoo divides all prices, volumes and dividends by later splits, whatever one asks for. So a request always reaches to
-today, that its payload holds those splits, and the contract takes them out again. Its adjusted close changes with every
+Yahoo always adjusts prices, volumes and dividends for later splits. A request therefore extends to today, so that its
+payload contains those splits, and the contract reverses the adjustment. Yahoo's adjusted close changes with every
 dividend and is not used.
 """
 
@@ -16,14 +16,14 @@ import pandas as pd
 
 from resources.errors import CandlecastError
 from resources.sources.protocol import NoRowsError, Reading, Request, Wanted
-from resources.sources.ranges import Pace, PassingError, plan_ranges, with_retries, write_payload
+from resources.sources.ranges import Pace, TransientError, plan_ranges, with_retries, write_payload
 
 FREQUENCIES = {"1d": "1d", "1h": "1h", "30min": "30m", "15min": "15m", "5min": "5m", "1min": "1m"}
 COLUMNS = {"date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"}
 
 
 def yahoo_reading(reading: Reading) -> Reading:
-    """How Yahoo's payloads are to be read."""
+    """How to interpret Yahoo's payloads."""
     columns = {**COLUMNS, "dividend": "Dividends", "split": "Stock Splits"}
     return replace(reading, columns=columns, basis="split-adjusted", actions="source")
 
@@ -88,7 +88,7 @@ class YahooSource:
         except (exceptions.YFRateLimitError, exceptions.YFDataException, RequestException, ValueError) as error:
             # yfinance caches the response to its time zone request, a malformed one as well.
             yfinance.data.YfData.cache_get.cache_clear()
-            raise PassingError(f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise TransientError(f"{type(error).__name__}: {str(error)[:200]}") from error
         if frame.empty:
             return pd.DataFrame(columns=list(self.reading.columns.values()))
         frame.insert(0, "Date", [stamp.isoformat() for stamp in frame.index])

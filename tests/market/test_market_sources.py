@@ -255,7 +255,7 @@ def test_what_arrived_is_committed_when_a_symbol_cannot_be_had(
 def test_all_symbols_and_unknown_frequencies_are_refused(yahoo: Source) -> None:
     with pytest.raises(CandlecastError, match=r"market\.symbols"):
         yahoo.plan(Wanted(None, date(2012, 1, 1), date(2012, 1, 9), "1d"))
-    with pytest.raises(CandlecastError, match=r"no bars of 7min"):
+    with pytest.raises(CandlecastError, match=r"7min.*1min"):
         yahoo.plan(Wanted(("A",), date(2012, 1, 1), date(2012, 1, 9), "7min"))
 
 
@@ -356,7 +356,7 @@ def test_an_exchange_that_answers_200_with_an_error_is_refused(
 
 def test_a_symbol_that_the_exchange_does_not_have_is_named(provider: Provider, binance: Source, tmp_path: Path) -> None:
     provider.answer = exchange(until=10**15)
-    with pytest.raises(CandlecastError, match=r"binance does not know FOO/BAR"):
+    with pytest.raises(CandlecastError, match=r"binance.*FOO/BAR"):
         land(binance, tmp_path, Wanted(("FOO/BAR",), date(2024, 3, 9), date(2024, 3, 10), "1h"))
 
 

@@ -87,7 +87,7 @@ def test_an_offset_that_no_place_has_costs_its_own_row(make_desk: Callable[..., 
 def test_a_stray_date_does_not_turn_day_and_month_around(desk: Desk) -> None:
     """Month first these are the 7th, 8th and 11th of June and a Saturday; day first, all four are sessions."""
     desk.write("bars.csv", table("06/07/2012", "06/08/2012", "06/11/2012", "06/09/2012"))
-    with pytest.raises(CandlecastError, match=r"bars\.csv.*two readings.*date_order"):
+    with pytest.raises(CandlecastError, match=r"bars\.csv.*date_order"):
         desk.ingest()
     assert desk.bars().empty
 

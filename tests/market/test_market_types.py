@@ -108,7 +108,7 @@ def test_symbols_of_numbers_and_of_bytes_are_names(desk: Desk, cells: object, sy
 
 @pytest.mark.parametrize("name", ["_row", "_unparsed"])
 def test_a_column_of_a_name_that_payloads_need_is_refused(desk: Desk, name: str) -> None:
-    with pytest.raises(CandlecastError, match=rf"bars\.parquet: the column name {name} is taken: rename"):
+    with pytest.raises(CandlecastError, match=rf"bars\.parquet: .*\b{name}\b"):
         put(desk, low=[12.0, 12.0], **{name: [1, 1]}).ingest()
 
 

@@ -61,7 +61,7 @@ def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: 
     assert store.find("kronos_tokenizer", {"lr": 3}) == other
     assert store.find("kronos_tokenizer", {"lr": 4}) is None
     assert str(store.load("kronos_tokenizer", one.digest[:8]).cutoff) == "2010-12-31"
-    with pytest.raises(CandlecastError, match="0 checkpoints"):
+    with pytest.raises(CandlecastError, match=r"0 .*checkpoints"):
         store.load("kronos_tokenizer", "f" * 12)
 
 

@@ -36,7 +36,7 @@ from resources.candlecast import Candlecast
 from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.progress import Progress, Report, observed
+from resources.progress import Progress, ProgressUpdate, observed
 from resources.publish import digest_of_folder
 from resources.settings import ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
@@ -216,7 +216,7 @@ def test_a_damaged_base_is_refused_by_file(name: str, content: bytes, tmp_path: 
 def test_the_chain_is_built_once_and_found_again_without_torch(tmp_path: Path) -> None:
     home, warehouse = filled_home(tmp_path)
     settings = small_settings(home)
-    reports: list[Report] = []
+    reports: list[ProgressUpdate] = []
     with observed(reports.append):
         first = materialise(settings, home, warehouse, [*CHAIN, "chronos2_model"])
     assert all(check.passed for check in first.get_asset_check_evaluations())

@@ -1,4 +1,4 @@
-"""Which column of a payload is which. Guessed from its name, or said in `[market.columns]`."""
+"""Recognition of columns: from their names in the header, or from `[market.columns]` in the settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED
 
-# What exporters and vendors write, best guess first; compared in lower case without spaces and punctuation.
+# Names used by exporters and vendors, in order of preference; compared in lower case, letters and digits only.
 ALIASES: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
     "date": (
@@ -26,7 +26,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjustedcloseprice"),
     "factor": ("factor",),
 }
-# A clock beside a date: put together they are the stamp.
+# Names of a time column beside a date column; both together are the timestamp.
 CLOCKS = ("time", "clock", "tradetime")
 PRICES = ("open", "high", "low", "close")
 REQUIRED = ("date", *PRICES)
@@ -35,7 +35,7 @@ NUMBERS = (*PRICES, "volume", "amount", "dividend", "split", "adj_close", "facto
 
 @dataclass(frozen=True)
 class Columns:
-    """Our name → the payload's, and the clock beside a date, if there is one."""
+    """Standard column name → name in the payload, and the name of a separate time column, if there is one."""
 
     names: Mapping[str, str]
     clock: str | None
@@ -44,52 +44,51 @@ class Columns:
         return ours in self.names
 
 
-def read_header(header: Sequence[str], said: Mapping[str, str], file: str, symbol: str | None) -> Columns:
-    """Find our columns in a payload's header.
+def read_header(header: Sequence[str], configured: Mapping[str, str], file: str, symbol: str | None) -> Columns:
+    """Find the standard columns in the header of a payload.
 
     Args:
-        said: our name → the file's, from the settings: they win, and must be there.
-        symbol: of all rows, if the payload need have no symbol column.
+        configured: standard name → name in the file, from the settings. Takes precedence; must be in the header.
+        symbol: symbol of all rows, if the payload needs no symbol column.
 
     Raises:
-        CandlecastError: a column is missing, or two could be it.
+        CandlecastError: a column is missing or ambiguous.
     """
     offered = [name for name in header if name not in (ROW, UNPARSED)]
-    names = _said(offered, said, file)
+    names = _configured(offered, configured, file)
     free = [name for name in offered if name not in names.values()]
     for ours, aliases in ALIASES.items():
-        if ours not in names and (found := _guess(free, aliases, ours, file)) is not None:
+        if ours not in names and (found := _find(free, aliases, ours, file)) is not None:
             names[ours] = found
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise CandlecastError(
             f"{file}: no column for {', '.join(missing)}; the header has {', '.join(map(repr, offered))}. "
-            f'Say which in the settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
+            f'Set it in the settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
         )
     if "symbol" not in names and symbol is None:
-        raise CandlecastError(f'{file}: no column for the symbol: say which in [market.columns] symbol = "…"')
+        raise CandlecastError(f'{file}: no column for the symbol: set it in [market.columns] symbol = "…"')
     return Columns(names, _clock(free, names))
 
 
-def _said(offered: Sequence[str], said: Mapping[str, str], file: str) -> dict[str, str]:
-    for ours, theirs in said.items():
+def _configured(offered: Sequence[str], configured: Mapping[str, str], file: str) -> dict[str, str]:
+    for ours, theirs in configured.items():
         if ours not in ALIASES:
-            raise CandlecastError(f"market.columns.{ours}: not a column of bars; there are: {', '.join(ALIASES)}")
+            raise CandlecastError(f"market.columns.{ours}: not a column of bars; allowed: {', '.join(ALIASES)}")
         if theirs not in offered:
             raise CandlecastError(
-                f"{file}: no column {theirs!r}, which market.columns.{ours} names; the header has "
-                f"{', '.join(map(repr, offered))}"
+                f"{file}: no column {theirs!r} (market.columns.{ours}); the header has {', '.join(map(repr, offered))}"
             )
-    return dict(said)
+    return dict(configured)
 
 
-def _guess(free: Sequence[str], aliases: Sequence[str], ours: str, file: str) -> str | None:
+def _find(free: Sequence[str], aliases: Sequence[str], ours: str, file: str) -> str | None:
     for alias in aliases:
         found = [name for name in free if _plain(name) == alias]
         if len(found) > 1:
             raise CandlecastError(
                 f"{file}: {' and '.join(map(repr, found))} could both be {ours}: "
-                f'say which in [market.columns] {ours} = "…"'
+                f'set it in [market.columns] {ours} = "…"'
             )
         if found:
             return found[0]

@@ -1,6 +1,6 @@
-"""Reading stamps written as text or numbers: which format a payload uses, told from its own values.
+"""Parsing of timestamps in text or numbers: the format of a payload, inferred from its values.
 
-One payload has one format. What is written otherwise is not guessed: those rows are rejected by name.
+A payload has one format, the most frequent one. Rows in another format are rejected with the name of the rule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import duckdb
 
 from resources.errors import CandlecastError
 
-# Columns of the table that `read_stamps` makes.
+# The table that `read_stamps` creates.
 STAMPS = "stamps"
 _ZONE = r"(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?"
 _CLOCK = r"(?:[T ]+(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])?|\d{6}|\d{4})" + _ZONE + r")?$"
@@ -39,8 +39,8 @@ _SHAPES = """
 SELECT shape, min(text) AS example, sum(rows)::BIGINT AS rows
 FROM texts GROUP BY shape ORDER BY rows DESC, shape
 """
-# What the patterns above tell apart has shapes of its own, so that one text speaks for all of its shape: the letters of
-# T and of zones, the halves of a day, and eight digits that begin with a year of these centuries.
+# Texts of one shape match the same pattern above, so one example per shape is enough: the shape keeps the letters of T
+# and of time zones, marks AM and PM, and eight digits that do not begin with a year 19xx or 20xx.
 _MAKE_TEXTS = """
 CREATE OR REPLACE TEMP TABLE texts AS
 SELECT text, count(*) AS rows,
@@ -52,9 +52,9 @@ FROM {values} WHERE trim(text) <> '' GROUP BY text
 _MAKE_STAMPS = """
 CREATE OR REPLACE TEMP TABLE stamps (
     text VARCHAR PRIMARY KEY,
-    local TIMESTAMP,         -- as written, without its zone
-    instant TIMESTAMP,       -- in UTC, where a zone or an epoch tells it
-    problem VARCHAR          -- the rule that the text breaks
+    local TIMESTAMP,         -- as written, without the time zone
+    instant TIMESTAMP,       -- in UTC, for texts with a time zone and for epochs
+    problem VARCHAR          -- name of the rule that the text violates
 )
 """
 _PARSE = """
@@ -70,7 +70,7 @@ WITH written AS (
 parsed AS (
     SELECT text, trim(zone) AS zone, coalesce({attempts}) AS local FROM written
 ),
--- No place is more than 14 hours from UTC: -50:00 was to be -05:00.
+-- No time zone is more than 14 hours from UTC: -50:00 is a typing error.
 ahead AS (
     SELECT text, local, zone,
            CASE WHEN zone IN ('', 'Z', 'UTC', 'GMT') THEN 0
@@ -90,23 +90,23 @@ SELECT text, moment, moment, CASE WHEN moment IS NULL THEN 'unreadable_date' END
 FROM (SELECT text, make_timestamp((try_cast(text AS DOUBLE) / $unit * 1e6)::BIGINT) AS moment
       FROM texts WHERE list_contains($shapes, shape))
 """
-_REST = """
+_REJECT = """
 INSERT INTO stamps SELECT text, NULL, NULL, $problem FROM texts WHERE list_contains($shapes, shape)
 """
-# A date that is none counts twice: one stray row at a weekend is likelier than one with a thirteenth month.
-_AGAINST = """
+# An impossible date counts twice: a stray row at a weekend is more likely than a row with a thirteenth month.
+_MISMATCHES = """
 SELECT count(*) FILTER (t.day IS NULL) * 2 + count(*) FILTER (t.day IS NOT NULL AND e.session IS NULL)
 FROM (SELECT try_strptime(split_part(trim(text), ' ', 1), '{format}') AS day
       FROM texts WHERE list_contains($shapes, shape)) AS t
 LEFT JOIN exchange_days AS e ON t.day::DATE = e.session
 """
-# By chance, the wrong order makes sessions of two dates in three; one date more or less tells nothing.
+# In the wrong order two of three dates are sessions by chance, so a difference of one date is no evidence.
 _MARGIN = 2
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """All stamps that look alike: their digits and letters aside, the same text."""
+    """All texts that differ in their digits and letters only."""
 
     shape: str
     rows: int
@@ -116,19 +116,19 @@ class _Shape:
 
 
 def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, order: str | None) -> None:
-    """Make the table `stamps` from the column `text` of the table or view `values`; needs the table `exchange_days`.
+    """Create the table `stamps` from the column `text` of the table or view `values`. Needs the table `exchange_days`.
 
     Args:
-        order: of dates such as 03/04/2012, where the settings say it.
+        order: `market.date_order`, the order of dates such as 03/04/2012; None: inferred.
 
     Raises:
-        CandlecastError: day and month cannot be told apart.
+        CandlecastError: the order of day and month is ambiguous.
     """
     connection.execute(_MAKE_TEXTS.format(values=values))
     connection.execute(_MAKE_STAMPS)
-    shapes = [_look(*row) for row in connection.execute(_SHAPES).fetchall()]
+    shapes = [_shape_of(*row) for row in connection.execute(_SHAPES).fetchall()]
     known = [shape for shape in shapes if shape.family]
-    _set_aside(connection, [shape for shape in shapes if not shape.family], "unreadable_date")
+    _reject(connection, [shape for shape in shapes if not shape.family], "unreadable_date")
     if not known:
         return
     kinds: dict[tuple[str | None, str], int] = {}
@@ -136,9 +136,9 @@ def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, o
         kinds[shape.family, shape.mark] = kinds.get((shape.family, shape.mark), 0) + shape.rows
     family, mark = max(kinds, key=lambda kind: kinds[kind])
     main = [shape for shape in known if (shape.family, shape.mark) == (family, mark)]
-    _set_aside(connection, [shape for shape in known if shape not in main], "mixed_date_format")
+    _reject(connection, [shape for shape in known if shape not in main], "mixed_date_format")
     zoned = sum(shape.rows for shape in main if shape.zoned) * 2 > sum(shape.rows for shape in main)
-    _set_aside(connection, [shape for shape in main if shape.zoned != zoned], "mixed_time_zone")
+    _reject(connection, [shape for shape in main if shape.zoned != zoned], "mixed_time_zone")
     wanted = [shape.shape for shape in main if shape.zoned == zoned]
     if family == "epoch":
         for digits, unit in _EPOCH_UNITS.items():
@@ -151,7 +151,7 @@ def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, o
     connection.execute(_PARSE.format(attempts=_attempts(str(family), mark)), {"shapes": wanted})
 
 
-def _look(shape: str, example: str, rows: int) -> _Shape:
+def _shape_of(shape: str, example: str, rows: int) -> _Shape:
     for family, pattern in _FAMILIES.items():
         if found := pattern.match(example.strip()):
             zoned = family == "epoch" or bool(found.groupdict().get("zone"))
@@ -159,25 +159,26 @@ def _look(shape: str, example: str, rows: int) -> _Shape:
     return _Shape(shape, rows, None, "", False)
 
 
-def _set_aside(connection: duckdb.DuckDBPyConnection, shapes: Sequence[_Shape], problem: str) -> None:
+def _reject(connection: duckdb.DuckDBPyConnection, shapes: Sequence[_Shape], problem: str) -> None:
     if shapes:
-        connection.execute(_REST, {"shapes": [shape.shape for shape in shapes], "problem": problem})
+        connection.execute(_REJECT, {"shapes": [shape.shape for shape in shapes], "problem": problem})
 
 
-def _order(connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: str, file: str, said: str | None) -> str:
-    """Day first or month first: the order under which clearly fewer of the dates are none, or are no sessions."""
-    if said in ("dmy", "mdy"):
-        return said
-    against = {}
+def _order(
+    connection: duckdb.DuckDBPyConnection, shapes: Sequence[str], mark: str, file: str, configured: str | None
+) -> str:
+    """Day first or month first: the order with clearly fewer impossible dates and dates that are no sessions."""
+    if configured in ("dmy", "mdy"):
+        return configured
+    mismatches = {}
     for order in ("dmy", "mdy"):
-        sql = _AGAINST.format(format=_DATES[order].format(m=mark))
-        against[order] = connection.execute(sql, {"shapes": list(shapes)}).fetchall()[0][0]
-    if abs(against["dmy"] - against["mdy"]) < _MARGIN:
+        sql = _MISMATCHES.format(format=_DATES[order].format(m=mark))
+        mismatches[order] = connection.execute(sql, {"shapes": list(shapes)}).fetchall()[0][0]
+    if abs(mismatches["dmy"] - mismatches["mdy"]) < _MARGIN:
         raise CandlecastError(
-            f"{file}: dates with two readings, day first or month first: "
-            'say which with market.date_order = "dmy" or "mdy"'
+            f'{file}: dates are ambiguous, day first or month first: set market.date_order = "dmy" or "mdy"'
         )
-    return min(against, key=lambda order: against[order])
+    return min(mismatches, key=lambda order: mismatches[order])
 
 
 def _attempts(family: str, mark: str) -> str:
