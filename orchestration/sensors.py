@@ -114,9 +114,9 @@ def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def drop_folder(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        from assets.market.ingest.dropfolder import sessions_taken, take_in
+        from assets.market.ingest.dropfolder import sessions_of_dropped_files, take_dropped_files
 
-        taken = take_in(
+        taken = take_dropped_files(
             folder,
             candlecast.source.reading,
             candlecast.home,
@@ -125,7 +125,7 @@ def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
         )
         for file in taken:
             context.log.info("%s: %s %s", file.file, file.outcome, file.reason)
-        days = sessions_taken(taken)
+        days = sessions_of_dropped_files(taken)
         if days:
             # A session has no partition before its day is over: its bars stay in the lake until the next run.
             keys = set(sessions.get_partition_keys())

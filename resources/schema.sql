@@ -28,8 +28,10 @@ CREATE TABLE IF NOT EXISTS bars (
 -- No index: the merge keeps (symbol, ts, frequency) unique and a blocking check says so; an index of five million
 -- keys would have to be in memory at every write.
 
--- Bars that a newer payload replaced or withdrew. With `bars` they tell what was known when.
-CREATE TABLE IF NOT EXISTS superseded_bars (
+-- Versions of the bars that more than one request contains, or that changed: one row whenever the values that a request
+-- has for a bar change. A bar with one request and one version is in `bars` alone. The current bar is the version with
+-- the newest `since` among the latest version of each request that is not withdrawn. Rows are only added.
+CREATE TABLE IF NOT EXISTS bar_versions (
     symbol         VARCHAR   NOT NULL,
     ts             TIMESTAMP NOT NULL,
     session        DATE      NOT NULL,
@@ -40,25 +42,32 @@ CREATE TABLE IF NOT EXISTS superseded_bars (
     close          DOUBLE    NOT NULL,
     volume         DOUBLE,
     amount         DOUBLE,
-    flags          VARCHAR[] NOT NULL,
-    source         VARCHAR   NOT NULL,
-    payload_sha256 VARCHAR   NOT NULL,
-    available_at   TIMESTAMP NOT NULL,
     dividend       DOUBLE,
     split          DOUBLE,
     actions        VARCHAR,
-    batch          BIGINT    NOT NULL,
-    superseded_at  TIMESTAMP NOT NULL,
-    superseded_by  VARCHAR   NOT NULL    -- the payload
+    request        VARCHAR   NOT NULL,   -- the file, or the range of a provider, that contains this version
+    source         VARCHAR   NOT NULL,
+    payload_sha256 VARCHAR   NOT NULL,
+    available_at   TIMESTAMP NOT NULL,   -- when this version could first be known as the bar
+    batch          BIGINT    NOT NULL,   -- of the payload
+    since          BIGINT    NOT NULL,   -- batch since which the request has these values
+    recorded       BIGINT    NOT NULL,   -- batch that added this row
+    folded         BOOLEAN   NOT NULL,   -- repeats the version of another request
+    withdrawn      BOOLEAN   NOT NULL    -- the request no longer contains the bar
 );
 
 -- bars as they were known on a day: SELECT * FROM bars_as_known(TIMESTAMP '2024-05-01')
--- Without flags, which say how a bar looks beside its neighbours of today.
+-- Without flags, which describe a bar beside its neighbours of today.
 CREATE MACRO IF NOT EXISTS bars_as_known(moment) AS TABLE
-SELECT * EXCLUDE (flags) FROM bars WHERE available_at <= moment
-UNION ALL
-SELECT * EXCLUDE (flags, superseded_at, superseded_by) FROM superseded_bars
-WHERE available_at <= moment AND superseded_at > moment;
+SELECT * EXCLUDE (flags) FROM bars ANTI JOIN bar_versions USING (symbol, ts, frequency) WHERE available_at <= moment
+UNION ALL BY NAME
+SELECT * EXCLUDE (request, since, recorded, folded, withdrawn)
+FROM (
+    FROM bar_versions WHERE available_at <= moment
+    QUALIFY row_number() OVER (PARTITION BY symbol, ts, frequency, request ORDER BY recorded DESC) = 1
+)
+WHERE NOT withdrawn
+QUALIFY row_number() OVER (PARTITION BY symbol, ts, frequency ORDER BY since DESC, folded, batch, request) = 1;
 
 CREATE TABLE IF NOT EXISTS rejected_bars (
     symbol         VARCHAR,              -- every column of the bar as received, as text
@@ -83,15 +92,15 @@ CREATE TABLE IF NOT EXISTS rejected_bars (
     PRIMARY KEY (batch, file, row_number)
 );
 
--- What became of every payload: received = kept + folded + rejected, always.
+-- Rows of every payload: received = kept + folded + rejected, always.
 CREATE TABLE IF NOT EXISTS payloads (
     payload_sha256 VARCHAR   NOT NULL,
     source         VARCHAR   NOT NULL,
     request        VARCHAR   NOT NULL,   -- a newer payload of the same request is a revision
     file           VARCHAR   NOT NULL,
     received       BIGINT    NOT NULL,
-    kept           BIGINT    NOT NULL,
-    folded         BIGINT    NOT NULL,   -- identical to a row already kept
+    kept           BIGINT    NOT NULL,   -- became bars
+    folded         BIGINT    NOT NULL,   -- repeat a bar, or an earlier version of their request
     rejected       BIGINT    NOT NULL,
     available_at   TIMESTAMP NOT NULL,
     batch          BIGINT    NOT NULL,

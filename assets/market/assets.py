@@ -86,9 +86,10 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         A payload that is in the lake is not fetched again; a changed one is stored beside the old one. A payload that
         cannot be fetched or parsed does not stop the others: a check of `bars` fails and names it.
         """
-        from assets.market.ingest.lake import Lake, PayloadsRefusedError
+        from assets.market.ingest.lake import Lake
         from assets.market.ingest.landing import land
         from assets.market.ingest.pending import wanted_by
+        from assets.market.ingest.refusals import PayloadsRefusedError
 
         lake, source, covered = Lake(candlecast.home), candlecast.source, sessions_of(context)
         wanted = wanted_by(candlecast.settings, covered[0], covered[-1])

@@ -1,8 +1,9 @@
--- A bar that was replaced and later restored, because its replacement was withdrawn, is stored once per time.
-SELECT count(*) FROM (
-    SELECT DISTINCT symbol, ts, frequency, batch, payload_sha256 FROM (
-        SELECT symbol, ts, frequency, batch, payload_sha256 FROM bars
-        UNION ALL
-        SELECT symbol, ts, frequency, batch, payload_sha256 FROM superseded_bars
-    )
+-- Kept rows of all payloads; bars with one version; and versions that their request has had since their batch and that
+-- repeat no other request's. The first is the sum of the others.
+WITH versions AS (
+    SELECT DISTINCT symbol, ts, frequency, request, batch FROM bar_versions
+    WHERE NOT folded AND NOT withdrawn AND since = batch
 )
+SELECT (SELECT coalesce(sum(kept), 0) FROM payloads)::BIGINT,
+       (SELECT count(*) FROM bars ANTI JOIN bar_versions USING (symbol, ts, frequency)),
+       (SELECT count(*) FROM versions);

@@ -15,7 +15,7 @@ from assets.market.acceptance import conservation_errors, contract_violations, d
 from assets.market.actions import refresh_actions
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Lake
-from assets.market.ingest.rebuild import rebuild
+from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.rules import FLAGS, REASONS
 from resources.sources.files import FilesSource
 from resources.sources.protocol import Reading, Wanted

@@ -17,7 +17,7 @@ import pytest
 
 from assets.market.acceptance import conservation_errors, duplicate_keys
 from assets.market.actions import refresh_actions
-from assets.market.ingest.rebuild import TABLES, rebuild
+from assets.market.ingest.ingest import MARKET_TABLES, rebuild
 from resources.warehouse import Warehouse
 from tests.market.market_desk import HEADER, Desk, make_desk_in
 
@@ -40,7 +40,7 @@ WITHOUT_MOMENTS = {
     "corporate_actions": "* EXCLUDE (available_at)",
     "payloads": "* EXCLUDE (available_at, batch)",
     "rejected_bars": "* EXCLUDE (available_at, batch)",
-    "superseded_bars": "*",
+    "bar_versions": "* EXCLUDE (available_at, batch, since, recorded)",
 }
 
 
@@ -144,7 +144,7 @@ class KilledAtTheLast:
         self.connection = connection
 
     def execute(self, statement: str) -> None:
-        if statement == f"DELETE FROM {TABLES[-1]}":
+        if statement == f"DELETE FROM {MARKET_TABLES[-1]}":
             raise KeyboardInterrupt
         self.connection.execute(statement)
 
@@ -160,7 +160,7 @@ def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pyt
     assert all(len(frame) for frame in whole.values())
     # What a rebuild makes good, so that a table which it has replaced shows.
     with desk.warehouse.write() as connection:
-        for table in TABLES:
+        for table in MARKET_TABLES:
             connection.execute(f"DELETE FROM {table}")
     write = Warehouse.write
 

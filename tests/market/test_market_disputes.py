@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from tests.market.market_desk import HEADER, Desk
-from tests.market.test_market_revisions import FEW, assert_rebuilds, closes, moments, text
+from tests.market.test_market_revisions import CHANGED_BARS, FEW, assert_rebuilds, closes, moments, text
 
 assert callable(moments)  # a fixture
 OTHER = FEW[1].replace("10.1", "19")
@@ -121,7 +121,7 @@ def test_what_a_renamed_file_gives_it_can_withdraw(desk: Desk, how: str) -> None
     before = desk.bars()["available_at"].tolist()
     assert desk.ingest().sessions == (() if how == "renamed" else (datetime(2012, 1, 6).date(),))
     assert desk.bars()["available_at"].tolist()[:3] == before
-    assert desk.warehouse.frame("FROM superseded_bars").empty
+    assert desk.warehouse.frame(CHANGED_BARS).empty
     desk.ingest_text(text(FEW[0], FEW[2]), "a2.csv")
     assert 4 not in closes(desk)
     assert_rebuilds(desk)

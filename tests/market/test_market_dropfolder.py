@@ -16,10 +16,9 @@ import pandas as pd
 import pytest
 
 from assets.market.acceptance import conservation_errors
-from assets.market.ingest.dropfolder import Taken, sessions_taken, take_in
-from assets.market.ingest.ingest import ingest
-from assets.market.ingest.lake import Batch
-from assets.market.ingest.rebuild import rebuild
+from assets.market.ingest.dropfolder import DroppedFile, sessions_of_dropped_files, take_dropped_files
+from assets.market.ingest.ingest import ingest, rebuild
+from assets.market.ingest.payloads import PayloadBatch
 from assets.market.ingest.rules import REASONS
 from resources.errors import CandlecastError
 from tests.market.market_desk import GOOD, HEADER, Desk, make_desk_in
@@ -32,8 +31,8 @@ def later() -> float:
 
 def test_a_good_file_is_taken_in_and_moved_to_done_with_a_note(desk: Desk) -> None:
     desk.write("new.csv", f"{HEADER}\n{GOOD}\nAAPL,2012-01-04,ten,11,9,10.5,1\n")
-    taken = take_in(desk.folder, desk.reading, desk.home, later())
-    assert sessions_taken(taken) == [date(2012, 1, 3)]
+    taken = take_dropped_files(desk.folder, desk.reading, desk.home, later())
+    assert sessions_of_dropped_files(taken) == [date(2012, 1, 3)]
     assert ingest(desk.lake, desk.warehouse).kept == 1
     assert sorted(file.name for file in (desk.folder / "done").iterdir()) == ["new.csv", "new.csv.json"]
     note = json.loads((desk.folder / "done" / "new.csv.json").read_text())
@@ -53,7 +52,7 @@ def test_a_good_file_is_taken_in_and_moved_to_done_with_a_note(desk: Desk) -> No
 )
 def test_a_bad_file_is_moved_to_refused_with_the_reason(desk: Desk, content: str, reason: str) -> None:
     desk.write("bad.csv", content)
-    take_in(desk.folder, desk.reading, desk.home, later())
+    take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert reason in json.loads((desk.folder / "refused" / "bad.csv.json").read_text())["reason"]
     assert (desk.folder / "refused" / "bad.csv").read_text() == content
     assert desk.lake.batches() == []
@@ -62,38 +61,38 @@ def test_a_bad_file_is_moved_to_refused_with_the_reason(desk: Desk, content: str
 def test_a_bad_file_does_not_keep_a_good_one_out(desk: Desk) -> None:
     desk.write("a.csv", "nonsense\n1\n")
     desk.write("b.csv", f"{HEADER}\n{GOOD}\n")
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["refused", "done"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused", "done"]
 
 
 def test_a_file_that_is_still_being_copied_is_left(desk: Desk) -> None:
     file = desk.write("new.csv", f"{HEADER}\n{GOOD}\n")
-    assert take_in(desk.folder, desk.reading, desk.home) == []
+    assert take_dropped_files(desk.folder, desk.reading, desk.home) == []
     whole = desk.folder / "whole.parquet"
     pd.DataFrame({"symbol": ["AAPL"]}).to_parquet(whole)
     half = desk.write("half.parquet", whole.read_bytes()[:-8])
     whole.unlink()
     file.unlink()
-    assert take_in(desk.folder, desk.reading, desk.home, later()) == []
+    assert take_dropped_files(desk.folder, desk.reading, desk.home, later()) == []
     assert half.is_file()
     os.utime(half, (1, 1))
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["refused"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused"]
 
 
 def test_a_file_of_the_future_is_taken_once_nobody_writes_to_it(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     file = desk.write("new.csv", f"{HEADER}\n{GOOD}\n")
     os.utime(file, (later() + 1e6, later() + 1e6))
-    assert take_in(desk.folder, desk.reading, desk.home) == []
+    assert take_dropped_files(desk.folder, desk.reading, desk.home) == []
     assert caplog.messages == []
     # Where the whole machine was in the future, somebody is told.
-    assert take_in(desk.folder, desk.reading, desk.home, later() - 1e6) == []
+    assert take_dropped_files(desk.folder, desk.reading, desk.home, later() - 1e6) == []
     assert "new.csv: left until it is no longer of the future" in caplog.text
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done"]
 
 
 def test_the_same_name_every_evening_adds_and_never_withdraws(desk: Desk) -> None:
     for day in ("2012-01-03", "2012-01-04"):
         desk.write("bars.csv", f"{HEADER}\n{GOOD.replace('2012-01-03', day)}\n")
-        take_in(desk.folder, desk.reading, desk.home, later())
+        take_dropped_files(desk.folder, desk.reading, desk.home, later())
         ingest(desk.lake, desk.warehouse)
     assert desk.bars()["session"].dt.day.tolist() == [3, 4]
     assert len(list((desk.folder / "done").glob("bars*.csv"))) == 2
@@ -102,7 +101,7 @@ def test_the_same_name_every_evening_adds_and_never_withdraws(desk: Desk) -> Non
 def test_a_file_dropped_twice_changes_nothing(desk: Desk) -> None:
     for _ in range(2):
         desk.write("bars.csv", f"{HEADER}\n{GOOD}\n")
-        take_in(desk.folder, desk.reading, desk.home, later())
+        take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert len(desk.lake.batches()) == 1
 
 
@@ -110,18 +109,18 @@ def test_a_link_out_of_the_folder_is_not_followed(desk: Desk, tmp_path: Path) ->
     outside = tmp_path / "outside.csv"
     outside.write_text(f"{HEADER}\n{GOOD}\n")
     (desk.folder / "link.csv").symlink_to(outside)
-    assert take_in(desk.folder, desk.reading, desk.home, later()) == []
+    assert take_dropped_files(desk.folder, desk.reading, desk.home, later()) == []
     assert outside.is_file()
 
 
 def test_a_missing_drop_folder_is_named(desk: Desk) -> None:
     with pytest.raises(CandlecastError, match=r"nowhere does not exist.*market\.drop"):
-        take_in(desk.folder / "nowhere", desk.reading, desk.home, later())
+        take_dropped_files(desk.folder / "nowhere", desk.reading, desk.home, later())
 
 
-def drop(desk: Desk, name: str, content: str | bytes, **more: object) -> Taken:
+def drop(desk: Desk, name: str, content: str | bytes, **more: object) -> DroppedFile:
     desk.write(name, content)
-    (taken,) = take_in(desk.folder, desk.reading, desk.home, later(), **more)  # type: ignore[arg-type]
+    (taken,) = take_dropped_files(desk.folder, desk.reading, desk.home, later(), **more)  # type: ignore[arg-type]
     ingest(desk.lake, desk.warehouse)
     return taken
 
@@ -153,17 +152,17 @@ def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(
 def test_whatever_one_file_breaks_it_is_refused_by_name_and_the_next_goes_in(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from assets.market.ingest.dropfolder import staged as real
+    from assets.market.ingest.dropfolder import stage_batch as real
 
-    def breaks(batch: Batch, *more: Any) -> Any:
+    def breaks(batch: PayloadBatch, *more: Any) -> Any:
         if batch.payloads[0].request.file == "a.csv":
             raise error
         return real(batch, *more)
 
-    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", breaks)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.stage_batch", breaks)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     desk.write("b.csv", f"{HEADER}\n{GOOD}\n")
-    bad, good = take_in(desk.folder, desk.reading, desk.home, later())
+    bad, good = take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert (bad.outcome, good.outcome) == ("refused", "done")
     assert bad.reason.startswith(f"a.csv: cannot be read as bars: {type(error).__name__}")
     assert (desk.folder / "refused" / "a.csv").is_file()
@@ -173,10 +172,10 @@ def test_a_full_disk_refuses_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", full)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.stage_batch", full)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     with pytest.raises(OSError, match="No space left"):
-        take_in(desk.folder, desk.reading, desk.home, later())
+        take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert (desk.folder / "a.csv").is_file()
 
 
@@ -185,7 +184,7 @@ def test_sessions_outside_the_settings_are_told_and_no_run_is_about_them(desk: D
     taken = drop(desk, "x.csv", "\n".join([HEADER, *lines]), within=(date(2012, 1, 4), date(2012, 1, 6)))
     assert taken.outside == ["2012-01-03", "2012-01-09"]
     assert "2 of its 3 sessions (2012-01-03 … 2012-01-09) are not between market.start and market.end" in taken.reason
-    assert sessions_taken([taken]) == [date(2012, 1, 4)]
+    assert sessions_of_dropped_files([taken]) == [date(2012, 1, 4)]
     assert len(desk.bars()) == 3
 
 
@@ -202,10 +201,10 @@ def test_a_run_that_is_stopped_refuses_no_file(desk: Desk, monkeypatch: pytest.M
     def stopped(*_: object) -> None:
         raise duckdb.Error("Python exception: KeyboardInterrupt")
 
-    monkeypatch.setattr("assets.market.ingest.dropfolder.staged", stopped)
+    monkeypatch.setattr("assets.market.ingest.dropfolder.stage_batch", stopped)
     desk.write("a.csv", f"{HEADER}\n{GOOD}\n")
     with pytest.raises(KeyboardInterrupt):
-        take_in(desk.folder, desk.reading, desk.home, later())
+        take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert (desk.folder / "a.csv").is_file()
 
 
@@ -213,7 +212,7 @@ def test_a_name_too_long_for_its_note_is_cut_and_the_next_file_goes_in(desk: Des
     name = f"{'é' * 125}.csv"
     desk.write(name, f"{HEADER}\n{GOOD}\n")
     desk.write("ü.csv", f"{HEADER}\n{GOOD.replace('03', '04')}\n")
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done", "done"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done", "done"]
     assert ingest(desk.lake, desk.warehouse).kept == 2
     kept = sorted(file.name for file in (desk.folder / "done").iterdir())
     assert kept == [f"{'é' * 100}.csv", f"{'é' * 100}.csv.json", "ü.csv", "ü.csv.json"]
@@ -224,10 +223,10 @@ def test_half_a_gzip_is_left_until_it_is_whole(desk: Desk) -> None:
     whole = gzip.compress(f"{HEADER}\n{GOOD}\n".encode())
     desk.write("not.csv.gz", f"{HEADER}\n{GOOD}\n")
     file = desk.write("bars.csv.gz", whole[:-8])
-    (told,) = take_in(desk.folder, desk.reading, desk.home, later())
+    (told,) = take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert (told.file, told.outcome) == ("not.csv.gz", "refused")
     file.write_bytes(whole)
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["done"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done"]
     half = desk.write("half.csv.gz", whole[:-8])
     os.utime(half, (1, 1))
-    assert [fate.outcome for fate in take_in(desk.folder, desk.reading, desk.home, later())] == ["refused"]
+    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused"]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from assets.market.ingest.dropfolder import take_in
+from assets.market.ingest.dropfolder import take_dropped_files
 from assets.market.ingest.ingest import Ingested, ingest
-from assets.market.ingest.lake import PayloadsRefusedError
-from assets.market.ingest.landing import HANDED_OVER, land
-from assets.market.ingest.rebuild import rebuild
+from assets.market.ingest.refusals import PayloadsRefusedError
+from assets.market.ingest.landing import STAGED, land
+from assets.market.ingest.ingest import rebuild
 from resources.errors import CandlecastError
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
@@ -94,9 +94,9 @@ def test_a_bad_payload_that_stands_is_named_until_it_is_healed(desk: Desk) -> No
 def test_what_was_judged_when_it_landed_is_not_judged_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.write("a.csv", text(GOOD))
     desk.land()
-    monkeypatch.setattr("assets.market.ingest.landing.staged", None)
+    monkeypatch.setattr("assets.market.ingest.landing.stage_batch", None)
     assert ingest(desk.lake, desk.warehouse).kept == 1
-    assert list((desk.home.scratch / HANDED_OVER).iterdir()) == []
+    assert list((desk.home.scratch / STAGED).iterdir()) == []
     assert ingest(desk.lake, desk.warehouse) == Ingested()
 
 
@@ -116,7 +116,7 @@ def test_a_symbol_of_another_source_never_lands_not_even_by_the_drop_folder(
     inbox.mkdir()
     (inbox / "x.csv").write_text(text(GOOD))
     (inbox / "z.csv").write_text(text(GOOD.replace("AAPL", "ZZZ")))
-    bad, good = take_in(inbox, desk.reading, desk.home, later(inbox))
+    bad, good = take_dropped_files(inbox, desk.reading, desk.home, later(inbox))
     assert (bad.outcome, good.outcome) == ("refused", "done")
     assert "AAPL at 1d already comes from source 'sample'" in bad.reason
     assert ingest(desk.lake, desk.warehouse).kept == 1

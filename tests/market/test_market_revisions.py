@@ -13,10 +13,9 @@ import pytest
 from assets.market.acceptance import conservation_errors
 from assets.market.actions import refresh_actions
 from assets.market.ingest.digests import digest_of_bars, session_digests
-from assets.market.ingest.ingest import Ingested, ingest, ingest_batch
+from assets.market.ingest.ingest import MARKET_TABLES, Ingested, ingest, ingest_batch, rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
-from assets.market.ingest.rebuild import rebuild
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import MarketSettings, Settings
@@ -44,7 +43,7 @@ def everything(warehouse: Warehouse) -> dict[str, pd.DataFrame]:
     """All that the market stage stored."""
     return {
         name: warehouse.frame(f"FROM {name} ORDER BY ALL")
-        for name in ("bars", "superseded_bars", "rejected_bars", "payloads", "corporate_actions")
+        for name in MARKET_TABLES
     }
 
 
@@ -99,9 +98,9 @@ def test_a_corrected_file_changes_only_what_it_corrects(desk: Desk) -> None:
     assert done.sessions == (date(2012, 1, 6),)
     after = session_digests(desk.warehouse, "1d").set_index("session")["digest"]
     assert before.index[before != after].tolist() == [date(2012, 1, 6)]
-    replaced = desk.warehouse.frame("FROM superseded_bars")
-    assert replaced["close"].tolist() == [pytest.approx(10.3)]
-    assert replaced["superseded_by"][0] == desk.bars().set_index("session").loc["2012-01-06", "payload_sha256"]
+    versions = desk.warehouse.frame("FROM bar_versions ORDER BY since")
+    assert versions["close"].tolist() == pytest.approx([10.3, 11.5])
+    assert versions["payload_sha256"][1] == desk.bars().set_index("session").loc["2012-01-06", "payload_sha256"]
 
 
 def test_a_row_that_a_corrected_file_no_longer_has_is_withdrawn(desk: Desk) -> None:
@@ -111,7 +110,7 @@ def test_a_row_that_a_corrected_file_no_longer_has_is_withdrawn(desk: Desk) -> N
     # The session after it is touched as well: it now follows a gap.
     assert done.sessions == (date(2012, 1, 6), date(2012, 1, 9))
     assert len(desk.bars()) == len(lines) - 1
-    assert desk.warehouse.frame("FROM superseded_bars")["session"].dt.day.tolist() == [6]
+    assert desk.warehouse.frame("FROM bar_versions WHERE withdrawn")["session"].dt.day.tolist() == [6]
     assert desk.bars().set_index("session").loc["2012-01-09", "flags"] == ["after_gap"]
 
 
@@ -174,7 +173,7 @@ def test_the_warehouse_rebuilt_from_the_lake_equals_the_original(desk: Desk) -> 
     desk.ingest_text(text(*prices(d0106=11.5), "AAPL,2012-01-17,1,2,3,4,5"))
     refresh_actions(desk.warehouse)
     original = everything(desk.warehouse)
-    assert len(original["superseded_bars"]) == 1
+    assert original["bar_versions"]["close"].tolist() == pytest.approx([10.3, 11.5])
     assert original["rejected_bars"]["rule"].tolist() == ["not_a_session", "low_above_high"]
     rebuild(desk.lake, desk.warehouse)
     same(everything(desk.warehouse), original)
@@ -232,6 +231,9 @@ def test_a_symbol_comes_from_one_source(desk: Desk) -> None:
     assert len(desk.bars()) == 1
 
 
+CHANGED_BARS = "SELECT symbol, ts FROM bar_versions GROUP BY ALL HAVING count(DISTINCT close) > 1"
+
+
 def closes(desk: Desk) -> dict[int, float]:
     bars = desk.bars()
     return dict(zip(bars["session"].dt.day.tolist(), bars["close"].tolist(), strict=True))
@@ -266,8 +268,9 @@ def test_going_back_to_an_earlier_content_is_a_new_version(desk: Desk, moments: 
     for moment, expected in known.items():
         found = desk.warehouse.frame("SELECT close FROM bars_as_known($at)", {"at": moment})
         assert found["close"].tolist() == expected
-    superseded = desk.warehouse.frame("FROM superseded_bars")
-    assert (superseded["superseded_at"] > superseded["available_at"]).all()
+    versions = desk.warehouse.frame("FROM bar_versions ORDER BY recorded")
+    assert versions["close"].tolist() == [10.5, 10.6, 10.5]
+    assert versions["available_at"].is_monotonic_increasing
     assert_rebuilds(desk)
 
 
@@ -379,7 +382,7 @@ def test_the_same_rows_in_another_file_take_over_without_a_change(desk: Desk) ->
     done = desk.ingest()
     assert (done.sessions, done.received) == ((), 0)
     assert desk.bars()["payload_sha256"].nunique() == 1
-    assert len(desk.warehouse.frame("FROM superseded_bars")) == 0
+    assert desk.warehouse.frame(CHANGED_BARS).empty
     desk.ingest_text(text(*FEW[:2]), "all.csv")
     assert sorted(closes(desk)) == [3, 4]
     assert_rebuilds(desk)

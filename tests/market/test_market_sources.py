@@ -19,7 +19,8 @@ from assets.market.acceptance import conservation_errors
 from assets.market.actions import refresh_actions
 from assets.market.ingest import landing
 from assets.market.ingest.ingest import ingest
-from assets.market.ingest.lake import Lake, PayloadsRefusedError
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.refusals import PayloadsRefusedError
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.sources.protocol import Reading, Source, Wanted

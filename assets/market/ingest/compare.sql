@@ -1,56 +1,129 @@
--- What a judged batch changes in the warehouse, inside the transaction that will change it. Made before this runs: the temporary tables
---   incoming   rows kept by the contract    contributed  the batch's payloads, numbered; removed: the file is gone, and the payload empty
---   misplaced  keys of rows where the batch's calendar has no bar
---   mentioned  keys that the payloads have a word about: rows kept, and rejected ones that are not misplaced
--- In braces: the condition that the rows i and b say the same bar (ingest.py).
+-- What the rows of a batch are to the warehouse: new, changed, repeated, or no longer contained in their file. Reads only.
+-- Temporary tables that exist already:
+--   incoming       accepted rows; folded: repeats a row of another payload; freed: was rejected when it was first read
+--   contributed    payloads, numbered; removed: the file is gone; reread: of an earlier batch; shared: same content twice
+--   rejected_rows  rule and key of every rejected row
+-- {same_…}, {news_…}: conditions on the values of two rows (revisions.py).
 
--- What each incoming row is to the bars that are there.
-CREATE TEMP TABLE fate AS
-SELECT i.*, b.symbol IS NOT NULL AS stored, b.symbol IS NOT NULL AND {same} AS same
-FROM incoming AS i LEFT JOIN bars AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.frequency = $frequency;
-
--- Bars that another request put right, and about which a revised request speaks again: perhaps nothing new.
-CREATE TEMP TABLE contested AS
-SELECT f.symbol, f.ts, c.request
-FROM (SELECT * FROM fate WHERE stored AND NOT same) AS f
-JOIN contributed AS c ON c.number = f.payload AND NOT c.by_range
-JOIN bars AS b ON b.symbol = f.symbol AND b.ts = f.ts AND b.frequency = $frequency
-ANTI JOIN payloads AS own
-    ON own.batch = b.batch AND own.payload_sha256 = b.payload_sha256 AND own.request = c.request
-SEMI JOIN (SELECT request FROM payloads WHERE frequency = $frequency) AS earlier ON earlier.request = c.request;
-
--- Bars of a revised request about which its new payload has no word; told_by: another payload of the batch that has one.
-CREATE TEMP TABLE unsaid AS
-SELECT b.symbol, b.ts, c.number AS payload, m.payload AS told_by
-FROM bars AS b
-JOIN payloads AS earlier ON earlier.batch = b.batch AND earlier.payload_sha256 = b.payload_sha256
-JOIN contributed AS c ON c.request = earlier.request AND NOT c.by_range
-LEFT JOIN mentioned AS m ON m.symbol = b.symbol AND m.ts = b.ts
-WHERE b.frequency = $frequency AND m.payload IS DISTINCT FROM c.number;
-
--- A revision withdraws what the request's earlier payloads gave and nobody in the batch has a word about. A range that
--- is asked again withdraws nothing but what the calendar turns out not to have.
-CREATE TEMP TABLE gone AS
-SELECT symbol, ts, min(payload) AS payload
-FROM (SELECT symbol, ts, payload FROM unsaid WHERE told_by IS NULL
-      UNION ALL
-      SELECT b.symbol, b.ts, m.payload
-      FROM bars AS b JOIN misplaced AS m ON m.symbol = b.symbol AND m.ts = b.ts
-      JOIN contributed AS c ON c.number = m.payload AND c.by_range AND c.source = b.source
-      WHERE b.frequency = $frequency)
+-- Keys where the calendar has no bar.
+CREATE TEMP TABLE misplaced AS
+SELECT symbol, ts, min(payload) AS payload FROM rejected_rows
+WHERE rule IN ('before_the_calendar', 'not_a_session', 'outside_hours', 'off_the_grid')
 GROUP BY symbol, ts;
 
--- Bars that are another payload's from now on, which can then withdraw them; old_…: whose they were. To begin with, those
--- of a file that was renamed, or that gave its rows to another.
-CREATE TEMP TABLE passed_on AS
-SELECT f.symbol, f.ts, $batch::BIGINT AS batch, w.sha256, w.request, f.row, b.batch AS old_batch,
-       b.payload_sha256 AS old_sha256, arg_max(p.request, p.kept) AS old_request
-FROM (SELECT DISTINCT symbol, ts, told_by FROM unsaid WHERE told_by IS NOT NULL) AS u
-JOIN fate AS f ON f.symbol = u.symbol AND f.ts = u.ts AND f.payload = u.told_by AND f.same
-JOIN contributed AS w ON w.number = f.payload
-JOIN bars AS b ON b.symbol = f.symbol AND b.ts = f.ts AND b.frequency = $frequency
-JOIN payloads AS p ON p.batch = b.batch AND p.payload_sha256 = b.payload_sha256
-LEFT JOIN contributed AS c ON c.request = p.request
-GROUP BY ALL
--- Files of one content are one to a bar: as long as one of them stays as it is, it gives the bar.
-HAVING count(*) = count(c.request) AND NOT bool_or(p.request = w.request);
+-- Earlier payloads of the contributed requests, by what a bar holds of its payload.
+CREATE TEMP TABLE earlier AS
+SELECT p.batch, p.payload_sha256, p.request, c.number
+FROM payloads AS p JOIN contributed AS c ON c.request = p.request
+WHERE p.frequency = $frequency;
+
+-- same: as the current bar; own: the current bar is from an earlier payload of the same request.
+CREATE TEMP TABLE compared AS
+SELECT i.*, b.symbol IS NOT NULL AS stored, b.symbol IS NOT NULL AND coalesce({same_as_bar}, false) AS same,
+       e.number IS NOT NULL AS own
+FROM incoming AS i
+LEFT JOIN bars AS b ON b.symbol = i.symbol AND b.ts = i.ts AND b.frequency = $frequency
+LEFT JOIN earlier AS e ON e.batch = b.batch AND e.payload_sha256 = b.payload_sha256 AND e.number = i.payload;
+
+-- Versions of a request that its new payload does not contain. A rejected row withdraws nothing, and neither does a
+-- range that is fetched again: providers leave rows out now and then.
+CREATE TEMP TABLE missing AS
+WITH latest AS (
+    SELECT symbol, ts, request, withdrawn FROM bar_versions SEMI JOIN contributed USING (request)
+    WHERE frequency = $frequency
+    QUALIFY row_number() OVER (PARTITION BY symbol, ts, request ORDER BY recorded DESC) = 1
+),
+held AS (
+    SELECT symbol, ts, request FROM latest WHERE NOT withdrawn
+    UNION ALL
+    SELECT b.symbol, b.ts, e.request
+    FROM bars AS b
+    JOIN earlier AS e ON e.batch = b.batch AND e.payload_sha256 = b.payload_sha256
+    ANTI JOIN bar_versions AS v ON v.symbol = b.symbol AND v.ts = b.ts AND v.frequency = b.frequency
+    WHERE b.frequency = $frequency
+)
+SELECT h.symbol, h.ts, h.request, c.number AS payload, c.removed
+FROM held AS h
+JOIN contributed AS c ON c.request = h.request AND NOT c.by_range AND NOT c.reread
+ANTI JOIN incoming AS i ON i.symbol = h.symbol AND i.ts = h.ts AND i.payload = c.number
+ANTI JOIN (FROM rejected_rows ANTI JOIN misplaced USING (symbol, ts)) AS r ON r.symbol = h.symbol AND r.ts = h.ts;
+
+-- Bars that only another calendar had: no request's version counts any more.
+CREATE TEMP TABLE displaced AS
+SELECT m.symbol, m.ts, m.payload
+FROM misplaced AS m
+JOIN contributed AS c ON c.number = m.payload
+JOIN bars AS b ON b.symbol = m.symbol AND b.ts = m.ts AND b.frequency = $frequency AND b.source = c.source
+LEFT JOIN (SELECT DISTINCT symbol, ts FROM missing) AS w ON w.symbol = m.symbol AND w.ts = m.ts
+WHERE c.by_range OR w.symbol IS NOT NULL;
+
+-- Keys with more than one request or version, after this batch if not before; payload: what changes them.
+CREATE TEMP TABLE keys AS
+SELECT symbol, ts, min(payload) AS payload
+FROM (
+    SELECT symbol, ts, payload FROM compared WHERE folded OR stored AND NOT (same AND own)
+    UNION ALL
+    SELECT i.symbol, i.ts, i.payload FROM compared AS i JOIN contributed AS c ON c.number = i.payload WHERE c.shared
+    UNION ALL
+    SELECT i.symbol, i.ts, i.payload
+    FROM compared AS i
+    SEMI JOIN (FROM bar_versions WHERE frequency = $frequency) AS v ON v.symbol = i.symbol AND v.ts = i.ts
+    WHERE NOT i.stored
+    UNION ALL
+    SELECT symbol, ts, payload FROM missing
+    UNION ALL
+    SELECT symbol, ts, payload FROM displaced
+)
+GROUP BY symbol, ts;
+
+-- Bars that were their own and only version until now.
+CREATE TEMP TABLE promoted AS
+SELECT b.* EXCLUDE (flags), p.request, b.batch AS since, b.batch AS recorded, false AS folded, false AS withdrawn
+FROM bars AS b
+SEMI JOIN keys AS k ON k.symbol = b.symbol AND k.ts = b.ts
+ANTI JOIN bar_versions AS v ON v.symbol = b.symbol AND v.ts = b.ts AND v.frequency = b.frequency
+JOIN payloads AS p ON p.batch = b.batch AND p.payload_sha256 = b.payload_sha256 AND p.frequency = b.frequency
+WHERE b.frequency = $frequency;
+
+-- The versions that count before this batch: the latest of each request, unless it withdrew the bar.
+CREATE TEMP TABLE live AS
+FROM (
+    FROM bar_versions SEMI JOIN keys USING (symbol, ts)
+    WHERE frequency = $frequency
+    QUALIFY row_number() OVER (PARTITION BY symbol, ts, request ORDER BY recorded DESC) = 1
+) WHERE NOT withdrawn
+UNION ALL BY NAME
+FROM promoted;
+
+-- New versions. One that repeats the current bar is as old as the bar: it never wins over it, and it stands in for it
+-- when the bar's own request withdraws. A range that is fetched again is the newest answer of its provider, so it is
+-- compared with the bar rather than with its own earlier version.
+CREATE TEMP TABLE added AS
+WITH current AS (
+    SELECT l.symbol, l.ts, max(l.since) AS since, any_value(b.available_at) AS available_at
+    FROM live AS l JOIN bars AS b ON b.symbol = l.symbol AND b.ts = l.ts AND b.frequency = $frequency
+    GROUP BY l.symbol, l.ts
+),
+paired AS (
+    SELECT i.*, c.request, c.source, c.sha256 AS payload_sha256, c.batch, c.fetched_at, c.reread AND NOT i.freed AS rederived,
+           o.since AS own_since, o.batch AS own_batch, o.folded AS own_folded,
+           first_value(c.fetched_at) OVER (PARTITION BY i.symbol, i.ts ORDER BY i.folded, i.payload) AS first_fetched_at,
+           b.since AS bar_since, b.available_at AS bar_available_at,
+           coalesce({same_as_own}, false) AND NOT (c.by_range AND NOT i.same) AS unchanged,
+           coalesce({news_to_own}, false) AS news
+    FROM compared AS i
+    SEMI JOIN keys AS k ON k.symbol = i.symbol AND k.ts = i.ts
+    JOIN contributed AS c ON c.number = i.payload
+    LEFT JOIN live AS o ON o.symbol = i.symbol AND o.ts = i.ts AND o.request = c.request
+    LEFT JOIN current AS b ON b.symbol = i.symbol AND b.ts = i.ts
+)
+SELECT payload, row, symbol, ts, session, $frequency AS frequency, open, high, low, close, volume, amount,
+       dividend, split, actions, source, request, payload_sha256, batch,
+       CASE WHEN rederived OR unchanged AND NOT own THEN own_since
+            WHEN same THEN bar_since
+            ELSE batch END AS since,
+       CASE WHEN same THEN bar_available_at WHEN folded THEN first_fetched_at ELSE fetched_at END AS available_at,
+       CASE WHEN rederived THEN own_folded WHEN unchanged THEN NOT own ELSE same OR folded END AS folded,
+       freed, rederived, $batch::BIGINT AS recorded, false AS withdrawn
+FROM paired
+WHERE (NOT unchanged OR news) AND (NOT rederived OR own_batch = batch);

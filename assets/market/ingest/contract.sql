@@ -1,20 +1,20 @@
--- The contract of bars, in one place. Made before this runs, in assets/market/ingest/contract.py:
---   received  every row of the batch: payload, row, symbol as written, stamp, numbers, the first cell that is no number
+-- The contract of bars: the table validated has every row of a batch, with the first rule that it breaks or null.
+-- Temporary tables that exist already (contract.py):
+--   received  payload, row, symbol as written, timestamp, numbers, the name of the first cell that is not a number
 --   grid      every bar that the calendar expects: ts, session, closes_at, half_day
---   payloads  number, fetched_at, and how the payload's prices are meant
--- A row is judged by the first rule that it breaks.
+--   payloads  number, fetched_at, basis of the prices, source of the actions
 
-CREATE OR REPLACE TEMP TABLE spellings AS
-SELECT symbol AS spelt, upper(symbol) AS symbol,
+CREATE TEMP TABLE spellings AS
+SELECT symbol AS written, upper(symbol) AS symbol,
        row_number() OVER (PARTITION BY upper(symbol) ORDER BY count(*) DESC, symbol DESC) = 1 AS usual
 FROM received WHERE symbol IS NOT NULL GROUP BY symbol;
 
-CREATE OR REPLACE TEMP TABLE hours AS
+CREATE TEMP TABLE hours AS
 SELECT session, min(ts) AS opens_at, max(closes_at) AS closes_at FROM grid GROUP BY session;
 
-CREATE OR REPLACE TEMP TABLE judged AS
+CREATE TEMP TABLE validated AS
 WITH placed AS (
-    -- NaN is how a float column says "missing", and DuckDB holds it to be above every number.
+    -- NaN means "missing" in a column of floats; DuckDB sorts it above every number.
     SELECT r.* REPLACE (CASE WHEN NOT isnan(r.volume) THEN r.volume END AS volume,
                         CASE WHEN NOT isnan(r.amount) THEN r.amount END AS amount,
                         CASE WHEN NOT isnan(r.dividend) THEN r.dividend END AS dividend,
@@ -22,13 +22,13 @@ WITH placed AS (
                         CASE WHEN NOT isnan(r.adj_close) THEN r.adj_close END AS adj_close),
            s.symbol AS name, s.usual, p.fetched_at, p.basis,
            CASE WHEN NOT $daily THEN coalesce(r.instant, timezone('UTC', timezone($zone, r.local)))
-                -- Midnight is a day as it is written; any other time is a moment of a day at the exchange.
+                -- Midnight is the date as written; any other time is an instant of a day at the exchange.
                 WHEN r.local::TIME = TIME '00:00' OR r.instant IS NULL AND $zone = $exchange
                 THEN r.local::DATE
                 ELSE timezone($exchange, coalesce(timezone('UTC', r.instant), timezone($zone, r.local)))::DATE
                 END::TIMESTAMP AS ts
     FROM received AS r JOIN payloads AS p ON p.number = r.payload
-    LEFT JOIN spellings AS s ON s.spelt = r.symbol
+    LEFT JOIN spellings AS s ON s.written = r.symbol
 )
 SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session,
        b.open, b.high, b.low, b.close, b.volume, b.amount, b.dividend,
@@ -71,7 +71,7 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN b.dividend < 0 OR isinf(b.dividend) OR b.split <> 0 AND b.split NOT BETWEEN 1e-6 AND 1e6
                 OR b.basis = 'factor' AND (b.factor IS NULL OR b.factor <= 0 OR NOT isfinite(b.factor))
                THEN 'impossible_action'
-           -- Where the columns tell both actions, it is not looked at.
+           -- Not used where dividend and split are stated.
            WHEN (b.dividend IS NULL OR b.split IS NULL) AND (b.adj_close <= 0 OR b.adj_close > 1e12)
                THEN 'impossible_adjusted_close'
            WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
@@ -80,50 +80,26 @@ FROM placed AS b
 LEFT JOIN grid AS g ON g.ts = b.ts
 LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
--- Bars of a finer frequency: one that starts where a bar of ours does is not a bar of ours. Up to two are stray rows.
-UPDATE judged SET rule = 'finer_frequency'
+-- Bars of a finer frequency: others of their payload start inside a bar of the grid. Up to two are taken for stray rows.
+UPDATE validated SET rule = 'finer_frequency'
 FROM (
     SELECT payload, symbol, ts
     FROM (SELECT DISTINCT o.payload, o.symbol, g.ts
-          FROM judged AS o ASOF JOIN grid AS g ON o.ts > g.ts
+          FROM validated AS o ASOF JOIN grid AS g ON o.ts > g.ts
           WHERE o.rule = 'off_the_grid' AND o.ts < g.closes_at)
-    SEMI JOIN (SELECT payload, symbol, ts FROM judged WHERE rule IS NULL) USING (payload, symbol, ts)
+    SEMI JOIN (SELECT payload, symbol, ts FROM validated WHERE rule IS NULL) USING (payload, symbol, ts)
     QUALIFY count(*) OVER (PARTITION BY payload, symbol) > 2
 ) AS f
-WHERE judged.rule IS NULL AND judged.payload = f.payload AND judged.symbol = f.symbol AND judged.ts = f.ts;
+WHERE validated.rule IS NULL AND validated.payload = f.payload AND validated.symbol = f.symbol AND validated.ts = f.ts;
 
--- Where prices are divided by later splits: the splits that they are divided by, whatever is wrong with their rows.
-CREATE OR REPLACE TEMP TABLE splits AS
+-- Splits that a payload's prices are divided by, also from rejected rows.
+CREATE TEMP TABLE splits AS
 SELECT j.payload, j.symbol, j.session, max(j.split) AS split, count(DISTINCT j.split) > 1 AS unclear
-FROM judged AS j JOIN payloads AS p ON p.number = j.payload
+FROM validated AS j JOIN payloads AS p ON p.number = j.payload
 WHERE p.basis = 'split-adjusted' AND j.split > 0 AND j.split <> 1 AND isfinite(j.split)
   AND j.symbol IS NOT NULL AND j.ts IS NOT NULL
 GROUP BY j.payload, j.symbol, j.session;
 
-UPDATE judged SET rule = 'unclear_split'
+UPDATE validated SET rule = 'unclear_split'
 FROM (SELECT payload, symbol, max(session) AS session FROM splits WHERE unclear GROUP BY payload, symbol) AS u
-WHERE judged.rule IS NULL AND judged.payload = u.payload AND judged.symbol = u.symbol AND judged.session < u.session;
-
--- The same key more than once: equal rows are folded into one (fold.sql), unequal ones are all rejected. A row that says
--- nothing of an action contradicts none. Adjusted closes are compared within a payload: every download of a series
--- writes them anew.
-CREATE OR REPLACE TEMP TABLE repeated AS
-SELECT j.symbol, j.ts,
-       count(DISTINCT hash(open, high, low, close, volume, amount, factor)) = 1
-           AND count(DISTINCT dividend) <= 1 AND count(DISTINCT split) <= 1
-           AND count(DISTINCT (payload, hash(adj_close))) = count(DISTINCT payload) AS equal
-FROM judged AS j
-SEMI JOIN (SELECT symbol, ts FROM judged WHERE rule IS NULL GROUP BY symbol, ts HAVING count(*) > 1) AS k
-    ON k.symbol = j.symbol AND k.ts = j.ts
-WHERE j.rule IS NULL
-GROUP BY j.symbol, j.ts;
-
--- Here the rows of one payload; those of several once it is known which tells most of the actions.
-CREATE OR REPLACE TEMP TABLE sorted_out AS
-SELECT j.payload, j.row,
-       CASE WHEN NOT r.equal THEN 'conflicting_duplicate'
-            WHEN row_number() OVER (PARTITION BY j.payload, j.symbol, j.ts
-                                    ORDER BY (j.dividend IS NOT NULL)::INTEGER + (j.split IS NOT NULL)::INTEGER DESC,
-                                             j.row) > 1 THEN 'folded' END AS fate
-FROM judged AS j JOIN repeated AS r USING (symbol, ts)
-WHERE j.rule IS NULL;
+WHERE validated.rule IS NULL AND validated.payload = u.payload AND validated.symbol = u.symbol AND validated.session < u.session;

@@ -3,13 +3,13 @@
 -- Only where a payload needs it (contract.py): adjusted closes without actions, or prices that are not as quoted. Rows
 -- that another payload tells too are looked at like all others, and folded afterwards (fold.sql).
 
-CREATE OR REPLACE TEMP TABLE kept AS
+CREATE TEMP TABLE accepted AS
 WITH good AS (
-    SELECT j.* EXCLUDE (rule, acts), p.basis, p.actions AS told_by
-    FROM judged AS j
-    JOIN payloads AS p ON p.number = j.payload
-    LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
-    WHERE j.rule IS NULL AND s.fate IS NULL
+    SELECT v.* EXCLUDE (rule, acts), p.basis, p.actions AS stated_by
+    FROM validated AS v
+    JOIN payloads AS p ON p.number = v.payload
+    LEFT JOIN duplicates AS d ON d.payload = v.payload AND d.row = v.row
+    WHERE v.rule IS NULL AND d.outcome IS NULL
 ),
 -- Shares that one share from before a split has become by the payload's end.
 grown AS (
@@ -25,7 +25,7 @@ later AS (
         ON s.payload = g.payload AND s.symbol = g.symbol AND g.session < s.session
 ),
 quoted AS (
-    SELECT payload, row, symbol, ts, session, told_by,
+    SELECT payload, row, symbol, ts, session, stated_by,
            open * scale AS open, high * scale AS high, low * scale AS low, close * scale AS close,
            volume / scale AS volume, amount,
            CASE WHEN basis = 'split-adjusted' THEN dividend * scale ELSE dividend END AS dividend, split, adjusted
@@ -95,6 +95,7 @@ SELECT payload, row, symbol, ts, session, open, high, low, close, volume, amount
             -- Also the first bar of a payload: what happened since the bar before is not in it.
             WHEN derives AND (hidden OR NOT known) THEN concat_ws(', ', CASE WHEN dividend IS NOT NULL
                                                                               OR split IS NOT NULL
-                                                                        THEN told_by END, 'unknown')
-            WHEN dividend IS NOT NULL OR split IS NOT NULL THEN told_by END AS actions
+                                                                        THEN stated_by END, 'unknown')
+            WHEN dividend IS NOT NULL OR split IS NOT NULL THEN stated_by END AS actions,
+       false AS folded
 FROM known;

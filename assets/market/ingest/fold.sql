@@ -1,35 +1,36 @@
--- What the batch's rows say of actions, put together: one row a bar, and no action lost unnoticed. After derive.sql, or
--- what contract.py does in its place.
+-- Accepted rows of several payloads, put together: one row per bar, and no action is lost silently. Runs after derive.sql
+-- or as_received.sql.
 
--- Equal rows of several payloads are folded into the one that tells most, the first of those.
-UPDATE sorted_out SET fate = 'folded'
+-- Equal rows of several payloads are folded into the one with the best knowledge of actions, the first of those.
+UPDATE duplicates SET outcome = 'folded'
 FROM (
     SELECT k.payload, k.row
-    FROM kept AS k SEMI JOIN sorted_out AS s ON s.payload = k.payload AND s.row = k.row
+    FROM accepted AS k SEMI JOIN duplicates AS d ON d.payload = k.payload AND d.row = k.row
     QUALIFY row_number() OVER (
         PARTITION BY k.symbol, k.ts
         ORDER BY k.actions IS NULL OR k.actions = 'unknown', k.actions LIKE '%unknown', k.actions LIKE 'derived%',
                  (k.dividend IS NULL)::INTEGER + (k.split IS NULL)::INTEGER, k.payload, k.row) > 1
 ) AS f
-WHERE sorted_out.payload = f.payload AND sorted_out.row = f.row;
+WHERE duplicates.payload = f.payload AND duplicates.row = f.row;
 
-DELETE FROM kept USING sorted_out AS s WHERE s.fate = 'folded' AND kept.payload = s.payload AND kept.row = s.row;
+UPDATE accepted SET folded = true FROM duplicates AS d
+WHERE d.outcome = 'folded' AND accepted.payload = d.payload AND accepted.row = d.row;
 
--- A rejected row may have told an action: where no kept bar of its session does, the next bar does not know.
-CREATE OR REPLACE TEMP TABLE untold AS
+-- A rejected row may have stated an action: where no accepted row of its session does, the next bar's are unknown.
+CREATE TEMP TABLE unstated AS
 SELECT DISTINCT l.symbol, l.ts
 FROM (
-    SELECT j.symbol, j.ts, j.session
-    FROM judged AS j LEFT JOIN sorted_out AS s ON s.payload = j.payload AND s.row = j.row
-    WHERE j.acts AND (j.rule IS NOT NULL OR s.fate = 'conflicting_duplicate')
+    SELECT v.symbol, v.ts, v.session
+    FROM validated AS v LEFT JOIN duplicates AS d ON d.payload = v.payload AND d.row = v.row
+    WHERE v.acts AND (v.rule IS NOT NULL OR d.outcome = 'conflicting_duplicate')
 ) AS l
-ANTI JOIN (SELECT symbol, session FROM kept WHERE dividend > 0 OR split <> 1) AS t
+ANTI JOIN (SELECT symbol, session FROM accepted WHERE NOT folded AND (dividend > 0 OR split <> 1)) AS t
     ON t.symbol = l.symbol AND t.session = l.session
 WHERE l.symbol IS NOT NULL AND l.ts IS NOT NULL;
 
-UPDATE kept SET actions = concat_ws(', ', kept.actions, 'unknown')
+UPDATE accepted SET actions = concat_ws(', ', accepted.actions, 'unknown')
 FROM (
     SELECT DISTINCT u.symbol, k.ts
-    FROM untold AS u ASOF JOIN (FROM kept SEMI JOIN untold USING (symbol)) AS k ON k.symbol = u.symbol AND u.ts <= k.ts
+    FROM unstated AS u ASOF JOIN (FROM accepted SEMI JOIN unstated USING (symbol) WHERE NOT folded) AS k ON k.symbol = u.symbol AND u.ts <= k.ts
 ) AS n
-WHERE kept.symbol = n.symbol AND kept.ts = n.ts AND NOT coalesce(suffix(kept.actions, 'unknown'), false);
+WHERE accepted.symbol = n.symbol AND accepted.ts = n.ts AND NOT coalesce(suffix(accepted.actions, 'unknown'), false);

@@ -1,91 +1,51 @@
-"""The lake: every payload as it was received, for ever, and in which order we came to know them.
+"""The lake: every payload as it was received, permanently, and the order in which payloads became known.
 
-A payload is `<source>/<sha256>.parquet` with its provenance in a `.json` beside it. What a run landed is committed as
+A payload is `<source>/<sha256>.parquet` with its provenance in a `.json` beside it. What a run fetched is committed as
 a numbered batch: one small JSON, the write-ahead log from which the warehouse can be rebuilt. No payload and no batch
 is ever overwritten. Not here: what the rows mean (contract).
 """
 
 from __future__ import annotations
 
-import errno
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow.parquet
 
-from resources.errors import CandlecastError, WarehouseBusyError
+from assets.market.ingest.payloads import (
+    Payload,
+    PayloadBatch,
+    batch_to_json,
+    payload_from_json,
+    provenance_to_json,
+    read_batch,
+)
+from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, publish_file, scratch_folder
-from resources.sources.protocol import NoRowsError, Reading, Request, Source, Wanted
+from resources.sources.protocol import NoRowsError, Request, Source, Wanted
 
 BATCHES = "batches"
 REFUSED = "refused.json"
 # A range that ends this recently may not be published in full yet.
 FRESH_DAYS = 4
-# Not the file's fault: trying another file would fail as well, or this one go in later.
-_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM}
-
-
-class PayloadsRefusedError(CandlecastError):
-    """Some payloads cannot be had, or not be read as bars; all others of the call are in the lake.
-
-    Args:
-        reasons: one a payload.
-    """
-
-    def __init__(self, message: str, reasons: Sequence[str]) -> None:
-        super().__init__(message)
-        self.reasons = list(reasons)
 
 
 @dataclass(frozen=True)
-class Landed:
-    """A payload in the lake: what was asked, what came, when.
+class Screening:
+    """Which payloads may be committed, and why each of the others may not, by its request's key."""
 
-    Attributes:
-        again_at: when the first of the rows that were still forming is over: the same content then says more.
-    """
-
-    source: str
-    request: Request
-    sha256: str
-    fetched_at: datetime
-    rows: int
-    again_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Payloads that became known together. Batches are numbered from 1, in the order of knowledge."""
-
-    number: int
-    reading: Reading
-    payloads: tuple[Landed, ...]
-
-    @cached_property
-    def reading_digest(self) -> str:
-        return digest_of(asdict(self.reading))
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What may be committed: the sound payloads, and why each of the others may not, by its request's key."""
-
-    sound: tuple[Landed, ...]
+    accepted: tuple[Payload, ...]
     refused: Mapping[str, str]
 
 
-Judge = Callable[[Batch], Judgement]
+Screen = Callable[[PayloadBatch], Screening]
 
 
 @dataclass(frozen=True)
@@ -94,17 +54,17 @@ class Lake:
 
     home: Home
 
-    def file(self, payload: Landed) -> Path:
+    def file(self, payload: Payload) -> Path:
         """The payload's Parquet file."""
         return self.home.lake / payload.source / f"{payload.sha256}.parquet"
 
-    def batches(self, after: int = 0) -> list[Batch]:
+    def batches(self, after: int = 0) -> list[PayloadBatch]:
         """Every committed batch with a number above `after`, in order."""
         files = sorted((self.home.lake / BATCHES).glob("*.json"))
-        return [_read_batch(file) for file in files if int(file.stem) > after]
+        return [read_batch(file) for file in files if int(file.stem) > after]
 
-    def current(self) -> dict[str, tuple[Landed, str]]:
-        """The newest payload of every request that was ever committed, and how it was read, by the request's key."""
+    def current(self) -> dict[str, tuple[Payload, str]]:
+        """The newest payload of every request that was ever committed, and the digest of its reading, by request key."""
         return {
             payload.request.key: (payload, batch.reading_digest)
             for batch in self.batches()
@@ -118,9 +78,16 @@ class Lake:
         return pd.DataFrame(rows, columns=["key", "file", "sha256", "rows", "fetched_at"])
 
     def refused(self, source: Source) -> list[str]:
-        """What could not be had or read when the source was last asked, in words."""
+        """Why payloads were refused when the source was last read: one reason per payload."""
         file = self.home.lake / REFUSED
         return list(json.loads(file.read_text()).get(source.name, [])) if file.is_file() else []
+
+    def set_refused(self, source: Source, reasons: Sequence[str]) -> None:
+        """Record why payloads were refused; none: all were accepted."""
+        file = self.home.lake / REFUSED
+        recorded = json.loads(file.read_text()) if file.is_file() else {}
+        if recorded.get(source.name, []) != list(reasons):
+            publish_bytes(file, json.dumps({**recorded, source.name: list(reasons)}, indent=1).encode())
 
     def land(
         self,
@@ -128,88 +95,97 @@ class Lake:
         wanted: Wanted,
         refresh: bool = False,
         progress: Progress = silent,
-        judge: Judge | None = None,
-    ) -> tuple[list[Request], Batch | None]:
-        """Fetch what is wanted and not there, and commit it as one batch.
+        screen: Screen | None = None,
+    ) -> tuple[list[Request], PayloadBatch | None]:
+        """Fetch what is wanted and missing, and commit it as one batch.
 
-        Killed halfway, the payloads that had arrived stay, uncommitted, and the next call takes them up.
+        If the process is killed, the payloads that had arrived stay, uncommitted, and the next call uses them.
 
         Args:
-            refresh: ask a network source again for ranges that are already there.
-            judge: which payloads may be committed; none: all.
+            refresh: fetch ranges of a network source again that are already in the lake.
+            screen: decides which payloads may be committed; none: all.
 
         Returns:
-            What was missing or changed, and the batch that now holds it; no batch where nothing was.
+            What was missing or changed, and the batch that now holds it; no batch if nothing was.
 
         Raises:
-            PayloadsRefusedError: some payload cannot be had or read. The message names each; the others are committed.
+            PayloadsRefusedError: a payload cannot be fetched or read. The message names each; the others are committed.
         """
         missing = self.missing(source, wanted, refresh)
         if not missing:
             return [], None
-        landed, refused = [], []
-        with scratch_folder(self.home.scratch / "lake") as scratch:
-            for position, request in enumerate(missing):
-                progress(position, len(missing), request.file)
-                try:
-                    fetched = self._fetched(source, request, scratch, resume=not refresh)
-                except Exception as error:
-                    refused.append(reason_of(error, request.file))
-                else:
-                    landed += [fetched] if fetched else []
-        progress(len(missing), len(missing))
-        if landed and judge:
-            judgement = judge(Batch(0, source.reading, tuple(landed)))
-            refused += judgement.refused.values()
+        landed, refused = self._fetch_all(source, missing, refresh, progress)
+        if landed and screen:
+            screening = screen(PayloadBatch(0, source.reading, tuple(landed)))
+            refused += screening.refused.values()
             for payload in landed:
-                if payload.request.key in judgement.refused:
-                    self._forget(payload)
-            landed = list(judgement.sound)
+                if payload.request.key in screening.refused:
+                    # Without its provenance it is fetched again.
+                    self._provenance(payload).unlink(missing_ok=True)
+            landed = list(screening.accepted)
         batch = self._commit(source, landed) if landed else None
         if refused:
             raise PayloadsRefusedError(
-                f"{len(refused)} of {len(missing)} payloads of source {source.name} cannot be had; "
+                f"{len(refused)} of {len(missing)} payloads of source {source.name} are refused; "
                 f"{'the others are in the lake' if landed else 'nothing else was new'}:\n  " + "\n  ".join(refused),
                 refused,
             )
         return missing, batch
 
     def missing(self, source: Source, wanted: Wanted, refresh: bool = False) -> list[Request]:
-        """The requests whose payload the lake does not hold as it is now. Cheap: files are only hashed."""
+        """The requests whose current payload is not in the lake. Cheap: files are only hashed."""
         current = self.current()
         reading = digest_of(asdict(source.reading))
+        same_reading = [payload.request for payload, as_read in current.values() if as_read == reading]
         if not source.by_range:
-            held_here = [payload.request for payload, as_read in current.values() if as_read == reading]
             return [
                 request
-                for request in [*source.plan(wanted), *source.vanished(held_here)]
+                for request in [*source.plan(wanted), *source.vanished(same_reading)]
                 if not _is_same(current.get(request.key), source.fingerprint(request), reading)
             ]
-        held = [] if refresh else [payload.request for payload, as_read in current.values() if as_read == reading]
+        held = [] if refresh else same_reading
         return [rest for request in source.plan(wanted) for rest in _uncovered(request, held)]
 
-    def _fetched(self, source: Source, request: Request, scratch: Path, resume: bool) -> Landed | None:
-        """The payload of a request; none where a series that is held has no row of days that are not settled yet."""
+    def _fetch_all(
+        self, source: Source, requests: Sequence[Request], refresh: bool, progress: Progress
+    ) -> tuple[list[Payload], list[str]]:
+        """The payloads of requests, and the reasons why others could not be fetched."""
+        landed: list[Payload] = []
+        refused: list[str] = []
+        with scratch_folder(self.home.scratch / "lake") as scratch:
+            for position, request in enumerate(requests):
+                progress(position, len(requests), request.file)
+                try:
+                    payload = self._fetch(source, request, scratch, resume=not refresh)
+                except Exception as error:
+                    refused.append(refusal_of(error, request.file))
+                else:
+                    landed += [payload] if payload else []
+        progress(len(requests), len(requests))
+        return landed, refused
+
+    def _fetch(self, source: Source, request: Request, scratch: Path, resume: bool) -> Payload | None:
+        """The payload of a request; none where the next part of a held series has no settled rows yet."""
         if resume and (earlier := self._uncommitted(source, request)):
             return earlier
         file = scratch / "payload.parquet"
         try:
             sha256 = source.fetch(request, file)
         except NoRowsError as error:
-            # A suspension or a delisting, unless nothing was ever had of it: then the name is probably wrong.
+            # A suspension or a delisting, unless the symbol never had a row: then its name is probably wrong.
             if not self._holds_rows_of(source, request):
                 raise
             sha256 = error.sha256
         fetched_at = utc_now()
         if source.by_range:
-            request = _as_far_as_it_reaches(request, source.reaches(file), fetched_at)
+            request = _up_to_last_row(request, source.reaches(file), fetched_at)
         rows = pyarrow.parquet.read_metadata(file).num_rows
         if source.by_range and not rows and request.first and request.last and request.last < request.first:
             return None
-        landed = Landed(source.name, request, sha256, fetched_at, rows)
-        publish_file(file, self.file(landed))
-        publish_bytes(self._provenance(landed), _provenance_of(landed, source.reading))
-        return landed
+        payload = Payload(source.name, request, sha256, fetched_at, rows)
+        publish_file(file, self.file(payload))
+        publish_bytes(self._provenance(payload), provenance_to_json(payload, source.reading))
+        return payload
 
     def _holds_rows_of(self, source: Source, request: Request) -> bool:
         return any(
@@ -217,43 +193,33 @@ class Lake:
             for payload, _ in self.current().values()
         )
 
-    def _uncommitted(self, source: Source, request: Request) -> Landed | None:
-        """A payload that an earlier, killed call fetched: for files of the same content, for ranges of the same day."""
-        tail = digest_of(request.key)[:12]
+    def _uncommitted(self, source: Source, request: Request) -> Payload | None:
+        """A payload that a killed call fetched: of a file with the same content, or of a range on the same day."""
+        key_digest = digest_of(request.key)[:12]
         committed = {p for batch in self.batches() for p in batch.payloads if p.request.key == request.key}
         moments = {(p.sha256, p.fetched_at) for p in committed}
         newest = max((p.fetched_at for p in committed), default=datetime.min)
-        for file in (self.home.lake / source.name).glob(f"*.{tail}.json"):
+        for file in (self.home.lake / source.name).glob(f"*.{key_digest}.json"):
             content = json.loads(file.read_text())
-            landed = _landed(content)
-            # What is older than what we came to know since, or was refused under another reading, is no news of then.
-            if (landed.sha256, landed.fetched_at) in moments or landed.fetched_at < newest:
+            payload = payload_from_json(content)
+            # One that is older than what was committed since, or was read otherwise, is not current.
+            if (payload.sha256, payload.fetched_at) in moments or payload.fetched_at < newest:
                 continue
             if digest_of(content.get("reading")) != digest_of(asdict(source.reading)):
                 continue
-            fresh = (
-                landed.sha256 == source.fingerprint(request) if not source.by_range else _is_today(landed.fetched_at)
-            )
-            if fresh and self.file(landed).is_file():
-                return landed
+            if source.by_range:
+                fresh = payload.fetched_at.date() == utc_now().date()
+            else:
+                fresh = payload.sha256 == source.fingerprint(request)
+            if fresh and self.file(payload).is_file():
+                return payload
         return None
 
-    def _forget(self, payload: Landed) -> None:
-        """Take back the note that a payload arrived: asked again, it is fetched again."""
-        self._provenance(payload).unlink(missing_ok=True)
-
-    def note_refused(self, source: Source, reasons: Sequence[str]) -> None:
-        """Write down what could not be had or read when a source was asked; nothing: all of it was."""
-        file = self.home.lake / REFUSED
-        notes = json.loads(file.read_text()) if file.is_file() else {}
-        if notes.get(source.name, []) != list(reasons):
-            publish_bytes(file, json.dumps({**notes, source.name: list(reasons)}, indent=1).encode())
-
-    def _provenance(self, payload: Landed) -> Path:
+    def _provenance(self, payload: Payload) -> Path:
         # One content may answer two requests (two files that hold the same), so the request is part of the name.
         return self.home.lake / payload.source / f"{payload.sha256}.{digest_of(payload.request.key)[:12]}.json"
 
-    def _commit(self, source: Source, landed: Sequence[Landed]) -> Batch | None:
+    def _commit(self, source: Source, landed: Sequence[Payload]) -> PayloadBatch | None:
         """The next batch, of what no other process committed in the meantime."""
         with exclusive_lock(self.home.lake / ".lock"):
             current = self.current()
@@ -266,12 +232,8 @@ class Lake:
             if not fresh:
                 return None
             numbers = [int(file.stem) for file in (self.home.lake / BATCHES).glob("*.json")]
-            batch = Batch(max(numbers, default=0) + 1, source.reading, tuple(fresh))
-            content = {"number": batch.number, "reading": asdict(batch.reading), "payloads": [asdict(p) for p in fresh]}
-            publish_bytes(
-                self.home.lake / BATCHES / f"{batch.number:08d}.json",
-                json.dumps(content, indent=1, default=str).encode(),
-            )
+            batch = PayloadBatch(max(numbers, default=0) + 1, source.reading, tuple(fresh))
+            publish_bytes(self.home.lake / BATCHES / f"{batch.number:08d}.json", batch_to_json(batch))
             return batch
 
 
@@ -294,82 +256,19 @@ def _uncovered(request: Request, held: Sequence[Request]) -> list[Request]:
     return [request.within(low, high) for low, high in gaps if low <= high]
 
 
-def _as_far_as_it_reaches(request: Request, reached: date | None, fetched_at: datetime) -> Request:
-    """A request as it was answered: a provider that has not published the newest session yet is asked again for it."""
+def _up_to_last_row(request: Request, last_row: date | None, fetched_at: datetime) -> Request:
+    """A request cut to its answer: a provider that has not published the newest session yet is asked for it again."""
     if request.first is None or request.last is None or fetched_at.date() - request.last > timedelta(days=FRESH_DAYS):
         return request
-    return replace(request, last=max(request.first - timedelta(days=1), min(reached or date.min, request.last)))
+    return replace(request, last=max(request.first - timedelta(days=1), min(last_row or date.min, request.last)))
 
 
-def _is_same(held: tuple[Landed, str] | None, sha256: str | None, reading: str) -> bool:
+def _is_same(held: tuple[Payload, str] | None, sha256: str | None, reading: str) -> bool:
     if held is None or held[0].sha256 != sha256 or held[1] != reading:
         return False
     return held[0].again_at is None or held[0].again_at > utc_now()
 
 
-def _provenance_of(landed: Landed, reading: Reading) -> bytes:
-    return json.dumps({**asdict(landed), "reading": asdict(reading)}, indent=1, default=str).encode()
-
-
-def _read_batch(file: Path) -> Batch:
-    try:
-        content = json.loads(file.read_text())
-        payloads = [_landed(payload) for payload in content["payloads"]]
-        return Batch(content["number"], Reading(**content["reading"]), _told_apart(payloads))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CandlecastError(f"{file} is not a batch of the lake ({error}): restore it from a backup") from error
-
-
-def _told_apart(payloads: Sequence[Landed]) -> tuple[Landed, ...]:
-    """Rejected rows are known by file and number, so two ranges of one series need names of their own."""
-    named = Counter(payload.request.file for payload in payloads)
-    return tuple(
-        replace(payload, request=replace(payload.request, file=f"{payload.request.file} ({payload.request.key})"))
-        if named[payload.request.file] > 1
-        else payload
-        for payload in payloads
-    )
-
-
-def _landed(content: Mapping[str, Any]) -> Landed:
-    request = dict(content["request"])
-    for end in ("first", "last"):
-        request[end] = date.fromisoformat(request[end]) if request[end] else None
-    return Landed(
-        content["source"],
-        Request(**request),
-        content["sha256"],
-        datetime.fromisoformat(content["fetched_at"]),
-        content["rows"],
-        datetime.fromisoformat(content["again_at"]) if content.get("again_at") else None,
-    )
-
-
 def utc_now() -> datetime:
     """Now, in UTC without a zone, to the second."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def _is_today(stamp: datetime) -> bool:
-    return stamp.date() == utc_now().date()
-
-
-def reason_of(error: Exception, file: str) -> str:
-    """Why one payload cannot be taken, in words that name its file.
-
-    Raises:
-        KeyboardInterrupt: somebody stopped the run.
-        Exception: it is not the file's fault (a full disk, a warehouse that is held): the error itself.
-    """
-    held = isinstance(error, WarehouseBusyError | MemoryError | duckdb.OutOfMemoryException)
-    if isinstance(error, duckdb.InterruptException) or (
-        isinstance(error, duckdb.Error) and ("KeyboardInterrupt" in str(error) or "Interrupted" in str(error))
-    ):
-        # Somebody stopped the run while DuckDB was reading a frame.
-        raise KeyboardInterrupt from error
-    if held or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE):
-        raise error
-    if isinstance(error, CandlecastError):
-        return str(error)
-    said = next(iter(str(error).splitlines()), "")[:300]
-    return f"{file}: cannot be read as bars: {type(error).__name__}: {said}. Correct the file, or take it away"

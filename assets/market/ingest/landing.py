@@ -1,7 +1,7 @@
-"""Which payloads may land: those that can be read as bars, of symbols that no other source gives.
+"""Which payloads may land: those that can be read as bars, of symbols that no other source provides.
 
-Judged before they are committed, so that one bad file keeps none of the others out and none that come later. What was
-judged is handed over to the ingest that follows, which would otherwise judge the same payloads a second time.
+They are validated before they are committed, so that one bad file blocks neither the others nor later ones. The
+validated rows are kept for the ingest that follows, which would otherwise validate the same payloads a second time.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from pathlib import Path
 
 import duckdb
 
-from assets.market.ingest.contract import Counted, Staged, staged
-from assets.market.ingest.lake import Batch, Judgement, Lake, Landed, PayloadsRefusedError, reason_of
+from assets.market.ingest.contract import PayloadCounts, StagedBatch, stage_batch
+from assets.market.ingest.lake import Lake, Screening
+from assets.market.ingest.payloads import Payload, PayloadBatch
+from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
 from resources.calendar import TradingCalendar
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_folder, scratch_folder
 from resources.sources.protocol import Request, Source, Wanted
 from resources.warehouse import Warehouse, interruptible
 
-HANDED_OVER = "judged"
+STAGED = "staged"
 COUNTS = "counts.json"
-_FOREIGN = """
+_OTHER_SOURCES = """
 SELECT i.payload, i.symbol, any_value(b.source)
 FROM (SELECT DISTINCT symbol, payload FROM {rows}) AS i
 JOIN (SELECT DISTINCT symbol, source FROM bars WHERE frequency = $frequency) AS b ON b.symbol = i.symbol
 WHERE b.source <> $source GROUP BY i.payload, i.symbol ORDER BY i.payload, i.symbol
 """
-_UNFINISHED = """
+_NOT_CLOSED = """
 SELECT min(ts)::DATE, max(ts)::DATE FROM read_parquet($rejected)
 WHERE rule IN ('not_closed_yet', 'in_the_future') AND ts <= $end
 """
@@ -51,120 +53,129 @@ def land(
     wanted: Wanted,
     refresh: bool = False,
     progress: Progress = silent,
-) -> tuple[list[Request], Batch | None]:
-    """`Lake.land` of payloads that can be read as bars; what is refused is noted for the check of bars.
+) -> tuple[list[Request], PayloadBatch | None]:
+    """`Lake.land` of payloads that can be read as bars; refusals are recorded for the check of `bars`.
 
     Raises:
-        PayloadsRefusedError: some payload cannot be had or read. The message names each; the others are committed.
+        PayloadsRefusedError: a payload cannot be fetched or read. The message names each; the others are committed.
     """
     try:
-        landed = lake.land(source, wanted, refresh, progress, lambda batch: judgement_of(batch, lake, warehouse))
+        landed = lake.land(source, wanted, refresh, progress, lambda batch: screen_payloads(batch, lake, warehouse))
     except PayloadsRefusedError as error:
-        lake.note_refused(source, error.reasons)
+        lake.set_refused(source, error.reasons)
         raise
-    lake.note_refused(source, [])
+    lake.set_refused(source, [])
     return landed
 
 
-def judgement_of(batch: Batch, lake: Lake, warehouse: Warehouse) -> Judgement:
-    """Which of a batch's payloads are sound. A bad one is found by halves, so a good batch is judged once."""
+def screen_payloads(batch: PayloadBatch, lake: Lake, warehouse: Warehouse) -> Screening:
+    """Which of a batch's payloads can be read as bars. Bad ones are found by bisection: a good batch is validated once."""
     refused: dict[str, str] = {}
-    sound = _sound(batch.payloads, batch, lake, warehouse, refused)
-    if refused and sound:
-        # What the sound ones are together was not looked at yet.
-        sound = _sound(tuple(replace(payload, again_at=None) for payload in sound), batch, lake, warehouse, refused)
-    return Judgement(sound, refused)
+    accepted = _accepted(batch.payloads, batch, lake, warehouse, refused)
+    if refused and accepted:
+        # The accepted ones were not validated together yet.
+        accepted = _accepted(
+            tuple(replace(payload, again_at=None) for payload in accepted), batch, lake, warehouse, refused
+        )
+    return Screening(accepted, refused)
 
 
-def _sound(
-    payloads: tuple[Landed, ...], batch: Batch, lake: Lake, warehouse: Warehouse, refused: dict[str, str]
-) -> tuple[Landed, ...]:
+def _accepted(
+    payloads: tuple[Payload, ...], batch: PayloadBatch, lake: Lake, warehouse: Warehouse, refused: dict[str, str]
+) -> tuple[Payload, ...]:
+    """The accepted payloads; the reasons for the others are added to `refused`."""
     if not payloads:
         return ()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
     part = replace(batch, payloads=payloads)
     try:
-        with staged(part, [lake.file(p) for p in payloads], calendar, lake.home.scratch / "contract") as judged:
-            foreign = foreign_in(judged, warehouse)
-            if not foreign:
-                timed = _with_moments(judged, calendar)
-                _hand_over(replace(judged, batch=replace(part, payloads=timed)), lake)
+        with stage_batch(part, [lake.file(p) for p in payloads], calendar, lake.home.scratch / "contract") as staged:
+            reasons = symbols_in_use(staged, warehouse)
+            if not reasons:
+                timed = _with_again_at(staged, calendar)
+                _keep_staged(replace(staged, batch=replace(part, payloads=timed)), lake)
                 return timed
     except Exception as error:
         if len(payloads) == 1:
-            refused[payloads[0].request.key] = reason_of(error, payloads[0].request.file)
+            refused[payloads[0].request.key] = refusal_of(error, payloads[0].request.file)
             return ()
-        reason_of(error, "")
+        refusal_of(error, "")
         middle = len(payloads) // 2
         halves = (payloads[:middle], payloads[middle:])
-        return tuple(payload for half in halves for payload in _sound(half, batch, lake, warehouse, refused))
-    refused.update({payloads[number].request.key: told for number, told in foreign.items()})
+        return tuple(payload for half in halves for payload in _accepted(half, batch, lake, warehouse, refused))
+    refused.update({payloads[number].request.key: reason for number, reason in reasons.items()})
     rest = tuple(payload for payload in payloads if payload.request.key not in refused)
-    return _sound(rest, batch, lake, warehouse, refused)
+    return _accepted(rest, batch, lake, warehouse, refused)
 
 
-def foreign_in(judged: Staged, warehouse: Warehouse) -> dict[int, str]:
-    """Why payloads may not be mixed with the bars in the warehouse, by their number in the batch."""
+def symbols_in_use(staged: StagedBatch, warehouse: Warehouse) -> dict[int, str]:
+    """Why payloads are refused whose symbols come from another source, by their number in the batch."""
     if not warehouse.exists:
         return {}
     with warehouse.read() as connection:
-        connection.execute("CREATE TEMP TABLE incoming AS FROM read_parquet($kept)", {"kept": str(judged.kept)})
-        return says_of_another_source(connection, "incoming", judged.batch)
+        accepted = {"accepted": str(staged.accepted)}
+        connection.execute("CREATE TEMP TABLE incoming AS FROM read_parquet($accepted)", accepted)
+        return symbols_of_other_sources(connection, "incoming", staged.batch)
 
 
-def says_of_another_source(connection: duckdb.DuckDBPyConnection, rows: str, batch: Batch) -> dict[int, str]:
-    """Why payloads may not be mixed with the bars that are there, by their number in the batch."""
+def symbols_of_other_sources(connection: duckdb.DuckDBPyConnection, rows: str, batch: PayloadBatch) -> dict[int, str]:
+    """Why payloads are refused whose symbols come from another source, by their number in the batch.
+
+    Args:
+        rows: the table of the batch's accepted rows.
+    """
     parameters = {"frequency": batch.reading.frequency, "source": batch.payloads[0].source}
+    found = connection.execute(_OTHER_SOURCES.format(rows=rows), parameters).fetchall()
     return {
         number: f"{batch.payloads[number].request.file}: {symbol} at {batch.reading.frequency} already comes from "
         f"source {source!r} in this warehouse; bars of {batch.payloads[number].source!r} are not mixed in. Give this "
         "profile its own home: CANDLECAST_HOME=…"
-        for number, symbol, source in reversed(connection.execute(_FOREIGN.format(rows=rows), parameters).fetchall())
+        for number, symbol, source in reversed(found)
     }
 
 
-def _with_moments(judged: Staged, calendar: TradingCalendar) -> tuple[Landed, ...]:
-    """The payloads, each with the moment from which its unfinished rows can be taken."""
-    payloads = judged.batch.payloads
-    parameters = {"rejected": str(judged.rejected), "end": calendar.all_sessions()[-1].to_pydatetime()}
+def _with_again_at(staged: StagedBatch, calendar: TradingCalendar) -> tuple[Payload, ...]:
+    """The payloads, each with the time from which its rows that are not closed yet can be accepted."""
+    payloads = staged.batch.payloads
+    parameters = {"rejected": str(staged.rejected), "end": calendar.all_sessions()[-1].to_pydatetime()}
     with interruptible():
-        first, last = duckdb.execute(_UNFINISHED, parameters).fetchall()[0]
+        first, last = duckdb.execute(_NOT_CLOSED, parameters).fetchall()[0]
     if first is None:
         return payloads
     grid = calendar.grid(first, last)
     with interruptible(), duckdb.connect() as connection:
         connection.register("grid", grid)
-        moments: dict[int, datetime] = dict(
-            connection.execute(_AGAIN_AT, {"rejected": str(judged.rejected)}).fetchall()
-        )
-    return tuple(replace(payload, again_at=moments.get(number)) for number, payload in enumerate(payloads))
+        times: dict[int, datetime] = dict(connection.execute(_AGAIN_AT, {"rejected": str(staged.rejected)}).fetchall())
+    return tuple(replace(payload, again_at=times.get(number)) for number, payload in enumerate(payloads))
 
 
-def _hand_over(judged: Staged, lake: Lake) -> None:
-    """Keep what was judged until its batch is ingested, or for a day."""
-    target = _place(judged.batch, lake)
+def _keep_staged(staged: StagedBatch, lake: Lake) -> None:
+    """Keep the validated rows until their batch is ingested, for a day at most."""
+    target = _staged_folder(staged.batch, lake)
     if target.exists():
         return
     with scratch_folder(target.parent) as folder:
-        judged.kept.rename(folder / judged.kept.name)
-        judged.rejected.rename(folder / judged.rejected.name)
-        counts = [(count.received, count.folded, count.rejected) for count in judged.counts]
+        staged.accepted.rename(folder / staged.accepted.name)
+        staged.rejected.rename(folder / staged.rejected.name)
+        counts = [(count.received, count.folded, count.rejected) for count in staged.counts]
         (folder / COUNTS).write_text(json.dumps(counts))
         publish_folder(folder, target)
 
 
 @contextmanager
-def handed_over(batch: Batch, lake: Lake, calendar: TradingCalendar, progress: Progress = silent) -> Iterator[Staged]:
-    """A batch as it was judged when it landed; else judged now."""
-    folder = _place(batch, lake)
+def staged_when_landed(
+    batch: PayloadBatch, lake: Lake, calendar: TradingCalendar, progress: Progress = silent
+) -> Iterator[StagedBatch]:
+    """A batch as it was validated when it landed; else validated now."""
+    folder = _staged_folder(batch, lake)
     counts = _read_counts(folder / COUNTS)
     if counts is None:
         payload_files = [lake.file(payload) for payload in batch.payloads]
-        with staged(batch, payload_files, calendar, lake.home.scratch / "contract", progress) as judged:
-            yield judged
+        with stage_batch(batch, payload_files, calendar, lake.home.scratch / "contract", progress) as staged:
+            yield staged
         return
-    counted = tuple(Counted(p, *count) for p, count in zip(batch.payloads, counts, strict=True))
-    yield Staged(batch, folder / "kept.parquet", folder / "rejected.parquet", counted)
+    counted = tuple(PayloadCounts(p, *count) for p, count in zip(batch.payloads, counts, strict=True))
+    yield StagedBatch(batch, folder / "accepted.parquet", folder / "rejected.parquet", counted)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -172,18 +183,18 @@ def _read_counts(file: Path) -> list[tuple[int, int, int]] | None:
     return [tuple(count) for count in json.loads(file.read_text())] if file.is_file() else None
 
 
-def _place(batch: Batch, lake: Lake) -> Path:
-    known = [[asdict(payload) for payload in batch.payloads], asdict(batch.reading), _rules()]
-    return lake.home.scratch / HANDED_OVER / digest_of(known)
+def _staged_folder(batch: PayloadBatch, lake: Lake) -> Path:
+    content = [[asdict(payload) for payload in batch.payloads], asdict(batch.reading), _code_digest()]
+    return lake.home.scratch / STAGED / digest_of(content)
 
 
 @lru_cache(maxsize=1)
-def _rules() -> str:
-    """A digest of everything that judges: what an older version judged is judged again."""
-    here = sorted(
+def _code_digest() -> str:
+    """A digest of all code that validates: rows that an older version validated are validated again."""
+    sources = sorted(
         (file.name, file.read_text(encoding="utf-8"))
         for folder in ("assets.market.ingest", "assets.market.parsing")
         for file in files(folder).iterdir()
         if file.name.endswith((".py", ".sql"))
     )
-    return digest_of(here)
+    return digest_of(sources)

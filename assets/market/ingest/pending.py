@@ -1,4 +1,4 @@
-"""What there is to do: which sessions the source has news about. Cheap where there is none."""
+"""Pending sessions: those whose bars are missing, or would change by what the source has now. Cheap where nothing is new."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from assets.market.ingest.contract import staged
-from assets.market.ingest.ingest import last_ingested, sessions_changed
-from assets.market.ingest.lake import Batch, Lake, Landed, reason_of, utc_now
+from assets.market.ingest.contract import stage_batch
+from assets.market.ingest.ingest import last_ingested
+from assets.market.ingest.lake import Lake, utc_now
+from assets.market.ingest.payloads import Payload, PayloadBatch
+from assets.market.ingest.refusals import refusal_of
+from assets.market.ingest.revisions import sessions_changed
 from resources.calendar import TradingCalendar
 from resources.layout import Home
 from resources.publish import scratch_folder
@@ -21,7 +24,7 @@ from resources.warehouse import Warehouse
 
 
 def wanted_by(settings: Settings, first: date, last: date) -> Wanted:
-    """What a run over the sessions from `first` to `last` asks its source for."""
+    """What a run over the sessions from `first` to `last` asks of its source."""
     symbols = None if settings.market.symbols == "all" else tuple(settings.market.symbols)
     return Wanted(symbols, first, last, settings.market.frequency)
 
@@ -36,14 +39,14 @@ def pending_sessions(
 ) -> list[date]:
     """The sessions whose bars are missing or would change, oldest first; only those from market.start to market.end.
 
-    A payload that changes no bar counts for the newest session, so that its rejected rows are kept too; so does one
-    that cannot be had or read, so that the run that follows takes the others in and names it.
+    A payload that changes no bar counts for the newest session, so that its rejected rows are stored too; so does one
+    that cannot be fetched or read, so that the next run ingests the others and names it.
 
-    With nothing new it hashes the source's files and opens the warehouse once. With something new it judges the new
+    With nothing new it hashes the source's files and opens the warehouse once. With something new it validates the new
     payloads as an ingest would, and writes nothing.
 
     Args:
-        now: UTC without a zone; sessions that close later are not due.
+        now: UTC without a zone; sessions that close later are not pending.
     """
     first, last = due(settings, calendar, now)
     sessions = [day.date() for day in calendar.sessions(first, last)] if first <= last else []
@@ -55,22 +58,22 @@ def pending_sessions(
     if source.by_range and not last_ingested(warehouse):
         return sessions
     if source.by_range:
-        news = {day for request in missing for day in sessions if _asks_for(request, day)}
+        changed = {day for request in missing for day in sessions if _contains(request, day)}
     else:
-        news = _changed_by(missing, source, home, warehouse)
+        changed = _changed_by(missing, source, home, warehouse)
     for batch in waiting:
-        news |= _changed(batch, [(payload, lake.file(payload)) for payload in batch.payloads], home, warehouse)
-    # Without a session of its own a payload still has rows to reject or fold: one session's run takes it.
-    return [day for day in sessions if day in news] or sessions[-1:]
+        changed |= _changed(batch, [(payload, lake.file(payload)) for payload in batch.payloads], home, warehouse)
+    # A payload that changes no session still has rows to reject or fold: the run of the newest session ingests it.
+    return [day for day in sessions if day in changed] or sessions[-1:]
 
 
 def due(settings: Settings, calendar: TradingCalendar, now: datetime | None = None) -> tuple[date, date]:
-    """The first and the last session that there can be bars of by now."""
-    over = calendar.closed_by(now or datetime.now(UTC).replace(tzinfo=None))
-    return settings.market.start, min(settings.market.end or over, over)
+    """The first and the last session that can have bars by now."""
+    closed = calendar.closed_by(now or datetime.now(UTC).replace(tzinfo=None))
+    return settings.market.start, min(settings.market.end or closed, closed)
 
 
-def _asks_for(request: Request, day: date) -> bool:
+def _contains(request: Request, day: date) -> bool:
     return (request.first is None or day >= request.first) and (request.last is None or day <= request.last)
 
 
@@ -85,27 +88,27 @@ def _changed_by(missing: Sequence[Request], source: Source, home: Home, warehous
                 sha256 = source.fetch(request, file)
                 rows = pyarrow.parquet.read_metadata(file).num_rows
             except Exception as error:
-                # Of the machine, not of the file: raised again.
-                reason_of(error, request.file)
+                # Raised again where the file is not the cause.
+                refusal_of(error, request.file)
             else:
-                payloads.append((Landed(source.name, request, sha256, utc_now(), rows), file))
-        return _changed(Batch(1 << 40, source.reading, ()), payloads, home, warehouse)
+                payloads.append((Payload(source.name, request, sha256, utc_now(), rows), file))
+        return _changed(PayloadBatch(1 << 40, source.reading, ()), payloads, home, warehouse)
 
 
-def _changed(batch: Batch, payloads: Sequence[tuple[Landed, Path]], home: Home, warehouse: Warehouse) -> set[date]:
-    """The sessions that some payloads of a batch change. Bad ones, which the run will name, are found by halves."""
+def _changed(batch: PayloadBatch, payloads: Sequence[tuple[Payload, Path]], home: Home, warehouse: Warehouse) -> set[date]:
+    """The sessions that some payloads of a batch change. Bad ones, which the run will name, are found by bisection."""
     if not payloads:
         return set()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
     part = replace(batch, payloads=tuple(payload for payload, _ in payloads))
     try:
         with (
-            staged(part, [file for _, file in payloads], calendar, home.scratch / "contract") as judged,
+            stage_batch(part, [file for _, file in payloads], calendar, home.scratch / "contract") as staged,
             warehouse.read() as connection,
         ):
-            return set(sessions_changed(connection, judged, Lake(home)))
+            return set(sessions_changed(connection, staged, Lake(home)))
     except Exception as error:
-        reason_of(error, "")
+        refusal_of(error, "")
     middle = len(payloads) // 2
     halves = (payloads[:middle], payloads[middle:]) if middle else ()
     return {day for half in halves for day in _changed(batch, half, home, warehouse)}

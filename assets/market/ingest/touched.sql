@@ -1,7 +1,7 @@
--- The first bar whose flags may change: the one before a touched one must be seen as well.
+-- By symbol the first and the last bar that a batch writes or deletes, and the bar before the first: flags look back.
 CREATE TEMP TABLE touched AS
-WITH keys AS (SELECT symbol, ts FROM fate WHERE NOT same UNION ALL SELECT symbol, ts FROM gone),
-first AS (SELECT symbol, min(ts) AS ts, max(ts) AS last FROM keys GROUP BY symbol)
-SELECT f.symbol, f.ts, f.last, coalesce(max(b.ts), f.ts) AS sees_from
-FROM first AS f LEFT JOIN bars AS b ON b.symbol = f.symbol AND b.ts < f.ts AND b.frequency = $frequency
-GROUP BY f.symbol, f.ts, f.last;
+WITH changed AS (SELECT symbol, ts FROM written UNION ALL SELECT symbol, ts FROM gone),
+span AS (SELECT symbol, min(ts) AS ts, max(ts) AS last FROM changed GROUP BY symbol)
+SELECT s.symbol, s.ts, s.last, coalesce(max(b.ts), s.ts) AS sees_from
+FROM span AS s LEFT JOIN bars AS b ON b.symbol = s.symbol AND b.ts < s.ts AND b.frequency = $frequency
+GROUP BY s.symbol, s.ts, s.last;
