@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from assets.market.acceptance import conservation_errors, contract_violations, duplicate_keys
 from assets.market.actions import refresh_actions
-from assets.market.ingest.ingest import ingest
+from assets.market.ingest.ingest import ingest, rebuild
 from assets.market.ingest.lake import Lake
-from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.rules import FLAGS, REASONS
 from resources.sources.files import FilesSource
 from resources.sources.protocol import Reading, Wanted

@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 
 from assets.market.ingest.dropfolder import take_dropped_files
-from assets.market.ingest.ingest import Ingested, ingest
-from assets.market.ingest.refusals import PayloadsRefusedError
+from assets.market.ingest.ingest import Ingested, ingest, rebuild
 from assets.market.ingest.landing import STAGED, land
-from assets.market.ingest.ingest import rebuild
+from assets.market.ingest.refusals import PayloadsRefusedError
 from resources.errors import CandlecastError
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from assets.market.actions import refresh_actions
-from assets.market.ingest.ingest import ingest
-from assets.market.ingest.ingest import rebuild
+from assets.market.ingest.ingest import ingest, rebuild
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 from tests.market.market_desk import GOOD, HEADER, Desk

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from assets.market.ingest.contract import make_table, run_script, stage_batch
-from assets.market.ingest.lake import PayloadBatch, Lake, Payload
+from assets.market.ingest.lake import Lake, Payload, PayloadBatch
 from resources.calendar import TradingCalendar
 from resources.sql import load_sql
 
@@ -42,7 +42,11 @@ def reread_conflicts(connection: duckdb.DuckDBPyConnection, batch: PayloadBatch,
 
 
 def _reread(
-    connection: duckdb.DuckDBPyConnection, earlier: PayloadBatch, payloads: Sequence[Payload], batch: PayloadBatch, lake: Lake
+    connection: duckdb.DuckDBPyConnection,
+    earlier: PayloadBatch,
+    payloads: Sequence[Payload],
+    batch: PayloadBatch,
+    lake: Lake,
 ) -> None:
     """Validate some payloads of an earlier batch together, without its others, and add their rows."""
     first = connection.execute("SELECT count(*) FROM contributed").fetchall()[0][0]

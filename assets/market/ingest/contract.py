@@ -46,8 +46,8 @@ class StagedBatch:
     """A validated batch, as files for the warehouse to read.
 
     Attributes:
-        accepted: Parquet: payload, row, symbol, ts, session, prices as quoted, volume, amount, dividend, split, actions,
-            folded (the row repeats one of another payload).
+        accepted: Parquet: payload, row, symbol, ts, session, prices as quoted, volume, amount, dividend, split,
+            actions, folded (the row repeats one of another payload).
         rejected: Parquet: the columns of rejected_bars that the batch determines, and payload, name and ts.
         counts: one per payload, in the batch's order.
     """

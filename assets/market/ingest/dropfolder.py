@@ -129,7 +129,10 @@ def _is_complete(file: Path, now: float) -> bool:
     quiet = now - (stat.st_mtime if stat.st_mtime <= now else stat.st_ctime)
     if quiet < QUIET_SECONDS:
         if quiet < -QUIET_SECONDS:
-            logger.warning("%s: its modification time is in the future, so it is left for now: check the clocks, or touch it", file.name)
+            logger.warning(
+                "%s: its modification time is in the future, so it is left for now: check the clocks, or touch it",
+                file.name,
+            )
         return False
     if ending_of(file).lower() in PARQUET_ENDINGS and quiet < TRUNCATED_SECONDS:
         with file.open("rb") as stream:
@@ -209,7 +212,7 @@ def _commit(file: Path, reading: Reading, home: Home, warehouse: Warehouse) -> b
     if not earlier or earlier[-1] != payloads[-1] or (earlier[-1].again_at or utc_now()) < utc_now():
         delivery += 1
     source = DroppedFiles((file,), reading, delivery)
-    _, batch = lake.land(source, _ANYTHING, judge=lambda batch: screen_payloads(batch, lake, warehouse))
+    _, batch = lake.land(source, _ANYTHING, screen=lambda batch: screen_payloads(batch, lake, warehouse))
     return batch is not None
 
 

@@ -64,7 +64,7 @@ class Lake:
         return [read_batch(file) for file in files if int(file.stem) > after]
 
     def current(self) -> dict[str, tuple[Payload, str]]:
-        """The newest payload of every request that was ever committed, and the digest of its reading, by request key."""
+        """The newest payload of every request that was committed, and the digest of its reading, by request key."""
         return {
             payload.request.key: (payload, batch.reading_digest)
             for batch in self.batches()

@@ -69,7 +69,7 @@ def land(
 
 
 def screen_payloads(batch: PayloadBatch, lake: Lake, warehouse: Warehouse) -> Screening:
-    """Which of a batch's payloads can be read as bars. Bad ones are found by bisection: a good batch is validated once."""
+    """Which of a batch's payloads can be read as bars. Bad ones are found by bisection, so good ones cost one pass."""
     refused: dict[str, str] = {}
     accepted = _accepted(batch.payloads, batch, lake, warehouse, refused)
     if refused and accepted:

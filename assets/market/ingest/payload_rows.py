@@ -183,7 +183,9 @@ def _numbers(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns, rea
     others = [cell for name, cell in written.items() if name not in PRICES]
     template = number_template(connection, prices, others, columns.file)
     numbers = {
-        name: template.replace("{c}", columns.cells[name]) if columns.is_text(name) else f"{columns.cells[name]}::DOUBLE"
+        name: template.replace("{c}", columns.cells[name])
+        if columns.is_text(name)
+        else f"{columns.cells[name]}::DOUBLE"
         for name in names
     }
     if reading.lot != 1 and "volume" in numbers:

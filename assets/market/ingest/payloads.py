@@ -26,7 +26,7 @@ class Payload:
     Attributes:
         sha256: of the content; names the payload's file in the lake.
         fetched_at: UTC without a zone.
-        again_at: when the first of the bars that were not closed yet is over: the same content then has more valid rows.
+        again_at: when the first of the bars that were not closed yet is over; the content is validated again then.
     """
 
     source: str

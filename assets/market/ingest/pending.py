@@ -1,4 +1,4 @@
-"""Pending sessions: those whose bars are missing, or would change by what the source has now. Cheap where nothing is new."""
+"""Pending sessions: those whose bars are missing or would change. Cheap where the source has nothing new."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def _changed_by(missing: Sequence[Request], source: Source, home: Home, warehous
         return _changed(PayloadBatch(1 << 40, source.reading, ()), payloads, home, warehouse)
 
 
-def _changed(batch: PayloadBatch, payloads: Sequence[tuple[Payload, Path]], home: Home, warehouse: Warehouse) -> set[date]:
+def _changed(
+    batch: PayloadBatch, payloads: Sequence[tuple[Payload, Path]], home: Home, warehouse: Warehouse
+) -> set[date]:
     """The sessions that some payloads of a batch change. Bad ones, which the run will name, are found by bisection."""
     if not payloads:
         return set()

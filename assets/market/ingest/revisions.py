@@ -1,9 +1,9 @@
 """What a validated batch changes in the warehouse: new versions of bars, and which version of each bar is current.
 
 Every request (a file, or a range of a provider) has its own versions of a bar. A new one is recorded only where the
-values change; a file that no longer contains a bar withdraws its version. The current bar is the version with the newest
-`since` among the requests that still contain it. A bar with one request and one version is in `bars` alone; all others
-have their versions in `bar_versions`. The work is in compare.sql and current.sql; nothing here writes.
+values change; a file that no longer contains a bar withdraws its version. The current bar is the version with the
+newest `since` among the requests that still contain it. A bar with one request and one version is in `bars` alone; all
+others have their versions in `bar_versions`. The work is in compare.sql and current.sql; nothing here writes.
 """
 
 from __future__ import annotations
