@@ -14,7 +14,8 @@ import duckdb
 import pandas as pd
 
 from assets.market.ingest.contract import make_table, run_script, stage_batch
-from assets.market.ingest.lake import Lake, Payload, PayloadBatch
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.payloads import Payload, PayloadBatch
 from resources.calendar import TradingCalendar
 from resources.sql import load_sql
 

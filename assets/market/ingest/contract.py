@@ -14,8 +14,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from assets.market.ingest.lake import Payload, PayloadBatch
 from assets.market.ingest.payload_rows import literal, receive, reject
+from assets.market.ingest.payloads import Payload, PayloadBatch
 from resources.calendar import TradingCalendar
 from resources.progress import Progress, silent
 from resources.publish import scratch_folder

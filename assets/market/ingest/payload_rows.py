@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet
 
-from assets.market.ingest.lake import Payload
+from assets.market.ingest.payloads import Payload
 from assets.market.parsing.columns import NUMBERS, PRICES, read_header
 from assets.market.parsing.numbers import number_template
 from assets.market.parsing.timestamps import read_stamps
