@@ -9,9 +9,9 @@ from typing import Any, get_args
 import dagster as dg
 
 from assets.forecasting.registry import Family, checkpoints_in_use
+from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
-from assets.market.ingest.rebuild import rebuild
 from orchestration.cli.artifacts import newest_report
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.headless import HeadlessRunner

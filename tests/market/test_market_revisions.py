@@ -176,6 +176,35 @@ def test_the_warehouse_rebuilt_from_the_lake_equals_the_original(desk: Desk) -> 
     same(everything(desk.warehouse), original)
 
 
+def test_the_market_tables_of_an_earlier_version_are_rebuilt_by_the_next_ingest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.ingest_text(text(*prices()))
+    desk.ingest_text(text(*prices(d0106=11.5)))
+    refresh_actions(desk.warehouse)
+    original = everything(desk.warehouse)
+    with desk.warehouse.write() as connection:
+        connection.execute("CREATE TABLE superseded_bars AS FROM bar_versions")
+        connection.execute("DROP MACRO TABLE bars_as_known")
+        connection.execute("DROP TABLE bar_versions")
+        connection.execute("DROP TABLE schema_version")
+    monkeypatch.setattr("resources.warehouse._current", set())
+    assert pending(desk) == [date(2012, 1, 31)]
+    assert ingest(desk.lake, desk.warehouse) == Ingested()
+    same(everything(desk.warehouse), original)
+    assert pending(desk) == []
+
+
+def test_a_rebuild_is_refused_where_the_lake_has_lost_a_batch(desk: Desk) -> None:
+    desk.ingest_text(text(*prices()))
+    desk.ingest_text(text(*prices(d0106=11.5)))
+    (desk.home.lake / "batches" / "00000002.json").unlink()
+    before = desk.bars()
+    with pytest.raises(CandlecastError, match=r"\b2\b.*candlecast rebuild"):
+        rebuild(desk.lake, desk.warehouse)
+    pd.testing.assert_frame_equal(desk.bars(), before)
+
+
 def test_the_digest_of_bars_does_not_depend_on_how_they_came(tmp_path: Path) -> None:
     whole, parts = make_desk_in(tmp_path / "whole"), make_desk_in(tmp_path / "parts")
     whole.ingest_text(text(*prices(), *prices("MSFT")))

@@ -81,7 +81,7 @@ def ingest(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> Ing
         CandlecastError: a payload cannot be read as bars, or a symbol already comes from another source; unless the
             same request has a newer payload, or its file is gone: then that payload is left out.
     """
-    if _is_outdated(warehouse):
+    if is_outdated(warehouse):
         logger.warning("the market tables are of an earlier version: they are rebuilt from the lake")
         rebuild(lake, warehouse, progress)
     total = Ingested()
@@ -181,7 +181,8 @@ def rebuild(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> In
     return done
 
 
-def _is_outdated(warehouse: Warehouse) -> bool:
+def is_outdated(warehouse: Warehouse) -> bool:
+    """Whether the market tables are from before `bar_versions`, so that the next ingest rebuilds them."""
     if not warehouse.exists:
         return False
     with warehouse.read() as connection:

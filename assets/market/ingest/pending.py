@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet
 
 from assets.market.ingest.contract import stage_batch
-from assets.market.ingest.ingest import last_ingested
+from assets.market.ingest.ingest import is_outdated, last_ingested
 from assets.market.ingest.lake import Lake, utc_now
 from assets.market.ingest.payloads import Payload, PayloadBatch
 from assets.market.ingest.refusals import refusal_of
@@ -54,7 +54,7 @@ def pending_sessions(
     waiting = lake.batches(after=last_ingested(warehouse))
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
     if not missing and not waiting:
-        return []
+        return sessions[-1:] if is_outdated(warehouse) else []
     if source.by_range and not last_ingested(warehouse):
         return sessions
     if source.by_range:
