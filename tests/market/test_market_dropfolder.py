@@ -30,6 +30,10 @@ def later() -> float:
     return time.time() + 60
 
 
+def outcomes_of(desk: Desk) -> list[str]:
+    return [dropped.outcome for dropped in take_dropped_files(desk.folder, desk.reading, desk.home, later())]
+
+
 def test_a_good_file_is_taken_in_and_moved_to_done_with_a_note(desk: Desk) -> None:
     desk.write("new.csv", f"{HEADER}\n{GOOD}\nAAPL,2012-01-04,ten,11,9,10.5,1\n")
     taken = take_dropped_files(desk.folder, desk.reading, desk.home, later())
@@ -62,7 +66,10 @@ def test_a_bad_file_is_moved_to_refused_with_the_reason(desk: Desk, content: str
 def test_a_bad_file_does_not_keep_a_good_one_out(desk: Desk) -> None:
     desk.write("a.csv", "nonsense\n1\n")
     desk.write("b.csv", f"{HEADER}\n{GOOD}\n")
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused", "done"]
+    assert outcomes_of(desk) == [
+        "refused",
+        "done",
+    ]
 
 
 def test_a_file_that_is_still_being_copied_is_left(desk: Desk) -> None:
@@ -76,7 +83,7 @@ def test_a_file_that_is_still_being_copied_is_left(desk: Desk) -> None:
     assert take_dropped_files(desk.folder, desk.reading, desk.home, later()) == []
     assert half.is_file()
     os.utime(half, (1, 1))
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused"]
+    assert outcomes_of(desk) == ["refused"]
 
 
 def test_a_file_of_the_future_is_taken_once_nobody_writes_to_it(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +94,7 @@ def test_a_file_of_the_future_is_taken_once_nobody_writes_to_it(desk: Desk, capl
     # Where the whole machine was in the future, somebody is told.
     assert take_dropped_files(desk.folder, desk.reading, desk.home, later() - 1e6) == []
     assert re.search(r"new\.csv: .*in the future", caplog.text)
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done"]
+    assert outcomes_of(desk) == ["done"]
 
 
 def test_the_same_name_every_evening_adds_and_never_withdraws(desk: Desk) -> None:
@@ -213,7 +220,10 @@ def test_a_name_too_long_for_its_note_is_cut_and_the_next_file_goes_in(desk: Des
     name = f"{'é' * 125}.csv"
     desk.write(name, f"{HEADER}\n{GOOD}\n")
     desk.write("ü.csv", f"{HEADER}\n{GOOD.replace('03', '04')}\n")
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done", "done"]
+    assert outcomes_of(desk) == [
+        "done",
+        "done",
+    ]
     assert ingest(desk.lake, desk.warehouse).kept == 2
     kept = sorted(file.name for file in (desk.folder / "done").iterdir())
     assert kept == [f"{'é' * 100}.csv", f"{'é' * 100}.csv.json", "ü.csv", "ü.csv.json"]
@@ -227,7 +237,7 @@ def test_half_a_gzip_is_left_until_it_is_whole(desk: Desk) -> None:
     (told,) = take_dropped_files(desk.folder, desk.reading, desk.home, later())
     assert (told.file, told.outcome) == ("not.csv.gz", "refused")
     file.write_bytes(whole)
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["done"]
+    assert outcomes_of(desk) == ["done"]
     half = desk.write("half.csv.gz", whole[:-8])
     os.utime(half, (1, 1))
-    assert [fate.outcome for fate in take_dropped_files(desk.folder, desk.reading, desk.home, later())] == ["refused"]
+    assert outcomes_of(desk) == ["refused"]
