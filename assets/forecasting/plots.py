@@ -28,6 +28,7 @@ ORDER BY step, level
 _EXAMPLES = """
 SELECT symbol, origin, max(target_ts) AS ends FROM forecast_quantiles
 WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last AND level = 0.5
+  AND list_contains($symbols, symbol)
 GROUP BY ALL ORDER BY origin, symbol
 """
 
@@ -90,11 +91,12 @@ def example_forecasts(
 ) -> list[tuple[str, np.datetime64]]:
     """(symbol, origin) of up to `count` forecasts to show, all from one origin.
 
-    The newest origin whose actuals are all known; if there is none, the newest origin.
+    The newest origin whose actuals are all known; if there is none, the newest origin. Stored forecasts of symbols that
+    are not in `histories` are not shown: a run of fewer symbols does not read their bars.
     """
+    span: dict[str, object] = {"first": min(origins).item(), "last": max(origins).item()}
     forecasts = warehouse.frame(
-        _EXAMPLES,
-        {"model": model, "checkpoint": checkpoint, "first": min(origins).item(), "last": max(origins).item()},
+        _EXAMPLES, {"model": model, "checkpoint": checkpoint, "symbols": list(histories), **span}
     )
     if forecasts.empty:
         return []

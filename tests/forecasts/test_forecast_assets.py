@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +20,14 @@ from tests.forecasts.forecast_home import ForecastHome, publish_tiny_chronos2, p
 EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores", "scoreboard")
 
 
-def _run(home: ForecastHome, first: str, last: str, names: tuple[str, ...] = EVERYTHING) -> dg.ExecuteInProcessResult:
+def _run(
+    home: ForecastHome,
+    first: str,
+    last: str,
+    names: tuple[str, ...] = EVERYTHING,
+    instance: dg.DagsterInstance | None = None,
+    config: dict[str, object] | None = None,
+) -> dg.ExecuteInProcessResult:
     sessions = session_partitions(home.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]
     upstream += [
@@ -33,8 +41,9 @@ def _run(home: ForecastHome, first: str, last: str, names: tuple[str, ...] = EVE
         resources={"candlecast": Candlecast(home.settings, warehouse=home.warehouse)},
     )
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    with dg.DagsterInstance.ephemeral() as instance:
-        return defs.resolve_job_def("job").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+    job = defs.resolve_job_def("job")
+    with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as recorded:
+        return job.execute_in_process(instance=recorded, tags=tags, run_config=config, raise_on_error=False)
 
 
 def _tables(home: ForecastHome) -> list[pd.DataFrame]:
@@ -78,6 +87,17 @@ def test_one_session_forecasts_itself_and_scores_what_came_true_on_it(home: Fore
     assert set(quantiles["origin"]) == {pd.Timestamp("2012-05-02"), pd.Timestamp("2012-05-03")}
     assert set(scores["origin"]) == {pd.Timestamp("2012-05-02")}
     assert set(scores["step"]) == {1}
+
+
+def test_fewer_symbols_than_before_are_forecast_from_the_same_session(home: ForecastHome) -> None:
+    names = ("baseline_forecasts",)
+    assert _run(home, "2012-05-02", "2012-05-02", names).success
+    stored = home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL")
+    one = {"ops": {"baseline_forecasts": {"config": {"symbols": ["MSFT"]}}}}
+    assert _run(home, "2012-05-02", "2012-05-02", names, config=one).success
+    narrowed = home.with_settings(market={"symbols": ("GOOG", "MSFT")})
+    assert _run(narrowed, "2012-05-02", "2012-05-02", names).success
+    pd.testing.assert_frame_equal(home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL"), stored)
 
 
 def test_a_damaged_forecast_stops_the_run_before_it_is_scored(home: ForecastHome) -> None:
