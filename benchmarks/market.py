@@ -145,7 +145,7 @@ def pandas_and_qlib_dump(data: Path, work: Path) -> dict[str, Any]:
     def work_through() -> int:
         frame = pd.read_parquet(data).sort_values(["symbol", "date"])
         prices = frame[["open", "high", "low", "close"]]
-        good = np.isfinite(prices).all(axis=1) & (prices > 0).all(axis=1)
+        good = pd.Series(np.isfinite(prices).all(axis=1)) & (prices > 0).all(axis=1)
         good &= (frame["low"] <= prices.min(axis=1)) & (frame["high"] >= prices.max(axis=1))
         frame = frame[good & ~frame.duplicated(["symbol", "date"], keep=False)].copy()
         frame["factor"] = frame["adj_close"] / frame["close"]
@@ -163,8 +163,8 @@ def pandas_and_qlib_dump(data: Path, work: Path) -> dict[str, Any]:
             symbol = file.stem
             folder = work / "dump" / "features" / str(symbol).lower()
             folder.mkdir(parents=True)
-            begin = calendar.get_loc(own.index[0])
-            dense = own.reindex(calendar[begin : calendar.get_loc(own.index[-1]) + 1])
+            begin, end = calendar.get_indexer(own.index[[0, -1]])
+            dense = own.reindex(calendar[begin : end + 1])
             for field in ("open", "high", "low", "close", "volume", "factor", "change"):
                 np.hstack([begin, dense[field]]).astype("<f").tofile(folder / f"{field}.day.bin")
         return len(frame)
@@ -202,7 +202,8 @@ def _measured(part: str, data: Path, work: Path) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{part} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:

@@ -59,11 +59,13 @@ class TradingCalendar:
         low, high = exchange.first_session.date(), exchange.last_session.date()
         if first < low or last > high:
             raise CandlecastError(f"calendar {self.name} covers {low} … {high}, not {first} … {last}")
-        return exchange.sessions[exchange.sessions.slice_indexer(pd.Timestamp(first), pd.Timestamp(last))]
+        sessions: pd.DatetimeIndex = exchange.sessions
+        return sessions[sessions.slice_indexer(pd.Timestamp(first), pd.Timestamp(last))]
 
     def all_sessions(self) -> pd.DatetimeIndex:
         """All sessions of the calendar, at midnight without a time zone."""
-        return self._exchange.sessions
+        sessions: pd.DatetimeIndex = self._exchange.sessions
+        return sessions
 
     def within(self, first: date, last: date) -> tuple[date, date]:
         """The part of a date range that the calendar covers."""
@@ -125,12 +127,14 @@ class TradingCalendar:
         morning = schedule["close"].where(~paused, schedule["break_start"]) - schedule["open"]
         afternoon = (schedule["close"] - schedule["break_end"]).where(paused, pd.Timedelta(0))
         bars = np.ceil(morning / period) + np.ceil(afternoon / period)
-        return np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
+        before: np.ndarray = np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
+        return before
 
     def closed_by(self, now: datetime) -> date:
         """The newest session that has closed by `now` (UTC without a time zone)."""
         closes = self._exchange.closes.dt.tz_localize(None)
-        return closes.index[closes.searchsorted(pd.Timestamp(now), side="right") - 1].date()
+        newest: date = closes.index[closes.searchsorted(pd.Timestamp(now), side="right") - 1].date()
+        return newest
 
     def following(self, stamp: np.datetime64, count: int) -> np.ndarray:
         """Timestamps of the `count` bars after the bar at `stamp`: (count,) datetime64[s]."""
@@ -145,7 +149,8 @@ class TradingCalendar:
             found = found[found > after][:count]
         if len(found) < count:
             raise CandlecastError(f"calendar {self.name} ends before {count} bars after {after}")
-        return found.to_numpy().astype("datetime64[s]")
+        timestamps: np.ndarray = found.to_numpy().astype("datetime64[s]")
+        return timestamps
 
     def stamps(self, first: date, last: date) -> pd.DatetimeIndex:
         """Timestamps of all bars that the calendar expects in the sessions from `first` to `last`."""
@@ -155,7 +160,8 @@ class TradingCalendar:
         index = self._exchange.trading_index(
             pd.Timestamp(first), pd.Timestamp(last), period=self.frequency, intervals=False, closed="left"
         )
-        return index.tz_localize(None)
+        naive: pd.DatetimeIndex = index.tz_localize(None)
+        return naive
 
 
 @lru_cache(maxsize=8)

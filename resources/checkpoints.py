@@ -101,7 +101,7 @@ class CheckpointStore:
         return Checkpoint(kind, found[0].name, found[0], _read(found[0] / CARD, "digest", remedy))
 
     def publish(
-        self, kind: Kind, recipe: Mapping[str, Any], write: Callable[[Path], None], card: Mapping[str, Any]
+        self, kind: Kind, recipe: Mapping[str, Any], write: Callable[[Path], object], card: Mapping[str, Any]
     ) -> Checkpoint:
         """Publish the files that `write(folder)` creates in an empty folder, under the digest of their content.
 

@@ -64,7 +64,8 @@ class QlibProvider:
     @cached_property
     def ids(self) -> Mapping[str, str]:
         """The Qlib id of every symbol."""
-        return json.loads((self.folder / SYMBOLS_FILE).read_text(encoding="utf-8"))
+        ids: dict[str, str] = json.loads((self.folder / SYMBOLS_FILE).read_text(encoding="utf-8"))
+        return ids
 
     @cached_property
     def sessions(self) -> np.ndarray:

@@ -76,7 +76,7 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     from transformers.utils.logging import disable_progress_bar
 
     compute = Compute(settings.compute)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
     compute.use_threads(pipeline.model)

@@ -150,9 +150,9 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     axes.axvline(stamps[0], color="#999999", linewidth=0.8)
     mark = " (in sample)" if fan.in_sample else ""
     axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8.5)
-    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(maxticks=6)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _colour(model: str) -> str:

@@ -81,7 +81,8 @@ class BarHistory:
     def closes_as_of(self, origin: int, first: int = 0, last: int | None = None) -> np.ndarray:
         """The closing prices of `bars_as_of`: (m,) float64."""
         rows = slice(first, (origin if last is None else last) + 1)
-        return self.quoted[rows, CLOSE] * (self.growth[rows] / self.growth[origin])
+        closes: np.ndarray = self.quoted[rows, CLOSE] * (self.growth[rows] / self.growth[origin])
+        return closes
 
 
 def read_histories(

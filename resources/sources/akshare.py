@@ -107,4 +107,5 @@ class AkshareSource:
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             # At its rate limit Eastmoney returns status 200 with an HTML page, or JSON without data.
             raise TransientError(f"{type(error).__name__}: {str(error)[:200]}") from error
-        return frame
+        bars: pd.DataFrame = frame
+        return bars

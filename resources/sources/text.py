@@ -211,7 +211,7 @@ def _raw(file: Path, name: str) -> BinaryIO:
     if file.suffix.lower() != ".gz":
         return file.open("rb")
     most = max(FREE_BYTES, MOST_EXPANSION * file.stat().st_size)
-    return io.BufferedReader(_Limited(gzip.open(file, "rb"), most, name), 1 << 20)  # type: ignore[arg-type]
+    return io.BufferedReader(_Limited(gzip.open(file, "rb"), most, name), 1 << 20)
 
 
 def _decoded(file: Path, encoding: str, name: str) -> BinaryIO:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -92,10 +93,11 @@ class YahooSource:
         if frame.empty:
             return pd.DataFrame(columns=list(self.reading.columns.values()))
         frame.insert(0, "Date", [stamp.isoformat() for stamp in frame.index])
-        return frame.reset_index(drop=True)
+        bars: pd.DataFrame = frame.reset_index(drop=True)
+        return bars
 
 
-def _client():  # type: ignore[no-untyped-def]
+def _client() -> Any:
     try:
         import yfinance
     except ImportError as error:

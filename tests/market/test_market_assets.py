@@ -30,7 +30,7 @@ class Room:
             test=(date(2012, 1, 6), date(2012, 1, 9)),
         )
         self.settings = Settings(
-            market=MarketSettings(**values),  # type: ignore[arg-type]
+            market=MarketSettings(**values),
             windows=windows,
             root=folder,
             home=folder / "home",
@@ -175,4 +175,4 @@ def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["yahoo", "akshare", "ccxt"])
 def test_a_network_source_needs_named_symbols(source: str) -> None:
     with pytest.raises(ValueError, match="symbols = "):
-        MarketSettings(source=source)  # type: ignore[arg-type]
+        MarketSettings(source=source)

@@ -269,7 +269,7 @@ def one_file_a_format(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 @pytest.mark.parametrize(("number", "date"), list(enumerate(DATES)))
 def test_dates_as_people_write_them(one_file_a_format: Desk, number: int, date: str) -> None:
     bars = one_file_a_format.bars().set_index("symbol")
-    assert str(bars.loc[f"F{number}", "session"].date()) == "2012-01-31"
+    assert str(bars["session"].dt.date[f"F{number}"]) == "2012-01-31"
 
 
 def test_day_and_month_are_told_apart_by_the_calendar(desk: Desk) -> None:

@@ -160,7 +160,7 @@ def test_an_unfinished_bar_is_taken_when_the_file_is_dropped_once_more(
 def test_whatever_one_file_breaks_it_is_refused_by_name_and_the_next_goes_in(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from assets.market.ingest.dropfolder import stage_batch as real
+    from assets.market.ingest.contract import stage_batch as real
 
     def breaks(batch: PayloadBatch, *more: Any) -> Any:
         if batch.payloads[0].request.file == "a.csv":

@@ -22,7 +22,8 @@ def hours(*stamps: str) -> str:
 
 
 def stored(desk: Desk) -> list[str]:
-    return desk.bars()["ts"].dt.strftime("%m-%d %H:%M").tolist()
+    times: list[str] = desk.bars()["ts"].dt.strftime("%m-%d %H:%M").tolist()
+    return times
 
 
 def test_exchange_time_becomes_utc_on_both_sides_of_a_clock_change(make_desk: Callable[..., Desk]) -> None:

@@ -439,7 +439,7 @@ def test_a_qlib_bundle_is_read_back_to_what_was_quoted(tmp_path: Path) -> None:
     factor = np.array([0.25, np.nan, 1.0])
     adjusted = {"open": [25, np.nan, 26], "high": [26, np.nan, 27], "low": [24, np.nan, 25], "close": [25, np.nan, 26]}
     for name, values in {**adjusted, "factor": factor, "volume": [4000, np.nan, 1000]}.items():
-        np.hstack([1, values]).astype("<f4").tofile(folder / f"{name}.day.bin")
+        np.hstack([1.0, np.asarray(values, dtype=float)]).astype("<f4").tofile(folder / f"{name}.day.bin")
     source = QlibSource(bundle, qlib_reading(Reading("XNYS", "1d")))
     # What a Mac leaves behind is no symbol, and no change of the bundle.
     before = source.fingerprint(source.plan(Wanted(None, date(2012, 1, 3), date(2012, 1, 9), "1d"))[0])

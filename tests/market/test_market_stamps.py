@@ -70,9 +70,14 @@ def test_a_grid_reaches_no_further_than_the_calendar() -> None:
 def test_an_odd_date_asks_for_no_bars_of_the_years_between(
     make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[tuple[date, date]] = []
     grid = TradingCalendar.grid
-    monkeypatch.setattr(TradingCalendar, "grid", lambda self, *span: asked.append(span) or grid(self, *span))
+
+    def recorded(self: TradingCalendar, first: date, last: date) -> pd.DataFrame:
+        asked.append((first, last))
+        return grid(self, first, last)
+
+    monkeypatch.setattr(TradingCalendar, "grid", recorded)
     make_desk(calendar="24/7", frequency="1min").ingest_text(table("1995-01-03 09:30", "2024-01-03 09:30"))
     assert sum((last - first).days for first, last in asked[:2]) == 0
 

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -122,7 +123,7 @@ def test_midnight_of_a_daily_bar_is_its_day_in_whatever_zone_it_was_written(desk
 @pytest.mark.parametrize("zone", [None, "UTC", "America/New_York", "+03:00"])
 @pytest.mark.parametrize("unit", ["ns", *(pytest.param(unit, marks=pytest.mark.slow) for unit in ("s", "ms", "us"))])
 def test_stamps_of_every_unit_with_and_without_a_zone_are_read(
-    make_desk: Callable[..., Desk], unit: str, zone: str | None
+    make_desk: Callable[..., Desk], unit: Literal["s", "ms", "us", "ns"], zone: str | None
 ) -> None:
     days = pd.DatetimeIndex(["2012-01-03", "2012-07-05"]).tz_localize(zone).as_unit(unit)
     desk = put(make_desk(), date=days)

@@ -15,7 +15,7 @@ from tests.market.market_desk import HEADER, Desk
 
 def settings_of(desk: Desk, **market: object) -> Settings:
     values = {"source": "files", "path": "*", "start": date(2012, 1, 3), "end": date(2012, 12, 31), **market}
-    return Settings(market=MarketSettings(**values), root=desk.folder.parent, home=desk.home.root)  # type: ignore[arg-type]
+    return Settings(market=MarketSettings(**values), root=desk.folder.parent, home=desk.home.root)
 
 
 def spans(**days: tuple[str, str]) -> str:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from resources.layout import Home
 from resources.publish import digest_of, digest_of_folder, publish_bytes, publishing_folder
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "there" / "abc"
     with pytest.raises(RuntimeError), publishing_folder(target, tmp_path / "scratch") as folder:
         (folder / "a").write_text("1")
@@ -22,14 +23,14 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
     assert (target / "a").read_text() == "1"
 
 
-def test_what_is_published_already_stays(tmp_path: Path):
+def test_what_is_published_already_stays(tmp_path: Path) -> None:
     for text in ("first", "second"):
         with publishing_folder(tmp_path / "x", tmp_path / "scratch") as folder:
             (folder / "a").write_text(text)
     assert (tmp_path / "x" / "a").read_text() == "first"
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     publish_bytes(tmp_path / "f", b"old")
     with pytest.raises(TypeError):
         publish_bytes(tmp_path / "f", "not bytes")  # type: ignore[arg-type]
@@ -38,11 +39,11 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.floats(allow_nan=False) | st.text(), max_size=5))
-def test_a_digest_does_not_depend_on_the_order_of_keys(value):
+def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
     assert digest_of(value) == digest_of(dict(reversed(list(value.items()))))
 
 
-def test_a_folders_digest_is_of_names_and_bytes(tmp_path: Path):
+def test_a_folders_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     for name, files in {"a": {"x": "1"}, "b": {"x": "1"}, "c": {"y": "1"}, "d": {"x": "2"}}.items():
         (tmp_path / name).mkdir()
         for file, text in files.items():
@@ -52,7 +53,7 @@ def test_a_folders_digest_is_of_names_and_bytes(tmp_path: Path):
     assert len({a, c, d}) == 3
 
 
-def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: Path):
+def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: Path) -> None:
     store = CheckpointStore(Home(tmp_path))
     one = store.publish("kronos_tokenizer", {"lr": 1}, lambda f: _write(f, "w"), {"cutoff": "2010-12-31"})
     same = store.publish("kronos_tokenizer", {"lr": 2}, lambda f: _write(f, "w"), {"cutoff": "2011-12-31"})
@@ -66,7 +67,7 @@ def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}"])
-def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, content: bytes):
+def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
     store = CheckpointStore(Home(tmp_path))
     made = store.publish("kronos_tokenizer", {"lr": 1}, lambda f: _write(f, "w"), {})
     (recipe,) = (made.folder.parent / "recipes").iterdir()
@@ -76,7 +77,11 @@ def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, c
         store.find("kronos_tokenizer", {"lr": 1})
     recipe.write_bytes(whole)
     (made.folder / "card.json").write_bytes(content)
-    for reading in (lambda: store.load("kronos_tokenizer", made.digest), lambda: store.find(made.kind, {"lr": 1})):
+    readings: tuple[Callable[[], object], ...] = (
+        lambda: store.load("kronos_tokenizer", made.digest),
+        lambda: store.find(made.kind, {"lr": 1}),
+    )
+    for reading in readings:
         with pytest.raises(CandlecastError, match=rf"{made.folder}/card\.json is damaged .*remove the folder"):
             reading()
     (made.folder / "card.json").unlink()

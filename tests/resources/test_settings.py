@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -7,9 +8,11 @@ from resources.errors import SettingsError
 from resources.profiles import load_settings
 from resources.settings import WindowSettings
 
+Written = Callable[[str], Path]
+
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     for name in ("CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "CANDLECAST_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -21,7 +24,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return write
 
 
-def test_a_profile_inherits_what_it_does_not_say(written):
+def test_a_profile_inherits_what_it_does_not_say(written: Written) -> None:
     file = written(
         "[profiles.sample.windows]\nlookback_window = 60\n"
         '[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\nsymbols = ["A", "B"]\n'
@@ -33,7 +36,7 @@ def test_a_profile_inherits_what_it_does_not_say(written):
     assert settings.home == file.parent / "data"
 
 
-def test_every_file_starts_from_the_sample_that_comes_with_the_project(written):
+def test_every_file_starts_from_the_sample_that_comes_with_the_project(written: Written) -> None:
     settings = load_settings(written('[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\n'), "mine")
     sample = load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", "sample")
     assert settings.tokenizer == sample.tokenizer
@@ -41,7 +44,9 @@ def test_every_file_starts_from_the_sample_that_comes_with_the_project(written):
     assert settings.market.end is None, "where the sample's bars end says nothing of another source's"
 
 
-def test_the_environment_overrides_one_key_and_leaves_its_siblings(written, monkeypatch):
+def test_the_environment_overrides_one_key_and_leaves_its_siblings(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = written("[profiles.sample.forecasts]\nevery = 3\nsample_count = 40\n")
     monkeypatch.setenv("CANDLECAST__FORECASTS__EVERY", "7")
     monkeypatch.setenv("CANDLECAST__WINDOWS__TEST", '["2011-02-01", "2012-01-01"]')
@@ -53,7 +58,9 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(written, monk
 @pytest.mark.parametrize(
     ("variable", "value"), [("CANDLECAST__WINDOWS__TRAIN", "2000-01-01"), ("CANDLECAST__MARKET", "sample")]
 )
-def test_an_environment_variable_that_is_not_readable_is_told(written, monkeypatch, variable: str, value: str):
+def test_an_environment_variable_that_is_not_readable_is_told(
+    written: Written, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=r"environment variable|must be a table|market"):
         load_settings(written(""))
@@ -95,33 +102,35 @@ def test_an_environment_variable_that_is_not_readable_is_told(written, monkeypat
         ('[profiles.sample.market]\nsymbols = "AAPL"\n', ["market.symbols = 'AAPL'", "a list", "'all'"]),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(written, text, told):
+def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(
+    written: Written, text: str, told: list[str]
+) -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings(written(text))
     for word in told:
         assert word in str(refused.value)
 
 
-def test_a_settings_file_that_cannot_be_read_is_named(written):
+def test_a_settings_file_that_cannot_be_read_is_named(written: Written) -> None:
     with pytest.raises(SettingsError, match=r"/proc/self/mem cannot be read"):
         load_settings("/proc/self/mem")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_settings(written):
+def test_a_byte_order_mark_is_no_part_of_the_settings(written: Written) -> None:
     assert load_settings(written("\ufeffprofile = 'sample'\n")).profile == "sample"
 
 
-def test_an_unknown_profile_is_refused_with_those_there_are(written):
+def test_an_unknown_profile_is_refused_with_those_there_are(written: Written) -> None:
     with pytest.raises(SettingsError, match=r"mine.*sample"):
         load_settings(written("[profiles.mine]\n"), "yours")
 
 
 @pytest.mark.parametrize("profile", ["sample", "pretrained"])
-def test_the_profiles_that_come_with_the_project_load(profile: str):
+def test_the_profiles_that_come_with_the_project_load(profile: str) -> None:
     assert load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", profile).profile == profile
 
 
-def test_the_longest_context_is_what_the_models_know():
+def test_the_longest_context_is_what_the_models_know() -> None:
     from kronos.inference.engine import MAX_POSITIONS
 
     with pytest.raises(ValueError, match="max_context"):
@@ -129,20 +138,20 @@ def test_the_longest_context_is_what_the_models_know():
     assert WindowSettings(max_context=MAX_POSITIONS).max_context == MAX_POSITIONS
 
 
-def test_an_unknown_section_in_the_environment_is_refused(written, monkeypatch):
+def test_an_unknown_section_in_the_environment_is_refused(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDLECAST__FORECAST__EVERY", "7")
     with pytest.raises(SettingsError, match="forecasts"):
         load_settings(written(""))
 
 
 @pytest.mark.parametrize("variable", ["CANDLECAST__SEED__X", "CANDLECAST__SEED__", "CANDLECAST__WAREHOUSE__FILE"])
-def test_a_key_of_what_has_none_is_refused(written, monkeypatch, variable: str):
+def test_a_key_of_what_has_none_is_refused(written: Written, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "1")
     with pytest.raises(SettingsError, match=rf"{variable}: (seed|warehouse)"):
         load_settings(written(""))
 
 
-def test_a_settings_file_that_is_not_there_is_named(tmp_path):
+def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")
 
@@ -156,11 +165,11 @@ def test_a_settings_file_that_is_not_there_is_named(tmp_path):
         ('frequency = "1441min"', r"market\.frequency = '1441min': .*1d"),
     ],
 )
-def test_a_time_zone_or_frequency_that_cannot_be_is_refused(written, setting: str, allowed: str):
+def test_a_time_zone_or_frequency_that_cannot_be_is_refused(written: Written, setting: str, allowed: str) -> None:
     with pytest.raises(SettingsError, match=allowed):
         load_settings(written(f"[profiles.sample.market]\n{setting}\n"))
 
 
 @pytest.mark.parametrize("setting", ['timezone = "Asia/Hong_Kong"', 'timezone = "UTC"', 'frequency = "24h"'])
-def test_time_zones_and_frequencies_that_can_be_are_taken(written, setting: str):
+def test_time_zones_and_frequencies_that_can_be_are_taken(written: Written, setting: str) -> None:
     load_settings(written(f"[profiles.sample.market]\n{setting}\n"))

@@ -35,14 +35,16 @@ def _hold(path: Path, seconds: float) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_block_that_fails_leaves_nothing(warehouse):
+def test_a_block_that_fails_leaves_nothing(warehouse: Warehouse) -> None:
     with pytest.raises(RuntimeError), warehouse.write() as connection:
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
         raise RuntimeError("stop")
     assert warehouse.frame("FROM backtests").empty
 
 
-def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(warehouse, monkeypatch):
+def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warehouse.write() as connection:
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
         connection.execute("DROP TABLE scored_actuals")
@@ -78,7 +80,7 @@ def test_a_migration_runs_once(warehouse: Warehouse, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("access", ["read", "write"])
-def test_ctrl_c_in_a_query_is_ctrl_c(warehouse, access):
+def test_ctrl_c_in_a_query_is_ctrl_c(warehouse: Warehouse, access: str) -> None:
     warehouse.frame("SELECT 1")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -92,7 +94,7 @@ def test_ctrl_c_in_a_query_is_ctrl_c(warehouse, access):
         raise RuntimeError("Query interrupted")  # as DuckDB says it
 
 
-def test_a_busy_warehouse_is_waited_for(warehouse, caplog):
+def test_a_busy_warehouse_is_waited_for(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
     warehouse.frame("SELECT 1")
     holder = _hold(warehouse.path, 1.5)
     with caplog.at_level("WARNING"):
@@ -101,7 +103,7 @@ def test_a_busy_warehouse_is_waited_for(warehouse, caplog):
     assert "waiting" in caplog.text
 
 
-def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse):
+def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse: Warehouse) -> None:
     warehouse.frame("SELECT 1")
     holder = _hold(warehouse.path, 60)
     try:
@@ -112,7 +114,7 @@ def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse):
         holder.wait()
 
 
-def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse):
+def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse: Warehouse) -> None:
     code = (
         "import sys, time, pathlib\nfrom resources.warehouse import Warehouse\n"
         "with Warehouse(pathlib.Path(sys.argv[1])).write() as c:\n"
@@ -126,7 +128,7 @@ def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse):
     assert warehouse.frame("FROM backtests").empty
 
 
-def test_processes_that_write_at_once_lose_no_row(warehouse):
+def test_processes_that_write_at_once_lose_no_row(warehouse: Warehouse) -> None:
     warehouse.frame("SELECT 1")
     command = [sys.executable, "-c", WRITING, str(warehouse.path)]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
@@ -134,6 +136,6 @@ def test_processes_that_write_at_once_lose_no_row(warehouse):
     assert warehouse.frame("SELECT count(DISTINCT model) AS n FROM backtests")["n"][0] == 15
 
 
-def test_reading_cannot_write(warehouse):
+def test_reading_cannot_write(warehouse: Warehouse) -> None:
     with warehouse.read() as connection, pytest.raises(Exception, match="read-only"):
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")

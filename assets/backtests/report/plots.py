@@ -100,11 +100,11 @@ def _fan(axes: Axes, fan: Fan) -> None:
         axes.plot(stamps, quantiles[:, at[0.5]], color=shade, linewidth=1.6)
     axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["actual"], linewidth=1.1)
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=plots.COLOURS["actual"], linewidth=1.1, linestyle="--")
-    axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)  # type: ignore[no-untyped-call]
+    axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)
     axes.set_title(plots.label(fan.model).replace(" volatility)", ")"))
-    locator = AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=2, maxticks=4)
     axes.xaxis.set_major_locator(locator)
     days = (stamps[-1] - fan.past_stamps[0]) / np.timedelta64(1, "D")
     # The year is in the title of the row.
     short = days <= 5
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator) if short else DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator) if short else DateFormatter("%d %b"))
