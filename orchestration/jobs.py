@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
+from assets.market.checks import gate
 from assets.training.model_selection.promotion import PROMOTED
 
 # The type that define_asset_job returns has no public name.
@@ -38,7 +39,7 @@ def build_jobs(sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
     return {
         name: dg.define_asset_job(
             name,
-            selection=_with_expiry(selection) if name in ("forecast", "daily") else selection,
+            selection=_with_gates(name, selection),
             description=DESCRIPTIONS[name],
             partitions_def=None if name in ("train", "backtest") else sessions,
         )
@@ -46,7 +47,10 @@ def build_jobs(sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
     }
 
 
-def _with_expiry(selection: dg.AssetSelection) -> dg.AssetSelection:
-    """A selection, and the checks that the champions are not expired: these jobs do not train."""
-    expiry_checks = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED]
-    return selection | dg.AssetSelection.checks(*expiry_checks)
+def _with_gates(name: JobName, selection: dg.AssetSelection) -> dg.AssetSelection:
+    """A selection, with the checks of what it uses and does not make: the market's, and that no champion is expired."""
+    if name in ("train", "forecast", "backtest"):
+        selection |= gate()
+    if name in ("forecast", "daily"):
+        selection |= dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey([k]), "is_not_expired") for k in PROMOTED))
+    return selection

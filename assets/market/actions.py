@@ -57,6 +57,15 @@ def refresh_actions(warehouse: Warehouse) -> ActionChanges:
     return changes
 
 
+def actions_differ(warehouse: Warehouse) -> ActionChanges | None:
+    """What a refresh would change; None: `corporate_actions` agrees with `bars`, or there is no warehouse yet."""
+    if not warehouse.exists:
+        return None
+    with warehouse.read() as connection:
+        changes = _compare(connection)
+    return changes if changes.added or changes.withdrawn else None
+
+
 def impossible_dividends(warehouse: Warehouse) -> pd.DataFrame:
     """Dividends of at least the previous close, which are not used: symbol, session, cash, previous."""
     return _session_actions(warehouse, _IMPOSSIBLE)

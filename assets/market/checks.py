@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 SHOWN_PAYLOADS = 20
 SHOWN_ROWS = 3
+# A run of later stages repeats them: a run that failed or was killed may have left bars on which they never passed.
+GATES = (
+    ("bars", "rows_are_conserved"),
+    ("bars", "bars_satisfy_the_contract"),
+    ("bars", "every_symbol_has_bars"),
+    ("corporate_actions", "actions_follow_from_bars"),
+)
+
+
+def gate() -> dg.AssetSelection:
+    """The market's checks that have to pass before anything is trained or forecast."""
+    return dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey([asset]), name) for asset, name in GATES))
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
@@ -26,6 +38,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _bars_satisfy_the_contract(),
         _every_symbol_has_bars(),
         _no_unreported_splits(),
+        _actions_follow_from_bars(),
         _dividends_are_below_the_price(),
         _corporate_actions_are_complete(),
         _no_payload_was_refused(),
@@ -105,6 +118,24 @@ def _no_unreported_splits() -> dg.AssetChecksDefinition:
         )
 
     return no_unreported_splits
+
+
+def _actions_follow_from_bars() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="corporate_actions", blocking=True)
+    def actions_follow_from_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """corporate_actions has exactly the splits and dividends that the stored bars report."""
+        from assets.market.actions import actions_differ
+
+        differing = actions_differ(candlecast.warehouse)
+        if differing is None:
+            return dg.AssetCheckResult(passed=True, description="corporate_actions agrees with bars")
+        return dg.AssetCheckResult(
+            passed=False,
+            description=f"corporate_actions lacks {differing.added} actions that the bars report and has "
+            f"{differing.withdrawn} that they do not: materialise corporate_actions (`candlecast run` does)",
+        )
+
+    return actions_follow_from_bars
 
 
 def _dividends_are_below_the_price() -> dg.AssetChecksDefinition:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from assets.forecasting.registry import Family, checkpoints_in_use
+from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
@@ -24,8 +25,9 @@ from resources.layout import Home
 from resources.progress import progress_of
 from resources.settings import Settings
 
-FORECASTING = "group:training or group:forecasts"
-MODELLING = "group:training or group:forecasts or group:evaluation or group:backtests"
+FORECASTING = dg.AssetSelection.groups("training", "forecasts") | gate()
+EVALUATION = dg.AssetSelection.groups("evaluation") | gate()
+MODELLING = dg.AssetSelection.groups("training", "forecasts", "evaluation", "backtests") | gate()
 
 
 class Pipeline:
@@ -57,11 +59,12 @@ class Pipeline:
             market = self._resolve("group:market")
             needed = selected | self._upstream(selected)
             if selected & market:
-                self.runner.run(_any_of(needed & market), sessions, "backfill_market")
+                self.runner.run(dg.AssetSelection.assets(*(needed & market)), sessions, "backfill_market")
             if needed - market:
                 self._ingest()
                 partitioned = self._partitioned(needed - market)
-                self.runner.run(_any_of(needed - market), sessions if partitioned else None, "backfill")
+                modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
+                self.runner.run(modelling, sessions if partitioned else None, "backfill")
         text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
         return self._with_assets({"text": text})
 
@@ -86,7 +89,7 @@ class Pipeline:
     def score(self) -> dict[str, Any]:
         """Score every forecast whose actuals exist, and update the scoreboard."""
         with self.runner.locked():
-            self.runner.run("group:evaluation", self.sessions.test_range(), "score")
+            self.runner.run(EVALUATION, self.sessions.test_range(), "score")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
         shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
         return self._with_assets({"scoreboard": board.to_dict("records"), "text": shown.to_string(index=False)})
@@ -135,7 +138,3 @@ class Pipeline:
             for run in self.terminal.monitor.assets
         ]
         return result
-
-
-def _any_of(names: set[str]) -> str:
-    return " or ".join(f'key:"{name}"' for name in sorted(names))

@@ -9,8 +9,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.market.actions import ActionChanges, actions_differ
 from assets.market.assets import build_assets
-from assets.market.ingest.pending import pending_sessions
+from assets.market.checks import gate
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.landing import land
+from assets.market.ingest.pending import pending_sessions, wanted_by
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast
 from resources.settings import MarketSettings, Settings, WindowSettings
@@ -169,10 +174,71 @@ def test_row_conservation_notices_a_lost_row(tmp_path: Path) -> None:
     result = room.run("2012-01-03", "2012-01-09", raise_on_error=False)
     (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert (failed.check_name, failed.blocking) == ("rows_are_conserved", True)
-    assert "5 kept in all, but 4 in bars" in str(failed.description)
+    assert "5 rows kept" in str(failed.description) and "4 bars" in str(failed.description)
 
 
 @pytest.mark.parametrize("source", ["yahoo", "akshare", "ccxt"])
 def test_a_network_source_needs_named_symbols(source: str) -> None:
     with pytest.raises(ValueError, match="symbols = "):
         MarketSettings(source=source)
+
+
+DIVIDENDS = [f"{line},{cash}" for line, cash in zip(LINES, (0, 0, 0.5, 0, 0), strict=True)]
+
+
+def ingested_without_actions(folder: Path) -> Room:
+    """A room as a run leaves it that is killed between bars and corporate_actions."""
+    write(folder, "bars.csv", *DIVIDENDS)
+    text = (folder / "bars" / "bars.csv").read_text().replace(HEADER, f"{HEADER},dividend")
+    (folder / "bars" / "bars.csv").write_text(text)
+    room = Room(folder)
+    parts = room.candlecast
+    wanted = wanted_by(room.settings, date(2012, 1, 3), date(2012, 1, 9))
+    land(Lake(parts.home), parts.warehouse, parts.source, wanted)
+    ingest(Lake(parts.home), parts.warehouse)
+    return room
+
+
+def test_actions_that_a_killed_run_left_out_are_pending(tmp_path: Path) -> None:
+    room = ingested_without_actions(tmp_path)
+    assert actions_differ(room.candlecast.warehouse) == ActionChanges(added=1, withdrawn=0, total=1)
+    assert room.pending() == [date(2012, 1, 9)]
+    room.run("2012-01-09", "2012-01-09")
+    assert actions_differ(room.candlecast.warehouse) is None
+    assert len(room.candlecast.warehouse.frame("FROM corporate_actions")) == 1
+    assert room.pending() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ("DELETE FROM corporate_actions", "actions_follow_from_bars"),
+        ("UPDATE payloads SET kept = kept + 1", "rows_are_conserved"),
+        ("UPDATE bars SET low = 2 * high", "bars_satisfy_the_contract"),
+        ("DELETE FROM bars", "every_symbol_has_bars"),
+    ],
+)
+def test_a_later_stage_is_blocked_by_bars_that_do_not_pass(tmp_path: Path, change: str, check: str) -> None:
+    """Although the run has no asset of the market: one that failed or was killed before may have left them."""
+    room = ingested_without_actions(tmp_path)
+    room.run("2012-01-09", "2012-01-09")
+
+    @dg.asset(deps=["bars", "corporate_actions"])
+    def model() -> None:
+        pass
+
+    built = [*build_assets(room.sessions), model]
+    checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]
+    defs = dg.Definitions(
+        assets=[item for item in built if item not in checks],
+        asset_checks=checks,
+        resources={"candlecast": room.candlecast},
+        jobs=[dg.define_asset_job("train", selection=dg.AssetSelection.assets("model") | gate())],
+    )
+    job = defs.resolve_job_def("train")
+    assert job.execute_in_process(instance=room.instance).success
+    with room.candlecast.warehouse.write() as connection:
+        connection.execute(change)
+    blocked = job.execute_in_process(instance=room.instance, raise_on_error=False)
+    assert check in {found.check_name for found in blocked.get_asset_check_evaluations() if not found.passed}
+    assert not blocked.success and not blocked.get_asset_materialization_events()

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.market.checks import GATES
 from assets.training.data.windows import WINDOWS_VERSION
 from orchestration.build import build_defs
 from orchestration.resources import RESOURCE, CandlecastResource
@@ -106,3 +107,10 @@ def test_jobs_that_do_not_train_check_that_the_champions_are_not_expired(defs: d
     nodes = {node.name for node in defs.resolve_job_def(job).nodes}
     assert {"kronos_predictor_is_not_expired", "chronos2_model_is_not_expired"} <= nodes
     assert not {"kronos_predictor", "chronos2_model"} & nodes
+
+
+@pytest.mark.parametrize("job", ["train", "forecast", "backtest"])
+def test_jobs_that_do_not_ingest_check_the_bars_and_the_actions(defs: dg.Definitions, job: str) -> None:
+    nodes = {node.name for node in defs.resolve_job_def(job).nodes}
+    assert {f"{asset}_{check}" for asset, check in GATES} <= nodes
+    assert not {"bars", "corporate_actions"} & nodes

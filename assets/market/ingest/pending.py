@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 
+from assets.market.actions import actions_differ
 from assets.market.ingest.contract import stage_batch
 from assets.market.ingest.ingest import is_outdated, last_ingested
 from assets.market.ingest.lake import Lake, utc_now
@@ -42,7 +43,10 @@ def pending_sessions(
     A payload that changes no bar counts for the newest session, so that its rejected rows are stored too; so does one
     that cannot be fetched or read, so that the next run ingests the others and names it.
 
-    With nothing new it hashes the source's files and opens the warehouse once. With something new it validates the new
+    Corporate actions that do not follow from the bars, as a run leaves them that was killed between the two, are
+    brought up to date by the run of the newest session.
+
+    With nothing new it hashes the source's files and reads the warehouse. With something new it validates the new
     payloads as an ingest would, and writes nothing.
 
     Args:
@@ -54,7 +58,7 @@ def pending_sessions(
     waiting = lake.batches(after=last_ingested(warehouse))
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
     if not missing and not waiting:
-        return sessions[-1:] if is_outdated(warehouse) else []
+        return sessions[-1:] if is_outdated(warehouse) or actions_differ(warehouse) else []
     if source.by_range and not last_ingested(warehouse):
         return sessions
     if source.by_range:
