@@ -174,7 +174,7 @@ def processes(folder: Path, scratch: Path) -> dict[str, float]:
     from assets.training.fit.base_weights import WEIGHTS
     from assets.training.worker.job import TrainingJob
     from assets.training.worker.pipes_client import run_job
-    from resources.settings import ComputeSettings, PredictorSettings, WindowSettings
+    from resources.settings import ComputeSettings, PredictorSettings, Settings
 
     settings = PredictorSettings(
         d_model=256, n_layers=4, n_heads=4, ff_dim=512, epochs=1, steps_per_epoch=20, batch_size=BATCH,
@@ -186,10 +186,7 @@ def processes(folder: Path, scratch: Path) -> dict[str, float]:
         out.mkdir()
         job = TrainingJob(
             kind="kronos_predictor",
-            seed=7,
-            windows=WindowSettings(),
-            predictor_settings=settings,
-            compute=ComputeSettings(device="cpu", threads=1, processes=count),
+            settings=Settings(predictor=settings, compute=ComputeSettings(device="cpu", threads=1, processes=count)),
             arrays=folder,
             tokenizer=WEIGHTS / "kronos_tokenizer",
             work=scratch / f"work{count}",

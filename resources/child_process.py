@@ -8,6 +8,7 @@ stage builds on top (assets.training.worker.pipes_client).
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,13 @@ ENVIRONMENT = {
     # Threads that wait by spinning take the cores from other processes.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# The variables by which torchrun, MPI and job schedulers number the processes of a distributed run. A child that
+# inherits them waits for the other processes for ever; torchrun sets its own for the workers that it starts.
+RANK_VARIABLES = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|(LOCAL_|GROUP_|ROLE_)?WORLD_SIZE|ROLE_NAME|MASTER_(ADDR|PORT)"
+    r"|(TORCHELASTIC|PET|ACCELERATE|FSDP|PMI|PMIX|MPI|OMPI|MV2)_\w+"
+    r"|SLURM_(PROCID|LOCALID|NODEID|NTASKS\w*|NPROCS|STEP_\w+|TASKS_PER_NODE)"
+)
 # A page of a memory-mapped file that cannot be written because the disk is full ends a process by SIGBUS.
 HINTS: Mapping[int, str] = {signal.SIGKILL: " (out of memory?)", signal.SIGBUS: " (disk full?)"}
 
@@ -70,7 +78,7 @@ def run_child(
             object that another thread puts into `messages`. If it raises, the child is stopped.
         messages: a second source of what `handle` receives; what is still in it at the end is left there.
         folder: the child's working directory.
-        environment: variables on top of this process's and `ENVIRONMENT`.
+        environment: variables on top of `ENVIRONMENT` and this process's, of which `RANK_VARIABLES` are not inherited.
     """
     received: SimpleQueue[Any] = SimpleQueue() if messages is None else messages
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -118,7 +126,8 @@ _END = _End()
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
     path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": path, **own}
+    inherited = {name: value for name, value in os.environ.items() if not RANK_VARIABLES.fullmatch(name)}
+    return {**inherited, **ENVIRONMENT, "PYTHONPATH": path, **own}
 
 
 def _drain(output: IO[str], received: SimpleQueue[Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
+from resources.child_process import CHILD_VARIABLE
 from resources.errors import CandlecastError
 from resources.locks import claim_lock
 from resources.settings import ComputeSettings
@@ -106,7 +107,7 @@ _claims: dict[Path, int] = {}
 
 
 def shared_device(count: int, folder: Path | None = None) -> int:
-    """The index of the CUDA device for this process: the local rank under torchrun, else the first unclaimed device.
+    """The index of the CUDA device for this process: a training worker's local rank, else the first unclaimed device.
 
     A claim lasts until the process ends. If all devices are claimed, device 0 is shared.
 
@@ -114,7 +115,8 @@ def shared_device(count: int, folder: Path | None = None) -> int:
         count: CUDA devices of this machine.
         folder: folder of the lock files; None: a folder of the user under the temporary folder.
     """
-    if "LOCAL_RANK" in os.environ:
+    # Not in another process, which may have inherited the variable from a job scheduler.
+    if CHILD_VARIABLE in os.environ and "LOCAL_RANK" in os.environ:
         return int(os.environ["LOCAL_RANK"])
     folder = folder or Path(gettempdir()) / f"candlecast-devices-{getuser()}"
     if folder in _claims:

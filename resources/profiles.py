@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from resources.errors import SettingsError
-from resources.settings import ENV_PREFIX, Settings
+from resources.settings import ENV_PREFIX, OverriddenSettings, Settings
 
 SETTINGS_FILE = "candlecast.toml"
 ENV_FILE, ENV_PROFILE, ENV_HOME = "CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "CANDLECAST_HOME"
@@ -72,7 +72,8 @@ def load_settings(
             f"file or with --profile, the home with --home or {ENV_HOME}"
         )
     try:
-        return Settings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
+        overridden = OverriddenSettings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
+        return Settings(**dict(overridden))
     except ValidationError as error:
         raise SettingsError(_error_text(error, path, name)) from None
     except EnvironmentSettingsError as error:

@@ -455,16 +455,11 @@ class ComputeSettings(Section):
         return self
 
 
-class Settings(BaseSettings):
-    """All settings of one profile."""
+class Settings(BaseModel):
+    """All settings of one profile, as data: the environment has no effect, so that a child process reads what its
+    parent wrote. Environment overrides are applied once, by `load_settings`."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     profile: str = Field("sample", description="Name of the profile.")
     root: Path = Field(Path(), description="Folder of the settings file.")
@@ -487,17 +482,6 @@ class Settings(BaseSettings):
     promotion: PromotionSettings = PromotionSettings()
     drift: DriftSettings = DriftSettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
-
     @model_validator(mode="after")
     def _signal_within_horizon(self) -> Settings:
         step, horizon = self.backtest.signal_step, self.windows.predict_window
@@ -510,3 +494,26 @@ class Settings(BaseSettings):
         if self.market.end and self.windows.test[0] > self.market.end:
             raise ValueError(f"windows.test starts on {self.windows.test[0]}, after market.end {self.market.end}")
         return self
+
+
+class OverriddenSettings(BaseSettings, Settings):
+    """Settings whose single keys `CANDLECAST__SECTION__KEY` overrides."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings

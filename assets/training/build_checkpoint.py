@@ -185,12 +185,8 @@ def _job(
 ) -> TrainingJob:
     return TrainingJob(
         kind=request.kind,
-        seed=settings.seed,
-        windows=settings.windows,
-        tokenizer_settings=settings.tokenizer,
-        predictor_settings=settings.predictor,
-        chronos2_settings=settings.chronos2,
-        compute=settings.compute,
+        # A training process opens no warehouse, whose URI may hold a password.
+        settings=settings.model_copy(update={"warehouse": None}),
         arrays=windows.folder,
         base=request.base.source,
         revision=request.base.revision,

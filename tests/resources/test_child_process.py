@@ -34,6 +34,20 @@ def test_messages_of_another_thread_are_handled_between_the_lines() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "PET_NNODES", "OMPI_COMM_WORLD_SIZE"],
+)
+def test_a_child_does_not_inherit_the_place_in_another_distributed_run(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("CRANK", "kept")
+    lines: list[str] = []
+    run_child(python(f"import os; print(os.environ.get({name!r}), os.environ['CRANK'])"), lines.append)
+    assert lines == ["None kept"]
+
+
+@pytest.mark.parametrize(
     ("code", "fact"),
     [("raise SystemExit(3)", "code 3"), ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9")],
 )

@@ -43,6 +43,8 @@ def test_each_process_has_a_device_of_its_own_until_it_ends(tmp_path: Path) -> N
 
 def test_under_torchrun_a_process_has_the_device_of_its_rank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
+    assert shared_device(1, tmp_path / "inherited") == 0
+    monkeypatch.setenv("CANDLECAST_CHILD", "1")
     assert shared_device(4, tmp_path) == 3
 
 

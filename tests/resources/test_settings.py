@@ -6,7 +6,7 @@ import pytest
 
 from resources.errors import SettingsError
 from resources.profiles import load_settings
-from resources.settings import WindowSettings
+from resources.settings import Settings, WindowSettings
 
 Written = Callable[[str], Path]
 
@@ -53,6 +53,17 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(
     settings = load_settings(file)
     assert (settings.forecasts.every, settings.forecasts.sample_count) == (7, 40)
     assert settings.windows.test == (date(2011, 2, 1), date(2012, 1, 1))
+
+
+def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(written, monkeypatch):
+    file = written("[profiles.sample.backtest]\ntopk = 4\n")
+    monkeypatch.setenv("CANDLECAST__BACKTEST__N_DROP", "4")
+    settings = load_settings(file)
+    data = settings.model_dump_json()
+    monkeypatch.setenv("CANDLECAST__BACKTEST__TOPK", "3")
+    monkeypatch.setenv("CANDLECAST__SEED", "9")
+    assert Settings.model_validate_json(data) == settings
+    assert settings.backtest.n_drop == 4
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,7 @@ def test_a_hub_that_cannot_be_reached_is_named_in_the_output(
     windows, _, _ = build_kronos_chain(home, warehouse, settings)
     job = TrainingJob(
         kind="kronos_tokenizer",
-        seed=7,
-        windows=settings.windows,
-        tokenizer_settings=settings.tokenizer,
-        compute=settings.compute,
+        settings=settings,
         arrays=windows.folder,
         base="NeoQuasar/No-such-tokenizer",
         work=tmp_path / "work",

@@ -110,13 +110,16 @@ def test_a_killed_process_is_reported_with_its_signal_and_last_output(number: si
         run_pipes_child(command(ends), "model")
 
 
-def test_only_the_first_of_several_processes_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+def test_only_the_first_of_several_processes_reports() -> None:
+    def second(end: str = "pass") -> list[str]:
+        """What torchrun starts as its second worker."""
+        return ["env", "RANK=1", *command(end)]
+
     reports: list[tuple[int, int, str]] = []
-    run_pipes_child(command(), "model", lambda done, total, note="": reports.append((done, total, note)))
+    run_pipes_child(second(), "model", lambda done, total, note="": reports.append((done, total, note)))
     assert reports == []
     with pytest.raises(CandlecastError, match=r"(?s)ended with code 1.*too little memory"):
-        run_pipes_child(command("raise CandlecastError('too little memory')"), "model")
+        run_pipes_child(second("raise CandlecastError('too little memory')"), "model")
 
 
 @pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])

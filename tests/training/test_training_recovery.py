@@ -56,14 +56,14 @@ def test_a_micro_batch_lowered_in_the_settings_applies_to_a_resumed_fit(
 
     monkeypatch.setattr(TokenizerTask, "loss", seen)
     lower = TOKENIZER.model_copy(update={"micro_batch": 2})
-    model = run_here(wanted.model_copy(update={"tokenizer_settings": lower}))
+    model = run_here(wanted.model_copy(update={"settings": wanted.settings.model_copy(update={"tokenizer": lower})}))
     assert sizes == {2} and curves_of(model)["micro_batch"] == 2
 
 
 def test_a_micro_batch_that_memory_halved_stays_halved_after_a_kill(arrays: Path, tmp_path: Path) -> None:
     wanted = training_job("kronos_tokenizer", arrays, tmp_path)
     lower = TOKENIZER.model_copy(update={"micro_batch": 4})
-    kill_at(6, wanted.model_copy(update={"tokenizer_settings": lower}))
+    kill_at(6, wanted.model_copy(update={"settings": wanted.settings.model_copy(update={"tokenizer": lower})}))
     assert curves_of(run_here(wanted))["micro_batch"] == 4
 
 
@@ -125,7 +125,7 @@ def test_if_one_process_of_two_runs_out_of_memory_both_halve_their_micro_batch(a
     compute = FIT_COMPUTE.model_copy(update={"processes": 2})
 
     def curves(name: str, module: list[str]) -> dict[str, object]:
-        wanted = training_job("kronos_tokenizer", arrays, tmp_path / name, compute=compute)
+        wanted = training_job("kronos_tokenizer", arrays, tmp_path / name, compute_settings=compute)
         wanted.out.mkdir(parents=True)
         file = tmp_path / f"{name}.json"
         file.write_text(wanted.model_dump_json())

@@ -14,8 +14,10 @@ from assets.training.fit.checkpointing import weights_file
 from assets.training.fit.curves import TrainingCurves
 from assets.training.fit.trainer import Trainer
 from assets.training.model_selection.selection import select_weights
+from assets.training.worker.pipes_client import run_job
 from kronos import Kronos, Normalisation
-from tests.training.training_setup import PREDICTOR, read_weights, run_here, trained, training_job
+from resources.settings import BacktestSettings
+from tests.training.training_setup import PREDICTOR, read_weights, run_here, same_weights, trained, training_job
 
 ORIGINS = {"select_origins": 6, "select_paths": 30}
 
@@ -74,3 +76,31 @@ def test_a_killed_fit_compares_the_same_candidates(
     run_here(killed)
     ours, theirs = (json.loads((wanted.out / "result.json").read_text())["scores"] for wanted in (whole, killed))
     assert ours == theirs and len(ours["candidates"]) == 3
+
+
+def test_a_fit_is_that_of_its_settings_whatever_the_environment_holds(
+    arrays: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = PREDICTOR.model_copy(update=ORIGINS)
+    here, child = (
+        training_job(
+            "kronos_predictor",
+            arrays,
+            tmp_path / name,
+            tokenizer=tokenizer,
+            predictor_settings=chosen,
+            backtest_settings=BacktestSettings(topk=4, n_drop=3),
+        )
+        for name in ("here", "child")
+    )
+    run_here(here)
+    # Overrides that contradict the defaults of the keys beside them, and the rank of a launcher that has gone.
+    monkeypatch.setenv("CANDLECAST__BACKTEST__N_DROP", "3")
+    monkeypatch.setenv("CANDLECAST__SEED", "8")
+    launcher = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29541"}
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    child.out.mkdir(parents=True)
+    result = run_job(child)
+    assert same_weights(child.out / "model", here.out / "model")
+    assert result.scores == json.loads((here.out / "result.json").read_text())["scores"]

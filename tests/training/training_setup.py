@@ -121,27 +121,28 @@ def small_settings(home: Home, **changes: Any) -> Settings:
 
 
 def training_job(kind: JobKind, arrays: Path, folder: Path, **changes: Any) -> TrainingJob:
-    """A job on training arrays, with its work and output under `folder`."""
-    values: dict[str, Any] = {
-        "kind": kind,
-        "seed": 7,
+    """A job on training arrays, with its work and output under `folder`.
+
+    Args:
+        changes: fields of the job, the seed, or a section of its settings as `<section>_settings`.
+    """
+    sections: dict[str, Any] = {
         "windows": WINDOWS,
-        "tokenizer_settings": TOKENIZER,
-        "predictor_settings": PREDICTOR,
-        "chronos2_settings": CHRONOS,
+        "tokenizer": TOKENIZER,
+        "predictor": PREDICTOR,
+        "chronos2": CHRONOS,
         "compute": FIT_COMPUTE,
-        "arrays": arrays,
-        "work": folder / "work",
-        "out": folder / "out",
+        "seed": changes.pop("seed", 7),
     }
-    values |= changes
+    named = [key for key in changes if key.endswith("_settings")]
+    sections |= {key.removesuffix("_settings"): changes.pop(key) for key in named}
     if "base" in changes:
         # The base is also in the section of the settings.
-        section = {"kronos_tokenizer": "tokenizer_settings", "kronos_predictor": "predictor_settings"}.get(
-            kind, "chronos2_settings"
-        )
-        values[section] = values[section].model_copy(update={"base": changes["base"]})
-    return TrainingJob(**values)
+        own = {"kronos_tokenizer": "tokenizer", "kronos_predictor": "predictor"}.get(kind, "chronos2")
+        # A copy, which is not validated: some bases are of another shape.
+        sections[own] = sections[own].model_copy(update={"base": changes["base"]})
+    settings = Settings(**sections)
+    return TrainingJob(kind=kind, settings=settings, arrays=arrays, work=folder / "work", out=folder / "out", **changes)
 
 
 def run_here(job: TrainingJob) -> Path:

@@ -29,6 +29,7 @@ from resources.settings import Settings
 
 # Raised when a comparison would give another result: results of an earlier version are then not used.
 COMPARISON_VERSION = 3
+# The parts of the settings that a result depends on.
 SECTIONS = {"windows", "forecasts", "promotion", "compute", "chronos2", "seed"}
 
 
@@ -42,13 +43,14 @@ class ComparisonRequest(BaseModel):
     challenger: str
     champion: str
     arrays: Path
-    settings: dict[str, Any]
+    settings: Settings
 
     @property
     def name(self) -> str:
         """A digest of everything that the result depends on."""
-        values = self.model_dump(mode="json", exclude={"home", "arrays"})
-        return digest_of({**values, "arrays": self.arrays.name, "rules": COMPARISON_VERSION})
+        values = self.model_dump(mode="json", exclude={"home", "arrays", "settings"})
+        used = self.settings.model_dump(mode="json", include=SECTIONS)
+        return digest_of({**values, "settings": used, "arrays": self.arrays.name, "rules": COMPARISON_VERSION})
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def run_comparison(
         challenger=challenger.digest,
         champion=champion.digest,
         arrays=arrays,
-        settings=settings.model_dump(mode="json", include=SECTIONS),
+        settings=settings.model_copy(update={"home": store.home.root, "warehouse": None}),
     )
     folder = comparisons_folder(store.home, challenger.kind)
     result = folder / f"{request.name}.json"
@@ -172,7 +174,7 @@ def compare_checkpoints(request: ComparisonRequest) -> ComparisonOutcome:
     from assets.training.model_selection.candidates import CandidateStore, candidate_scores
     from assets.training.model_selection.scoring import compare_skill, validation_tasks
 
-    settings = Settings(home=request.home, **request.settings)
+    settings = request.settings
     home, rule = Home(request.home), settings.promotion
     store = CheckpointStore(home)
     arrays = WindowArrays(request.arrays)

@@ -27,7 +27,6 @@ from kronos import Kronos
 from kronos.normalisation import Normalisation
 from resources.checkpoints import Checkpoint
 from resources.layout import Home
-from resources.settings import Settings
 
 BASE = "base"
 
@@ -98,7 +97,6 @@ def _candidate_scores(job: TrainingJob, folder: Path) -> pd.DataFrame:
     assert job.tokenizer is not None
     tokenizer = Checkpoint("kronos_tokenizer", "tokenizer", job.tokenizer, {"cutoff": None})
     candidate = Checkpoint("kronos_predictor", "candidate", folder, {"tokenizer": "tokenizer", "cutoff": None})
-    settings = Settings(windows=job.windows, compute=job.compute, seed=job.seed)
     store = CandidateStore(Home(job.work), candidate, tokenizer)
     origins, paths = job.predictor_settings.select_origins, job.predictor_settings.select_paths
-    return candidate_scores(store, settings, WindowArrays(job.arrays), origins, paths)
+    return candidate_scores(store, job.settings, WindowArrays(job.arrays), origins, paths)

@@ -11,6 +11,7 @@ from resources.settings import (
     Chronos2Settings,
     ComputeSettings,
     PredictorSettings,
+    Settings,
     TokenizerSettings,
     WindowSettings,
 )
@@ -23,6 +24,7 @@ class TrainingJob(BaseModel):
     """One model to train.
 
     Attributes:
+        settings: complete, as the parent uses them: the process reads neither the settings file nor the environment.
         arrays: the folder of training arrays. With no epochs they are only used to measure the base.
         base: a folder or hub name of weights to start from; none: from scratch.
         tokenizer: the folder of the frozen tokenizer (predictor only).
@@ -33,18 +35,37 @@ class TrainingJob(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: JobKind
-    seed: int
-    windows: WindowSettings
-    tokenizer_settings: TokenizerSettings = TokenizerSettings()
-    predictor_settings: PredictorSettings = PredictorSettings()
-    chronos2_settings: Chronos2Settings = Chronos2Settings()
-    compute: ComputeSettings = ComputeSettings()
+    settings: Settings
     arrays: Path
     base: str | None = None
     revision: str | None = None
     tokenizer: Path | None = None
     work: Path
     out: Path
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def windows(self) -> WindowSettings:
+        return self.settings.windows
+
+    @property
+    def tokenizer_settings(self) -> TokenizerSettings:
+        return self.settings.tokenizer
+
+    @property
+    def predictor_settings(self) -> PredictorSettings:
+        return self.settings.predictor
+
+    @property
+    def chronos2_settings(self) -> Chronos2Settings:
+        return self.settings.chronos2
+
+    @property
+    def compute(self) -> ComputeSettings:
+        return self.settings.compute
 
 
 class TrainingResult(BaseModel):
