@@ -4,6 +4,7 @@ https://docs.dagster.io/guides/build/partitions-and-backfills. Belongs here: whi
 of them a run covers. Not here: the calendar itself (resources.calendar, resources.session_dates).
 """
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -64,5 +65,15 @@ def _closed_days(sessions: Sequence[date], first: date, last: date) -> list[str 
 
 
 def sessions_of(context: dg.AssetExecutionContext) -> list[date]:
-    """The sessions that a run covers, oldest first."""
+    """The sessions that a run covers, oldest first.
+
+    Raises:
+        CandlecastError: the run has no partition.
+    """
+    if not context.has_partition_key and not context.has_partition_key_range:
+        chosen = json.dumps({RANGE_START: "2013-02-25", RANGE_END: "2013-03-01"})
+        raise CandlecastError(
+            f"{context.job_name}: no sessions were chosen. Choose partitions in the UI, or name the first and the last "
+            f"session in the run's tags: --tags '{chosen}'"
+        )
     return sorted(date.fromisoformat(key) for key in context.partition_keys)

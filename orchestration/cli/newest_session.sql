@@ -1,5 +1,7 @@
-SELECT max(session) AS newest, count(*) AS bars
-FROM bars
-WHERE frequency = $frequency
-  AND session BETWEEN $first AND $last
-  AND ($symbols IS NULL OR list_contains($symbols, symbol))
+SELECT max(session) FILTER (wanted) AS newest, count(*) FILTER (wanted) AS bars,
+       coalesce(array_agg(DISTINCT symbol ORDER BY symbol), []) AS stored
+FROM (
+    SELECT symbol, session, $symbols IS NULL OR list_contains($symbols, symbol) AS wanted
+    FROM bars
+    WHERE frequency = $frequency AND session BETWEEN $first AND $last
+)

@@ -3,6 +3,9 @@
 Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.cli.terminal).
 """
 
+import re
+import shlex
+from collections.abc import Iterable
 from datetime import date
 from typing import Any, get_args
 
@@ -117,15 +120,16 @@ class Pipeline:
         try:
             found = dg.AssetSelection.from_string(selection).resolve(graph)
         except Exception as error:  # Dagster's parser has no public error class
-            raise CandlecastError(f"--assets {selection!r}: {error}") from None
+            remedy = _with_keys(selection, _names(graph.get_all_asset_keys()))
+            raise CandlecastError(f"--assets {selection!r}: {error}{remedy}") from None
         if not found:
             raise CandlecastError(f"--assets {selection!r} selects no asset")
-        return {key.to_user_string() for key in found}
+        return _names(found)
 
     def _upstream(self, names: set[str]) -> set[str]:
         graph = self.runner.defs.resolve_asset_graph()
         selection = dg.AssetSelection.assets(*names).upstream()
-        return {key.to_user_string() for key in selection.resolve(graph)}
+        return _names(selection.resolve(graph))
 
     def _partitioned(self, names: set[str]) -> bool:
         graph = self.runner.defs.resolve_asset_graph()
@@ -138,3 +142,14 @@ class Pipeline:
             for run in self.terminal.monitor.assets
         ]
         return result
+
+
+def _names(keys: Iterable[dg.AssetKey]) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def _with_keys(selection: str, assets: set[str]) -> str:
+    """What to write instead of a selection with bare names, which Dagster's syntax allows for one asset alone."""
+    names = "|".join(sorted(assets))
+    written = re.sub(rf"(?<![\w:\"])({names})(?![\w\"])", r'key:"\1"', selection)
+    return "" if written == selection else f"; write --assets {shlex.quote(written)}"

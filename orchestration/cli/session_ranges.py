@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from assets.market.universe import wanted_symbols
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START, session_partitions
@@ -77,7 +78,7 @@ class SessionPlanner:
         Raises:
             CandlecastError: there are no bars.
         """
-        parameters = {
+        parameters: dict[str, Any] = {
             "frequency": self.settings.market.frequency,
             "first": self.settings.market.start,
             "last": self.last_closed(),
@@ -85,9 +86,16 @@ class SessionPlanner:
         }
         row = self.warehouse.frame(load_sql(__package__, "newest_session.sql"), parameters).iloc[0]
         if not row["bars"]:
+            wanted, stored = parameters["symbols"] or ["all"], row["stored"]
+            remedy = (
+                f"symbols with bars: {', '.join(stored)}. Correct market.symbols"
+                if len(stored)
+                else f'the source "{self.settings.market.source}" has none there. Correct market.start, market.end, '
+                "market.symbols or the keys of the source"
+            )
             raise CandlecastError(
-                f"no bars of market.symbols in {parameters['first']} … {parameters['last']} yet: `candlecast run` or "
-                "`candlecast backfill` ingests them"
+                f"no bars of market.symbols = {', '.join(wanted)} in {parameters['first']} … {parameters['last']}; "
+                f"{remedy}"
             )
         newest: date = row["newest"].date()
         return newest

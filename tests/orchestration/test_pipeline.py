@@ -222,3 +222,11 @@ def test_the_exit_status_is_2_for_wrong_settings_and_1_for_a_failure(tmp_path: P
     (tmp_path / "x").mkdir()
     assert CliProject(tmp_path / "x").call("query", "SELECT 1").returncode == 1
     assert CliProject(tmp_path / "x").call("run", "--nonsense").returncode == 2
+
+
+def test_a_selection_of_bare_names_is_answered_with_one_that_works(tmp_path: Path) -> None:
+    done = CliProject(tmp_path).call(
+        "backfill", "--from", "2010-12-01", "--to", "2010-12-31", "--assets", "raw_bars or group:training"
+    )
+    assert done.returncode == 1
+    assert """--assets 'key:"raw_bars" or group:training'""" in done.stderr

@@ -4,15 +4,19 @@ import json
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
 import exchange_calendars
 import pytest
 
-from assets.sessions import KEY_FORMAT, session_partitions
+from assets.sessions import KEY_FORMAT, session_partitions, sessions_of
+from orchestration.cli.session_ranges import SessionPlanner
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.session_dates import is_calendar, session_dates
 from resources.settings import MarketSettings, Settings, WindowSettings
+from resources.warehouse import Warehouse
+from tests.training.training_setup import insert_bars, sample_rows
 
 YESTERDAY = date.today() - timedelta(days=1)
 
@@ -73,3 +77,33 @@ def test_a_calendar_without_a_session_in_the_range_is_refused() -> None:
     )
     with pytest.raises(CandlecastError, match=r"XSAU has no session in 2000-03-01 … 2019-01-01: set market\.start"):
         session_partitions(settings)
+
+
+def test_a_run_without_sessions_names_the_tags_that_choose_them() -> None:
+    sessions = session_partitions(Settings(market=MarketSettings(start=date(2024, 1, 2), end=date(2024, 1, 31))))
+
+    @dg.asset(partitions_def=sessions)
+    def prices(context: dg.AssetExecutionContext) -> None:
+        sessions_of(context)
+
+    job = dg.Definitions(assets=[prices], jobs=[dg.define_asset_job("all_prices")]).resolve_job_def("all_prices")
+    with pytest.raises(CandlecastError, match=r"all_prices.*dagster/asset_partition_range_start"):
+        job.execute_in_process()
+
+
+@pytest.mark.parametrize(
+    ("stored", "fact"), [(["AAPL", "IBM"], r"ABM in 2001-01-02 … .*AAPL, IBM.*market\.symbols"), ([], '"sample"')]
+)
+def test_a_misspelt_symbol_is_named_beside_those_with_bars(tmp_path: Path, stored: list[str], fact: str) -> None:
+    market = MarketSettings(symbols=("ABM",), start=date(2001, 1, 2), end=date(2001, 12, 31))
+    windows = WindowSettings(
+        train=(date(2001, 1, 2), date(2001, 6, 29)),
+        validation=(date(2001, 7, 2), date(2001, 8, 31)),
+        test=(date(2001, 9, 4), date(2001, 12, 31)),
+    )
+    settings = Settings(market=market, windows=windows, home=tmp_path)
+    warehouse = Warehouse(Home(tmp_path).warehouse)
+    if stored:
+        insert_bars(warehouse, sample_rows(stored))
+    with pytest.raises(CandlecastError, match=fact):
+        SessionPlanner(settings, TradingCalendar("XNYS"), warehouse).newest_with_bars()
