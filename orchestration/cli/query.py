@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from io import StringIO
 from typing import Any
@@ -14,6 +15,14 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 TABLE_WIDTH = 160
+# Beside the pragmas that are table functions: `table_info`, `storage_info`, `version`, …
+_LISTING_PRAGMAS = frozenset({"show_tables", "show_tables_expanded", "database_list"})
+_PRAGMA = re.compile(r"\s*PRAGMA\s+(\w+)", re.IGNORECASE)
+# `EXPLAIN (SELECT 1)` has no options, `EXPLAIN (FORMAT json) SELECT 1` has: the one whose rest can be parsed is right.
+_EXPLAIN = (
+    re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+|VERBOSE\s+)*(.*)", re.IGNORECASE | re.DOTALL),
+    re.compile(r"\s*EXPLAIN\s*\([^()]*\)\s*(.*)", re.IGNORECASE | re.DOTALL),
+)
 
 
 def run_query(settings: Settings, sql: str, output: str) -> str:
@@ -31,11 +40,9 @@ def run_query(settings: Settings, sql: str, output: str) -> str:
             f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` creates it"
         )
     try:
-        statements = duckdb.extract_statements(sql)
-        if not statements:
-            raise CandlecastError('the query is empty: `candlecast query "SHOW TABLES"` lists the tables')
         with warehouse.read() as connection:
-            _forbid_writes(connection, warehouse, statements)
+            _require_read(connection, sql)
+            _forbid_files(connection)
             found = connection.execute(sql)
             columns = [str(column[0]) for column in found.description or []]
             rows = found.fetchall()
@@ -45,16 +52,63 @@ def run_query(settings: Settings, sql: str, output: str) -> str:
     return formats[output](columns, rows)
 
 
-def _forbid_writes(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, statements: Sequence[duckdb.Statement]
-) -> None:
-    """Restrict the connection to reading: no file is written or attached."""
-    if warehouse.uri is None:
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    # A database attached by a URI may itself be read from files, so only SELECT is allowed there.
-    elif any(statement.type != duckdb.StatementType.SELECT for statement in statements):
-        raise CandlecastError("query rejected: a warehouse that is attached by a URI accepts only SELECT")
+def _require_read(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """One statement of a type that only reads, by DuckDB's own parser. `EXPLAIN ANALYZE` executes what it explains."""
+    statements = duckdb.extract_statements(sql)
+    if not statements:
+        raise CandlecastError('the query is empty: `candlecast query "SHOW TABLES"` lists the tables')
+    if len(statements) > 1:
+        kinds = ", ".join(statement.type.name for statement in statements)
+        raise CandlecastError(f"query rejected: {len(statements)} statements ({kinds}). Send one at a time")
+    (statement,) = statements
+    kind, text = statement.type, statement.query
+    if kind == duckdb.StatementType.SELECT or (kind == duckdb.StatementType.PRAGMA and _pragma_reads(connection, text)):
+        return
+    if kind == duckdb.StatementType.EXPLAIN and (explained := _explained(text)) is not None:
+        _require_read(connection, explained)
+        return
+    raise CandlecastError(
+        f"query rejected: a statement of type {kind.name} is not allowed, because it can write. Allowed: SELECT, FROM, "
+        "WITH, SHOW, DESCRIBE, SUMMARIZE, PIVOT … ON column IN (…), EXPLAIN of these, PRAGMA table_info and its like"
+    )
+
+
+def _pragma_reads(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Whether the pragma returns rows. Others change settings, and DuckDB gives `COPY FROM DATABASE` this type too."""
+    name = _PRAGMA.match(text)
+    if name is None:
+        return False
+    known = "SELECT 1 FROM duckdb_functions() WHERE function_type = 'table' AND function_name = 'pragma_' || $name"
+    lower = name[1].lower()
+    return lower in _LISTING_PRAGMAS or bool(connection.execute(known, {"name": lower}).fetchall())
+
+
+def _explained(text: str) -> str | None:
+    """The statement after EXPLAIN and its options; None if it cannot be told."""
+    for pattern in _EXPLAIN:
+        if found := pattern.match(text):
+            try:
+                if duckdb.extract_statements(found[1]):
+                    return found[1]
+            except duckdb.Error:
+                continue
+    return None
+
+
+def _forbid_files(connection: duckdb.DuckDBPyConnection) -> None:
+    """No file but the attached database's own is read, and nothing in the query can change that."""
+    lakes = connection.execute("SELECT database_name FROM duckdb_databases() WHERE type = 'ducklake'").fetchall()
+    folders = [
+        folder
+        for (lake,) in lakes
+        for (folder,) in connection.execute(
+            f"SELECT value FROM \"__ducklake_metadata_{lake}\".ducklake_metadata WHERE key = 'data_path'"
+        ).fetchall()
+    ]
+    if folders:
+        connection.execute("SET allowed_directories = $folders", {"folders": folders})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

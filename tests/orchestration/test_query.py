@@ -30,25 +30,94 @@ def test_an_empty_query_is_rejected(settings: Settings, sql: str) -> None:
         run_query(settings, sql, "table")
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "COPY (SELECT 1) TO '{folder}/x.csv'",
-        "EXPORT DATABASE '{folder}/x'",
-        "ATTACH '{folder}/x.duckdb'",
-        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/x.csv'",
-        "SET enable_external_access = true; COPY (SELECT 1) TO '{folder}/x.csv'",
-    ],
+# A statement by what it does, and the type of DuckDB that the error names. {own}: the warehouse's file.
+WRITING = {
+    "COPY (SELECT 1) TO '{folder}/x.csv'": "COPY",
+    "COPY (SELECT 'gone' AS a) TO '{own}' (FORMAT csv, USE_TMP_FILE false)": "COPY",
+    "COPY (SELECT from_hex('00ff') AS b) TO '{own}.wal' (FORMAT blob)": "COPY",
+    "COPY payloads FROM '{folder}/x.csv'": "COPY",
+    "COPY FROM DATABASE warehouse TO other": "PRAGMA",
+    "EXPORT DATABASE '{folder}/x'": "EXPORT",
+    "ATTACH '{folder}/x.duckdb'": "ATTACH",
+    "DETACH warehouse": "DETACH",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{own}.wal'": "COPY",
+    "EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{own}.wal'": "COPY",
+    "EXPLAIN ANALYZE DELETE FROM payloads": "DELETE",
+    "SET enable_external_access = true": "SET",
+    "PRAGMA memory_limit = '1GB'": "SET",
+    "PRAGMA enable_profiling": "PRAGMA",
+    "PRAGMA import_database('{folder}')": "PRAGMA",
+    "CALL enable_logging(storage = 'file', storage_path = '{folder}')": "CALL",
+    "INSTALL httpfs": "LOAD",
+    "LOAD '{folder}/x.duckdb_extension'": "LOAD",
+    "CREATE TEMP TABLE x AS SELECT 1": "CREATE",
+    "INSERT INTO payloads SELECT * FROM payloads": "INSERT",
+    "UPDATE payloads SET file = 'x'": "UPDATE",
+    "CHECKPOINT": "CALL",
+    "VACUUM": "VACUUM",
+    "PREPARE x AS DELETE FROM payloads": "PREPARE",
+    "SELECT 1; COPY (SELECT 1) TO '{own}.wal'": "COPY",
+    "SELECT 1; SELECT 2": "SELECT",
+}
+# Type SELECT, and more than a read of the warehouse: stopped by the locked connection.
+REACHING_OUT = (
+    "SELECT * FROM read_csv('{outside}')",
+    "SELECT * FROM '{outside}'",
+    "SELECT content FROM read_text('{outside}')",
+    "SELECT * FROM glob('{folder}/*')",
+    "SELECT * FROM enable_logging(storage = 'file', storage_path = '{folder}')",
+    "SELECT * FROM enable_logging(level = 'debug')",
 )
-@pytest.mark.parametrize("by_uri", [False, True])
-def test_no_file_is_written(settings: Settings, tmp_path: Path, sql: str, by_uri: bool) -> None:
-    if by_uri:
-        settings = settings.model_copy(update={"warehouse": f"duckdb:{settings.home}/warehouse.duckdb"})
-        assert run_query(settings, "SELECT count(*) AS n FROM payloads", "csv") == "n\n1\n"
+READING = {
+    "SHOW TABLES": "payloads",
+    "DESCRIBE payloads": "available_at",
+    "SUMMARIZE payloads": "available_at",
+    "FROM payloads SELECT file": "[/foo].csv",
+    "WITH x AS (SELECT 41 + 1 AS y) SELECT y FROM x": "42",
+    "VALUES (42)": "42",
+    "EXPLAIN SELECT * FROM payloads": "plan",
+    "EXPLAIN ANALYZE SELECT * FROM payloads": "plan",
+    "EXPLAIN (FORMAT json) SELECT * FROM payloads": "plan",
+    "EXPLAIN (SELECT 1)": "plan",
+    "PRAGMA table_info('payloads')": "available_at",
+    "PRAGMA show_tables": "payloads",
+    "pragma database_size;": "bytes",
+    "PIVOT payloads ON source IN ('files') USING count(*) GROUP BY file": "[/foo].csv",
+}
+
+
+@pytest.fixture(params=["file", "uri"])
+def stored(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """The settings with the warehouse as a file, and as a URI."""
+    if request.param == "file":
+        return settings
+    return settings.model_copy(update={"warehouse": f"duckdb:{settings.home}/warehouse.duckdb"})
+
+
+@pytest.mark.parametrize("sql", WRITING)
+def test_a_statement_that_can_write_is_rejected_by_its_type(stored: Settings, tmp_path: Path, sql: str) -> None:
+    own = stored.home / "warehouse.duckdb"
+    before = own.read_bytes()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(CandlecastError, match="query rejected"):
-        run_query(settings, sql.format(folder=tmp_path / "folder"), "table")
+    with pytest.raises(CandlecastError, match=rf"\b{WRITING[sql]}\b"):
+        run_query(stored, sql.format(folder=tmp_path / "folder", own=own), "table")
     assert list((tmp_path / "folder").iterdir()) == []
+    assert list(stored.home.iterdir()) == [own] and own.read_bytes() == before
+
+
+@pytest.mark.parametrize("sql", REACHING_OUT)
+def test_a_query_reaches_no_other_file_and_no_setting(stored: Settings, tmp_path: Path, sql: str) -> None:
+    outside = tmp_path / "folder" / "outside.csv"
+    outside.parent.mkdir()
+    outside.write_text("a\n1\n")
+    with pytest.raises(CandlecastError, match="query rejected"):
+        run_query(stored, sql.format(folder=outside.parent, outside=outside), "table")
+    assert list(outside.parent.iterdir()) == [outside]
+
+
+@pytest.mark.parametrize("sql", READING)
+def test_every_statement_that_only_reads_works(stored: Settings, sql: str) -> None:
+    assert READING[sql] in run_query(stored, sql, "csv")
 
 
 def test_nested_nan_and_infinity_are_null_in_json(settings: Settings) -> None:
