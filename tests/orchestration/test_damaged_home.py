@@ -69,7 +69,7 @@ def test_a_stopped_ui_leaves_no_process(tmp_path: Path, how: signal.Signals) -> 
     process = psutil.Process(served.pid)
     children: list[psutil.Process] = []
     deadline = time.monotonic() + 120
-    while not any("dagster_webserver" in " ".join(child.cmdline()) for child in children):
+    while not any("orchestration.webserver --" in " ".join(child.cmdline()) for child in children):
         assert served.poll() is None and time.monotonic() < deadline
         time.sleep(0.5)
         children = process.children(recursive=True)

@@ -27,6 +27,10 @@ def ui(
         str, typer.Option(help="Dagster's webserver has no login: keep it local, or behind a proxy.")
     ] = "127.0.0.1",
     port: int = 3000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name of this server, such as a proxy's; repeat. Other hosts and sites get 403."),
+    ] = None,
     settings: SettingsFile = None,
     profile: Profile = None,
     home: HomeFolder = None,
@@ -35,4 +39,4 @@ def ui(
     with CommandSession(settings, profile, home, False, show_progress=False) as session:
         from orchestration.cli.ui import serve
 
-        serve(session.settings, host, port, session.file)
+        serve(session.settings, host, port, allow_host or [], session.file)
