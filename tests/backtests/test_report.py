@@ -44,6 +44,9 @@ from tests.backtests.backtest_data import USED, settings_of
 
 CALENDAR = TradingCalendar("XNYS")
 
+# One group: the fixture `reported` materialises the stage.
+pytestmark = pytest.mark.xdist_group("report")
+
 
 def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
     resources = {"candlecast": Candlecast(settings)}

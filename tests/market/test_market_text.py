@@ -79,6 +79,6 @@ def test_the_line_that_says_the_separator_is_no_header(desk: Desk, separator: st
     assert desk.rejected()[["rule", "row_number"]].to_numpy().tolist() == [["not_a_number", 2]]
 
 
-def test_a_file_that_says_its_separator_and_nothing_else_is_empty(desk: Desk) -> None:
-    with pytest.raises(CandlecastError, match=r"bars\.csv: the file is empty"):
+def test_a_file_with_only_a_separator_line_is_refused(desk: Desk) -> None:
+    with pytest.raises(CandlecastError, match=r"bars\.csv: .*separator"):
         desk.ingest_text("sep=;\n")

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.orchestration.cli_project import SMALL, CliProject
@@ -137,8 +138,6 @@ def test_bars_after_an_origin_change_no_forecast(project: CliProject, tmp_path: 
         copy = CliProject(tmp_path / name)
         shutil.copytree(project.home, copy.home)
         if name == "changed":
-            import duckdb
-
             with duckdb.connect(str(copy.home / "warehouse.duckdb")) as connection:
                 connection.execute(
                     "UPDATE bars SET open = open * 3, high = high * 9, low = low / 7, close = close * 2, "
@@ -163,6 +162,19 @@ def test_forecast_without_origin_uses_the_newest_session_and_the_champions(proje
     assert {row["symbol"] for row in rows} == {"IBM"}
     assert sorted((row["model"], row["step"]) for row in rows) == sorted((m, s) for m in MODELS for s in (1, 4))
     assert all(row["checkpoint"] for row in rows)
+
+
+def test_rebuild_restores_the_market_tables_from_the_lake(project: CliProject, tmp_path: Path) -> None:
+    sql = "FROM bars SELECT * EXCLUDE (available_at, batch) ORDER BY ALL"
+    copy = CliProject(tmp_path)
+    shutil.copytree(project.home, copy.home)
+    with duckdb.connect(str(copy.home / "warehouse.duckdb")) as connection:
+        connection.execute("DELETE FROM bars WHERE symbol = 'IBM'")
+    done = copy.call("rebuild", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = project.rows(sql)
+    assert json.loads(done.stdout)["kept"] == len(rows)
+    assert copy.rows(sql) == rows
 
 
 def test_a_second_run_names_the_process_that_holds_the_home(tmp_path: Path) -> None:
