@@ -93,7 +93,7 @@ def test_fewer_symbols_than_before_are_forecast_from_the_same_session(home: Fore
     names = ("baseline_forecasts",)
     assert _run(home, "2012-05-02", "2012-05-02", names).success
     stored = home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL")
-    one = {"ops": {"baseline_forecasts": {"config": {"symbols": ["MSFT"]}}}}
+    one: dict[str, object] = {"ops": {"baseline_forecasts": {"config": {"symbols": ["MSFT"]}}}}
     assert _run(home, "2012-05-02", "2012-05-02", names, config=one).success
     narrowed = home.with_settings(market={"symbols": ("GOOG", "MSFT")})
     assert _run(narrowed, "2012-05-02", "2012-05-02", names).success
