@@ -7,6 +7,7 @@ trained before finds its checkpoint, so nothing is trained twice. Nothing is eve
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resources.errors import CandlecastError
+from resources.integrity import matches, set_aside
 from resources.layout import Home
 from resources.pointers import read_pointer, write_pointer
 from resources.publish import digest_of, digest_of_folder, publish_bytes, publish_folder, scratch_folder
 
+logger = logging.getLogger("candlecast.checkpoints")
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
 CURRENT, MADE = "current.json", "made.json"
@@ -69,7 +72,9 @@ class CheckpointStore:
     home: Home
 
     def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
-        """The checkpoint of a recipe; None: it was not trained yet, or was removed.
+        """The checkpoint of a recipe; None: it was not trained yet, was removed, or is damaged.
+
+        A damaged one is set aside under `<home>/damaged`, so that the caller trains it again.
 
         Raises:
             CandlecastError: the entry of the recipe or the card is damaged.
@@ -78,18 +83,42 @@ class CheckpointStore:
         if not entry.is_file():
             return None
         digest = str(_read(entry, "digest", "remove it, and `candlecast run` trains the checkpoint again")["digest"])
-        return self.load(kind, digest) if self.has(kind, digest) else None
+        if not self.has(kind, digest):
+            return None
+        if not self.is_intact(kind, digest):
+            logger.warning("%s %s was damaged; it is now in %s", kind, digest[:16], self.set_aside(kind, digest))
+            return None
+        return self.load(kind, digest)
 
     def has(self, kind: Kind, digest: str) -> bool:
         """Whether the store has a checkpoint with this (full) digest."""
         return bool(digest) and (self.home.checkpoints / kind / digest).is_dir()
 
+    def is_intact(self, kind: Kind, digest: str) -> bool:
+        """Whether weights and configuration match the digest; computed once per process and state of the files."""
+        return matches(self.home.checkpoints / kind / digest, digest, UNNAMED)
+
+    def set_aside(self, kind: Kind, digest: str) -> Path:
+        """Move a damaged checkpoint to `<home>/damaged`, and return its new folder."""
+        return set_aside(self.home.checkpoints / kind / digest, self.home.root)
+
     def load(self, kind: Kind, digest: str) -> Checkpoint:
         """A checkpoint by its digest or an unambiguous prefix of at least 8 characters.
 
         Raises:
-            CandlecastError: no checkpoint matches, or several do, or its card is damaged.
+            CandlecastError: no checkpoint matches, or several do; its files do not match its digest; its card is
+                damaged.
         """
+        found = self._named(kind, digest)
+        if not self.is_intact(kind, found.digest):
+            raise CandlecastError(
+                f"{found.folder} is damaged, its files do not match its digest: restore it from a backup, or run "
+                "`candlecast doctor --repair`, which sets it aside, then `candlecast run`, which trains it again"
+            )
+        return found
+
+    def _named(self, kind: Kind, digest: str) -> Checkpoint:
+        """A checkpoint by its digest or a prefix, with its card; its other files are not read."""
         root = self.home.checkpoints / kind
         if len(digest) < 8:
             raise CandlecastError(f"digest {digest!r} is too short: give at least 8 characters")
@@ -144,9 +173,9 @@ class CheckpointStore:
         return self._point(kind, digest, MADE)
 
     def all(self, kind: Kind) -> list[Checkpoint]:
-        """All checkpoints of a kind, sorted by digest."""
+        """All checkpoints of a kind, sorted by digest; their weights are not verified."""
         root = self.home.checkpoints / kind
-        return [self.load(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
+        return [self._named(kind, folder.name) for folder in sorted(root.glob("*")) if (folder / CARD).is_file()]
 
     def _pointed(self, kind: Kind, name: str) -> Checkpoint | None:
         digest = self._digest_in(kind, name)

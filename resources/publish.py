@@ -1,7 +1,7 @@
 """Atomic publication: a file or folder appears complete, or not at all.
 
 Content is written on the disk of its destination, flushed, then renamed. A killed process leaves files under `scratch`
-only; a later publication removes them when they are a day old.
+only; a later publication removes those whose lease no living process holds.
 """
 
 from __future__ import annotations
@@ -9,38 +9,51 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-STALE_SCRATCH_SECONDS = 86_400
+from resources.locks import LockHeldError, exclusive_lock
+
+# In a folder, the digest of its other files.
+SEAL = ".sha256"
+LEASE = ".lease"
+KEPT_SECONDS = 86_400
 
 
 @contextmanager
 def publishing_folder(destination: Path, scratch: Path) -> Iterator[Path]:
     """A new folder to fill; at the end of the block it becomes `destination`, unless that exists already.
 
-    Destinations are named by the digest of their content, so an existing one is identical and stays.
+    Destinations are named by the digest of their content, so an existing one is identical and stays. The digest of the
+    files is recorded in the folder, for `resources.integrity`.
     """
     with scratch_folder(scratch) as folder:
         yield folder
+        (folder / SEAL).write_text(f"{digest_of_folder(folder, frozenset({SEAL}))}\n")
         publish_folder(folder, destination)
 
 
 @contextmanager
 def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """An empty folder under `scratch`, removed at the end of the block."""
+    """An empty folder under `scratch`, removed at the end of the block.
+
+    Inside the block this process holds the folder's lease, a lock: however long the block takes and whatever the clock
+    says, no other process removes the folder.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     _sweep(scratch)
-    folder = Path(tempfile.mkdtemp(dir=scratch))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _leased_name(scratch) as folder:
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_folder(folder: Path, destination: Path) -> None:
@@ -113,7 +126,46 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def _leased_name(scratch: Path) -> Iterator[Path]:
+    """A new name under `scratch` whose lease this process holds before the folder exists."""
+    while True:
+        folder = scratch / f"tmp{secrets.token_hex(6)}"
+        lease = _lease_of(folder)
+        with exclusive_lock(lease):
+            # Another process may have swept the lease between its creation and its lock.
+            if not lease.exists():
+                continue
+            try:
+                yield folder
+            finally:
+                lease.unlink(missing_ok=True)
+            return
+
+
+def _lease_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{LEASE}")
+
+
 def _sweep(scratch: Path) -> None:
-    for leftover in scratch.iterdir():
-        if time.time() - leftover.stat().st_mtime > STALE_SCRATCH_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    """Remove what ended processes left: leases that nobody holds with their folders, and old entries without a lease.
+
+    The latter are kept for another process on purpose, or are of a version without leases: nobody works in them.
+    """
+    for lease in scratch.glob(f".*{LEASE}"):
+        try:
+            with exclusive_lock(lease, wait=0):
+                _remove(scratch / lease.name.removeprefix(".").removesuffix(LEASE))
+                lease.unlink(missing_ok=True)
+        except LockHeldError:
+            continue
+    for entry in scratch.iterdir():
+        if entry.suffix == LEASE or _lease_of(entry).exists():
+            continue
+        with suppress(FileNotFoundError):
+            if time.time() - entry.stat().st_mtime > KEPT_SECONDS:
+                _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)

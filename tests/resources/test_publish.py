@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +11,16 @@ from hypothesis import strategies as st
 
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
+from resources.integrity import is_intact, keep_if_intact, seal_file
 from resources.layout import Home
-from resources.publish import digest_of, digest_of_folder, publish_bytes, publishing_folder
+from resources.publish import (
+    KEPT_SECONDS,
+    digest_of,
+    digest_of_folder,
+    publish_bytes,
+    publishing_folder,
+    scratch_folder,
+)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -91,3 +103,90 @@ def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, c
 
 def _write(folder: Path, text: str) -> None:
     (folder / "model.safetensors").write_text(text)
+
+
+WORK = """
+import sys
+from pathlib import Path
+from resources.publish import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("half")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_scratch_folder_stays_while_its_process_lives_and_is_removed_after_it_was_killed(tmp_path: Path) -> None:
+    """Also with a clock that is two days ahead: a fit may take days."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    live = Path(process.stdout.readline().strip())
+    aged = time.time() - 2 * KEPT_SECONDS
+    os.utime(live, (aged, aged))
+    with scratch_folder(tmp_path) as own:
+        os.utime(own, (aged, aged))
+        with scratch_folder(tmp_path):
+            assert own.is_dir()
+        assert (live / "half").is_file()
+    process.kill()
+    process.communicate()
+    with scratch_folder(tmp_path) as own:
+        assert [path for path in tmp_path.iterdir() if path.is_dir()] == [own]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_leased_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    for name, age in (("new", 0), ("old", 2 * KEPT_SECONDS)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with scratch_folder(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_changed_weights_are_not_loaded_and_are_trained_again(tmp_path: Path, name: str) -> None:
+    store = CheckpointStore(Home(tmp_path))
+
+    def write(folder: Path) -> None:
+        for file in ("model.safetensors", "config.json"):
+            (folder / file).write_text(f"{file} 1.25")
+
+    made = store.publish("kronos_predictor", {"lr": 1}, write, {})
+    store.set_current(made.kind, made.digest)
+    # The same size: only the digest differs.
+    (made.folder / name).write_text(f"{name} 1.26")
+    readings: tuple[Callable[[], object], ...] = (
+        lambda: store.load(made.kind, made.digest),
+        lambda: store.current(made.kind),
+    )
+    for read in readings:
+        with pytest.raises(CandlecastError, match=rf"{made.folder} is damaged.*doctor --repair"):
+            read()
+    assert store.find(made.kind, {"lr": 1}) is None
+    aside = tmp_path / "damaged" / "checkpoints" / made.kind / made.digest
+    assert (aside / name).read_text().endswith("1.26") and not made.folder.exists()
+    again = store.publish("kronos_predictor", {"lr": 1}, write, {})
+    assert (again.digest, store.current(made.kind)) == (made.digest, again)
+
+
+def test_a_damaged_folder_or_file_is_set_aside_and_an_unrecorded_one_is_kept(tmp_path: Path) -> None:
+    with publishing_folder(tmp_path / "windows" / "abc", tmp_path / "scratch") as folder:
+        (folder / "bars").write_bytes(bytes(64))
+    assert keep_if_intact(tmp_path / "windows" / "abc", tmp_path)
+    for number in (1, 2):
+        (tmp_path / "windows" / "abc" / "bars").write_bytes(bytes(63) + bytes([number]))
+        assert not keep_if_intact(tmp_path / "windows" / "abc", tmp_path)
+        with publishing_folder(tmp_path / "windows" / "abc", tmp_path / "scratch") as folder:
+            (folder / "bars").write_bytes(bytes(64))
+        assert keep_if_intact(tmp_path / "windows" / "abc", tmp_path)
+    assert len(list((tmp_path / "damaged" / "windows").iterdir())) == 2
+    file = tmp_path / "paths" / "one.parquet"
+    publish_bytes(file, b"paths")
+    assert keep_if_intact(file, tmp_path)
+    seal_file(file)
+    file.write_bytes(b"pathz")
+    assert not is_intact(file) and not keep_if_intact(file, tmp_path)
+    assert not list(file.parent.iterdir())

@@ -7,9 +7,8 @@ validated rows are kept for the ingest that follows, which would otherwise valid
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import lru_cache
@@ -167,16 +166,20 @@ def staged_when_landed(
     batch: PayloadBatch, lake: Lake, calendar: TradingCalendar, progress: Progress = silent
 ) -> Iterator[StagedBatch]:
     """A batch as it was validated when it landed; else validated now."""
-    folder = _staged_folder(batch, lake)
-    counts = _read_counts(folder / COUNTS)
-    if counts is None:
-        payload_files = [lake.file(payload) for payload in batch.payloads]
-        with stage_batch(batch, payload_files, calendar, lake.home.scratch / "contract", progress) as staged:
-            yield staged
-        return
-    counted = tuple(PayloadCounts(p, *count) for p, count in zip(batch.payloads, counts, strict=True))
-    yield StagedBatch(batch, folder / "accepted.parquet", folder / "rejected.parquet", counted)
-    shutil.rmtree(folder, ignore_errors=True)
+    scratch = lake.home.scratch / "contract"
+    with scratch_folder(scratch) as own:
+        folder = own / STAGED
+        # Moved, so that it stays as long as this process needs it.
+        with suppress(FileNotFoundError):
+            _staged_folder(batch, lake).rename(folder)
+        counts = _read_counts(folder / COUNTS)
+        if counts is None:
+            payload_files = [lake.file(payload) for payload in batch.payloads]
+            with stage_batch(batch, payload_files, calendar, scratch, progress) as staged:
+                yield staged
+            return
+        counted = tuple(PayloadCounts(p, *count) for p, count in zip(batch.payloads, counts, strict=True))
+        yield StagedBatch(batch, folder / "accepted.parquet", folder / "rejected.parquet", counted)
 
 
 def _read_counts(file: Path) -> list[tuple[int, int, int]] | None:

@@ -17,12 +17,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore, Kind
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.profiles import load_settings
-from resources.publish import digest_of_folder, publish_bytes
+from resources.publish import publish_bytes
 from resources.settings import PromotionSettings
 
 PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model")
@@ -210,12 +210,8 @@ def _earlier_champions(
 
 
 def _load_verified(store: CheckpointStore, kind: Kind, digest: str) -> Checkpoint:
-    """A checkpoint whose files match its digest, and whose tokenizer, if it has one, exists."""
+    """A checkpoint, and its tokenizer if it has one: both exist and match their digests."""
     checkpoint = store.load(kind, digest)
-    if digest_of_folder(checkpoint.folder, UNNAMED) != checkpoint.digest:
-        raise CandlecastError(
-            f"{checkpoint.folder} is damaged, its files do not match its digest: restore it from a backup"
-        )
     if checkpoint.card.get("tokenizer"):
         store.load("kronos_tokenizer", checkpoint.card["tokenizer"])
     return checkpoint

@@ -1,0 +1,95 @@
+"""Integrity of stored artifacts: what was published with a digest is verified when it is read.
+
+A folder's digest is in `.sha256` inside it, a file's in `<name>.sha256` beside it; a checkpoint folder is named by its
+own. What does not match is set aside under `<home>/damaged/`, so that the next run creates it again. An artifact
+without a recorded digest, from an earlier version, is taken as intact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from resources.publish import SEAL, digest_of_folder, publish_bytes
+
+State = tuple[tuple[str, int, int], ...]
+# What this process verified, with the sizes and modification times of the files then.
+_verified: dict[tuple[Path, str], State] = {}
+
+
+def is_intact(artifact: Path) -> bool:
+    """Whether a published file or folder exists and matches its recorded digest."""
+    if artifact.is_dir():
+        recorded = _recorded(artifact / SEAL)
+        return recorded is None or matches(artifact, recorded, frozenset({SEAL}))
+    recorded = _recorded(seal_of(artifact))
+    return artifact.is_file() and (recorded is None or matches(artifact, recorded))
+
+
+def matches(artifact: Path, digest: str, leave_out: frozenset[str] = frozenset()) -> bool:
+    """Whether the content of a file or folder has a digest. Computed once per process and state of the files."""
+    key, state = (artifact.absolute(), digest), _state(artifact)
+    if _verified.get(key) == state:
+        return True
+    try:
+        found = digest_of_folder(artifact, leave_out) if artifact.is_dir() else digest_of_file(artifact)
+    except OSError:
+        return False
+    if found != digest:
+        return False
+    _verified[key] = state
+    return True
+
+
+def keep_if_intact(artifact: Path, root: Path) -> bool:
+    """Whether an artifact is there to be used. A damaged one is set aside, so that it can be created again.
+
+    Args:
+        root: the home folder.
+    """
+    if not artifact.exists():
+        return False
+    if is_intact(artifact):
+        return True
+    set_aside(artifact, root)
+    return False
+
+
+def set_aside(artifact: Path, root: Path) -> Path:
+    """Move a damaged file or folder to `<root>/damaged/<its path>`, beside what was set aside there before."""
+    target = root / "damaged" / artifact.relative_to(root)
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{artifact.name}.{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    artifact.rename(target)
+    if not target.is_dir():
+        seal_of(artifact).unlink(missing_ok=True)
+    return target
+
+
+def seal_of(file: Path) -> Path:
+    """Where the digest of a file is recorded."""
+    return file.with_name(f"{file.name}{SEAL}")
+
+
+def seal_file(file: Path) -> None:
+    """Record the digest of a file. Remove the record before the file is replaced (`seal_of`)."""
+    publish_bytes(seal_of(file), f"{digest_of_file(file)}\n".encode())
+
+
+def digest_of_file(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _recorded(seal: Path) -> str | None:
+    return seal.read_text(encoding="utf-8", errors="replace").strip() if seal.is_file() else None
+
+
+def _state(artifact: Path) -> State:
+    files = sorted(artifact.rglob("*")) if artifact.is_dir() else [artifact]
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
