@@ -55,7 +55,9 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(
     assert settings.windows.test == (date(2011, 2, 1), date(2012, 1, 1))
 
 
-def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(written, monkeypatch) -> None:
+def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(
+    written, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = written("[profiles.sample.backtest]\ntopk = 4\n")
     monkeypatch.setenv("CANDLECAST__BACKTEST__N_DROP", "4")
     settings = load_settings(file)
