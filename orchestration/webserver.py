@@ -29,7 +29,7 @@ def _serve() -> None:
         return RequestGuard(create(*arguments, **options), os.environ.get(ENV_HOSTS, "").split(","))
 
     module.create_app_from_workspace_process_context = guarded
-    cli.main()
+    module.main()
 
 
 def _serve_with_daemon(arguments: Sequence[str]) -> None:

@@ -178,4 +178,5 @@ def test_dagster_has_the_parts_that_the_webserver_replaces() -> None:
     from dagster._cli import dev
     from dagster_webserver import cli
 
-    assert callable(cli.create_app_from_workspace_process_context) and callable(dev.open_ipc_subprocess)
+    for module, name in ((cli, "create_app_from_workspace_process_context"), (dev, "open_ipc_subprocess")):
+        assert callable(getattr(module, name, None)), f"{module.__name__}.{name} is gone"

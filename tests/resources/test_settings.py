@@ -56,7 +56,7 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(
 
 
 def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(
-    written, monkeypatch: pytest.MonkeyPatch
+    written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written("[profiles.sample.backtest]\ntopk = 4\n")
     monkeypatch.setenv("CANDLECAST__BACKTEST__N_DROP", "4")
