@@ -23,7 +23,7 @@ from resources.publish import digest_of, digest_of_folder, publish_bytes, publis
 logger = logging.getLogger("candlecast.checkpoints")
 Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
-CURRENT, MADE = "current.json", "made.json"
+CURRENT, BUILT = "current.json", "made.json"
 FROM_SCRATCH = "none, from scratch"
 PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
 # Not part of the digest: it covers the weights and their configuration only.
@@ -164,13 +164,13 @@ class CheckpointStore:
         """
         return self._point(kind, digest, CURRENT)
 
-    def made(self, kind: Kind) -> Checkpoint | None:
-        """The checkpoint that was made last, whether it is in use or not; or none yet."""
-        return self._pointed(kind, MADE)
+    def built(self, kind: Kind) -> Checkpoint | None:
+        """The checkpoint that was built last, whether it is in use or not; None: none yet."""
+        return self._pointed(kind, BUILT)
 
-    def set_made(self, kind: Kind, digest: str) -> Checkpoint:
-        """Name the checkpoint that was made last, atomically; naming it again writes nothing."""
-        return self._point(kind, digest, MADE)
+    def set_built(self, kind: Kind, digest: str) -> Checkpoint:
+        """Record the checkpoint that was built last, atomically."""
+        return self._point(kind, digest, BUILT)
 
     def all(self, kind: Kind) -> list[Checkpoint]:
         """All checkpoints of a kind, sorted by digest; their weights are not verified."""

@@ -1,8 +1,9 @@
--- The warehouse. Stamps are UTC; a daily bar's `ts` is its session at 00:00, an intraday bar's its start.
+-- The tables of the warehouse. Timestamps are UTC. The `ts` of a daily bar is its session at 00:00, that of an intraday
+-- bar its start.
 
--- One row: the newest of resources/migrations that this database has; a database without this table has version 1.
+-- One row. A database without this table has version 1.
 CREATE TABLE IF NOT EXISTS schema_version (
-    version INTEGER NOT NULL
+    version INTEGER NOT NULL             -- number of the last script of resources/migrations that was applied
 );
 
 CREATE TABLE IF NOT EXISTS bars (
@@ -108,16 +109,17 @@ CREATE TABLE IF NOT EXISTS payloads (
     PRIMARY KEY (batch, request)
 );
 
+-- Splits and dividends, as the bars report them. Rebuilt from `bars`; `adjusted_bars` applies them.
 CREATE TABLE IF NOT EXISTS corporate_actions (
     symbol         VARCHAR   NOT NULL,
-    ex_date        DATE      NOT NULL,
+    ex_date        DATE      NOT NULL,   -- first session of trading without the dividend, or at the new number of shares
     kind           VARCHAR   NOT NULL CHECK (kind IN ('split', 'dividend')),
-    value          DOUBLE    NOT NULL,   -- split: new shares for one old; dividend: cash a share, as quoted
-    price_factor   DOUBLE    NOT NULL,   -- earlier prices × this are comparable with later ones
+    value          DOUBLE    NOT NULL,   -- split: new shares for one old; dividend: cash per share, as quoted
+    price_factor   DOUBLE    NOT NULL,   -- factor that makes earlier prices comparable with later ones
     origin         VARCHAR   NOT NULL,   -- 'columns', 'source' or 'derived from adjusted close'
-    source         VARCHAR   NOT NULL,
-    payload_sha256 VARCHAR   NOT NULL,
-    available_at   TIMESTAMP NOT NULL,
+    source         VARCHAR   NOT NULL,   -- market.source that the bar came from
+    payload_sha256 VARCHAR   NOT NULL,   -- digest of the payload that contains the action
+    available_at   TIMESTAMP NOT NULL,   -- when the action could first be known
     PRIMARY KEY (symbol, ex_date, kind)
 );
 
@@ -129,7 +131,7 @@ CREATE TABLE IF NOT EXISTS forecasts (
     checkpoint VARCHAR   NOT NULL,       -- see forecast_recipes
     symbol     VARCHAR   NOT NULL,
     origin     TIMESTAMP NOT NULL,       -- the last bar that the forecast used
-    made_at    TIMESTAMP NOT NULL,
+    made_at    TIMESTAMP NOT NULL,       -- when the forecast was computed
     in_sample  BOOLEAN   NOT NULL,       -- the origin is not after the checkpoint's cutoff
     corrected  DOUBLE    NOT NULL,       -- share of the raw output that was corrected: bars of paths that were
                                          -- projected onto valid ones, neighbouring quantiles that crossed
@@ -146,18 +148,19 @@ CREATE TABLE IF NOT EXISTS forecast_recipes (
     PRIMARY KEY (model, checkpoint)
 );
 
+-- Forecast distributions: one row per forecast, step, field and quantile level.
 CREATE TABLE IF NOT EXISTS forecast_quantiles (
     model      VARCHAR   NOT NULL,
-    checkpoint VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,       -- see forecast_recipes
     symbol     VARCHAR   NOT NULL,
-    origin     TIMESTAMP NOT NULL,
-    made_at    TIMESTAMP NOT NULL,
-    step       INTEGER   NOT NULL,       -- 1 … horizon
-    target_ts  TIMESTAMP NOT NULL,       -- from the calendar
-    field      VARCHAR   NOT NULL,
-    level      DOUBLE    NOT NULL,
+    origin     TIMESTAMP NOT NULL,       -- the last bar that the forecast used
+    made_at    TIMESTAMP NOT NULL,       -- when the forecast was computed
+    step       INTEGER   NOT NULL,       -- 1 … horizon, in bars after the origin
+    target_ts  TIMESTAMP NOT NULL,       -- timestamp of the forecast bar, from the calendar
+    field      VARCHAR   NOT NULL,       -- 'open', 'high', 'low', 'close', 'volume' or 'amount'
+    level      DOUBLE    NOT NULL,       -- quantile level, 0 … 1
     value      DOUBLE    NOT NULL,       -- in prices as quoted at the origin
-    in_sample  BOOLEAN   NOT NULL
+    in_sample  BOOLEAN   NOT NULL        -- the origin is not after the checkpoint's cutoff
 );
 
 -- Undefined scores have no row: MASE of a price that never moved, the direction of a flat forecast. No key, for the
@@ -167,7 +170,7 @@ CREATE TABLE IF NOT EXISTS forecast_scores (
     checkpoint VARCHAR   NOT NULL,
     symbol     VARCHAR   NOT NULL,       -- '*': a score across the symbols of an origin
     origin     TIMESTAMP NOT NULL,
-    step       INTEGER   NOT NULL,
+    step       INTEGER   NOT NULL,       -- in bars after the origin
     metric     VARCHAR   NOT NULL,
     value      DOUBLE    NOT NULL
 );
@@ -182,22 +185,24 @@ CREATE TABLE IF NOT EXISTS scored_actuals (
     scale      DOUBLE                    -- denominator of MASE
 );
 
+-- Scores of every model against every baseline, with bootstrap intervals.
 CREATE TABLE IF NOT EXISTS scoreboard (
     model      VARCHAR NOT NULL,
     metric     VARCHAR NOT NULL,
     horizon    INTEGER NOT NULL,         -- a step; 0: all steps together
-    value      DOUBLE  NOT NULL,
-    low        DOUBLE,                   -- null: too few origins for an interval
-    high       DOUBLE,
-    n          BIGINT  NOT NULL,         -- origins behind the value
-    baseline   VARCHAR NOT NULL,
-    skill      DOUBLE,                   -- 1 − value / baseline's value for losses; difference for the rest
-    skill_low  DOUBLE,
-    skill_high DOUBLE,
-    verdict    VARCHAR NOT NULL,
+    value      DOUBLE  NOT NULL,         -- mean over origins
+    low        DOUBLE,                   -- lower bound of the interval; null: too few origins
+    high       DOUBLE,                   -- upper bound
+    n          BIGINT  NOT NULL,         -- number of origins
+    baseline   VARCHAR NOT NULL,         -- model that the skill refers to
+    skill      DOUBLE,                   -- losses: 1 − value / baseline's value; other metrics: the difference
+    skill_low  DOUBLE,                   -- lower bound of the interval
+    skill_high DOUBLE,                   -- upper bound
+    verdict    VARCHAR NOT NULL,         -- comparison with the baseline, as text
     PRIMARY KEY (model, metric, horizon, baseline)
 );
 
+-- Ranking signals of the backtest.
 CREATE TABLE IF NOT EXISTS signals (
     model      VARCHAR   NOT NULL,
     checkpoint VARCHAR   NOT NULL,
@@ -207,6 +212,7 @@ CREATE TABLE IF NOT EXISTS signals (
     PRIMARY KEY (model, symbol, origin)
 );
 
+-- Summary metrics of each model's backtest.
 CREATE TABLE IF NOT EXISTS backtests (
     model  VARCHAR NOT NULL,
     metric VARCHAR NOT NULL,
@@ -214,19 +220,21 @@ CREATE TABLE IF NOT EXISTS backtests (
     PRIMARY KEY (model, metric)
 );
 
+-- Daily results of each model's backtest.
 CREATE TABLE IF NOT EXISTS backtest_days (
     model     VARCHAR NOT NULL,
     session   DATE    NOT NULL,
-    gross     DOUBLE  NOT NULL,          -- returns of the day, as fractions
-    cost      DOUBLE  NOT NULL,
-    net       DOUBLE  NOT NULL,
-    benchmark DOUBLE  NOT NULL,
-    turnover  DOUBLE  NOT NULL,
+    gross     DOUBLE  NOT NULL,          -- return before costs, as a fraction of the portfolio's value
+    cost      DOUBLE  NOT NULL,          -- costs, as a fraction
+    net       DOUBLE  NOT NULL,          -- return after costs, as a fraction
+    benchmark DOUBLE  NOT NULL,          -- return of the equal-weight benchmark, as a fraction
+    turnover  DOUBLE  NOT NULL,          -- traded value, as a fraction
     PRIMARY KEY (model, session)
 );
 
--- Growth since the first bar: the product of 1 / price_factor of every action up to a bar. The factor of bar s as of
--- bar o is growth(s) / growth(o), which nothing after o can change, not even in its last bit.
+-- Bars adjusted for splits and dividends as of the newest bar. `growth` is the product of 1 / price_factor of all actions
+-- up to a bar. The factor of bar s as of bar o is growth(s) / growth(o): no later action changes it, not even in its
+-- last bit.
 CREATE VIEW IF NOT EXISTS adjusted_bars AS
 WITH action AS (
     SELECT symbol, ex_date,

@@ -172,7 +172,7 @@ def _checkpoint(
     settings, checkpoints = candlecast.settings, candlecast.checkpoints
     progress, run = logged_progress(context, request.kind), partial(run_job, context=context)
     built = build_checkpoint(request, settings, candlecast.home, checkpoints, windows, progress, run)
-    built = checkpoints.set_made(request.kind, built.digest)
+    built = checkpoints.set_built(request.kind, built.digest)
     decision = decide(
         checkpoints,
         built,

@@ -95,7 +95,7 @@ def _is_not_expired(kind: Kind) -> dg.AssetChecksDefinition:
 
 
 def _newest(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
-    checkpoint = checkpoints.made(kind)
+    checkpoint = checkpoints.built(kind)
     if checkpoint is None:
         raise dg.Failure(f"there is no {kind} to check: materialise it first", allow_retries=False)
     return checkpoint

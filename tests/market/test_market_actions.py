@@ -1,4 +1,4 @@
-"""Splits and dividends: told or derived, and what they do to prices as of a day."""
+"""Splits and dividends: reported or derived, and prices adjusted as of a day."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return desk
 
 
-def test_every_row_of_the_sample_keeps_the_contract(sample: Desk) -> None:
+def test_every_row_of_the_sample_satisfies_the_contract(sample: Desk) -> None:
     counts = sample.warehouse.frame("SELECT received, kept, folded, rejected FROM payloads").to_numpy().tolist()
     assert counts == [[12154, 12154, 0, 0]]
 
 
-def test_the_splits_of_the_sample_are_found_and_no_other(sample: Desk) -> None:
+def test_exactly_the_splits_of_the_sample_are_found(sample: Desk) -> None:
     splits = sample.warehouse.frame("FROM corporate_actions WHERE kind = 'split' ORDER BY ex_date")
     assert [
         (s, str(d.date()), v) for s, d, v in zip(splits["symbol"], splits["ex_date"], splits["value"], strict=True)
@@ -74,7 +74,7 @@ def test_the_adjusted_close_of_the_sample_is_reproduced(sample: Desk) -> None:
         np.testing.assert_allclose(ours / ours[-1], theirs / theirs[-1], rtol=1e-6)
 
 
-def test_total_return_is_right_through_a_split_and_a_dividend(desk: Desk) -> None:
+def test_the_total_return_is_correct_over_a_split_and_a_dividend(desk: Desk) -> None:
     lines = [
         HEADER + ",dividend,split",
         "A,2012-01-03,100,100,100,100,10,0,1",
@@ -147,7 +147,7 @@ SPLIT_ADJUSTED = [
         ((SPLIT_ADJUSTED[2], SPLIT_ADJUSTED[2]), []),
     ],
 )
-def test_a_split_scales_earlier_prices_whatever_is_wrong_with_its_own_row(
+def test_a_split_scales_earlier_prices_even_if_its_own_row_is_rejected(
     make_desk: Callable[..., Desk], last: tuple[str, ...], rule: list[str]
 ) -> None:
     desk = make_desk(basis="split-adjusted")
@@ -158,7 +158,7 @@ def test_a_split_scales_earlier_prices_whatever_is_wrong_with_its_own_row(
     assert bars["volume"].tolist() == [1000, 1000]
 
 
-def test_prices_before_rows_that_tell_different_splits_are_rejected(make_desk: Callable[..., Desk]) -> None:
+def test_prices_before_conflicting_splits_are_rejected(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(basis="split-adjusted")
     lines = [*SPLIT_ADJUSTED, SPLIT_ADJUSTED[2].removesuffix("4") + "5", "A,2012-01-06,101,102,100,101,4000,0,0"]
     desk.ingest_text("\n".join([HEADER + ",dividend,split", *lines]))
@@ -193,7 +193,7 @@ def adjusted_cells(count: int = 20) -> list[str]:
         ("0.00001", [], 2),
     ],
 )
-def test_one_odd_adjusted_close_invents_no_dividend(desk: Desk, cell: str, rules: list[str], unknown: int) -> None:
+def test_one_wrong_adjusted_close_gives_no_dividend(desk: Desk, cell: str, rules: list[str], unknown: int) -> None:
     cells = adjusted_cells()
     cells[7] = cell
     desk.ingest_text(with_adjusted(cells))
@@ -204,13 +204,13 @@ def test_one_odd_adjusted_close_invents_no_dividend(desk: Desk, cell: str, rules
     assert sum("action_unknown" in flags for flags in bars["flags"]) == unknown
 
 
-def test_an_adjusted_close_that_nobody_needs_rejects_nothing(desk: Desk) -> None:
+def test_an_unused_adjusted_close_rejects_no_row(desk: Desk) -> None:
     header = HEADER + ",dividend,split,adj_close"
     desk.ingest_text(f"{header}\nA,2012-01-03,10,11,9,10.5,1,0,1,-0.2\nA,2012-01-04,10,11,9,10.5,1,0,1,\n")
     assert desk.rules() == []
 
 
-def test_rows_that_differ_in_their_adjusted_close_alone_contradict_each_other(desk: Desk) -> None:
+def test_rows_that_differ_only_in_their_adjusted_close_conflict(desk: Desk) -> None:
     row = "A,2012-01-03,10,11,9,10.5,1"
     desk.ingest_text(f"{HEADER},adj_close\n{row},10.5\n{row},5\n")
     assert desk.rules() == ["conflicting_duplicate"] * 2
@@ -223,7 +223,7 @@ def test_two_downloads_with_their_own_adjusted_closes_are_folded(desk: Desk) -> 
     assert (done.kept, done.folded, done.rejected) == (1, 1, 0)
 
 
-def test_a_factor_counts_only_where_prices_are_multiplied_by_it(make_desk: Callable[..., Desk]) -> None:
+def test_a_factor_is_used_only_if_prices_are_multiplied_by_it(make_desk: Callable[..., Desk]) -> None:
     text = (
         f"{HEADER},factor\nA,2012-01-03,10,11,9,10.5,1,nan\nA,2012-01-04,10,11,9,10.5,1,\nA,2012-01-05,10,11,9,10,1,2"
     )
@@ -242,17 +242,17 @@ TWO_DAYS = {
 }
 
 
-@pytest.mark.parametrize("told", TWO_DAYS)
-def test_the_adjusted_close_tells_the_kind_of_action_that_no_column_tells(desk: Desk, told: str) -> None:
-    lines, expected = TWO_DAYS[told]
-    desk.ingest_text("\n".join([f"{HEADER},adj_close,{told}", *lines]))
+@pytest.mark.parametrize("columns", TWO_DAYS)
+def test_an_action_without_a_column_is_derived_from_the_adjusted_close(desk: Desk, columns: str) -> None:
+    lines, expected = TWO_DAYS[columns]
+    desk.ingest_text("\n".join([f"{HEADER},adj_close,{columns}", *lines]))
     refresh_actions(desk.warehouse)
     actions = desk.warehouse.frame("FROM corporate_actions")
     assert list(zip(actions["kind"], actions["value"], strict=True)) == expected
     assert actions["origin"].tolist() == ["derived from adjusted close"]
 
 
-def test_a_large_dividend_near_a_split_s_ratio_is_no_split_with_cash_below_zero(desk: Desk) -> None:
+def test_a_large_dividend_near_a_split_ratio_is_not_a_split_with_negative_cash(desk: Desk) -> None:
     # KLAC paid 16.50 on 84.18: growth 1.245, next to 5 for 4.
     lines = ["A,2012-01-03,84.18,84.18,84.18,84.18,1,67.613247", "A,2012-01-04,67.335,67.335,67.335,67.335,1,67.335"]
     desk.ingest_text("\n".join([f"{HEADER},adj_close", *lines]))
@@ -260,13 +260,13 @@ def test_a_large_dividend_near_a_split_s_ratio_is_no_split_with_cash_below_zero(
     assert desk.bars()["dividend"].tolist()[1] == pytest.approx(16.5, rel=0.01)
 
 
-def test_a_split_that_the_adjusted_close_has_a_little_less_of_is_one(desk: Desk) -> None:
+def test_a_split_is_found_if_the_adjusted_close_is_slightly_lower(desk: Desk) -> None:
     lines = ["A,2012-01-03,100,100,100,100,1,25.01", "A,2012-01-04,25,25,25,25,4,25", "A,2012-01-05,25,25,25,25,4,25"]
     desk.ingest_text("\n".join([f"{HEADER},adj_close", *lines]))
     assert desk.bars()[["split", "dividend"]].to_numpy().tolist()[1] == [4, 0]
 
 
-def test_a_told_dividend_is_no_part_of_a_derived_split(desk: Desk) -> None:
+def test_a_reported_dividend_is_not_part_of_a_derived_split(desk: Desk) -> None:
     # 2 for 1 and 5 in cash on the new shares of 45.
     lines = ["A,2012-01-03,100,100,100,100,1,45,0", "A,2012-01-04,45,45,45,45,2,45,5"]
     desk.ingest_text("\n".join([f"{HEADER},adj_close,dividend", *lines]))
@@ -288,7 +288,7 @@ def test_an_action_between_two_payloads_is_flagged_as_unknown(desk: Desk) -> Non
     assert "2 bars of 1 series" in result.description
 
 
-def test_payloads_that_overlap_tell_every_action(desk: Desk) -> None:
+def test_overlapping_payloads_contain_every_action(desk: Desk) -> None:
     lines = [
         "A,2012-01-03,100,101,99,100,1000,24",
         "A,2012-01-04,25,26,24,25,4000,24",
@@ -343,7 +343,7 @@ def test_an_action_on_every_bar_of_its_day_counts_once(make_desk: Callable[..., 
     assert conflicting_actions(desk.warehouse).empty
 
 
-def test_bars_of_a_session_that_tell_different_actions_are_reported_and_left_out(
+def test_conflicting_actions_within_a_session_are_reported_and_not_used(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = make_desk(frequency="1h")
@@ -375,7 +375,7 @@ def daily(*days: tuple[str, float, float, float]) -> str:
     return "\n".join([HEADER + ",split,dividend", *lines])
 
 
-def test_an_action_that_only_the_newest_intraday_bars_tell_counts_until_the_daily_bar_tells_it(desk: Desk) -> None:
+def test_an_action_of_the_newest_intraday_bars_is_used_until_the_daily_bar_reports_it(desk: Desk) -> None:
     before = [("2012-01-04", 100, 1, 0), ("2012-01-05", 100, 1, 0)]
     desk.ingest_text(daily(*before))
     hour = also_hourly(desk)
@@ -395,7 +395,7 @@ def test_an_action_that_only_the_newest_intraday_bars_tell_counts_until_the_dail
     ]
 
 
-def test_where_the_daily_bars_say_nothing_of_actions_the_intraday_bars_do(desk: Desk) -> None:
+def test_actions_of_intraday_bars_are_used_if_daily_bars_have_none(desk: Desk) -> None:
     desk.ingest_text(f"{HEADER}\nA,2012-01-05,100,100,100,100,1\nA,2012-01-06,25,25,25,25,1\n")
     also_hourly(desk).ingest_text(
         hourly("9:30", ("2012-01-05", 100, [1.0] * 7, [0.0] * 7), ("2012-01-06", 25, [4.0] * 7, [0.0] * 7))
@@ -404,7 +404,7 @@ def test_where_the_daily_bars_say_nothing_of_actions_the_intraday_bars_do(desk: 
 
 
 @pytest.mark.parametrize("gap", ["daily", "hourly"])
-def test_an_action_derived_over_a_gap_that_another_frequency_tells_of_counts_once(desk: Desk, gap: str) -> None:
+def test_an_action_derived_over_a_gap_and_reported_by_another_frequency_counts_once(desk: Desk, gap: str) -> None:
     adjusted = f"{HEADER},adj_close\nA,{{}},100,101,99,100,1,25\nA,{{}},25,26,24,25,1,25\n"
     hour = also_hourly(desk)
     if gap == "daily":
@@ -436,7 +436,7 @@ def test_an_action_on_a_rejected_row_is_unknown_at_the_next_bar(desk: Desk, lost
     desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format(lost))
     flagged = [bar for bar in desk.bars().to_dict("records") if "action_unknown" in bar["flags"]]
     assert [(bar["session"].day, bar["actions"]) for bar in flagged] == [(6, "columns, unknown")]
-    # Put right, it is known.
+    # With the corrected row it is known.
     desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format("A,2012-01-05,2.5,3,2,2.5,1,4,0"))
     assert unknown_actions(desk.warehouse).empty
     assert actions_of(desk) == [("01-05", "split", 4.0)]
@@ -451,13 +451,13 @@ def test_an_action_of_a_day_without_a_session_is_unknown_at_the_next_bar(desk: D
 @pytest.mark.parametrize(
     "lost", ["A,2012-01-05,10,9,11,10,1,1,0", "A,2012-01-05,10,9,11,10,1,0,", "A,2012-01-05,,,,,,,"]
 )
-def test_a_rejected_row_without_an_action_hides_none(desk: Desk, lost: str) -> None:
+def test_a_rejected_row_without_an_action_leaves_no_action_unknown(desk: Desk, lost: str) -> None:
     desk.ingest_text("\n".join([HEADER + ",split,dividend", *AROUND]).format(lost))
     assert desk.rejected()["row_number"].tolist() == [2]
     assert unknown_actions(desk.warehouse).empty
 
 
-def test_an_action_that_another_bar_of_its_session_tells_is_known(make_desk: Callable[..., Desk]) -> None:
+def test_an_action_reported_by_another_bar_of_the_session_is_known(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(frequency="1h")
     lines = hourly("8:30", ("2012-01-30", 100, [1.0] * 8, [0.0] * 8), ("2012-01-31", 25, [4.0] * 8, [0.5] * 8))
     desk.ingest_text(lines)
@@ -471,41 +471,41 @@ def test_an_action_that_another_bar_of_its_session_tells_is_known(make_desk: Cal
 
 
 @pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("b.csv", "a.csv")])
-@pytest.mark.parametrize("told", ["1,0", "4,0", "1,0.5", "0,"])
-def test_of_equal_bars_the_one_that_tells_the_actions_is_kept(desk: Desk, names: tuple[str, str], told: str) -> None:
+@pytest.mark.parametrize("columns", ["1,0", "4,0", "1,0.5", "0,"])
+def test_of_equal_bars_the_one_with_actions_is_kept(desk: Desk, names: tuple[str, str], columns: str) -> None:
     row = "A,2012-01-04,10,11,9,10,1"
-    desk.write(names[0], f"{HEADER},split,dividend\n{row},{told}\n")
+    desk.write(names[0], f"{HEADER},split,dividend\n{row},{columns}\n")
     done = desk.ingest_text(f"{HEADER}\n{row}\n", names[1])
     assert (done.kept, done.folded, done.rejected) == (1, 1, 0)
-    split, cash = told.split(",")
+    split, cash = columns.split(",")
     assert desk.bars()["actions"].tolist() == ["columns"]
     assert desk.bars()["split"].tolist() == [float(split) or 1]
     assert desk.bars()["dividend"].dropna().tolist() == ([float(cash)] if cash else [])
 
 
-def test_of_equal_rows_of_one_file_the_one_that_tells_the_actions_is_kept(desk: Desk) -> None:
+def test_of_equal_rows_of_one_file_the_one_with_actions_is_kept(desk: Desk) -> None:
     row = "A,2012-01-04,10,11,9,10,1"
     done = desk.ingest_text(f"{HEADER},split,dividend\n{row},,\n{row},4,0.5\n{row},4,\n")
     assert (done.kept, done.folded, done.rejected) == (1, 2, 0)
     assert desk.bars()[["split", "dividend"]].to_numpy().tolist() == [[4, 0.5]]
 
 
-@pytest.mark.parametrize("told", ["4,0", "1,0.5"])
-def test_equal_bars_that_tell_different_actions_contradict_each_other(desk: Desk, told: str) -> None:
+@pytest.mark.parametrize("columns", ["4,0", "1,0.5"])
+def test_equal_bars_with_different_actions_conflict(desk: Desk, columns: str) -> None:
     row = "A,2012-01-04,10,11,9,10,1"
-    desk.write("a.csv", f"{HEADER},split,dividend\n{row},{told}\n")
+    desk.write("a.csv", f"{HEADER},split,dividend\n{row},{columns}\n")
     done = desk.ingest_text(f"{HEADER},split,dividend\n{row},1,0\n", "b.csv")
     assert (done.kept, done.folded, done.rejected) == (0, 0, 2)
 
 
 @pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("b.csv", "a.csv")])
-def test_files_that_overlap_tell_every_action_that_one_of_them_does(desk: Desk, names: tuple[str, str]) -> None:
+def test_overlapping_files_contain_every_action_of_each(desk: Desk, names: tuple[str, str]) -> None:
     days = [f"2012-01-{day:02}" for day in (3, 4, 5, 6, 9, 10)]
     older = zip(days[:4], (100, 101, 102, 103), (98, 98.98, 99.96, 100.94), strict=True)
     newer = zip(days[2:], (102, 103, 104, 105), (101, 102, 104, 105), strict=True)
     for name, rows in zip(names, (older, newer), strict=True):
         lines = [f"A,{day},{close},{close},{close},{close},1,{adjusted}" for day, close, adjusted in rows]
-        # A row twice is no neighbour of itself.
+        # A duplicate row is not a neighbour of itself.
         desk.write(name, "\n".join([HEADER + ",adj_close", *lines, *lines[-2:]]))
     done = desk.ingest()
     assert (done.received, done.kept, done.folded, done.rejected) == (12, 6, 6, 0)

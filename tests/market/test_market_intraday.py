@@ -1,4 +1,4 @@
-"""Intraday bars, 24/7 markets, clocks that change, half days: UTC inside, exchange time at the edges."""
+"""Intraday bars: time zones, daylight saving, half days, markets that never close."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_exchange_time_becomes_utc_on_both_sides_of_a_clock_change(make_desk: Ca
     assert stored(desk) == ["03-08 14:30", "03-08 20:30", "03-11 13:30", "11-01 13:30", "11-04 14:30"]
 
 
-def test_stamps_with_a_zone_are_taken_at_their_word(make_desk: Callable[..., Desk]) -> None:
+def test_the_time_zone_of_a_timestamp_takes_precedence(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(frequency="1h")
     desk.ingest_text(hours("2024-03-08T14:30:00Z", "2024-03-08T10:30:00-05:00"))
     assert stored(desk) == ["03-08 14:30", "03-08 15:30"]
@@ -66,7 +66,7 @@ def test_missing_bars_are_flagged_not_filled(make_desk: Callable[..., Desk]) -> 
     assert [list(flags) for flags in desk.bars()["flags"]] == [[], ["after_gap"], ["after_gap"], ["after_suspension"]]
 
 
-def test_a_local_time_that_never_was_or_was_twice_is_rejected(make_desk: Callable[..., Desk]) -> None:
+def test_a_nonexistent_or_ambiguous_local_time_is_rejected(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(calendar="24/7", frequency="1h", timezone="America/New_York")
     desk.ingest_text(
         hours("2024-03-10 01:00", "2024-03-10 02:00", "2024-03-10 03:00", "2024-11-03 01:00", "2024-11-03 02:00")
@@ -75,7 +75,7 @@ def test_a_local_time_that_never_was_or_was_twice_is_rejected(make_desk: Callabl
     assert desk.rules() == ["no_such_local_time", "ambiguous_local_time"]
 
 
-def test_daily_and_intraday_bars_of_several_markets_live_in_one_warehouse(make_desk: Callable[..., Desk]) -> None:
+def test_one_warehouse_has_daily_and_intraday_bars_of_several_markets(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk()
     desk.ingest_text(hours("2024-03-08"), "daily.csv")
     other = replace(desk, reading=replace(desk.reading, calendar="24/7", frequency="5min"), path="sub/*")
@@ -104,7 +104,7 @@ def test_a_grid_numbers_every_bar_once_whatever_the_range(name: str, frequency: 
     assert (whole["closes_at"] > whole["ts"]).all()
 
 
-def test_the_bars_to_come_skip_holidays_and_keep_the_exchange_s_clock() -> None:
+def test_future_bars_skip_holidays_and_follow_the_exchange_s_local_time() -> None:
     hourly = TradingCalendar("XNYS", "1h")
     coming = hourly.following(np.datetime64("2024-03-28T19:30:00"), 2)
     assert coming.astype(str).tolist() == ["2024-04-01T13:30:00", "2024-04-01T14:30:00"]
@@ -114,7 +114,7 @@ def test_the_bars_to_come_skip_holidays_and_keep_the_exchange_s_clock() -> None:
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(30, ["01-03 20:30"]), (15, []), (60, None)])
-def test_bars_of_a_finer_frequency_are_not_taken_for_ours(
+def test_bars_of_a_finer_frequency_are_rejected(
     make_desk: Callable[..., Desk], minutes: int, kept: list[str] | None
 ) -> None:
     """The last bar of New York's day is half an hour long, so of bars of 30 minutes that one is whole."""
@@ -125,7 +125,7 @@ def test_bars_of_a_finer_frequency_are_not_taken_for_ours(
     assert set(desk.rules()) == ({"off_the_grid", "finer_frequency"} if kept is not None else set())
 
 
-def test_a_stray_bar_inside_another_costs_itself_alone(make_desk: Callable[..., Desk]) -> None:
+def test_a_stray_bar_inside_another_rejects_only_itself(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(frequency="1h")
     days = pd.bdate_range("2012-01-03", periods=5).strftime("%Y-%m-%d")
     good = [f"{day} {hour}:30" for day in days for hour in ("10", "11", "12")]

@@ -1,4 +1,4 @@
-"""Network sources against a local server, their real client libraries in between."""
+"""Network sources with their real client libraries against a local server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Answer = Callable[[str, dict[str, str]], "tuple[int, str]"]
 
 
 class Provider:
-    """A local provider: answers by `answer`, and remembers what it was asked."""
+    """A local provider: responds with `answer` and records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -134,7 +134,7 @@ def yahoo(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return YahooSource(yahoo_reading(Reading("XNYS", "1d")), first_wait=0.01, pace=Pace(0))
 
 
-def test_yahoo_prices_are_taken_back_to_what_was_quoted(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
+def test_yahoo_prices_are_restored_to_quoted_prices(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
     # Yahoo shows 25 and 0.25 for what was quoted at 100 with a dividend of 1, before the split of 4 for 1.
     closes = [25.0, 24.5, 25.0, 26.0, 26.5]
     provider.answer = lambda path, query: (200, chart(DAYS, closes, {"2012-01-04": 0.25}, {"2012-01-06": 4.0}))
@@ -152,7 +152,7 @@ def test_yahoo_prices_are_taken_back_to_what_was_quoted(provider: Provider, yaho
     assert actions["price_factor"].tolist() == pytest.approx([0.99, 0.25])
 
 
-def test_yahoo_is_asked_again_after_too_many_requests(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
+def test_yahoo_is_requested_again_after_too_many_requests(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
     answers = iter([(429, "Too Many Requests"), (200, "Edge: Too Many Requests"), (503, "{}")])
     provider.answer = lambda path, query: next(answers, (200, chart(DAYS, [10.0] * 5, {}, {})))
     assert len(land(yahoo, tmp_path, WANTED).bars()) == 5
@@ -165,7 +165,7 @@ def test_an_unknown_symbol_is_an_error_that_names_it(provider: Provider, yahoo: 
         land(yahoo, tmp_path, WANTED)
 
 
-def test_a_provider_that_stays_down_is_an_error_that_says_how_often_it_was_asked(
+def test_the_error_about_a_failing_provider_has_the_number_of_attempts(
     provider: Provider, yahoo: Source, tmp_path: Path
 ) -> None:
     provider.answer = lambda path, query: (429, "Too Many Requests")
@@ -173,7 +173,7 @@ def test_a_provider_that_stays_down_is_an_error_that_says_how_often_it_was_asked
         land(yahoo, tmp_path, WANTED)
 
 
-def test_a_range_that_is_there_is_not_asked_for_again(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
+def test_an_existing_range_is_not_requested_again(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
     provider.answer = lambda path, query: (200, chart(DAYS, [10.0] * 5, {}, {}))
     desk = land(yahoo, tmp_path, WANTED)
     asked = len(provider.asked)
@@ -186,7 +186,7 @@ def test_a_range_that_is_there_is_not_asked_for_again(provider: Provider, yahoo:
     assert len(desk.lake.missing(yahoo, inside, refresh=True)) == 1
 
 
-def test_a_range_that_grows_at_both_ends_is_two_payloads_of_their_own(
+def test_a_range_extended_at_both_ends_gives_two_new_payloads(
     provider: Provider, yahoo: Source, tmp_path: Path
 ) -> None:
     # Yahoo answers to today: the first of the gaps brings the rows of the second too.
@@ -205,7 +205,7 @@ def test_a_range_that_grows_at_both_ends_is_two_payloads_of_their_own(
     assert conservation_errors(desk.warehouse, desk.lake) == []
 
 
-def test_two_payloads_of_one_name_in_a_committed_batch_are_told_apart(
+def test_two_payloads_with_one_name_in_a_batch_are_distinguished(
     provider: Provider, yahoo: Source, tmp_path: Path
 ) -> None:
     provider.answer = lambda path, query: (200, chart(DAYS, [10.0] * 5, {}, {}))
@@ -238,9 +238,7 @@ def test_a_suspended_symbol_does_not_stop_the_others(provider: Provider, yahoo: 
     assert desk.lake.land(yahoo, Wanted(("ACME",), today, today, "1d"))[1] is None
 
 
-def test_what_arrived_is_committed_when_a_symbol_cannot_be_had(
-    provider: Provider, yahoo: Source, tmp_path: Path
-) -> None:
+def test_fetched_payloads_are_committed_if_one_symbol_fails(provider: Provider, yahoo: Source, tmp_path: Path) -> None:
     answer = chart(DAYS, [10.0] * 5, {}, {})
     provider.answer = lambda path, query: (200, answer) if "ACME" in path else (429, "Too Many Requests")
     desk = make_desk_in(tmp_path)
@@ -337,7 +335,7 @@ def test_a_halt_of_several_pages_does_not_end_the_range(provider: Provider, bina
     ]
 
 
-def test_the_candle_that_is_still_forming_is_dropped(provider: Provider, binance: Source, tmp_path: Path) -> None:
+def test_the_incomplete_newest_candle_is_dropped(provider: Provider, binance: Source, tmp_path: Path) -> None:
     provider.answer = exchange(until=10**15)
     today = datetime.now(UTC).date()
     bars = land(binance, tmp_path, Wanted(("BTC/USDT",), today, today, "1h")).bars() if datetime.now(UTC).hour else None
@@ -345,9 +343,7 @@ def test_the_candle_that_is_still_forming_is_dropped(provider: Provider, binance
         assert bars["ts"].max() + pd.Timedelta(hours=1) <= pd.Timestamp.now(tz="UTC").tz_localize(None)
 
 
-def test_an_exchange_that_answers_200_with_an_error_is_refused(
-    provider: Provider, binance: Source, tmp_path: Path
-) -> None:
+def test_an_error_with_status_200_is_an_error(provider: Provider, binance: Source, tmp_path: Path) -> None:
     good = exchange(until=10**15)
     broken = (200, json.dumps({"code": -1121, "msg": "Invalid symbol."}))
     provider.answer = lambda path, query: broken if "klines" in path else good(path, query)
@@ -364,7 +360,7 @@ def test_a_symbol_that_the_exchange_does_not_have_is_named(provider: Provider, b
 # akshare -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_shares_come_raw_with_actions_from_the_backward_adjusted_close(
+def test_a_shares_are_unadjusted_with_actions_from_the_backward_adjusted_close(
     provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("akshare")
@@ -429,7 +425,7 @@ def test_an_action_between_two_requests_of_a_shares_is_found(
 # Qlib ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_qlib_bundle_is_read_back_to_what_was_quoted(tmp_path: Path) -> None:
+def test_prices_of_a_qlib_bundle_are_restored_to_quoted_prices(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     folder = bundle / "features" / "acme"
     folder.mkdir(parents=True)

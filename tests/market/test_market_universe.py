@@ -1,4 +1,4 @@
-"""Members of a day, as known: listing, delisting, comebacks, and the word about survivors."""
+"""The universe: listing, delisting, return of a symbol, survivorship bias."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spans(**days: tuple[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_members_are_those_of_the_day(desk: Desk) -> None:
+def test_members_are_those_of_a_day(desk: Desk) -> None:
     desk.ingest_text(
         spans(OLD=("2012-01-03", "2012-02-03"), NEW=("2012-03-01", "2012-06-29"), BOTH=("2012-01-03", "2012-06-29"))
     )
@@ -35,7 +35,7 @@ def test_members_are_those_of_the_day(desk: Desk) -> None:
     assert universe.note == ""
 
 
-def test_survivors_are_called_survivors(desk: Desk) -> None:
+def test_a_universe_without_delistings_has_survivorship_bias(desk: Desk) -> None:
     desk.ingest_text(spans(A=("2012-01-03", "2012-06-29"), B=("2012-01-03", "2012-06-20")))
     universe = read_universe(settings_of(desk), desk.warehouse)
     assert universe.survivors_only
@@ -43,7 +43,7 @@ def test_survivors_are_called_survivors(desk: Desk) -> None:
     assert universe.members(date(2012, 6, 29)) == ["A", "B"]
 
 
-def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
+def test_a_members_file_takes_precedence_and_a_symbol_may_return(desk: Desk) -> None:
     desk.ingest_text(spans(A=("2012-01-03", "2012-06-29")))
     (desk.folder.parent / "members.csv").write_text("symbol,start,end\nA,2012-01-03,2012-01-31\na,2012-05-01,\n")
     universe = read_universe(settings_of(desk, members="members.csv"), desk.warehouse)
@@ -51,7 +51,7 @@ def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("symbol,start,end\nA,someday,\n", ", row 1"),
         ("symbol,start,end\nA,2012-01-31,2012-01-03\n", ", row 1: end 2012-01-03 is before start 2012-01-31"),
@@ -60,10 +60,10 @@ def test_a_file_of_members_wins_and_a_symbol_may_come_back(desk: Desk) -> None:
         ("symbol,start,end\nÄ,2012-01-03,\n", ": not UTF-8"),
     ],
 )
-def test_a_broken_file_of_members_is_refused_with_its_row(desk: Desk, text: str, told: str) -> None:
+def test_an_invalid_members_file_is_refused_with_its_row(desk: Desk, text: str, expected: str) -> None:
     desk.ingest_text(spans(A=("2012-01-03", "2012-01-31")))
     (desk.folder.parent / "members.csv").write_text(text, encoding="latin-1")
-    with pytest.raises(CandlecastError, match=rf"members\.csv{told}"):
+    with pytest.raises(CandlecastError, match=rf"members\.csv{expected}"):
         read_universe(settings_of(desk, members="members.csv"), desk.warehouse)
 
 

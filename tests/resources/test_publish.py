@@ -1,3 +1,5 @@
+"""Atomic publication, digests, and the checkpoint store that is built on them."""
+
 import os
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from resources.publish import (
 )
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "there" / "abc"
     with pytest.raises(RuntimeError), publishing_folder(target, tmp_path / "scratch") as folder:
         (folder / "a").write_text("1")
@@ -35,7 +37,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (target / "a").read_text() == "1"
 
 
-def test_what_is_published_already_stays(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:
     for text in ("first", "second"):
         with publishing_folder(tmp_path / "x", tmp_path / "scratch") as folder:
             (folder / "a").write_text(text)
@@ -55,7 +57,7 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object])
     assert digest_of(value) == digest_of(dict(reversed(list(value.items()))))
 
 
-def test_a_folders_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
+def test_the_digest_of_a_folder_covers_names_and_bytes(tmp_path: Path) -> None:
     for name, files in {"a": {"x": "1"}, "b": {"x": "1"}, "c": {"y": "1"}, "d": {"x": "2"}}.items():
         (tmp_path / name).mkdir()
         for file, text in files.items():
@@ -79,7 +81,7 @@ def test_a_checkpoint_is_found_by_its_recipe_and_named_by_its_content(tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}"])
-def test_what_is_damaged_in_the_store_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_of_the_store_is_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     store = CheckpointStore(Home(tmp_path))
     made = store.publish("kronos_tokenizer", {"lr": 1}, lambda f: _write(f, "w"), {})
     (recipe,) = (made.folder.parent / "recipes").iterdir()

@@ -1,3 +1,5 @@
+"""Settings files: inheritance of profiles, overrides by the environment, and errors that name the key."""
+
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -24,7 +26,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     return write
 
 
-def test_a_profile_inherits_what_it_does_not_say(written: Written) -> None:
+def test_a_profile_inherits_the_keys_that_it_does_not_set(written: Written) -> None:
     file = written(
         "[profiles.sample.windows]\nlookback_window = 60\n"
         '[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\nsymbols = ["A", "B"]\n'
@@ -36,12 +38,12 @@ def test_a_profile_inherits_what_it_does_not_say(written: Written) -> None:
     assert settings.home == file.parent / "data"
 
 
-def test_every_file_starts_from_the_sample_that_comes_with_the_project(written: Written) -> None:
+def test_every_file_inherits_from_the_packaged_sample_profile(written: Written) -> None:
     settings = load_settings(written('[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\n'), "mine")
     sample = load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", "sample")
     assert settings.tokenizer == sample.tokenizer
     assert settings.predictor == sample.predictor
-    assert settings.market.end is None, "where the sample's bars end says nothing of another source's"
+    assert settings.market.end is None, "the end of the sample's bars does not apply to another source"
 
 
 def test_the_environment_overrides_one_key_and_leaves_its_siblings(
@@ -55,7 +57,7 @@ def test_the_environment_overrides_one_key_and_leaves_its_siblings(
     assert settings.windows.test == (date(2011, 2, 1), date(2012, 1, 1))
 
 
-def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(
+def test_validating_the_json_of_settings_ignores_the_environment(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written("[profiles.sample.backtest]\ntopk = 4\n")
@@ -71,7 +73,7 @@ def test_settings_as_data_are_what_was_written_whatever_the_environment_holds(
 @pytest.mark.parametrize(
     ("variable", "value"), [("CANDLECAST__WINDOWS__TRAIN", "2000-01-01"), ("CANDLECAST__MARKET", "sample")]
 )
-def test_an_environment_variable_that_is_not_readable_is_told(
+def test_an_environment_variable_that_cannot_be_parsed_is_an_error(
     written: Written, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -80,7 +82,7 @@ def test_an_environment_variable_that_is_not_readable_is_told(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "facts"),
     [
         ("[profiles.sample.compute]\nnodes = 2\n", ["compute", "nodes = 2", "rendezvous"]),
         ("[profiles.sample.chronos2]\nd_model = 16\nnum_heads = 3\n", ["chronos2", "16", "3 heads"]),
@@ -116,12 +118,12 @@ def test_an_environment_variable_that_is_not_readable_is_told(
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(
-    written: Written, text: str, told: list[str]
+    written: Written, text: str, facts: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as refused:
         load_settings(written(text))
-    for word in told:
-        assert word in str(refused.value)
+    for fact in facts:
+        assert fact in str(refused.value)
 
 
 def test_a_settings_file_that_cannot_be_read_is_named(written: Written) -> None:
@@ -129,21 +131,21 @@ def test_a_settings_file_that_cannot_be_read_is_named(written: Written) -> None:
         load_settings("/proc/self/mem")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_settings(written: Written) -> None:
+def test_a_byte_order_mark_is_ignored(written: Written) -> None:
     assert load_settings(written("\ufeffprofile = 'sample'\n")).profile == "sample"
 
 
-def test_an_unknown_profile_is_refused_with_those_there_are(written: Written) -> None:
+def test_an_unknown_profile_is_refused_with_the_available_ones(written: Written) -> None:
     with pytest.raises(SettingsError, match=r"mine.*sample"):
         load_settings(written("[profiles.mine]\n"), "yours")
 
 
 @pytest.mark.parametrize("profile", ["sample", "pretrained"])
-def test_the_profiles_that_come_with_the_project_load(profile: str) -> None:
+def test_the_packaged_profiles_load(profile: str) -> None:
     assert load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", profile).profile == profile
 
 
-def test_the_longest_context_is_what_the_models_know() -> None:
+def test_the_longest_context_is_the_number_of_positions_of_the_model() -> None:
     from kronos.inference.engine import MAX_POSITIONS
 
     with pytest.raises(ValueError, match="max_context"):
@@ -158,13 +160,15 @@ def test_an_unknown_section_in_the_environment_is_refused(written: Written, monk
 
 
 @pytest.mark.parametrize("variable", ["CANDLECAST__SEED__X", "CANDLECAST__SEED__", "CANDLECAST__WAREHOUSE__FILE"])
-def test_a_key_of_what_has_none_is_refused(written: Written, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_a_key_below_a_single_value_is_refused(
+    written: Written, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, "1")
     with pytest.raises(SettingsError, match=rf"{variable}: (seed|warehouse)"):
         load_settings(written(""))
 
 
-def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")
 
@@ -178,11 +182,11 @@ def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ('frequency = "1441min"', r"market\.frequency = '1441min': .*1d"),
     ],
 )
-def test_a_time_zone_or_frequency_that_cannot_be_is_refused(written: Written, setting: str, allowed: str) -> None:
+def test_an_impossible_time_zone_or_frequency_is_refused(written: Written, setting: str, allowed: str) -> None:
     with pytest.raises(SettingsError, match=allowed):
         load_settings(written(f"[profiles.sample.market]\n{setting}\n"))
 
 
 @pytest.mark.parametrize("setting", ['timezone = "Asia/Hong_Kong"', 'timezone = "UTC"', 'frequency = "24h"'])
-def test_time_zones_and_frequencies_that_can_be_are_taken(written: Written, setting: str) -> None:
+def test_valid_time_zones_and_frequencies_are_accepted(written: Written, setting: str) -> None:
     load_settings(written(f"[profiles.sample.market]\n{setting}\n"))

@@ -1,3 +1,5 @@
+"""The warehouse: transactions, waiting for other processes, schema versions, interruption."""
+
 import os
 import signal
 import subprocess
@@ -35,14 +37,14 @@ def _hold(path: Path, seconds: float) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_block_that_fails_leaves_nothing(warehouse: Warehouse) -> None:
+def test_a_failed_transaction_writes_nothing(warehouse: Warehouse) -> None:
     with pytest.raises(RuntimeError), warehouse.write() as connection:
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
         raise RuntimeError("stop")
     assert warehouse.frame("FROM backtests").empty
 
 
-def test_a_warehouse_of_an_earlier_version_gets_the_tables_that_it_lacks(
+def test_a_warehouse_of_an_earlier_version_gets_missing_tables(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with warehouse.write() as connection:
@@ -91,7 +93,7 @@ def test_ctrl_c_in_a_query_is_ctrl_c(warehouse: Warehouse, access: str) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     with pytest.raises(KeyboardInterrupt), getattr(warehouse, access)():
-        raise RuntimeError("Query interrupted")  # as DuckDB says it
+        raise RuntimeError("Query interrupted")  # DuckDB's message
 
 
 def test_a_busy_warehouse_is_waited_for(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,7 +105,7 @@ def test_a_busy_warehouse_is_waited_for(warehouse: Warehouse, caplog: pytest.Log
     assert "waiting" in caplog.text
 
 
-def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse: Warehouse) -> None:
+def test_the_error_about_a_busy_warehouse_names_the_process(warehouse: Warehouse) -> None:
     warehouse.frame("SELECT 1")
     holder = _hold(warehouse.path, 60)
     try:
@@ -114,7 +116,7 @@ def test_a_warehouse_that_stays_busy_says_who_holds_it(warehouse: Warehouse) -> 
         holder.wait()
 
 
-def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse: Warehouse) -> None:
+def test_a_killed_writer_leaves_neither_a_lock_nor_rows(warehouse: Warehouse) -> None:
     code = (
         "import sys, time, pathlib\nfrom resources.warehouse import Warehouse\n"
         "with Warehouse(pathlib.Path(sys.argv[1])).write() as c:\n"
@@ -128,7 +130,7 @@ def test_a_killed_writer_leaves_neither_a_lock_nor_half_its_rows(warehouse: Ware
     assert warehouse.frame("FROM backtests").empty
 
 
-def test_processes_that_write_at_once_lose_no_row(warehouse: Warehouse) -> None:
+def test_concurrent_writers_lose_no_row(warehouse: Warehouse) -> None:
     warehouse.frame("SELECT 1")
     command = [sys.executable, "-c", WRITING, str(warehouse.path)]
     writers = [subprocess.Popen([*command, str(number)]) for number in range(3)]
@@ -136,6 +138,6 @@ def test_processes_that_write_at_once_lose_no_row(warehouse: Warehouse) -> None:
     assert warehouse.frame("SELECT count(DISTINCT model) AS n FROM backtests")["n"][0] == 15
 
 
-def test_reading_cannot_write(warehouse: Warehouse) -> None:
+def test_a_read_connection_cannot_write(warehouse: Warehouse) -> None:
     with warehouse.read() as connection, pytest.raises(Exception, match="read-only"):
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")

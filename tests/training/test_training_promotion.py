@@ -217,10 +217,10 @@ def test_an_interrupted_promotion_is_completed_and_can_be_rolled_back(
 
 def test_a_removed_checkpoint_is_rebuilt_under_the_same_digest(store: CheckpointStore) -> None:
     first, second = publish(store, "one"), publish(store, "two")
-    store.set_made("kronos_predictor", first.digest)
+    store.set_built("kronos_predictor", first.digest)
     shutil.rmtree(first.folder)
     assert store.find("kronos_predictor", {"recipe": "one"}) is None
-    assert store.set_made("kronos_predictor", second.digest) == store.made("kronos_predictor")
+    assert store.set_built("kronos_predictor", second.digest) == store.built("kronos_predictor")
     assert publish(store, "one").digest == first.digest
     assert store.find("kronos_predictor", {"recipe": "one"}) is not None
 
