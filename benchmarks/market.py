@@ -1,4 +1,4 @@
-"""The market stage against its figures: `python -m benchmarks.market [--data FILE]`.
+"""Throughput and memory of the market stage: `python -m benchmarks.market [--data FILE]`.
 
 Contract and store, the whole backfill in one Dagster run, ten times the rows, one new session, and the same work by
 pandas and Qlib's dump. Each measurement is a process of its own, so its peak memory is its own.
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not given.data.is_file():
-        sys.exit(f"{given.data} is not there: name a Parquet file of daily bars with --data")
+        sys.exit(f"{given.data} does not exist: name a Parquet file of daily bars with --data")
     if given.part:
         print(json.dumps({**PARTS[given.part](given.data, given.work), "peak_mib": _peak_mib()}))
         return
@@ -54,8 +54,8 @@ def main() -> None:
 
 
 def contract_and_store(data: Path, work: Path) -> dict[str, Any]:
-    """From a payload in the lake to committed rows; the calendar is known already."""
-    lake, warehouse, source, wanted = _room(data, work / "contract")
+    """From a payload in the lake to committed rows; the calendar is computed before."""
+    lake, warehouse, source, wanted = _environment(data, work / "contract")
     from assets.market.ingest.ingest import ingest
     from resources.calendar import TradingCalendar
 
@@ -78,7 +78,7 @@ def ten_times(data: Path, work: Path) -> dict[str, Any]:
 
 
 def one_session(data: Path, work: Path) -> dict[str, Any]:
-    """A file of the newest session, after everything before it."""
+    """A file with the newest session, after a file with all sessions before it."""
     import duckdb
 
     from assets.market.actions import refresh_actions
@@ -94,7 +94,7 @@ def one_session(data: Path, work: Path) -> dict[str, Any]:
             f"TO '{work / name}.parquet' (FORMAT parquet)"
         )
     (work / "before.parquet").rename(folder / "before.parquet")
-    lake, warehouse, source, wanted = _room(folder / "*.parquet", work / "one")
+    lake, warehouse, source, wanted = _environment(folder / "*.parquet", work / "one")
     lake.land(source, wanted)
     ingest(lake, warehouse)
     refresh_actions(warehouse)
@@ -135,9 +135,9 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
 
 
 def pandas_and_qlib_dump(data: Path, work: Path) -> dict[str, Any]:
-    """The same rows by pandas and the way of Qlib's dump_bin script: read, check, adjust, a CSV a symbol, binary files.
+    """The same rows by pandas, as Qlib's dump_bin script does: read, check, adjust, one CSV per symbol, binary files.
 
-    Less than the contract does: no calendar, no reason for a rejected row, no versions, nothing transactional.
+    Less than the contract does: no calendar, no reasons for rejected rows, no versions, no transactions.
     """
     import numpy as np
     import pandas as pd
@@ -182,7 +182,7 @@ PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 }
 
 
-def _room(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:
+def _environment(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:
     from assets.market.ingest.lake import Lake
     from resources.layout import Home
     from resources.sources.files import FilesSource
@@ -207,7 +207,7 @@ def _measured(part: str, data: Path, work: Path) -> dict[str, Any]:
 
 
 def _timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
-    """Seconds by the clock and of all cores together: on a busy machine only the second means much."""
+    """Wall and CPU seconds. On a busy machine compare the CPU seconds."""
     began, began_cpu = time.perf_counter(), time.process_time()
     result = work()
     return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - began_cpu}, result

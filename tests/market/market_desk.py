@@ -1,4 +1,4 @@
-"""A desk with a folder of files, a lake and a warehouse: what the market tests work on."""
+"""A folder of files, a lake and a warehouse: the environment of the market tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOOD = "AAPL,2012-01-03,10,11,9,10.5,1000"
 
 @dataclass(frozen=True)
 class Desk:
-    """A desk: its files below `folder`, everything that candlecast writes below `home`."""
+    """Source files are below `folder`; everything that candlecast writes is below `home`."""
 
     folder: Path
     home: Home
@@ -73,7 +73,7 @@ class Desk:
 
 
 def make_desk_in(folder: Path, **reading: object) -> Desk:
-    """A desk of its own below a folder; daily bars of New York unless said otherwise."""
+    """A new desk below a folder; daily bars of New York by default."""
     (folder / "bars").mkdir(parents=True, exist_ok=True)
     values = {"calendar": "XNYS", "frequency": "1d", **reading}
     return Desk(folder / "bars", Home(folder / "home"), Reading(**values))  # type: ignore[arg-type]

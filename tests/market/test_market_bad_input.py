@@ -272,7 +272,7 @@ def test_dates_as_people_write_them(one_file_a_format: Desk, number: int, date: 
     assert str(bars["session"].dt.date[f"F{number}"]) == "2012-01-31"
 
 
-def test_day_and_month_are_told_apart_by_the_calendar(desk: Desk) -> None:
+def test_the_calendar_decides_which_number_is_the_day(desk: Desk) -> None:
     # 7 January 2012 is a Saturday; 1 July 2012 is a Sunday; only one reading of all of these are sessions.
     desk.ingest_text(rows(*(f"AAPL,{day:02}/01/2012,10,11,9,10.5,1" for day in (3, 4, 5, 6, 9, 10))))
     assert desk.bars()["session"].dt.month.unique().tolist() == [1]

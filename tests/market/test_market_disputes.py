@@ -1,4 +1,4 @@
-"""Files that disagree, that are renamed, or that are read with another calendar: whose word a bar is in the end."""
+"""Files that conflict, that are renamed, or that are read with another calendar: which version of a bar is current."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATER = "AAPL,2012-01-06,10,20,5,13,100"
 @pytest.mark.parametrize(
     "how", ["removed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("dropped", "broken", "moved"))]
 )
-def test_a_row_that_no_other_file_disputes_any_more_is_a_bar(desk: Desk, how: str, moments: Callable[[], None]) -> None:
+def test_a_row_that_no_longer_conflicts_is_a_bar(desk: Desk, how: str, moments: Callable[[], None]) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
     desk.ingest()
@@ -34,7 +34,7 @@ def test_a_row_that_no_other_file_disputes_any_more_is_a_bar(desk: Desk, how: st
     assert closes(desk)[4] == 10.1
     bar = desk.bars().set_index("session").loc["2012-01-04"]
     assert (bar["batch"], bar["available_at"]) == (1, datetime(2020, 1, 1, 1))
-    # What b.csv said stays turned away, as it was received.
+    # The row of b.csv stays rejected, as it was received.
     assert desk.rules()[0] == "conflicting_duplicate"
     assert desk.rejected()["file"].unique().tolist() == ["b.csv"]
     assert_rebuilds(desk)
@@ -47,7 +47,7 @@ def test_a_row_that_no_other_file_disputes_any_more_is_a_bar(desk: Desk, how: st
 
 
 @pytest.mark.slow
-def test_a_row_stays_turned_away_while_any_file_disputes_it(desk: Desk) -> None:
+def test_a_row_stays_rejected_while_any_file_conflicts_with_it(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
     desk.write("c.csv", text(OTHER.replace("19", "18")))
@@ -60,7 +60,7 @@ def test_a_row_stays_turned_away_while_any_file_disputes_it(desk: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_a_disputed_row_counts_again_when_the_correction_of_the_other_is_withdrawn(desk: Desk) -> None:
+def test_a_conflicting_row_is_a_bar_when_the_correction_of_the_other_is_withdrawn(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, LATER))
     desk.ingest()
@@ -72,7 +72,7 @@ def test_a_disputed_row_counts_again_when_the_correction_of_the_other_is_withdra
 
 
 @pytest.mark.slow
-def test_files_that_are_still_at_odds_have_no_word_about_a_withdrawn_bar(desk: Desk) -> None:
+def test_files_that_still_conflict_do_not_replace_a_withdrawn_bar(desk: Desk) -> None:
     desk.write("a.csv", text(*FEW))
     desk.write("b.csv", text(OTHER, FEW[0]))
     desk.ingest()
@@ -94,7 +94,7 @@ def test_a_symbol_that_no_other_file_writes_in_another_case_any_more_is_taken(de
 
 
 @pytest.mark.slow
-def test_a_split_that_was_derived_across_a_disputed_row_is_derived_anew(desk: Desk) -> None:
+def test_a_split_that_was_derived_across_a_conflicting_row_is_derived_again(desk: Desk) -> None:
     header = f"{HEADER},adj_close\n"
     rows = [f"AAPL,2012-01-{day:02},{close},20,4,{close},100,{adjusted}\n" for day, close, adjusted in (
         (3, 10, 5), (4, 5, 5), (5, 5.1, 5.1), (6, 5.2, 5.2))]  # fmt: skip

@@ -91,7 +91,7 @@ def test_a_file_of_the_future_is_taken_once_nobody_writes_to_it(desk: Desk, capl
     os.utime(file, (later() + 1e6, later() + 1e6))
     assert take_dropped_files(desk.folder, desk.reading, desk.home) == []
     assert caplog.messages == []
-    # Where the whole machine was in the future, somebody is told.
+    # A modification time in the future is logged.
     assert take_dropped_files(desk.folder, desk.reading, desk.home, later() - 1e6) == []
     assert re.search(r"new\.csv: .*in the future", caplog.text)
     assert outcomes_of(desk) == ["done"]
@@ -187,7 +187,7 @@ def test_a_full_disk_refuses_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert (desk.folder / "a.csv").is_file()
 
 
-def test_sessions_outside_the_settings_are_told_and_no_run_is_about_them(desk: Desk) -> None:
+def test_sessions_outside_the_settings_are_reported_and_have_no_run(desk: Desk) -> None:
     lines = [GOOD.replace("2012-01-03", f"2012-01-{day:02}") for day in (3, 4, 9)]
     taken = drop(desk, "x.csv", "\n".join([HEADER, *lines]), within=(date(2012, 1, 4), date(2012, 1, 6)))
     assert taken.outside == ["2012-01-03", "2012-01-09"]
@@ -234,8 +234,8 @@ def test_half_a_gzip_is_left_until_it_is_whole(desk: Desk) -> None:
     whole = gzip.compress(f"{HEADER}\n{GOOD}\n".encode())
     desk.write("not.csv.gz", f"{HEADER}\n{GOOD}\n")
     file = desk.write("bars.csv.gz", whole[:-8])
-    (told,) = take_dropped_files(desk.folder, desk.reading, desk.home, later())
-    assert (told.file, told.outcome) == ("not.csv.gz", "refused")
+    (dropped,) = take_dropped_files(desk.folder, desk.reading, desk.home, later())
+    assert (dropped.file, dropped.outcome) == ("not.csv.gz", "refused")
     file.write_bytes(whole)
     assert outcomes_of(desk) == ["done"]
     half = desk.write("half.csv.gz", whole[:-8])

@@ -31,14 +31,14 @@ def stored(desk: Desk) -> list[str]:
     return desk.bars()["symbol"].tolist()
 
 
-def committed_unjudged(desk: Desk) -> None:
+def commit_unvalidated(desk: Desk) -> None:
     """As homes have it whose payloads were committed before anybody looked at them."""
     desk.lake.land(desk.source, WANTED)
     with pytest.raises(CandlecastError):
         ingest(desk.lake, desk.warehouse)
 
 
-def test_a_file_that_cannot_be_judged_never_lands_and_the_others_do(desk: Desk) -> None:
+def test_a_file_that_cannot_be_validated_never_lands_and_the_others_do(desk: Desk) -> None:
     for number in range(5):
         desk.write(f"good{number}.csv", text(GOOD.replace("AAPL", f"S{number}")))
     desk.write("bad.csv", BAD)
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_judged_never_lands_and_the_others_do(desk: Desk) 
     assert (stored(desk)[0], len(stored(desk)), desk.lake.refused(desk.source)) == ("MSFT", 6, [])
 
 
-def test_a_file_that_breaks_the_judge_is_refused_by_name(desk: Desk) -> None:
+def test_a_file_that_breaks_the_validation_is_refused_by_name(desk: Desk) -> None:
     frame = pd.DataFrame({"symbol": ["A"], "date": [pd.Timestamp("2012-01-03")], "open": [b"x"]})
     frame[["high", "low", "close", "volume"]] = 1.0
     frame.to_parquet(desk.folder / "a.parquet")
@@ -66,7 +66,7 @@ def test_a_file_that_breaks_the_judge_is_refused_by_name(desk: Desk) -> None:
 def test_a_bad_payload_that_was_committed_is_healed(desk: Desk, remedy: str) -> None:
     desk.ingest_text(text(GOOD), "a.csv")
     desk.write("b.csv", BAD)
-    committed_unjudged(desk)
+    commit_unvalidated(desk)
     if remedy == "corrected":
         desk.write("b.csv", BAD.replace("kurs", "close"))
     elif remedy == "removed":
@@ -83,14 +83,14 @@ def test_a_bad_payload_that_was_committed_is_healed(desk: Desk, remedy: str) -> 
 
 def test_a_bad_payload_that_stands_is_named_until_it_is_healed(desk: Desk) -> None:
     desk.write("b.csv", BAD)
-    committed_unjudged(desk)
+    commit_unvalidated(desk)
     desk.write("c.csv", text(GOOD))
     desk.land()
     with pytest.raises(CandlecastError, match=r"b\.csv: no column for close"):
         ingest(desk.lake, desk.warehouse)
 
 
-def test_what_was_judged_when_it_landed_is_not_judged_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_validated_when_it_landed_is_not_validated_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.write("a.csv", text(GOOD))
     desk.land()
     monkeypatch.setattr("assets.market.ingest.landing.stage_batch", None)

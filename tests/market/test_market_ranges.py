@@ -60,8 +60,8 @@ def quoted(shares: float, closes: Sequence[float], dividend: float = 0.1) -> lis
     def ohlc(close: float) -> list[float]:
         return [float(np.float32(price / shares)) for price in (close, close + 1, close - 1, close)]
 
-    told = (1000 * shares, round(dividend / shares, 6), 1)
-    return [(day, *ohlc(close), *told) for day, close in zip(DAYS, closes, strict=True)]
+    actions = (1000 * shares, round(dividend / shares, 6), 1)
+    return [(day, *ohlc(close), *actions) for day, close in zip(DAYS, closes, strict=True)]
 
 
 def test_a_split_does_not_revise_the_bars_before_it_by_their_last_digits(desk: Desk) -> None:

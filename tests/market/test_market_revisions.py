@@ -336,7 +336,7 @@ def test_a_file_that_grew_does_not_undo_what_another_put_right(desk: Desk) -> No
     done = desk.ingest_text(text(*FEW, "AAPL,2012-01-06,10,20,5,11,100"), "a.csv")
     assert (done.kept, done.folded, done.sessions) == (1, 3, (date(2012, 1, 6),))
     assert closes(desk) == pytest.approx({3: 10, 4: 10.9, 5: 10.2, 6: 11})
-    # A new word of the first file counts again.
+    # New values of the first file are a new version.
     desk.ingest_text(text(FEW[0], FEW[1].replace("10.1", "10.7"), FEW[2]), "a.csv")
     assert closes(desk)[4] == 10.7
     assert_rebuilds(desk)
@@ -345,7 +345,7 @@ def test_a_file_that_grew_does_not_undo_what_another_put_right(desk: Desk) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["revised", pytest.param("removed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("grown", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
+def test_where_a_correction_is_withdrawn_the_newest_remaining_version_counts(
     desk: Desk, how: str, grown: bool, moments: Callable[[], None]
 ) -> None:
     desk.ingest_text(text(*FEW), "a.csv")
@@ -379,7 +379,7 @@ def test_where_a_correction_is_withdrawn_the_newest_remaining_word_counts(
 
 
 @pytest.mark.slow
-def test_a_word_is_as_old_as_its_last_change(desk: Desk) -> None:
+def test_a_version_is_as_old_as_its_last_change(desk: Desk) -> None:
     desk.ingest_text(text(*FEW), "a.csv")
     desk.ingest_text(text(FIXED), "b.csv")
     desk.ingest_text(text(FIXED.replace("10.9", "10.7"), FEW[0]), "c.csv")

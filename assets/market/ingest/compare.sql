@@ -45,7 +45,7 @@ held AS (
 SELECT h.symbol, h.ts, h.request, c.number AS payload, c.removed
 FROM held AS h
 JOIN contributed AS c ON c.request = h.request AND NOT c.by_range AND NOT c.reread
-ANTI JOIN incoming AS i ON i.symbol = h.symbol AND i.ts = h.ts AND i.payload = c.number
+ANTI JOIN compared AS i ON i.symbol = h.symbol AND i.ts = h.ts AND i.payload = c.number
 ANTI JOIN (FROM rejected_rows ANTI JOIN misplaced USING (symbol, ts)) AS r ON r.symbol = h.symbol AND r.ts = h.ts;
 
 -- Bars that only another calendar had: no request's version counts any more.

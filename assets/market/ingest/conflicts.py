@@ -32,7 +32,7 @@ JOIN (SELECT p.batch, arg_min(c.fetched_at, c.number) AS fetched_at
 
 
 def reread_conflicts(connection: duckdb.DuckDBPyConnection, batch: PayloadBatch, lake: Lake) -> None:
-    """Add the rows that conflict with nothing any more to the temporary tables `incoming` and `contributed`."""
+    """Add the rows that conflict with nothing any more to the temporary tables `reread_rows` and `contributed`."""
     frequency: dict[str, object] = {"frequency": batch.reading.frequency}
     run_script(connection, load_sql(PACKAGE, "conflicts.sql"), frequency)
     newest = dict(connection.execute("SELECT request, batch FROM to_reread").fetchall())

@@ -49,7 +49,7 @@ neighbours AS (
     -- A bar without an adjusted close is passed over.
     WINDOW before AS (PARTITION BY payload, symbol, adjusted IS NULL ORDER BY ts)
 ),
--- The part of the growth that a told dividend does not explain, and what a told split leaves to explain.
+-- The part of the growth that a stated dividend does not explain, and what a stated split leaves to explain.
 unexplained AS (
     SELECT *, adjusted IS NOT NULL AND (dividend IS NULL OR split IS NULL) AS derives,
            growth / (1 + growth * coalesce(dividend, 0) / previous) AS shares
@@ -65,7 +65,7 @@ ratios AS (
                       ORDER BY abs(n.shares / s.ratio - 1) LIMIT 1) END AS ratio
     FROM unexplained AS n
 ),
--- Cash below zero, or growth that neither a told dividend nor a split explains: no action does that.
+-- Cash below zero, or growth that neither a stated dividend nor a split explains: no action does that.
 doubted AS (
     SELECT * REPLACE (coalesce(ratio, 1) AS ratio),
            derives AND NOT coalesce(isfinite(growth) AND noise < 0.5 AND CASE

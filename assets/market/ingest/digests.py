@@ -1,7 +1,7 @@
 """Digests of bars by session: equal bars, equal digest, in whatever order and however often they were ingested.
 
-Only what a bar says is digested, not when or from which payload it came. MD5 of the text of the values rather than
-DuckDB's own hash, which may change with its version.
+Only a bar's values enter, not when or from which payload they came. MD5 of the values as text, because DuckDB's own
+hash may change with its version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SELECT symbol, ex_date::VARCHAR AS ex_date, kind, value, price_factor FROM corpo
 def session_digests(
     warehouse: Warehouse, frequency: str, first: date | None = None, last: date | None = None
 ) -> pd.DataFrame:
-    """One row a session that has bars: session (date), rows, digest (text)."""
+    """One row per session that has bars: session (date), rows, digest (text)."""
     found = warehouse.frame(_BY_SESSION, {"frequency": frequency, "first": first, "last": last})
     found["session"] = found["session"].dt.date
     return found

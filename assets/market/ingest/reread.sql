@@ -1,7 +1,7 @@
 -- Rows of reread payloads join the batch: those that were freed, and the other rows of their symbol, whose actions may
 -- be derived otherwise now. Temporary tables that exist already: contributed, with the reread payloads from $first on;
--- reread, their accepted rows; reopened; incoming; rejected_rows.
-INSERT INTO incoming BY NAME
+-- reread, their accepted rows; reopened; reread_rows; rejected_rows.
+INSERT INTO reread_rows BY NAME
 SELECT r.* REPLACE (r.payload + $first AS payload), o.row_number IS NOT NULL AS freed
 FROM reread AS r
 JOIN contributed AS c ON c.number = r.payload + $first

@@ -9,6 +9,7 @@ others have their versions in `bar_versions`. The work is in compare.sql and cur
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date
 
 import duckdb
@@ -18,6 +19,7 @@ from assets.market.ingest.conflicts import reread_conflicts
 from assets.market.ingest.contract import StagedBatch, make_table, run_script
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import symbols_of_other_sources
+from assets.market.ingest.payload_rows import literal
 from resources.errors import CandlecastError
 from resources.sources.files import removal_of
 from resources.sources.protocol import Reading
@@ -53,8 +55,8 @@ def compare_batch(connection: duckdb.DuckDBPyConnection, staged: StagedBatch, la
     """
     batch = staged.batch
     values: dict[str, object] = {"frequency": batch.reading.frequency, "batch": batch.number}
-    files = {"accepted": str(staged.accepted), "rejected": str(staged.rejected)}
-    run_script(connection, load_sql(PACKAGE, "staged.sql"), files)
+    files = {"accepted": literal(str(staged.accepted)), "rejected": literal(str(staged.rejected))}
+    run_script(connection, _filled("staged.sql", files), {})
     make_table(connection, "contributed", _contributed(staged), "*")
     if reasons := symbols_of_other_sources(connection, "incoming", batch):
         raise CandlecastError(next(iter(reasons.values())))
@@ -65,10 +67,15 @@ def compare_batch(connection: duckdb.DuckDBPyConnection, staged: StagedBatch, la
         "news_to_own": _NEWS.format(new="i", old="o"),
     }
     for name in ("compare.sql", "current.sql"):
-        script = load_sql(PACKAGE, name)
-        for placeholder, condition in conditions.items():
-            script = script.replace("{" + placeholder + "}", condition)
-        run_script(connection, script, values)
+        run_script(connection, _filled(name, conditions), values)
+
+
+def _filled(name: str, texts: Mapping[str, str]) -> str:
+    """A script with its `{placeholders}` replaced."""
+    script = load_sql(PACKAGE, name)
+    for placeholder, text in texts.items():
+        script = script.replace("{" + placeholder + "}", text)
+    return script
 
 
 def same_values(reading: Reading, new: str, old: str) -> str:

@@ -1,4 +1,4 @@
-"""The contract's rules in words: what each rejection means, and what to do about it."""
+"""The rules of the contract and the flags of bars: what each means, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ REASONS: dict[str, str] = {
     "missing_symbol": "no symbol: fill it in",
     "bad_symbol": "a symbol has 1 to 32 letters, digits and . - = _ ^: map it to such a name",
     "reserved_symbol": "tools downstream read this name as 'missing' or as a device: map it, e.g. to NA-US",
-    "symbol_in_other_case": "the same symbol is written in another case elsewhere: write it one way",
+    "symbol_in_other_case": "the same symbol is written in another case elsewhere: use one spelling",
     "missing_date": "no date: fill it in",
     "unreadable_date": "the date cannot be read: write it as 2012-01-31, or 2012-01-31 09:30:00, the year with four "
     "digits",
-    "mixed_date_format": "most dates of this payload are written differently: write all of them one way",
-    "mixed_time_zone": "some stamps of this payload carry a time zone and others do not: write all of them one way",
-    "no_such_local_time": "the clocks were put forward over this time: write stamps in UTC",
-    "ambiguous_local_time": "the clocks were put back: this time came twice: write stamps in UTC",
-    "in_the_future": "the bar is later than the moment at which it was received",
+    "mixed_date_format": "most dates of this payload have another format: use one format",
+    "mixed_time_zone": "some timestamps of this payload have a time zone and others do not: use one format",
+    "no_such_local_time": "this local time was skipped by daylight saving: write timestamps in UTC",
+    "ambiguous_local_time": "this local time occurred twice when daylight saving ended: write timestamps in UTC",
+    "in_the_future": "the bar is later than the time at which it was received",
     "before_the_calendar": "the calendar begins later: remove it",
     "not_a_session": "the exchange was closed that day: check the date and market.calendar",
     "outside_hours": "the exchange was closed at that time: check market.timezone and half days",
     "off_the_grid": "no bar of this frequency starts at that time: check market.frequency and market.timezone",
-    "finer_frequency": "other bars of the payload start inside this one, so it is none of this frequency: check "
+    "finer_frequency": "other bars of the payload start inside this one, so its frequency is finer: check "
     "market.frequency",
     "not_a_number": "a cell is not a number: write it with a decimal point and without text",
     "missing_price": "open, high, low or close is missing",
@@ -32,22 +32,24 @@ REASONS: dict[str, str] = {
     "open_outside_range": "open is not between low and high",
     "close_outside_range": "close is not between low and high",
     "negative_volume": "volume or amount is negative",
-    "volume_out_of_range": "volume or amount is infinite or beyond any market",
+    "volume_out_of_range": "volume is infinite or above 1e18, or amount is infinite or above 1e24",
     "impossible_action": "a dividend below zero, a split that is not positive or beyond 1,000,000 for one, or a factor "
     "that is not positive",
-    "impossible_adjusted_close": "the adjusted close, of which actions are derived, is not positive or above 1e12",
-    "unclear_split": "prices are divided by later splits, and a later day has two different ones: fetch it again",
-    "not_closed_yet": "the bar was still forming when it was received: the file is read again later; drop it once more",
-    "conflicting_duplicate": "the same symbol and time with other values: keep the right one, one bar a stamp",
+    "impossible_adjusted_close": "the adjusted close, from which actions are derived, is not positive or above 1e12",
+    "unclear_split": "prices are divided by later splits, and a later session has two different splits: fetch it again",
+    "not_closed_yet": "the bar was not closed when it was received: the file is read again later; a dropped file "
+    "must be dropped again",
+    "conflicting_duplicate": "the same symbol and timestamp with other values: keep one row per timestamp",
 }
 
 FLAGS: dict[str, str] = {
-    "after_gap": "one to five bars before it are missing",
+    "after_gap": "the one to five bars before it are missing",
     "after_suspension": "more than five bars before it are missing",
-    "zero_volume": "nothing was traded",
+    "zero_volume": "the volume is zero",
     "stale": "the same four prices and volume as the bar before",
-    "jump": "more than 40 % from the bar before, and no split or dividend explains it",
-    "looks_like_split": "such a jump, overnight, by a ratio that splits have: perhaps one that nobody reported",
-    "action_unknown": "perhaps a split or dividend since the bar before: give a payload that begins a bar earlier",
+    "jump": "more than 40 % from the bar before, without a split or dividend that explains it",
+    "looks_like_split": "such a jump, overnight, at a split ratio: perhaps an unreported split",
+    "action_unknown": "unknown whether there was a split or dividend since the bar before: provide a payload that "
+    "begins a bar earlier",
     "half_day": "the session closed early",
 }
