@@ -102,6 +102,8 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
     if isinstance(error, OSError):
         return f"{error}; `candlecast doctor` checks the home"
     duckdb = sys.modules.get("duckdb")
+    if duckdb and isinstance(error, duckdb.OutOfMemoryException):
+        return f"the warehouse ran out of memory: {error}\nIngest fewer or smaller files at once"
     if duckdb and isinstance(error, duckdb.Error):
         return (
             f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` "

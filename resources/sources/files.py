@@ -25,6 +25,10 @@ TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
 ENDINGS = (*TEXT_ENDINGS, *PARQUET_ENDINGS)
 KEY = "files:"
+# Bars take a byte per row at the very least; equal rows compress to next to nothing and would fill the memory.
+MAX_ROWS_PER_BYTE = 2
+MAX_ROWS_UNCHECKED = 1_000_000
+MAX_COLUMNS = 1_000
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,15 @@ def file_to_parquet(file: Path, into: Path, name: str) -> None:
         raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     if ending_of(file).lower() in TEXT_ENDINGS:
         text_to_parquet(file, into, name)
+        _refuse_oversized(pyarrow.parquet.read_metadata(into), file, name)
         return
     try:
         schema = pyarrow.parquet.read_schema(file)
+        metadata = pyarrow.parquet.read_metadata(file)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise CandlecastError(f"{name}: not a complete Parquet file ({reason}): copy it again") from error
+    _refuse_oversized(metadata, file, name)
     taken = sorted({ROW, UNPARSED} & set(schema.names))
     if taken:
         raise CandlecastError(f"{name}: the column name {taken[0]} is reserved: rename or remove the column")
@@ -135,3 +142,20 @@ def file_to_parquet(file: Path, into: Path, name: str) -> None:
     if twice:
         raise CandlecastError(f"{name}: column {twice[0]!r} occurs more than once: rename or remove one of them")
     copy_file(file, into)
+
+
+def _refuse_oversized(metadata: pyarrow.parquet.FileMetaData, file: Path, name: str) -> None:
+    """Refuse what no file of bars is and what would take the memory from all others.
+
+    Raises:
+        CandlecastError: too many columns, or more rows than so few bytes can hold.
+    """
+    size, rows, columns = file.stat().st_size, metadata.num_rows, metadata.num_columns
+    if columns > MAX_COLUMNS:
+        raise CandlecastError(
+            f"{name}: {columns:,} columns, more than {MAX_COLUMNS:,}: keep the columns of bars, one row per bar"
+        )
+    if rows > MAX_ROWS_UNCHECKED and rows > MAX_ROWS_PER_BYTE * size:
+        raise CandlecastError(
+            f"{name}: {rows:,} rows in {size:,} bytes, which only equal rows can be: write the file again without them"
+        )

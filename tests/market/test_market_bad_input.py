@@ -5,9 +5,15 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
 from resources.errors import CandlecastError
 from tests.market.market_desk import GOOD, HEADER, Desk, make_desk_in
 
@@ -401,3 +407,32 @@ def test_a_first_column_without_a_name_holds_the_dates(desk: Desk) -> None:
 def test_a_folder_without_files_is_refused_with_the_pattern(desk: Desk) -> None:
     with pytest.raises(CandlecastError, match=r"market\.path.*no \.csv"):
         desk.ingest()
+
+
+def test_a_small_file_with_millions_of_rows_is_refused_by_name_and_the_others_are_taken(desk: Desk) -> None:
+    rows = 3_000_000
+    columns = {
+        name: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([value]))
+        for name, value in zip(HEADER.split(","), GOOD.split(","), strict=True)
+    }
+    pq.write_table(pa.table(columns), desk.folder / "zeros.parquet", compression="zstd")
+    wide = {**dict(zip(HEADER.split(","), ([cell] for cell in GOOD.split(",")), strict=True))}
+    pq.write_table(pa.table({**wide, **{f"c{n}": [0] for n in range(5_000)}}), desk.folder / "wide.parquet")
+    desk.write("good.csv", f"{HEADER}\n{GOOD}\n")
+    with pytest.raises(PayloadsRefusedError) as refused:
+        desk.land()
+    size = (desk.folder / "zeros.parquet").stat().st_size
+    assert size < rows
+    reasons = {reason.split(":")[0]: reason for reason in refused.value.reasons}
+    assert reasons.keys() == {"zeros.parquet", "wide.parquet"}
+    assert f"{rows:,} rows in {size:,} bytes" in reasons["zeros.parquet"] and "5,007 columns" in reasons["wide.parquet"]
+    assert ingest(desk.lake, desk.warehouse).kept == 1
+
+
+def test_a_file_that_alone_exceeds_the_memory_limit_is_refused_by_name() -> None:
+    with (
+        duckdb.connect(config={"memory_limit": "8MB", "temp_directory": ""}) as connection,
+        pytest.raises(duckdb.OutOfMemoryException) as full,
+    ):
+        connection.execute("CREATE TABLE t AS SELECT random() AS x FROM range(20_000_000)")
+    assert "big.csv" in refusal_of(full.value, "big.csv")

@@ -37,10 +37,13 @@ def refusal_of(error: Exception, file: str) -> str:
     ):
         # The run was interrupted while DuckDB read a frame.
         raise KeyboardInterrupt from error
-    is_busy = isinstance(error, WarehouseBusyError | MemoryError | duckdb.OutOfMemoryException)
+    is_busy = isinstance(error, WarehouseBusyError | MemoryError)
     if is_busy or (isinstance(error, OSError) and error.errno in _ERRORS_OF_THE_MACHINE):
         raise error
     if isinstance(error, CandlecastError):
         return str(error)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        # The limit is DuckDB's own (contract.MEMORY_LIMIT), so it is this file that does not fit.
+        return f"{file}: too large to be validated within the memory limit: split it into several files, or remove it"
     first_line = next(iter(str(error).splitlines()), "")[:300]
     return f"{file}: cannot be read as bars: {type(error).__name__}: {first_line}. Correct the file, or remove it"
