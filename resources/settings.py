@@ -122,7 +122,12 @@ class WindowSettings(Section):
     """Lookback, horizon and the three date ranges. Both dates of a range are part of it."""
 
     lookback_window: int = Field(90, ge=2, description="Bars that a model reads: the context.")
-    predict_window: int = Field(10, ge=1, description="Bars that a model forecasts: the horizon.")
+    predict_window: int = Field(
+        10,
+        ge=1,
+        description="Bars that a model forecasts: the horizon. Chronos-2 continues beyond the steps that its weights "
+        "were made for (16 for the packaged ones) in blocks of independent increments.",
+    )
     max_context: int = Field(
         512,
         ge=2,

@@ -20,11 +20,13 @@ from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 ForecastCheckName = Literal[
-    "complete", "finite_and_ordered", "physically_possible", "no_lookahead", "coverage_is_nominal"
+    "complete", "finite_and_ordered", "physically_possible", "no_lookahead", "bands_widen", "coverage_is_nominal"
 ]
 # The coverage check reports large deviations only; the scoreboard has intervals and significance.
 COVERAGE_TOLERANCE = 0.15
 MIN_TARGETS = 100
+# The mean width over this many forecasts by 100 sample paths is off by about 1 %.
+WIDTH_TOLERANCE, MIN_FORECASTS = 0.1, 20
 EXAMPLES = 3
 _REMEDY = (
     "see the table forecast_quantiles; forecasts are never overwritten, so find the cause before using a new recipe"
@@ -62,6 +64,7 @@ def check_forecasts(
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
         "no_lookahead": check_lookahead(candlecast, results, tasks),
+        "bands_widen": check_widths({model: widths_by_step(warehouse, used) for model, used in ranges.items()}),
         "coverage_is_nominal": check_coverage(calibrated),
     }
 
@@ -84,6 +87,30 @@ def incomplete(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
 def impossible_paths(warehouse: Warehouse, files: Sequence[Path]) -> pd.DataFrame:
     """Bars of sample paths that are no valid bar: columns symbol, filename, path, step."""
     return warehouse.frame(load_sql("assets.forecasts", "impossible_paths.sql"), {"files": [str(f) for f in files]})
+
+
+def widths_by_step(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
+    """The mean log width of the widest band of the close: columns step, width, n (forecasts), ordered by step."""
+    return warehouse.frame(range_query("widths_by_step.sql"), forecasts.parameters)
+
+
+def check_widths(widths: Mapping[str, pd.DataFrame]) -> CheckOutcome:
+    """Whether the band of every model is about as wide at each step as at any earlier one: uncertainty accumulates.
+
+    Args:
+        widths: by model, the result of `widths_by_step`.
+    """
+    problems = []
+    for model, frame in widths.items():
+        share = (frame["width"] / frame["width"].cummax()).where(frame["n"] >= MIN_FORECASTS, 1.0)
+        if (share < 1 - WIDTH_TOLERANCE).any():
+            step = int(frame["step"][share.idxmin()])
+            problems.append(
+                f"{model}: the widest band at step {step} has {share.min():.0%} of the width of an earlier step; the "
+                "model may not have learnt so long a horizon: lower windows.predict_window, or train for it"
+            )
+    fine = "no band shrinks with the step, or there are few forecasts"
+    return CheckOutcome(not problems, "; ".join(problems) or fine)
 
 
 def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:

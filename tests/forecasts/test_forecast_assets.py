@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def _run(
     last: str,
     names: tuple[str, ...] = EVERYTHING,
     instance: dg.DagsterInstance | None = None,
-    config: dict[str, object] | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> dg.ExecuteInProcessResult:
     sessions = session_partitions(home.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]

@@ -222,7 +222,9 @@ def _load_base(job: TrainingJob, device: torch.device) -> Chronos2Pipeline:
 def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arrays: WindowArrays) -> Chronos2Pipeline:
     from chronos import Chronos2Pipeline
 
-    settings, horizon = job.chronos2_settings, arrays.shape.horizon
+    settings = job.chronos2_settings
+    # Beyond the steps of its base a short fit leaves untrained outputs; the forecaster continues in blocks instead.
+    horizon = min(arrays.shape.horizon, pipeline.model_prediction_length)
     if settings.mode == "lora" and find_spec("peft") is None:
         raise CandlecastError('chronos2.mode = "lora" needs peft, which is not installed: pip install peft')
     scratch = job.work / "trainer"
