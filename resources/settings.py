@@ -67,6 +67,13 @@ class MarketSettings(Section):
     date_order: Literal["ymd", "dmy", "mdy"] | None = Field(
         None, description="Order of day, month and year in dates such as 03/04/2012; unset: inferred per file."
     )
+    max_rejected: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest share of a file's rows that may be rejected. Beyond it a check of `bars` fails, nothing "
+        "downstream is made, and the exit status is 1. The ranges of a network source count together.",
+    )
     drop: str | None = Field(
         None,
         description="Drop folder: new files in it are ingested, then moved to its subfolder done/ or refused/.",

@@ -163,7 +163,16 @@ def _backtest_report() -> dg.AssetsDefinition:
             context.log.warning("%s", result.plan.reason)
         store_backtest(warehouse, result)
         used, omissions = checkpoints_in_use(settings, checkpoints), _make_signals(candlecast).omissions
-        contents = read_contents(settings, warehouse, checkpoints, used, result, omissions, request.provider.digest)
+        contents = read_contents(
+            settings,
+            warehouse,
+            checkpoints,
+            used,
+            result,
+            omissions,
+            request.provider.digest,
+            _market_warnings(context),
+        )
         report = publish_report(contents, candlecast.home)
         metadata: dict[str, Any] = {
             "dagster/row_count": len(result.days),
@@ -179,6 +188,15 @@ def _backtest_report() -> dg.AssetsDefinition:
         return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=metadata)
 
     return backtest_report
+
+
+def _market_warnings(context: dg.AssetExecutionContext) -> list[str]:
+    """The market's checks whose latest evaluation failed, as text."""
+    from assets.checks import failed_checks
+    from assets.market.checks import build_checks
+
+    keys = [key for check in build_checks() for key in check.check_keys]
+    return [one.text for one in failed_checks(context.instance, keys)]
 
 
 def _make_signals(candlecast: Candlecast) -> "SignalSet":

@@ -155,7 +155,7 @@ def _result(
     histories: "dict[str, BarHistory]",
 ) -> dg.MaterializeResult[None]:
     from assets.forecasts.acceptance import check_forecasts
-    from assets.forecasts.summary import ForecastRange, calibration, content
+    from assets.forecasts.summary import ForecastRange, calibration, content, not_made_text
 
     origins = sorted({task.origin for task in selection.tasks})
     runs = [ForecastRange(one.forecaster, origins) for one in results]
@@ -163,7 +163,11 @@ def _result(
     calibrated = {run.forecaster.model: calibration(candlecast.warehouse, run, frequency) for run in runs}
     contents = [content(candlecast.warehouse, run) for run in runs]
     outcomes = check_forecasts(candlecast, results, selection.tasks, calibrated)
-    add_to_newest_partition(context, _metadata(candlecast, results, selection, histories, origins, calibrated))
+    metadata = _metadata(candlecast, results, selection, histories, origins, calibrated)
+    not_made = not_made_text(
+        len(context.partition_keys), len(origins), candlecast.settings.forecasts.every, selection.skipped
+    )
+    add_to_newest_partition(context, metadata | {"not_made": not_made})
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in results], contents])),
         metadata={"dagster/row_count": sum(rows for rows, _ in contents)},
@@ -188,7 +192,7 @@ def _metadata(
         "origins": len(origins),
         "first_origin": str(origins[0]),
         "last_origin": str(origins[-1]),
-        "skipped": dict(selection.skipped),
+        "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
         "models": table(pd.DataFrame([_row(candlecast, one, origins, calibrated) for one in results])),
         "fans": picture(fan_chart(_fans(candlecast, results, histories, origins))),
     }

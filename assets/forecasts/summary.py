@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,3 +70,19 @@ def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:
 def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
     """The mean share of raw model output that was corrected: bars projected, crossing quantiles sorted."""
     return float(warehouse.frame(_CORRECTED, forecasts.parameters)["rate"][0])
+
+
+def not_made_text(sessions: int, origins: int, every: int, skipped: Mapping[str, int]) -> str:
+    """What a run over some sessions did not forecast, and why; empty: nothing was left out.
+
+    Args:
+        origins: how many of the sessions were forecast from.
+        every: spacing of the origins inside windows.test.
+        skipped: number of forecasts per reason.
+    """
+    parts = [f"{count:,} forecasts: {reason}" for reason, count in skipped.items()]
+    if origins < sessions:
+        parts.insert(
+            0, f"{sessions - origins:,} of {sessions:,} sessions are not forecast from (forecasts.every = {every})"
+        )
+    return "; ".join(parts)

@@ -164,6 +164,8 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
 
 def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
     """Pictures and tables of all bars of the calendar's frequency."""
+    from assets.market.ingest.lake import Lake
+    from assets.market.outcomes import file_outcomes, outcomes_frame
     from assets.market.plots import BLUE, counts_picture, coverage_picture
     from assets.market.summary import coverage, flags, latest_prices, rejections
 
@@ -176,6 +178,7 @@ def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
         "coverage": picture(coverage_picture(coverage(warehouse, calendar))),
         "rejected_rows": picture(counts_picture(by_rule, "Rejected rows by rule, all payloads")),
         "rejections_by_rule": table(rejected),
+        "files": table(outcomes_frame(file_outcomes(warehouse, Lake(candlecast.home), frequency))),
         "flagged_bars": picture(counts_picture(by_flag, "Flagged bars", BLUE)),
         "flags": table(flagged),
         "latest_prices": table(latest_prices(warehouse, frequency)),

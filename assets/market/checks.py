@@ -22,6 +22,7 @@ GATES = (
     ("bars", "rows_are_conserved"),
     ("bars", "bars_satisfy_the_contract"),
     ("bars", "every_symbol_has_bars"),
+    ("bars", "few_rows_are_rejected"),
     ("corporate_actions", "actions_follow_from_bars"),
 )
 
@@ -37,6 +38,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _rows_are_conserved(),
         _bars_satisfy_the_contract(),
         _every_symbol_has_bars(),
+        _few_rows_are_rejected(),
         _no_unreported_splits(),
         _actions_follow_from_bars(),
         _dividends_are_below_the_price(),
@@ -101,6 +103,21 @@ def _every_symbol_has_bars() -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=count > 0 and not missing, metadata={"bars": count}, description=description)
 
     return every_symbol_has_bars
+
+
+def _few_rows_are_rejected() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars", blocking=True)
+    def few_rows_are_rejected(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """No file lost more of its rows than `market.max_rejected` allows; each one is named with its rules."""
+        from assets.market.outcomes import excess_rejections
+
+        market = candlecast.settings.market
+        excess = excess_rejections(candlecast.warehouse, market.frequency, market.max_rejected)
+        return dg.AssetCheckResult(
+            passed=not excess, description="\n".join(excess[:SHOWN_PAYLOADS]) or "no file lost too many rows"
+        )
+
+    return few_rows_are_rejected
 
 
 def _no_unreported_splits() -> dg.AssetChecksDefinition:

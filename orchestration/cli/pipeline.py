@@ -5,7 +5,8 @@ Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from orchestration.cli.artifacts import newest_report
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.headless import HeadlessRunner
 from orchestration.cli.instance import run_lock
+from orchestration.cli.run_summary import RunSummary, summarise
 from orchestration.cli.session_ranges import SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS
@@ -47,17 +49,17 @@ class Pipeline:
 
     def run(self) -> dict[str, Any]:
         """Materialise the whole graph; existing results are kept."""
-        with self.runner.locked():
+        with self.runner.locked(), self._summarised() as summary:
             self._ingest()
             self.runner.run(MODELLING, self.sessions.test_range(), "modelling")
-        return self._with_assets(newest_report(self.settings))
+        return self._with_assets({**newest_report(self.settings), **summary})
 
     def backfill(self, first: date, last: date, assets: str) -> dict[str, Any]:
         """Materialise a selection for a range of sessions, upstream assets first."""
         if last < first:
             raise CandlecastError(f"--to {last} is before --from {first}")
         selected = self._resolve(assets)
-        with self.runner.locked():
+        with self.runner.locked(), self._summarised() as summary:
             sessions = self.sessions.between(first, last)
             market = self._resolve("group:market")
             needed = selected | self._upstream(selected)
@@ -69,7 +71,7 @@ class Pipeline:
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
                 self.runner.run(modelling, sessions if partitioned else None, "backfill")
         text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
-        return self._with_assets({"text": text})
+        return self._with_assets({"text": text, **summary})
 
     def forecast(self, session: date | None, symbols: list[str]) -> dict[str, Any]:
         """Forecast from one session, by default the newest, and return the quantiles."""
@@ -103,6 +105,25 @@ class Pipeline:
             done = rebuild(Lake(self.home), self.warehouse, progress_of("market tables"))
         text = f"rebuilt from {done.batches:,} batches: {done.received:,} rows, {done.kept:,} kept"
         return {"batches": done.batches, "received": done.received, "kept": done.kept, "text": text}
+
+    @contextmanager
+    def _summarised(self) -> Iterator[dict[str, Any]]:
+        """Print the summary after the block, also if it fails; yields the summary as JSON values, filled at the end."""
+        values: dict[str, Any] = {}
+        try:
+            yield values
+        except Exception:
+            self._print_summary()
+            raise
+        else:
+            values.update(self._print_summary().as_json())
+
+    def _print_summary(self) -> RunSummary:
+        runner = self.runner
+        summary = summarise(runner.candlecast, runner.defs, runner.instance, self.terminal.monitor)
+        for line in summary.lines():
+            self.terminal.print(line)
+        return summary
 
     def _ingest(self) -> None:
         pending = pending_sessions(self.settings, self.home, self.warehouse, self.sessions.calendar, self.source)

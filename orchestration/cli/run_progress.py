@@ -28,13 +28,14 @@ _OWN_ERROR = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
 
 @dataclass
 class AssetRun:
-    """Time and memory of one asset in a run. `seconds` is None while it runs."""
+    """Time and memory of one asset in a run. `seconds` is None while it runs; `warned`: one of its checks failed."""
 
     asset: str
     started: float
     seconds: float | None = None
     peak_mib: float = 0.0
     failed: bool = False
+    warned: bool = False
 
 
 @dataclass
@@ -45,6 +46,7 @@ class RunMonitor:
     assets: list[AssetRun] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     interrupted: bool = False
+    _texts: dict[str, dict[str, str]] = field(default_factory=dict)
     _current: AssetRun | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -71,6 +73,8 @@ class RunMonitor:
         kind = event.event_type_value
         if kind == "ASSET_CHECK_EVALUATION":
             self._check_evaluated(event.event_specific_data)
+        elif kind == "ASSET_MATERIALIZATION":
+            self._materialised(event.event_specific_data.materialization)
         elif kind == "STEP_START":
             self._current = AssetRun(event.step_key, time.monotonic())
             self.assets.append(self._current)
@@ -92,7 +96,18 @@ class RunMonitor:
             self.failures.append(f"{run.asset}: {_reason(event)}")
         self.on_change(run)
 
+    def texts(self, name: str) -> dict[str, str]:
+        """The text metadata of one name that assets returned, by asset."""
+        return dict(self._texts.get(name, {}))
+
+    def _materialised(self, materialization: dg.AssetMaterialization) -> None:
+        for name, value in materialization.metadata.items():
+            if isinstance(value, dg.TextMetadataValue) and value.value:
+                self._texts.setdefault(name, {})[materialization.asset_key.to_user_string()] = value.value
+
     def _check_evaluated(self, check: Any) -> None:
+        if not check.passed and self._current:
+            self._current.warned = True
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
             self.failures.append(f"{check.asset_key.to_user_string()}, {check.check_name}: {check.description}")
 

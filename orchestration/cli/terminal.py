@@ -57,7 +57,7 @@ class Terminal:
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
-        mark = "✗" if run.failed else "✓"
+        mark = "✗" if run.failed else "!" if run.warned else "✓"
         self.print(f"{mark} {run.asset:<22} {run.seconds:7.1f} s  {run.peak_mib:7,.0f} MiB")
 
     def _show_report(self, report: ProgressUpdate) -> None:

@@ -94,7 +94,7 @@ def test_a_backfill_is_one_run_and_a_second_one_changes_nothing(tmp_path: Path) 
 
 def test_the_metadata_of_bars_has_counts_tables_and_plots(tmp_path: Path) -> None:
     write(tmp_path, "bars.csv", *LINES, "AAPL,2012-01-07,10,11,9,10.5,1")
-    stage = MarketStage(tmp_path)
+    stage = MarketStage(tmp_path, max_rejected=0.2)
     stage.run("2012-01-03", "2012-01-09")
     event = stage.instance.get_latest_materialization_event(dg.AssetKey("bars"))
     assert event is not None
@@ -121,9 +121,11 @@ def test_a_history_of_invalid_rows_is_blocked_by_a_check_with_the_reason(tmp_pat
     write(tmp_path, "bars.csv", "AAPL,2012-01-07,10,11,9,10.5,1")
     result = MarketStage(tmp_path).run("2012-01-03", "2012-01-09", raise_on_error=False)
     assert not result.success
-    (failed,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    assert failed.check_name == "every_symbol_has_bars"
-    assert "1 not_a_session (the exchange was closed" in str(failed.description)
+    failed = {
+        check.check_name: str(check.description) for check in result.get_asset_check_evaluations() if not check.passed
+    }
+    assert set(failed) == {"every_symbol_has_bars", "few_rows_are_rejected"}
+    assert "1 not_a_session (the exchange was closed" in failed["every_symbol_has_bars"]
 
 
 def test_a_symbol_without_bars_is_named_before_anything_is_trained(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.plots import Fan, read_fan
 from assets.market.history import BarHistory, read_histories
+from assets.market.ingest.lake import Lake
+from assets.market.outcomes import FileOutcome, file_outcomes
 from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import Settings
@@ -71,11 +73,14 @@ class FanCase:
 
 @dataclass(frozen=True)
 class MarketSummary:
-    """Outcome of the received rows, rejected rows by rule, and coverage per symbol."""
+    """Outcome of the received rows by source and by file, rejected rows by rule, coverage per symbol, and the market's
+    checks that fail."""
 
     payloads: pd.DataFrame
     rejected: pd.DataFrame
     coverage: pd.DataFrame
+    files: tuple[FileOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def read_contents(
     result: BacktestResult,
     omissions: Sequence[OmittedForecasts],
     provider: str,
+    warnings: Sequence[str] = (),
 ) -> ReportContents:
     """The contents of the report, from the warehouse, the checkpoint store and the settings.
 
@@ -118,10 +124,12 @@ def read_contents(
 
     Args:
         used: the checkpoint in use of each model.
+        warnings: the market's checks that fail, as text.
     """
     frequency, chosen = settings.market.frequency, ForecastFilter.of(settings)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
+    files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))
     with warehouse.read() as connection:
         forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
         calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **chosen.parameters}).df()
@@ -132,6 +140,8 @@ def read_contents(
                 load_sql("assets.backtests.report", "coverage.sql"),
                 {"frequency": frequency, "symbols": chosen.parameters["symbols"]},
             ).df(),
+            files,
+            tuple(warnings),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}

@@ -101,6 +101,8 @@ class ReportPage:
     omissions: TextTable | None
     checkpoints: tuple[CheckpointSection, ...]
     rows: TextTable | None
+    files: TextTable | None
+    warnings: tuple[str, ...]
     rejected: TextTable | None
     universe: tuple[str, ...]
     coverage: TextTable | None
@@ -150,6 +152,8 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         checkpoints=tuple(_checkpoint(checkpoint) for checkpoint in contents.checkpoints),
         rows=tables.rows_table(contents),
         rejected=tables.rejected_table(contents),
+        files=tables.files_table(contents),
+        warnings=contents.market.warnings,
         universe=descriptions.universe_text(contents),
         coverage=tables.coverage_table(contents),
         provenance=tables.mapping_table(_provenance(contents, digest)),

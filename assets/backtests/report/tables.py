@@ -22,7 +22,9 @@ from assets.backtests.report.formatting import (
 )
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
+from assets.market.outcomes import COUNTS
 
+MOST_FILES = 50
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
@@ -79,6 +81,17 @@ def rows_table(contents: ReportContents) -> TextTable | None:
     rows = [(row["source"], *[f"{row[name]:,}" for name in columns]) for row in _records(found)]
     titles = ("Source", "Received", "Kept", "Duplicates folded", "Rejected")
     return TextTable(tuple(TextColumn(title, place > 0) for place, title in enumerate(titles)), tuple(rows))
+
+
+def files_table(contents: ReportContents) -> TextTable | None:
+    """Outcome per file: those that lost rows first, at most 50."""
+    found = contents.market.files[:MOST_FILES]
+    rows = [
+        (one.file, *[f"{getattr(one, name):,}" for name in COUNTS], one.rules, ", ".join(one.ignored)) for one in found
+    ]
+    titles = ("File", "Received", "Kept", "Folded", "Rejected", "Rejected by rule", "Columns ignored")
+    columns = tuple(TextColumn(title, 0 < place <= len(COUNTS)) for place, title in enumerate(titles))
+    return TextTable(columns, tuple(rows)) if rows else None
 
 
 def rejected_table(contents: ReportContents) -> TextTable | None:

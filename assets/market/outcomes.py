@@ -1,0 +1,108 @@
+"""What became of the rows and columns of every file: kept, folded, rejected by which rules, columns not used.
+
+For the asset's page, the report and the end of a command. Not here: rows per rule over all files (summary).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import pyarrow.parquet
+
+from assets.market.ingest.lake import Lake
+from assets.market.parsing.columns import read_header
+from resources.errors import CandlecastError
+from resources.sources.protocol import ROW, UNPARSED
+from resources.sql import load_sql
+from resources.warehouse import Warehouse
+
+COUNTS = ("received", "kept", "folded", "rejected")
+# The key of a request of a network source ends with its first and last session.
+_RANGE = re.compile(r".*:\d{4}-\d\d-\d\d:\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """Outcome of the newest version of one file, or of one range of a network source.
+
+    Attributes:
+        request: key of the request.
+        rules: number of rejected rows and an example per rule, as text; empty: none was rejected.
+        lost: rejected rows without bars that were still forming.
+        ignored: columns of the file that are not used.
+    """
+
+    request: str
+    source: str
+    file: str
+    received: int
+    kept: int
+    folded: int
+    rejected: int
+    lost: int
+    rules: str
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One line: counts, rules with an example each, columns that are not used."""
+        share = f" ({self.rejected / self.received:.1%})" if self.rejected else ""
+        counts = f"{self.received:,} received, {self.kept:,} kept, {self.folded:,} folded, {self.rejected:,} rejected"
+        ignored = f"; columns ignored: {', '.join(self.ignored)}" if self.ignored else ""
+        return f"{self.file}: {counts}{share}{': ' + self.rules if self.rules else ''}{ignored}"
+
+
+def file_outcomes(warehouse: Warehouse, lake: Lake, frequency: str) -> list[FileOutcome]:
+    """The outcome of every file, those with the most lost rows first."""
+    ignored = ignored_columns(lake)
+    return [replace(one, ignored=ignored.get(one.request, ())) for one in _outcomes(warehouse, frequency)]
+
+
+def outcomes_frame(outcomes: Sequence[FileOutcome]) -> pd.DataFrame:
+    """Outcomes as a table: file, received, kept, folded, rejected, rules, ignored columns."""
+    rows = [(*(getattr(one, name) for name in ("file", *COUNTS, "rules")), ", ".join(one.ignored)) for one in outcomes]
+    return pd.DataFrame(rows, columns=["file", *COUNTS, "rules", "ignored columns"])
+
+
+def excess_rejections(warehouse: Warehouse, frequency: str, limit: float) -> list[str]:
+    """Files that lost a larger share of their rows than `limit`; the ranges of a network source count together."""
+    groups: dict[str, list[FileOutcome]] = {}
+    for one in _outcomes(warehouse, frequency):
+        groups.setdefault(one.source if _RANGE.fullmatch(one.request) else one.file, []).append(one)
+    excess = []
+    for name, outcomes in groups.items():
+        received, lost = sum(one.received for one in outcomes), sum(one.lost for one in outcomes)
+        if lost > limit * received:
+            excess.append(
+                f"{name}: {lost:,} of {received:,} rows rejected ({lost / received:.1%}; market.max_rejected allows "
+                f"{limit:.1%}): {outcomes[0].rules}"
+            )
+    return excess
+
+
+def ignored_columns(lake: Lake) -> dict[str, tuple[str, ...]]:
+    """The columns of every request's newest payload that are not used, by request key."""
+    newest = {payload.request.key: (payload, batch.reading) for batch in lake.batches() for payload in batch.payloads}
+    ignored: dict[str, tuple[str, ...]] = {}
+    for key, (payload, reading) in newest.items():
+        file = lake.file(payload)
+        names = pyarrow.parquet.read_schema(file).names if file.is_file() else []
+        try:
+            columns = read_header(names, reading.columns, payload.request.file, payload.request.symbol)
+        except CandlecastError:
+            ignored[key] = ()
+            continue
+        used = {*columns.names.values(), columns.clock, ROW, UNPARSED}
+        ignored[key] = tuple(name for name in names if name not in used)
+    return ignored
+
+
+def _outcomes(warehouse: Warehouse, frequency: str) -> list[FileOutcome]:
+    """The outcome of every file, without its ignored columns."""
+    with warehouse.read() as connection:
+        sql = load_sql("assets.market", "payload_outcomes.sql")
+        rows = connection.execute(sql, {"frequency": frequency}).fetchall()
+    return [FileOutcome(*row) for row in rows]
