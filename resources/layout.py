@@ -22,6 +22,11 @@ class Home:
         return self.root / "warehouse.duckdb"
 
     @property
+    def owner(self) -> Path:
+        """The profile that the home belongs to, and the source of its bars."""
+        return self.root / "profile.json"
+
+    @property
     def calendars(self) -> Path:
         """Session dates as exchange_calendars computed them: `<calendar>.json`."""
         return self.root / "calendars"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from orchestration.build import build_defs
+from orchestration.cli.home_owner import claim_home
 from orchestration.cli.instance import open_instance, run_lock
 from orchestration.cli.interrupts import interrupts
 from orchestration.cli.run_progress import RunMonitor
@@ -46,10 +47,11 @@ class HeadlessRunner:
         """Hold the home's run lock inside the block, after the stale runs of killed commands are cleared.
 
         Raises:
-            CandlecastError: another command is running.
+            CandlecastError: another command is running, or the home belongs to another profile.
         """
         # The lock comes first: a command that may not start must not touch Dagster's records, which another one writes.
         with run_lock(self.home), open_instance(self.settings) as self.instance:
+            claim_home(self.settings)
             clear_stale_runs(self.instance)
             yield
 
