@@ -42,6 +42,31 @@ class Node:
 
 
 @dataclass(frozen=True)
+class _Record:
+    """One materialisation in Dagster's records.
+
+    Attributes:
+        number: its place in the order of all records.
+        inputs: the data versions that it read, by asset.
+    """
+
+    number: int
+    version: str
+    run: str
+    inputs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, record: dg.EventLogRecord) -> "_Record":
+        tags = (record.asset_materialization.tags if record.asset_materialization else None) or {}
+        inputs = {tag.removeprefix(INPUT_TAG): value for tag, value in tags.items() if tag.startswith(INPUT_TAG)}
+        return cls(record.storage_id, tags.get(VERSION_TAG, "–"), record.run_id, inputs)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"data_version": self.version, "run": self.run}
+
+
+@dataclass(frozen=True)
 class Lineage:
     """The lineage of what one home folder holds."""
 
@@ -68,15 +93,20 @@ class Lineage:
             )
         return _without_repeats(found[0], set())
 
-    def _asset(self, name: str, version: str | None, seen: set[tuple[str, str | None]]) -> Node:
-        """The tree of an asset at one data version; none: the newest."""
-        found = self._recorded(name, version)
-        key = (name, found[0]["data_version"] if found else version)
+    def _asset(
+        self, name: str, version: str | None, seen: set[tuple[str, str | None]], before: int | None = None
+    ) -> Node:
+        """The tree of an asset at one data version; none: the newest.
+
+        Args:
+            before: the number of the record that read it; none: as of now.
+        """
+        found = self._recorded(name, version, before)
+        key = (name, found.version if found else version)
         if key in seen:
             return Node(name, {"data_version": key[1], "see": "above"})
         seen.add(key)
-        facts, inputs = found or ({"state": _missing_state(version)}, {})
-        node = Node(name, dict(facts))
+        node = Node(name, found.facts if found else {"state": _missing_state(version)})
         if name in get_args(Kind):
             weights = {one.digest: one for one in self.checkpoints.all(name)}  # type: ignore[arg-type]
             if key[1] in weights:
@@ -86,24 +116,35 @@ class Lineage:
             return node
         graph = self.defs.resolve_asset_graph()
         parents = sorted(key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys)
-        node.sources = [self._asset(parent, inputs.get(parent), seen) for parent in parents]
+        inputs, read_by = (found.inputs, found.number) if found else ({}, before)
+        node.sources = [self._asset(parent, inputs.get(parent), seen, read_by) for parent in parents]
         return node
 
-    def _recorded(self, name: str, version: str | None) -> tuple[dict[str, Any], dict[str, str]] | None:
-        """Facts on one data version of an asset, none: the newest, and the data versions of its inputs by name."""
+    def _recorded(self, name: str, version: str | None, before: int | None) -> "_Record | None":
+        """The record of the run that made one data version of an asset; none: its newest version.
+
+        Of runs with an equal version: the last one before the record that read it, else the first of the newest ones,
+        as later ones may have read other inputs.
+
+        Args:
+            before: the number of the record that read it; none: as of now.
+        """
+        made: _Record | None = None
         cursor = None
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(name), before_storage_id=before)
         for _ in range(PAGES):
-            page = self.instance.fetch_materializations(dg.AssetKey(name), limit=PAGE, cursor=cursor)
-            for record in page.records:
-                tags = (record.asset_materialization.tags if record.asset_materialization else None) or {}
-                own = tags.get(VERSION_TAG, "–")
-                if version in (None, own):
-                    read = {tag.removeprefix(INPUT_TAG): v for tag, v in tags.items() if tag.startswith(INPUT_TAG)}
-                    return {"data_version": own, "run": record.run_id}, read
+            page = self.instance.fetch_materializations(wanted, limit=PAGE, cursor=cursor)
+            for record in map(_Record.of, page.records):
+                if record.version == (version or record.version):
+                    made, version = record, record.version
+                    if before is not None:
+                        return made
+                elif made is not None:
+                    return made
             if not page.has_more:
                 break
             cursor = page.cursor
-        return None
+        return made
 
     def _by_digest(self, digest: str) -> Iterator[Node]:
         for kind in get_args(Kind):

@@ -104,7 +104,7 @@ def check_widths(widths: Mapping[str, pd.DataFrame]) -> CheckOutcome:
     for model, frame in widths.items():
         share = (frame["width"] / frame["width"].cummax()).where(frame["n"] >= MIN_FORECASTS, 1.0)
         if (share < 1 - WIDTH_TOLERANCE).any():
-            step = int(frame["step"][share.idxmin()])
+            step = int(frame["step"].iloc[int(share.to_numpy().argmin())])
             problems.append(
                 f"{model}: the widest band at step {step} has {share.min():.0%} of the width of an earlier step; the "
                 "model may not have learnt so long a horizon: lower windows.predict_window, or train for it"

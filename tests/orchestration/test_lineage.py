@@ -116,3 +116,38 @@ def test_an_asset_leads_to_the_versions_that_it_read_and_not_to_newer_ones(linea
     lineage.instance.wipe_assets([dg.AssetKey("scores")])
     gone = replace(lineage, defs=dg.Definitions([scores, report])).of("report").sources[0]
     assert "old" in gone.facts["state"]
+
+
+def test_later_runs_do_not_change_what_a_report_was_made_from(lineage: Lineage) -> None:
+    versions = {"bars": "1", "scores": "equal", "report": "fixed"}
+
+    @dg.asset
+    def bars() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(versions["bars"]))
+
+    @dg.asset(deps=[bars])
+    def scores() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(versions["scores"]))
+
+    @dg.asset(deps=[scores])
+    def report() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(versions["report"]))
+
+    graph = [bars, scores, report]
+    read = replace(lineage, defs=dg.Definitions(graph))
+    dg.materialize(graph, instance=lineage.instance)
+    before = read.of("report").as_json()
+    # A bar that changes no score, and scores that are made again with it.
+    versions["bars"] = "2"
+    dg.materialize([bars, scores], instance=lineage.instance, selection=[bars, scores])
+    assert read.of("report").as_json() == before
+    dg.materialize(graph, instance=lineage.instance)
+    assert read.of("report").as_json() == before
+    assert read.of("bars").facts["data_version"] == "2"
+    versions["report"] = "newer"
+    dg.materialize(graph, instance=lineage.instance)
+    newer = read.of("report")
+    assert newer.facts["data_version"] == "newer"
+    (scores_read,) = newer.sources
+    assert scores_read.facts["data_version"] == "equal"
+    assert scores_read.sources[0].facts["data_version"] == "2"
