@@ -85,6 +85,11 @@ def digest_of_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_sealed(file: Path) -> bool:
+    """Whether the digest of a file was recorded."""
+    return seal_of(file).is_file()
+
+
 def _recorded(seal: Path) -> str | None:
     return seal.read_text(encoding="utf-8", errors="replace").strip() if seal.is_file() else None
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from resources.errors import CandlecastError
+from resources.integrity import set_aside
 from resources.publish import publishing_folder
 
 FIELDS = ("open", "high", "low", "close", "volume", "factor", "change")
@@ -103,6 +104,8 @@ def write_provider(
 ) -> QlibProvider:
     """Publish the bars as `root/<digest>/`; for the same bars the folder exists, and nothing is written.
 
+    A damaged folder is set aside under `damaged/` beside `root`, and written again.
+
     Args:
         calendar: (days,) datetime64[D], all sessions from the first bar to the last.
         future: (more,) datetime64[D], at least one later session: Qlib reads one day past the end.
@@ -117,6 +120,8 @@ def write_provider(
     files = dict(_files(bars, calendar.astype("datetime64[D]"), future.astype("datetime64[D]")))
     digest = _digest(files)
     destination = root / digest
+    if destination.is_dir() and not _holds(destination, files):
+        set_aside(destination, root.parent)
     if not destination.is_dir():
         with publishing_folder(destination, scratch) as folder:
             for name, content in files.items():
@@ -177,6 +182,11 @@ def _hashed(symbol: str) -> str:
 
 def _lines(items: Sequence[object] | np.ndarray) -> bytes:
     return "".join(f"{item}\n" for item in items).encode()
+
+
+def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a folder has these files with these bytes; one that does not is damaged, as its name is their digest."""
+    return all((folder / name).is_file() and (folder / name).read_bytes() == content for name, content in files.items())
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -22,6 +22,7 @@ from assets.backtests.rules import TradingRules
 from assets.backtests.signals import read_signals
 from assets.market.universe import Universe, read_universe
 from resources.calendar import DAILY, TradingCalendar
+from resources.integrity import keep_if_intact
 from resources.layout import Home
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publishing_folder, scratch_folder
@@ -159,7 +160,7 @@ def run_backtest(request: BacktestRequest, home: Home, progress: Progress = sile
     if isinstance(plan, NoBacktest):
         return BacktestResult(recipe, plan, pd.DataFrame(), pd.DataFrame(), simulated=False)
     stored = home.backtests / recipe
-    simulated = not stored.is_dir()
+    simulated = not keep_if_intact(stored, home.root)
     if simulated:
         scratch = home.scratch / "backtests"
         with scratch_folder(scratch) as work, publishing_folder(stored, scratch) as folder:

@@ -13,7 +13,7 @@ import numpy as np
 
 from assets.forecasting.forecaster import Forecaster, ForecastTask
 from assets.forecasts.forecast_store import PredictionBatch, existing_forecasts, validate_batch, write_forecasts
-from assets.forecasts.sample_paths import paths_file, write_paths
+from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.layout import Home
@@ -41,7 +41,12 @@ def generate_forecasts(
         CandlecastError: the model's output is invalid; earlier batches stay stored.
     """
     known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
-    missing = [task for task in tasks if (task.symbol, task.origin) not in known]
+    # Generated again for their sample paths; stored quantiles stay as they are.
+    lost = origins_without_paths(
+        candlecast.home, forecaster.model, forecaster.checkpoint, {origin for _, origin in known}
+    )
+    lost &= {task.origin for task in tasks}
+    missing = [task for task in tasks if (task.symbol, task.origin) not in known or task.origin in lost]
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
         return ForecastResult(forecaster, 0, len(tasks))

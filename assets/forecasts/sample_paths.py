@@ -6,6 +6,7 @@ left without a stored forecast are replaced, so that stored quantiles are always
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assets.market.history import FIELDS
+from resources.integrity import keep_if_intact, seal_file, seal_of
 from resources.layout import Home
 from resources.publish import publish_bytes
 
@@ -32,7 +34,19 @@ def write_paths(file: Path, symbols: list[str], paths: np.ndarray) -> None:
         kept = kept.filter(pc.invert(pc.is_in(kept.column("symbol"), pa.array(symbols))))
     content = pa.BufferOutputStream()
     pq.write_table(pa.concat_tables([kept, added]) if kept else added, content, compression="zstd")
+    # A killed process leaves a file without a recorded digest, never one that does not match it.
+    seal_of(file).unlink(missing_ok=True)
     publish_bytes(file, content.getvalue().to_pybytes())
+    seal_file(file)
+
+
+def origins_without_paths(
+    home: Home, model: str, checkpoint: str, origins: Iterable[np.datetime64]
+) -> set[np.datetime64]:
+    """Those origins of a model that keeps paths whose file is gone or damaged; a damaged one is set aside."""
+    if not (home.paths / model / checkpoint).is_dir():
+        return set()
+    return {origin for origin in origins if not keep_if_intact(paths_file(home, model, checkpoint, origin), home.root)}
 
 
 def _table(symbols: list[str], paths: np.ndarray) -> pa.Table:

@@ -15,6 +15,7 @@ from assets.metadata import OWNERS, logged_progress, picture, schema, table
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
 from resources.checkpoints import PICTURES, Checkpoint, weights_in_use
+from resources.integrity import keep_if_intact
 from resources.publish import publishing_folder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _training_windows() -> dg.AssetsDefinition:
         histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
         windows = build_windows(histories, settings.windows)
         folder = home.windows / windows.digest
-        if not folder.is_dir():
+        if not keep_if_intact(folder, home.root):
             with publishing_folder(folder, home.scratch / "windows") as scratch:
                 write_arrays(scratch, windows.arrays, dict(windows.manifest))
         set_current_windows(home, windows.digest)

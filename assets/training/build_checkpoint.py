@@ -22,6 +22,7 @@ from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
 from resources.checkpoints import FROM_SCRATCH, README, Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
+from resources.integrity import is_intact
 from resources.layout import Home
 from resources.pointers import read_pointer, write_pointer
 from resources.progress import Progress, silent
@@ -52,11 +53,15 @@ def current_windows(home: Home) -> TrainingWindows:
     """The windows that the asset `training_windows` built last.
 
     Raises:
-        CandlecastError: there are none yet.
+        CandlecastError: there are none yet, or they are damaged.
     """
     digest = read_pointer(home.windows / "current.json")
     if digest is None:
         raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
+    if not is_intact(home.windows / digest):
+        raise CandlecastError(
+            f"{home.windows / digest} is damaged: materialise `training_windows`, which makes it again"
+        )
     return TrainingWindows(digest, home.windows / digest)
 
 

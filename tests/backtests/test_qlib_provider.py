@@ -131,3 +131,14 @@ def test_qlib_itself_reads_every_symbol_whatever_its_name(tmp_path: Path) -> Non
     rows = json.loads(result.stdout.strip().splitlines()[-1])
     expected = sorted(zip([provider.ids[s] for s in bars.symbol], bars.close, strict=True))
     assert sorted(map(tuple, rows)) == expected
+
+
+def test_a_damaged_provider_is_set_aside_and_written_again(tmp_path: Path) -> None:
+    bars, calendar, future = few_bars(["AAPL", "MSFT"])
+    made = write_provider(tmp_path / "qlib", tmp_path / "scratch", bars, calendar, future)
+    close = made.folder / "features" / "aapl" / "close.day.bin"
+    whole = close.read_bytes()
+    close.write_bytes(whole[:-4] + b"\0\0\0\0")
+    again = write_provider(tmp_path / "qlib", tmp_path / "scratch", bars, calendar, future)
+    assert again.folder == made.folder and close.read_bytes() == whole
+    assert (tmp_path / "damaged" / "qlib" / made.folder.name / "features" / "aapl" / "close.day.bin").is_file()

@@ -123,3 +123,18 @@ def test_recentred_quantiles_have_the_last_close_as_their_median(raw: np.ndarray
 def test_without_a_checkpoint_the_error_names_the_assets_to_materialise(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match="materialise kronos_tokenizer and kronos_predictor"):
         kronos_forecaster(home.settings, home.checkpoints)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_lost_sample_paths_are_generated_again_and_the_quantiles_stay(model_home: ForecastHome, damage: str) -> None:
+    forecaster = kronos_forecaster(model_home.settings, model_home.checkpoints)
+    tasks = model_home.tasks(SESSION, SESSION)
+    generate_forecasts(model_home.candlecast, forecaster, tasks)
+    file = paths_file(model_home.candlecast.home, "kronos", forecaster.checkpoint, tasks[0].origin)
+    paths, quantiles = read_paths(file), model_home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL")
+    file.unlink() if damage == "gone" else file.write_bytes(file.read_bytes()[:500])
+    assert generate_forecasts(model_home.candlecast, forecaster, tasks).created == 0
+    again = read_paths(file)
+    for symbol in paths:
+        np.testing.assert_array_equal(again[symbol], paths[symbol])
+    assert model_home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL").equals(quantiles)

@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from assets.market.ingest.dropfolder import take_dropped_files
@@ -15,6 +17,7 @@ from assets.market.ingest.ingest import Ingested, ingest, rebuild
 from assets.market.ingest.landing import STAGED, land
 from assets.market.ingest.refusals import PayloadsRefusedError
 from resources.errors import CandlecastError
+from resources.integrity import is_intact
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
 from tests.market.market_desk import GOOD, HEADER, Desk
@@ -123,3 +126,28 @@ def test_a_symbol_of_another_source_never_lands_not_even_by_the_drop_folder(
 
 def later(folder: Path) -> float:
     return max(file.stat().st_mtime for file in folder.iterdir()) + 60
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+@pytest.mark.parametrize("lost", [True, False], ids=["without a warehouse", "with a warehouse"])
+def test_a_damaged_payload_is_set_aside_and_fetched_again(desk: Desk, damage: str, lost: bool) -> None:
+    desk.ingest_text(f"{HEADER}\n{GOOD}\n")
+    (file,) = (desk.home.lake / "files").glob("*.parquet")
+    before, whole = desk.bars(), file.read_bytes()
+    if damage == "changed":
+        table = pq.read_table(file)
+        row = table.schema.get_field_index("close")
+        pq.write_table(table.set_column(row, "close", pa.array(["10.75"], table.schema.field(row).type)), file)
+    elif damage == "cut":
+        file.write_bytes(whole[:100])
+    else:
+        file.unlink()
+    if lost:
+        desk.home.warehouse.unlink()
+        with pytest.raises(CandlecastError, match=rf"bars\.csv: its payload {file}"):
+            ingest(desk.lake, desk.warehouse)
+    desk.ingest()
+    assert is_intact(file) and file.read_bytes() == whole
+    aside = list((desk.home.root / "damaged" / "lake").rglob("*.parquet"))
+    assert len(aside) == (damage != "gone")
+    pd.testing.assert_frame_equal(desk.bars().drop(columns="available_at"), before.drop(columns="available_at"))

@@ -19,6 +19,7 @@ from assets.backtests.report.formatting import typeset
 from assets.backtests.report.page import ReportPage, compose
 from assets.backtests.results import digest_of_frame
 from resources.errors import CandlecastError
+from resources.integrity import is_intact, keep_if_intact
 from resources.layout import Home
 from resources.pointers import read_pointer, write_pointer
 from resources.publish import digest_of, publishing_folder
@@ -49,7 +50,7 @@ def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
     """Write the report of these contents unless it exists, and point `latest.json` to it."""
     digest = digest_of({"contents": fingerprint(contents), "code": _code_digest()})
     folder = home.reports / digest
-    created = not folder.is_dir()
+    created = not keep_if_intact(folder, home.root)
     if created:
         page = compose(contents, digest)
         with publishing_folder(folder, home.scratch / "reports") as scratch:
@@ -72,6 +73,8 @@ def latest_report(home: Home) -> PublishedReport | None:
     if digest is None:
         return None
     report = PublishedReport(digest, home.reports / digest, created=False)
+    if report.folder.is_dir() and not is_intact(report.folder):
+        raise CandlecastError(f"{report.folder} is damaged, its files do not match their digest: {remedy}")
     try:
         _ = report.summary["verdict"]
     except (OSError, ValueError, KeyError) as error:

@@ -25,6 +25,7 @@ from assets.market.ingest.payloads import (
     read_batch,
 )
 from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
+from resources.integrity import is_sealed, keep_if_intact, seal_file
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
@@ -133,8 +134,11 @@ class Lake:
         return missing, batch
 
     def missing(self, source: Source, wanted: Wanted, refresh: bool = False) -> list[Request]:
-        """The requests whose current payload is not in the lake. Cheap: files are only hashed."""
-        current = self.current()
+        """The requests whose current payload is not in the lake. Cheap: files are only hashed.
+
+        A payload that does not match its recorded digest is set aside under `<home>/damaged` and missing, too.
+        """
+        current = {key: held for key, held in self.current().items() if self._is_held(held[0], source)}
         reading = digest_of(asdict(source.reading))
         same_reading = [payload.request for payload, as_read in current.values() if as_read == reading]
         if not source.by_range:
@@ -183,9 +187,21 @@ class Lake:
         if source.by_range and not rows and request.first and request.last and request.last < request.first:
             return None
         payload = Payload(source.name, request, sha256, fetched_at, rows)
-        publish_file(file, self.file(payload))
+        self._publish(file, self.file(payload))
         publish_bytes(self._provenance(payload), provenance_to_json(payload, source.reading))
         return payload
+
+    def _is_held(self, payload: Payload, source: Source) -> bool:
+        return payload.source != source.name or keep_if_intact(self.file(payload), self.home.root)
+
+    def _publish(self, file: Path, destination: Path) -> None:
+        """Publish a payload's file and record its digest, unless the same is there with one."""
+        keep_if_intact(destination, self.home.root)
+        if not (destination.is_file() and is_sealed(destination)):
+            # It may be of an earlier version, or be damaged: the content that was just received replaces it.
+            destination.unlink(missing_ok=True)
+            publish_file(file, destination)
+            seal_file(destination)
 
     def _holds_rows_of(self, source: Source, request: Request) -> bool:
         return any(

@@ -19,6 +19,7 @@ from assets.market.parsing.numbers import number_template
 from assets.market.parsing.timestamps import read_stamps
 from resources.calendar import DAILY
 from resources.errors import CandlecastError
+from resources.integrity import is_intact
 from resources.sources.protocol import ROW, UNPARSED, Reading
 
 # Column types that are read as names and as numbers. Text is read as either.
@@ -109,6 +110,12 @@ def receive(
     Raises:
         CandlecastError: the payload as a whole cannot be read as bars.
     """
+    if not is_intact(file):
+        state = "damaged, it does not match its digest" if file.exists() else "gone"
+        raise CandlecastError(
+            f"{payload.request.file}: its payload {file} is {state}: `candlecast run` fetches it again if its source "
+            "still has it; if not, restore it from a backup"
+        )
     columns = _columns(connection, payload, file, reading)
     symbol = _symbol(columns, payload)
     numbers = _numbers(connection, columns, reading)
