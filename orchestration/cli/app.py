@@ -25,6 +25,7 @@ COMMANDS = (
     checkpoints.export,
     materialise.rebuild,
     system.doctor,
+    system.settings,
     system.ui,
 )
 

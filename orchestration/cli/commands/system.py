@@ -1,10 +1,10 @@
-"""Commands on the machine: doctor, ui."""
+"""Commands on the machine and the settings: doctor, settings, ui."""
 
 from typing import Annotated
 
 import typer
 
-from orchestration.cli.session import FAILED, AsJson, CommandSession, HomeFolder, Profile, SettingsFile
+from orchestration.cli.session import FAILED, AsJson, CommandSession, HomeFolder, Profile, SettingsFile, reject
 
 
 def doctor(
@@ -20,6 +20,23 @@ def doctor(
         session.finish({"ok": ok, "checks": [result.as_json() for result in results]}, text=text)
         if not ok:
             raise typer.Exit(FAILED)
+
+
+def settings(
+    key: Annotated[str, typer.Argument(help="A key such as market.max_rejected, or a section. Default: all.")] = "",
+    file: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Explain the keys of the settings: value in use, default, allowed values, meaning."""
+    with CommandSession(file, profile, home, json_, show_progress=False) as session:
+        from orchestration.cli.settings_keys import explain
+
+        found = explain(session.settings, key)
+        if not found:
+            reject(f"{key}: no such key or section; `candlecast settings` lists all")
+        session.finish({"settings": [one.as_json() for one in found]}, "\n".join(one.text for one in found))
 
 
 def ui(
