@@ -192,3 +192,11 @@ def test_a_damaged_folder_or_file_is_set_aside_and_an_unrecorded_one_is_kept(tmp
     file.write_bytes(b"pathz")
     assert not is_intact(file) and not keep_if_intact(file, tmp_path)
     assert not list(file.parent.iterdir())
+
+
+def test_a_reader_of_a_replaced_file_keeps_the_old_content(tmp_path: Path) -> None:
+    publish_bytes(tmp_path / "f", b"old")
+    with (tmp_path / "f").open("rb", buffering=0) as reader:
+        publish_bytes(tmp_path / "f", b"newer")
+        assert reader.read() == b"old"
+    assert (tmp_path / "f").read_bytes() == b"newer"
