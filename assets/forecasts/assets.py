@@ -7,8 +7,10 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,7 +19,7 @@ from pydantic import Field
 from assets.forecasts.checks import check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
 from assets.metadata import OWNERS, add_to_newest_partition, logged_progress, picture, schema, table
-from assets.sessions import sessions_of
+from assets.sessions import KEY_FORMAT, sessions_of
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from assets.forecasting.plots import Fan
     from assets.forecasting.registry import Family
     from assets.forecasts.generate import ForecastResult
+    from assets.forecasts.summary import ForecastRange
     from assets.market.history import BarHistory
 
 GROUP = "forecasts"
@@ -168,11 +171,22 @@ def _result(
         len(context.partition_keys), len(origins), candlecast.settings.forecasts.every, selection.skipped
     )
     add_to_newest_partition(context, metadata | {"not_made": not_made})
+    _add_row_counts(context, candlecast, runs)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in results], contents])),
-        metadata={"dagster/row_count": sum(rows for rows, _ in contents)},
         check_results=[check_result(name, one.passed, one.description) for name, one in outcomes.items()],
     )
+
+
+def _add_row_counts(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:
+    """The row count of each session: 0 where it is no origin, or no symbol could be forecast from it."""
+    from assets.forecasts.summary import rows_by_origin
+
+    rows = sum((rows_by_origin(candlecast.warehouse, run) for run in runs), Counter[datetime]())
+    calendar = candlecast.calendar
+    for session in sessions_of(context):
+        origin = calendar.stamps(session, session)[-1].to_pydatetime().replace(tzinfo=None)
+        context.add_asset_metadata({"dagster/row_count": rows[origin]}, partition_key=session.strftime(KEY_FORMAT))
 
 
 def _metadata(

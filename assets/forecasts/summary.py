@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ SELECT count(*) AS rows,
        bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
 FROM forecast_quantiles WHERE {_IN_RANGE}
 """
+_ROWS_BY_ORIGIN = f"SELECT origin, count(*) FROM forecast_quantiles WHERE {_IN_RANGE} GROUP BY origin"
 _CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
 
 
@@ -65,6 +68,13 @@ def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:
     """The number of quantiles and their digest."""
     found = warehouse.frame(_CONTENT, forecasts.parameters)
     return int(found["rows"][0]), str(found["digest"][0])
+
+
+def rows_by_origin(warehouse: Warehouse, forecasts: ForecastRange) -> Counter[datetime]:
+    """The number of quantiles from each origin of a range."""
+    with warehouse.read() as connection:
+        found = connection.execute(_ROWS_BY_ORIGIN, forecasts.parameters).fetchall()
+    return Counter(dict(found))
 
 
 def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:

@@ -90,6 +90,21 @@ def test_one_session_forecasts_itself_and_scores_what_came_true_on_it(home: Fore
     assert set(scores["step"]) == {1}
 
 
+def test_each_session_counts_its_own_forecasts(home: ForecastHome) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert _run(home, "2012-05-01", "2012-05-15", ("baseline_forecasts",), instance).success
+        records = instance.fetch_materializations(dg.AssetKey("baseline_forecasts"), limit=100).records
+    counted = {
+        record.partition_key: record.asset_materialization.metadata["dagster/row_count"].value
+        for record in records
+        if record.asset_materialization is not None
+    }
+    days = home.warehouse.frame("SELECT origin::DATE::VARCHAR AS day, count(*) AS n FROM forecast_quantiles GROUP BY 1")
+    expected = dict(zip(days["day"], days["n"], strict=True))
+    assert len(counted) == 11 and 0 < len(expected) < 11
+    assert counted == {session: expected.get(str(session), 0) for session in counted}
+
+
 def test_fewer_symbols_than_before_are_forecast_from_the_same_session(home: ForecastHome) -> None:
     names = ("baseline_forecasts",)
     assert _run(home, "2012-05-02", "2012-05-02", names).success
