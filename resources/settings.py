@@ -57,7 +57,38 @@ class MarketSettings(Section):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column names of your files, as standard name = name in the file; unset columns are recognised "
-        "by their usual names.",
+        'by their usual names, and "" leaves a column out.',
+    )
+    header: tuple[str, ...] | None = Field(
+        None, min_length=5, description="files: column names, in order, of text files without a header line."
+    )
+    symbol_from: str | None = Field(
+        None,
+        description="files: where the symbol is, in files without a symbol column; unset: the file name without "
+        "frequency, dates and similar decorations.",
+        json_schema_extra={"range": '"stem" (the file name), "folder", or a pattern such as "{symbol}-1h-{month}"'},
+    )
+    series: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description='Series to read where a symbol has several, such as ["EQ"]; unset: all, and an error where two '
+        "have a bar at the same time.",
+    )
+    stamp: Literal["start", "end"] | None = Field(
+        None,
+        description="Whether an intraday timestamp is the start or the end of its bar; unset: the start, and an error "
+        "where the timestamps end their bars.",
+    )
+    adjusted: Literal["none", "splits", "splits and dividends"] | None = Field(
+        None,
+        description="files: for what the prices are adjusted. Unset: inferred from split and factor columns, and an "
+        "error where the prices of split days show none.",
+    )
+    scale: dict[Literal["price", "volume", "amount"], Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Factors from the units of the files, e.g. volume = 100 for lots, amount = 1000 for thousands, "
+        "price = 1e-4 for prices in ten-thousandths.",
+        json_schema_extra={"range": "price, volume, amount; > 0"},
     )
     timezone: str | None = Field(
         None,
@@ -93,6 +124,18 @@ class MarketSettings(Section):
         if is_calendar(name):
             return name
         raise ValueError('use an exchange_calendars name such as "XNYS" or "XHKG", or "24/7"')
+
+    @field_validator("series", mode="before")
+    @classmethod
+    def _one_series(cls, series: object) -> object:
+        return (series,) if isinstance(series, str) else series
+
+    @field_validator("symbol_from")
+    @classmethod
+    def _names_the_symbol(cls, rule: str | None) -> str | None:
+        if rule is None or rule in ("stem", "folder") or rule.count("{symbol}") == 1:
+            return rule
+        raise ValueError('use "stem", "folder", or a pattern with {symbol} such as "{symbol}-1h-{month}"')
 
     @field_validator("frequency")
     @classmethod

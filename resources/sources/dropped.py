@@ -6,13 +6,13 @@ Unlike a file of the `files` source, a dropped file never withdraws rows of anot
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from resources.sources.files import ending_of, file_to_parquet
+from resources.sources.file_symbols import symbol_of
+from resources.sources.files import ending_of, file_digest, file_to_parquet
 from resources.sources.protocol import Reading, Request, Wanted
 
 KEY = "drop:"
@@ -44,27 +44,24 @@ class DroppedFiles:
         return []
 
     def fingerprint(self, request: Request) -> str:
-        return _sha256(self._requests[request])
+        return file_digest(self._requests[request], self.reading)
 
     def reaches(self, payload: Path) -> date | None:
         return None
 
     def fetch(self, request: Request, into: Path) -> str:
         file = self._requests[request]
-        file_to_parquet(file, into, request.file)
-        return _sha256(file)
+        file_to_parquet(file, into, request.file, self.reading.header)
+        return file_digest(file, self.reading)
 
     @property
     def _requests(self) -> Mapping[Request, Path]:
         again = f":{self.delivery}" if self.delivery > 1 else ""
         return {
             Request(
-                f"{KEY}{file.name}:{_sha256(file)[:16]}{again}", file.name, file.name.removesuffix(ending_of(file))
+                f"{KEY}{file.name}:{file_digest(file, self.reading)[:16]}{again}",
+                file.name,
+                symbol_of(file.name, ending_of(file), self.reading.symbol_from),
             ): file
             for file in self.files
         }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

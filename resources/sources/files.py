@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from resources.errors import CandlecastError
 from resources.publish import copy_file
+from resources.sources.file_symbols import symbol_of
 from resources.sources.protocol import ROW, UNPARSED, Reading, Request, Wanted
 from resources.sources.text import text_to_parquet
 
@@ -65,7 +66,8 @@ class FilesSource:
     def request_of(self, file: Path) -> Request:
         """The request for one file."""
         named = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
-        return Request(key=f"{KEY}{named}", file=named, symbol=file.name.removesuffix(ending_of(file)))
+        symbol = symbol_of(named, ending_of(file), self.reading.symbol_from)
+        return Request(key=f"{KEY}{named}", file=named, symbol=symbol)
 
     def vanished(self, held: Sequence[Request]) -> list[Request]:
         return [request for request in held if request.key.startswith(KEY) and not self._file(request).exists()]
@@ -73,8 +75,7 @@ class FilesSource:
     def fingerprint(self, request: Request) -> str:
         if not self._file(request).exists():
             return removal_of(self.reading)
-        with self._file(request).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(self._file(request), self.reading)
 
     def reaches(self, payload: Path) -> date | None:
         return None
@@ -84,7 +85,7 @@ class FilesSource:
         if not file.exists():
             return _write_removal(self.reading, into)
         before = self.fingerprint(request)
-        file_to_parquet(file, into, request.file)
+        file_to_parquet(file, into, request.file, self.reading.header)
         if self.fingerprint(request) != before:
             raise CandlecastError(f"{request.file}: changed while it was read: wait until it is complete and run again")
         return before
@@ -116,7 +117,14 @@ def ending_of(file: Path) -> str:
     return file.name[-len(max(found, key=len)) :] if found else ""
 
 
-def file_to_parquet(file: Path, into: Path, name: str) -> None:
+def file_digest(file: Path, reading: Reading) -> str:
+    """SHA-256 of a file, and of the names that the settings give its columns: both make its payload."""
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(f"{digest} {list(reading.header)}".encode()).hexdigest() if reading.header else digest
+
+
+def file_to_parquet(file: Path, into: Path, name: str, names: Sequence[str] | None = None) -> None:
     """Write a file as Parquet with all columns as received.
 
     Raises:
@@ -125,7 +133,7 @@ def file_to_parquet(file: Path, into: Path, name: str) -> None:
     if file.stat().st_size == 0:
         raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     if ending_of(file).lower() in TEXT_ENDINGS:
-        text_to_parquet(file, into, name)
+        text_to_parquet(file, into, name, names)
         _refuse_oversized(pyarrow.parquet.read_metadata(into), file, name)
         return
     try:

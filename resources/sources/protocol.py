@@ -18,6 +18,9 @@ from resources.errors import CandlecastError
 Basis = Literal["raw", "split-adjusted", "factor"]
 """Adjustment of a source's prices: none, as quoted; divided by later splits (Yahoo); multiplied by `factor` (Qlib)."""
 
+Stamp = Literal["start", "end"]
+Adjusted = Literal["none", "splits", "splits and dividends"]
+
 ROW, UNPARSED = "_row", "_unparsed"
 """Columns of a payload from a text file with lines that could not be parsed: the row number, the text of the line."""
 
@@ -92,6 +95,13 @@ class Reading:
         basis: adjustment of the prices.
         actions: recorded as the origin of the corporate actions that the rows contain.
         lot: shares per unit of volume.
+        stamp: whether a timestamp is the start or the end of its bar; None: start, unless the values show otherwise,
+            which is an error.
+        adjusted: for what the prices of files are adjusted; None: inferred from splits and factors.
+        symbol_from: "stem", "folder" or a pattern of the file name; None: the stem without usual decorations.
+        series: series of a symbol that are read, where a column has several; None: all.
+        header: column names of text files without a header line.
+        scale: factors of price, volume and amount.
     """
 
     calendar: str
@@ -102,6 +112,12 @@ class Reading:
     basis: Basis = "raw"
     actions: Literal["columns", "source"] = "columns"
     lot: float = 1.0
+    stamp: Stamp | None = None
+    adjusted: Adjusted | None = None
+    symbol_from: str | None = None
+    series: Sequence[str] | None = None
+    header: Sequence[str] | None = None
+    scale: Mapping[str, float] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from resources.settings import Settings
+from resources.settings import MarketSettings, Settings
 from resources.sources.protocol import Reading, Source
+
+
+def reading_of(market: MarketSettings) -> Reading:
+    """How the settings say to interpret payloads."""
+    return Reading(
+        market.calendar,
+        market.frequency,
+        dict(market.columns),
+        market.timezone,
+        market.date_order,
+        stamp=market.stamp,
+        adjusted=market.adjusted,
+        symbol_from=market.symbol_from,
+        series=market.series,
+        header=market.header,
+        scale={str(name): factor for name, factor in market.scale.items()},
+    )
 
 
 def build_source(settings: Settings) -> Source:
     """The source named by `market.source`. Its client library is imported with the first request."""
     market = settings.market
-    reading = Reading(market.calendar, market.frequency, dict(market.columns), market.timezone, market.date_order)
+    reading = reading_of(market)
     match market.source:
         case "sample":
             from resources.sources.sample import SampleSource

@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,10 +22,8 @@ import pyarrow.parquet
 
 from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED
+from resources.sources.text_header import FIRST_LINES, TextHeader, find_header
 
-SEPARATORS = (",", ";", "\t", "|")
-# Excel's line before the header that declares the separator.
-_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;|\t]*$', re.IGNORECASE)
 BLOCK_BYTES = 4 << 20
 # Compressed prices are 3 to 10 times smaller than their text. A larger ratio is not a table of prices.
 MOST_EXPANSION, FREE_BYTES = 100, 64 << 20
@@ -35,33 +33,31 @@ PLACEHOLDER = "\0line that leaves a quote open "
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
-def text_to_parquet(file: Path, into: Path, name: str) -> None:
+def text_to_parquet(file: Path, into: Path, name: str, names: Sequence[str] | None = None) -> None:
     """Write the table in `file` to the Parquet file `into`, every cell as text.
+
+    Args:
+        names: of the columns, in order, in place of the file's header.
 
     Raises:
         CandlecastError: empty, no header, duplicate columns, not UTF-8 or UTF-16, or a gzip file that expands too much.
     """
-    encoding, header_line, skipped, header_only, declared = _open_header(file, name)
-    separator = declared or max(SEPARATORS, key=header_line.count)
-    cells = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
-    # The name that pandas gives a column without one.
-    header = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
-    if cells.count("") > 1:
-        raise CandlecastError(f"{name}: more than one column has no name: add names to the header")
-    _check_header(header, name)
-    if header_only:
-        _write([], into, header, skipped, [])
+    encoding, lines = _first_lines(file, name)
+    header = find_header(lines, name, names)
+    _check_header([*header.columns, *header.constants], name)
+    if len(lines) <= header.skipped:
+        _write([], into, header, [])
         return
     try:
         try:
             with _decoded(file, encoding, name) as stream:
-                _parse(stream, into, header, skipped, separator, [])
+                _parse(stream, into, header, [])
         except (_MultilineCellError, pa.ArrowInvalid):
             # An unclosed quote takes all lines up to the next quote into its cell. Parse line by line, which is slower.
             opened: list[str] = []
             with _decoded(file, encoding, name) as stream:
-                lines = io.BufferedReader(_Chunks(_lines_alone(stream, separator, opened)))
-                _parse(lines, into, header, skipped, separator, opened)
+                alone = io.BufferedReader(_Chunks(_lines_alone(stream, header.separator, opened)))
+                _parse(alone, into, header, opened)
     except (_MultilineCellError, pa.ArrowInvalid, UnicodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
         raise CandlecastError(
             f"{name}: cannot be parsed as a text table ({_short(error)}): export it again as UTF-8 CSV, or as Parquet"
@@ -72,11 +68,10 @@ class _MultilineCellError(Exception):
     """A cell contains a line break."""
 
 
-def _parse(stream: BinaryIO, into: Path, header: list[str], skipped: int, separator: str, opened: list[str]) -> None:
+def _parse(stream: BinaryIO, into: Path, header: TextHeader, opened: list[str]) -> None:
     """Parse a UTF-8 stream and write it.
 
     Args:
-        skipped: lines up to and including the header.
         opened: lines that `_lines_alone` replaced.
 
     Raises:
@@ -96,14 +91,16 @@ def _parse(stream: BinaryIO, into: Path, header: list[str], skipped: int, separa
     reader = pa.csv.open_csv(
         stream,
         read_options=pa.csv.ReadOptions(
-            column_names=header, skip_rows=skipped, block_size=BLOCK_BYTES, use_threads=False
+            column_names=header.columns, skip_rows=header.skipped, block_size=BLOCK_BYTES, use_threads=False
         ),
-        parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=keep),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=header.separator, newlines_in_values=True, invalid_row_handler=keep
+        ),
         convert_options=pa.csv.ConvertOptions(
-            column_types={column: pa.string() for column in header}, null_values=[], strings_can_be_null=False
+            column_types={column: pa.string() for column in header.columns}, null_values=[], strings_can_be_null=False
         ),
     )
-    _write(_on_one_line(reader), into, header, skipped, broken)
+    _write(_on_one_line(reader), into, header, broken)
 
 
 def _on_one_line(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -129,25 +126,24 @@ def _lines_alone(stream: BinaryIO, separator: str, opened: list[str]) -> Generat
 
 
 def _write(
-    reader: Iterable[pa.RecordBatch],
-    into: Path,
-    header: list[str],
-    skipped: int,
-    broken: list[tuple[int | None, str]],
+    reader: Iterable[pa.RecordBatch], into: Path, header: TextHeader, broken: list[tuple[int | None, str]]
 ) -> None:
     """Write all rows with their numbers, then the lines that could not be parsed."""
-    fields = [pa.field(column, pa.string()) for column in header]
+    skipped, constants = header.skipped, header.constants
+    fields = [pa.field(column, pa.string()) for column in (*header.columns, *constants)]
     wide = pa.schema([*fields, pa.field(ROW, pa.int64()), pa.field(UNPARSED, pa.string())])
     done = 0
     with pa.parquet.ParquetWriter(into, wide, compression="zstd", compression_level=1) as writer:
         for batch in reader:
-            rows = _numbers(done, batch.num_rows, [number - skipped for number, _ in broken if number is not None])
+            count = batch.num_rows
+            rows = _numbers(done, count, [number - skipped for number, _ in broken if number is not None])
             done = int(rows[-1]) if len(rows) else done
-            columns = [*batch.columns, pa.array(rows), pa.nulls(batch.num_rows, pa.string())]
+            same = [pa.array([value] * count, pa.string()) for value in constants.values()]
+            columns = [*batch.columns, *same, pa.array(rows), pa.nulls(count, pa.string())]
             writer.write_batch(pa.record_batch(columns, schema=wide))
         if not broken:
             return
-        cells = [pa.nulls(len(broken), pa.string())] * len(header)
+        cells = [pa.nulls(len(broken), pa.string())] * len(fields)
         numbers = [
             number - skipped if number is not None else done + place for place, (number, _) in enumerate(broken, 1)
         ]
@@ -161,8 +157,8 @@ def _numbers(done: int, count: int, broken: list[int]) -> np.ndarray:
     return rows[~np.isin(rows, np.asarray(broken))][:count] if broken else rows
 
 
-def _open_header(file: Path, name: str) -> tuple[str, str, int, bool, str]:
-    """The encoding, the header line, its line number, whether the file ends there, and the declared separator or ""."""
+def _first_lines(file: Path, name: str) -> tuple[str, list[str]]:
+    """The encoding and the first lines, without their ends."""
     try:
         with _raw(file, name) as stream:
             beginning = stream.read(1 << 20)
@@ -171,19 +167,16 @@ def _open_header(file: Path, name: str) -> tuple[str, str, int, bool, str]:
     if not beginning.strip(b"\0 \r\n\t\xef\xbb\xbf\xff\xfe"):
         raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     encoding = next((codec for mark, codec in _BYTE_ORDER_MARKS if beginning.startswith(mark)), "utf-8")
+    lines: list[str] = []
     try:
         text = io.TextIOWrapper(io.BytesIO(beginning), encoding=encoding, newline=None)
-        header, skipped, separator = text.readline(), 1, ""
-        while header and (not header.strip() or (not separator and _SEPARATOR_LINE.match(header))):
-            declared = _SEPARATOR_LINE.match(header)
-            separator = declared[1] if declared else separator
-            header, skipped = text.readline(), skipped + 1
-        header_only = not text.read(1)
+        while len(lines) < FIRST_LINES and (line := text.readline()):
+            lines.append(line.rstrip("\n"))
     except UnicodeError as error:
-        raise CandlecastError(f"{name}: not valid {encoding}: save the file as UTF-8") from error
-    if not header:
-        raise CandlecastError(f"{name}: the file contains only a separator line: remove it, or copy it again")
-    return encoding, header.rstrip("\n"), skipped, header_only, separator
+        # Bytes that only the later lines have are reported when those are parsed.
+        if not lines:
+            raise CandlecastError(f"{name}: not valid {encoding}: save the file as UTF-8") from error
+    return encoding, lines
 
 
 def _check_header(header: list[str], name: str) -> None:
@@ -195,16 +188,6 @@ def _check_header(header: list[str], name: str) -> None:
         )
     if {ROW, UNPARSED} & set(header):
         raise CandlecastError(f"{name}: the column names {ROW} and {UNPARSED} are reserved: rename these columns")
-    if sum(_is_number(cell) for cell in named) > len(named) / 2:
-        raise CandlecastError(f"{name}: the first line contains numbers, not column names: add a header line")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", ""))
-    except ValueError:
-        return False
-    return True
 
 
 def _raw(file: Path, name: str) -> BinaryIO:

@@ -6,17 +6,22 @@ rules (contract.sql), their reasons (rules), what the warehouse already holds (r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
-from assets.market.ingest.payload_rows import literal, receive, reject
+from assets.market.ingest.findings import Finding, basis_findings, repeated_rows, time_findings, unit_findings
+from assets.market.ingest.payload_columns import PayloadColumns, literal
+from assets.market.ingest.payload_rows import receive, reject
 from assets.market.ingest.payloads import Payload, PayloadBatch
 from resources.calendar import TradingCalendar
+from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.publish import scratch_folder
 from resources.sources.protocol import Reading
@@ -24,6 +29,8 @@ from resources.sql import load_sql
 from resources.warehouse import interruptible
 
 PACKAGE = "assets.market.ingest"
+Report = Callable[[Sequence[Finding]], None]
+logger = logging.getLogger("candlecast.market")
 MEMORY_LIMIT = "1GB"
 # Whole shares for one, the usual fractions, and reverse splits.
 SPLIT_RATIOS = sorted(
@@ -92,23 +99,45 @@ def validate_payloads(
     reading: Reading,
     calendar: TradingCalendar,
     progress: Progress = silent,
-) -> None:
-    """Fill the temporary tables `validated`, `duplicates`, `accepted` and `rejected` from the payloads' files."""
+    report: Report | None = None,
+) -> list[PayloadColumns]:
+    """Fill the temporary tables `validated`, `duplicates`, `accepted` and `rejected` from the payloads' files.
+
+    Args:
+        report: takes what the values of files show; None: errors are raised and warnings logged.
+
+    Returns:
+        The columns of each payload.
+
+    Raises:
+        CandlecastError: a payload as a whole cannot be read, or its values contradict the settings.
+    """
+    report = report or _raise_errors
+    is_files = any(payload.source == "files" for payload, _ in payloads)
     exchange_days = pd.DataFrame({"session": calendar.all_sessions()})
     run_script(connection, load_sql(PACKAGE, "received.sql"), {})
     make_table(connection, "exchange_days", exchange_days, "session::DATE AS session")
-    texts: list[Mapping[str, str]] = []
+    found: list[PayloadColumns] = []
     for number, (payload, file) in enumerate(payloads):
         progress(number, len(payloads), payload.request.file)
-        texts.append(receive(connection, number, payload, file, reading))
-        values = [number, payload.fetched_at, reading.basis, reading.actions]
-        connection.execute("INSERT INTO payloads VALUES (?, ?, ?, ?)", values)
-    columns = "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day"
-    make_table(connection, "grid", _grid(connection, calendar), columns)
+        columns = receive(connection, number, payload, file, reading)
+        found.append(columns)
+        derives = reading.basis != "raw" or _has_adjusted_close_only(columns.cells)
+        values = [number, payload.fetched_at, reading.basis, reading.actions, derives]
+        connection.execute("INSERT INTO payloads VALUES (?, ?, ?, ?, ?)", values)
+        if is_files:
+            report(repeated_rows(connection, number, columns))
+    if is_files:
+        report([*basis_findings(connection, found, reading), *unit_findings(connection, found, reading)])
+    shown = "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day, position"
+    make_table(connection, "grid", _grid(connection, calendar), shown)
+    if is_files:
+        report(time_findings(connection, found, reading, calendar))
     make_split_ratios(connection)
-    derives = reading.basis != "raw" or any(_has_adjusted_close_only(cells) for cells in texts)
+    derives = connection.execute("SELECT bool_or(basis <> 'raw' OR derives) FROM payloads").fetchall()[0][0]
     values_by_name: dict[str, object] = {
         "daily": calendar.is_daily,
+        "ends": reading.stamp == "end" and not calendar.is_daily,
         "zone": reading.timezone or calendar.timezone,
         "exchange": calendar.timezone,
         "calendar_starts": exchange_days.session.iloc[0].to_pydatetime(),
@@ -116,8 +145,23 @@ def validate_payloads(
     for script in ("contract.sql", "duplicates.sql", "derive.sql" if derives else "as_received.sql", "fold.sql"):
         run_script(connection, load_sql(PACKAGE, script), values_by_name)
     for number, (payload, file) in enumerate(payloads):
-        reject(connection, number, payload, file, texts[number])
+        reject(connection, number, payload, file, found[number])
     progress(len(payloads), len(payloads))
+    return found
+
+
+def _raise_errors(findings: Sequence[Finding]) -> None:
+    errors = [finding.message for finding in findings if finding.severity == "error"]
+    if errors:
+        raise CandlecastError("\n".join(errors))
+    for finding in findings:
+        _warn_once(finding.message)
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(message: str) -> None:
+    """A batch is validated more than once."""
+    logger.warning(message)
 
 
 def _has_adjusted_close_only(cells: Mapping[str, str]) -> bool:

@@ -12,6 +12,10 @@ FROM received WHERE symbol IS NOT NULL GROUP BY symbol;
 CREATE TEMP TABLE hours AS
 SELECT session, min(ts) AS opens_at, max(closes_at) AS closes_at FROM grid GROUP BY session;
 
+-- The bar that a timestamp ends.
+CREATE TEMP TABLE ended AS
+SELECT closes_at, max(ts) AS starts_at FROM grid WHERE $ends GROUP BY closes_at;
+
 CREATE TEMP TABLE validated AS
 WITH placed AS (
     -- NaN means "missing" in a column of floats; DuckDB sorts it above every number.
@@ -29,28 +33,33 @@ WITH placed AS (
                 END::TIMESTAMP AS ts
     FROM received AS r JOIN payloads AS p ON p.number = r.payload
     LEFT JOIN spellings AS s ON s.written = r.symbol
+),
+started AS (
+    SELECT p.* REPLACE (coalesce(e.starts_at, p.ts) AS ts), $ends AND e.starts_at IS NULL AS ends_no_bar
+    FROM placed AS p LEFT JOIN ended AS e ON e.closes_at = p.ts
 )
 SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session,
        b.open, b.high, b.low, b.close, b.volume, b.amount, b.dividend,
        -- 0 is how several vendors write "no split".
        CASE WHEN b.split = 0 THEN 1 ELSE b.split END AS split,
        b.adj_close, b.factor,
-       coalesce(b.dividend <> 0 OR b.split NOT IN (0, 1) OR b.unreadable IN ('dividend', 'split'), false) AS acts,
+       NOT coalesce(b.left_out, false) AND coalesce(b.dividend <> 0 OR b.split NOT IN (0, 1) OR b.unreadable IN ('dividend', 'split'), false) AS acts,
        CASE
            WHEN b.unparsed THEN 'wrong_number_of_cells'
+           WHEN b.left_out THEN 'other_series'
            WHEN b.symbol IS NULL OR b.symbol = '' THEN 'missing_symbol'
-           WHEN NOT regexp_full_match(b.symbol, '[A-Za-z0-9^][A-Za-z0-9.=_^-]{0,31}') OR contains(b.symbol, '..')
+           WHEN NOT regexp_full_match(b.symbol, '[A-Za-z0-9^][A-Za-z0-9.=_^/&-]{0,31}') OR contains(b.symbol, '..')
                THEN 'bad_symbol'
            WHEN regexp_full_match(b.name, '(NA|NAN|NULL|NONE|CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])([.].*)?')
                THEN 'reserved_symbol'
            WHEN NOT b.usual THEN 'symbol_in_other_case'
            WHEN b.problem IS NOT NULL THEN b.problem
            WHEN b.ts IS NULL THEN 'missing_date'
-           WHEN NOT $daily AND b.instant IS NULL AND timezone($zone, timezone('UTC', b.ts)) <> b.local
+           WHEN NOT $daily AND b.instant IS NULL AND timezone($zone, timezone($zone, b.local)) <> b.local
                THEN 'no_such_local_time'
            WHEN NOT $daily AND b.instant IS NULL
-                AND (timezone($zone, timezone('UTC', b.ts + INTERVAL 1 HOUR)) = b.local
-                     OR timezone($zone, timezone('UTC', b.ts - INTERVAL 1 HOUR)) = b.local)
+                AND (timezone($zone, timezone($zone, b.local) + INTERVAL 1 HOUR) = b.local
+                     OR timezone($zone, timezone($zone, b.local) - INTERVAL 1 HOUR) = b.local)
                THEN 'ambiguous_local_time'
            WHEN b.ts > b.fetched_at + INTERVAL 14 HOUR THEN 'in_the_future'
            WHEN g.ts IS NULL AND b.ts < $calendar_starts THEN 'before_the_calendar'
@@ -76,8 +85,8 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
                THEN 'impossible_adjusted_close'
            WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
        END AS rule
-FROM placed AS b
-LEFT JOIN grid AS g ON g.ts = b.ts
+FROM started AS b
+LEFT JOIN grid AS g ON g.ts = b.ts AND NOT b.ends_no_bar
 LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
 -- Bars of a finer frequency: others of their payload start inside a bar of the grid. Up to two are taken for stray rows.

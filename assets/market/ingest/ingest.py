@@ -19,7 +19,7 @@ from assets.market.actions import refresh_actions
 from assets.market.ingest.contract import StagedBatch, make_split_ratios, make_table, run_script
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import screen_payloads, staged_when_landed
-from assets.market.ingest.payload_rows import literal
+from assets.market.ingest.payload_columns import literal
 from assets.market.ingest.payloads import PayloadBatch
 from assets.market.ingest.refusals import refusal_of
 from assets.market.ingest.revisions import PACKAGE, compare_batch

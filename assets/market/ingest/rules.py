@@ -5,8 +5,9 @@ from __future__ import annotations
 REASONS: dict[str, str] = {
     "wrong_number_of_cells": "the line has more or fewer cells than the header, or leaves a quote open: quote cells "
     "that hold the separator, each on one line",
+    "other_series": "another series of the symbol than those of market.series",
     "missing_symbol": "no symbol: fill it in",
-    "bad_symbol": "a symbol has 1 to 32 letters, digits and . - = _ ^: map it to such a name",
+    "bad_symbol": "a symbol has 1 to 32 letters, digits and . - = _ ^ / &: map it to such a name",
     "reserved_symbol": "tools downstream read this name as 'missing' or as a device: map it, e.g. to NA-US",
     "symbol_in_other_case": "the same symbol is written in another case elsewhere: use one spelling",
     "missing_date": "no date: fill it in",

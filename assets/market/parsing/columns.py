@@ -1,55 +1,67 @@
-"""Recognition of columns: from their names in the header, or from `[market.columns]` in the settings."""
+"""Recognition of columns: from their names in the header, or from `[market.columns]` in the settings.
+
+Belongs here: which column has which role, and the time zone or unit that its name states. Not here: the names
+themselves (column_names), and how cells are parsed (numbers, timestamps).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from assets.market.parsing.column_names import (
+    ALIASES,
+    CLOCKS,
+    CONDITIONAL,
+    DAYS,
+    plain_name,
+    unit_of_name,
+)
 from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED
 
-# Names used by exporters and vendors, in order of preference; compared in lower case, letters and digits only.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "symbol": ("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
-    "date": (
-        *("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime"),
-        *("dt", "t", "日期", "时间", "unnamed0", "indexlevel0"),
-    ),
-    "open": ("open", "openprice", "priceopen", "pxopen", "o", "开盘"),
-    "high": ("high", "highprice", "pricehigh", "pxhigh", "max", "h", "最高"),
-    "low": ("low", "lowprice", "pricelow", "pxlow", "min", "l", "最低"),
-    "close": ("close", "closeprice", "priceclose", "pxclose", "last", "pxlast", "c", "收盘"),
-    "volume": ("volume", "vol", "totalvolume", "tradedvolume", "v", "成交量"),
-    "amount": ("amount", "amt", "turnover", "quotevolume", "dollarvolume", "money", "成交额"),
-    "dividend": ("dividend", "dividends", "divamount", "divcash", "cashdividend", "dividendamount"),
-    "split": ("split", "splits", "stocksplits", "splitfactor", "splitratio", "splitcoefficient"),
-    "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjustedcloseprice"),
-    "factor": ("factor",),
-}
-# Names of a time column beside a date column; both together are the timestamp.
-CLOCKS = ("time", "clock", "tradetime")
 PRICES = ("open", "high", "low", "close")
 REQUIRED = ("date", *PRICES)
 NUMBERS = (*PRICES, "volume", "amount", "dividend", "split", "adj_close", "factor")
 
+Confirm = Callable[[str, str, Mapping[str, str]], bool]
+"""Whether the values of a column fit a role: role, name in the payload, the columns found so far."""
+
 
 @dataclass(frozen=True)
 class Columns:
-    """Standard column name → name in the payload, and the name of a separate time column, if there is one."""
+    """The columns of a payload that are used.
+
+    Attributes:
+        names: standard name → name in the payload.
+        clock: the name of a separate time column, if there is one.
+        units: standard name → the factor that the column's name states, such as 100 for lots.
+        ignored: names in the payload that have no role.
+    """
 
     names: Mapping[str, str]
     clock: str | None
+    units: Mapping[str, float] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     def __contains__(self, ours: str) -> bool:
         return ours in self.names
 
 
-def read_header(header: Sequence[str], configured: Mapping[str, str], file: str, symbol: str | None) -> Columns:
+def read_header(
+    header: Sequence[str],
+    configured: Mapping[str, str],
+    file: str,
+    symbol: str | None,
+    confirm: Confirm = lambda role, column, names: True,
+) -> Columns:
     """Find the standard columns in the header of a payload.
 
     Args:
-        configured: standard name → name in the file, from the settings. Takes precedence; must be in the header.
+        configured: standard name → name in the file, from the settings. Takes precedence; must be in the header. An
+            empty name leaves the column out.
         symbol: symbol of all rows, if the payload needs no symbol column.
+        confirm: looks at the values where a name alone does not decide.
 
     Raises:
         CandlecastError: a column is missing or ambiguous.
@@ -57,48 +69,58 @@ def read_header(header: Sequence[str], configured: Mapping[str, str], file: str,
     offered = [name for name in header if name not in (ROW, UNPARSED)]
     names = _configured(offered, configured, file)
     free = [name for name in offered if name not in names.values()]
-    for ours, aliases in ALIASES.items():
-        if ours not in names and (found := _find(free, aliases, ours, file)) is not None:
+    for ours in ALIASES:
+        if ours not in configured and (found := _find(free, ours, names, file, confirm)) is not None:
             names[ours] = found
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise CandlecastError(
             f"{file}: no column for {', '.join(missing)}; the header has {', '.join(map(repr, offered))}. "
-            f'Set it in the settings: [profiles.NAME.market.columns] {missing[0]} = "…"'
+            f'Set it in the settings: [profiles.NAME.market.columns] {missing[0]} = "…". If this is no header: '
+            "[profiles.NAME.market] header = [names of the columns]"
         )
     if "symbol" not in names and symbol is None:
         raise CandlecastError(f'{file}: no column for the symbol: set it in [market.columns] symbol = "…"')
-    return Columns(names, _clock(free, names))
+    clock = _clock(free, names)
+    units = {ours: unit for ours, theirs in names.items() if (unit := unit_of_name(theirs)) != 1}
+    used = {*names.values(), clock}
+    ignored = tuple(name for name in offered if name not in used)
+    return Columns(names, clock, units, ignored)
 
 
 def _configured(offered: Sequence[str], configured: Mapping[str, str], file: str) -> dict[str, str]:
     for ours, theirs in configured.items():
         if ours not in ALIASES:
             raise CandlecastError(f"market.columns.{ours}: not a column of bars; allowed: {', '.join(ALIASES)}")
-        if theirs not in offered:
+        if not theirs and ours in REQUIRED:
+            raise CandlecastError(f'market.columns.{ours} = "": bars need {ours}: name its column')
+        if theirs and theirs not in offered:
             raise CandlecastError(
                 f"{file}: no column {theirs!r} (market.columns.{ours}); the header has {', '.join(map(repr, offered))}"
             )
-    return dict(configured)
+    return {ours: theirs for ours, theirs in configured.items() if theirs}
 
 
-def _find(free: Sequence[str], aliases: Sequence[str], ours: str, file: str) -> str | None:
-    for alias in aliases:
-        found = [name for name in free if _plain(name) == alias]
+def _find(free: Sequence[str], ours: str, names: Mapping[str, str], file: str, confirm: Confirm) -> str | None:
+    candidates = []
+    for alias in ALIASES[ours]:
+        found = [name for name in free if name not in names.values() and plain_name(name, ours) == alias]
         if len(found) > 1:
             raise CandlecastError(
                 f"{file}: {' and '.join(map(repr, found))} could both be {ours}: "
                 f'set it in [market.columns] {ours} = "…"'
             )
-        if found:
-            return found[0]
-    return None
+        candidates += found
+    conditional = CONDITIONAL.get(ours, frozenset())
+    certain = [name for name in candidates if plain_name(name, ours) not in conditional or unit_of_name(name) != 1]
+    # Of several columns for volume, one that is always zero is passed over.
+    if len(certain) > 1 and ours in ("volume", "amount"):
+        certain = [name for name in certain if confirm("nonzero", name, names)] or certain
+    if certain:
+        return certain[0]
+    return next((name for name in candidates if confirm(ours, name, names)), None)
 
 
 def _clock(free: Sequence[str], names: Mapping[str, str]) -> str | None:
-    found = [name for name in free if name not in names.values() and _plain(name) in CLOCKS]
-    return found[0] if found and _plain(names["date"]) in ("date", "tradedate", "day", "日期") else None
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.strip().lower() if letter.isalnum())
+    found = [name for name in free if name not in names.values() and plain_name(name, "date") in CLOCKS]
+    return found[0] if found and plain_name(names["date"], "date") in DAYS else None

@@ -1,0 +1,256 @@
+"""What the values of a file show of its meaning: basis of prices, timestamps, frequency, units, several series.
+
+A finding is an error where bars would be wrong without anyone noticing, and names the setting that decides. Not here:
+single rows (contract.sql) and the recognition of columns (parsing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from assets.market.ingest.payload_columns import PayloadColumns, as_text, cell_of
+from assets.market.parsing.column_names import plain_name
+from resources.calendar import TradingCalendar
+from resources.sources.protocol import Reading
+from resources.sql import load_sql
+
+PACKAGE = "assets.market.ingest"
+# Exchanges whose prices are six digits without a fraction.
+WHOLE_PRICES = frozenset({"XKRX", "XIDX", "XTKS", "XBOG", "XSGO", "XBUD", "XSTC"})
+# Amount ÷ (volume × price), and the scale that explains it.
+_UNITS = (
+    (100.0, "volume = 100"),
+    (1e-3, "amount = 1000"),
+    (0.1, "volume = 100, amount = 1000"),
+    (1e-4, "amount = 10000"),
+    (1e-2, "volume = 100, amount = 10000"),
+    (1e3, "volume = 1000"),
+)
+_REPEATED = """
+SELECT count(*), count(*) FILTER (r.versions > 1), any_value(r.symbol) FILTER (r.versions > 1)
+FROM (SELECT symbol, coalesce(instant, local) AS ts, count(DISTINCT hash(open, high, low, close, volume)) AS versions
+      FROM received WHERE payload = $number AND NOT left_out AND coalesce(instant, local) IS NOT NULL
+      GROUP BY symbol, ts) AS r
+"""
+# A column of short texts without decimals that repeats, and with which no row of one time is repeated any more.
+_TELLS_APART = """
+WITH rows AS (
+    SELECT r.symbol, coalesce(r.instant, r.local) AS ts, {cell} AS value
+    FROM payload AS p JOIN received AS r ON r.row = p."#row" AND r.payload = $number AND NOT r.left_out
+)
+SELECT bool_and(coalesce(regexp_full_match(value, '[A-Za-z0-9^][A-Za-z0-9.=_^/& -]{{0,31}}'), false)
+                AND NOT regexp_full_match(value, '-?[0-9]*[.][0-9]+'))
+       AND count(*) >= 1.5 * count(DISTINCT value) AND count(*) = count(DISTINCT (symbol, ts, value)), mode(value)
+FROM rows
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the values of one payload show.
+
+    Attributes:
+        payload: its number in the batch.
+        message: names the file and the setting.
+        setting: a line of the section [market] that decides, such as `stamp = "end"`; "": none does.
+    """
+
+    payload: int
+    severity: Literal["error", "warning"]
+    message: str
+    setting: str = ""
+
+
+def repeated_rows(connection: duckdb.DuckDBPyConnection, number: int, columns: PayloadColumns) -> list[Finding]:
+    """Several rows of a symbol at one time that an unused column, or the series, tells apart."""
+    keys, repeated, symbol = connection.execute(_REPEATED, {"number": number}).fetchall()[0]
+    if not repeated:
+        return []
+    candidates = [columns.header["series"]] if "series" in columns.header else []
+    # A few repeated rows are errors of the file; many are another series, or another symbol.
+    candidates += list(columns.ignored) if repeated > 0.2 * keys else []
+    for name in candidates:
+        sql = _TELLS_APART.format(cell=as_text(cell_of(name)))
+        apart, usual = connection.execute(sql, {"number": number}).fetchall()[0]
+        if apart:
+            return [_repeated(number, columns, name, usual, repeated, symbol)]
+    return []
+
+
+def _repeated(number: int, columns: PayloadColumns, name: str, usual: str, repeated: int, symbol: str) -> Finding:
+    if "symbol" not in columns.header:
+        setting, lines = f'columns.symbol = "{name}"', f'[market.columns] symbol = "{name}"'
+    elif columns.header.get("series") == name:
+        setting = lines = f'series = ["{usual}"]'
+        lines = f"[market] {setting}"
+    else:
+        setting = f'columns.series = "{name}", series = ["{usual}"]'
+        lines = f'[market.columns] series = "{name}" and [market] series = ["{usual}"]'
+    message = (
+        f"{columns.file}: {repeated} timestamps of {symbol} have several rows, and the column {name!r} tells them "
+        f"apart: set {lines}"
+    )
+    return Finding(number, "error", message, setting)
+
+
+def basis_findings(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[PayloadColumns], reading: Reading
+) -> list[Finding]:
+    """Decide for what the prices of files are adjusted, and write it to the table `payloads`.
+
+    A factor beside prices as quoted becomes an adjusted close, from which actions are derived.
+    """
+    evidence = {
+        (number, kind): (shown, hidden, day, ratio)
+        for number, kind, shown, hidden, day, ratio in connection.execute(load_sql(PACKAGE, "basis.sql")).fetchall()
+    }
+    findings = []
+    for number, found in enumerate(columns):
+        for kind in ("factor", "split"):
+            shown, hidden, day, ratio = evidence.get((number, kind), (0, 0, "", 1.0))
+            if kind not in found.header:
+                continue
+            name = found.header[kind]
+            if reading.adjusted in (None, "none") and kind == "split" and hidden > shown and reading.adjusted is None:
+                findings.append(_adjusted_split(number, found.file, name, day, ratio))
+            if reading.adjusted in ("splits", "splits and dividends") and shown > hidden:
+                findings.append(_raw_prices(number, found.file, name, day, ratio, reading.adjusted))
+            if kind == "factor":
+                adjusted = reading.adjusted or ("splits and dividends" if hidden > shown else None)
+                if adjusted is None and not shown and plain_name(name) == "factor" and _varies(connection, number):
+                    findings.append(_unclear_factor(number, found.file, name))
+                _use_factor(connection, number, adjusted == "splits and dividends")
+        _set_basis(connection, number, reading, "factor" in found.header)
+    return findings
+
+
+def _adjusted_split(number: int, file: str, name: str, day: str, ratio: float) -> Finding:
+    message = (
+        f"{file}: the column {name!r} has a split of {ratio:g} on {day}, and the price does not move by it, so the "
+        'prices are adjusted already: set market.adjusted = "splits", or "splits and dividends" if dividends are taken '
+        'out as well (yfinance with auto_adjust); "none" if they are prices as quoted all the same'
+    )
+    return Finding(number, "error", message, 'adjusted = "splits"')
+
+
+def _raw_prices(number: int, file: str, name: str, day: str, ratio: float, adjusted: str) -> Finding:
+    message = (
+        f'{file}: market.adjusted = "{adjusted}", and the price moves on {day} by the ratio of {ratio:g} of the column '
+        f'{name!r}, so prices are as quoted: set market.adjusted = "none"'
+    )
+    return Finding(number, "error", message, 'adjusted = "none"')
+
+
+def _unclear_factor(number: int, file: str, name: str) -> Finding:
+    message = (
+        f"{file}: the column {name!r} changes, and the prices do not show whether they are multiplied by it: set "
+        'market.adjusted = "splits and dividends" if they are (Qlib), "none" if they are as quoted, or '
+        '[market.columns] factor = "" to leave it out'
+    )
+    return Finding(number, "error", message, 'adjusted = "none"')
+
+
+def _varies(connection: duckdb.DuckDBPyConnection, number: int) -> bool:
+    sql = "SELECT coalesce(bool_or(factor <> 1), false) FROM received WHERE payload = ?"
+    return bool(connection.execute(sql, [number]).fetchall()[0][0])
+
+
+def _use_factor(connection: duckdb.DuckDBPyConnection, number: int, multiplied: bool) -> None:
+    if multiplied:
+        connection.execute("UPDATE payloads SET basis = 'factor' WHERE number = ?", [number])
+        return
+    sql = "UPDATE received SET adj_close = coalesce(adj_close, close * factor), factor = NULL WHERE payload = ?"
+    connection.execute(sql, [number])
+    connection.execute("UPDATE payloads SET derives = true WHERE number = ?", [number])
+
+
+def _set_basis(connection: duckdb.DuckDBPyConnection, number: int, reading: Reading, has_factor: bool) -> None:
+    if reading.adjusted == "splits":
+        connection.execute("UPDATE payloads SET basis = 'split-adjusted' WHERE number = ?", [number])
+    elif reading.adjusted == "splits and dividends" and not has_factor:
+        # The prices cannot be traced back without a factor, and must not be adjusted a second time.
+        sql = "UPDATE received SET dividend = NULL, split = NULL, adj_close = NULL WHERE payload = ?"
+        connection.execute(sql, [number])
+        connection.execute("UPDATE payloads SET derives = false WHERE number = ?", [number])
+
+
+def unit_findings(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[PayloadColumns], reading: Reading
+) -> list[Finding]:
+    """Magnitudes that do not fit: an amount that is not price × volume, prices in ten-thousandths."""
+    findings = []
+    for number, ratio, whole, price in connection.execute(load_sql(PACKAGE, "magnitude.sql")).fetchall():
+        file = columns[number].file
+        if whole and "price" not in reading.scale and reading.calendar not in WHOLE_PRICES:
+            message = (
+                f"{file}: all prices are whole hundreds, about {price:g}, as prices in ten-thousandths are: set "
+                "market.scale.price = 1e-4, or 1 if the prices are right"
+            )
+            findings.append(Finding(number, "error", message, "scale.price = 1e-4"))
+        if ratio is not None and not 0.5 <= ratio <= 2:
+            unit = next((setting for size, setting in _UNITS if size / 2 <= ratio <= size * 2), "")
+            message = (
+                f"{file}: amount is {ratio:.3g} times price × volume: check the units, market.scale"
+                + (f" = {{ {unit} }}" if unit else "")
+                + ', or leave a column out with [market.columns] amount = ""'
+            )
+            findings.append(Finding(number, "warning", message, f"scale = {{ {unit} }}" if unit else ""))
+    return findings
+
+
+def time_findings(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[PayloadColumns],
+    reading: Reading,
+    calendar: TradingCalendar,
+) -> list[Finding]:
+    """Timestamps that end their bars, and bars of a coarser frequency. Needs the table `grid`."""
+    zone = reading.timezone or calendar.timezone
+    findings = []
+    if reading.stamp is None and not calendar.is_daily:
+        for number, starts, ends, example in connection.execute(
+            load_sql(PACKAGE, "stamp_ends.sql"), {"zone": zone}
+        ).fetchall():
+            if ends >= 2 * starts:
+                message = (
+                    f"{columns[number].file}: the timestamps include the end of a session, as {example}, and lack its "
+                    'start, so they end their bars: set market.stamp = "end" ("start" if they are starts all the same; '
+                    "check market.timezone if they are of another zone)"
+                )
+                findings.append(Finding(number, "error", message, 'stamp = "end"'))
+    findings += _spacing(connection, columns, reading, calendar, zone)
+    return findings
+
+
+def _spacing(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[PayloadColumns],
+    reading: Reading,
+    calendar: TradingCalendar,
+    zone: str,
+) -> list[Finding]:
+    values = {
+        "daily": calendar.is_daily,
+        "zone": zone,
+        "format": "%Y-%m-%d" if calendar.is_daily else "%Y-%m-%d %H:%M",
+        # Weekly bars are four sessions apart in a week with a holiday.
+        "least": 3 if calendar.is_daily else 10,
+        "closest": 4 if calendar.is_daily else 2,
+    }
+    findings = []
+    for number, gap, first, second in connection.execute(load_sql(PACKAGE, "spacing.sql"), values).fetchall():
+        remedy = (
+            "give daily bars; weekly and monthly ones are not read"
+            if calendar.is_daily
+            else "set market.frequency to that of the file"
+        )
+        message = (
+            f"{columns[number].file}: its rows are about {gap} bars of {reading.frequency} apart throughout ({first}, "
+            f"{second}), so they are bars of a coarser frequency: {remedy}"
+        )
+        findings.append(Finding(number, "error", message))
+    return findings

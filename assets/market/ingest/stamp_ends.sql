@@ -1,0 +1,27 @@
+-- Whether the timestamps of a payload end their bars: how often the beginning and the end of a session or of its part
+-- before a break is there, where no bar begins at that end. Rows: payload, starts, ends, an example of an end.
+WITH edges AS (
+    SELECT ts, closes_at,
+           ts IS DISTINCT FROM lag(closes_at) OVER (ORDER BY ts) AS begins,
+           closes_at IS DISTINCT FROM lead(ts) OVER (ORDER BY ts) AS ends
+    FROM grid
+),
+stamps AS (
+    SELECT DISTINCT payload, coalesce(instant, timezone('UTC', timezone($zone, local))) AS ts,
+           coalesce(local, instant) AS written
+    FROM received WHERE NOT left_out
+),
+starts AS (SELECT s.payload, count(*) AS starts FROM stamps AS s JOIN edges AS e ON e.begins AND e.ts = s.ts GROUP BY ALL),
+ends AS (
+    SELECT s.payload, count(*) AS ends, min(s.written) AS example
+    FROM stamps AS s JOIN edges AS e ON e.ends AND e.closes_at = s.ts GROUP BY ALL
+),
+fits AS (
+    SELECT s.payload, count(g.ts) AS begun, count(e.closes_at) AS ended
+    FROM stamps AS s LEFT JOIN grid AS g ON g.ts = s.ts LEFT JOIN (SELECT DISTINCT closes_at FROM grid) AS e
+        ON e.closes_at = s.ts
+    GROUP BY ALL
+)
+SELECT payload, coalesce(starts, 0), ends, strftime(example, '%Y-%m-%d %H:%M')
+FROM ends LEFT JOIN starts USING (payload) JOIN fits USING (payload)
+WHERE ended > begun;
