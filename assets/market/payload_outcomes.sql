@@ -1,5 +1,5 @@
--- Per request, the rows of its newest payload: received, kept, folded, rejected; `lost` leaves out bars that were still
--- forming, which are read again. `rules` has the number of rows and the first row of every rule.
+-- Per request, the rows of its newest payload: received, kept, folded, rejected; `lost` leaves out other series, and
+-- bars that were still forming, which are read again. `rules` has the number of rows and the first row of every rule.
 WITH newest AS (
     FROM payloads
     WHERE frequency = $frequency
@@ -18,7 +18,7 @@ by_rule AS (
 ),
 by_file AS (
     SELECT batch, file,
-           coalesce(sum(rows) FILTER (rule <> 'not_closed_yet'), 0) AS lost,
+           coalesce(sum(rows) FILTER (rule NOT IN ('not_closed_yet', 'other_series')), 0) AS lost,
            string_agg(rows || ' ' || rule || ', e.g. ' || example, '; ' ORDER BY rows DESC, rule) AS rules
     FROM by_rule
     GROUP BY batch, file

@@ -16,9 +16,18 @@ from assets.market.parsing.timestamps import read_stamps
 from resources.calendar import DAILY
 from resources.sources.protocol import Reading
 
+_WHOLE = "(19|20)[0-9]{12}([0-9]{3})?|[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[ T][0-9].*"
+
 
 def with_clock(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns, reading: Reading) -> PayloadColumns:
-    """The columns with the date and the time of day put together, as text."""
+    """The columns with the date and the time of day put together, as text.
+
+    A time column with whole timestamps, as Baostock's, stands alone.
+    """
+    clock = as_text(columns.clock or "")
+    is_whole = f"coalesce(bool_and(regexp_full_match({clock}, '{_WHOLE}')), false)"
+    if connection.execute(f"SELECT {is_whole} FROM payload AS p WHERE {clock} <> ''").fetchall()[0][0]:
+        return replace(columns, dates=clock, types={**columns.types, "date": "VARCHAR"})
     if reading.frequency != DAILY and _is_dates_only(connection, columns.cells["date"], columns.types["date"]):
         dates = f"{columns.cells['date']}::DATE::VARCHAR"
         columns = replace(columns, dates=dates, types={**columns.types, "date": "VARCHAR"})

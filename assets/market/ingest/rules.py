@@ -13,6 +13,8 @@ REASONS: dict[str, str] = {
     "missing_date": "no date: fill it in",
     "unreadable_date": "the date cannot be read: write it as 2012-01-31, or 2012-01-31 09:30:00, the year with four "
     "digits",
+    "unknown_time_zone": "the time zone in the timestamp is unknown or has several meanings: write an offset such as "
+    "+08:00 or a place such as Asia/Shanghai, or remove it and set market.timezone",
     "mixed_date_format": "most dates of this payload have another format: use one format",
     "mixed_time_zone": "some timestamps of this payload have a time zone and others do not: use one format",
     "no_such_local_time": "this local time was skipped by daylight saving: write timestamps in UTC",

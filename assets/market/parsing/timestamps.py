@@ -15,10 +15,38 @@ from resources.errors import CandlecastError
 
 # The table that `read_stamps` creates.
 STAMPS = "stamps"
-_ZONE = r"(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?"
-_CLOCK = r"(?:[T ]+(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])?|\d{6}|\d{4})" + _ZONE + r")?$"
+# Z, an offset, an abbreviation such as EST, or a place such as US/Eastern.
+_OFFSET = r"(?:UTC|GMT)?[+-]\d{2}:?\d{2}|(?:UTC|GMT)?[+-]\d{2}"
+_PLACE = r" +[A-Za-z]{2,}(?:/[A-Za-z_]+)+| +[A-Z]{2,5}"
+_ZONE = rf"(?P<zone>\s*(?:Z|UTC|GMT|{_OFFSET})|{_PLACE})?"
+_TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])?|\d{1,2}-[AaPp][Mm]|\d{6}|\d{4}"
+_CLOCK = rf"(?:[T ]+(?:{_TIME})" + _ZONE + r")?$"
+# Abbreviations of one meaning: hours ahead of UTC. CST and IST have several.
+_ABBREVIATIONS = {
+    "EST": -5,
+    "EDT": -4,
+    "CDT": -5,
+    "MST": -7,
+    "MDT": -6,
+    "PST": -8,
+    "PDT": -7,
+    "WET": 0,
+    "WEST": 1,
+    "CET": 1,
+    "CEST": 2,
+    "EET": 2,
+    "EEST": 3,
+    "MSK": 3,
+    "SGT": 8,
+    "HKT": 8,
+    "JST": 9,
+    "KST": 9,
+    "AEST": 10,
+    "AEDT": 11,
+}
 _FAMILIES = {
     "ymd": re.compile(r"^\d{4}(?P<mark>[-/.])\d{1,2}(?P=mark)\d{1,2}" + _CLOCK),
+    "joined": re.compile(r"^(?P<mark>)(?:19|20)\d{2}(?:0\d|1[0-2])[0-3]\d[0-2]\d[0-5]\d(?:[0-5]\d(?:\d{3})?)?$"),
     "compact": re.compile(r"^(?P<mark>)(?:19|20)\d{6}" + _CLOCK),
     "dmy or mdy": re.compile(r"^\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)\d{4}" + _CLOCK),
     "day month name": re.compile(r"^\d{1,2}(?P<mark>[- ])[A-Za-z]{3}(?P=mark)\d{4}" + _CLOCK),
@@ -27,6 +55,7 @@ _FAMILIES = {
 }
 _DATES = {
     "ymd": "%Y{m}%m{m}%d",
+    "joined": "%Y%m%d",
     "compact": "%Y%m%d",
     "dmy": "%d{m}%m{m}%Y",
     "mdy": "%m{m}%d{m}%Y",
@@ -45,7 +74,7 @@ _MAKE_TEXTS = """
 CREATE OR REPLACE TEMP TABLE texts AS
 SELECT text, count(*) AS rows,
        CASE WHEN regexp_matches(trim(text), '^[0-9]{{8}}([^0-9]|$)') AND NOT regexp_matches(trim(text), '^(19|20)')
-            THEN '?' WHEN regexp_matches(trim(text), ':[0-9]{{2}} ?[AaPp][Mm]$') THEN '!' ELSE '' END
+            THEN '?' WHEN regexp_matches(trim(text), '(:[0-9]{{2}} ?|[0-9]-)[AaPp][Mm]$') THEN '!' ELSE '' END
        || regexp_replace(regexp_replace(trim(text), '[0-9]', '9', 'g'), '[ABD-FH-LN-SV-Ya-z]', 'a', 'g') AS shape
 FROM {values} WHERE trim(text) <> '' GROUP BY text
 """
@@ -57,32 +86,46 @@ CREATE OR REPLACE TEMP TABLE stamps (
     problem VARCHAR          -- name of the rule that the text violates
 )
 """
-_PARSE = """
+_SQL_ZONE = (
+    "\\s*(Z|UTC|GMT|(UTC|GMT)?[+-]\\d{2}:?\\d{2}|(UTC|GMT)?[+-]\\d{2})$| +[A-Za-z]{2,}(/[A-Za-z_]+)+$| +[A-Z]{2,5}$"
+)
+_ABBREVIATED = " ".join(f"WHEN '{name}' THEN {hours * 3600}" for name, hours in _ABBREVIATIONS.items())
+_PARSE = f"""
 INSERT INTO stamps
 WITH written AS (
     SELECT text, zone, trim(text)[: length(trim(text)) - length(zone)] AS bare
     FROM (SELECT text,
-                 CASE WHEN regexp_matches(trim(text), '[T ][0-9]{{1,2}}(:|[0-9]{{2}})')
-                      THEN regexp_extract(trim(text), '\\s*(Z|UTC|GMT|[+-]\\d{{2}}:?\\d{{2}}|[+-]\\d{{2}})$', 0)
+                 CASE WHEN regexp_matches(trim(text), '[T ][0-9]{{{{1,2}}}}(:|[0-9]{{{{2}}}}|-[AaPp])')
+                       AND NOT regexp_matches(trim(text), '[0-9 -][AaPp][Mm]$')
+                      THEN regexp_extract(trim(text), '{_SQL_ZONE.replace("{", "{{").replace("}", "}}")}', 0)
                       ELSE '' END AS zone
           FROM texts WHERE list_contains($shapes, shape))
 ),
 parsed AS (
-    SELECT text, trim(zone) AS zone, coalesce({attempts}) AS local FROM written
+    SELECT text, trim(zone) AS zone, coalesce({{attempts}}) AS local FROM written
 ),
 -- No time zone is more than 14 hours from UTC: -50:00 is a typing error.
 ahead AS (
-    SELECT text, local, zone,
+    SELECT text, local, zone, replace(regexp_replace(zone, '^(UTC|GMT)([+-])', '\\2'), ':', '') AS shift,
            CASE WHEN zone IN ('', 'Z', 'UTC', 'GMT') THEN 0
-                WHEN regexp_full_match(zone, '[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?')
-                THEN (CASE WHEN zone[1] = '-' THEN -1 ELSE 1 END)
-                     * (zone[2:3]::INTEGER * 3600
-                        + coalesce(try_cast(right(replace(zone, ':', '')[4:], 2) AS INTEGER), 0) * 60) END AS seconds
+                WHEN regexp_full_match(shift, '[+-](0[0-9]|1[0-4])([0-5][0-9])?')
+                THEN (CASE WHEN shift[1] = '-' THEN -1 ELSE 1 END)
+                     * (shift[2:3]::INTEGER * 3600 + coalesce(try_cast(shift[4:5] AS INTEGER), 0) * 60)
+                ELSE CASE zone {_ABBREVIATED} END END AS seconds,
+           CASE WHEN contains(zone, '/') AND zone IN (SELECT name FROM pg_timezone_names()) THEN zone END AS place
     FROM parsed
+),
+placed AS (
+    SELECT *, timezone(place, local) AS moment FROM ahead
 )
-SELECT text, local, CASE WHEN zone <> '' THEN local - to_seconds(seconds) END,
-       CASE WHEN local IS NULL OR seconds IS NULL THEN 'unreadable_date' END
-FROM ahead
+SELECT text, local, CASE WHEN zone <> '' THEN coalesce(timezone('UTC', moment), local - to_seconds(seconds)) END,
+       CASE WHEN local IS NULL THEN 'unreadable_date'
+            WHEN seconds IS NULL AND place IS NULL
+            THEN CASE WHEN regexp_matches(zone, '[A-Za-z]') THEN 'unknown_time_zone' ELSE 'unreadable_date' END
+            WHEN timezone(place, moment) <> local THEN 'no_such_local_time'
+            WHEN timezone(place, moment + INTERVAL 1 HOUR) = local OR timezone(place, moment - INTERVAL 1 HOUR) = local
+            THEN 'ambiguous_local_time' END
+FROM placed
 """
 _EPOCH = """
 INSERT INTO stamps
@@ -181,9 +224,18 @@ def _order(
     return min(mismatches, key=lambda order: mismatches[order])
 
 
+# 20240102093000500 as 20240102 09:30:00.500.
+_SEPARATED = """bare[:8] || ' ' || bare[9:10] || ':' || bare[11:12]
+    || CASE WHEN length(bare) > 12 THEN ':' || bare[13:14] ELSE '' END
+    || CASE WHEN length(bare) > 14 THEN '.' || bare[15:] ELSE '' END"""
+
+
 def _attempts(family: str, mark: str) -> str:
     day = _DATES[family].format(m=mark)
     clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n", " %H%M%S", " %H%M", " %I:%M:%S%p", " %I:%M%p")
     bare = "regexp_replace(replace(bare, 'T', ' '), ' +', ' ', 'g')" if "%b" not in day else "bare"
     bare = f"regexp_replace({bare}, ' ?([AaPp][Mm])$', '\\1')"
+    bare = f"regexp_replace({bare}, '-([AaPp][Mm])$', ':00\\1')"
+    if family == "joined":
+        bare = _SEPARATED
     return ", ".join(f"try_strptime({bare}, '{day}{clock}')::TIMESTAMP" for clock in clocks)
