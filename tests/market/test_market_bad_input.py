@@ -63,7 +63,7 @@ BAD_SYMBOLS = [
     ("TWO WORDS", "bad_symbol"),
     ("🚀", "bad_symbol"),
     ("X" * 300, "bad_symbol"),
-    ("a/b", "bad_symbol"),
+    ("a\\b", "bad_symbol"),
     ("'; DROP TABLE bars; --", "bad_symbol"),
     ("aapl", "symbol_in_other_case"),
 ]

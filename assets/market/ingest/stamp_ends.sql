@@ -14,7 +14,11 @@ stamps AS (
 starts AS (SELECT s.payload, count(*) AS starts FROM stamps AS s JOIN edges AS e ON e.begins AND e.ts = s.ts GROUP BY ALL),
 ends AS (
     SELECT s.payload, count(*) AS ends, min(s.written) AS example
-    FROM stamps AS s JOIN edges AS e ON e.ends AND e.closes_at = s.ts GROUP BY ALL
+    FROM stamps AS s JOIN edges AS e ON e.ends AND e.closes_at = s.ts
+    -- A single row at the end of a session is a stray one.
+    SEMI JOIN (SELECT payload, written::DATE AS day FROM stamps GROUP BY ALL HAVING count(*) > 1) AS d
+        ON d.payload = s.payload AND d.day = s.written::DATE
+    GROUP BY ALL
 ),
 fits AS (
     SELECT s.payload, count(g.ts) AS begun, count(e.closes_at) AS ended

@@ -17,7 +17,7 @@ from resources.errors import CandlecastError
 STAMPS = "stamps"
 # Z, an offset, an abbreviation such as EST, or a place such as US/Eastern.
 _OFFSET = r"(?:UTC|GMT)?[+-]\d{2}:?\d{2}|(?:UTC|GMT)?[+-]\d{2}"
-_PLACE = r" +[A-Za-z]{2,}(?:/[A-Za-z_]+)+| +[A-Z]{2,5}"
+_PLACE = r" +[A-Za-z]{2,}(?:/[A-Za-z_]+)+| +[A-Z]{3,5}"
 _ZONE = rf"(?P<zone>\s*(?:Z|UTC|GMT|{_OFFSET})|{_PLACE})?"
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])?|\d{1,2}-[AaPp][Mm]|\d{6}|\d{4}"
 _CLOCK = rf"(?:[T ]+(?:{_TIME})" + _ZONE + r")?$"
@@ -87,7 +87,7 @@ CREATE OR REPLACE TEMP TABLE stamps (
 )
 """
 _SQL_ZONE = (
-    "\\s*(Z|UTC|GMT|(UTC|GMT)?[+-]\\d{2}:?\\d{2}|(UTC|GMT)?[+-]\\d{2})$| +[A-Za-z]{2,}(/[A-Za-z_]+)+$| +[A-Z]{2,5}$"
+    "\\s*(Z|UTC|GMT|(UTC|GMT)?[+-]\\d{2}:?\\d{2}|(UTC|GMT)?[+-]\\d{2})$| +[A-Za-z]{2,}(/[A-Za-z_]+)+$| +[A-Z]{3,5}$"
 )
 _ABBREVIATED = " ".join(f"WHEN '{name}' THEN {hours * 3600}" for name, hours in _ABBREVIATIONS.items())
 _PARSE = f"""
