@@ -102,8 +102,11 @@ def basis_findings(
 ) -> list[Finding]:
     """Decide for what the prices of files are adjusted, and write it to the table `payloads`.
 
-    A factor beside prices as quoted becomes an adjusted close, from which actions are derived.
+    A factor beside prices as quoted becomes an adjusted close, from which actions are derived. A source that states
+    its basis is believed.
     """
+    if reading.basis != "raw":
+        return []
     evidence = {
         (number, kind): (shown, hidden, day, ratio)
         for number, kind, shown, hidden, day, ratio in connection.execute(load_sql(PACKAGE, "basis.sql")).fetchall()
@@ -115,7 +118,7 @@ def basis_findings(
             if kind not in found.header:
                 continue
             name = found.header[kind]
-            if reading.adjusted in (None, "none") and kind == "split" and hidden > shown and reading.adjusted is None:
+            if reading.adjusted is None and kind == "split" and hidden > shown:
                 findings.append(_adjusted_split(number, found.file, name, day, ratio))
             if reading.adjusted in ("splits", "splits and dividends") and shown > hidden:
                 findings.append(_raw_prices(number, found.file, name, day, ratio, reading.adjusted))
