@@ -22,7 +22,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[ ,;|\t]*$', re.IGNORECASE)
 _BARS = ("open", "high", "low", "close", "volume")
 _STAMP = re.compile(r"(19|20)\d{2}([-/.]?)\d{1,2}\2\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](19|20)\d{2}([ T].*)?")
 # First cells of the lines of a header that pandas writes for columns of several levels, as yfinance makes them.
-_LEVELS = ("price", "attributes", "ticker", "tickers", "symbol", "symbols")
+_LEVELS = {"price", "attributes", "ticker", "tickers", "symbol", "symbols"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ def _of_vendor(line: str, skipped: int, separator: str, width: int, name: str) -
 def _levels(lines: Sequence[str], separator: str) -> list[list[str]]:
     """The lines of a header of several levels, down to the line that names the index; else the first line alone."""
     rows = [_cells(line, separator) for line in lines[:4]]
-    if rows[0][0].lower() not in _LEVELS:
+    # "symbol" alone is the first column of many files; two such lines are levels.
+    if len(rows) < 2 or not {rows[0][0].lower(), rows[1][0].lower()} <= _LEVELS:
         return rows[:1]
     for count, row in enumerate(rows[1:], 1):
         if len(row) != len(rows[0]) or _is_data(row):
