@@ -15,6 +15,7 @@ import dagster as dg
 from assets.forecasts.assets import FORECAST_ASSETS
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START
 from resources.candlecast import Candlecast
+from resources.disclosure import shown_path
 
 FORECASTS = tuple(asset.family for asset in FORECAST_ASSETS)
 WATCHED = ("bars", *FORECASTS, "forecast_scores")
@@ -105,10 +106,11 @@ def _freshness(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition) -
 def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition) -> dg.SensorDefinition:
     settings = candlecast.settings
     folder = settings.root / str(settings.market.drop)
+    shown = shown_path(str(settings.market.drop), settings.root)
 
     @dg.sensor(
         name="drop_folder",
-        description=f"Ingests new files in {settings.market.drop}, then moves them to done/ or refused/ with a note.",
+        description=f"Ingests new files in {shown}, then moves them to done/ or refused/ with a note.",
         minimum_interval_seconds=DROP_SECONDS,
         job_name="ingest",
         default_status=dg.DefaultSensorStatus.STOPPED,
@@ -131,7 +133,7 @@ def _drop_folder(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
             keys = set(sessions.get_partition_keys())
             days = [day for day in days if day.strftime(KEY_FORMAT) in keys]
         if not days:
-            return dg.SkipReason(f"{len(taken)} new files in {folder}, none with bars of a closed session")
+            return dg.SkipReason(f"{len(taken)} new files in {shown}, none with bars of a closed session")
         tags = {RANGE_START: days[0].strftime(KEY_FORMAT), RANGE_END: days[-1].strftime(KEY_FORMAT)}
         return dg.RunRequest(tags=tags)
 

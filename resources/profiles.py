@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from resources.errors import SettingsError
@@ -61,6 +61,7 @@ def load_settings(
     """
     path = _settings_path(file)
     content = _read_toml(path)
+    _check_top_level(content, path)
     name = profile or os.environ.get(ENV_PROFILE) or content.get("profile", "sample")
     values = _inherit(content.get("profiles", {}), name, path)
     _check_environment()
@@ -71,6 +72,7 @@ def load_settings(
             f"{path}, profile {name!r}: {misplaced[0]} is not a key of a profile; choose the profile at the top of the "
             f"file or with --profile, the home with --home or {ENV_HOME}"
         )
+    values |= _read_secrets(os.environ.get(f"{ENV_PREFIX}SECRETS") or values.get("secrets"), path)
     try:
         overridden = OverriddenSettings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
         return Settings(**dict(overridden))
@@ -119,6 +121,24 @@ def _settings_path(file: Path | str | None) -> Path:
     raise SettingsError(f"no {SETTINGS_FILE} in {here} or above it: pass one with --settings or {ENV_FILE}")
 
 
+def _read_secrets(named: object, settings_file: Path) -> dict[str, Any]:
+    if not named:
+        return {}
+    path = settings_file.parent / Path(str(named)).expanduser()
+    if not path.is_file():
+        raise SettingsError(f"secrets = {str(named)!r}: the file does not exist")
+    values = _read_toml(path)
+    for key in values:
+        if not _is_secret(key):
+            secret = ", ".join(filter(_is_secret, Settings.model_fields))
+            raise SettingsError(f"{path}: {key} is not a secret key, set it in {settings_file.name}; allowed: {secret}")
+    return values
+
+
+def _is_secret(key: str) -> bool:
+    return key in Settings.model_fields and SecretStr in get_args(Settings.model_fields[key].annotation)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         # Some editors write a byte order mark, which TOML does not allow.
@@ -127,6 +147,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    return content
+
+
+def _check_top_level(content: Mapping[str, Any], path: Path) -> None:
     unknown = set(content) - {"profile", "profiles"}
     if unknown:
         raise SettingsError(
@@ -138,7 +162,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         isinstance(p, dict) for p in content.get("profiles", {}).values()
     ):
         raise SettingsError(f"{path}: profiles must be tables, [profiles.NAME]")
-    return content
 
 
 def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -201,7 +224,7 @@ def _error_text(error: ValidationError, path: Path, profile: str) -> str:
         key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)) or "settings"
         given = (
             ""
-            if problem["type"] in ("missing", "value_error") and isinstance(problem["input"], dict)
+            if _is_secret(key) or (problem["type"] in ("missing", "value_error") and isinstance(problem["input"], dict))
             else f" = {problem['input']!r}"
         )
         reason = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENV_PREFIX = "CANDLECAST__"
@@ -519,10 +519,15 @@ class Settings(BaseModel):
     profile: str = Field("sample", description="Name of the profile.")
     root: Path = Field(Path(), description="Folder of the settings file.")
     home: Path = Field(Path("data"), description="Home folder: lake, warehouse, checkpoints, reports.")
-    warehouse: str | None = Field(
+    warehouse: SecretStr | None = Field(
         None,
         description="Database file, or a URI that DuckDB attaches (md:…, ducklake:…); unset: warehouse.duckdb in the "
-        "home folder.",
+        "home folder. A URI with a password belongs in the file of `secrets` or in CANDLECAST__WAREHOUSE.",
+    )
+    secrets: str | None = Field(
+        None,
+        description="TOML file of the keys that are secret (warehouse), kept apart from the settings; absolute, or "
+        "relative to the settings file. Its values replace those of the profile.",
     )
     seed: int = Field(7, ge=0, lt=2**31, description="Seed of training, sampling and bootstrap.")
     market: MarketSettings = MarketSettings()

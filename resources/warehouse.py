@@ -18,6 +18,7 @@ import duckdb
 import pandas as pd
 import tenacity
 
+from resources.disclosure import CONCEALED, conceal, scheme_of
 from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
 from resources.settings import Settings
@@ -26,8 +27,6 @@ from resources.sql import load_scripts, load_sql
 logger = logging.getLogger("candlecast.warehouse")
 WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
-# Two letters or more: one letter is a Windows drive.
-_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+_]+:")
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # DuckDB does not allow read-only and read-write connections to one file in one process.
 _process_lock = threading.RLock()
@@ -44,7 +43,7 @@ class Warehouse:
     """
 
     def __init__(self, location: Path | str, wait: float = WAIT_SECONDS) -> None:
-        self.uri = location if isinstance(location, str) and _URI.match(location) else None
+        self.uri = location if isinstance(location, str) and scheme_of(location) else None
         self.path = Path(location)
         self.wait = wait
         self._checked = False
@@ -52,7 +51,13 @@ class Warehouse:
     @classmethod
     def of(cls, settings: Settings, wait: float = WAIT_SECONDS) -> Warehouse:
         """The warehouse of the settings; default: the one in the home folder."""
-        return cls(settings.warehouse or Home(settings.home).warehouse, wait)
+        named = settings.warehouse.get_secret_value() if settings.warehouse else None
+        return cls(named or Home(settings.home).warehouse, wait)
+
+    @property
+    def label(self) -> str:
+        """How messages name it: the file, or the scheme of a URI, which may hold a password."""
+        return f"the warehouse {scheme_of(self.uri)}:{CONCEALED}" if self.uri else str(self.path)
 
     @property
     def exists(self) -> bool:
@@ -67,7 +72,7 @@ class Warehouse:
             WarehouseBusyError: another process wrote for longer than `wait`.
             SchemaVersionError: the schema is newer than this installation, or older in a file that cannot be written.
         """
-        with _process_lock:
+        with _process_lock, _without_secrets(self.uri):
             self._ensure_schema()
             connection = self._connect(read_only=True)
             try:
@@ -84,14 +89,14 @@ class Warehouse:
             WarehouseBusyError: another process held the file for longer than `wait`.
             SchemaVersionError: the schema is newer than this installation.
         """
-        with _process_lock:
+        with _process_lock, _without_secrets(self.uri):
             if self.uri is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect(read_only=False)
             try:
                 if not self._is_current:
                     with _transaction(connection):
-                        migrate(connection, str(self.uri or self.path))
+                        migrate(connection, self.label)
                     self._remember()
                 with _transaction(connection), interruptible():
                     yield connection
@@ -153,7 +158,7 @@ class Warehouse:
             if not _is_lock(error):
                 raise
             raise WarehouseBusyError(
-                f"{self.path} was locked by {_holder(error)} for more than {self.wait:g} s: "
+                f"{self.label} was locked by {_holder(error)} for more than {self.wait:g} s: "
                 "wait until it ends, or end it, and try again"
             ) from error
 
@@ -167,6 +172,10 @@ class Warehouse:
             mode = " (READ_ONLY)" if read_only else ""
             connection.execute(f"ATTACH '{self.uri.replace(chr(39), chr(39) * 2)}' AS warehouse{mode}")
             connection.execute("USE warehouse")
+        except duckdb.Error as error:
+            connection.close()
+            # Without the excerpt of the statement, which may begin in the middle of a password.
+            raise type(error)(str(error).partition("\nLINE ")[0]) from None
         except BaseException:
             connection.close()
             raise
@@ -175,7 +184,8 @@ class Warehouse:
     def _log_wait(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number in (1, 8) or state.attempt_number % 20 == 0:
             error = state.outcome.exception() if state.outcome else None
-            logger.warning("waiting for %s, locked by %s", self.path.name, _holder(error))
+            name = self.label if self.uri else self.path.name
+            logger.warning("waiting for %s, locked by %s", name, _holder(error))
 
 
 @contextmanager
@@ -187,6 +197,17 @@ def interruptible() -> Iterator[None]:
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from error
         raise
+
+
+@contextmanager
+def _without_secrets(uri: str | None) -> Iterator[None]:
+    """Raise DuckDB's errors, which quote the statement or the path, without the URI and its credentials."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if uri is None:
+            raise
+        raise type(error)(conceal(str(error), uri)) from None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from resources.calendar import TradingCalendar
+from resources.disclosure import shown_path
 from resources.errors import CandlecastError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -99,7 +100,9 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
             f"market.symbols: no bars of {', '.join(missing)}; symbols with bars: {', '.join(available) or 'none'}"
         )
     if market.members:
-        return Universe(_read_members(settings.root / market.members, wanted), "members")
+        return Universe(
+            _read_members(settings.root / market.members, shown_path(market.members, settings.root), wanted), "members"
+        )
     newest = max((last for _, last in available.values()), default=market.start)
     active_since = _active_since(settings, newest)
     return Universe({symbol: [_membership(*available[symbol], active_since)] for symbol in wanted}, "bars")
@@ -127,21 +130,21 @@ def _active_since(settings: Settings, newest: date) -> date:
     return sessions[-min(DELISTED_AFTER, len(sessions))].date() if len(sessions) else newest
 
 
-def _read_members(file: Path, wanted: Sequence[str]) -> dict[str, list[Membership]]:
+def _read_members(file: Path, name: str, wanted: Sequence[str]) -> dict[str, list[Membership]]:
     if not file.is_file():
-        raise CandlecastError(f"market.members: {file} does not exist")
+        raise CandlecastError(f"market.members: {name} does not exist")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeError as error:
-        raise CandlecastError(f"{file}: not UTF-8 ({error}): save the file as UTF-8") from None
+        raise CandlecastError(f"{name}: not UTF-8 ({error}): save the file as UTF-8") from None
     memberships: dict[str, list[Membership]] = {}
     with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
         missing = sorted({"symbol", "start", "end"} - set(rows.fieldnames or []))
         if missing:
-            raise CandlecastError(f"{file}: column {', '.join(missing)} is missing; the header is symbol,start,end")
+            raise CandlecastError(f"{name}: column {', '.join(missing)} is missing; the header is symbol,start,end")
         for number, row in enumerate(rows, 1):
-            symbol, membership = _parse_member(row, f"{file}, row {number}")
+            symbol, membership = _parse_member(row, f"{name}, row {number}")
             memberships.setdefault(symbol, []).append(membership)
     return {s: sorted(memberships[s], key=lambda period: period.first) for s in wanted if s in memberships}
 

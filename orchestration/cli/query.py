@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from resources.disclosure import conceal
 from resources.errors import CandlecastError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -37,7 +38,7 @@ def run_query(settings: Settings, sql: str, output: str) -> str:
     warehouse = Warehouse.of(settings)
     if not warehouse.exists:
         raise CandlecastError(
-            f"{warehouse.path} does not exist yet: `candlecast run` or `candlecast backfill` creates it"
+            f"{warehouse.label} does not exist yet: `candlecast run` or `candlecast backfill` creates it"
         )
     try:
         with warehouse.read() as connection:
@@ -49,7 +50,8 @@ def run_query(settings: Settings, sql: str, output: str) -> str:
     except duckdb.Error as error:
         raise CandlecastError(f"query rejected: {error}") from None
     formats = {"csv": _as_csv, "json": _as_json, "table": _as_table}
-    return formats[output](columns, rows)
+    text = formats[output](columns, rows)
+    return conceal(text, warehouse.uri) if warehouse.uri else text
 
 
 def _require_read(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -1,6 +1,7 @@
 """Bars in your own files: CSV, compressed CSV or Parquet, one file or many.
 
-A file is identified by its path relative to the settings file: the same path with other content is a revision.
+A file is identified by its path relative to the settings file: the same path with other content is a revision. A file
+elsewhere is named by its path below the folders that the glob spells out, which say where somebody keeps data.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
+from resources.disclosure import shown_path
 from resources.errors import CandlecastError
 from resources.publish import copy_file
 from resources.sources.file_symbols import symbol_of
@@ -58,16 +60,25 @@ class FilesSource:
         files = [file for file in found if ending_of(file) and not file.name.startswith((".", "~"))]
         if not files:
             others = f" ({len(found)} files with other endings match)" if found else ""
-            raise CandlecastError(
-                f"market.path = {self.path!r}: no {', '.join(ENDINGS)} file matches {self.root / self.path}{others}"
-            )
+            where = "" if Path(self.path).is_absolute() else ", relative to the settings file"
+            shown, endings = shown_path(self.path, self.root), ", ".join(ENDINGS)
+            raise CandlecastError(f"market.path = {shown!r}: no {endings} file matches{where}{others}")
         return [self.request_of(file) for file in files]
 
     def request_of(self, file: Path) -> Request:
         """The request for one file."""
-        named = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
-        symbol = symbol_of(named, ending_of(file), self.reading.symbol_from)
-        return Request(key=f"{KEY}{named}", file=named, symbol=symbol)
+        inside = file.is_relative_to(self.root)
+        path = file.relative_to(self.root).as_posix() if inside else file.as_posix()
+        name = path if inside else file.relative_to(self._fixed_folder).as_posix()
+        symbol = symbol_of(path, ending_of(file), self.reading.symbol_from)
+        return Request(key=f"{KEY}{path}", file=name, symbol=symbol)
+
+    @property
+    def _fixed_folder(self) -> Path:
+        """The folder of the glob above its first wildcard."""
+        pattern = self.root / self.path
+        wild = [folder for folder in pattern.parents if glob.has_magic(folder.name)]
+        return wild[-1].parent if wild else pattern.parent
 
     def vanished(self, held: Sequence[Request]) -> list[Request]:
         return [request for request in held if request.key.startswith(KEY) and not self._file(request).exists()]
@@ -91,7 +102,7 @@ class FilesSource:
         return before
 
     def _file(self, request: Request) -> Path:
-        return self.root / request.file
+        return self.root / request.key.removeprefix(KEY)
 
 
 def removal_of(reading: Reading) -> str:

@@ -44,7 +44,7 @@ class QlibSource:
             raise CandlecastError('source "qlib" reads daily bundles: market.frequency = "1d"')
         for part in ("calendars/day.txt", "features"):
             if not (self.folder / part).exists():
-                raise CandlecastError(f"market.path = {self.folder}: not a Qlib bundle, {part} is missing")
+                raise CandlecastError(f"market.path = …/{self.folder.name}: not a Qlib bundle, {part} is missing")
         return [Request(f"qlib:{self.folder.name}", f"{self.folder.name} (Qlib bundle)")]
 
     def vanished(self, held: Sequence[Request]) -> list[Request]:
@@ -75,7 +75,9 @@ class QlibSource:
             series = {name: _series(folder / f"{name}.day.bin", len(days)) for name in FIELDS}
             missing = [name for name in NEEDED if series[name] is None]
             if missing:
-                raise CandlecastError(f"{folder}: {', '.join(f'{name}.day.bin' for name in missing)} is missing")
+                raise CandlecastError(
+                    f"{self.folder.name}/{folder.name}: {', '.join(f'{name}.day.bin' for name in missing)} is missing"
+                )
             close = series["close"]
             assert close is not None
             traded = ~np.isnan(close)
@@ -93,7 +95,9 @@ def _series(file: Path, length: int) -> np.ndarray | None:
         return None
     stored = np.fromfile(file, dtype="<f4")
     if not len(stored) or int(stored[0]) + len(stored) - 1 > length:
-        raise CandlecastError(f"{file}: longer than the bundle's calendar: write the bundle again")
+        raise CandlecastError(
+            f"{file.parent.name}/{file.name}: longer than the bundle's calendar: write the bundle again"
+        )
     whole = np.full(length, np.nan)
     whole[int(stored[0]) : int(stored[0]) + len(stored) - 1] = stored[1:]
     return whole

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from tests.orchestration.cli_project import CliProject
 
@@ -27,8 +29,9 @@ STATUS = "query ($run: ID!) {runOrError(runId: $run) {... on Run {status}}}"
 class DagsterUi:
     """A client of Dagster's GraphQL API, which its pages use."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, process: int) -> None:
         self.address = address
+        self.process = process
         self.selector: dict[str, str] = {}
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
@@ -68,6 +71,21 @@ class DagsterUi:
         run: str = launched["run"]["runId"]
         return run
 
+    def kill_worker(self, holds: Callable[[], bool]) -> None:
+        """Kill the process of a run with SIGKILL as soon as it holds what is asked for."""
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            children = psutil.Process(self.process).children(recursive=True)
+            for worker in (child for child in children if "spawn_main" in " ".join(child.cmdline())):
+                # Stopped while it is checked, so that it cannot let go before the kill.
+                worker.suspend()
+                if holds():
+                    worker.kill()
+                    return
+                worker.resume()
+            time.sleep(0.05)
+        raise AssertionError("no run came to hold it")
+
     def ended(self, run: str) -> str:
         """The final status of a run."""
         end = time.monotonic() + TIMEOUT
@@ -92,7 +110,7 @@ def ui_of(project: CliProject) -> Iterator[DagsterUi]:
             start_new_session=True,
         )
     try:
-        ui = DagsterUi(f"http://127.0.0.1:{port}")
+        ui = DagsterUi(f"http://127.0.0.1:{port}", process.pid)
         ui.wait_until_served(process)
         yield ui
     finally:

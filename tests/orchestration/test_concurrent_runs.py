@@ -1,6 +1,8 @@
 """Runs of the UI, the daily run and the command line in one home at once: all succeed, no row is lost."""
 
 import shutil
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,21 @@ def test_the_ui_the_daily_run_and_the_command_line_write_concurrently(tmp_path: 
             assert (ui.ended(ingest), ui.ended(daily)) == ("SUCCESS", "SUCCESS")
     assert together.rows(BARS) == bars
     assert together.rows(QUANTILES) == quantiles
+
+
+def test_a_killed_run_of_the_ui_blocks_no_later_run(tmp_path: Path) -> None:
+    project = CliProject(tmp_path)
+    index = project.home / "dagster" / "history" / "runs" / "index.db"
+
+    def slot_is_held() -> bool:
+        with suppress(sqlite3.OperationalError), sqlite3.connect(f"file:{index}?mode=ro", uri=True) as records:
+            held = "SELECT count(*) FROM concurrency_slots WHERE run_id IS NOT NULL"
+            return bool(records.execute(held).fetchone()[0])
+        return False  # the table does not exist yet
+
+    with ui_of(project) as ui:
+        killed = ui.launch("ingest", "2007-01-03", "2010-12-30")
+        ui.kill_worker(slot_is_held)
+        assert ui.ended(killed) == "FAILURE"
+        assert slot_is_held()
+        assert ui.ended(ui.launch("ingest", "2007-01-03", "2007-03-30")) == "SUCCESS"

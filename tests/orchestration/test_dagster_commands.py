@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     ("dg", "check", "defs"),
     ("dagster", "definitions", "validate"),
+    ("dagster", "job", "list"),
     ("dagster", "asset", "list", "-m", "orchestration.definitions"),
 )
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from orchestration.cli.query import run_query
 from resources.errors import CandlecastError
@@ -91,7 +92,7 @@ def stored(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     """The settings with the warehouse as a file, and as a URI."""
     if request.param == "file":
         return settings
-    return settings.model_copy(update={"warehouse": f"duckdb:{settings.home}/warehouse.duckdb"})
+    return settings.model_copy(update={"warehouse": SecretStr(f"duckdb:{settings.home}/warehouse.duckdb")})
 
 
 @pytest.mark.parametrize("sql", WRITING)

@@ -16,7 +16,7 @@ def test_every_key_of_every_section_is_listed_once_and_described() -> None:
         if isinstance(section, type) and issubclass(section, Section)
         for key in section.model_fields
     ]
-    assert sorted(ROWS) == sorted([*keys, ("", "warehouse"), ("", "seed")])
+    assert sorted(ROWS) == sorted([*keys, ("", "warehouse"), ("", "secrets"), ("", "seed")])
     assert len(settings_reference()) == len(ROWS)
     assert all(row.description.endswith(".") for row in ROWS.values())
 

@@ -27,6 +27,7 @@ from assets.market.ingest.lake import Lake
 from assets.market.outcomes import FileOutcome, file_outcomes
 from assets.market.universe import Universe, read_universe
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.disclosure import public_settings
 from resources.settings import Settings
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -146,7 +147,7 @@ def read_contents(
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}
     return ReportContents(
-        settings=settings.model_dump(mode="json", exclude={"root", "home"}),
+        settings=public_settings(settings),
         market=market,
         universe=read_universe(settings, warehouse),
         forecasts=forecasts,
