@@ -227,7 +227,7 @@ def test_a_factor_is_used_only_if_prices_are_multiplied_by_it(make_desk: Callabl
     text = (
         f"{HEADER},factor\nA,2012-01-03,10,11,9,10.5,1,nan\nA,2012-01-04,10,11,9,10.5,1,\nA,2012-01-05,10,11,9,10,1,2"
     )
-    raw, multiplied = make_desk("raw"), make_desk("factor", basis="factor")
+    raw, multiplied = make_desk("raw", adjusted="none"), make_desk("factor", basis="factor")
     raw.ingest_text(text)
     assert raw.rules() == []
     multiplied.ingest_text(text)
