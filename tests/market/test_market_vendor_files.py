@@ -114,7 +114,7 @@ def test_a_factor_that_prices_are_multiplied_by_is_divided_out(make_desk: Callab
 def test_symbol_columns_of_vendors_are_recognised(desk: Desk, name: str) -> None:
     rows = [f"2012-01-0{day},{PRICES},{symbol}" for day in (3, 4) for symbol in ("MMM", "AOS")]
     desk.ingest_text(lines(f"date,{OHLC},{name}", *rows))
-    assert sorted({symbol for (symbol,) in stored(desk, "symbol")}) == ["AOS", "MMM"]
+    assert sorted({str(symbol) for (symbol,) in stored(desk, "symbol")}) == ["AOS", "MMM"]
 
 
 def test_several_rows_per_date_name_the_column_that_tells_them_apart(make_desk: Callable[..., Desk]) -> None:

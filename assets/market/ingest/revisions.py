@@ -19,7 +19,7 @@ from assets.market.ingest.conflicts import reread_conflicts
 from assets.market.ingest.contract import StagedBatch, make_table, run_script
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import symbols_of_other_sources
-from assets.market.ingest.payload_rows import literal
+from assets.market.ingest.payload_columns import literal
 from resources.errors import CandlecastError
 from resources.sources.files import removal_of
 from resources.sources.protocol import Reading
