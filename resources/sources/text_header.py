@@ -93,7 +93,9 @@ def find_header(lines: Sequence[str], name: str, configured: Sequence[str] | Non
         declared = declared or (found[1] if found else "")
         start += 1
     if start == len(lines):
-        raise CandlecastError(f"{name}: the file is empty, without a header: remove it, or copy it again")
+        raise CandlecastError(
+            f"{name}: the file is empty, or holds a separator line and no header: remove it, or copy it again"
+        )
     if configured:
         return _configured(lines, start, declared, name, configured)
     while _is_title(lines[start], lines[start + 1 :], declared):

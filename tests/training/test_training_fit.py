@@ -216,7 +216,7 @@ def test_a_base_of_another_family_is_refused(arrays: Path, tokenizer: Path, tmp_
 def test_a_base_prepared_by_another_normalisation_is_refused(arrays: Path, tokenizer: Path, tmp_path: Path) -> None:
     other = WINDOWS.model_copy(update={"clip": 3.0})
     with pytest.raises(KronosError, match="was prepared with"):
-        trained("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), windows=other)
+        trained("kronos_tokenizer", arrays, tmp_path, base=str(tokenizer), windows_settings=other)
 
 
 def test_a_batch_larger_than_the_data_is_refused_with_both_numbers() -> None:
