@@ -29,7 +29,7 @@ sys.path.insert(0, {root!r})
 from tests.market.market_desk import make_desk_in
 from assets.market.actions import refresh_actions
 from assets.market.ingest.ingest import ingest
-desk = make_desk_in(Path(sys.argv[1]))
+desk = make_desk_in(Path(sys.argv[1]), adjusted="none")
 print("ready", flush=True)
 desk.land()
 ingest(desk.lake, desk.warehouse)
@@ -46,7 +46,7 @@ WITHOUT_MOMENTS = {
 
 def filled(folder: Path) -> Desk:
     """A desk with many files of daily bars, some of them bad, with splits."""
-    desk = make_desk_in(folder)
+    desk = make_desk_in(folder, adjusted="none")
     days = pd.bdate_range("2010-01-04", periods=ROWS)
     for number in range(FILES):
         draw = random.Random(number)
