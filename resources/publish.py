@@ -94,11 +94,15 @@ def copy_file(file: Path, destination: Path) -> None:
     _flush(destination)
 
 
-def publish_file(file: Path, destination: Path) -> None:
-    """Rename a complete file on the same disk to `destination`, unless that exists already."""
+def publish_file(file: Path, destination: Path, replace: bool = False) -> None:
+    """Rename a complete file on the same disk to `destination`, unless that exists already.
+
+    Args:
+        replace: replace an existing file, atomically.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
     _flush(file)
-    if not destination.exists():
+    if replace or not destination.exists():
         file.replace(destination)
         _flush(destination.parent)
 

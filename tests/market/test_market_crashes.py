@@ -151,7 +151,7 @@ class KilledAtTheLast:
 
 @pytest.mark.slow
 def test_a_killed_rebuild_leaves_the_old_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = make_desk_in(tmp_path)
+    desk = make_desk_in(tmp_path, adjusted="none")
     lines = [f"AAPL,2012-01-0{day},10,11,9,10,1,0,{split}" for day, split in ((3, 1), (4, 2), (5, "x"))]
     desk.ingest_text("\n".join([f"{HEADER},dividend,split", *lines]))
     desk.ingest_text("\n".join([f"{HEADER},dividend,split", lines[0].replace("10,1,", "11,1,"), *lines[1:]]))

@@ -33,6 +33,7 @@ from resources.publish import digest_of, publish_bytes, publish_file, scratch_fo
 from resources.sources.protocol import NoRowsError, Request, Source, Wanted
 
 BATCHES = "batches"
+LOCK = ".lock"
 REFUSED = "refused.json"
 # A range that ends this recently may not be published in full yet.
 FRESH_DAYS = 4
@@ -196,11 +197,12 @@ class Lake:
 
     def _publish(self, file: Path, destination: Path) -> None:
         """Publish a payload's file and record its digest, unless the same is there with one."""
-        keep_if_intact(destination, self.home.root)
-        if not (destination.is_file() and is_sealed(destination)):
+        # Another process may publish the same content, or validate it: the file is replaced, and never missing.
+        with exclusive_lock(self.home.lake / LOCK):
+            if keep_if_intact(destination, self.home.root) and is_sealed(destination):
+                return
             # It may be of an earlier version, or be damaged: the content that was just received replaces it.
-            destination.unlink(missing_ok=True)
-            publish_file(file, destination)
+            publish_file(file, destination, replace=True)
             seal_file(destination)
 
     def _holds_rows_of(self, source: Source, request: Request) -> bool:
@@ -237,7 +239,7 @@ class Lake:
 
     def _commit(self, source: Source, landed: Sequence[Payload]) -> PayloadBatch | None:
         """The next batch, of what no other process committed in the meantime."""
-        with exclusive_lock(self.home.lake / ".lock"):
+        with exclusive_lock(self.home.lake / LOCK):
             current = self.current()
             reading = digest_of(asdict(source.reading))
             fresh = [
