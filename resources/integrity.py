@@ -56,7 +56,7 @@ def keep_if_intact(artifact: Path, root: Path) -> bool:
 
 
 def set_aside(artifact: Path, root: Path) -> Path:
-    """Move a damaged file or folder to `<root>/damaged/<its path>`, beside what was set aside there before."""
+    """Move a damaged file or folder to `<root>/damaged/<its path>`, beside earlier ones of that path."""
     target = root / "damaged" / artifact.relative_to(root)
     number = 1
     while target.exists():

@@ -86,7 +86,7 @@ def _pragma_reads(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
 
 
 def _explained(text: str) -> str | None:
-    """The statement after EXPLAIN and its options; None if it cannot be told."""
+    """The statement after EXPLAIN and its options; None if it cannot be determined."""
     for pattern in _EXPLAIN:
         if found := pattern.match(text):
             try:

@@ -1,7 +1,7 @@
 """The first lines of a text table: title lines, the header, headers of several lines, and files without one.
 
-Told by content: a line of numbers is no header, and a line of far fewer cells than those that follow is a title. Not
-here: which column is which (assets.market.parsing), and the rest of the file (text).
+Recognised by content: a line of numbers is no header, and a line of far fewer cells than those that follow is a title.
+Not here: which column is which (assets.market.parsing), and the rest of the file (text).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dagster import DagsterInstance
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -44,6 +45,8 @@ def _code_server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (home / "dagster.yaml").write_bytes((ROOT / "dagster.yaml").read_bytes())
+    with DagsterInstance.from_config(str(home)):
+        pass  # makes Dagster's tables: two processes that make them at once damage them
     command = _program(shlex.split(CODE["command"]), port)
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=_environment(home), cwd=ROOT, stdout=log, stderr=log)

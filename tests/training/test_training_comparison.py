@@ -25,9 +25,23 @@ from assets.training.model_selection.scoring import SkillComparison, mean_rank_i
 from assets.training.worker.job import TrainingJob
 from assets.training.worker.worker import main
 from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_until
-from resources.settings import PromotionSettings
+from resources.layout import Home
+from resources.settings import PromotionSettings, Settings
 from tests.training.test_training_assets import build_kronos_chain
 from tests.training.training_setup import PREDICTOR, filled_home, small_settings
+
+
+def predictor_comparison(
+    home: Home, challenger: Checkpoint, champion: Checkpoint, arrays: Path, settings: Settings
+) -> ComparisonRequest:
+    return ComparisonRequest(
+        home=home.root,
+        kind="kronos_predictor",
+        challenger=challenger.digest,
+        champion=champion.digest,
+        arrays=arrays,
+        settings=settings.model_dump(mode="json", include=SECTIONS),
+    )
 
 
 def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_path: Path) -> None:
@@ -36,14 +50,7 @@ def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_p
     windows, _, first = build_kronos_chain(home, warehouse, settings)
     other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
     _, _, second = build_kronos_chain(home, warehouse, other)
-    request = ComparisonRequest(
-        home=home.root,
-        kind="kronos_predictor",
-        challenger=second.digest,
-        champion=first.digest,
-        arrays=windows.folder,
-        settings=settings.model_dump(mode="json", include=SECTIONS),
-    )
+    request = predictor_comparison(home, second, first, windows.folder, settings)
     found = compare_checkpoints(request)
     assert found == compare_checkpoints(request) and (found.origins, found.in_sample, found.unknown) == (6, 0, ())
     assert found.skill is not None and found.skill.origins == 6 and found.skill.ours != found.skill.theirs
@@ -87,14 +94,7 @@ def test_origins_that_a_side_was_trained_on_are_left_out(tmp_path: Path) -> None
     other = small_settings(home, predictor=PREDICTOR.model_copy(update={"epochs": 1, "learning_rate": 1e-6}))
     _, _, second = build_kronos_chain(home, warehouse, other)
     assert (str(first.trained_until), str(first.cutoff)) == ("2002-12-31", "2003-12-31")
-    request = ComparisonRequest(
-        home=home.root,
-        kind="kronos_predictor",
-        challenger=second.digest,
-        champion=first.digest,
-        arrays=windows.folder,
-        settings=settings.model_dump(mode="json", include=SECTIONS),
-    )
+    request = predictor_comparison(home, second, first, windows.folder, settings)
 
     def trained(checkpoint: Checkpoint, until: str | None) -> ComparisonOutcome:
         (checkpoint.folder / CARD).write_text(json.dumps({**checkpoint.card, "trained_until": until}))
