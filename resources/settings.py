@@ -411,7 +411,8 @@ class ForecastSettings(Section):
     recentre: bool = Field(True, description="Chronos-2: shift the quantiles so that the median equals the last close.")
     levels: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = Field(
         tuple(round(0.05 * i, 2) for i in range(1, 20)),
-        description="Quantile levels to store, increasing; 0.05, 0.1, 0.5, 0.9 and 0.95 are required.",
+        description="Quantile levels to store, increasing; 0.5, the median, is required. Two levels symmetric "
+        "about it, such as 0.1 and 0.9, are the ends of a central interval: the coverage of the two widest is scored.",
     )
 
     @field_validator("levels")
@@ -419,9 +420,8 @@ class ForecastSettings(Section):
     def _increasing(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
         if list(levels) != sorted(set(levels)):
             raise ValueError("levels must increase, each given once")
-        missing = [level for level in (0.05, 0.1, 0.5, 0.9, 0.95) if level not in levels]
-        if missing:
-            raise ValueError(f"the median and the 80 % and 90 % bands need the levels {missing} as well")
+        if 0.5 not in levels:
+            raise ValueError("0.5 is missing: the median is the point forecast of every model")
         return levels
 
 

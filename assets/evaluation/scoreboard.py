@@ -24,7 +24,8 @@ import pandas as pd
 from assets.evaluation.score_queries import means_by_step, origin_counts, paired_scores, pit_values
 from assets.forecasting.bootstrap import block_length, bootstrap_interval
 from assets.forecasting.filters import ForecastFilter
-from assets.forecasting.metrics import ALL_STEPS, COVERAGES, LOSSES, SHARES, Metric, nominal_coverage
+from assets.forecasting.intervals import nominal_coverage
+from assets.forecasting.metrics import ALL_STEPS, LOSSES, Metric, is_share
 from resources.calendar import TradingCalendar
 from resources.settings import EvaluationSettings, Settings
 from resources.warehouse import Warehouse
@@ -179,13 +180,14 @@ def _skills(values: np.ndarray, baselines: np.ndarray, metrics: Sequence[Metric]
     For losses 1 − ratio, for coverages the reduction of the distance to the nominal level, else the difference.
     """
     value, baseline = _means(values), _means(baselines)
-    kinds = np.array(["loss" if m in LOSSES else "coverage" if m in COVERAGES else "difference" for m in metrics])
-    nominal = np.array([nominal_coverage(metric) or 0.0 for metric in metrics])
+    covered = [nominal_coverage(metric) for metric in metrics]
+    losses, coverages = np.isin(metrics, LOSSES), np.array([one is not None for one in covered])
+    nominal = np.array([one or 0.0 for one in covered])
     with np.errstate(divide="ignore", invalid="ignore"):
         # Two losses of 0 have a skill of 0: a price that never moves is predicted by every model.
         ratio = np.where(value == baseline, 0.0, 1 - value / baseline)
     return np.select(
-        [kinds == "loss", kinds == "coverage"],
+        [losses, coverages],
         [ratio, np.abs(baseline - nominal) - np.abs(value - nominal)],
         value - baseline,
     )
@@ -201,4 +203,4 @@ def _range(metric: Metric) -> tuple[float, float]:
     """The smallest and the largest possible mean of a metric."""
     if metric == "rank_ic":
         return -1.0, 1.0
-    return 0.0, 1.0 if metric in SHARES else np.inf
+    return 0.0, 1.0 if is_share(metric) else np.inf

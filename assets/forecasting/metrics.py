@@ -6,20 +6,20 @@ Losses are in per cent of the close at the origin, so that symbols are comparabl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import scoringrules
 
-Metric = Literal["crps", "absolute_error", "mase", "coverage_80", "coverage_90", "direction", "rank_ic", "pit"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
+from assets.forecasting.intervals import MEDIAN, nominal_coverage, scored_intervals
+
+# "crps", "absolute_error", "mase", "direction", "rank_ic", "pit", and the coverages of `scored_intervals`.
+Metric: TypeAlias = str
 # A change of less than this, relative to the last close, is no direction: it may be rounding.
 FLAT = 1e-9
 MIN_SYMBOLS = 3
 LOSSES: tuple[Metric, ...] = ("crps", "absolute_error", "mase")
-COVERAGES: tuple[Metric, ...] = ("coverage_80", "coverage_90")
-SHARES: tuple[Metric, ...] = (*COVERAGES, "direction")
 # A random walk predicts neither direction nor rank: its score is the expected score of guessing.
 CHANCE_LEVEL: dict[Metric, float] = {"direction": 0.5, "rank_ic": 0.0}
 # The baselines of the scoreboard, and the horizon that stands for all steps together.
@@ -34,20 +34,23 @@ def score(
 
     Args:
         quantiles: (n, levels), increasing.
-        levels: (levels,), increasing; .05, .1, .5, .9 and .95 among them.
+        levels: (levels,), increasing; 0.5 is one of them.
         actual: (n,) the close at the target.
         last_close: (n,) the close at the origin.
         scale: (n,) mean absolute one-bar change up to the origin.
     """
     place = {float(level): number for number, level in enumerate(levels)}
-    median = quantiles[:, place[0.5]]
+    median = quantiles[:, place[MEDIAN]]
+    coverages = {
+        one.metric: covered(quantiles[:, place[one.low]], quantiles[:, place[one.high]], actual)
+        for one in reversed(scored_intervals(levels.tolist()))
+    }
     error = np.abs(actual - median)
     return {
         "crps": crps(quantiles, levels, actual) / last_close * 100,
         "absolute_error": error / last_close * 100,
         "mase": np.divide(error, scale, out=np.full(len(error), np.nan), where=scale > 0),
-        "coverage_80": covered(quantiles[:, place[0.1]], quantiles[:, place[0.9]], actual),
-        "coverage_90": covered(quantiles[:, place[0.05]], quantiles[:, place[0.95]], actual),
+        **coverages,
         "direction": direction(median, actual, last_close),
         "pit": pit(quantiles, levels, actual),
     }
@@ -109,9 +112,9 @@ def rank_ic(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.Series:
     return ((first * second).sum(axis=1) / spread.where(defined)).clip(-1, 1)
 
 
-def nominal_coverage(metric: Metric) -> float | None:
-    """The nominal level of a coverage metric; None for other metrics."""
-    return {"coverage_80": 0.8, "coverage_90": 0.9}.get(metric)
+def is_share(metric: Metric) -> bool:
+    """Whether every single score is 0 or 1."""
+    return metric == "direction" or nominal_coverage(metric) is not None
 
 
 def as_levels(levels: Sequence[float]) -> np.ndarray:

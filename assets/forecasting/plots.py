@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.actuals import actual_closes
+from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.market.history import BarHistory
 from assets.plots import COLOURS, figure, label, png
 from resources.warehouse import Warehouse
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PAST_BARS = 40
-INTERVALS = ((0.05, 0.95), (0.1, 0.9), (0.25, 0.75))
 
 _FAN = """
 SELECT step, target_ts, level, value FROM forecast_quantiles
@@ -140,11 +140,10 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     stamps = np.r_[fan.origin, fan.targets]
     colour = _colour(fan.model)
     from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
-    for low, high in INTERVALS:
-        if low in fan.levels and high in fan.levels:
-            below, above = (from_origin[:, int(np.argmax(fan.levels == level))] for level in (low, high))
-            axes.fill_between(stamps, below, above, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(stamps, from_origin[:, int(np.argmax(fan.levels == 0.5))], color=colour, label="median")
+    for band in drawn_intervals(fan.levels.tolist()):
+        below, above = (from_origin[:, int(np.argmax(fan.levels == level))] for level in (band.low, band.high))
+        axes.fill_between(stamps, below, above, color=colour, alpha=0.16, linewidth=0, label=f"{band.text} interval")
+    axes.plot(stamps, from_origin[:, int(np.argmax(fan.levels == MEDIAN))], color=colour, label="median")
     axes.plot(fan.past_stamps, fan.past, color=COLOURS["actual"])
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
     axes.axvline(stamps[0], color="#999999", linewidth=0.8)

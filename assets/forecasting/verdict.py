@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from assets.forecasting.intervals import nominal_coverage, percent
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import label
 
@@ -58,12 +59,16 @@ def _against_reference(row: Mapping[Hashable, Any]) -> str:
 
 
 def _calibration(scoreboard: pd.DataFrame, models: pd.DataFrame) -> list[str]:
-    covered = _rows(scoreboard, "coverage_90", BASELINES[0])
+    scored = {nominal: str(one) for one in scoreboard["metric"].unique() if (nominal := nominal_coverage(one))}
+    if not scored:
+        return []
+    widest = max(scored)
+    covered = _rows(scoreboard, scored[widest], BASELINES[0])
     covered = covered[covered["model"].isin([*models["model"], REFERENCE_MODEL])]
     if not covered["model"].isin(models["model"]).any():
         return []
     shares = [f"{label(row['model'])} {row['value']:.0%}" for row in covered.to_dict("records")]
-    return [f"Share of actual closes inside the 90 % interval: {_listed(shares)}."]
+    return [f"Share of actual closes inside the {percent(widest)} interval: {_listed(shares)}."]
 
 
 def _direction(scoreboard: pd.DataFrame) -> list[str]:

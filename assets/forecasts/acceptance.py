@@ -11,6 +11,7 @@ import pandas as pd
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.intervals import percent
 from assets.forecasts.generate import ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
 from assets.forecasts.sample_paths import paths_file
@@ -116,7 +117,7 @@ def check_widths(widths: Mapping[str, pd.DataFrame]) -> CheckOutcome:
 def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:
     """Whether the central intervals of every model cover about their nominal share of closes."""
     problems = [
-        f"{model}: the {nominal:.0%} interval covered {covered:.1%} of {frame['n'].min():,} closes"
+        f"{model}: the {percent(nominal)} interval covered {covered:.1%} of {frame['n'].min():,} closes"
         for model, frame in calibrated.items()
         if len(frame) and frame["n"].min() >= MIN_TARGETS
         for nominal, covered in coverage(frame).items()

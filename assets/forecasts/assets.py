@@ -219,6 +219,7 @@ def _metadata(
 def _row(
     candlecast: Candlecast, one: "ForecastResult", origins: "list[np.datetime64]", calibrated: "dict[str, pd.DataFrame]"
 ) -> dict[str, object]:
+    from assets.forecasting.intervals import percent
     from assets.forecasts.summary import ForecastRange, corrected_rate, coverage
 
     forecaster = one.forecaster
@@ -230,8 +231,7 @@ def _row(
         "existing": one.existing,
         "in sample": sum(forecaster.in_sample(origin) for origin in origins),
         "corrected": corrected_rate(candlecast.warehouse, ForecastRange(forecaster, origins)),
-        "coverage of the 80 % band": covered.get(0.8, float("nan")),
-        "coverage of the 90 % band": covered.get(0.9, float("nan")),
+        **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
     }
 
 

@@ -31,7 +31,9 @@ CHECKS = (
     ),
     # Bands of a wrong width are a bad model, not bad data.
     ForecastCheck("bands_widen", "On average the widest band does not shrink with the step.", blocking=False),
-    ForecastCheck("coverage_is_nominal", "The 80 % and 90 % bands cover about their share of actuals.", blocking=False),
+    ForecastCheck(
+        "coverage_is_nominal", "The two widest central intervals cover about their share of actuals.", blocking=False
+    ),
 )
 _BY_NAME = {check.name: check for check in CHECKS}
 

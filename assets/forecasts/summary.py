@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.intervals import scored_intervals
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
-
-# The quantile levels at the ends of the central intervals.
-INTERVALS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95)}
 
 _IN_RANGE = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
 _CONTENT = f"""
@@ -55,13 +53,12 @@ def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) 
 
 
 def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
-    """The share of closes inside the central 80 % and 90 % intervals, ends included; empty without actuals."""
+    """The share of closes inside the two widest central intervals, ends included, by nominal coverage.
+
+    Empty without actuals.
+    """
     share, below = (dict(zip(calibrated["level"], calibrated[name], strict=True)) for name in ("share", "below"))
-    return {
-        nominal: share[high] - below[low]
-        for nominal, (low, high) in INTERVALS.items()
-        if low in share and high in share
-    }
+    return {one.nominal: share[one.high] - below[one.low] for one in reversed(scored_intervals(list(share)))}
 
 
 def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:

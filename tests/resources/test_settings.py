@@ -99,7 +99,7 @@ def test_an_environment_variable_that_cannot_be_parsed_is_an_error(
         ("[profiles.sample.windows]\ntest = [2012-01-01, 2011-01-01]\n", ["test", "2011-01-01"]),
         ("[profiles.sample.backtest]\ntopk = 2\nn_drop = 3\n", ["n_drop", "topk"]),
         ("[profiles.sample.forecasts]\nsample_count = 10\n", ["sample_count", "30"]),
-        ("[profiles.sample.forecasts]\nlevels = [0.1, 0.5, 0.9]\n", ["0.05", "0.95"]),
+        ("[profiles.sample.forecasts]\nlevels = [0.1, 0.9]\n", ["forecasts.levels", "0.5"]),
         ("[profiles.sample.nonsense]\na = 1\n", ["nonsense", "market"]),
         ("[sample]\na = 1\n", ["sample", "[profiles.NAME]"]),
         ("profile = ", ["TOML"]),

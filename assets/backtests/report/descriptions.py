@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assets.backtests.report.contents import ReportContents
-from assets.backtests.report.formatting import listing, model_name, number, plural
+from assets.backtests.report.formatting import listing, model_name, number, plural, typeset
 from assets.backtests.results import sessions_per_year
 from assets.backtests.rules import INVESTED
+from assets.forecasting.intervals import drawn_intervals
 
 SURVIVORSHIP_EFFECT = "Strategy and benchmark can buy only survivors, so both look better than they would have been."
 DELISTED_INCLUDED = (
@@ -40,6 +43,12 @@ def rules_text(contents: ReportContents) -> str:
         "symbols with a signal on the evening before, bought at the first open and rebalanced when this universe "
         f"changes, without costs.{_membership_text(contents)}"
     )
+
+
+def intervals_text(levels: Sequence[float]) -> str:
+    """The intervals of the fan charts: `80 % interval`, `50 %, 80 % and 90 % intervals`; without any: `no interval`."""
+    shown = [one.text for one in reversed(drawn_intervals(levels))]
+    return typeset(f"{listing(shown) or 'no'} interval{'s' if len(shown) > 1 else ''}")
 
 
 def backtest_note(calendar: str) -> str:

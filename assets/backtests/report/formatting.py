@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from assets.forecasting.intervals import nominal_coverage, percent
 from assets.plots import label
 
 # percent: a fraction, shown × 100; of_price: already in percent.
@@ -42,12 +43,6 @@ SCORES = {
     ),
     "mase": MetricFormat(
         "MASE", "number", "lower", meaning="absolute error of the median over the mean absolute one-bar change"
-    ),
-    "coverage_80": MetricFormat(
-        "Coverage, 80 % interval", "percent", "nearer", 0.8, "share of closes inside; nominal 80 %"
-    ),
-    "coverage_90": MetricFormat(
-        "Coverage, 90 % interval", "percent", "nearer", 0.9, "share of closes inside; nominal 90 %"
     ),
     "direction": MetricFormat("Direction", "percent", "higher", meaning="share of moves with the sign of the forecast"),
     "rank_ic": MetricFormat(
@@ -95,7 +90,24 @@ class TextTable:
 
 def score(metric: str) -> MetricFormat:
     """Display properties of a forecast score; an unknown one is shown under its own name."""
+    nominal = nominal_coverage(metric)
+    if nominal is not None:
+        shown = percent(nominal)
+        return MetricFormat(
+            f"Coverage, {shown} interval", "percent", "nearer", nominal, f"share of closes inside; nominal {shown}"
+        )
     return SCORES.get(metric, MetricFormat(metric.replace("_", " "), "number"))
+
+
+def score_place(metric: str) -> float:
+    """Where a score stands in a table: losses, coverages from narrow to wide, then the others."""
+    nominal, shown = nominal_coverage(metric), list(SCORES)
+    return shown.index(metric) if nominal is None else shown.index("mase") + nominal
+
+
+def is_shown(metric: str) -> bool:
+    """Whether the report has a table of this score."""
+    return metric in SCORES or nominal_coverage(metric) is not None
 
 
 def model_name(model: str) -> str:

@@ -92,6 +92,7 @@ class ReportPage:
     skill: PlotImage | None
     calibration: PlotImage | None
     fans: tuple[FanSection, ...]
+    intervals: str
     rules: str
     backtest: TextTable | None
     no_backtest: str
@@ -142,6 +143,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         skill=_skill(contents),
         calibration=_calibration(contents),
         fans=_fans(contents),
+        intervals=descriptions.intervals_text(settings["forecasts"]["levels"]),
         rules=descriptions.rules_text(contents),
         backtest=tables.backtest_table(contents.backtest.measures),
         no_backtest=contents.backtest.plan.reason if isinstance(contents.backtest.plan, NoBacktest) else "",

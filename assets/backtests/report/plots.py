@@ -10,13 +10,13 @@ import pandas as pd
 from assets import plots
 from assets.backtests.measures import drawdown, equity
 from assets.backtests.report.contents import FanCase
+from assets.forecasting.intervals import MEDIAN, drawn_intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from assets.forecasting.plots import Fan
 
-BANDS = ((0.05, 0.95), (0.1, 0.9), (0.25, 0.75))
 OTHERS = ("#56B4E9", "#E69F00", "#F0E442", "#8c564b")
 WIDTH = 10.0
 
@@ -91,13 +91,11 @@ def _fan(axes: Axes, fan: Fan) -> None:
     quantiles = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
     # Black is the colour of the actual closes.
     shade = colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
-    at = {round(float(level), 4): column for column, level in enumerate(fan.levels)}
-    for low, high in BANDS:
-        if low in at and high in at:
-            band = quantiles[:, at[low]], quantiles[:, at[high]]
-            axes.fill_between(stamps, *band, color=shade, alpha=0.18, linewidth=0)
-    if 0.5 in at:
-        axes.plot(stamps, quantiles[:, at[0.5]], color=shade, linewidth=1.6)
+    at = {float(level): column for column, level in enumerate(fan.levels)}
+    for one in drawn_intervals(fan.levels.tolist()):
+        band = quantiles[:, at[one.low]], quantiles[:, at[one.high]]
+        axes.fill_between(stamps, *band, color=shade, alpha=0.18, linewidth=0)
+    axes.plot(stamps, quantiles[:, at[MEDIAN]], color=shade, linewidth=1.6)
     axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["actual"], linewidth=1.1)
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=plots.COLOURS["actual"], linewidth=1.1, linestyle="--")
     axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)

@@ -12,13 +12,14 @@ from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import (
     MEASURES,
     MISSING,
-    SCORES,
     TextColumn,
     TextTable,
     interval,
+    is_shown,
     model_name,
     number,
     score,
+    score_place,
 )
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
@@ -31,7 +32,7 @@ UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
     """Rows over all steps, one per metric and model: against the reference model, or the baseline that replaces it."""
-    rows = scoreboard[(scoreboard["horizon"] == ALL_STEPS) & scoreboard["metric"].isin(SCORES)]
+    rows = scoreboard[(scoreboard["horizon"] == ALL_STEPS) & scoreboard["metric"].map(is_shown).astype(bool)]
     rows = rows.assign(second=rows["baseline"] != REFERENCE_MODEL).sort_values("second", kind="stable")
     rows = rows.drop_duplicates(["metric", "model"]).drop(columns="second")
     return rows.sort_values(["metric", "model"], key=_display_order, ignore_index=True)
@@ -179,8 +180,9 @@ def _is_reference(row: Mapping[str, Any]) -> bool:
 
 
 def _display_order(column: pd.Series) -> pd.Series:
-    order = list(SCORES) if column.name == "metric" else list(ORDER)
-    return column.map(lambda name: order.index(name) if name in order else len(order))
+    if column.name == "metric":
+        return column.map(score_place)
+    return column.map(lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 def _place(model: str) -> tuple[int, str]:
