@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kronos.config import KronosConfig, TokenizerConfig
-from kronos.errors import CheckpointError
+from kronos.errors import CheckpointError, InputError
 from kronos.normalisation import NORMALISATION_VERSION, Normalisation
 
 CONFIG = "config.json"
@@ -163,7 +163,7 @@ def _read_normalisation(path: Path | None, source: str) -> Normalisation | None:
         )
     try:
         return Normalisation(**values)
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise CheckpointError(f"{source}/{NORMALISATION} is not a valid normalisation: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PRICES = ("open", "high", "low", "close")
 FEATURES = (*PRICES, "volume", "amount")
 """Fields of a bar, in the order of the tokenizer's input."""
+MissingVolume = Literal["zero", "median", "mask"]
+"""How missing volume and amount are prepared, see `complete_volume_amount`."""
 TIME_FEATURES = ("minute", "hour", "weekday", "day", "month")
 """Calendar features in the order of the model's input; weekday 0 is Monday, day and month count from 1."""
 
@@ -42,12 +44,21 @@ def time_features(timestamps: ArrayLike | pd.DatetimeIndex | pd.Series) -> NDArr
     return features
 
 
-def complete_volume_amount(values: ArrayLike) -> NDArray[np.float64]:
-    """Bars (…, 6) with missing volume and amount filled by the rule of the published models.
+def complete_volume_amount(
+    values: ArrayLike, rule: MissingVolume = "zero", lookback: int | None = None
+) -> NDArray[np.float64]:
+    """Bars (…, time, 6) with missing volume and amount completed by `rule`. Prices are not changed.
 
-    `values` is (…, fields) with the four prices first: 4 columns (no volume, no amount → both 0), 5 (no amount →
-    volume × mean of the four prices) or 6. In six columns NaN in volume or amount means "not supplied", and the same
-    rule fills it bar by bar. Prices are not changed. Another number of columns raises InputError.
+    `values` is (…, fields) with the four prices first: 4 columns (no volume, no amount), 5 (no amount) or 6; NaN in
+    volume or amount means "not supplied". A missing amount beside a known volume is volume × mean of the four prices
+    under every rule. What then is missing becomes, bar by bar:
+
+    - "zero", as for the published models: 0. Where the volume is missing, the amount is 0 even if it is known.
+    - "median": the median of the field's known values in the first `lookback` rows of its window (default: all rows);
+      0 if there are none.
+    - "mask": NaN, which `Normalisation.apply` leaves out of mean and deviation and sets to 0, the mean, afterwards.
+
+    Completing twice changes nothing. Another number of columns raises InputError.
     """
     bars = np.asarray(values, dtype=np.float64)
     if bars.ndim < 1 or bars.shape[-1] not in (4, 5, 6):
@@ -55,8 +66,25 @@ def complete_volume_amount(values: ArrayLike) -> NDArray[np.float64]:
     complete = np.full((*bars.shape[:-1], len(FEATURES)), np.nan)
     complete[..., : bars.shape[-1]] = bars
     volume, amount = complete[..., 4], complete[..., 5]
-    no_volume = np.isnan(volume)
-    volume[no_volume] = amount[no_volume] = 0.0
+    if rule == "zero":
+        no_volume = np.isnan(volume)
+        volume[no_volume] = amount[no_volume] = 0.0
     no_amount = np.isnan(amount)
     amount[no_amount] = volume[no_amount] * complete[..., :4].mean(axis=-1)[no_amount]
+    if rule == "median":
+        _fill_with_median(volume, lookback)
+        _fill_with_median(amount, lookback)
     return complete
+
+
+def _fill_with_median(field: NDArray[np.float64], lookback: int | None) -> None:
+    """Replace NaN in `field` (…, time) by the median of the known values of the first `lookback` rows, in place."""
+    missing = np.isnan(field)
+    windows = missing.any(axis=-1)
+    if not windows.any():
+        return
+    history = field[windows][..., :lookback]
+    history = np.where(np.isnan(history).all(axis=-1, keepdims=True), 0.0, history)
+    medians = np.zeros(field.shape[:-1])
+    medians[windows] = np.nanmedian(history, axis=-1)
+    field[missing] = np.broadcast_to(medians[..., None], field.shape)[missing]

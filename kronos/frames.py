@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kronos.calendar import future_timestamps
 from kronos.errors import InputError
-from kronos.features import FEATURES, PRICES, complete_volume_amount, time_features
+from kronos.features import FEATURES, PRICES, MissingVolume, time_features
 from kronos.validation import SeriesInput, check_series
 
 Timestamps = pd.Series | pd.DatetimeIndex | Sequence[Any]
@@ -26,6 +26,7 @@ def series_from_frame(
     calendar: str | None,
     *,
     valid_bars: bool,
+    missing_volume: MissingVolume,
 ) -> tuple[SeriesInput, pd.DatetimeIndex]:
     """One validated series and the timestamps of its horizon, in the history's time zone.
 
@@ -53,14 +54,12 @@ def series_from_frame(
     if len(past) and future[0] <= past[-1]:
         raise InputError(f"series {name}: y_timestamp starts at {future[0]}, not after {past[-1]}")
     stamps = time_features(past), time_features(future)
-    return check_series(name, values, *stamps, horizon, valid_bars=valid_bars), future
+    series = check_series(name, values, *stamps, horizon, valid_bars=valid_bars, missing_volume=missing_volume)
+    return series, future
 
 
 def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """A frame's six fields (rows, 6), missing volume and amount completed. Other columns are ignored.
-
-    An absent column means "not supplied"; NaN in a present column raises InputError.
-    """
+    """A frame's six fields (rows, 6), NaN where volume or amount is not supplied. Other columns are ignored."""
     if not isinstance(df, pd.DataFrame):
         raise InputError(f"series {name}: expected a pandas DataFrame, got {type(df).__name__}")
     if isinstance(df.columns, pd.MultiIndex):
@@ -72,19 +71,12 @@ def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
     duplicates = [column for column in present if list(df.columns).count(column) > 1]
     if duplicates:
         raise InputError(f"series {name}: duplicate columns {', '.join(duplicates)}: keep one of each")
-    if "volume" not in present:
-        present = list(PRICES)  # an amount without a volume is set to 0 by the published rule
+    values = np.full((len(df), len(FEATURES)), np.nan)
     for column in present:
         if not pd.api.types.is_numeric_dtype(df[column]):
             raise InputError(f"series {name}: column {column} is {df[column].dtype}, not numeric")
-    values = df[present].to_numpy(dtype=np.float64)
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, place = bad[0]
-        raise InputError(
-            f"series {name}: {present[place]} in row {row} is {values[row, place]}; every bar must be finite"
-        )
-    return complete_volume_amount(values)
+        values[:, FEATURES.index(column)] = df[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
 
 
 def _multi_index_message(columns: pd.MultiIndex) -> str:

@@ -168,7 +168,14 @@ class KronosPredictor(PathSampler):
         y_timestamps = _per_series("y_timestamp_list", y_timestamp_list, len(frames))
         horizon = check_horizon(_horizon(pred_len, y_timestamps), self.max_context)
         series = [
-            series_from_frame(str(i), *one, horizon, calendar, valid_bars=project)
+            series_from_frame(
+                str(i),
+                *one,
+                horizon,
+                calendar,
+                valid_bars=project,
+                missing_volume=self.normalisation.missing_volume,
+            )
             for i, one in enumerate(zip(frames, x_timestamps, y_timestamps, strict=True))
         ]
         inputs = [one for one, _ in series]

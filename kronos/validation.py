@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kronos.errors import InputError, ScaleWarning
-from kronos.features import FEATURES, TIME_FEATURES
+from kronos.features import FEATURES, PRICES, TIME_FEATURES, MissingVolume, complete_volume_amount
 
 CALENDAR_BOUNDS = {"minute": (0, 59), "hour": (0, 23), "weekday": (0, 6), "day": (1, 31), "month": (1, 12)}
 
 
 @dataclass(frozen=True)
 class SeriesInput:
-    """One validated series: bars (length, 6), and calendar features of history (length, 5) and horizon (horizon, 5)."""
+    """One validated series: bars (length, 6), and calendar features of history (length, 5) and horizon (horizon, 5).
+
+    `values` are complete, except that volume and amount are NaN where the rule for missing ones is "mask".
+    """
 
     name: str
     values: NDArray[np.float32]
@@ -28,11 +31,19 @@ class SeriesInput:
 
 
 def check_series(
-    name: str, values: ArrayLike, x_stamps: ArrayLike, y_stamps: ArrayLike, horizon: int, *, valid_bars: bool
+    name: str,
+    values: ArrayLike,
+    x_stamps: ArrayLike,
+    y_stamps: ArrayLike,
+    horizon: int,
+    *,
+    valid_bars: bool,
+    missing_volume: MissingVolume,
 ) -> SeriesInput:
     """Validate one series given as arrays. Raises InputError naming series, field and row.
 
-    With `valid_bars` prices must be above 0, high not below low, and volume and amount 0 or more.
+    NaN in volume or amount is completed by the rule `missing_volume`; every other value must be finite. With
+    `valid_bars` prices must be above 0, high not below low, and volume and amount 0 or more.
     """
     bars = np.asarray(values, dtype=np.float64)
     if bars.ndim != 2 or bars.shape[1] != len(FEATURES):
@@ -40,6 +51,7 @@ def check_series(
     if len(bars) < 1:
         raise InputError(f"series {name}: no rows; at least 1 bar of history is needed")
     _check_finite(name, bars)
+    bars = complete_volume_amount(bars, missing_volume)
     _check_size(name, bars)
     if valid_bars:
         _check_valid_bars(name, bars)
@@ -49,7 +61,10 @@ def check_series(
 
 
 def _check_finite(name: str, bars: NDArray[np.float64]) -> None:
-    bad = np.argwhere(~np.isfinite(bars))
+    """Prices must be finite; volume and amount may be NaN, which means "not supplied"."""
+    valid = np.isfinite(bars)
+    valid[:, len(PRICES) :] |= np.isnan(bars[:, len(PRICES) :])
+    bad = np.argwhere(~valid)
     if len(bad):
         row, column = bad[0]
         raise InputError(
@@ -61,8 +76,9 @@ def _check_finite(name: str, bars: NDArray[np.float64]) -> None:
 def _check_size(name: str, bars: NDArray[np.float64]) -> None:
     """The sum of the squares of a column must be a float32."""
     largest = (np.finfo(np.float32).max / (2 * len(bars))) ** 0.5
-    if np.abs(bars).max() > largest:
-        row, column = np.unravel_index(np.abs(bars).argmax(), bars.shape)
+    size = np.nan_to_num(np.abs(bars))  # what is masked has no size
+    if size.max() > largest:
+        row, column = np.unravel_index(size.argmax(), bars.shape)
         raise InputError(
             f"series {name}: {FEATURES[column]} in row {row} is {bars[row, column]}, too large for float32 "
             f"statistics of {len(bars)} rows; rescale it to below {largest:.2e}"

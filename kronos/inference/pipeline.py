@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from kronos.errors import InputError, MismatchError
-from kronos.features import FEATURES
+from kronos.features import FEATURES, MissingVolume
 from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, split_series
 from kronos.inference.cuda_graph import CapturedGenerate
 from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint
@@ -21,7 +21,7 @@ from kronos.inference.generate import Overflow, SeriesGroup, generate
 from kronos.inference.packed_linear import Precision, check_precision
 from kronos.inference.sampling import Sampling, uniform_draws
 from kronos.model import Kronos
-from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
+from kronos.normalisation import Normalisation, denormalise
 from kronos.path_forecast import PathResult, price_floor, project_bars
 from kronos.tokenizer import KronosTokenizer
 from kronos.validation import (
@@ -67,6 +67,8 @@ class PathSampler:
             where these need more than the default budget) whatever the budget is, so that no bit depends on it. The
             minimum is what one series needs with 256 paths, or with all if they are fewer: at 400 → 24 about 130 MiB
             for Kronos-mini, 240 MiB for small.
+        missing_volume: the rule for NaN in volume and amount, see `kronos.features.complete_volume_amount`. Default:
+            that of the checkpoints, "zero" where they state none. Another one than theirs is refused.
 
     Raises InputError for a wrong argument and MismatchError for models that do not belong together.
     """
@@ -82,8 +84,11 @@ class PathSampler:
         precision: Precision = "fp32",
         overflow: Overflow = "exact",
         memory_budget: int = DEFAULT_BUDGET,
+        missing_volume: MissingVolume | None = None,
     ) -> None:
-        normalisation = Normalisation(clip=check_clip(clip))
+        normalisation = Normalisation(
+            clip=check_clip(clip), missing_volume=missing_volume or _missing_volume_of(model, tokenizer)
+        )
         _check_pair(model, tokenizer, normalisation)
         max_context = check_integer("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
@@ -128,9 +133,10 @@ class PathSampler:
     ) -> PathResult:
         """Sample paths of several series from arrays, without pandas.
 
-        `values[i]` (length_i, 6) are bars in the order of `kronos.features.FEATURES`, `x_stamps[i]` (length_i, 5) and
-        `y_stamps[i]` (horizon, 5) the calendar features of history and horizon, `seeds[i]` seeds the series' own
-        random stream. A series' paths depend on these four only, bit for bit on the CPU. `names` label errors.
+        `values[i]` (length_i, 6) are bars in the order of `kronos.features.FEATURES`, NaN where volume or amount is
+        missing, `x_stamps[i]` (length_i, 5) and `y_stamps[i]` (horizon, 5) the calendar features of history and
+        horizon, `seeds[i]` seeds the series' own random stream. A series' paths depend on these four only, bit for bit
+        on the CPU. `names` label errors.
 
         With `project` the paths are projected onto valid bars, and a history must consist of valid bars: prices above
         0, high not below low, no negative volume or amount. Without it both are left as they are.
@@ -143,7 +149,8 @@ class PathSampler:
         check_same_length("series", len(values), x_stamps=x_stamps, y_stamps=y_stamps, seeds=seeds, names=labels)
         streams = check_seeds(labels, seeds)
         entries = zip(labels, values, x_stamps, y_stamps, strict=True)
-        inputs = [check_series(*entry, horizon, valid_bars=project) for entry in entries]
+        rule = self.normalisation.missing_volume
+        inputs = [check_series(*entry, horizon, valid_bars=project, missing_volume=rule) for entry in entries]
         return self._sample(inputs, horizon, paths, sampling, streams, project)
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
@@ -208,8 +215,7 @@ class PathSampler:
     ) -> EncodedHistories:
         """The histories of some series of one length, encoded once for all their paths."""
         bars = np.stack([inputs[i].values for i in members])
-        mean, std = window_statistics(bars, bars.shape[1])
-        normalised = normalise(bars, mean, std, self.clip, self.normalisation.epsilon)
+        normalised, mean, std = self.normalisation.apply(bars, bars.shape[1])
         s1, s2 = tokenizer.encode(torch.from_numpy(normalised).to(self.device))
         stamps = np.stack([np.concatenate((inputs[i].x_stamps, inputs[i].y_stamps)) for i in members])
         stamps = stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]
@@ -268,6 +274,12 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     if device is None or str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def _missing_volume_of(model: Kronos, tokenizer: KronosTokenizer) -> MissingVolume:
+    """The rule for missing volume that the checkpoints state; "zero", the published one, where they state none."""
+    stated = [part.normalisation for part in (model, tokenizer) if part.normalisation is not None]
+    return stated[0].missing_volume if stated else "zero"
 
 
 def _check_pair(model: Kronos, tokenizer: KronosTokenizer, normalisation: Normalisation) -> None:

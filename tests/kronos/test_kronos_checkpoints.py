@@ -172,6 +172,9 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
 
 
 def test_another_normalisation_version_is_refused(folder: Path) -> None:
+    rewrite(folder / "normalisation.json", missing_volume="mean")
+    with pytest.raises(CheckpointError, match=r"normalisation\.json .*'mean'"):
+        Kronos.from_pretrained(folder)
     rewrite(folder / "normalisation.json", version=0)
     with pytest.raises(CheckpointError, match="version 0"):
         Kronos.from_pretrained(folder)

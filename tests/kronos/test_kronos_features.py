@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from kronos.errors import InputError, MismatchError
-from kronos.features import FEATURES, complete_volume_amount, time_features
+from kronos.features import FEATURES, MissingVolume, complete_volume_amount, time_features
 from kronos.normalisation import Normalisation, denormalise, normalise, window_statistics
 
 Bars = NDArray[np.float32]
@@ -61,6 +61,57 @@ def test_missing_volume_and_amount_follow_the_published_rule() -> None:
     assert len(FEATURES) == complete_volume_amount(prices).shape[-1]
 
 
+def with_gaps(rows: int = 12) -> NDArray[np.float64]:
+    """A window (rows, 6) whose volume is missing in rows 1 and 9, its amount in row 4."""
+    generator = np.random.default_rng(8)
+    window = generator.uniform(20, 30, (rows, 6))
+    window[:, 4] = generator.uniform(500, 900, rows)
+    window[[1, 9], 4] = window[4, 5] = np.nan
+    return window
+
+
+def test_a_missing_volume_is_the_median_of_the_lookback() -> None:
+    window = with_gaps()
+    known = np.delete(window[:8, 4], 1)
+    later = window.copy()
+    later[8:, 4:] *= 50
+    for values in (window, later):
+        complete = complete_volume_amount(values, "median", lookback=8)
+        np.testing.assert_array_equal(complete[[1, 9], 4], np.median(known))
+        assert complete[4, 5] == window[4, 4] * window[4, :4].mean()  # an amount follows from its volume
+        assert complete[1, 5] == window[1, 5]
+    np.testing.assert_array_equal(complete_volume_amount(window[:, :4], "median")[:, 4:], 0)
+    np.testing.assert_array_equal(
+        complete_volume_amount(np.stack([window] * 2), "median", 8)[1], complete_volume_amount(window, "median", 8)
+    )
+
+
+def test_a_masked_volume_is_its_mean_and_changes_no_statistic() -> None:
+    window = with_gaps()
+    values, mean, std = Normalisation(missing_volume="mask").apply(window, 8)
+    known = np.delete(window[:8, 4], 1)
+    np.testing.assert_array_equal(values[[1, 9], 4], 0)
+    np.testing.assert_allclose([mean[4], std[4]], [known.mean(), known.std()], rtol=1e-5)
+    assert np.isfinite(values).all() and values[2, 4] != 0
+    prices, _, _ = Normalisation().apply(window, 8)
+    np.testing.assert_array_equal(values[:, :4], prices[:, :4])
+    window[:8, 4:] = np.nan  # nothing known before the origin: nothing is read after it
+    values, mean, std = Normalisation(missing_volume="mask").apply(np.stack([with_gaps(), window]), 8)
+    np.testing.assert_array_equal(values[1, :, 4:], 0)
+    np.testing.assert_array_equal([mean[1, 4:], std[1, 4:]], 0)
+    assert values[0, 0, 4] != 0
+
+
+@given(bars, st.sampled_from(["zero", "median", "mask"]), st.data())
+def test_without_gaps_every_rule_is_the_published_normalisation(
+    x: Bars, rule: MissingVolume, data: st.DataObject
+) -> None:
+    lookback = data.draw(st.integers(1, x.shape[1]))
+    values, mean, std = Normalisation(missing_volume=rule).apply(x, lookback)
+    np.testing.assert_array_equal([mean, std], window_statistics(x, lookback))
+    np.testing.assert_array_equal(values, normalise(x, mean, std))
+
+
 @given(bars, st.data())
 def test_bars_after_the_lookback_change_no_statistic(x: Bars, data: st.DataObject) -> None:
     lookback = data.draw(st.integers(1, x.shape[1]))
@@ -99,3 +150,7 @@ def test_input_with_another_normalisation_is_refused() -> None:
     with pytest.raises(MismatchError, match="the windows"):
         Normalisation().require({"clip": 3.0, "epsilon": 1e-5, "version": 1}, owner="the windows")
     Normalisation().require(Normalisation().to_dict(), owner="the windows")
+    with pytest.raises(MismatchError, match=r"the windows.*median"):
+        Normalisation().require(Normalisation(missing_volume="median"), owner="the windows")
+    with pytest.raises(InputError, match="'mean'"):
+        Normalisation(missing_volume="mean")  # type: ignore[arg-type]

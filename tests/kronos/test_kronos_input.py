@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def with_value(column: str, row: int, value: float) -> Callable[[pd.DataFrame], 
     [
         (with_value("close", 3, np.nan), ("series 1", "close", "row 3")),
         (with_value("high", 0, np.inf), ("series 1", "high", "row 0")),
-        (with_value("volume", 2, np.nan), ("series 1", "volume", "row 2")),
+        (with_value("volume", 2, np.inf), ("series 1", "volume", "row 2")),
         (lambda frame: frame.drop(columns="open"), ("series 1", "open")),
         (lambda frame: frame.assign(low="cheap"), ("series 1", "low")),
         (lambda frame: frame.iloc[::-1], ("series 1", "x_timestamp", "before")),
@@ -170,6 +171,26 @@ def test_models_that_do_not_belong_together_are_refused(tiny_model: Kronos) -> N
     KronosPredictor(model, tokenizer, device="cpu", clip=3)
     with pytest.raises(InputError, match=r"max_context=64\.0"):
         KronosPredictor(model, tokenizer, device="cpu", clip=3, max_context=64.0)  # type: ignore[arg-type]
+
+
+def test_missing_volume_follows_the_rule_of_the_checkpoints(tmp_path: Path, tiny_tokenizer: KronosTokenizer) -> None:
+    model, frame = Kronos(config=TINY), random_bars(30)
+    gaps = frame.copy()
+    gaps.loc[gaps.index[3:7], ["volume", "amount"]] = np.nan
+    folder = model.save_pretrained(tmp_path / "model", normalisation=Normalisation(missing_volume="median"))
+    loaded = Kronos.from_pretrained(folder)
+    predictor = KronosPredictor(loaded, tiny_tokenizer, device="cpu")
+    filled = gaps.fillna(gaps.median())
+    expected = predictor.predict_paths(filled, pred_len=3, sample_count=4, seed=1)
+    np.testing.assert_array_equal(predictor.predict_paths(gaps, pred_len=3, sample_count=4, seed=1), expected)
+    with pytest.raises(MismatchError, match=r"the predictor .*median.*mask"):
+        KronosPredictor(loaded, tiny_tokenizer, device="cpu", missing_volume="mask")
+    published = KronosPredictor(model, tiny_tokenizer, device="cpu")
+    zeros = published.predict_paths(gaps.fillna(0.0), pred_len=3, sample_count=4, seed=1)
+    np.testing.assert_array_equal(published.predict_paths(gaps, pred_len=3, sample_count=4, seed=1), zeros)
+    masked = KronosPredictor(model, tiny_tokenizer, device="cpu", missing_volume="mask")
+    paths = masked.predict_paths(gaps.drop(columns="amount"), pred_len=3, sample_count=4, seed=1)
+    assert np.isfinite(paths).all() and not np.array_equal(paths, zeros)
 
 
 @pytest.mark.parametrize("clip", [0, -1, np.nan, np.inf, "5", None])
