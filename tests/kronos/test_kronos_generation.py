@@ -15,7 +15,7 @@ from kronos.inference.engine import PredictorEngine, TokenizerEngine
 from kronos.inference.generate import Overflow, SeriesGroup, generate, window_start
 from kronos.inference.kv_cache import attention, merge_attention, partial_attention, short_attention
 from kronos.inference.packed_linear import Precision
-from kronos.inference.sampling import sample_tokens, uniform_draws
+from kronos.inference.sampling import nucleus_threshold, sample_tokens, uniform_draws
 from kronos.path_forecast import project_bars
 from tests.kronos.kronos_pairs import random_bars, random_stamps
 
@@ -128,6 +128,17 @@ def test_the_nucleus_is_the_published_one() -> None:
         ).T
         for row in range(50):
             assert set(drawn[row].tolist()) <= set(torch.nonzero(allowed[row]).flatten().tolist())
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(0.4, 1), (0.5, 2), (0.6, 2), (0.75, 3), (0.8, 3), (0.95, 4)])
+def test_the_nucleus_includes_the_token_that_exceeds_top_p(top_p: float, kept: int) -> None:
+    """Probabilities that are exact in float32, in no order: 1/2, 1/4, 3/16 and 1/16."""
+    weights = torch.tensor([[0.25, 0.0625, 0.5, 0.1875]])
+    assert nucleus_threshold(weights, top_p).item() == sorted(weights[0].tolist(), reverse=True)[kept - 1]
+    draws = (torch.arange(64) + 0.5) / 64
+    drawn = sample_tokens(weights.log().expand(64, -1), draws, Sampling(top_p=top_p))
+    if top_p != 0.5 and top_p != 0.75:  # on the edge, the softmax of logarithms may round
+        assert set(drawn.tolist()) == set([2, 0, 3, 1][:kept])
 
 
 def test_draws_have_the_softmax_frequencies() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -37,8 +38,8 @@ from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import Progress, ProgressUpdate, observed
-from resources.publish import digest_of_folder
-from resources.settings import ComputeSettings, Settings, TokenizerSettings
+from resources.publish import digest_of, digest_of_folder
+from resources.settings import Chronos2Settings, ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
 from tests.training.training_setup import (
     CUTOFF,
@@ -159,6 +160,38 @@ def test_the_micro_batch_is_in_a_recipe_only_if_the_weights_depend_on_it(tmp_pat
         for predictor in (PREDICTOR, PREDICTOR.model_copy(update={"micro_batch": 4}))
     ]
     assert recipes[0] == recipes[1]
+
+
+def test_everything_that_the_weights_depend_on_changes_the_recipe(tmp_path: Path) -> None:
+    """Otherwise the checkpoint of other data or settings is found, and nothing is trained."""
+    home, windows = Home(tmp_path), TrainingWindows("0" * 64, tmp_path)
+    frozen = Checkpoint("kronos_tokenizer", "0" * 64, tmp_path, {})
+
+    def recipe(data: TrainingWindows = windows, tokenizer: Checkpoint = frozen, **changes: object) -> str:
+        settings = small_settings(home, **changes)
+        return digest_of(checkpoint_request("kronos_predictor", settings, data, tokenizer).recipe)
+
+    changed = [
+        recipe(data=replace(windows, digest="1" * 64)),
+        recipe(tokenizer=replace(frozen, digest="1" * 64)),
+        recipe(seed=8),
+        recipe(windows=WINDOWS.model_copy(update={"clip": 4.0})),
+        recipe(predictor=PREDICTOR.model_copy(update={"learning_rate": 2e-3})),
+        recipe(compute=ComputeSettings(device="cpu", dtype="bfloat16")),
+        recipe(compute=ComputeSettings(device="cpu", processes=2)),
+    ]
+    assert len({recipe(), *changed}) == len(changed) + 1
+    assert recipe(compute=ComputeSettings(device="cpu", threads=2)) == recipe(
+        data=replace(windows, folder=home.windows)
+    )
+    base = tmp_path / "base"
+    shutil.copytree(WEIGHTS / "chronos2_model", base)
+    settings = small_settings(home, chronos2=Chronos2Settings(base=str(base)))
+    before = checkpoint_request("chronos2_model", settings, windows).recipe
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    after = checkpoint_request("chronos2_model", settings, windows).recipe
+    assert before.keys() == after.keys() and before != after
 
 
 def test_a_missing_base_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,21 @@ def test_the_rule_decides_by_the_interval(
     assert PromotionLedger(store.home, "kronos_predictor").decisions()[-1].action == action
 
 
+def test_the_challenger_is_compared_with_the_champion_and_not_the_reverse(store: CheckpointStore) -> None:
+    first, second = publish(store, "one"), publish(store, "two")
+    decide_on(store, first, BETTER)
+    scores = {first.digest: 2.0, second.digest: 1.0}
+
+    def compare(challenger: Checkpoint, champion: Checkpoint) -> SkillComparison:
+        return BETTER if scores[challenger.digest] < scores[champion.digest] else WORSE
+
+    settings = PromotionSettings(rule="better")
+    assert decide(store, second, [], settings, compare).action == "promoted"
+    assert decide(store, first, [], settings, compare).action == "kept"
+    used = store.current("kronos_predictor")
+    assert used is not None and used.digest == second.digest
+
+
 def test_a_challenger_that_fails_a_check_leaves_the_champion_in_use(store: CheckpointStore) -> None:
     first, second = publish(store, "one"), publish(store, "two")
     decide_on(store, first, BETTER)

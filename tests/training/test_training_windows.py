@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
-from assets.training.data.windows import WindowSet, build_windows, sufficiency, volatility_regimes
+from assets.training.data.windows import WindowSet, build_windows, digest_of_arrays, sufficiency, volatility_regimes
 from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
@@ -101,6 +101,33 @@ def test_a_bar_before_the_cutoff_changes_the_hash(real: dict[str, BarHistory]) -
     quoted[np.searchsorted(history.stamps, np.datetime64("2003-12-30")), CLOSE] += 0.01
     changed = {**real, "IBM": replace(history, quoted=quoted)}
     assert build_windows(changed, WINDOWS).digest != build_windows(real, WINDOWS).digest
+
+
+def test_adjustment_factors_and_the_shape_of_windows_change_the_hash(real: dict[str, BarHistory]) -> None:
+    """The same quoted bars with another dividend or split, and the same bars cut into other windows."""
+    ibm, digest = real["IBM"], build_windows(real, WINDOWS).digest
+    ex_date = np.searchsorted(ibm.stamps, np.datetime64("2003-02-06"))
+    growth, shares = ibm.growth.copy(), ibm.shares.copy()
+    growth[ex_date:] *= 1.001
+    shares[ex_date:] *= 2.0
+    changed = [
+        build_windows({**real, "IBM": replace(ibm, growth=growth)}, WINDOWS).digest,
+        build_windows({**real, "IBM": replace(ibm, shares=shares)}, WINDOWS).digest,
+        build_windows(real, WINDOWS.model_copy(update={"lookback_window": 31, "predict_window": 6})).digest,
+        build_windows(real, WINDOWS.model_copy(update={"embargo": WINDOWS.embargo + 1})).digest,
+    ]
+    assert len({digest, *changed}) == len(changed) + 1
+
+
+def test_every_array_and_the_manifest_are_in_the_hash(real: dict[str, BarHistory]) -> None:
+    windows = build_windows(real, WINDOWS)
+    digest = digest_of_arrays(windows.arrays, windows.manifest)
+    for name, array in windows.arrays.items():
+        changed = array.copy()
+        changed.reshape(-1).view(np.uint8)[-1] ^= 1
+        assert digest_of_arrays({**windows.arrays, name: changed}, windows.manifest) != digest, name
+    for key in windows.manifest:
+        assert digest_of_arrays(windows.arrays, {**windows.manifest, key: "other"}) != digest, key
 
 
 def test_a_window_is_adjusted_as_for_a_forecast_from_the_end_of_its_lookback(

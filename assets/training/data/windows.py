@@ -95,7 +95,7 @@ def build_windows(histories: Mapping[str, BarHistory], settings: WindowSettings)
         {split: [starts[split][n] - first for n, (_, first) in zip(used, cut, strict=True)] for split in FIT_SPLITS},
     )
     manifest = _manifest([kept[number].symbol for number in used], arrays, settings, spans)
-    digest = _digest(arrays, manifest)
+    digest = digest_of_arrays(arrays, manifest)
     return WindowSet(digest, arrays, {**manifest, "digest": digest}, tuple(counts), spans)
 
 
@@ -258,7 +258,8 @@ def _manifest(
     }
 
 
-def _digest(arrays: Arrays, manifest: Mapping[str, Any]) -> str:
+def digest_of_arrays(arrays: Arrays, manifest: Mapping[str, Any]) -> str:
+    """SHA-256 over the manifest and every array: name, type, shape and values."""
     total = hashlib.sha256(digest_of(dict(manifest)).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
