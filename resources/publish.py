@@ -94,17 +94,12 @@ def copy_file(file: Path, destination: Path) -> None:
     _flush(destination)
 
 
-def publish_file(file: Path, destination: Path, replace: bool = False) -> None:
-    """Rename a complete file on the same disk to `destination`, unless that exists already.
-
-    Args:
-        replace: replace an existing file, atomically.
-    """
+def publish_file(file: Path, destination: Path) -> None:
+    """Rename a complete file on the same disk to `destination`, replacing an existing one."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     _flush(file)
-    if replace or not destination.exists():
-        file.replace(destination)
-        _flush(destination.parent)
+    file.replace(destination)
+    _flush(destination.parent)
 
 
 def digest_of_folder(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:

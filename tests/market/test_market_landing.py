@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -14,10 +15,12 @@ import pytest
 
 from assets.market.ingest.dropfolder import take_dropped_files
 from assets.market.ingest.ingest import Ingested, ingest, rebuild
+from assets.market.ingest.lake import LOCK
 from assets.market.ingest.landing import STAGED, land
 from assets.market.ingest.refusals import PayloadsRefusedError
 from resources.errors import CandlecastError
 from resources.integrity import is_intact
+from resources.locks import exclusive_lock
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
 from tests.market.market_desk import GOOD, HEADER, Desk
@@ -122,6 +125,24 @@ def test_a_symbol_of_another_source_never_lands_not_even_by_the_drop_folder(
     assert (bad.outcome, good.outcome) == ("refused", "done")
     assert "AAPL at 1d already comes from source 'sample'" in bad.reason
     assert ingest(desk.lake, desk.warehouse).kept == 1
+
+
+@pytest.mark.parametrize("step", ["payload", "batch"])
+def test_the_lake_waits_for_a_process_that_writes_there(desk: Desk, step: str) -> None:
+    """Two processes that number their batches at once would overwrite one of them."""
+    desk.write("bars.csv", f"{HEADER}\n{GOOD}\n")
+    pattern = "files/*.parquet" if step == "payload" else "batches/*.json"
+    if step == "batch":
+        # As after a kill before the commit: the payload has arrived.
+        desk.land()
+        next(desk.home.lake.glob(pattern)).unlink()
+    landing = threading.Thread(target=desk.land)
+    with exclusive_lock(desk.home.lake / LOCK):
+        landing.start()
+        landing.join(1.5)
+        assert landing.is_alive() and not list(desk.home.lake.glob(pattern))
+    landing.join(60)
+    assert len(list(desk.home.lake.glob(pattern))) == 1
 
 
 def later(folder: Path) -> float:

@@ -20,6 +20,7 @@ from resources.publish import (
     digest_of,
     digest_of_folder,
     publish_bytes,
+    publish_file,
     publishing_folder,
     scratch_folder,
 )
@@ -192,6 +193,36 @@ def test_a_damaged_folder_or_file_is_set_aside_and_an_unrecorded_one_is_kept(tmp
     file.write_bytes(b"pathz")
     assert not is_intact(file) and not keep_if_intact(file, tmp_path)
     assert not list(file.parent.iterdir())
+
+
+def test_a_publication_is_one_rename_of_files_that_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy could be seen half-written; a rename that reaches the disk before the content leaves an empty file."""
+    flushed: list[int] = []
+    renamed = Path.rename
+
+    def fsync(handle: int) -> None:
+        flushed.append(os.fstat(handle).st_ino)
+
+    def rename(source: Path, target: Path) -> Path:
+        files = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+        assert {file.stat().st_ino for file in files} <= set(flushed), f"{source} was renamed before it was flushed"
+        return renamed(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(Path, "replace", rename)
+    with publishing_folder(tmp_path / "x", tmp_path / "scratch") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_text("1")
+        written = (folder / "deep" / "a").stat().st_ino
+    assert (tmp_path / "x" / "deep" / "a").stat().st_ino == written
+    for text in ("old", "new"):
+        (tmp_path / "scratch" / "f").write_text(text)
+        written = (tmp_path / "scratch" / "f").stat().st_ino
+        publish_file(tmp_path / "scratch" / "f", tmp_path / "there" / "f")
+        assert (tmp_path / "there" / "f").stat().st_ino == written
+    publish_bytes(tmp_path / "g", b"1")
+    assert {path.stat().st_ino for path in (tmp_path, tmp_path / "there", tmp_path / "g")} <= set(flushed)
 
 
 def test_a_reader_of_a_replaced_file_keeps_the_old_content(tmp_path: Path) -> None:

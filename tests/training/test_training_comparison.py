@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -85,6 +86,42 @@ def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_p
     scores = candidate_scores(CandidateStore(home, first), settings, WindowArrays(windows.folder), 6, 30)
     assert scores["origin"].nunique() == 6 and scores["crps"].gt(0).all()
     assert -1 <= mean_rank_ic(scores) <= 1 or mean_rank_ic(scores) != mean_rank_ic(scores)
+
+
+def test_a_kept_comparison_is_that_of_its_checkpoints_windows_and_settings(tmp_path: Path) -> None:
+    """Otherwise the outcome against an earlier champion would decide about this one."""
+    home = Home(tmp_path)
+    settings = small_settings(home, promotion=PromotionSettings(origins=6, paths=30))
+    request = ComparisonRequest(
+        home=tmp_path,
+        kind="kronos_predictor",
+        challenger="a" * 64,
+        champion="b" * 64,
+        arrays=tmp_path / "windows" / "c",
+        settings=settings,
+    )
+    changes: list[Mapping[str, object]] = [
+        {"kind": "chronos2_model"},
+        {"challenger": "b" * 64, "champion": "a" * 64},
+        {"champion": "d" * 64},
+        {"arrays": tmp_path / "windows" / "d"},
+        *({"settings": settings.model_copy(update={key: _other(settings, key)})} for key in SECTIONS),
+    ]
+    names = {request.model_copy(update=change).name for change in changes}
+    assert len(names | {request.name}) == len(changes) + 1
+    assert request.model_copy(update={"home": tmp_path / "moved"}).name == request.name
+
+
+def _other(settings: Settings, key: str) -> object:
+    """Another value of a key, or of a key of a section."""
+    changed: dict[str, dict[str, object]] = {
+        "windows": {"embargo": 9},
+        "forecasts": {"temperature": 0.5},
+        "promotion": {"origins": 7},
+        "compute": {"dtype": "bfloat16"},
+        "chronos2": {"context_length": 48},
+    }
+    return 8 if key == "seed" else getattr(settings, key).model_copy(update=changed[key])
 
 
 def test_origins_that_a_side_was_trained_on_are_left_out(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ class Lake:
             if keep_if_intact(destination, self.home.root) and is_sealed(destination):
                 return
             # It may be of an earlier version, or be damaged: the content that was just received replaces it.
-            publish_file(file, destination, replace=True)
+            publish_file(file, destination)
             seal_file(destination)
 
     def _holds_rows_of(self, source: Source, request: Request) -> bool:
