@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import duckdb
 import pandas as pd
-import pyarrow.parquet
 
 from assets.market.ingest.lake import Lake
-from assets.market.parsing.columns import read_header
+from assets.market.ingest.payload_columns import find_columns
 from resources.errors import CandlecastError
-from resources.sources.protocol import ROW, UNPARSED
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -87,16 +87,12 @@ def ignored_columns(lake: Lake) -> dict[str, tuple[str, ...]]:
     """The columns of every request's newest payload that are not used, by request key."""
     newest = {payload.request.key: (payload, batch.reading) for batch in lake.batches() for payload in batch.payloads}
     ignored: dict[str, tuple[str, ...]] = {}
-    for key, (payload, reading) in newest.items():
-        file = lake.file(payload)
-        names = pyarrow.parquet.read_schema(file).names if file.is_file() else []
-        try:
-            columns = read_header(names, reading.columns, payload.request.file, payload.request.symbol)
-        except CandlecastError:
+    with duckdb.connect() as connection:
+        for key, (payload, reading) in newest.items():
             ignored[key] = ()
-            continue
-        used = {*columns.names.values(), columns.clock, ROW, UNPARSED}
-        ignored[key] = tuple(name for name in names if name not in used)
+            # A payload that is gone, or that its settings refuse, has no columns: other checks name it.
+            with suppress(CandlecastError, duckdb.Error):
+                ignored[key] = find_columns(connection, payload, lake.file(payload), reading).ignored
     return ignored
 
 

@@ -8,7 +8,9 @@ WITH newest AS (
 by_rule AS (
     SELECT batch, file, rule, count(*) AS rows,
            arg_min(
-               'row ' || row_number || ' (' || left(coalesce(nullif(concat_ws(
+               -- The column and the cell that are not a number.
+               concat_ws(', ', 'row ' || row_number, nullif(regexp_extract(reason, '^(column .*''): ', 1), ''))
+               || ' (' || left(coalesce(nullif(concat_ws(
                    ' ', symbol, date, open, high, low, close
                ), ''), received), 120) || ')',
                row_number

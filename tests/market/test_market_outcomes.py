@@ -31,6 +31,19 @@ def test_a_file_is_reported_with_counts_rules_examples_and_ignored_columns(desk:
     assert all(part in outcome.text for part in ("bars.csv", "25.0%", "note", "row 8"))
 
 
+def test_a_cell_that_is_no_number_is_reported_with_its_column(desk: Desk) -> None:
+    lines = [*LINES[:3], "AAPL,2012-01-06,10,11,9,10.5,9 lots"]
+    desk.ingest_text("\n".join([HEADER.replace("volume", "Vol."), *lines]))
+    assert "row 4, column 'Vol.', '9 lots'" in _only(desk).rules
+    assert "column 'Vol.', '9 lots'" in str(desk.rejected()["reason"][0])
+
+
+def test_ignored_columns_are_those_that_the_ingest_ignores(desk: Desk) -> None:
+    desk.ingest_text("\n".join([f"{HEADER},turnover", *(f"{line},1.2" for line in LINES)]))
+    assert desk.bars()["amount"].isna().all()
+    assert _only(desk).ignored == ("turnover",)
+
+
 def test_only_the_newest_version_of_a_file_counts(desk: Desk) -> None:
     desk.ingest_text("\n".join([HEADER, *LINES, SUNDAY]))
     assert excess_rejections(desk.warehouse, "1d", 0.05)

@@ -40,7 +40,7 @@ WHERE bars.symbol = n.symbol AND bars.ts = n.ts AND bars.frequency = $frequency;
 
 INSERT INTO rejected_bars
 SELECT r.symbol, r.date, r.open, r.high, r.low, r.close, r.volume, r.amount, r.session, $frequency, r.file, r.row_number,
-       r.received, r.rule, why.reason, c.source, c.sha256, c.fetched_at, $batch
+       r.received, r.rule, concat_ws(': ', r.detail, why.reason), c.source, c.sha256, c.fetched_at, $batch
 FROM read_parquet($rejected, hive_partitioning = false) AS r
 JOIN contributed AS c ON c.number = r.payload
 JOIN reasons AS why ON why.rule = r.rule;

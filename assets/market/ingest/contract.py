@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from assets.market.ingest.file_names import name_findings
 from assets.market.ingest.findings import Finding, basis_findings, repeated_rows, time_findings, unit_findings
 from assets.market.ingest.payload_columns import PayloadColumns, literal
 from assets.market.ingest.payload_rows import receive, reject
@@ -127,6 +128,7 @@ def validate_payloads(
         connection.execute("INSERT INTO payloads VALUES (?, ?, ?, ?, ?)", values)
         if is_files:
             report(repeated_rows(connection, number, columns))
+            report(name_findings(connection, number, payload, columns, reading))
     if is_files:
         report([*basis_findings(connection, found, reading), *unit_findings(connection, found, reading)])
     shown = "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day, position"

@@ -179,7 +179,7 @@ def _outcome(name: str, sha256: str, staged: StagedBatch) -> DroppedFile:
     found = duckdb.execute("SELECT rule, count(*) FROM read_parquet($file) GROUP BY rule ORDER BY 2 DESC, 1", rejected)
     rejections = dict(found.fetchall())
     examples = _column(
-        "SELECT 'row ' || row_number || ', ' || rule || ': ' || received FROM read_parquet($file) "
+        "SELECT concat_ws(', ', 'row ' || row_number, rule, detail) || ': ' || received FROM read_parquet($file) "
         f"ORDER BY row_number LIMIT {MAX_EXAMPLES}",
         rejected,
     )

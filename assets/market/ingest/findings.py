@@ -6,13 +6,14 @@ single rows (contract.sql) and the recognition of columns (parsing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import duckdb
 
 from assets.market.ingest.payload_columns import PayloadColumns, as_text, cell_of
+from assets.market.ingest.payload_rows import scale_of
 from assets.market.parsing.column_names import plain_name
 from resources.calendar import TradingCalendar
 from resources.sources.protocol import Reading
@@ -22,13 +23,13 @@ PACKAGE = "assets.market.ingest"
 # Exchanges whose prices are six digits without a fraction.
 WHOLE_PRICES = frozenset({"XKRX", "XIDX", "XTKS", "XBOG", "XSGO", "XBUD", "XSTC"})
 # Amount ÷ (volume × price), and the scale that explains it.
-_UNITS = (
-    (100.0, "volume = 100"),
-    (1e-3, "amount = 1000"),
-    (0.1, "volume = 100, amount = 1000"),
-    (1e-4, "amount = 10000"),
-    (1e-2, "volume = 100, amount = 10000"),
-    (1e3, "volume = 1000"),
+_UNITS: tuple[tuple[float, Mapping[str, float]], ...] = (
+    (100.0, {"volume": 100}),
+    (1e-3, {"amount": 1000}),
+    (0.1, {"volume": 100, "amount": 1000}),
+    (1e-4, {"amount": 10000}),
+    (1e-2, {"volume": 100, "amount": 10000}),
+    (1e3, {"volume": 1000}),
 )
 _REPEATED = """
 SELECT count(*), count(*) FILTER (r.versions > 1), any_value(r.symbol) FILTER (r.versions > 1)
@@ -56,13 +57,13 @@ class Finding:
     Attributes:
         payload: its number in the batch.
         message: names the file and the setting.
-        setting: a line of the section [market] that decides, such as `stamp = "end"`; "": none does.
+        settings: the keys of the section [market] that decide, such as {"stamp": "end"}; empty: none does.
     """
 
     payload: int
     severity: Literal["error", "warning"]
     message: str
-    setting: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def repeated_rows(connection: duckdb.DuckDBPyConnection, number: int, columns: PayloadColumns) -> list[Finding]:
@@ -82,19 +83,19 @@ def repeated_rows(connection: duckdb.DuckDBPyConnection, number: int, columns: P
 
 
 def _repeated(number: int, columns: PayloadColumns, name: str, usual: str, repeated: int, symbol: str) -> Finding:
+    settings: dict[str, Any]
     if "symbol" not in columns.header:
-        setting, lines = f'columns.symbol = "{name}"', f'[market.columns] symbol = "{name}"'
+        settings, lines = {"columns": {"symbol": name}}, f'[market.columns] symbol = "{name}"'
     elif columns.header.get("series") == name:
-        setting = lines = f'series = ["{usual}"]'
-        lines = f"[market] {setting}"
+        settings, lines = {"series": [usual]}, f'[market] series = ["{usual}"]'
     else:
-        setting = f'columns.series = "{name}", series = ["{usual}"]'
+        settings = {"columns": {"series": name}, "series": [usual]}
         lines = f'[market.columns] series = "{name}" and [market] series = ["{usual}"]'
     message = (
         f"{columns.file}: {repeated} timestamps of {symbol} have several rows, and the column {name!r} tells them "
         f"apart: set {lines}"
     )
-    return Finding(number, "error", message, setting)
+    return Finding(number, "error", message, settings)
 
 
 def basis_findings(
@@ -137,7 +138,7 @@ def _adjusted_split(number: int, file: str, name: str, day: str, ratio: float) -
         'prices are adjusted already: set market.adjusted = "splits", or "splits and dividends" if dividends are taken '
         'out as well (yfinance with auto_adjust); "none" if they are prices as quoted all the same'
     )
-    return Finding(number, "error", message, 'adjusted = "splits"')
+    return Finding(number, "error", message, {"adjusted": "splits"})
 
 
 def _raw_prices(number: int, file: str, name: str, day: str, ratio: float, adjusted: str) -> Finding:
@@ -145,7 +146,7 @@ def _raw_prices(number: int, file: str, name: str, day: str, ratio: float, adjus
         f'{file}: market.adjusted = "{adjusted}", and the price moves on {day} by the ratio of {ratio:g} of the column '
         f'{name!r}, so prices are as quoted: set market.adjusted = "none"'
     )
-    return Finding(number, "error", message, 'adjusted = "none"')
+    return Finding(number, "error", message, {"adjusted": "none"})
 
 
 def _unclear_factor(number: int, file: str, name: str) -> Finding:
@@ -154,7 +155,7 @@ def _unclear_factor(number: int, file: str, name: str) -> Finding:
         'market.adjusted = "splits and dividends" if they are (Qlib), "none" if they are as quoted, or '
         '[market.columns] factor = "" to leave it out'
     )
-    return Finding(number, "error", message, 'adjusted = "none"')
+    return Finding(number, "error", message, {"adjusted": "none"})
 
 
 def _varies(connection: duckdb.DuckDBPyConnection, number: int) -> bool:
@@ -193,15 +194,17 @@ def unit_findings(
                 f"{file}: all prices are whole hundreds, about {price:g}, as prices in ten-thousandths are: set "
                 "market.scale.price = 1e-4, or 1 if the prices are right"
             )
-            findings.append(Finding(number, "error", message, "scale.price = 1e-4"))
+            findings.append(Finding(number, "error", message, {"scale": {"price": 1e-4}}))
         if ratio is not None and not 0.5 <= ratio <= 2:
-            unit = next((setting for size, setting in _UNITS if size / 2 <= ratio <= size * 2), "")
+            fitting = next((scale for size, scale in _UNITS if size / 2 <= ratio <= size * 2), {})
+            units = {name: factor * scale_of(name, columns[number], reading) for name, factor in fitting.items()}
+            scale = ", ".join(f"{name} = {factor:g}" for name, factor in units.items())
             message = (
                 f"{file}: amount is {ratio:.3g} times price × volume: check the units, market.scale"
-                + (f" = {{ {unit} }}" if unit else "")
+                + (f" = {{ {scale} }}" if scale else "")
                 + ', or leave a column out with [market.columns] amount = ""'
             )
-            findings.append(Finding(number, "warning", message, f"scale = {{ {unit} }}" if unit else ""))
+            findings.append(Finding(number, "warning", message, {"scale": units} if units else {}))
     return findings
 
 
@@ -224,7 +227,7 @@ def time_findings(
                     'start, so they end their bars: set market.stamp = "end" ("start" if they are starts all the same; '
                     "check market.timezone if they are of another zone)"
                 )
-                findings.append(Finding(number, "error", message, 'stamp = "end"'))
+                findings.append(Finding(number, "error", message, {"stamp": "end"}))
     findings += _spacing(connection, columns, reading, calendar, zone)
     return findings
 

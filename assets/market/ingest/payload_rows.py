@@ -39,7 +39,7 @@ _INSERT_REJECTED = """
 INSERT INTO rejected
 SELECT {texts}, j.session, {file}, p."#row",
        {as_received},
-       j.rule, j.payload, j.symbol, j.ts
+       j.rule, j.payload, j.symbol, j.ts, {detail}
 FROM payload AS p
 JOIN (
     SELECT payload, row, session, rule, symbol, ts FROM validated WHERE payload = $number AND rule IS NOT NULL
@@ -48,6 +48,7 @@ JOIN (
     FROM duplicates AS d JOIN validated AS v USING (payload, row)
     WHERE d.payload = $number AND d.outcome = 'conflicting_duplicate'
 ) AS j ON j.row = p."#row"
+LEFT JOIN received AS r ON r.payload = j.payload AND r.row = j.row AND j.rule = 'not_a_number'
 """
 
 
@@ -100,8 +101,19 @@ def reject(
         as_received = f'coalesce(p."{UNPARSED}", {as_received})'
     texts = {**{name: columns.text(name) for name in columns.cells}, "symbol": _symbol(columns, payload)}
     shown = ", ".join(texts.get(name, "NULL") for name in _SHOWN)
-    statement = _INSERT_REJECTED.format(texts=shown, file=literal(payload.request.file), as_received=as_received)
+    statement = _INSERT_REJECTED.format(
+        texts=shown, file=literal(payload.request.file), as_received=as_received, detail=_unreadable_cell(columns)
+    )
     connection.execute(statement, {"number": number})
+
+
+def _unreadable_cell(columns: PayloadColumns) -> str:
+    """The SQL of the column and the text of a row's first cell that is not a number, such as "column 'Vol.', '1 k'"."""
+    shown = {name: literal(f"column {columns.header[name]!r}, ") for name in NUMBERS if name in columns.cells}
+    cases = " ".join(
+        f"WHEN '{name}' THEN {text} || chr(39) || {columns.text(name)} || chr(39)" for name, text in shown.items()
+    )
+    return f"CASE r.unreadable {cases} END"
 
 
 def _symbol(columns: PayloadColumns, payload: Payload) -> str:

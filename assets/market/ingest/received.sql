@@ -8,5 +8,5 @@ CREATE TEMP TABLE payloads (number INTEGER, fetched_at TIMESTAMP, basis VARCHAR,
 CREATE TEMP TABLE rejected (
     symbol VARCHAR, date VARCHAR, open VARCHAR, high VARCHAR, low VARCHAR, close VARCHAR, volume VARCHAR,
     amount VARCHAR, session DATE, file VARCHAR, row_number BIGINT, received VARCHAR, rule VARCHAR, payload INTEGER,
-    name VARCHAR, ts TIMESTAMP
+    name VARCHAR, ts TIMESTAMP, detail VARCHAR
 );

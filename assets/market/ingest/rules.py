@@ -26,7 +26,8 @@ REASONS: dict[str, str] = {
     "off_the_grid": "no bar of this frequency starts at that time: check market.frequency and market.timezone",
     "finer_frequency": "other bars of the payload start inside this one, so its frequency is finer: check "
     "market.frequency",
-    "not_a_number": "a cell is not a number: write it with a decimal point and without text",
+    "not_a_number": "a cell is not a number: write it with a decimal point and without text, or leave its "
+    'column out with [market.columns] volume = ""',
     "missing_price": "open, high, low or close is missing",
     "price_not_finite": "open, high, low or close is NaN or infinite",
     "price_not_positive": "open, high, low or close is zero or negative",
