@@ -31,6 +31,9 @@ PREFIX_MULTIPLE = 64
 SUFFIX_MULTIPLE = 8
 """Suffixes too: rows of attention scores then start at aligned addresses, which fast products need."""
 
+KEPT_SHAPES = 2
+"""Captured steps that are kept: that of full batches, and that of the rest that is left at the end."""
+
 
 @dataclass(frozen=True)
 class StaticShape:
@@ -184,8 +187,9 @@ def capture(decode: StaticDecode) -> Callable[[], None]:
                 decode.step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use CUDA meanwhile: only this thread's calls must be allowed during a capture.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # torch's own default stream of captures belongs to the device of the first one. Other threads may use CUDA
+        # meanwhile: only this thread's calls must be allowed during a capture.
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
             decode.step()
     return graph.replay
 
@@ -193,14 +197,16 @@ def capture(decode: StaticDecode) -> Callable[[], None]:
 class CapturedGenerate:
     """`kronos.inference.generate.generate` by replaying a captured step; one per pair of packed models.
 
-    The buffers and graph of the last shape are kept for the next call, and no others, so that memory stays bounded.
-    Groups whose window has to slide, forecasts of one step, and all forecasts after a capture has failed use
-    `generate` itself, with the same draws; the reason of the failure is logged.
+    The buffers and graphs of the last KEPT_SHAPES shapes are kept for the next calls, and no others, so that memory
+    stays bounded. Groups whose window has to slide, forecasts of one step, and all forecasts after a capture has failed
+    use `generate` itself, with the same draws; the reason of the failure is logged. Too little memory is no failure of
+    that kind: it frees the buffers and is raised, as a smaller forecast may fit.
     """
 
     def __init__(self, capture: Callable[[StaticDecode], Callable[[], None]] = capture) -> None:
         self._capture = capture
-        self._captured: tuple[StaticDecode, Callable[[], None]] | None = None
+        self._captured: list[tuple[StaticDecode, Callable[[], None]]] = []
+        """The last one used comes last."""
         self._failed = False
 
     def __call__(
@@ -224,16 +230,24 @@ class CapturedGenerate:
     def _prepare(
         self, engine: PredictorEngine, groups: Sequence[SeriesGroup], sampling: Sampling
     ) -> tuple[StaticDecode, Callable[[], None]] | None:
-        """Buffers and replay for these groups, the kept ones where they fit; None after a failed capture."""
-        shape = StaticShape.of(groups)
-        kept = self._captured[0] if self._captured else None
-        if self._failed or (kept and (kept.engine, kept.shape, kept.sampling) == (engine, shape, sampling)):
-            return self._captured
-        self._captured = kept = None  # frees the old buffers before the new ones are allocated
+        """Buffers and replay for these groups, kept ones where they fit; None after a failed capture."""
+        if self._failed:
+            return None
+        wanted = engine, StaticShape.of(groups), sampling
+        for place, (kept, _) in enumerate(self._captured):
+            if (kept.engine, kept.shape, kept.sampling) == wanted:
+                self._captured.append(self._captured.pop(place))
+                return self._captured[-1]
+        del self._captured[: len(self._captured) - KEPT_SHAPES + 1]  # frees old buffers before new ones are allocated
         try:
-            decode = StaticDecode(engine, shape, sampling)
-            self._captured = decode, self._capture(decode)
-        except RuntimeError as error:  # CUDA's own and out-of-memory errors are RuntimeErrors, too
+            decode = StaticDecode(*wanted)
+            self._captured.append((decode, self._capture(decode)))
+        except torch.cuda.OutOfMemoryError:
+            self._captured.clear()
+            raise
+        except RuntimeError as error:  # CUDA's own errors are RuntimeErrors
+            self._captured.clear()
             self._failed = True
             logger.warning("decoding without a CUDA graph: capturing the step failed: %s", error)
-        return self._captured
+            return None
+        return self._captured[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -36,6 +37,7 @@ from kronos.validation import (
     warn_about_scale,
 )
 
+logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -48,6 +50,11 @@ class EncodedHistories(NamedTuple):
     s1: Tensor  # (series, length), at most max_context
     s2: Tensor
     stamps: Tensor  # (series, length + horizon, 5)
+
+    def one_by_one(self) -> list[EncodedHistories]:
+        """The same histories, one per entry."""
+        rows = [slice(i, i + 1) for i in range(len(self.members))]
+        return [EncodedHistories(*(part[row] for part in self)) for row in rows]
 
 
 class PathSampler:
@@ -202,7 +209,7 @@ class PathSampler:
             bytes_of = partial(self._series_bytes, predictor, longest, horizon)
             encoded = [self._encode(tokenizer, inputs, members, horizon) for members in batch]
             for part in split_paths(paths, bytes_of=bytes_of, budget=budget, max_paths=max_paths):
-                self._decode(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
+                self._decode_within_memory(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
         if not len(inputs):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
         floors = np.array([price_floor(one.values) for one in inputs])
@@ -221,6 +228,28 @@ class PathSampler:
         stamps = stamps[:, -(min(bars.shape[1], self.max_context) + horizon) :]
         kept = slice(-self.max_context, None)  # no window reaches further back
         return EncodedHistories(members, mean, std, s1[:, kept], s2[:, kept], torch.from_numpy(stamps).to(self.device))
+
+    def _decode_within_memory(
+        self,
+        engines: tuple[PredictorEngine, TokenizerEngine],
+        encoded: Sequence[EncodedHistories],
+        horizon: int,
+        part: slice,
+        *rest: Any,
+    ) -> None:
+        """`_decode`, in halves where the device is out of memory: it may have other users than the budget's."""
+        halves = _halves(encoded, part)
+        try:
+            self._decode(engines, encoded, horizon, part, *rest)
+            return
+        except torch.cuda.OutOfMemoryError:
+            if not halves:
+                raise
+        # After the handler, when the tensors of the failed attempt are released.
+        torch.cuda.empty_cache()
+        logger.warning("%s is out of memory: paths %d to %d are decoded in halves", self.device, part.start, part.stop)
+        for half, paths in halves:
+            self._decode_within_memory(engines, half, horizon, paths, *rest)
 
     def _decode(
         self,
@@ -260,6 +289,17 @@ class PathSampler:
             queries = max(self.model.config.n_heads, self.tokenizer.config.n_heads * horizon)
             working += 3 * paths * queries * (context + horizon) * 4
         return predictor.cache_bytes(paths, context, horizon) + working + decoder
+
+
+def _halves(encoded: Sequence[EncodedHistories], part: slice) -> list[tuple[Sequence[EncodedHistories], slice]]:
+    """Two halves of some paths of some series: of the paths if there are several, else of the series; or nothing."""
+    middle = (part.start + part.stop) // 2
+    if middle > part.start:
+        return [(encoded, slice(part.start, middle)), (encoded, slice(middle, part.stop))]
+    single = [one for known in encoded for one in known.one_by_one()]
+    if len(single) == 1:
+        return []
+    return [(single[: len(single) // 2], part), (single[len(single) // 2 :], part)]
 
 
 def _in_float32(model: Model) -> Model:

@@ -70,7 +70,7 @@ def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor
         logits = logits.masked_fill(logits < least, -torch.inf)
     weights = logits.softmax(dim=-1)
     if sampling.top_k == 0 and sampling.top_p < 1.0:
-        weights = torch.where(weights >= nucleus_threshold(weights, sampling.top_p), weights, 0.0)
+        weights = weights.masked_fill(weights < nucleus_threshold(weights, sampling.top_p), 0.0)
     cumulative = weights.cumsum(dim=-1)
     total = cumulative[:, -1:]
     # u · total may round up to total, which lies in no token's interval.

@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, Sampling
 from kronos.inference.cuda_graph import CapturedGenerate, StaticDecode, StaticShape
-from kronos.inference.engine import PredictorEngine
+from kronos.inference.engine import PredictorEngine, TokenizerEngine
 from kronos.inference.generate import SeriesGroup, generate
 from kronos.inference.packed_linear import Precision
 from kronos.inference.sampling import uniform_draws
-from tests.kronos.kronos_pairs import TINY, random_bars, random_stamps
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 CONTEXT = 128
 SAMPLINGS = (
@@ -137,6 +140,80 @@ def test_reused_buffers_keep_nothing_of_the_last_forecast(engine: PredictorEngin
     assert len(captures) == 3
 
 
+def test_full_batches_and_the_rest_are_each_captured_once(engine: PredictorEngine) -> None:
+    captures: list[StaticShape] = []
+    static = CapturedGenerate(recorded_capture(captures))
+    for seed in range(2):  # two forecasts of 3, 3 and 1 series
+        for series in (3, 3, 1):
+            ours, expected = both(engine, static, Sampling(), [series], [40], 6, 2, seed=seed)
+            torch.testing.assert_close(ours[0].tokens, expected[0].tokens, rtol=0, atol=0)
+    assert [shape.series for shape in captures] == [3, 1]
+    both(engine, static, Sampling(), [2], [40], 6, 2)
+    both(engine, static, Sampling(), [3], [40], 6, 2)
+    assert [shape.series for shape in captures] == [3, 1, 2, 3]  # two are kept, no more
+
+
+def test_a_device_without_memory_decodes_in_halves(
+    tiny_model: Kronos, tiny_tokenizer: KronosTokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=CONTEXT)
+    frames = [random_bars(length, seed=length) for length in (30, 64, 30)]
+    expected = predictor.predict_paths(frames, pred_len=6, sample_count=5, seed=3)
+    rows: list[int] = []
+
+    def scarce(decode: StaticDecode) -> Callable[[], None]:
+        if decode.shape.series * decode.shape.paths > limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        rows.append(decode.shape.series * decode.shape.paths)
+        return step_by_step(decode)
+
+    for limit in (4, 1):  # halves of the paths, then of the series, too
+        rows.clear()
+        predictor._generate = CapturedGenerate(scarce)
+        with caplog.at_level(logging.WARNING, logger="kronos"):
+            halved = predictor.predict_paths(frames, pred_len=6, sample_count=5, seed=3)
+        np.testing.assert_allclose(halved, expected, rtol=1e-5)
+        assert max(rows) <= limit and "cpu is out of memory" in caplog.text
+    limit = 0
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        predictor.predict_paths(frames, pred_len=6, sample_count=5, seed=3)
+
+
+class OneDevice(TorchDispatchMode):
+    """Raises where an operator reads a tensor of another device, scalar tensors of the CPU included."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        leaves, _ = tree_flatten((args, kwargs or {}))
+        foreign = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta"]
+        assert not foreign, f"{func} reads a tensor of {foreign[0].device}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_decoding_off_the_cpu_reads_tensors_of_its_device_only(sampling: Sampling, precision: Precision) -> None:
+    """A scalar of the CPU would be copied from pageable memory, which a capture forbids. The meta device takes the
+    branches of CUDA."""
+    with torch.inference_mode():
+        engine = PredictorEngine(Kronos(config=TINY).eval().to("meta"), precision)
+        decode = StaticDecode(engine, StaticShape(3, 4, 64, 9), sampling)
+        with OneDevice():
+            decode.step()
+        group = SeriesGroup(
+            *(torch.zeros(3, 20, dtype=torch.long, device="meta") for _ in range(2)),
+            torch.ones(3, 29, 5, dtype=torch.long, device="meta"),
+            torch.rand(3, 4, 9, 2, device="meta"),
+        )
+        generate(engine, [group], max_context=24, sampling=sampling)  # the window slides: both kinds of caches
+        decode.run([group], decode.step)
+        tokenizer = TokenizerEngine(KronosTokenizer(config=TINY_TOKENIZER).eval().to("meta"), precision)
+        s1, s2 = tokenizer.encode(torch.zeros(3, 20, 6, device="meta"))
+        bars = tokenizer.decode(s1, s2, group.tokens[..., 0], group.tokens[..., 1])
+        assert bars.shape == (3, 4, 9, 6) and bars.device.type == "meta"
+
+
 def test_sliding_windows_and_single_steps_are_not_captured(engine: PredictorEngine) -> None:
     captures: list[StaticShape] = []
     static = CapturedGenerate(recorded_capture(captures))
@@ -211,5 +288,5 @@ def test_a_captured_graph_gives_the_forecast_of_the_cpu(
             same = np.isclose(ours, reference, rtol=1e-4).all(axis=(2, 3))
             assert same.mean() > 0.9  # rounding may change a draw, and then the rest of its path
     assert isinstance(cuda._generate, CapturedGenerate)
-    assert cuda._generate._captured is not None
+    assert cuda._generate._captured
     assert not caplog.records

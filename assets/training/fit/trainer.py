@@ -78,8 +78,13 @@ class Trainer:
         self.state = TrainerState(TrainingCurves(micro_batch=schedule.micro_batch))
         self.module = model
         self.trainable = [p for p in model.parameters() if p.requires_grad]
+        on_cuda = accelerator.device.type == "cuda"
         optimizer = torch.optim.AdamW(
-            self.trainable, lr=schedule.learning_rate, betas=BETAS, weight_decay=schedule.weight_decay
+            self.trainable,
+            lr=schedule.learning_rate,
+            betas=BETAS,
+            weight_decay=schedule.weight_decay,
+            fused=on_cuda or None,  # one launch; elsewhere torch's default, which fits of this store have used
         )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # Not prepared by Accelerate: its wrapper steps once per process.
