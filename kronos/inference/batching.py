@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 DEFAULT_BUDGET = 2 * 2**30
 BATCH_ROWS = 1024
@@ -51,3 +56,31 @@ def split_series(
         batches[-1][-1].append(i)
         used, rows = used + needed, rows + paths
     return batches
+
+
+class EncodedHistories(NamedTuple):
+    """Tokens and statistics of histories of one length; `members` are the indices of their series in the input."""
+
+    members: Sequence[int]
+    mean: NDArray[np.float32]  # (series, field)
+    std: NDArray[np.float32]
+    s1: Tensor  # (series, length), at most max_context
+    s2: Tensor
+    stamps: Tensor  # (series, length + horizon, 5)
+
+    def one_by_one(self) -> list[EncodedHistories]:
+        """The same histories, one per entry."""
+        members, mean, std, s1, s2, stamps = self
+        rows = [slice(i, i + 1) for i in range(len(members))]
+        return [EncodedHistories(members[r], mean[r], std[r], s1[r], s2[r], stamps[r]) for r in rows]
+
+
+def halves_of(encoded: Sequence[EncodedHistories], part: slice) -> list[tuple[Sequence[EncodedHistories], slice]]:
+    """Two halves of some paths of some series: of the paths if there are several, else of the series; or nothing."""
+    middle = (part.start + part.stop) // 2
+    if middle > part.start:
+        return [(encoded, slice(part.start, middle)), (encoded, slice(middle, part.stop))]
+    single = [one for known in encoded for one in known.one_by_one()]
+    if len(single) == 1:
+        return []
+    return [(single[: len(single) // 2], part), (single[len(single) // 2 :], part)]

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES, MissingVolume
-from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, split_paths, split_series
+from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, EncodedHistories, halves_of, split_paths, split_series
 from kronos.inference.cuda_graph import CapturedGenerate
 from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint
 from kronos.inference.generate import Overflow, SeriesGroup, generate
@@ -39,22 +39,6 @@ from kronos.validation import (
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
-
-
-class EncodedHistories(NamedTuple):
-    """Tokens and statistics of histories of one length; `members` are the indices of their series in the input."""
-
-    members: Sequence[int]
-    mean: NDArray[np.float32]  # (series, field)
-    std: NDArray[np.float32]
-    s1: Tensor  # (series, length), at most max_context
-    s2: Tensor
-    stamps: Tensor  # (series, length + horizon, 5)
-
-    def one_by_one(self) -> list[EncodedHistories]:
-        """The same histories, one per entry."""
-        rows = [slice(i, i + 1) for i in range(len(self.members))]
-        return [EncodedHistories(*(part[row] for part in self)) for row in rows]
 
 
 class PathSampler:
@@ -238,7 +222,7 @@ class PathSampler:
         *rest: Any,
     ) -> None:
         """`_decode`, in halves where the device is out of memory: it may have other users than the budget's."""
-        halves = _halves(encoded, part)
+        halves = halves_of(encoded, part)
         try:
             self._decode(engines, encoded, horizon, part, *rest)
             return
@@ -289,17 +273,6 @@ class PathSampler:
             queries = max(self.model.config.n_heads, self.tokenizer.config.n_heads * horizon)
             working += 3 * paths * queries * (context + horizon) * 4
         return predictor.cache_bytes(paths, context, horizon) + working + decoder
-
-
-def _halves(encoded: Sequence[EncodedHistories], part: slice) -> list[tuple[Sequence[EncodedHistories], slice]]:
-    """Two halves of some paths of some series: of the paths if there are several, else of the series; or nothing."""
-    middle = (part.start + part.stop) // 2
-    if middle > part.start:
-        return [(encoded, slice(part.start, middle)), (encoded, slice(middle, part.stop))]
-    single = [one for known in encoded for one in known.one_by_one()]
-    if len(single) == 1:
-        return []
-    return [(single[: len(single) // 2], part), (single[len(single) // 2 :], part)]
 
 
 def _in_float32(model: Model) -> Model:

@@ -199,10 +199,11 @@ def test_decoding_off_the_cpu_reads_tensors_of_its_device_only(sampling: Samplin
     with torch.inference_mode():
         engine = PredictorEngine(Kronos(config=TINY).eval().to("meta"), precision)
         decode = StaticDecode(engine, StaticShape(3, 4, 64, 9), sampling)
-        with OneDevice():
+        with OneDevice():  # type: ignore[no-untyped-call]
             decode.step()
         group = SeriesGroup(
-            *(torch.zeros(3, 20, dtype=torch.long, device="meta") for _ in range(2)),
+            torch.zeros(3, 20, dtype=torch.long, device="meta"),
+            torch.zeros(3, 20, dtype=torch.long, device="meta"),
             torch.ones(3, 29, 5, dtype=torch.long, device="meta"),
             torch.rand(3, 4, 9, 2, device="meta"),
         )
