@@ -9,7 +9,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation compact screenshots docs install clean
+.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -45,6 +45,9 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
+
+gpu-check:               ## the Kronos library on a CUDA device; needs torch and no environment of this project
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py
 
 compact: $(READY)        ## train the compact weights again, and score them; DATA=file.parquet
 	$(BIN)/python -m assets.training.compact --data $(DATA)

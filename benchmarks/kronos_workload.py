@@ -49,9 +49,9 @@ def bars(length: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({**dict(zip(names, columns, strict=True)), "volume": volume, "amount": volume * close})
 
 
-def models(size: str) -> tuple[Kronos, KronosTokenizer]:
-    """Predictor and tokenizer of one size, always with the same random weights."""
-    torch.manual_seed(0)
+def models(size: str, seed: int = 0) -> tuple[Kronos, KronosTokenizer]:
+    """Predictor and tokenizer of one size, with random weights that depend on the seed only."""
+    torch.manual_seed(seed)
     config, tokenizer = SIZES[size]
     return Kronos(config=config).eval(), KronosTokenizer(config=tokenizer).eval()
 

@@ -75,12 +75,25 @@ class EncodedHistories(NamedTuple):
         return [EncodedHistories(members[r], mean[r], std[r], s1[r], s2[r], stamps[r]) for r in rows]
 
 
-def halves_of(encoded: Sequence[EncodedHistories], part: slice) -> list[tuple[Sequence[EncodedHistories], slice]]:
-    """Two halves of some paths of some series: of the paths if there are several, else of the series; or nothing."""
-    middle = (part.start + part.stop) // 2
-    if middle > part.start:
-        return [(encoded, slice(part.start, middle)), (encoded, slice(middle, part.stop))]
-    single = [one for known in encoded for one in known.one_by_one()]
-    if len(single) == 1:
-        return []
-    return [(single[: len(single) // 2], part), (single[len(single) // 2 :], part)]
+class DecodedPart(NamedTuple):
+    """Some paths of some series, decoded together."""
+
+    encoded: Sequence[EncodedHistories]
+    paths: slice
+
+    @property
+    def rows(self) -> int:
+        paths: int = self.paths.stop - self.paths.start
+        return paths * sum(len(known.members) for known in self.encoded)
+
+    def at_most(self, rows: int) -> list[DecodedPart]:
+        """This part, or its halves if it has more rows: of the paths if there are several, else of the series."""
+        first, last = self.paths.start, self.paths.stop
+        if self.rows <= rows or self.rows == 1:
+            return [self]
+        if last - first > 1:
+            middle = (first + last) // 2
+            return [DecodedPart(self.encoded, slice(first, middle)), DecodedPart(self.encoded, slice(middle, last))]
+        single = [one for known in self.encoded for one in known.one_by_one()]
+        middle = len(single) // 2
+        return [DecodedPart(single[:middle], self.paths), DecodedPart(single[middle:], self.paths)]

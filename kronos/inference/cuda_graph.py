@@ -242,11 +242,11 @@ class CapturedGenerate:
         try:
             decode = StaticDecode(*wanted)
             self._captured.append((decode, self._capture(decode)))
-        except torch.cuda.OutOfMemoryError:
-            self._captured.clear()
-            raise
         except RuntimeError as error:  # CUDA's own errors are RuntimeErrors
             self._captured.clear()
+            for cause in (error, error.__context__):  # the end of a capture may fail, too, where the step has failed
+                if isinstance(cause, torch.cuda.OutOfMemoryError):
+                    raise cause from None
             self._failed = True
             logger.warning("decoding without a CUDA graph: capturing the step failed: %s", error)
             return None

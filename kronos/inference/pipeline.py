@@ -11,11 +11,18 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from kronos.errors import InputError, MismatchError
 from kronos.features import FEATURES, MissingVolume
-from kronos.inference.batching import DEFAULT_BUDGET, MAX_PATHS, EncodedHistories, halves_of, split_paths, split_series
+from kronos.inference.batching import (
+    DEFAULT_BUDGET,
+    MAX_PATHS,
+    DecodedPart,
+    EncodedHistories,
+    split_paths,
+    split_series,
+)
 from kronos.inference.cuda_graph import CapturedGenerate
 from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint
 from kronos.inference.generate import Overflow, SeriesGroup, generate
@@ -222,18 +229,19 @@ class PathSampler:
         *rest: Any,
     ) -> None:
         """`_decode`, in halves where the device is out of memory: it may have other users than the budget's."""
-        halves = halves_of(encoded, part)
-        try:
-            self._decode(engines, encoded, horizon, part, *rest)
-            return
-        except torch.cuda.OutOfMemoryError:
-            if not halves:
-                raise
-        # After the handler, when the tensors of the failed attempt are released.
-        torch.cuda.empty_cache()
-        logger.warning("%s is out of memory: paths %d to %d are decoded in halves", self.device, part.start, part.stop)
-        for half, paths in halves:
-            self._decode_within_memory(engines, half, horizon, paths, *rest)
+        pending = [DecodedPart(encoded, part)]
+        while pending:
+            current = pending.pop(0)
+            try:
+                self._decode(engines, current.encoded, horizon, current.paths, *rest)
+                continue
+            except torch.cuda.OutOfMemoryError:
+                if current.rows == 1:
+                    raise
+            # After the handler, when the tensors of the failed attempt are released.
+            torch.cuda.empty_cache()
+            logger.warning("%s is out of memory for %d paths: half as many are decoded", self.device, current.rows)
+            pending = [half for one in (current, *pending) for half in one.at_most(current.rows - 1)]
 
     def _decode(
         self,
