@@ -46,7 +46,10 @@ class SettingRow:
 
 
 def load_settings(
-    file: Path | str | None = None, profile: str | None = None, home: Path | str | None = None
+    file: Path | str | None = None,
+    profile: str | None = None,
+    home: Path | str | None = None,
+    overrides: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Settings:
     """The settings of one profile.
 
@@ -55,6 +58,7 @@ def load_settings(
             nearest folder above it.
         profile: None: `CANDLECAST_PROFILE`, else the `profile` key of the file, else "sample".
         home: None: `CANDLECAST_HOME`, else `data/` beside the settings file.
+        overrides: values by section and key that replace those of the file and of the environment.
 
     Raises:
         SettingsError: a key or value is wrong; the message names the file, the key, the value and what is allowed.
@@ -75,7 +79,8 @@ def load_settings(
     values |= _read_secrets(os.environ.get(f"{ENV_PREFIX}SECRETS") or values.get("secrets"), path)
     try:
         overridden = OverriddenSettings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
-        return Settings(**dict(overridden))
+        replaced = {name: dict(getattr(overridden, name)) | dict(keys) for name, keys in (overrides or {}).items()}
+        return Settings(**(dict(overridden) | replaced))
     except ValidationError as error:
         raise SettingsError(_error_text(error, path, name)) from None
     except EnvironmentSettingsError as error:

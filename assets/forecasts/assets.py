@@ -167,9 +167,8 @@ def _result(
     contents = [content(candlecast.warehouse, run) for run in runs]
     outcomes = check_forecasts(candlecast, results, selection.tasks, calibrated)
     metadata = _metadata(candlecast, results, selection, histories, origins, calibrated)
-    not_made = not_made_text(
-        len(context.partition_keys), len(origins), candlecast.settings.forecasts.every, selection.skipped
-    )
+    test, every = candlecast.settings.windows.test, candlecast.settings.forecasts.every
+    not_made = not_made_text(sessions_of(context), len(origins), test[0], every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
     _add_row_counts(context, candlecast, runs)
     return dg.MaterializeResult(

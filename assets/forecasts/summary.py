@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
@@ -79,17 +79,22 @@ def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
     return float(warehouse.frame(_CORRECTED, forecasts.parameters)["rate"][0])
 
 
-def not_made_text(sessions: int, origins: int, every: int, skipped: Mapping[str, int]) -> str:
+def not_made_text(
+    sessions: Sequence[date], origins: int, test_starts: date, every: int, skipped: Mapping[str, int]
+) -> str:
     """What a run over some sessions did not forecast, and why; empty: nothing was left out.
 
     Args:
         origins: how many of the sessions were forecast from.
+        test_starts: the first day of windows.test. A single earlier session is an origin, several are not.
         every: spacing of the origins inside windows.test.
         skipped: number of forecasts per reason.
     """
-    parts = [f"{count:,} forecasts: {reason}" for reason, count in skipped.items()]
-    if origins < sessions:
-        parts.insert(
-            0, f"{sessions - origins:,} of {sessions:,} sessions are not forecast from (forecasts.every = {every})"
-        )
-    return "; ".join(parts)
+    left_out = len(sessions) - origins
+    early = min(left_out, sum(session < test_starts for session in sessions))
+    reasons = {
+        f"before windows.test, which starts on {test_starts}": early,
+        f"between the origins (forecasts.every = {every})": left_out - early,
+    }
+    parts = [f"{n:,} of {len(sessions):,} sessions are {reason}" for reason, n in reasons.items() if n]
+    return "; ".join([*parts, *(f"{count:,} forecasts: {reason}" for reason, count in skipped.items())])

@@ -16,8 +16,10 @@ from orchestration.cli.session import INTERRUPTED
 COMMANDS = (
     materialise.run,
     materialise.backfill,
+    materialise.train,
     materialise.forecast,
     materialise.score,
+    materialise.backtest,
     results.report,
     results.lineage,
     results.query,

@@ -1,10 +1,12 @@
 """Commands on existing results: the newest report, lineage, the champion's checkpoint, the market tables."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from assets.backtests.report.publish import latest_report
 from assets.training.export import export, push
+from assets.training.model_card import SCORE_LABELS
 from assets.training.model_selection.promotion import rollback
 from orchestration.build import build_defs
 from orchestration.cli.instance import open_instance, run_lock
@@ -14,8 +16,10 @@ from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
+from resources.warehouse import Warehouse
 
 VERDICT_LINES = 3
+SHOWN_MEASURES = ("annual_return_net", "excess_return", "sharpe_net", "max_drawdown_net", "turnover", "cost")
 
 
 def newest_report(settings: Settings) -> dict[str, Any]:
@@ -40,6 +44,45 @@ def lineage_of(settings: Settings, name: str) -> Node:
     candlecast, defs = Candlecast(settings), build_defs(settings=settings)
     with open_instance(settings) as instance:
         return Lineage(candlecast.home, candlecast.warehouse, candlecast.checkpoints, defs, instance).of(name)
+
+
+def champions(checkpoints: CheckpointStore, kinds: Sequence[Kind]) -> dict[str, Any]:
+    """The checkpoint in use of each kind: digest, folder, cutoff and scores."""
+    used = {kind: found for kind in kinds if (found := checkpoints.current(kind))}
+    shown = {
+        kind: {
+            "digest": one.digest,
+            "folder": str(one.folder),
+            "cutoff": one.card["cutoff"],
+            "scores": _numbers(one.card["scores"]),
+        }
+        for kind, one in used.items()
+    }
+    lines = [
+        ", ".join(
+            [
+                f"{kind} {one.digest[:16]}: cutoff {one.card['cutoff'] or 'not known'}",
+                *(
+                    f"{SCORE_LABELS.get(name, name)} {value:.4g}"
+                    for name, value in _numbers(one.card["scores"]).items()
+                ),
+            ]
+        )
+        for kind, one in used.items()
+    ]
+    return {"checkpoints": shown, "text": "\n".join(lines)}
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if isinstance(value, int | float)}
+
+
+def backtest_measures(warehouse: Warehouse) -> dict[str, Any]:
+    """The measures of every backtest, and a table of the most important ones."""
+    measures = warehouse.frame("FROM backtests ORDER BY model, metric")
+    wide = measures.pivot(index="model", columns="metric", values="value")
+    text = wide.reindex(columns=list(SHOWN_MEASURES)).to_string(float_format="{:.3f}".format) if len(wide) else ""
+    return {"measures": measures.to_dict("records"), "text": text}
 
 
 def rollback_champion(settings: Settings, kind: str, to: str | None = None) -> dict[str, Any]:

@@ -18,6 +18,11 @@ from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 INDEX = ["symbol", "model", "checkpoint", "step", "target_ts", "in_sample"]
+_FORECASTS = """
+SELECT model, symbol, in_sample FROM forecasts
+WHERE origin = $origin AND list_contains($used, model || ' ' || checkpoint)
+  AND ($symbols IS NULL OR list_contains($symbols, symbol))
+"""
 
 
 @dataclass(frozen=True)
@@ -74,23 +79,45 @@ class ForecastOrigin:
                 f"has more than {most} bars up to it. Choose a later --origin, or ingest earlier bars"
             )
 
-    def quantiles(self, warehouse: Warehouse, used: Mapping[str, str], horizon: int) -> pd.DataFrame:
-        """Quantiles of the close at the first and the last step: one row per symbol, model and step.
+    def quantiles(
+        self,
+        warehouse: Warehouse,
+        used: Mapping[str, str],
+        index: Sequence[str] = INDEX,
+        fields: Sequence[str] | None = None,
+        steps: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """The stored quantiles: one row per symbol, model, step and field, one column per level.
 
         Args:
-            used: the checkpoint of each model whose forecasts are shown.
-            horizon: the last step.
+            used: the checkpoint of each model whose forecasts are returned.
+            index: the columns before those of the levels.
+            fields, steps: only these; None: all.
         """
-        parameters: dict[str, object] = {
+        parameters: dict[str, object] = {**self._parameters(used), "fields": fields, "steps": steps}
+        found = warehouse.frame(load_sql(__package__, "quantiles_at_origin.sql"), parameters)
+        wide = found.pivot(index=list(index), columns="level", values="value").reset_index()
+        wide.columns = [str(column) for column in wide.columns]
+        return wide
+
+    def forecast_symbols(self, warehouse: Warehouse, used: Mapping[str, str]) -> list[str]:
+        """The symbols that have a forecast from this origin, in alphabetical order."""
+        return sorted(self._forecasts(warehouse, used)["symbol"].unique())
+
+    def in_sample(self, warehouse: Warehouse, used: Mapping[str, str]) -> dict[str, bool]:
+        """Of each model with a forecast from this origin: whether it is in-sample."""
+        found = self._forecasts(warehouse, used)
+        return dict(zip(found["model"], found["in_sample"].astype(bool), strict=True))
+
+    def _forecasts(self, warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+        return warehouse.frame(_FORECASTS, self._parameters(used))
+
+    def _parameters(self, used: Mapping[str, str]) -> dict[str, object]:
+        return {
             "origin": self._moment,
             "symbols": self.requested or self.allowed,
             "used": [f"{model} {checkpoint}" for model, checkpoint in used.items()],
-            "horizon": horizon,
         }
-        found = warehouse.frame(load_sql(__package__, "quantiles_at_origin.sql"), parameters)
-        wide = found.pivot(index=INDEX, columns="level", values="value").reset_index()
-        wide.columns = [str(column) for column in wide.columns]
-        return wide
 
     @property
     def _moment(self) -> datetime:

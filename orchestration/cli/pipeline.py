@@ -1,12 +1,12 @@
-"""What `run`, `backfill`, `forecast`, `score` and `rebuild` do: which assets for which sessions, in which order.
+"""What the commands that materialise assets do: which assets for which sessions, in which order.
 
 Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.cli.terminal).
 """
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any, get_args
 
@@ -17,7 +17,8 @@ from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
-from orchestration.cli.artifacts import newest_report
+from orchestration.cli.artifacts import backtest_measures, champions, newest_report
+from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_table
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.headless import HeadlessRunner
 from orchestration.cli.instance import run_lock
@@ -25,6 +26,7 @@ from orchestration.cli.run_summary import RunSummary, summarise
 from orchestration.cli.session_ranges import SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS
+from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import progress_of
@@ -32,6 +34,11 @@ from resources.settings import Settings
 
 FORECASTING = dg.AssetSelection.groups("training", "forecasts") | gate()
 EVALUATION = dg.AssetSelection.groups("evaluation") | gate()
+BACKTESTS = dg.AssetSelection.groups("evaluation", "backtests") | gate()
+TRAINED: dict[str, tuple[Kind, ...]] = {
+    "kronos": ("kronos_tokenizer", "kronos_predictor"),
+    "chronos2": ("chronos2_model",),
+}
 MODELLING = dg.AssetSelection.groups("training", "forecasts", "evaluation", "backtests") | gate()
 
 
@@ -73,10 +80,18 @@ class Pipeline:
         text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
         return self._with_assets({"text": text, **summary})
 
-    def forecast(self, session: date | None, symbols: list[str]) -> dict[str, Any]:
+    def train(self, models: Sequence[str]) -> dict[str, Any]:
+        """Build the training windows and fit these models; a checkpoint whose recipe exists is not fitted again."""
+        kinds = [kind for model in models for kind in TRAINED[model]]
+        with self.runner.locked(), self._summarised() as summary:
+            self._ingest()
+            self.runner.run(dg.AssetSelection.assets("training_windows", *kinds) | gate(), None, "training")
+        return self._with_assets({**champions(self.checkpoints, kinds), **summary})
+
+    def forecast(self, session: date | None, symbols: list[str], files: ForecastFiles = ON_TERMINAL) -> dict[str, Any]:
         """Forecast from one session, by default the newest, and return the quantiles."""
         windows = self.settings.windows
-        with self.runner.locked():
+        with self.runner.locked(), self._summarised() as summary:
             sessions = self.sessions.between(session, session) if session else None
             self._ingest()
             session = session or self.sessions.newest_with_bars()
@@ -86,18 +101,32 @@ class Pipeline:
             sessions = sessions or self.sessions.between(session, session)
             self.runner.run(FORECASTING, sessions, "forecast_once", config)
             used = checkpoints_in_use(self.settings, self.checkpoints)
-        shown = origin.quantiles(self.warehouse, used, windows.predict_window)
-        return self._with_assets(
-            {"origin": session, "forecasts": shown.to_dict("records"), "text": shown.to_string(index=False)}
-        )
+            ends = sorted({1, windows.predict_window})
+            shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)
+            written = files.write(origin, self.warehouse, used, self.settings.market.frequency)
+        text = "\n".join([as_table(shown), *written])
+        forecasts = {"origin": session, "forecasts": shown.to_dict("records"), "text": text}
+        return self._with_assets({**forecasts, "csv": files.csv, "plot": files.plot, **summary})
 
     def score(self) -> dict[str, Any]:
         """Score every forecast whose actuals exist, and update the scoreboard."""
-        with self.runner.locked():
+        with self.runner.locked(), self._summarised() as summary:
             self.runner.run(EVALUATION, self.sessions.test_range(), "score")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
         shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
-        return self._with_assets({"scoreboard": board.to_dict("records"), "text": shown.to_string(index=False)})
+        text = shown.to_string(index=False)
+        return self._with_assets({"scoreboard": board.to_dict("records"), "text": text, **summary})
+
+    def backtest(self) -> dict[str, Any]:
+        """Score the stored forecasts, run the backtests and publish the report; nothing is forecast."""
+        with self.runner.locked(), self._summarised() as summary:
+            sessions = self.sessions.test_range()
+            if not self.warehouse.frame("SELECT count(*) AS n FROM forecasts")["n"][0]:
+                raise CandlecastError(f"no forecasts in {self.home.root} yet: `candlecast run` makes them")
+            self.runner.run(BACKTESTS, sessions, "backtests")
+        report, measured = newest_report(self.settings), backtest_measures(self.warehouse)
+        text = f"{report['text']}\n\n{measured.pop('text')}"
+        return self._with_assets({**report, **measured, "text": text, **summary})
 
     def rebuild(self) -> dict[str, Any]:
         """Rebuild the market tables from the lake."""
@@ -113,7 +142,9 @@ class Pipeline:
         try:
             yield values
         except Exception:
-            self._print_summary()
+            # What stopped the command matters more than a summary that cannot be read.
+            with suppress(Exception):
+                self._print_summary()
             raise
         else:
             values.update(self._print_summary().as_json())

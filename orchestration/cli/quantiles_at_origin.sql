@@ -1,10 +1,9 @@
--- Quantiles of the close at the first and the last step, of the checkpoints in use.
-SELECT model, checkpoint, symbol, origin, step, target_ts, level, value, in_sample
+-- Quantiles of the checkpoints in use from one origin. $fields, $steps: null for all.
+SELECT model, checkpoint, symbol, origin, step, target_ts, field, level, value, in_sample
 FROM forecast_quantiles
-WHERE field = 'close'
-  AND origin = $origin
-  AND level IN (0.05, 0.5, 0.95)
+WHERE origin = $origin
   AND list_contains($used, model || ' ' || checkpoint)
   AND ($symbols IS NULL OR list_contains($symbols, symbol))
-  AND step IN (1, $horizon)
-ORDER BY symbol, model, step, level
+  AND ($fields IS NULL OR list_contains($fields, field))
+  AND ($steps IS NULL OR list_contains($steps, step))
+ORDER BY symbol, model, step, field, level

@@ -22,6 +22,9 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file [CANDLECAST_SETTINGS].")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile of the settings file [CANDLECAST_PROFILE].")]
 HomeFolder = Annotated[Path | None, typer.Option("--home", help="Folder of all data and results [CANDLECAST_HOME].")]
+Device = Annotated[
+    str | None, typer.Option(help='Device of the models, instead of compute.device: "auto", "cpu", "mps" or "cuda:N".')
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 
 
@@ -29,7 +32,13 @@ class CommandSession:
     """The context of one command: loads the settings, shows progress, turns errors into messages and exit statuses."""
 
     def __init__(
-        self, file: Path | None, profile: str | None, home: Path | None, as_json: bool, show_progress: bool = True
+        self,
+        file: Path | None,
+        profile: str | None,
+        home: Path | None,
+        as_json: bool,
+        show_progress: bool = True,
+        device: str | None = None,
     ) -> None:
         from resources.errors import SettingsError
         from resources.profiles import load_settings
@@ -37,7 +46,9 @@ class CommandSession:
         self.file = file
         self.as_json = as_json
         try:
-            self.settings = load_settings(file, profile, home)
+            self.settings = load_settings(
+                file, profile, home, None if device is None else {"compute": {"device": device}}
+            )
         except SettingsError as error:
             reject(str(error))
         self._show_progress = show_progress

@@ -56,6 +56,7 @@ num_heads = 2
 
 [profiles.sample.forecasts]
 every = 20
+levels = [0.1, 0.25, 0.5, 0.75, 0.9]
 sample_count = 30
 
 [profiles.sample.evaluation]

@@ -89,12 +89,12 @@ def test_only_forecasts_of_the_checkpoint_in_use_are_shown(tmp_path: Path) -> No
     for rows in (_quantiles("old", 100.0), _quantiles("new", 200.0), _quantiles("new", 1.0, "2010-12-31 16:30")):
         _store(warehouse, "forecast_quantiles", rows)
     origin = ForecastOrigin.of(SESSION, [], settings, CALENDAR)
-    shown = origin.quantiles(warehouse, {"kronos": "new"}, 4)
+    shown = origin.quantiles(warehouse, {"kronos": "new"}, fields=["close"], steps=[1, 4])
     assert list(shown["checkpoint"]) == ["new", "new"]
     assert list(shown["0.5"]) == [200.5, 200.5]
     _store(warehouse, "forecast_quantiles", _quantiles("new", 300.0))
     with pytest.raises(ValueError, match="duplicate"):
-        origin.quantiles(warehouse, {"kronos": "new"}, 4)
+        origin.quantiles(warehouse, {"kronos": "new"})
 
 
 def test_forecast_without_origin_uses_the_newest_session_up_to_market_end(pipeline: RecordingPipeline) -> None:

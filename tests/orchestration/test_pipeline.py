@@ -164,6 +164,32 @@ def test_forecast_without_origin_uses_the_newest_session_and_the_champions(proje
     assert all(row["checkpoint"] for row in rows)
 
 
+def test_forecasts_go_to_files_and_stored_forecasts_are_backtested_again(project: CliProject, tmp_path: Path) -> None:
+    copy = CliProject(tmp_path, f"{SMALL}device = 'cuda:99'\n")
+    shutil.copytree(project.home, copy.home)
+    csv, plot = tmp_path / "out.csv", tmp_path / "fans.png"
+    done = copy.call("forecast", "--csv", str(csv), "--plot", str(plot), "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    header, *rows = csv.read_text().splitlines()
+    assert header.endswith(",0.1,0.25,0.5,0.75,0.9")
+    assert len(rows) == 3 * 4 * (len(MODELS) - 1 + 6)  # Kronos forecasts six fields
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    trained = json.loads(copy.call("train", "--model", "chronos2", "--device", "cpu", "--json").stdout)
+    assert trained["checkpoints"]["chronos2_model"]["scores"]["loss"] > 0
+    assert "kept" in trained["promotions"]["chronos2_model"]
+    tested = json.loads(copy.call("backtest", "--json").stdout)
+    assert Path(tested["report"]).is_file()
+    assert {"kronos", "benchmark"} <= {row["model"] for row in tested["measures"]}
+
+
+def test_coverage_is_of_the_intervals_that_the_levels_have(project: CliProject) -> None:
+    found = project.rows("SELECT DISTINCT metric FROM scoreboard WHERE metric LIKE 'coverage%' ORDER BY 1")
+    assert [row["metric"] for row in found] == ["coverage_50", "coverage_80"]
+    report = next((project.home / "reports").glob("*/report.html")).read_text()
+    assert "Coverage, 80\N{NO-BREAK SPACE}% interval" in report.replace(" %", "\N{NO-BREAK SPACE}%")
+    assert "50\N{NO-BREAK SPACE}% and 80\N{NO-BREAK SPACE}% intervals" in report
+
+
 def test_rebuild_restores_the_market_tables_from_the_lake(project: CliProject, tmp_path: Path) -> None:
     sql = "FROM bars SELECT * EXCLUDE (available_at, batch) ORDER BY ALL"
     copy = CliProject(tmp_path)

@@ -1,6 +1,7 @@
 """The end of a command names what was lost, what is warned of, and what was not made; the exit status follows."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -73,6 +74,9 @@ def test_text_metadata_of_a_run_is_kept_by_asset() -> None:
 
 
 def test_sessions_and_forecasts_that_are_left_out_are_counted_with_the_setting() -> None:
-    text = not_made_text(10, 2, 5, {"no bar at the origin": 3})
-    assert all(part in text for part in ("8 of 10", "forecasts.every = 5", "3 forecasts", "no bar at the origin"))
-    assert not_made_text(2, 2, 5, {}) == ""
+    sessions = [date(2012, 5, day) for day in range(1, 11)]
+    text = not_made_text(sessions, 2, date(2012, 5, 4), 4, {"no bar at the origin": 3})
+    parts = ("3 of 10", "windows.test", "2012-05-04", "5 of 10", "forecasts.every = 4", "3 forecasts", "no bar")
+    assert all(part in text for part in parts)
+    assert not_made_text(sessions[:2], 2, date(2012, 5, 1), 4, {}) == ""
+    assert not_made_text(sessions[:1], 1, date(2012, 6, 1), 4, {}) == ""
