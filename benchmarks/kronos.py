@@ -1,7 +1,8 @@
 """Benchmark of the Kronos library against the authors' package (kronos-model-arch) with the same random weights.
 
     python -m benchmarks.kronos [--rows one batch paths] [--threads 2] [--clock cpu] [--json FILE]
-    python -m benchmarks.kronos --device cuda
+
+`benchmarks/gpu_check.py` measures a GPU.
 
 Both packages run alternately within a row, so that a busy machine slows both. The authors' long rows are
 extrapolated from their first steps at the row's middle context (each step recomputes the whole context, so time is
@@ -24,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import kronos_cuda
 from benchmarks.kronos_quality import crps_change, overflow_change, peak_memory, profile
 from benchmarks.kronos_training import training_row
 from benchmarks.kronos_workload import SIZES, Workload, bars, models, our_run
@@ -51,7 +51,7 @@ class GenerationResult:
     authors_run: str
 
 
-def their_predictor(size: str, device: str = "cpu") -> Any:
+def their_predictor(size: str) -> Any:
     import model as authors
 
     config, tokenizer = SIZES[size]
@@ -59,7 +59,7 @@ def their_predictor(size: str, device: str = "cpu") -> Any:
     theirs = authors.Kronos(**config.to_dict()).eval(), authors.KronosTokenizer(**tokenizer.to_dict()).eval()
     for their, my in zip(theirs, mine, strict=True):
         their.load_state_dict(my.state_dict())
-    return authors.KronosPredictor(*theirs, device=device, max_context=512)
+    return authors.KronosPredictor(*theirs, device="cpu", max_context=512)
 
 
 def their_run(predictor: Any, series: int, lookback: int, horizon: int, paths: int) -> None:
@@ -165,17 +165,6 @@ def table(results: list[GenerationResult]) -> str:
     return "\n".join(lines)
 
 
-def cuda(rounds: int, file: Path | None) -> None:
-    if not torch.cuda.is_available():
-        print(kronos_cuda.SKIPPED)
-        return
-    theirs = their_predictor("small", "cuda")
-    results = kronos_cuda.cuda_rows(partial(their_run, theirs, 1), rounds)
-    print(kronos_cuda.table(results))
-    if file:
-        file.write_text(json.dumps([asdict(result) for result in results], indent=2))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=[*ROWS, "training"], choices=[*ROWS, "training"])
@@ -184,12 +173,8 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--no-extras", action="store_true", help="no memory, CRPS and profile")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the GPU rows only")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    if arguments.device == "cuda":
-        cuda(arguments.rounds, arguments.json)
-        return
     torch.set_num_threads(arguments.threads)
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.clock} time, random weights\n")
