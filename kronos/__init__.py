@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kronos.config import KronosConfig, TokenizerConfig
-    from kronos.errors import CheckpointError, InputError, KronosError, MismatchError, ScaleWarning
+    from kronos.errors import CheckpointError, InputError, InputWarning, KronosError, MismatchError, ScaleWarning
     from kronos.inference.sampling import Sampling
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CheckpointError": "errors",
     "InputError": "errors",
+    "InputWarning": "errors",
     "Kronos": "model",
     "KronosConfig": "config",
     "KronosError": "errors",
@@ -41,6 +42,7 @@ __all__ = [
     "NORMALISATION_VERSION",
     "CheckpointError",
     "InputError",
+    "InputWarning",
     "Kronos",
     "KronosConfig",
     "KronosError",

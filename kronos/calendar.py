@@ -59,7 +59,7 @@ def future_timestamps(history: pd.DatetimeIndex, steps: int, *, calendar: str | 
 
 
 def _next_weekdays(wall: pd.DatetimeIndex, steps: int) -> pd.DatetimeIndex:
-    open_days = np.isin(np.arange(7), wall.weekday)
+    open_days = np.isin(np.arange(7), wall.day_of_week)
     if open_days.sum() < 5:  # the history is too short to know which weekdays are always closed
         open_days = np.arange(7) < (7 if open_days[5:].any() else 5)
     days: list[pd.Timestamp] = []

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kronos.config import KronosConfig, TokenizerConfig
+from kronos.devices import resolve_device
 from kronos.errors import CheckpointError, InputError
 from kronos.normalisation import NORMALISATION_VERSION, Normalisation
 
@@ -43,8 +44,10 @@ def load(
     The options are those of `huggingface_hub.hf_hub_download`; `map_location` is the model's device.
 
     Raises CheckpointError for a folder without the two files, for pickled weights, for keys or shapes that do not fit
-    the config, and for a normalisation version that this package does not have.
+    the config, and for a normalisation version that this package does not have; InputError for a device that cannot be
+    used.
     """
+    device = resolve_device(map_location)
     folder = Path(source)
     if folder.is_dir():
         files = {name: folder / name for name in (CONFIG, WEIGHTS, NORMALISATION)}
@@ -56,9 +59,9 @@ def load(
     _require_files(str(source), files)
     config = config_class.from_dict(_read_json(files[CONFIG]), source=f"{source}/{CONFIG}")
     model = model_class(config=config)
-    _load_weights(model, files[WEIGHTS], str(source), map_location)
+    _load_weights(model, files[WEIGHTS], str(source), device)
     model.normalisation = _read_normalisation(files.get(NORMALISATION), str(source))  # type: ignore[assignment]
-    return model.to(map_location).eval()
+    return model.to(device).eval()
 
 
 def save(model: Any, folder: str | Path, *, normalisation: Normalisation | None = None) -> Path:
@@ -124,7 +127,7 @@ def _require_files(source: str, files: dict[str, Path]) -> None:
     raise CheckpointError(f"{source}: {' and '.join(missing)} missing")
 
 
-def _load_weights(model: nn.Module, path: Path, source: str, device: str | torch.device) -> None:
+def _load_weights(model: nn.Module, path: Path, source: str, device: torch.device) -> None:
     try:
         tensors = load_file(path, device=str(device))
     except SafetensorError as error:

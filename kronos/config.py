@@ -122,3 +122,5 @@ TOKENIZER_BASE = TokenizerConfig()
 """Kronos-Tokenizer-base, the tokenizer of small and base."""
 TOKENIZER_2K = TokenizerConfig(group_size=5)
 """Kronos-Tokenizer-2k, the tokenizer of mini."""
+TRAINED_CONTEXT = {(4, 256): 2048, (8, 512): 512, (12, 832): 512}
+"""Bars in the training windows of the published weights, by (n_layers, d_model)."""

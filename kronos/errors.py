@@ -11,7 +11,11 @@ class InputError(KronosError):
     """Invalid bars, timestamps or arguments."""
 
 
-class ScaleWarning(UserWarning):
+class InputWarning(UserWarning):
+    """Input or arguments of which a part is not used, or of a kind that the weights were not trained for."""
+
+
+class ScaleWarning(InputWarning):
     """Prices so small that the published normalisation maps their moves to nearly 0."""
 
 

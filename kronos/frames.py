@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.calendar import future_timestamps
-from kronos.errors import InputError
+from kronos.errors import InputError, InputWarning
 from kronos.features import FEATURES, PRICES, MissingVolume, time_features
 from kronos.validation import SeriesInput, check_series
 
 Timestamps = pd.Series | pd.DatetimeIndex | Sequence[Any]
+
+ALIASES = {
+    "volume": ("vol", "vol.", "volumes", "tickvol", "tick_volume", "trade_volume", "成交量"),
+    "amount": ("amt", "amounts", "turnover_value", "trade_value", "成交额", "成交金额"),
+}
+"""Names of the columns that are used where volume or amount is absent, in any case of letters."""
+STAMP_COLUMNS = ("timestamps", "timestamp", "datetime", "date")
+TIME_COLUMNS = ("time", "hour", "minute")
+"""Columns beside a date without which it is no timestamp."""
+_RESEMBLING = ("vol", "amount", "turnover", "成交", "量", "额")
 
 
 def series_from_frame(
@@ -34,7 +45,7 @@ def series_from_frame(
     Raises InputError naming the series.
     """
     values = frame_values(df, name)
-    past = frame_timestamps(df.index if x_timestamp is None else x_timestamp, name, "x_timestamp")
+    past = frame_timestamps(_own_timestamps(df, name) if x_timestamp is None else x_timestamp, name, "x_timestamp")
     if len(past) != len(values):
         raise InputError(f"series {name}: {len(values)} rows but {len(past)} entries in x_timestamp")
     if y_timestamp is None:
@@ -59,7 +70,7 @@ def series_from_frame(
 
 
 def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """A frame's six fields (rows, 6), NaN where volume or amount is not supplied. Other columns are ignored."""
+    """A frame's six fields (rows, 6), NaN where volume or amount is not supplied. See `ALIASES`."""
     if not isinstance(df, pd.DataFrame):
         raise InputError(f"series {name}: expected a pandas DataFrame, got {type(df).__name__}")
     if isinstance(df.columns, pd.MultiIndex):
@@ -72,11 +83,56 @@ def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if duplicates:
         raise InputError(f"series {name}: duplicate columns {', '.join(duplicates)}: keep one of each")
     values = np.full((len(df), len(FEATURES)), np.nan)
-    for column in present:
+    for field in FEATURES:
+        column = _column_of(field, df, name)
+        if column is None:
+            continue
         if not pd.api.types.is_numeric_dtype(df[column]):
             raise InputError(f"series {name}: column {column} is {df[column].dtype}, not numeric")
-        values[:, FEATURES.index(column)] = df[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        values[:, FEATURES.index(field)] = df[column].to_numpy(dtype=np.float64, na_value=np.nan)
     return values
+
+
+def _column_of(field: str, df: pd.DataFrame, name: str) -> Any:
+    """The column of one field: of its own name, else the one of its aliases; None if there is none.
+
+    Raises InputError where several could be meant. Warns of columns with a similar name, which are not used.
+    """
+    if field in df.columns or field in PRICES:
+        return field
+    lower = {column: str(column).strip().lower() for column in df.columns}
+    found = [column for column, low in lower.items() if low == field or low in ALIASES[field]]
+    if len(found) > 1:
+        listed = ", ".join(map(str, found))
+        raise InputError(f"series {name}: {field} could be any of the columns {listed}: rename one of them to {field}")
+    if found:
+        return found[0]
+    used = {*FEATURES, *(alias for names in ALIASES.values() for alias in names)}
+    similar = [str(c) for c, low in lower.items() if low not in used and any(part in low for part in _RESEMBLING)]
+    if similar and field == "volume":
+        warnings.warn(
+            f"series {name}: the frame has no column volume, and {', '.join(similar)} is not used: rename it to volume "
+            "or amount if it is that, or drop it",
+            InputWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def _own_timestamps(df: pd.DataFrame, name: str) -> Timestamps | pd.Index[Any]:
+    """The index of a frame, or its stamp column where the index is a row number."""
+    lower = {str(column).strip().lower(): column for column in df.columns}
+    column = next((lower[known] for known in STAMP_COLUMNS if known in lower), None)
+    if column is None or not pd.api.types.is_numeric_dtype(df.index):
+        return df.index
+    beside = [lower[part] for part in TIME_COLUMNS if part in lower]
+    if beside and str(column).strip().lower() == "date":
+        raise InputError(
+            f"series {name}: the columns {column} and {', '.join(map(str, beside))} are one timestamp together: "
+            "combine them and pass the result as x_timestamp"
+        )
+    stamps: pd.Series = df[column]
+    return stamps
 
 
 def _multi_index_message(columns: pd.MultiIndex) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from kronos.errors import InputError
@@ -43,6 +43,7 @@ class SamplingOptions(ForecastOptions, total=False):
     top_k: int | None
     top_p: float | None
     sample_count: int
+    verbose: bool
 
 
 class KronosPredictor(PathSampler):
@@ -67,8 +68,9 @@ class KronosPredictor(PathSampler):
     ) -> pd.DataFrame:
         """Mean path of one series: a frame of the six fields, indexed by the timestamps of the horizon.
 
-        `verbose` is accepted for compatibility and ignored. `project=False` gives the authors' raw mean, in which
-        volumes may be negative.
+        As published, `top_k` above 0 switches `top_p` off, and `verbose` shows a progress bar on stderr (by default
+        there is none). Without `seed` the draws follow `torch.manual_seed`, but are not the authors' ones.
+        `project=False` gives the authors' raw mean, in which volumes may be negative.
         """
         return self.predict_batch(
             [df], None if x_timestamp is None else [x_timestamp], None if y_timestamp is None else [y_timestamp],
@@ -90,8 +92,9 @@ class KronosPredictor(PathSampler):
     ) -> list[pd.DataFrame]:
         """Mean paths of several series, which may differ in length: one frame as from `predict` per series."""
         result = self.forecast(
-            list(df_list), x_timestamp_list, y_timestamp_list, pred_len, T, top_k, top_p, sample_count, **options
-        )
+            list(df_list), x_timestamp_list, y_timestamp_list, pred_len, T, top_k, top_p, sample_count,
+            verbose=verbose, **options,
+        )  # fmt: skip
         return [
             pd.DataFrame(mean, columns=list(FEATURES), index=index)
             for mean, index in zip(result.mean(), result.index, strict=True)
@@ -135,26 +138,33 @@ class KronosPredictor(PathSampler):
         seed: int | Sequence[int] | None = None,
         calendar: str | None = None,
         project: bool = True,
+        verbose: bool = False,
     ) -> PathResult:
         """Sample paths with their timestamps, means, quantiles, event probabilities and projection rate.
 
         Args:
             df_list: one frame per series, or a single frame, with open, high, low, close and, if known, volume and
-                amount. Frames may differ in length.
+                amount. Frames may differ in length. NaN in volume or amount is completed by the rule of the models,
+                `missing_volume`. Without a column volume (amount), one of `kronos.frames.ALIASES` is used; columns
+                whose names merely resemble them are not, with a warning.
             x_timestamp_list: the timestamps of each frame's rows; those of a single frame are given as they are.
-                Default: the index of each frame. Without a time zone they are the exchange's wall clock.
+                Default: the index of each frame, or its column timestamps, timestamp, datetime or date where the index
+                is a mere row number. Without a time zone they are the exchange's wall clock.
             y_timestamp_list: the timestamps of the bars to forecast, converted to the time zone of the history.
                 Default: the next `pred_len` bars, see `kronos.calendar.future_timestamps`.
             pred_len: the number of bars to forecast. Default: the length of the first `y_timestamp_list` entry.
             T: temperature; 0 is greedy.
-            top_k: draw from the k most likely tokens only; 0 or None: off. Above 0 it switches `top_p` off.
+            top_k: draw from the k most likely tokens only; 0 or None: off. Above 0 it switches `top_p` off, as
+                published; a warning says so.
             top_p: draw from the most likely tokens whose probabilities sum up to top_p; 1 or None: off.
             sample_count: the number of sample paths.
             seed: one integer for all series, or one per series. One integer is combined with the bars of each series,
-                so that a forecast depends on neither the order nor the rest of the batch. Default: random.
+                so that a forecast depends on neither the order nor the rest of the batch. Default: drawn from torch's
+                global generator, so that the same `torch.manual_seed` before a call gives the same forecast.
             calendar: an exchange_calendars name, for the default of `y_timestamp_list`.
             project: project paths onto valid bars, and refuse a history with invalid bars (a price of 0 or less, high
                 below low, negative volume or amount). False leaves both as they are, as the authors do.
+            verbose: show a progress bar on stderr.
 
         Raises InputError naming the series, field and row.
         """
@@ -179,7 +189,7 @@ class KronosPredictor(PathSampler):
             for i, one in enumerate(zip(frames, x_timestamps, y_timestamps, strict=True))
         ]
         inputs = [one for one, _ in series]
-        result = self._sample(inputs, horizon, paths, sampling, _seeds(seed, inputs), project)
+        result = self._sample(inputs, horizon, paths, sampling, _seeds(seed, inputs), project, verbose)
         return replace(result, index=tuple(index for _, index in series))
 
 
@@ -209,7 +219,7 @@ def _seeds(seed: int | Sequence[int] | None, inputs: Sequence[SeriesInput]) -> l
         seeds = list(cast(Sequence[int], seed))
         check_same_length("series", len(inputs), seed=seeds)
         return check_seeds([one.name for one in inputs], seeds)
-    common = check_integer("seed", secrets.randbits(64) if seed is None else seed)
+    common = check_integer("seed", int(torch.randint(2**62, ())) if seed is None else seed)
     if not 0 <= common < 2**256:
         raise InputError(f"seed={seed} must be 0 or more, and below 2**256")
     digests = (

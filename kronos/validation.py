@@ -11,7 +11,8 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kronos.errors import InputError, ScaleWarning
+from kronos.config import TRAINED_CONTEXT, KronosConfig
+from kronos.errors import InputError, InputWarning, ScaleWarning
 from kronos.features import FEATURES, PRICES, TIME_FEATURES, MissingVolume, complete_volume_amount
 
 CALENDAR_BOUNDS = {"minute": (0, 59), "hour": (0, 23), "weekday": (0, 6), "day": (1, 31), "month": (1, 12)}
@@ -192,5 +193,32 @@ def warn_about_scale(inputs: Sequence[SeriesInput], epsilon: float) -> None:
             f"models' normalisation adds to it, so that the forecast is meaningless: rescale the prices, e.g. multiply "
             f"them by 1e{power} and divide the forecast by it",
             ScaleWarning,
+            stacklevel=2,
+        )
+
+
+def warn_about_length(inputs: Sequence[SeriesInput], max_context: int) -> None:
+    """Warn, once for all series, where the history is longer than the window that the predictor reads."""
+    long = [one for one in inputs if len(one.values) > max_context]
+    if long:
+        listed = ", ".join(one.name for one in long[:5]) + (f" and {len(long) - 5} more" if len(long) > 5 else "")
+        warnings.warn(
+            f"series {listed}: the history has {max(len(one.values) for one in long)} bars and max_context is "
+            f"{max_context}: the predictor reads the last {max_context}, and normalisation and tokenizer all of them; "
+            f"pass the last {max_context} bars, or a larger max_context if the weights were trained for it",
+            InputWarning,
+            stacklevel=2,
+        )
+
+
+def warn_about_context(config: KronosConfig, max_context: int) -> None:
+    """Warn where `max_context` exceeds the windows that published weights of this shape were trained with."""
+    trained = TRAINED_CONTEXT.get((config.n_layers, config.d_model))
+    if trained is not None and max_context > trained:
+        warnings.warn(
+            f"max_context={max_context}, but the published weights of this shape ({config.n_layers} layers of width "
+            f"{config.d_model}) were trained with windows of {trained} bars: what they do beyond is not known; pass "
+            f"max_context={trained}",
+            InputWarning,
             stacklevel=2,
         )

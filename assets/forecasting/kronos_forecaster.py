@@ -97,13 +97,14 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
     compute = Compute(settings.compute)
     windows, forecasts = settings.windows, settings.forecasts
     parts = Kronos.from_pretrained(predictor.folder), KronosTokenizer.from_pretrained(tokenizer.folder)
-    compute.use_threads(*parts)
+    threads = compute.use_threads(*parts)
     model = KronosPredictor(
         *parts,
         device=compute.device(),
         max_context=windows.max_context,
         clip=windows.clip,
         precision="bf16" if settings.compute.dtype == "bfloat16" else "fp32",
+        threads=threads,
     )
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_BUDGET = 2 * 2**30
 BATCH_ROWS = 1024
@@ -97,3 +101,20 @@ class DecodedPart(NamedTuple):
         single = [one for known in self.encoded for one in known.one_by_one()]
         middle = len(single) // 2
         return [DecodedPart(single[:middle], self.paths), DecodedPart(single[middle:], self.paths)]
+
+
+def decode_within_memory(decode: Callable[[DecodedPart], None], whole: DecodedPart, device: torch.device) -> None:
+    """`decode(whole)`, in halves where the device is out of memory: it may have other users than the budget's."""
+    pending = [whole]
+    while pending:
+        current = pending.pop(0)
+        try:
+            decode(current)
+            continue
+        except torch.cuda.OutOfMemoryError:
+            if current.rows == 1:
+                raise
+        # After the handler, when the tensors of the failed attempt are released.
+        torch.cuda.empty_cache()
+        logger.warning("%s is out of memory for %d paths: half as many are decoded", device, current.rows)
+        pending = [half for one in (current, *pending) for half in one.at_most(current.rows - 1)]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kronos.inference.engine import PredictorEngine
 from kronos.inference.generate import Overflow, SeriesGroup, generate
+from kronos.inference.progress import Progress, silent
 from kronos.inference.sampling import Sampling, sample_tokens
 
 logger = logging.getLogger(__name__)
@@ -116,11 +117,14 @@ class StaticDecode:
         self.slots = torch.arange(shape.suffix, device=like.device)
         self.position = like.new_zeros(1, dtype=torch.long)  # of the paths' newest bar; -1 before the first
 
-    def run(self, groups: Sequence[SeriesGroup], step: Callable[[], None]) -> None:
+    def run(self, groups: Sequence[SeriesGroup], step: Callable[[], None], report: Progress = silent) -> None:
         """Fill every group's `tokens` by calling `step`, this object's or a replay of it, horizon - 1 times."""
+        rows = self.shape.series * self.shape.paths
         self._draw(self._load(groups))
+        report(rows)
         for _ in range(self.shape.horizon - 1):
             step()
+            report(rows)
         drawn = self.tokens.split([group.rows for group in groups], dim=1)
         for group, tokens in zip(groups, drawn, strict=True):
             group.tokens = tokens.unflatten(1, (group.series, group.paths)).permute(1, 2, 0, 3).contiguous()
@@ -217,15 +221,16 @@ class CapturedGenerate:
         max_context: int,
         sampling: Sampling,
         overflow: Overflow = "exact",
+        report: Progress = silent,
     ) -> None:
         horizon = groups[0].uniform.shape[2]
         rest, fixed = list(groups), [group for group in groups if 1 < horizon <= max_context - group.length + 1]
         if fixed and (captured := self._prepare(engine, fixed, sampling)):
             decode, replay = captured
-            decode.run(fixed, replay)
+            decode.run(fixed, replay, report)
             rest = [group for group in groups if group.length > max_context - horizon + 1]
         if rest:
-            generate(engine, rest, max_context=max_context, sampling=sampling, overflow=overflow)
+            generate(engine, rest, max_context=max_context, sampling=sampling, overflow=overflow, report=report)
 
     def _prepare(
         self, engine: PredictorEngine, groups: Sequence[SeriesGroup], sampling: Sampling

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from kronos.layers import DependencyAwareLayer
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
+Model = TypeVar("Model", bound=nn.Module)
 MAX_POSITIONS = 4096
 PREFILL_ROWS = 4096
 """Rows of a prefill in one pass: enough to fill the cores, few enough to stay in the last-level cache."""
@@ -213,6 +215,13 @@ class WeightFingerprint:
         with torch.inference_mode():
             values = torch.cat([view.flatten() for view in self._views]).cpu()
             return values.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
+
+
+def in_float32(model: Model) -> Model:
+    """`model`, or a float32 copy of it if a weight has another type."""
+    if all(weight.dtype == torch.float32 for weight in model.parameters()):
+        return model
+    return copy.deepcopy(model).float()
 
 
 def _write_counts(model: nn.Module) -> list[tuple[int, int]]:

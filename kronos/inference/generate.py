@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kronos.inference.engine import PredictorEngine
 from kronos.inference.kv_cache import LayerCache
+from kronos.inference.progress import Progress, silent
 from kronos.inference.sampling import Sampling, sample_tokens
 
 Overflow = Literal["exact", "hop"]
@@ -72,6 +73,7 @@ def generate(
     max_context: int,
     sampling: Sampling,
     overflow: Overflow = "exact",
+    report: Progress = silent,
 ) -> None:
     """Fill every group's `tokens`. All groups must have the same horizon; lengths, series and paths may differ."""
     horizon = groups[0].uniform.shape[2]
@@ -88,6 +90,7 @@ def generate(
         drawn = torch.stack((s1, s2), dim=-1).split(counts)
         for group, tokens in zip(groups, drawn, strict=True):
             group.tokens[:, :, step] = tokens.view(group.series, group.paths, 2)
+        report(sum(counts))
 
 
 def window_start(length: int, step: int, horizon: int, max_context: int, overflow: Overflow) -> tuple[int, int]:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
-from kronos.errors import InputError, MismatchError
+from kronos.devices import resolve_device, suitable_threads
+from kronos.errors import InputError
 from kronos.features import FEATURES, MissingVolume
 from kronos.inference.batching import (
     DEFAULT_BUDGET,
     MAX_PATHS,
     DecodedPart,
     EncodedHistories,
+    decode_within_memory,
     split_paths,
     split_series,
 )
 from kronos.inference.cuda_graph import CapturedGenerate
-from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint
+from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint, in_float32
 from kronos.inference.generate import Overflow, SeriesGroup, generate
 from kronos.inference.packed_linear import Precision, check_precision
-from kronos.inference.sampling import Sampling, uniform_draws
+from kronos.inference.progress import Progress, progress_bar
+from kronos.inference.sampling import Sampling, uniform_draws, warn_about_sampling
 from kronos.model import Kronos
+from kronos.model_pair import check_pair, missing_volume_of
 from kronos.normalisation import Normalisation, denormalise
 from kronos.path_forecast import PathResult, price_floor, project_bars
 from kronos.tokenizer import KronosTokenizer
@@ -41,11 +42,10 @@ from kronos.validation import (
     check_same_length,
     check_seeds,
     check_series,
+    warn_about_context,
+    warn_about_length,
     warn_about_scale,
 )
-
-logger = logging.getLogger(__name__)
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class PathSampler:
@@ -67,6 +67,8 @@ class PathSampler:
             for Kronos-mini, 240 MiB for small.
         missing_volume: the rule for NaN in volume and amount, see `kronos.features.complete_volume_amount`. Default:
             that of the checkpoints, "zero" where they state none. Another one than theirs is refused.
+        threads: torch threads of a forecast on the CPU; their number is restored afterwards. Default: one for models
+            with fewer than 5 million parameters together, which more threads make slower, else torch's setting.
 
     Raises InputError for a wrong argument and MismatchError for models that do not belong together.
     """
@@ -83,16 +85,19 @@ class PathSampler:
         overflow: Overflow = "exact",
         memory_budget: int = DEFAULT_BUDGET,
         missing_volume: MissingVolume | None = None,
+        threads: int | None = None,
     ) -> None:
         normalisation = Normalisation(
-            clip=check_clip(clip), missing_volume=missing_volume or _missing_volume_of(model, tokenizer)
+            clip=check_clip(clip), missing_volume=missing_volume or missing_volume_of(model, tokenizer)
         )
-        _check_pair(model, tokenizer, normalisation)
+        check_pair(model, tokenizer, normalisation)
         max_context = check_integer("max_context", max_context)
         if not 2 <= max_context <= MAX_POSITIONS:
             raise InputError(f"max_context={max_context} must lie in 2…{MAX_POSITIONS}")
         if overflow not in get_args(Overflow):
             raise InputError(f"overflow={overflow!r} is none of {', '.join(get_args(Overflow))}")
+        if threads is not None and check_integer("threads", threads) < 1:
+            raise InputError(f"threads={threads} must be 1 or more")
         self.device = resolve_device(device)
         check_precision(precision, self.device)
         self.model = model.to(self.device)
@@ -102,6 +107,8 @@ class PathSampler:
         self.precision = precision
         self.overflow = overflow
         self.memory_budget = memory_budget
+        self.threads = threads
+        warn_about_context(model.config, max_context)
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
         self._fingerprints: tuple[WeightFingerprint, WeightFingerprint] | None = None
         self._generate: Callable[..., None] = generate
@@ -163,8 +170,8 @@ class PathSampler:
             self._fingerprints = WeightFingerprint(self.model), WeightFingerprint(self.tokenizer)
             with torch.no_grad():
                 self._engines = (
-                    PredictorEngine(_in_float32(self.model), self.precision),
-                    TokenizerEngine(_in_float32(self.tokenizer)),
+                    PredictorEngine(in_float32(self.model), self.precision),
+                    TokenizerEngine(in_float32(self.tokenizer)),
                 )
             self._generate = CapturedGenerate() if self.device.type == "cuda" else generate
         return self._engines
@@ -178,11 +185,37 @@ class PathSampler:
         sampling: Sampling,
         seeds: Sequence[int],
         project: bool,
+        verbose: bool = False,
     ) -> PathResult:
         warn_about_scale(inputs, self.normalisation.epsilon)
+        warn_about_length(inputs, self.max_context)
+        warn_about_sampling(sampling)
+        with (
+            suitable_threads(self.device, self.threads, self.model, self.tokenizer),
+            progress_bar(len(inputs) * paths * horizon, verbose) as report,
+        ):
+            raw, tokens = self._draw(inputs, horizon, paths, sampling, seeds, report)
+        if not len(inputs):
+            return PathResult(raw, np.empty(0, np.float32), project, tokens)
+        floors = np.array([price_floor(one.values) for one in inputs])
+        projected, changed = project_bars(raw, floors)
+        rate = changed.mean(axis=(1, 2), dtype=np.float32)
+        return PathResult(projected if project else raw, rate, project, tokens)
+
+    def _draw(
+        self,
+        inputs: Sequence[SeriesInput],
+        horizon: int,
+        paths: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        report: Progress,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Bars (series, path, step, 6) as decoded, and tokens (series, path, step, 2)."""
         raw = np.empty((len(inputs), paths, horizon, len(FEATURES)), dtype=np.float32)
         tokens = np.empty((len(inputs), paths, horizon, 2), dtype=np.int64)
         engines = predictor, tokenizer = self.engines()
+        decode = partial(self._decode, engines, horizon, sampling, seeds, raw, tokens, report)
         # How many of a series' paths are decoded together shows in the last bits of a bar: on the CPU the size of
         # its parts does not depend on the budget. A batch of several series fits that size, so each is split as if
         # it were alone.
@@ -200,13 +233,8 @@ class PathSampler:
             bytes_of = partial(self._series_bytes, predictor, longest, horizon)
             encoded = [self._encode(tokenizer, inputs, members, horizon) for members in batch]
             for part in split_paths(paths, bytes_of=bytes_of, budget=budget, max_paths=max_paths):
-                self._decode_within_memory(engines, encoded, horizon, part, sampling, seeds, raw, tokens)
-        if not len(inputs):
-            return PathResult(raw, np.empty(0, np.float32), project, tokens)
-        floors = np.array([price_floor(one.values) for one in inputs])
-        projected, changed = project_bars(raw, floors)
-        rate = changed.mean(axis=(1, 2), dtype=np.float32)
-        return PathResult(projected if project else raw, rate, project, tokens)
+                decode_within_memory(decode, DecodedPart(encoded, part), self.device)
+        return raw, tokens
 
     def _encode(
         self, tokenizer: TokenizerEngine, inputs: Sequence[SeriesInput], members: Sequence[int], horizon: int
@@ -220,56 +248,34 @@ class PathSampler:
         kept = slice(-self.max_context, None)  # no window reaches further back
         return EncodedHistories(members, mean, std, s1[:, kept], s2[:, kept], torch.from_numpy(stamps).to(self.device))
 
-    def _decode_within_memory(
-        self,
-        engines: tuple[PredictorEngine, TokenizerEngine],
-        encoded: Sequence[EncodedHistories],
-        horizon: int,
-        part: slice,
-        *rest: Any,
-    ) -> None:
-        """`_decode`, in halves where the device is out of memory: it may have other users than the budget's."""
-        pending = [DecodedPart(encoded, part)]
-        while pending:
-            current = pending.pop(0)
-            try:
-                self._decode(engines, current.encoded, horizon, current.paths, *rest)
-                continue
-            except torch.cuda.OutOfMemoryError:
-                if current.rows == 1:
-                    raise
-            # After the handler, when the tensors of the failed attempt are released.
-            torch.cuda.empty_cache()
-            logger.warning("%s is out of memory for %d paths: half as many are decoded", self.device, current.rows)
-            pending = [half for one in (current, *pending) for half in one.at_most(current.rows - 1)]
-
     def _decode(
         self,
         engines: tuple[PredictorEngine, TokenizerEngine],
-        encoded: Sequence[EncodedHistories],
         horizon: int,
-        part: slice,
         sampling: Sampling,
         seeds: Sequence[int],
         raw: NDArray[np.float32],
         tokens: NDArray[np.int64],
+        report: Progress,
+        part: DecodedPart,
     ) -> None:
-        """Write the paths `part` of a batch's series to `raw` and `tokens` (series, path, step, …)."""
+        """Write one part's paths to `raw` and `tokens` (series, path, step, …)."""
         predictor, tokenizer = engines
         groups = []
-        for known in encoded:
-            uniform = uniform_draws([seeds[i] for i in known.members], part.stop, horizon)[:, part]
+        for known in part.encoded:
+            uniform = uniform_draws([seeds[i] for i in known.members], part.paths.stop, horizon)[:, part.paths]
             groups.append(SeriesGroup(known.s1, known.s2, known.stamps, uniform.to(self.device)))
-        self._generate(predictor, groups, max_context=self.max_context, sampling=sampling, overflow=self.overflow)
-        for known, group in zip(encoded, groups, strict=True):
+        options = {"max_context": self.max_context, "sampling": sampling, "overflow": self.overflow}
+        self._generate(predictor, groups, **options, report=report)
+        for known, group in zip(part.encoded, groups, strict=True):
             group.caches = []
             history = self.max_context - horizon  # the decoder's window, like the predictor's, ends with the path
             z = tokenizer.decode(
                 group.s1[:, -history:], group.s2[:, -history:], group.tokens[..., 0], group.tokens[..., 1]
             )
             mean, std = known.mean[:, None], known.std[:, None]
-            raw[known.members, part] = denormalise(z.float().cpu().numpy(), mean, std, self.normalisation.epsilon)
-            tokens[known.members, part] = group.tokens.cpu().numpy()
+            raw[known.members, part.paths] = denormalise(z.float().cpu().numpy(), mean, std, self.normalisation.epsilon)
+            tokens[known.members, part.paths] = group.tokens.cpu().numpy()
 
     def _series_bytes(self, predictor: PredictorEngine, length: int, horizon: int, paths: int) -> int:
         """Estimated memory in bytes of one series' forecast with `paths` paths; linear in `paths`."""
@@ -281,37 +287,3 @@ class PathSampler:
             queries = max(self.model.config.n_heads, self.tokenizer.config.n_heads * horizon)
             working += 3 * paths * queries * (context + horizon) * 4
         return predictor.cache_bytes(paths, context, horizon) + working + decoder
-
-
-def _in_float32(model: Model) -> Model:
-    """`model`, or a float32 copy of it if a weight has another type."""
-    if all(weight.dtype == torch.float32 for weight in model.parameters()):
-        return model
-    return copy.deepcopy(model).float()
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """None and "auto" mean CUDA if available, else the CPU."""
-    if device is None or str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
-
-
-def _missing_volume_of(model: Kronos, tokenizer: KronosTokenizer) -> MissingVolume:
-    """The rule for missing volume that the checkpoints state; "zero", the published one, where they state none."""
-    stated = [part.normalisation for part in (model, tokenizer) if part.normalisation is not None]
-    return stated[0].missing_volume if stated else "zero"
-
-
-def _check_pair(model: Kronos, tokenizer: KronosTokenizer, normalisation: Normalisation) -> None:
-    theirs, ours = (tokenizer.s1_bits, tokenizer.s2_bits), (model.s1_bits, model.s2_bits)
-    if theirs != ours:
-        raise MismatchError(
-            f"tokenizer and predictor do not belong together: the tokenizer has s1/s2 bits {theirs[0]}/{theirs[1]}, "
-            f"the predictor {ours[0]}/{ours[1]}"
-        )
-    if tokenizer.config.d_in != len(FEATURES):
-        raise MismatchError(f"the tokenizer reads {tokenizer.config.d_in} fields, a bar has {len(FEATURES)}")
-    for owner, part in (("the predictor", model), ("the tokenizer", tokenizer)):
-        if part.normalisation is not None:
-            normalisation.require(part.normalisation, owner=owner)

@@ -6,6 +6,7 @@ sorting values without indices by numpy costs a sixteenth of torch.sort there.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kronos.errors import InputError
+from kronos.errors import InputError, InputWarning
 from kronos.validation import check_integer, check_number
 
 MIN_TEMPERATURE = 1e-30
@@ -45,6 +46,17 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         return self.temperature < MIN_TEMPERATURE or self.top_k == 1
+
+
+def warn_about_sampling(sampling: Sampling) -> None:
+    """Warn where `top_p` has no effect because `top_k` is given."""
+    if not sampling.greedy and sampling.top_k > 0 and sampling.top_p < 1.0:
+        warnings.warn(
+            f"top_p={sampling.top_p} is not used beside top_k={sampling.top_k}, as published: pass top_k=0 to use it, "
+            "or top_p=1",
+            InputWarning,
+            stacklevel=2,
+        )
 
 
 def uniform_draws(seeds: Sequence[int], paths: int, steps: int) -> Tensor:

@@ -24,6 +24,8 @@ from kronos.inference.packed_linear import Precision
 from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 CONTEXT = 32
+# Some histories are longer than CONTEXT on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::kronos.InputWarning")
 
 
 def tiny_predictor(precision: Precision, max_context: int = 512) -> KronosPredictor:
