@@ -7,6 +7,7 @@ The models with their keys, ranges and defaults are in `resources.settings`.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,11 @@ from pydantic_settings import SettingsError as EnvironmentSettingsError
 from resources.errors import SettingsError
 from resources.settings import ENV_PREFIX, OverriddenSettings, Settings
 
+logger = logging.getLogger("candlecast.settings")
 SETTINGS_FILE = "candlecast.toml"
 ENV_FILE, ENV_PROFILE, ENV_HOME = "CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "CANDLECAST_HOME"
+# Bars in the training windows of the published weights.
+PUBLISHED_CONTEXT = {"NeoQuasar/Kronos-mini": 2048, "NeoQuasar/Kronos-small": 512, "NeoQuasar/Kronos-base": 512}
 # Set by the loader itself, so not allowed in a profile or as an override.
 _SET_BY_LOADER = frozenset({"profile", "root", "home"})
 
@@ -80,7 +84,7 @@ def load_settings(
     try:
         overridden = OverriddenSettings(**{**values, "profile": name, "root": path.parent, "home": home_folder})
         replaced = {name: dict(getattr(overridden, name)) | dict(keys) for name, keys in (overrides or {}).items()}
-        return Settings(**(dict(overridden) | replaced))
+        settings = Settings(**(dict(overridden) | replaced))
     except ValidationError as error:
         raise SettingsError(_error_text(error, path, name)) from None
     except EnvironmentSettingsError as error:
@@ -88,6 +92,19 @@ def load_settings(
             f"environment variable {ENV_PREFIX}… cannot be parsed: {error}. Write lists and tables as JSON: "
             f"""{ENV_PREFIX}WINDOWS__TRAIN='["2000-01-01", "2005-12-31"]'"""
         ) from None
+    warn_about_context(settings)
+    return settings
+
+
+def warn_about_context(settings: Settings) -> None:
+    """Log a warning where `windows.max_context` exceeds the training windows of the published weights in use."""
+    trained = PUBLISHED_CONTEXT.get(settings.predictor.base)
+    if trained is not None and settings.windows.max_context > trained:
+        logger.warning(
+            "windows.max_context is %d, and %s (predictor.base) was trained with windows of %d bars: what it does "
+            "beyond is not known; set windows.max_context = %d",
+            settings.windows.max_context, settings.predictor.base, trained, trained,
+        )  # fmt: skip
 
 
 def settings_reference() -> list[SettingRow]:

@@ -183,7 +183,8 @@ class WindowSettings(Section):
         ge=2,
         le=4096,
         description="Bars that Kronos attends to, history and generated bars together; the oldest drop out first. The "
-        "model has 4096 positions.",
+        "model has 4096 positions; the published weights were trained with 2048 (mini) and 512 (small, base), and more "
+        "is warned of.",
     )
     clip: float = Field(
         5.0, gt=0, description="Limit of normalised inputs, in standard deviations of the lookback window."
@@ -219,7 +220,11 @@ class WindowSettings(Section):
                 f"test starts on {self.test[0]}: it must start after validation ends, {self.validation[1]}"
             )
         if self.lookback_window > self.max_context:
-            raise ValueError(f"lookback_window {self.lookback_window} exceeds max_context {self.max_context}")
+            raise ValueError(
+                f"lookback_window {self.lookback_window} exceeds max_context {self.max_context}: the model would read "
+                f"the last {self.max_context} bars only. Shorten lookback_window, or raise max_context as far as the "
+                "weights were trained for"
+            )
         if self.predict_window >= self.max_context:
             raise ValueError(
                 f"predict_window {self.predict_window} must be below max_context {self.max_context}: no history would "

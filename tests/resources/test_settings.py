@@ -38,6 +38,18 @@ def test_a_profile_inherits_the_keys_that_it_does_not_set(written: Written) -> N
     assert settings.home == file.parent / "data"
 
 
+def test_a_context_beyond_that_of_the_base_is_warned_of_with_both_numbers(
+    written: Written, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = '[profiles.sample.predictor]\nbase = "NeoQuasar/Kronos-{}"\n[profiles.sample.windows]\nmax_context = {}\n'
+    for size, context in (("small", 512), ("mini", 2048)):
+        load_settings(written(text.format(size, context)))
+        assert not caplog.records
+        load_settings(written(text.format(size, context + 88)))
+        assert f"windows.max_context is {context + 88}" in caplog.text and f"windows of {context} bars" in caplog.text
+        caplog.clear()
+
+
 def test_every_file_inherits_from_the_packaged_sample_profile(written: Written) -> None:
     settings = load_settings(written('[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\n'), "mine")
     sample = load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", "sample")
@@ -106,6 +118,10 @@ def test_an_environment_variable_that_cannot_be_parsed_is_an_error(
         (
             "[profiles.sample.windows]\nlookback_window = 20\npredict_window = 64\nmax_context = 64\n",
             ["predict_window 64 must be below max_context 64"],
+        ),
+        (
+            "[profiles.sample.windows]\nlookback_window = 77\nmax_context = 70\n",
+            ["lookback_window 77", "max_context 70"],
         ),
         ("[profiles.sample.windows]\nmax_context = 4097\n", ["windows.max_context = 4097", "4096"]),
         ('[profiles.sample.tokenizer]\nbase = "none"\nadapt = "lora"\n', ["tokenizer", 'adapt = "lora"', "a base"]),
