@@ -17,7 +17,10 @@ RESOURCE = "candlecast"
 
 
 class CandlecastResource(dg.ConfigurableResource[Candlecast]):
-    """Loads the settings of one profile at the start of a run. Another profile can be given in the launchpad."""
+    """Loads the settings of one profile at the start of a run, and refuses a home with bars of another profile.
+
+    Another profile can be given in the launchpad.
+    """
 
     settings_file: str | None = Field(
         None, description=f"path of the settings file; none: {ENV_FILE}, or the nearest candlecast.toml"
@@ -31,4 +34,8 @@ class CandlecastResource(dg.ConfigurableResource[Candlecast]):
         return cls(settings_file=os.environ.get(ENV_FILE), profile=settings.profile, home=str(settings.home))
 
     def create_resource(self, context: dg.InitResourceContext) -> Candlecast:
-        return Candlecast(load_settings(self.settings_file, self.profile, self.home))
+        from orchestration.home_owner import claim_home
+
+        settings = load_settings(self.settings_file, self.profile, self.home)
+        claim_home(settings)
+        return Candlecast(settings)

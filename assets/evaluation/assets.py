@@ -82,10 +82,11 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         from assets.forecasting.filters import ForecastFilter
         from assets.forecasting.registry import checkpoints_in_use
         from assets.market.history import read_histories
+        from assets.market.selection import source_filter
 
         settings, warehouse = candlecast.settings, candlecast.warehouse
         covered, frequency = sessions_of(context), settings.market.frequency
-        histories = read_histories(warehouse, frequency, last=covered[-1])
+        histories = read_histories(warehouse, frequency, last=covered[-1], sources=source_filter(settings, warehouse))
         scored = score_sessions(warehouse, histories, covered, progress_of("forecast_scores"), candlecast.calendar)
         rows, digest = score_content(warehouse, covered[0], covered[-1], settings.windows.predict_window, frequency)
         used = checkpoints_in_use(settings, candlecast.checkpoints)
@@ -96,7 +97,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
                 "scored_now": scored.rows,
                 "targets": scored.cells,
                 "targets_without_a_bar": scored.without_actual,
-                "means": table(_means(means_by_step(warehouse, used, ForecastFilter.of(settings)))),
+                "means": table(_means(means_by_step(warehouse, used, ForecastFilter.of(settings, warehouse)))),
             },
         )
         return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"dagster/row_count": rows})

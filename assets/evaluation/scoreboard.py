@@ -65,7 +65,7 @@ def build_scoreboard(
     Args:
         checkpoints: the `checkpoint` of each model that is compared.
     """
-    horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings)
+    horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings, warehouse)
     paired = paired_scores(warehouse, checkpoints, scoreboard_horizons(horizon), chosen)
     origins = np.sort(paired["origin"].unique())
     overlap = overlapping_origins(_bars_between(origins, calendar), horizon)

@@ -11,9 +11,10 @@ from datetime import date, datetime
 
 import pandas as pd
 
-from assets.market.universe import wanted_symbols
+from assets.market.selection import own_symbols
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
+from resources.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ForecastFilter:
     after: datetime | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> ForecastFilter:
+    def of(cls, settings: Settings, warehouse: Warehouse) -> ForecastFilter:
         """The filter that the settings define."""
         test, every = settings.windows.test, settings.forecasts.every
         calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
@@ -42,7 +43,7 @@ class ForecastFilter:
         grid = calendar.grid(*within)
         ends = grid.groupby("session")["ts"].max().loc[pd.Timestamp(within[0]) : pd.Timestamp(within[1])]
         stamps = [stamp.to_pydatetime() for stamp in ends]
-        return cls(wanted_symbols(settings), test[0], stamps[::every], stamps[-1] if stamps else None)
+        return cls(own_symbols(settings, warehouse), test[0], stamps[::every], stamps[-1] if stamps else None)
 
     @property
     def parameters(self) -> dict[str, object]:

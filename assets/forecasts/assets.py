@@ -120,13 +120,13 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
         from assets.forecasting.registry import forecasters_in
         from assets.forecasts.generate import generate_forecasts
         from assets.market.history import read_histories
-        from assets.market.universe import wanted_symbols
+        from assets.market.selection import source_filter, wanted_symbols
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         blocked = _blocked_origins(asset.family, candlecast, origins)
-        symbols = config.symbols or wanted_symbols(settings)
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols)
+        symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         selection = select_tasks(histories, origins, settings.windows.lookback_window, blocked)
         progress = logged_progress(context, asset.family)
         results = [

@@ -58,7 +58,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         from assets.forecasting.drift_gate import write_blocked_origins
         from assets.forecasting.origins import origin_timestamps, select_tasks
         from assets.market.history import read_histories
-        from assets.market.universe import wanted_symbols
+        from assets.market.selection import source_filter, wanted_symbols
 
         settings = candlecast.settings
         predictor = candlecast.checkpoints.current("kronos_predictor")
@@ -70,7 +70,8 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         allowed = drift_limits(predictor.card, settings.drift.quantile)
         if isinstance(allowed, str):
             return not_measured(allowed, passed=action != "block")
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
+        symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         tasks = select_tasks(histories, origins, settings.windows.lookback_window).tasks
         drifts = _drifts(tasks, predictor, allowed, candlecast)

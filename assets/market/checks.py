@@ -88,8 +88,8 @@ def _every_symbol_has_bars() -> dg.AssetChecksDefinition:
     def every_symbol_has_bars(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """Every symbol of `market.symbols` has bars; if all rows were rejected, the description names the rules."""
         from assets.market.acceptance import symbols_without_bars
+        from assets.market.selection import wanted_symbols
         from assets.market.summary import bar_count, rejection_text
-        from assets.market.universe import wanted_symbols
 
         warehouse, frequency = candlecast.warehouse, candlecast.settings.market.frequency
         count = bar_count(warehouse, frequency)

@@ -13,18 +13,20 @@ from datetime import date
 
 import numpy as np
 
+from assets.market.selection import OWN_BARS
 from resources.warehouse import Warehouse
 
 FIELDS = ("open", "high", "low", "close", "volume", "amount")
 CLOSE, VOLUME = FIELDS.index("close"), FIELDS.index("volume")
 PRICES = slice(0, 4)
 
-_BARS = """
+_BARS = f"""
 SELECT symbol, ts, session, open, high, low, close, volume, amount
 FROM bars
 WHERE frequency = $frequency
   AND ($last IS NULL OR session <= $last)
   AND ($symbols IS NULL OR list_contains($symbols, symbol))
+  AND {OWN_BARS}
 ORDER BY symbol, ts
 """
 _ACTIONS = """
@@ -86,15 +88,25 @@ class BarHistory:
 
 
 def read_histories(
-    warehouse: Warehouse, frequency: str, symbols: Sequence[str] | None = None, last: date | None = None
+    warehouse: Warehouse,
+    frequency: str,
+    symbols: Sequence[str] | None = None,
+    last: date | None = None,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, BarHistory]:
     """Bars and corporate actions up to session `last`, by symbol in alphabetical order.
 
     Args:
         symbols: symbols to read; None: all.
         last: newest session to read; None: all.
+        sources: as `selection.source_filter` returns them; None: all.
     """
-    parameters = {"frequency": frequency, "last": last, "symbols": list(symbols) if symbols is not None else None}
+    parameters: dict[str, object] = {
+        "frequency": frequency,
+        "last": last,
+        "symbols": list(symbols) if symbols is not None else None,
+        "sources": list(sources) if sources is not None else None,
+    }
     with warehouse.read() as connection:
         bars = connection.execute(_BARS, parameters).fetchnumpy()
         actions = connection.execute(_ACTIONS, {"last": last}).fetchnumpy()

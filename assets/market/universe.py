@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from assets.market.selection import OWN_BARS, source_filter, stored_symbol, wanted_symbols
 from resources.calendar import TradingCalendar
 from resources.disclosure import shown_path
 from resources.errors import CandlecastError
@@ -25,9 +26,9 @@ from resources.warehouse import Warehouse
 
 # A symbol whose last bar is this many sessions older than the newest bar counts as delisted, not as suspended.
 DELISTED_AFTER = 20
-_FIRST_AND_LAST = """
+_FIRST_AND_LAST = f"""
 SELECT symbol, min(session) AS first, max(session) AS last FROM bars
-WHERE frequency = $frequency GROUP BY symbol ORDER BY symbol
+WHERE frequency = $frequency AND {OWN_BARS} GROUP BY symbol ORDER BY symbol
 """
 SURVIVORS = (
     "Survivorship bias: the source has no symbol that stopped trading, so results on this history are those of "
@@ -89,8 +90,9 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
         CandlecastError: a symbol of `market.symbols` has no bars, or the members file is missing or invalid.
     """
     market = settings.market
+    parameters = {"frequency": market.frequency, "sources": source_filter(settings, warehouse)}
     with warehouse.read() as connection:
-        found = connection.execute(_FIRST_AND_LAST, {"frequency": market.frequency}).fetchall()
+        found = connection.execute(_FIRST_AND_LAST, parameters).fetchall()
     available = {symbol: (first, last) for symbol, first, last in found}
     configured = wanted_symbols(settings)
     wanted = list(available) if configured is None else configured
@@ -106,17 +108,6 @@ def read_universe(settings: Settings, warehouse: Warehouse) -> Universe:
     newest = max((last for _, last in available.values()), default=market.start)
     active_since = _active_since(settings, newest)
     return Universe({symbol: [_membership(*available[symbol], active_since)] for symbol in wanted}, "bars")
-
-
-def wanted_symbols(settings: Settings) -> list[str] | None:
-    """The symbols of the settings in the warehouse's spelling, sorted; None: all symbols."""
-    symbols = settings.market.symbols
-    return None if symbols == "all" else sorted({stored_symbol(symbol) for symbol in symbols})
-
-
-def stored_symbol(symbol: str) -> str:
-    """A symbol in the warehouse's spelling: upper case, BTC/USDT as BTC-USDT."""
-    return symbol.strip().upper().replace("/", "-")
 
 
 def _membership(first: date, last: date, active_since: date) -> Membership:

@@ -60,13 +60,14 @@ def _training_windows() -> dg.AssetsDefinition:
         No bar after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between them.
         """
         from assets.market.history import read_histories
-        from assets.market.universe import wanted_symbols
+        from assets.market.selection import source_filter, wanted_symbols
         from assets.training.build_checkpoint import set_current_windows
         from assets.training.data.dataset import write_arrays
         from assets.training.data.windows import build_windows, sufficiency
 
         settings, home = candlecast.settings, candlecast.home
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, wanted_symbols(settings))
+        symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
+        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         windows = build_windows(histories, settings.windows)
         folder = home.windows / windows.digest
         if not keep_if_intact(folder, home.root):

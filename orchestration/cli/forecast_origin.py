@@ -10,7 +10,7 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
-from assets.market.universe import stored_symbol, wanted_symbols
+from assets.market.selection import OWN_BARS, stored_symbol, wanted_symbols
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -56,14 +56,19 @@ class ForecastOrigin:
             raise CandlecastError(f"--symbols {', '.join(unknown)}: not in market.symbols, which are {names}")
         return cls(session, calendar.stamps(session, session)[-1].to_datetime64(), stored, allowed)
 
-    def require_bars(self, warehouse: Warehouse, frequency: str, lookback: int) -> None:
+    def require_bars(
+        self, warehouse: Warehouse, frequency: str, lookback: int, sources: Sequence[str] | None = None
+    ) -> None:
         """Check before any training that the origin can be forecast.
+
+        Args:
+            sources: as `selection.source_filter` returns them; None: all.
 
         Raises:
             CandlecastError: a requested symbol has no bar at the origin, or too few before it.
         """
-        sql = load_sql(__package__, "bars_at_origin.sql")
-        parameters = {"origin": self._moment, "frequency": frequency, "symbols": self.allowed}
+        sql = load_sql(__package__, "bars_at_origin.sql").format(own_bars=OWN_BARS)
+        parameters = {"origin": self._moment, "frequency": frequency, "symbols": self.allowed, "sources": sources}
         found = warehouse.frame(sql, parameters).set_index("symbol")
         available = found[found["at_origin"]]
         missing = [symbol for symbol in self.requested if symbol not in available.index]

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import dagster as dg
 
 from orchestration.build import build_defs
-from orchestration.cli.home_owner import claim_home
 from orchestration.cli.instance import open_instance, run_lock
 from orchestration.cli.interrupts import interrupts
 from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.session_ranges import SessionRange
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_stale_runs
+from orchestration.home_owner import claim_home
 from orchestration.resources import RESOURCE
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError

@@ -3,5 +3,5 @@ SELECT max(session) FILTER (wanted) AS newest, count(*) FILTER (wanted) AS bars,
 FROM (
     SELECT symbol, session, $symbols IS NULL OR list_contains($symbols, symbol) AS wanted
     FROM bars
-    WHERE frequency = $frequency AND session BETWEEN $first AND $last
+    WHERE frequency = $frequency AND {own_bars} AND session BETWEEN $first AND $last
 )

@@ -17,6 +17,7 @@ from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
+from assets.market.selection import source_filter
 from orchestration.cli.artifacts import backtest_measures, champions, newest_report
 from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_table
 from orchestration.cli.forecast_origin import ForecastOrigin
@@ -96,7 +97,8 @@ class Pipeline:
             self._ingest()
             session = session or self.sessions.newest_with_bars()
             origin = ForecastOrigin.of(session, symbols, self.settings, self.sessions.calendar)
-            origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window)
+            sources = source_filter(self.settings, self.warehouse)
+            origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window, sources)
             config = {name: {"symbols": origin.requested} for name in get_args(Family)} if origin.requested else None
             sessions = sessions or self.sessions.between(session, session)
             self.runner.run(FORECASTING, sessions, "forecast_once", config)

@@ -12,6 +12,7 @@ import dagster as dg
 from assets.checks import FailedCheck, failed_checks
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import COUNTS, FileOutcome, file_outcomes
+from assets.market.selection import bars_of_other_sources
 from orchestration.cli.run_progress import RunMonitor
 from resources.candlecast import Candlecast
 
@@ -27,12 +28,14 @@ class RunSummary:
         warnings: every check whose latest evaluation failed, from this run or an earlier one.
         promotions: per model, whether the champion was kept or replaced, and by how much.
         not_made: per asset, what was left out of this run, and why.
+        unused: number of stored bars by source, where it is not that of the settings.
     """
 
     files: list[FileOutcome]
     warnings: list[FailedCheck]
     promotions: dict[str, str]
     not_made: dict[str, str]
+    unused: dict[str, int]
 
     def lines(self) -> Iterator[str]:
         """The summary as text."""
@@ -42,6 +45,8 @@ class RunSummary:
         yield from (f"  {one.text}" for one in self.files[:SHOWN_FILES])
         if len(self.files) > SHOWN_FILES:
             yield f'  … {len(self.files) - SHOWN_FILES:,} more: candlecast query "FROM payloads"'
+        for source, bars in self.unused.items():
+            yield f"not used: {bars:,} bars of source {source}, which is not market.source"
         yield from (f"champion: {kind}: {text}" for kind, text in self.promotions.items())
         yield from (f"not made: {asset}: {text}" for asset, text in self.not_made.items())
         yield from (f"! {one.text}" for one in self.warnings)
@@ -53,6 +58,7 @@ class RunSummary:
             "warnings": [vars(one) for one in self.warnings],
             "promotions": self.promotions,
             "not_made": self.not_made,
+            "unused_bars": self.unused,
         }
 
 
@@ -67,4 +73,5 @@ def summarise(
         else []
     )
     checks = failed_checks(instance, defs.resolve_asset_graph().asset_check_keys)
-    return RunSummary(files, checks, monitor.texts("promotion"), monitor.texts("not_made"))
+    unused = bars_of_other_sources(candlecast.settings, warehouse) if warehouse.exists else {}
+    return RunSummary(files, checks, monitor.texts("promotion"), monitor.texts("not_made"), unused)

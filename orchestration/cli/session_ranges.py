@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from assets.market.universe import wanted_symbols
+from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START, session_partitions
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -83,8 +83,11 @@ class SessionPlanner:
             "first": self.settings.market.start,
             "last": self.last_closed(),
             "symbols": wanted_symbols(self.settings),
+            "sources": source_filter(self.settings, self.warehouse),
         }
-        row = self.warehouse.frame(load_sql(__package__, "newest_session.sql"), parameters).iloc[0]
+        row = self.warehouse.frame(
+            load_sql(__package__, "newest_session.sql").format(own_bars=OWN_BARS), parameters
+        ).iloc[0]
         if not row["bars"]:
             wanted, stored = parameters["symbols"] or ["all"], row["stored"]
             remedy = (

@@ -144,7 +144,7 @@ def test_forecasts_outside_the_filter_of_the_settings_are_excluded(home: Forecas
         pd.testing.assert_frame_equal(getattr(found, name), getattr(alone, name))
     assert sorted(found.pits["pit"]) == sorted(alone.pits["pit"])
     assert {"rank_ic", "crps"} <= set(found.scoreboard["metric"])
-    origins = set(paired_scores(warehouse, used, [0], ForecastFilter.of(narrow))["origin"])
+    origins = set(paired_scores(warehouse, used, [0], ForecastFilter.of(narrow, warehouse))["origin"])
     assert pd.Timestamp("2012-09-24") in origins, "forecasts after the test range are included"
 
 

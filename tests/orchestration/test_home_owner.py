@@ -3,9 +3,11 @@
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from orchestration.cli.home_owner import claim_home
+from orchestration.home_owner import claim_home
+from orchestration.resources import CandlecastResource
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import MarketSettings, Settings
@@ -29,6 +31,16 @@ def test_a_profile_with_other_bars_is_refused_with_the_remedy(tmp_path: Path) ->
         _claim(tmp_path, "other", "files", "elsewhere/*.csv")
     with pytest.raises(CandlecastError, match="'mine'"):
         _claim(tmp_path, "sample")
+
+
+def test_a_run_of_the_ui_is_refused_as_well(tmp_path: Path) -> None:
+    _claim(tmp_path, "mine", "files", "bars/*.csv")
+    _store_bars(tmp_path)
+    file = tmp_path / "candlecast.toml"
+    file.write_text("[profiles.sample.market]\nsource = 'sample'\nstart = 2000-03-01\n")
+    resource = CandlecastResource(settings_file=str(file), profile="sample", home=str(tmp_path / "home"))
+    with pytest.raises(CandlecastError, match="'mine'"):
+        resource.create_resource(dg.build_init_resource_context())
 
 
 def test_profiles_with_the_same_bars_share_a_home_and_a_profile_may_move_its_files(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def read_contents(
         used: the checkpoint in use of each model.
         warnings: the market's checks that fail, as text.
     """
-    frequency, chosen = settings.market.frequency, ForecastFilter.of(settings)
+    frequency, chosen = settings.market.frequency, ForecastFilter.of(settings, warehouse)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
     files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))
