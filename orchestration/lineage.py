@@ -21,7 +21,7 @@ VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
 # Records are read newest first; a run over a range of sessions has one record per session.
 PAGE, PAGES = 1000, 50
 _PAYLOADS = """
-SELECT payload_sha256, source, file, received, kept, folded, rejected, available_at
+SELECT payload_sha256, source, file, received, kept, folded, aggregated, rejected, available_at
 FROM payloads
 ORDER BY available_at, file
 """

@@ -41,6 +41,11 @@ class TradingCalendar:
         return self.frequency == DAILY
 
     @property
+    def period(self) -> pd.Timedelta:
+        """The length of a bar."""
+        return pd.Timedelta(self.frequency)
+
+    @property
     def timezone(self) -> str:
         """Time zone of the exchange, for timestamps that carry none."""
         return str(self._exchange.tz)
@@ -118,6 +123,22 @@ class TradingCalendar:
                 "position": position,
             }
         )
+
+    def hours(self) -> pd.DataFrame:
+        """The trading hours of all sessions: one row per part of a session, two where it has a break.
+
+        Returns:
+            Columns session, opens_at, closes_at (UTC), in the order of time.
+        """
+        schedule = self._exchange.schedule
+        broken = schedule["break_start"].notna()
+        closes = schedule["close"].where(~broken, schedule["break_start"])
+        first = pd.DataFrame({"opens_at": schedule["open"], "closes_at": closes})
+        second = pd.DataFrame({"opens_at": schedule["break_end"], "closes_at": schedule["close"]})[broken]
+        parts = pd.concat([first, second]).rename_axis("session").reset_index().sort_values("opens_at")
+        for name in ("opens_at", "closes_at"):
+            parts[name] = parts[name].dt.tz_localize(None)
+        return parts.reset_index(drop=True)
 
     @cached_property
     def _bars_before(self) -> np.ndarray:

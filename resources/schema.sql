@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS bar_versions (
     since          BIGINT    NOT NULL,   -- batch since which the request has these values
     recorded       BIGINT    NOT NULL,   -- batch that added this row
     folded         BOOLEAN   NOT NULL,   -- repeats the version of another request
-    withdrawn      BOOLEAN   NOT NULL    -- the request no longer contains the bar
+    withdrawn      BOOLEAN   NOT NULL,   -- the request no longer contains the bar
+    incomplete     BOOLEAN   DEFAULT false -- aggregated, and some of the finer rows are missing
 );
 
 -- bars as they were known on a day: SELECT * FROM bars_as_known(TIMESTAMP '2024-05-01')
@@ -62,7 +63,7 @@ CREATE TABLE IF NOT EXISTS bar_versions (
 CREATE MACRO IF NOT EXISTS bars_as_known(moment) AS TABLE
 SELECT * EXCLUDE (flags) FROM bars ANTI JOIN bar_versions USING (symbol, ts, frequency) WHERE available_at <= moment
 UNION ALL BY NAME
-SELECT * EXCLUDE (request, since, recorded, folded, withdrawn)
+SELECT * EXCLUDE (request, since, recorded, folded, withdrawn, incomplete)
 FROM (
     FROM bar_versions WHERE available_at <= moment
     QUALIFY row_number() OVER (PARTITION BY symbol, ts, frequency, request ORDER BY recorded DESC) = 1
@@ -101,11 +102,12 @@ CREATE TABLE IF NOT EXISTS payloads (
     file           VARCHAR   NOT NULL,
     received       BIGINT    NOT NULL,
     kept           BIGINT    NOT NULL,   -- became bars
-    folded         BIGINT    NOT NULL,   -- repeat a bar, or an earlier version of their request
+    folded         BIGINT    NOT NULL,   -- repeat a bar or an earlier version of their request, or are aggregated
     rejected       BIGINT    NOT NULL,
     available_at   TIMESTAMP NOT NULL,
     batch          BIGINT    NOT NULL,
     frequency      VARCHAR   NOT NULL,
+    aggregated     BIGINT    DEFAULT 0,  -- those of the folded rows that are part of a bar with other rows
     PRIMARY KEY (batch, request)
 );
 

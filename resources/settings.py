@@ -90,6 +90,11 @@ class MarketSettings(Section):
         "price = 1e-4 for prices in ten-thousandths.",
         json_schema_extra={"range": "price, volume, amount; > 0"},
     )
+    resample: bool = Field(
+        False,
+        description="files: aggregate rows of a finer frequency into bars of market.frequency, within the trading "
+        "hours of each session; a bar that lacks some of them is flagged incomplete. Off: such files are refused.",
+    )
     timezone: str | None = Field(
         None,
         description="Time zone of timestamps that carry no offset; unset: the exchange's.",
@@ -157,6 +162,10 @@ class MarketSettings(Section):
     def _complete(self) -> MarketSettings:
         if self.source == "files" and not self.path:
             raise ValueError('source = "files" needs path = "…", a glob of CSV or Parquet files')
+        if self.resample and self.source != "files":
+            raise ValueError(
+                f'resample = true is for source = "files": "{self.source}" gives bars of market.frequency itself'
+            )
         if self.source == "qlib" and not self.path:
             raise ValueError('source = "qlib" needs path = "…", the folder of a bundle')
         if self.source in ("yahoo", "akshare", "ccxt") and self.symbols == "all":

@@ -138,6 +138,7 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         from assets.market.ingest.digests import digest_of_bars, session_digests
         from assets.market.ingest.ingest import ingest
         from assets.market.ingest.lake import Lake
+        from assets.market.ingest.resampling import RULE
         from assets.market.summary import sessions_without_bars
 
         warehouse, frequency = candlecast.warehouse, candlecast.settings.market.frequency
@@ -156,6 +157,7 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
                 "kept": counts.kept,
                 "folded": counts.folded,
                 "rejected": counts.rejected,
+                **({"resampling": RULE} if candlecast.settings.market.resample else {}),
             },
         )
 

@@ -32,6 +32,7 @@ class FileOutcome:
         request: key of the request.
         rules: number of rejected rows and an example per rule, as text; empty: none was rejected.
         lost: rejected rows without bars that were still forming.
+        aggregated: those of the folded rows that are part of a bar with other rows.
         ignored: columns of the file that are not used.
     """
 
@@ -44,13 +45,16 @@ class FileOutcome:
     rejected: int
     lost: int
     rules: str
+    aggregated: int = 0
     ignored: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """One line: counts, rules with an example each, columns that are not used."""
         share = f" ({self.rejected / self.received:.1%})" if self.rejected else ""
-        counts = f"{self.received:,} received, {self.kept:,} kept, {self.folded:,} folded, {self.rejected:,} rejected"
+        counts = f"{self.received:,} received, {self.kept:,} kept, {self.folded:,} folded"
+        counts += f" ({self.aggregated:,} aggregated)" if self.aggregated else ""
+        counts += f", {self.rejected:,} rejected"
         ignored = f"; columns ignored: {', '.join(self.ignored)}" if self.ignored else ""
         return f"{self.file}: {counts}{share}{': ' + self.rules if self.rules else ''}{ignored}"
 

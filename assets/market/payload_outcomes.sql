@@ -26,6 +26,6 @@ by_file AS (
     GROUP BY batch, file
 )
 SELECT n.request, n.source, n.file, n.received, n.kept, n.folded, n.rejected,
-       coalesce(f.lost, 0)::BIGINT AS lost, coalesce(f.rules, '') AS rules
+       coalesce(f.lost, 0)::BIGINT AS lost, coalesce(f.rules, '') AS rules, coalesce(n.aggregated, 0) AS aggregated
 FROM newest AS n LEFT JOIN by_file AS f USING (batch, file)
 ORDER BY lost DESC, n.rejected DESC, n.file

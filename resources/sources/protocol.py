@@ -102,6 +102,7 @@ class Reading:
         series: series of a symbol that are read, where a column has several; None: all.
         header: column names of text files without a header line.
         scale: factors of price, volume and amount.
+        resample: whether rows of a finer frequency are aggregated into bars of `frequency`.
     """
 
     calendar: str
@@ -118,6 +119,7 @@ class Reading:
     series: Sequence[str] | None = None
     header: Sequence[str] | None = None
     scale: Mapping[str, float] = field(default_factory=dict)
+    resample: bool = False
 
 
 class Source(Protocol):

@@ -20,6 +20,7 @@ def reading_of(market: MarketSettings) -> Reading:
         series=market.series,
         header=market.header,
         scale={str(name): factor for name, factor in market.scale.items()},
+        resample=market.resample,
     )
 
 

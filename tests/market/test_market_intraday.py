@@ -113,16 +113,13 @@ def test_future_bars_skip_holidays_and_follow_the_exchange_s_local_time() -> Non
     assert pd.Timestamp(TradingCalendar("24/7").following(np.datetime64("2024-03-29"), 1)[0]).day == 30
 
 
-@pytest.mark.parametrize(("minutes", "kept"), [(30, ["01-03 20:30"]), (15, []), (60, None)])
-def test_bars_of_a_finer_frequency_are_rejected(
-    make_desk: Callable[..., Desk], minutes: int, kept: list[str] | None
-) -> None:
-    """The last bar of New York's day is half an hour long, so of bars of 30 minutes that one is whole."""
+def test_bars_inside_three_others_reject_both(make_desk: Callable[..., Desk]) -> None:
+    """As where two frequencies are mixed: which one is right is not known."""
     desk = make_desk(frequency="1h")
-    stamps = pd.date_range("2012-01-03 09:30", "2012-01-03 15:59", freq=f"{minutes}min")
-    done = desk.ingest_text(hours(*stamps.strftime("%Y-%m-%d %H:%M")))
-    assert stored(desk) == kept if kept is not None else done.rejected == 0
-    assert set(desk.rules()) == ({"off_the_grid", "finer_frequency"} if kept is not None else set())
+    days = pd.bdate_range("2012-01-03", periods=4).strftime("%Y-%m-%d")
+    whole = [f"{day} {hour}:30" for day in days for hour in ("10", "11", "12", "13")]
+    done = desk.ingest_text(hours(*whole, *(f"{day} 11:00" for day in days[:3])))
+    assert (done.kept, sorted(desk.rules())) == (13, ["finer_frequency"] * 3 + ["off_the_grid"] * 3)
 
 
 def test_a_stray_bar_inside_another_rejects_only_itself(make_desk: Callable[..., Desk]) -> None:

@@ -13,7 +13,7 @@ GROUP BY payload;
 INSERT INTO bar_versions BY NAME
 FROM promoted
 UNION ALL BY NAME
-SELECT * EXCLUDE (payload, row, freed, rederived) FROM added
+SELECT * EXCLUDE (payload, row, parts, freed, rederived) FROM added
 UNION ALL BY NAME
 FROM withdrawals
 UNION ALL BY NAME
@@ -47,22 +47,24 @@ JOIN reasons AS why ON why.rule = r.rule;
 
 INSERT INTO payloads
 SELECT c.sha256, c.source, c.request, c.file, c.received,
-       coalesce(k.rows, 0), c.received - c.rejected - coalesce(k.rows, 0), c.rejected, c.fetched_at, $batch, $frequency
+       coalesce(k.rows, 0), c.received - c.rejected - coalesce(k.rows, 0), c.rejected, c.fetched_at, $batch, $frequency,
+       c.aggregated
 FROM contributed AS c LEFT JOIN kept_rows AS k ON k.payload = c.number
 WHERE NOT c.reread;
 
 -- Rows of earlier batches that nothing conflicts with any more.
 CREATE TEMP TABLE freed_rows AS
-SELECT c.batch, c.request, c.file, i.row AS row_number, c.number
+SELECT c.batch, c.request, c.file, unnest(coalesce(i.parts, [i.row])) AS row_number, i.row AS bar_row, c.number
 FROM compared AS i JOIN contributed AS c ON c.number = i.payload WHERE i.freed;
 
 DELETE FROM rejected_bars USING freed_rows AS f
 WHERE rejected_bars.batch = f.batch AND rejected_bars.file = f.file AND rejected_bars.row_number = f.row_number;
 
 UPDATE payloads SET rejected = payloads.rejected - f.rows, kept = payloads.kept + f.kept,
-                    folded = payloads.folded + f.rows - f.kept
+                    folded = payloads.folded + f.rows - f.kept,
+                    aggregated = payloads.aggregated + f.aggregated
 FROM (
-    SELECT f.batch, f.request, count(*) AS rows, coalesce(any_value(k.rows), 0) AS kept
+    SELECT f.batch, f.request, count(*) AS rows, count(*) - count(DISTINCT f.bar_row) AS aggregated, coalesce(any_value(k.rows), 0) AS kept
     FROM freed_rows AS f LEFT JOIN kept_rows AS k ON k.payload = f.number
     GROUP BY f.batch, f.request
 ) AS f

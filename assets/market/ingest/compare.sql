@@ -63,6 +63,9 @@ SELECT symbol, ts, min(payload) AS payload
 FROM (
     SELECT symbol, ts, payload FROM compared WHERE folded OR stored AND NOT (same AND own)
     UNION ALL
+    -- A row that is read again may equal one of the batch.
+    SELECT symbol, ts, min(payload) FROM compared GROUP BY symbol, ts HAVING count(*) > 1
+    UNION ALL
     SELECT i.symbol, i.ts, i.payload FROM compared AS i JOIN contributed AS c ON c.number = i.payload WHERE c.shared
     UNION ALL
     SELECT i.symbol, i.ts, i.payload
@@ -78,7 +81,7 @@ GROUP BY symbol, ts;
 
 -- Bars that were their own and only version until now.
 CREATE TEMP TABLE promoted AS
-SELECT b.* EXCLUDE (flags), p.request, b.batch AS since, b.batch AS recorded, false AS folded, false AS withdrawn
+SELECT b.* EXCLUDE (flags), list_contains(b.flags, 'incomplete') AS incomplete, p.request, b.batch AS since, b.batch AS recorded, false AS folded, false AS withdrawn
 FROM bars AS b
 SEMI JOIN keys AS k ON k.symbol = b.symbol AND k.ts = b.ts
 ANTI JOIN bar_versions AS v ON v.symbol = b.symbol AND v.ts = b.ts AND v.frequency = b.frequency
@@ -118,7 +121,7 @@ paired AS (
     LEFT JOIN current AS b ON b.symbol = i.symbol AND b.ts = i.ts
 )
 SELECT payload, row, symbol, ts, session, $frequency AS frequency, open, high, low, close, volume, amount,
-       dividend, split, actions, source, request, payload_sha256, batch,
+       dividend, split, actions, incomplete, parts, source, request, payload_sha256, batch,
        CASE WHEN rederived OR unchanged AND NOT own THEN own_since
             WHEN same THEN bar_since
             ELSE batch END AS since,

@@ -13,9 +13,10 @@ from dataclasses import replace
 import duckdb
 import pandas as pd
 
-from assets.market.ingest.contract import make_table, run_script, stage_batch
+from assets.market.ingest.contract import stage_batch
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import Payload, PayloadBatch
+from assets.market.ingest.tables import make_table, run_script
 from resources.calendar import TradingCalendar
 from resources.sql import load_sql
 
@@ -23,7 +24,8 @@ PACKAGE = "assets.market.ingest"
 # Known from the moment on at which the revised file came.
 _ADD_PAYLOADS = """
 INSERT INTO contributed BY NAME
-SELECT a.*, c.fetched_at, false AS by_range, false AS removed, true AS reread, 0 AS received, 0 AS rejected
+SELECT a.*, c.fetched_at, false AS by_range, false AS removed, true AS reread,
+       0 AS received, 0 AS rejected, 0 AS aggregated
 FROM added_payloads AS a
 JOIN (SELECT p.batch, arg_min(c.fetched_at, c.number) AS fetched_at
       FROM payloads AS p JOIN contributed AS c ON c.request = p.request AND NOT c.by_range AND NOT c.reread

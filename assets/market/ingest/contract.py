@@ -21,6 +21,14 @@ from assets.market.ingest.findings import Finding, basis_findings, repeated_rows
 from assets.market.ingest.payload_columns import PayloadColumns, literal
 from assets.market.ingest.payload_rows import receive, reject
 from assets.market.ingest.payloads import Payload, PayloadBatch
+from assets.market.ingest.resampling import (
+    aggregate_finer,
+    assign_finer,
+    find_finer,
+    finer_findings,
+    reject_conflicting,
+)
+from assets.market.ingest.tables import make_table, run_script
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
@@ -41,12 +49,17 @@ SPLIT_RATIOS = sorted(
 
 @dataclass(frozen=True)
 class PayloadCounts:
-    """Rows of one payload after validation: received = accepted + folded + rejected."""
+    """Rows of one payload after validation: received = accepted + folded + rejected.
+
+    Attributes:
+        aggregated: those of the folded rows that are part of a bar with other rows.
+    """
 
     payload: Payload
     received: int
     folded: int
     rejected: int
+    aggregated: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class StagedBatch:
 
     Attributes:
         accepted: Parquet: payload, row, symbol, ts, session, prices as quoted, volume, amount, dividend, split,
-            actions, folded (the row repeats one of another payload).
+            actions, folded (the row repeats one of another payload), incomplete, parts (rows of an aggregated bar).
         rejected: Parquet: the columns of rejected_bars that the batch determines, and payload, name and ts.
         counts: one per payload, in the batch's order.
     """
@@ -133,19 +146,26 @@ def validate_payloads(
         report([*basis_findings(connection, found, reading), *unit_findings(connection, found, reading)])
     shown = "ts::TIMESTAMP AS ts, session::DATE AS session, closes_at::TIMESTAMP AS closes_at, half_day, position"
     make_table(connection, "grid", _grid(connection, calendar), shown)
+    find_finer(connection, calendar, reading)
     if is_files:
+        report(finer_findings(connection, found, reading))
         report(time_findings(connection, found, reading, calendar))
     make_split_ratios(connection)
     derives = connection.execute("SELECT bool_or(basis <> 'raw' OR derives) FROM payloads").fetchall()[0][0]
     values_by_name: dict[str, object] = {
         "daily": calendar.is_daily,
         "ends": reading.stamp == "end" and not calendar.is_daily,
+        "ends_finer": reading.stamp == "end",
         "zone": reading.timezone or calendar.timezone,
         "exchange": calendar.timezone,
         "calendar_starts": exchange_days.session.iloc[0].to_pydatetime(),
     }
-    for script in ("contract.sql", "duplicates.sql", "derive.sql" if derives else "as_received.sql", "fold.sql"):
+    assign_finer(connection, values_by_name, reading)
+    run_script(connection, load_sql(PACKAGE, "contract.sql"), values_by_name)
+    aggregate_finer(connection)
+    for script in ("duplicates.sql", "derive.sql" if derives else "as_received.sql", "fold.sql"):
         run_script(connection, load_sql(PACKAGE, script), values_by_name)
+    reject_conflicting(connection)
     for number, (payload, file) in enumerate(payloads):
         reject(connection, number, payload, file, found[number])
     progress(len(payloads), len(payloads))
@@ -180,22 +200,9 @@ def _grid(connection: duckdb.DuckDBPyConnection, calendar: TradingCalendar) -> p
     return pd.concat([part for part in parts if len(part)] or parts[:1]).drop_duplicates("ts")
 
 
-def make_table(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, columns: str) -> None:
-    """Create a temporary table from a frame. `columns` is the SELECT list."""
-    connection.register("frame", frame)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {columns} FROM frame")
-    connection.unregister("frame")
-
-
 def make_split_ratios(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the temporary table `split_ratios` of the ratios that splits have."""
     make_table(connection, "split_ratios", pd.DataFrame({"ratio": SPLIT_RATIOS}), "ratio")
-
-
-def run_script(connection: duckdb.DuckDBPyConnection, script: str, values: Mapping[str, object]) -> None:
-    """Run statements one by one, each with those of the named values that it uses."""
-    for statement in connection.extract_statements(script):
-        connection.execute(statement, {name: values[name] for name in statement.named_parameters})
 
 
 @contextmanager

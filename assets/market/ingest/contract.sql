@@ -3,6 +3,7 @@
 --   received  payload, row, symbol as written, timestamp, numbers, the name of the first cell that is not a number
 --   grid      every bar that the calendar expects: ts, session, closes_at, half_day
 --   payloads  number, fetched_at, basis of the prices, source of the actions
+--   pieces    the bar of every row of a finer frequency, or the rule that it breaks
 
 CREATE TEMP TABLE spellings AS
 SELECT symbol AS written, upper(symbol) AS symbol,
@@ -35,8 +36,12 @@ WITH placed AS (
     LEFT JOIN spellings AS s ON s.written = r.symbol
 ),
 started AS (
-    SELECT p.* REPLACE (coalesce(e.starts_at, p.ts) AS ts), $ends AND e.starts_at IS NULL AS ends_no_bar
-    FROM placed AS p LEFT JOIN ended AS e ON e.closes_at = p.ts
+    SELECT p.* REPLACE (CASE WHEN i.row IS NOT NULL THEN coalesce(i.ts, i.stamp) ELSE coalesce(e.starts_at, p.ts) END AS ts),
+           CASE WHEN i.row IS NOT NULL THEN i.ts IS NULL ELSE $ends AND e.starts_at IS NULL END AS in_no_bar,
+           NOT $daily OR i.row IS NOT NULL AS timed, i.rule AS piece_rule
+    FROM placed AS p
+    LEFT JOIN ended AS e ON e.closes_at = p.ts
+    LEFT JOIN pieces AS i ON i.payload = p.payload AND i.row = p.row
 )
 SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE) AS session,
        b.open, b.high, b.low, b.close, b.volume, b.amount, b.dividend,
@@ -55,13 +60,14 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN NOT b.usual THEN 'symbol_in_other_case'
            WHEN b.problem IS NOT NULL THEN b.problem
            WHEN b.ts IS NULL THEN 'missing_date'
-           WHEN NOT $daily AND b.instant IS NULL AND timezone($zone, timezone($zone, b.local)) <> b.local
+           WHEN b.timed AND b.instant IS NULL AND timezone($zone, timezone($zone, b.local)) <> b.local
                THEN 'no_such_local_time'
-           WHEN NOT $daily AND b.instant IS NULL
+           WHEN b.timed AND b.instant IS NULL
                 AND (timezone($zone, timezone($zone, b.local) + INTERVAL 1 HOUR) = b.local
                      OR timezone($zone, timezone($zone, b.local) - INTERVAL 1 HOUR) = b.local)
                THEN 'ambiguous_local_time'
            WHEN b.ts > b.fetched_at + INTERVAL 14 HOUR THEN 'in_the_future'
+           WHEN b.piece_rule IS NOT NULL THEN b.piece_rule
            WHEN g.ts IS NULL AND b.ts < $calendar_starts THEN 'before_the_calendar'
            WHEN g.ts IS NULL AND o.session IS NULL THEN 'not_a_session'
            WHEN g.ts IS NULL AND (b.ts < o.opens_at OR b.ts >= o.closes_at) THEN 'outside_hours'
@@ -86,7 +92,7 @@ SELECT b.payload, b.row, b.name AS symbol, b.ts, coalesce(g.session, b.ts::DATE)
            WHEN g.closes_at > b.fetched_at THEN 'not_closed_yet'
        END AS rule
 FROM started AS b
-LEFT JOIN grid AS g ON g.ts = b.ts AND NOT b.ends_no_bar
+LEFT JOIN grid AS g ON g.ts = b.ts AND NOT b.in_no_bar
 LEFT JOIN hours AS o ON o.session = b.ts::DATE;
 
 -- Bars of a finer frequency: others of their payload start inside a bar of the grid. Up to two are taken for stray rows.
@@ -95,7 +101,7 @@ FROM (
     SELECT payload, symbol, ts
     FROM (SELECT DISTINCT o.payload, o.symbol, g.ts
           FROM validated AS o ASOF JOIN grid AS g ON o.ts > g.ts
-          WHERE o.rule = 'off_the_grid' AND o.ts < g.closes_at)
+          WHERE o.rule = 'off_the_grid' AND o.ts < g.closes_at AND o.payload NOT IN (SELECT payload FROM periods))
     SEMI JOIN (SELECT payload, symbol, ts FROM validated WHERE rule IS NULL) USING (payload, symbol, ts)
     QUALIFY count(*) OVER (PARTITION BY payload, symbol) > 2
 ) AS f

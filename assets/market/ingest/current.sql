@@ -14,7 +14,7 @@ SELECT v.*,
 FROM (
     FROM live ANTI JOIN added USING (symbol, ts, request)
     UNION ALL BY NAME
-    SELECT * EXCLUDE (payload, row, freed, rederived) FROM added
+    SELECT * EXCLUDE (payload, row, parts, freed, rederived) FROM added
 ) AS v
 JOIN keys AS k ON k.symbol = v.symbol AND k.ts = v.ts
 LEFT JOIN displaced AS d ON d.symbol = v.symbol AND d.ts = v.ts
@@ -64,11 +64,11 @@ CREATE TEMP VIEW fresh AS
 SELECT * FROM compared AS i ANTI JOIN keys AS k ON k.symbol = i.symbol AND k.ts = i.ts WHERE NOT i.stored;
 
 CREATE TEMP VIEW written AS
-SELECT f.symbol, f.ts, f.session, f.open, f.high, f.low, f.close, f.volume, f.amount, f.dividend, f.split, f.actions,
+SELECT f.symbol, f.ts, f.session, f.open, f.high, f.low, f.close, f.volume, f.amount, f.dividend, f.split, f.actions, f.incomplete,
        c.source, c.sha256 AS payload_sha256, c.fetched_at AS available_at, c.batch
 FROM fresh AS f JOIN contributed AS c ON c.number = f.payload
 UNION ALL
-SELECT symbol, ts, session, open, high, low, close, volume, amount, dividend, split, actions,
+SELECT symbol, ts, session, open, high, low, close, volume, amount, dividend, split, actions, incomplete,
        source, payload_sha256, available_at, batch
 FROM (FROM restored
       UNION ALL BY NAME

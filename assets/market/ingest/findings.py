@@ -214,14 +214,15 @@ def time_findings(
     reading: Reading,
     calendar: TradingCalendar,
 ) -> list[Finding]:
-    """Timestamps that end their bars, and bars of a coarser frequency. Needs the table `grid`."""
+    """Timestamps that end their bars, and bars of a coarser frequency. Needs the tables of find_finer."""
     zone = reading.timezone or calendar.timezone
     findings = []
-    if reading.stamp is None and not calendar.is_daily:
+    if reading.stamp is None:
+        finer = {number for (number,) in connection.execute("SELECT payload FROM periods").fetchall()}
         for number, starts, ends, example in connection.execute(
             load_sql(PACKAGE, "stamp_ends.sql"), {"zone": zone}
         ).fetchall():
-            if ends >= 2 * starts:
+            if ends >= 2 * starts and (number in finer or not calendar.is_daily):
                 message = (
                     f"{columns[number].file}: the timestamps include the end of a session, as {example}, and lack its "
                     'start, so they end their bars: set market.stamp = "end" ("start" if they are starts all the same; '

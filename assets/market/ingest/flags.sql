@@ -4,7 +4,7 @@
 -- Bars whose neighbour is new, changed or gone, with those before and after.
 CREATE TEMP TABLE state AS
 SELECT b.symbol, b.ts, b.open, b.high, b.low, b.close, b.volume, b.dividend, b.split,
-       suffix(b.actions, 'unknown') AS unknown, b.flags AS had
+       suffix(b.actions, 'unknown') AS unknown, list_contains(b.flags, 'incomplete') AS incomplete, b.flags AS had
 FROM bars AS b
 JOIN touched AS t ON t.symbol = b.symbol AND b.ts >= t.sees_from
 ANTI JOIN (SELECT symbol, ts FROM written UNION ALL SELECT symbol, ts FROM gone) AS g
@@ -12,12 +12,12 @@ ANTI JOIN (SELECT symbol, ts FROM written UNION ALL SELECT symbol, ts FROM gone)
 WHERE b.frequency = $frequency
 UNION ALL
 SELECT symbol, ts, open, high, low, close, volume, dividend, split,
-       suffix(actions, 'unknown'), NULL
+       suffix(actions, 'unknown'), incomplete, NULL
 FROM written;
 
 CREATE TEMP TABLE noticed AS
 WITH seen AS (
-    SELECT s.symbol, s.ts, s.had, s.open, s.close, s.volume, g.half_day,
+    SELECT s.symbol, s.ts, s.had, s.incomplete, s.open, s.close, s.volume, g.half_day,
            g.position - lag(g.position) OVER before - 1 AS missing,
            -- Some sources repeat an action on every bar of its day.
            lag(s.close) OVER before / CASE WHEN s.split = lag(s.split) OVER before THEN 1 ELSE coalesce(s.split, 1) END
@@ -32,7 +32,7 @@ WITH seen AS (
 )
 SELECT *, expected <= 0 OR close / expected NOT BETWEEN 1 / 1.4 AND 1.4 AS jump
 FROM seen
-WHERE missing > 0 OR volume = 0 OR stale OR half_day OR jump OR action_unknown OR len(had) > 0;
+WHERE missing > 0 OR volume = 0 OR stale OR half_day OR jump OR action_unknown OR incomplete OR len(had) > 0;
 
 -- Bars that have flags, or had some.
 CREATE TEMP TABLE flagged AS
@@ -51,6 +51,7 @@ SELECT n.symbol, n.ts, n.had,
            CASE WHEN jump THEN 'jump' END,
            CASE WHEN l.symbol IS NOT NULL THEN 'looks_like_split' END,
            CASE WHEN action_unknown THEN 'action_unknown' END,
+           CASE WHEN incomplete THEN 'incomplete' END,
            CASE WHEN half_day THEN 'half_day' END
        ], lambda flag: flag IS NOT NULL)::VARCHAR[] AS flags
 FROM noticed AS n LEFT JOIN like_splits AS l ON l.symbol = n.symbol AND l.ts = n.ts;

@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 
 from assets.market.actions import refresh_actions
-from assets.market.ingest.contract import StagedBatch, make_split_ratios, make_table, run_script
+from assets.market.ingest.contract import StagedBatch, make_split_ratios
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import screen_payloads, staged_when_landed
 from assets.market.ingest.payload_columns import literal
@@ -24,6 +24,7 @@ from assets.market.ingest.payloads import PayloadBatch
 from assets.market.ingest.refusals import refusal_of
 from assets.market.ingest.revisions import PACKAGE, compare_batch
 from assets.market.ingest.rules import REASONS
+from assets.market.ingest.tables import make_table, run_script
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent

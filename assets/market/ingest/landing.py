@@ -156,7 +156,7 @@ def _keep_staged(staged: StagedBatch, lake: Lake) -> None:
     with scratch_folder(target.parent) as folder:
         staged.accepted.rename(folder / staged.accepted.name)
         staged.rejected.rename(folder / staged.rejected.name)
-        counts = [(count.received, count.folded, count.rejected) for count in staged.counts]
+        counts = [(count.received, count.folded, count.rejected, count.aggregated) for count in staged.counts]
         (folder / COUNTS).write_text(json.dumps(counts))
         publish_folder(folder, target)
 
@@ -182,7 +182,7 @@ def staged_when_landed(
         yield StagedBatch(batch, folder / "accepted.parquet", folder / "rejected.parquet", counted)
 
 
-def _read_counts(file: Path) -> list[tuple[int, int, int]] | None:
+def _read_counts(file: Path) -> list[tuple[int, int, int, int]] | None:
     return [tuple(count) for count in json.loads(file.read_text())] if file.is_file() else None
 
 

@@ -16,10 +16,11 @@ import duckdb
 import pandas as pd
 
 from assets.market.ingest.conflicts import reread_conflicts
-from assets.market.ingest.contract import StagedBatch, make_table, run_script
+from assets.market.ingest.contract import StagedBatch
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import symbols_of_other_sources
 from assets.market.ingest.payload_columns import literal
+from assets.market.ingest.tables import make_table, run_script
 from resources.errors import CandlecastError
 from resources.sources.files import removal_of
 from resources.sources.protocol import Reading
@@ -62,8 +63,9 @@ def compare_batch(connection: duckdb.DuckDBPyConnection, staged: StagedBatch, la
         raise CandlecastError(next(iter(reasons.values())))
     reread_conflicts(connection, batch, lake)
     conditions = {
-        "same_as_bar": f"{same_values(batch.reading, 'i', 'b')} AND NOT {_NEWS.format(new='i', old='b')}",
-        "same_as_own": same_values(batch.reading, "i", "o"),
+        "same_as_bar": f"{same_values(batch.reading, 'i', 'b')} AND NOT {_NEWS.format(new='i', old='b')} "
+        "AND i.incomplete = list_contains(b.flags, 'incomplete')",
+        "same_as_own": f"{same_values(batch.reading, 'i', 'o')} AND i.incomplete = coalesce(o.incomplete, false)",
         "news_to_own": _NEWS.format(new="i", old="o"),
     }
     for name in ("compare.sql", "current.sql"):
@@ -110,6 +112,7 @@ def _contributed(staged: StagedBatch) -> pd.DataFrame:
                 "fetched_at": counts.payload.fetched_at,
                 "received": counts.received,
                 "rejected": counts.rejected,
+                "aggregated": counts.aggregated,
             }
             for number, counts in enumerate(staged.counts)
         ]

@@ -25,7 +25,8 @@ REASONS: dict[str, str] = {
     "outside_hours": "the exchange was closed at that time: check market.timezone and half days",
     "off_the_grid": "no bar of this frequency starts at that time: check market.frequency and market.timezone",
     "finer_frequency": "other bars of the payload start inside this one, so its frequency is finer: check "
-    "market.frequency",
+    "market.frequency, or set market.resample = true to aggregate such rows",
+    "crosses_bars": "with market.resample: the row reaches into the next bar of market.frequency: it belongs to none",
     "not_a_number": "a cell is not a number: write it with a decimal point and without text, or leave its "
     'column out with [market.columns] volume = ""',
     "missing_price": "open, high, low or close is missing",
@@ -43,7 +44,8 @@ REASONS: dict[str, str] = {
     "unclear_split": "prices are divided by later splits, and a later session has two different splits: fetch it again",
     "not_closed_yet": "the bar was not closed when it was received: the file is read again later; a dropped file "
     "must be dropped again",
-    "conflicting_duplicate": "the same symbol and timestamp with other values: keep one row per timestamp",
+    "conflicting_duplicate": "the same symbol and timestamp with other values: keep one row per timestamp; "
+    "with market.resample, all rows of a bar in one file",
 }
 
 FLAGS: dict[str, str] = {
@@ -55,5 +57,6 @@ FLAGS: dict[str, str] = {
     "looks_like_split": "such a jump, overnight, at a split ratio: perhaps an unreported split",
     "action_unknown": "unknown whether there was a split or dividend since the bar before: provide a payload that "
     "begins a bar earlier",
+    "incomplete": "market.resample: some of the finer rows that make the bar are missing",
     "half_day": "the session closed early",
 }

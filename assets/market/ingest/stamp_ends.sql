@@ -1,10 +1,10 @@
 -- Whether the timestamps of a payload end their bars: how often the beginning and the end of a session or of its part
 -- before a break is there, where no bar begins at that end. Rows: payload, starts, ends, an example of an end.
 WITH edges AS (
-    SELECT ts, closes_at,
-           ts IS DISTINCT FROM lag(closes_at) OVER (ORDER BY ts) AS begins,
-           closes_at IS DISTINCT FROM lead(ts) OVER (ORDER BY ts) AS ends
-    FROM grid
+    SELECT opens_at AS ts, closes_at,
+           opens_at IS DISTINCT FROM lag(closes_at) OVER (ORDER BY opens_at) AS begins,
+           closes_at IS DISTINCT FROM lead(opens_at) OVER (ORDER BY opens_at) AS ends
+    FROM bar_spans
 ),
 stamps AS (
     SELECT DISTINCT payload, coalesce(instant, timezone('UTC', timezone($zone, local))) AS ts,
@@ -22,7 +22,8 @@ ends AS (
 ),
 fits AS (
     SELECT s.payload, count(g.ts) AS begun, count(e.closes_at) AS ended
-    FROM stamps AS s LEFT JOIN grid AS g ON g.ts = s.ts LEFT JOIN (SELECT DISTINCT closes_at FROM grid) AS e
+    FROM stamps AS s LEFT JOIN (SELECT DISTINCT opens_at AS ts FROM bar_spans) AS g ON g.ts = s.ts
+    LEFT JOIN (SELECT DISTINCT closes_at FROM bar_spans) AS e
         ON e.closes_at = s.ts
     GROUP BY ALL
 )
