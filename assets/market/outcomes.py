@@ -15,6 +15,7 @@ import pandas as pd
 
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payload_columns import find_columns
+from assets.market.ingest.refusals import inspect_hint
 from resources.errors import CandlecastError
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -82,7 +83,7 @@ def excess_rejections(warehouse: Warehouse, frequency: str, limit: float) -> lis
         if lost > limit * received:
             excess.append(
                 f"{name}: {lost:,} of {received:,} rows rejected ({lost / received:.1%}; market.max_rejected allows "
-                f"{limit:.1%}): {outcomes[0].rules}"
+                f"{limit:.1%}): {outcomes[0].rules}{inspect_hint(name)}"
             )
     return excess
 

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from orchestration.cli.commands import checkpoints, materialise, results, system
+from orchestration.cli.commands import checkpoints, inspect, materialise, results, system
 from orchestration.cli.interrupts import interrupts
 from orchestration.cli.session import INTERRUPTED
 
@@ -26,6 +26,8 @@ COMMANDS = (
     checkpoints.rollback,
     checkpoints.export,
     materialise.rebuild,
+    inspect.inspect,
+    inspect.init,
     system.doctor,
     system.settings,
     system.ui,

@@ -72,7 +72,7 @@ def receive(
         )
     columns = find_columns(connection, payload, file, reading)
     columns = with_clock(connection, columns, reading) if columns.clock else columns
-    formats = _number_format(connection, columns)
+    formats = number_format_of(connection, columns)
     numbers = {name: _number(name, columns, formats, reading) for name in NUMBERS if name in columns.cells}
     timestamp, join = timestamp_of(connection, columns, file, reading)
     connection.execute(
@@ -137,7 +137,7 @@ def _other_series(columns: PayloadColumns, reading: Reading) -> str:
     return f"{columns.text('series')} NOT IN ({', '.join(map(literal, reading.series))})"
 
 
-def _number_format(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns) -> NumberFormat:
+def number_format_of(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns) -> NumberFormat:
     """How the numbers of a payload are written."""
     names = [name for name in NUMBERS if name in columns.cells]
     for name in names:

@@ -55,6 +55,14 @@ def timestamp_of(
     return f"t.local, {instant}, t.problem", f"LEFT JOIN stamps AS t ON t.text = {text}"
 
 
+def timestamp_format(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns, reading: Reading) -> str:
+    """How the timestamps of the payload that was received last are written, such as "day/month/year"."""
+    kind = columns.types["date"]
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
+        return kind
+    return read_stamps(connection, "written", columns.file, reading.date_order)
+
+
 def _in_stated_zone(columns: PayloadColumns, local: str) -> str:
     """The SQL of the instant of a local time, where the column's name states the zone."""
     return f"timezone('UTC', timezone({literal(columns.zone)}, {local}))" if columns.zone else "NULL"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import duckdb
 
 from resources.errors import CandlecastError, WarehouseBusyError
+from resources.sources.files import ending_of
 
 # Not the file's fault: another file would fail as well, or this one be accepted later.
 _ERRORS_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM}
@@ -25,8 +28,11 @@ class PayloadsRefusedError(CandlecastError):
         self.reasons = list(reasons)
 
 
-def refusal_of(error: Exception, file: str) -> str:
+def refusal_of(error: Exception, file: str, points_to_inspect: bool = True) -> str:
     """Why one payload is refused, as text that names its file.
+
+    Args:
+        points_to_inspect: name the command that shows how a file is read.
 
     Raises:
         KeyboardInterrupt: the run was interrupted.
@@ -40,6 +46,15 @@ def refusal_of(error: Exception, file: str) -> str:
     is_busy = isinstance(error, WarehouseBusyError | MemoryError)
     if is_busy or (isinstance(error, OSError) and error.errno in _ERRORS_OF_THE_MACHINE):
         raise error
+    return _reason(error, file) + (inspect_hint(file) if points_to_inspect else "")
+
+
+def inspect_hint(file: str) -> str:
+    """The command that shows how a file is read, as the end of a message; empty for a range of a network source."""
+    return f" (`candlecast inspect {shlex.quote(file)}` shows how it is read)" if ending_of(Path(file)) else ""
+
+
+def _reason(error: Exception, file: str) -> str:
     if isinstance(error, CandlecastError):
         return str(error)
     if isinstance(error, duckdb.OutOfMemoryException):

@@ -62,6 +62,15 @@ _DATES = {
     "day month name": "%d{m}%b{m}%Y",
     "month name day": "%b %d, %Y",
 }
+_FORMATS = {
+    "ymd": "year{m}month{m}day",
+    "joined": "digits, year to second",
+    "compact": "yearmonthday",
+    "dmy": "day{m}month{m}year",
+    "mdy": "month{m}day{m}year",
+    "day month name": "day{m}month name{m}year",
+    "month name day": "month name day, year",
+}
 _EPOCH_UNITS = {10: 1.0, 13: 1e3, 16: 1e6, 19: 1e9}
 
 _SHAPES = """
@@ -158,11 +167,14 @@ class _Shape:
     zoned: bool
 
 
-def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, order: str | None) -> None:
+def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, order: str | None) -> str:
     """Create the table `stamps` from the column `text` of the table or view `values`. Needs the table `exchange_days`.
 
     Args:
         order: `market.date_order`, the order of dates such as 03/04/2012; None: inferred.
+
+    Returns:
+        The format that was inferred, such as "day/month/year"; empty: none.
 
     Raises:
         CandlecastError: the order of day and month is ambiguous.
@@ -173,7 +185,7 @@ def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, o
     known = [shape for shape in shapes if shape.family]
     _reject(connection, [shape for shape in shapes if not shape.family], "unreadable_date")
     if not known:
-        return
+        return ""
     kinds: dict[tuple[str | None, str], int] = {}
     for shape in known:
         kinds[shape.family, shape.mark] = kinds.get((shape.family, shape.mark), 0) + shape.rows
@@ -188,10 +200,11 @@ def read_stamps(connection: duckdb.DuckDBPyConnection, values: str, file: str, o
             own = [shape for shape in wanted if len(shape.split(".")[0]) in (digits, digits - 1)]
             if own:
                 connection.execute(_EPOCH, {"shapes": own, "unit": unit})
-        return
+        return "epoch"
     if family == "dmy or mdy":
         family = _order(connection, wanted, mark, file, order)
     connection.execute(_PARSE.format(attempts=_attempts(str(family), mark)), {"shapes": wanted})
+    return _FORMATS[str(family)].format(m=mark)
 
 
 def _shape_of(shape: str, example: str, rows: int) -> _Shape:
