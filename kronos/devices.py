@@ -21,7 +21,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(1, device=found)
+        torch.empty(1, device=found).cpu()  # the meta device has no values
     except (RuntimeError, AssertionError, TypeError) as error:  # a build without CUDA raises an AssertionError
         raise InputError(
             f"device={str(device)!r} cannot be used here; available are {', '.join(available_devices())}, and None for "

@@ -72,14 +72,14 @@ def test_a_top_p_beside_a_top_k_is_warned_of(tiny_predictor: KronosPredictor) ->
     pd.testing.assert_frame_equal(both, alone)
 
 
-@pytest.mark.parametrize("device", ["cuda:97", "xpu", "gpu", "cuda:first"])
+@pytest.mark.parametrize("device", ["cuda:97", "xpu", "gpu", "cuda:first", "meta", ""])
 def test_a_device_that_is_not_here_is_named_with_those_that_are(
     tiny_model: Kronos, tiny_tokenizer: KronosTokenizer, device: str, tmp_path: Any
 ) -> None:
     with pytest.raises(InputError, match=f"device='{re.escape(device)}' .*cpu"):
         KronosPredictor(tiny_model, tiny_tokenizer, device=device)
     tiny_model.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=re.escape(device)):
+    with pytest.raises(InputError, match=f"device='{re.escape(device)}'"):
         Kronos.from_pretrained(tmp_path, map_location=device)
 
 
