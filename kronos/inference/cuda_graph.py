@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -212,6 +213,8 @@ class CapturedGenerate:
         self._captured: list[tuple[StaticDecode, Callable[[], None]]] = []
         """The last one used comes last."""
         self._failed = False
+        self._lock = Lock()
+        """Of the buffers: threads that share a predictor take turns."""
 
     def __call__(
         self,
@@ -225,10 +228,12 @@ class CapturedGenerate:
     ) -> None:
         horizon = groups[0].uniform.shape[2]
         rest, fixed = list(groups), [group for group in groups if 1 < horizon <= max_context - group.length + 1]
-        if fixed and (captured := self._prepare(engine, fixed, sampling)):
-            decode, replay = captured
-            decode.run(fixed, replay, report)
-            rest = [group for group in groups if group.length > max_context - horizon + 1]
+        if fixed:
+            with self._lock:
+                if captured := self._prepare(engine, fixed, sampling):
+                    decode, replay = captured
+                    decode.run(fixed, replay, report)
+                    rest = [group for group in groups if group.length > max_context - horizon + 1]
         if rest:
             generate(engine, rest, max_context=max_context, sampling=sampling, overflow=overflow, report=report)
 

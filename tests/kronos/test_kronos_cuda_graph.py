@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -151,6 +153,26 @@ def test_full_batches_and_the_rest_are_each_captured_once(engine: PredictorEngin
     both(engine, static, Sampling(), [2], [40], 6, 2)
     both(engine, static, Sampling(), [3], [40], 6, 2)
     assert [shape.series for shape in captures] == [3, 1, 2, 3]  # two are kept, no more
+
+
+def test_threads_that_share_a_predictor_do_not_share_its_buffers(
+    tiny_model: Kronos, tiny_tokenizer: KronosTokenizer
+) -> None:
+    predictor = KronosPredictor(tiny_model, tiny_tokenizer, device="cpu", max_context=CONTEXT)
+    frames = [random_bars(40, seed=seed) for seed in range(6)]
+    expected = [predictor.predict_paths(frame, pred_len=20, sample_count=5, seed=3) for frame in frames]
+
+    def yielding(decode: StaticDecode) -> Callable[[], None]:
+        def step() -> None:
+            time.sleep(0.001)  # lets another thread run
+            decode.step()
+
+        return step
+
+    predictor._generate = CapturedGenerate(yielding)
+    with ThreadPoolExecutor(6) as pool:
+        found = pool.map(lambda frame: predictor.predict_paths(frame, pred_len=20, sample_count=5, seed=3), frames)
+    np.testing.assert_array_equal(list(found), expected)
 
 
 def test_a_device_without_memory_decodes_in_halves(
