@@ -44,6 +44,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _dividends_are_below_the_price(),
         _corporate_actions_are_complete(),
         _no_payload_was_refused(),
+        _values_fit_their_units(),
     ]
 
 
@@ -207,6 +208,23 @@ def _no_payload_was_refused() -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=not refused, description=problem if refused else "no payload was refused")
 
     return no_payload_was_refused
+
+
+def _values_fit_their_units() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars")
+    def values_fit_their_units(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """No file's values suggest another unit or symbol: amount beside price × volume, prices beside other files."""
+        from assets.market.ingest.file_warnings import file_warnings
+        from assets.market.ingest.lake import Lake
+
+        found = file_warnings(Lake(candlecast.home), candlecast.source)
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="\n".join(found[:SHOWN_PAYLOADS]) or "units and symbols are plausible",
+        )
+
+    return values_fit_their_units
 
 
 def _first(found: "pd.DataFrame", problem: str) -> str:

@@ -71,12 +71,14 @@ class StagedBatch:
             actions, folded (the row repeats one of another payload), incomplete, parts (rows of an aggregated bar).
         rejected: Parquet: the columns of rejected_bars that the batch determines, and payload, name and ts.
         counts: one per payload, in the batch's order.
+        warnings: what the values of the files show and what refuses none of them.
     """
 
     batch: PayloadBatch
     accepted: Path
     rejected: Path
     counts: tuple[PayloadCounts, ...]
+    warnings: tuple[Finding, ...] = ()
 
 
 @contextmanager
@@ -97,14 +99,20 @@ def stage_batch(
     """
     sources = list(zip(batch.payloads, payload_files, strict=True))
     with scratch_folder(scratch) as folder, _database(folder) as connection:
-        validate_payloads(connection, sources, batch.reading, calendar, progress)
+        warnings: list[Finding] = []
+
+        def report(findings: Sequence[Finding]) -> None:
+            _raise_errors(findings)
+            warnings.extend(findings)
+
+        validate_payloads(connection, sources, batch.reading, calendar, progress, report)
         accepted, rejected = folder / "accepted.parquet", folder / "rejected.parquet"
         for table, file in (("accepted", accepted), ("rejected", rejected)):
             connection.execute(f"COPY {table} TO {literal(str(file))} (FORMAT parquet, COMPRESSION snappy)")
         rows = connection.execute(load_sql(PACKAGE, "counts.sql")).fetchall()
         counts = tuple(PayloadCounts(sources[number][0], *numbers) for number, *numbers in rows)
         connection.close()
-        yield StagedBatch(batch, accepted, rejected, counts)
+        yield StagedBatch(batch, accepted, rejected, counts, tuple(warnings))
 
 
 def validate_payloads(

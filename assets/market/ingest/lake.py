@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -41,10 +41,15 @@ FRESH_DAYS = 4
 
 @dataclass(frozen=True)
 class Screening:
-    """Which payloads may be committed, and why each of the others may not, by its request's key."""
+    """Which payloads may be committed, and why each of the others may not, by its request's key.
+
+    Attributes:
+        warnings: of accepted payloads, by request key.
+    """
 
     accepted: tuple[Payload, ...]
     refused: Mapping[str, str]
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 Screen = Callable[[PayloadBatch], Screening]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -18,9 +18,11 @@ from pathlib import Path
 import duckdb
 
 from assets.market.ingest.contract import PayloadCounts, StagedBatch, stage_batch
+from assets.market.ingest.file_warnings import record_warnings
 from assets.market.ingest.lake import Lake, Screening
 from assets.market.ingest.payloads import Payload, PayloadBatch
 from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
+from assets.market.ingest.scales import scale_findings
 from resources.calendar import TradingCalendar
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_folder, scratch_folder
@@ -58,31 +60,48 @@ def land(
     Raises:
         PayloadsRefusedError: a payload cannot be fetched or read. The message names each; the others are committed.
     """
+    warnings: dict[str, list[str]] = {}
+
+    def screen(batch: PayloadBatch) -> Screening:
+        screening = screen_payloads(batch, lake, warehouse)
+        warnings.update({key: list(texts) for key, texts in screening.warnings.items()})
+        return screening
+
     try:
-        landed = lake.land(source, wanted, refresh, progress, lambda batch: screen_payloads(batch, lake, warehouse))
+        landed = lake.land(source, wanted, refresh, progress, screen)
     except PayloadsRefusedError as error:
         lake.set_refused(source, error.reasons)
         raise
+    finally:
+        record_warnings(lake, source, warnings)
     lake.set_refused(source, [])
     return landed
 
 
 def screen_payloads(batch: PayloadBatch, lake: Lake, warehouse: Warehouse) -> Screening:
     """Which of a batch's payloads can be read as bars. Bad ones are found by bisection, so good ones cost one pass."""
-    refused: dict[str, str] = {}
-    accepted = _accepted(batch.payloads, batch, lake, warehouse, refused)
-    if refused and accepted:
+    found = _Screened({}, {})
+    accepted = _accepted(batch.payloads, batch, lake, warehouse, found)
+    if found.refused and accepted:
         # The accepted ones were not validated together yet.
         accepted = _accepted(
-            tuple(replace(payload, again_at=None) for payload in accepted), batch, lake, warehouse, refused
+            tuple(replace(payload, again_at=None) for payload in accepted), batch, lake, warehouse, found
         )
-    return Screening(accepted, refused)
+    return Screening(accepted, found.refused, found.warnings)
+
+
+@dataclass(frozen=True)
+class _Screened:
+    """Reasons for refused payloads, and warnings of accepted ones, by request key."""
+
+    refused: dict[str, str]
+    warnings: dict[str, list[str]]
 
 
 def _accepted(
-    payloads: tuple[Payload, ...], batch: PayloadBatch, lake: Lake, warehouse: Warehouse, refused: dict[str, str]
+    payloads: tuple[Payload, ...], batch: PayloadBatch, lake: Lake, warehouse: Warehouse, found: _Screened
 ) -> tuple[Payload, ...]:
-    """The accepted payloads; the reasons for the others are added to `refused`."""
+    """The accepted payloads; the reasons for the others, and warnings, are added to `found`."""
     if not payloads:
         return ()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
@@ -91,20 +110,23 @@ def _accepted(
         with stage_batch(part, [lake.file(p) for p in payloads], calendar, lake.home.scratch / "contract") as staged:
             reasons = symbols_in_use(staged, warehouse)
             if not reasons:
+                found.warnings.update({payload.request.key: [] for payload in payloads})
+                for finding in (*staged.warnings, *scale_findings(staged, warehouse)):
+                    found.warnings[payloads[finding.payload].request.key].append(finding.message)
                 timed = _with_again_at(staged, calendar)
                 _keep_staged(replace(staged, batch=replace(part, payloads=timed)), lake)
                 return timed
     except Exception as error:
         if len(payloads) == 1:
-            refused[payloads[0].request.key] = refusal_of(error, payloads[0].request.file)
+            found.refused[payloads[0].request.key] = refusal_of(error, payloads[0].request.file)
             return ()
         refusal_of(error, "")
         middle = len(payloads) // 2
         halves = (payloads[:middle], payloads[middle:])
-        return tuple(payload for half in halves for payload in _accepted(half, batch, lake, warehouse, refused))
-    refused.update({payloads[number].request.key: reason for number, reason in reasons.items()})
-    rest = tuple(payload for payload in payloads if payload.request.key not in refused)
-    return _accepted(rest, batch, lake, warehouse, refused)
+        return tuple(payload for half in halves for payload in _accepted(half, batch, lake, warehouse, found))
+    found.refused.update({payloads[number].request.key: reason for number, reason in reasons.items()})
+    rest = tuple(payload for payload in payloads if payload.request.key not in found.refused)
+    return _accepted(rest, batch, lake, warehouse, found)
 
 
 def symbols_in_use(staged: StagedBatch, warehouse: Warehouse) -> dict[int, str]:

@@ -22,7 +22,7 @@ SHOWN_FILES = 3
 # What a profile says of its files; the path is that of the files themselves.
 _SAID = (
     *("calendar", "frequency", "columns", "header", "symbol_from", "series", "stamp", "adjusted", "scale"),
-    *("timezone", "date_order"),
+    *("timezone", "date_order", "resample"),
 )
 
 
