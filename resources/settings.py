@@ -462,6 +462,21 @@ class BacktestSettings(Section):
     signal_step: int | None = Field(
         None, ge=1, description="Horizon of the expected return that ranks symbols, in bars; unset: predict_window."
     )
+    dropout: Literal["tradable", "qlib"] = Field(
+        "tradable",
+        description='What counts towards n_drop and topk: "tradable": orders that can be filled, so that a suspended '
+        'holding does not stop the trading; "qlib": all orders, as in Qlib.',
+    )
+    price_limit: Fraction | dict[str, Fraction] | None = Field(
+        None,
+        description="Daily price limit as a fraction of the previous close; 0: none. A table gives it by symbol or "
+        'pattern, the first match counts: {"688*" = 0.2, "30*" = 0.2, "*" = 0.1}. Unset: by market.calendar, 0.1 for '
+        "XSHG, 0 for others. At the limit, buying or selling is refused.",
+        json_schema_extra={"range": ">= 0, < 1"},
+    )
+    price_tick: float = Field(
+        0.01, gt=0, description="Price step to which the exchange rounds price limits, in currency."
+    )
 
     @model_validator(mode="after")
     def _drops_at_most_topk(self) -> BacktestSettings:

@@ -11,11 +11,12 @@ from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_backtest import price_panel, simulate_with_numpy
 from assets.backtests.qlib_provider import daily_bars
 from assets.backtests.results import BacktestRequest
+from assets.backtests.tradability import REFUSED
 from resources.qlib import QlibProvider
 from resources.warehouse import Warehouse
 
 TOLERANCE = 1e-10
-COMPARED_COLUMNS = ("gross", "cost", "net", "turnover")
+COMPARED_COLUMNS = ("gross", "cost", "net", "turnover", *REFUSED)
 # Markup that makes a browser load another file. Links to click on are allowed.
 _EXTERNAL = re.compile(
     r"""<(?:script|link|iframe|object|embed)\b|\bsrc\s*=\s*["'](?!data:)|url\(\s*["']?(?!data:)|@import""",

@@ -3,7 +3,7 @@
 A signal dated t is known after t's close and trades at the next session's open. It stays in force until the next
 origin of its model, at most for its horizon. All models are simulated over the same sessions. A delisted symbol is
 settled at its last close: a delisting is announced in advance, and so is membership of the next session. Not here: how
-orders are made (topk_dropout, qlib_worker).
+orders are made (topk_dropout, qlib_worker), and which are refused (tradability).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from assets.backtests.prices import PricePanel
 from assets.backtests.rules import TradingRules
-from assets.market.universe import DELISTED_AFTER
+from assets.backtests.tradability import session_states
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class BacktestPlan:
         benchmark: (days - 1,) returns of an equal-weight, buy-and-hold portfolio of the universe.
         notes: what was left out, as text.
         ends: (symbols,) datetime64[D], the last bar of a delisted symbol; NaT: not delisted.
+        states: (days, symbols), the `State` of each session; None: all sessions with a bar are open.
     """
 
     days: np.ndarray
@@ -39,6 +41,7 @@ class BacktestPlan:
     benchmark: np.ndarray
     notes: tuple[str, ...]
     ends: np.ndarray
+    states: np.ndarray | None = None
 
     @property
     def ended(self) -> np.ndarray:
@@ -51,28 +54,6 @@ class NoBacktest:
     """The reason why there is no backtest, and what to do."""
 
     reason: str
-
-
-@dataclass(frozen=True)
-class PricePanel:
-    """Adjusted opens and closes, (sessions, symbols), NaN where there is no bar; columns sorted by Qlib's id."""
-
-    sessions: np.ndarray
-    symbols: tuple[str, ...]
-    ids: tuple[str, ...]
-    open: np.ndarray
-    close: np.ndarray
-
-    @property
-    def ends(self) -> np.ndarray:
-        """The last session of every delisted symbol, NaT for the others. Shape (symbols,), datetime64[D].
-
-        As in the universe, a symbol without a bar for fewer than `DELISTED_AFTER` sessions counts as suspended.
-        """
-        present = np.isfinite(self.close)
-        last = len(present) - 1 - np.argmax(present[::-1], axis=0)
-        gone = present.any(axis=0) & (last < len(present) - DELISTED_AFTER)
-        return np.where(gone, self.sessions[last], np.datetime64("NaT", "D"))
 
 
 def plan_backtest(
@@ -114,6 +95,7 @@ def plan_backtest(
         *_narrow_notes(narrow, rules),
         *_thinned_notes(all_scores, scores, window, rules),
         *_delisting_notes(scores, prices, window),
+        *_volume_notes(scores, prices),
     )
     return BacktestPlan(
         days=prices.sessions[window],
@@ -123,6 +105,7 @@ def plan_backtest(
         benchmark=_benchmark(scores, prices.open[window], _filled(prices.close)[window], members[window]),
         notes=notes,
         ends=prices.ends,
+        states=session_states(prices, rules.limits)[window],
     )
 
 
@@ -223,6 +206,19 @@ def _delisting_notes(scores: Mapping[str, np.ndarray], prices: PricePanel, windo
     return [
         f"Delisted within the backtest: {named}. Holdings were settled on the next session at the last close, without "
         "costs; the actual proceeds of a delisting may be lower."
+    ]
+
+
+def _volume_notes(scores: Mapping[str, np.ndarray], prices: PricePanel) -> list[str]:
+    """A note on the symbols that could be bought and whose volume is not known."""
+    ranked = np.any([np.isfinite(score).any(axis=0) for score in scores.values()], axis=0)
+    silent = np.flatnonzero(ranked & prices.without_volume)
+    if not len(silent):
+        return []
+    named = ", ".join(prices.symbols[symbol] for symbol in silent)
+    return [
+        f"No bar has a volume above 0: {named}. Their volume counts as unknown: every session with a bar is taken as "
+        "traded."
     ]
 
 

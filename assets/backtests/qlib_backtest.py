@@ -10,29 +10,26 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests import qlib_worker
-from assets.backtests.plan import BacktestPlan, PricePanel
+from assets.backtests.plan import BacktestPlan
+from assets.backtests.prices import PricePanel
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import simulate
+from assets.backtests.tradability import REFUSED
 from resources.child_process import run_child
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.qlib import QlibProvider
 
-COLUMNS = ("model", "session", "gross", "cost", "net", "benchmark", "turnover", "account")
+COLUMNS = ("model", "session", "gross", "cost", "net", "benchmark", "turnover", "account", *REFUSED)
 # One thread: the arrays are small, and more threads would compete with other processes for the cores.
 CHILD_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def price_panel(provider: QlibProvider) -> PricePanel:
-    """Opens and closes of the provider, in the float32 precision of Qlib."""
+    """The bars of the provider, in the float32 precision of Qlib."""
     symbols = tuple(sorted(provider.ids, key=lambda symbol: provider.ids[symbol]))
-    return PricePanel(
-        sessions=provider.sessions,
-        symbols=symbols,
-        ids=tuple(provider.ids[symbol] for symbol in symbols),
-        open=provider.panel("open", symbols),
-        close=provider.panel("close", symbols),
-    )
+    fields = {name: provider.panel(name, symbols) for name in ("open", "high", "low", "close", "volume", "factor")}
+    return PricePanel(provider.sessions, symbols, tuple(provider.ids[symbol] for symbol in symbols), **fields)
 
 
 def simulate_with_qlib(
@@ -58,7 +55,7 @@ def simulate_with_numpy(plan: BacktestPlan, prices: PricePanel, rules: TradingRu
     window = np.searchsorted(prices.sessions, plan.days)
     frames = []
     for model, scores in plan.scores.items():
-        result = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended)
+        result = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended, plan.states)
         frames.append(
             pd.DataFrame(
                 {
@@ -69,6 +66,7 @@ def simulate_with_numpy(plan: BacktestPlan, prices: PricePanel, rules: TradingRu
                     "net": result.net,
                     "turnover": result.turnover,
                     "account": result.account,
+                    **dict(zip(REFUSED, result.refused.T, strict=True)),
                 }
             )
         )
@@ -80,15 +78,16 @@ def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRul
     request = {
         "provider": str(provider.folder),
         "instruments": list(plan.ids),
-        "start": str(plan.days[1]),
-        "end": str(plan.days[-1]),
+        "days": [str(day) for day in plan.days],
         "rules": rules.as_dict(),
         "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }
     (folder / qlib_worker.REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    states = np.zeros(plan.ended.shape, dtype=np.int8) if plan.states is None else plan.states
+    np.save(folder / qlib_worker.STATES, states)
     tables = []
     for model, scores in plan.scores.items():
-        scores = rank_unscored_last(scores)
+        scores = rank_unscored_last(scores) if rules.dropout == "qlib" else scores
         day, column = np.nonzero(np.isfinite(scores))
         ids = np.array(plan.ids, dtype=object)[column]
         tables.append(

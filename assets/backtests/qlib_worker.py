@@ -1,105 +1,192 @@
 """The child process that runs Qlib's backtest for every model: `python -m assets.backtests.qlib_worker FOLDER`.
 
 Qlib imports mlflow, replaces sys.excepthook and numpy's error state, and keeps global settings, so it runs in
-a process of its own. FOLDER holds request.json and scores.parquet; the worker writes days.parquet there and, after each
-model, a line `PROGRESS done total model` to stdout.
+a process of its own. FOLDER holds request.json, scores.parquet and states.npy; the worker writes days.parquet there
+and, after each model, a line `PROGRESS done total model` to stdout. Not here: what can be traded (tradability), and the
+choice of orders under `dropout = "tradable"` (topk_dropout), which this strategy shares with the numpy simulation.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from assets.backtests.rules import TradingRules
+from assets.backtests.topk_dropout import orders, refused_orders
+from assets.backtests.tradability import REFUSED, buyable, sellable
 from resources.child_process import exit_with_parent
 
-REQUEST, SCORES, DAYS = "request.json", "scores.parquet", "days.parquet"
+REQUEST, SCORES, STATES, DAYS = "request.json", "scores.parquet", "states.npy", "days.parquet"
 PROGRESS = "PROGRESS "
 COLUMNS = {"return": "gross", "cost": "cost", "turnover": "turnover", "account": "account"}
+
+
+@dataclass(frozen=True)
+class Market:
+    """What the strategy knows beside scores and prices.
+
+    Attributes:
+        states: (days, instruments) `State`; index: days, columns: instruments by id.
+        ends: the last bar of delisted instruments.
+    """
+
+    states: pd.DataFrame
+    ends: dict[str, pd.Timestamp]
 
 
 def run(folder: Path) -> None:
     """Run the request in `folder` and write days.parquet there."""
     import qlib
-    from qlib.backtest import get_exchange
 
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     qlib.init(provider_uri=request["provider"], region="us", kernels=1, logging_level=logging.ERROR)
     scores = pd.read_parquet(folder / SCORES)
-    rules = request["rules"]
-    exchange = get_exchange(
-        freq="day",
-        start_time=pd.Timestamp(request["start"]),
-        end_time=pd.Timestamp(request["end"]),
-        codes=request["instruments"],
-        # The next open. A price limit would use the close of the trading day: look-ahead.
-        deal_price="open",
-        limit_threshold=None,
-        open_cost=rules["open_cost"],
-        close_cost=rules["close_cost"],
-        min_cost=rules["min_cost"],
-        # Fractional shares: returns do not depend on the size of the account, except through `min_cost`.
-        trade_unit=None,
+    rules = TradingRules.from_dict(request["rules"])
+    market = Market(
+        pd.DataFrame(np.load(folder / STATES), pd.DatetimeIndex(request["days"]), request["instruments"]),
+        {name: pd.Timestamp(end) for name, end in request["ends"].items()},
     )
+    exchange = _exchange(market, rules)
     models = sorted(scores["model"].unique())
     frames = []
     for done, model in enumerate(models, start=1):
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
-        frames.append(_simulate(own, exchange, request).assign(model=model))
+        frames.append(_simulate(own, exchange, market, rules).assign(model=model))
         sys.stdout.write(f"{PROGRESS}{done} {len(models)} {model}\n")
         sys.stdout.flush()
     pd.concat(frames, ignore_index=True).to_parquet(folder / DAYS, index=False)
 
 
-def _simulate(scores: pd.Series, exchange: Any, request: dict[str, Any]) -> pd.DataFrame:
+def _exchange(market: Market, rules: TradingRules) -> Any:
+    """Qlib's exchange with the market's states as trading limits."""
+    from qlib.backtest.exchange import Exchange
+
+    class MarketExchange(Exchange):  # type: ignore[misc]
+        def _update_limit(self, limit_threshold: Any) -> None:
+            quotes = self.quote_df
+            rows = market.states.columns.get_indexer(quotes.index.get_level_values("instrument"))
+            days = market.states.index.get_indexer(quotes.index.get_level_values("datetime"))
+            states = market.states.to_numpy()[days, rows]
+            suspended = quotes["$close"].isna()
+            quotes["limit_buy"], quotes["limit_sell"] = ~buyable(states) | suspended, ~sellable(states) | suspended
+
+    return MarketExchange(
+        freq="day",
+        start_time=market.states.index[1],
+        end_time=market.states.index[-1],
+        codes=list(market.states.columns),
+        deal_price="open",
+        open_cost=rules.open_cost,
+        close_cost=rules.close_cost,
+        min_cost=rules.min_cost,
+        # Fractional shares: returns do not depend on the size of the account, except through `min_cost`.
+        trade_unit=None,
+    )
+
+
+def _simulate(scores: pd.Series, exchange: Any, market: Market, rules: TradingRules) -> pd.DataFrame:
     from qlib.backtest import backtest
     from qlib.backtest.executor import SimulatorExecutor
     from qlib.data import D
 
-    rules = request["rules"]
-    strategy = _topk_dropout_class({name: pd.Timestamp(end) for name, end in request["ends"].items()})(
+    start, end = market.states.index[1], market.states.index[-1]
+    strategy = _strategy_class(market, rules)(
         signal=_fixed_signal(scores),
-        topk=rules["topk"],
-        n_drop=rules["n_drop"],
-        hold_thresh=rules["hold_thresh"],
-        risk_degree=rules["invested"],
+        topk=rules.topk,
+        n_drop=rules.n_drop,
+        hold_thresh=rules.hold_thresh,
+        risk_degree=rules.invested,
+        forbid_all_trade_at_limit=False,
     )
     portfolio, _ = backtest(
-        start_time=pd.Timestamp(request["start"]),
-        end_time=pd.Timestamp(request["end"]),
+        start_time=start,
+        end_time=end,
         strategy=strategy,
         executor=SimulatorExecutor(time_per_step="day", generate_portfolio_metrics=True),
-        account=rules["account"],
+        account=rules.account,
         # The benchmark is added later; without one, Qlib looks for the CSI 300.
-        benchmark=pd.Series(0.0, index=pd.DatetimeIndex(D.calendar(request["start"], request["end"]))),
+        benchmark=pd.Series(0.0, index=pd.DatetimeIndex(D.calendar(start, end))),
         exchange_kwargs={"exchange": exchange},
     )
     report, _ = portfolio["1day"]
     days: pd.DataFrame = report.rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
     days["net"] = days["gross"] - days["cost"]
+    days[list(REFUSED)] = np.array(strategy.refused).reshape(-1, len(REFUSED))
     return days.rename_axis("session").reset_index()
 
 
-def _topk_dropout_class(ends: Mapping[str, pd.Timestamp]) -> Any:
-    """TopkDropout that converts a delisted holding to cash, at its last price, on the session after its last bar."""
+def _strategy_class(market: Market, rules: TradingRules) -> Any:
+    """Qlib's TopkDropout with three additions.
+
+    A delisted holding becomes cash at its last price on the session after its last bar; refused orders are counted; and
+    under `dropout = "tradable"` it chooses among what can be traded.
+    """
+    from qlib.backtest.decision import Order, OrderDir, TradeDecisionWO
     from qlib.contrib.strategy import TopkDropoutStrategy
 
-    class SettlingTopkDropout(TopkDropoutStrategy):  # type: ignore[misc]
+    names: Sequence[str] = list(market.states.columns)
+    column = {name: place for place, name in enumerate(names)}
+
+    class MarketTopkDropout(TopkDropoutStrategy):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.refused: list[np.ndarray] = []
+
         def generate_trade_decision(self, execute_result: Any = None) -> Any:
-            today, _ = self.trade_calendar.get_step_time(self.trade_calendar.get_trade_step())
+            step = self.trade_calendar.get_trade_step()
+            today, _ = self.trade_calendar.get_step_time(step)
+            self._settle(today)
+            signal = self.signal.get_signal(*self.trade_calendar.get_step_time(step, shift=1))
+            if signal is None:
+                self.refused.append(np.zeros(len(REFUSED), dtype=np.int64))
+                return TradeDecisionWO([], self)
+            # Symbols without a signal have scores below 0, or none.
+            score = signal[signal > 0].reindex(names).to_numpy(dtype=np.float64)
+            position = self.trade_position
+            held = [column[name] for name in position.get_stock_list()]
+            aged = np.zeros(len(names), dtype=bool)
+            for place in held:
+                aged[place] = position.get_stock_count(names[place], bar="day") >= rules.hold_thresh
+            states = market.states.loc[today].to_numpy()
+            self.refused.append(refused_orders(score, held, aged, states, rules))
+            if rules.dropout == "qlib":
+                return super().generate_trade_decision(execute_result)
+            sells, buys = orders(score, held, aged, states, rules)
+            return self._decision(today, [names[place] for place in sells], [names[place] for place in buys])
+
+        def _settle(self, today: pd.Timestamp) -> None:
             held = self.trade_position
             for name in held.get_stock_list():
-                if name in ends and today > ends[name]:
+                if name in market.ends and today > market.ends[name]:
                     held.position["cash"] += held.get_stock_amount(name) * held.get_stock_price(name)
                     del held.position[name]
-            return super().generate_trade_decision(execute_result)
 
-    return SettlingTopkDropout
+        def _decision(self, today: pd.Timestamp, sells: Sequence[str], buys: Sequence[str]) -> Any:
+            """Orders to sell whole holdings, and to buy with equal shares of the cash that there is after the sales."""
+            _, end = self.trade_calendar.get_step_time()
+            after = copy.deepcopy(self.trade_position)
+            made = []
+            for name in sells:
+                order = Order(name, after.get_stock_amount(name), OrderDir.SELL, today, end)
+                self.trade_exchange.deal_order(order, position=after)
+                made.append(order)
+            buys = buys[: max(rules.topk - len(after.get_stock_list()), 0)]
+            for name in buys:
+                price = self.trade_exchange.get_deal_price(name, today, end, direction=OrderDir.BUY)
+                amount = after.get_cash() * rules.invested / len(buys) / price
+                made.append(Order(name, amount, OrderDir.BUY, today, end))
+            return TradeDecisionWO(made, self)
+
+    return MarketTopkDropout
 
 
 def _fixed_signal(scores: pd.Series) -> Any:

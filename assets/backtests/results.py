@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.measures import YEAR, BootstrapOptions, measure
-from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
+from assets.backtests.plan import BacktestPlan, NoBacktest, plan_backtest
+from assets.backtests.prices import PricePanel
 from assets.backtests.qlib_backtest import price_panel, simulate_with_qlib
 from assets.backtests.qlib_provider import current_provider
 from assets.backtests.rules import TradingRules
 from assets.backtests.signals import read_signals
+from assets.backtests.tradability import REFUSED
 from assets.market.universe import Universe, read_universe
 from resources.calendar import DAILY, TradingCalendar
 from resources.integrity import keep_if_intact
@@ -30,7 +32,7 @@ from resources.qlib import QlibProvider
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 DAYS_FILE, MEASURES_FILE = "days.parquet", "measures.parquet"
 _DAYS = """
 SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover
@@ -109,7 +111,7 @@ def backtest_request(
     return BacktestRequest(
         signals=signals,
         provider=provider,
-        rules=TradingRules.of(settings.backtest),
+        rules=TradingRules.of(settings.backtest, settings.market.calendar),
         step=settings.backtest.signal_step or settings.windows.predict_window,
         frequency=settings.market.frequency,
         resampling=BootstrapOptions(settings.evaluation.bootstrap_draws, settings.evaluation.confidence, settings.seed),
@@ -138,7 +140,8 @@ class BacktestResult:
     Attributes:
         recipe: the digest of the request.
         plan: the simulated plan, or the reason why there is none.
-        days: columns model, session, gross, cost, net, benchmark, turnover, account.
+        days: columns model, session, gross, cost, net, benchmark, turnover, account, and the
+            refused orders by reason.
         measures: columns model, metric, value.
         simulated: this call ran Qlib; False: the result was stored already.
     """
@@ -173,7 +176,7 @@ def run_backtest(request: BacktestRequest, home: Home, progress: Progress = sile
 
 def store_backtest(warehouse: Warehouse, result: BacktestResult) -> bool:
     """Replace both backtest tables with this result, in one transaction. False: they were equal already."""
-    days = result.days.drop(columns="account", errors="ignore")
+    days = result.days.drop(columns=["account", *REFUSED], errors="ignore")
     if _same(days, read_days(warehouse)) and _same(result.measures, read_measures(warehouse)):
         return False
     with warehouse.write() as connection:

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from assets.backtests.prices import PricePanel
 from assets.evaluation.score_queries import paired_scores
 from assets.evaluation.scoreboard import compute_scoreboard, scoreboard_horizons, write_scoreboard
 from assets.evaluation.scoring import score_sessions
@@ -33,6 +34,13 @@ FIRST, LAST = date(2012, 8, 1), date(2013, 2, 25)
 STAMP = pd.Timestamp("2013-03-02")
 SHIFTS = {"random_walk": 0.0, "random_walk_ewma": 0.0, "drift": 1.0, "momentum": 1.0, "kronos": 1.0, "chronos2": 1.0}
 USED = {model: f"{model:_<16}"[:16] for model in SHIFTS}
+
+
+def panel_of(sessions: np.ndarray, symbols: tuple[str, ...], opens: np.ndarray, closes: np.ndarray) -> PricePanel:
+    """A price panel of these opens and closes, (sessions, symbols), that trades on every session with a bar."""
+    high, low = np.maximum(opens, closes), np.minimum(opens, closes)
+    volume, factor = np.where(np.isfinite(closes), 1e5, np.nan), np.ones(closes.shape)
+    return PricePanel(sessions, symbols, symbols, opens, high, low, closes, volume, factor)
 
 
 def settings_of(home: Home) -> Settings:

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.backtests.plan import BacktestPlan, NoBacktest, PricePanel, plan_backtest
+from assets.backtests.plan import BacktestPlan, NoBacktest, plan_backtest
+from assets.backtests.prices import PricePanel
 from assets.backtests.qlib_backtest import simulate_with_numpy
 from assets.backtests.rules import TradingRules
+from tests.backtests.backtest_data import panel_of
 
 RULES = TradingRules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.0005, close_cost=0.0015, min_cost=0.0, account=1e6)
 SESSIONS = np.arange("2020-01-01", "2020-01-31", dtype="datetime64[D]")
@@ -18,7 +20,7 @@ SYMBOLS = ("A", "B", "C", "D")
 def prices(seed: int = 1) -> PricePanel:
     rng = np.random.default_rng(seed)
     closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(SESSIONS), len(SYMBOLS))), axis=0))
-    return PricePanel(SESSIONS, SYMBOLS, SYMBOLS, closes * np.exp(rng.normal(0, 0.005, closes.shape)), closes)
+    return panel_of(SESSIONS, SYMBOLS, closes * np.exp(rng.normal(0, 0.005, closes.shape)), closes)
 
 
 def signals(rows: list[tuple[int, str]], model: str = "m") -> pd.DataFrame:
@@ -168,7 +170,7 @@ def _ending(day: int) -> PricePanel:
     rng = np.random.default_rng(4)
     closes = 50 * np.exp(np.cumsum(rng.normal(0, 0.02, (len(days), 4)), axis=0))
     closes[day + 1 :, 0] = np.nan
-    return PricePanel(days, SYMBOLS, SYMBOLS, closes.copy(), closes)
+    return panel_of(days, SYMBOLS, closes.copy(), closes)
 
 
 def test_a_symbol_without_bars_for_twenty_sessions_is_delisted() -> None:

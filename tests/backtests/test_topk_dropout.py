@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,9 +13,19 @@ from assets.backtests.plan import BacktestPlan
 from assets.backtests.qlib_backtest import COLUMNS, price_panel, simulate_with_numpy, simulate_with_qlib
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import choose, simulate
+from assets.backtests.tradability import REFUSED, PriceLimits, session_states
 from resources.qlib import DailyBars, write_provider
 
-RULES = TradingRules(topk=2, n_drop=1, hold_thresh=1, open_cost=0.001, close_cost=0.002, min_cost=0.0, account=1e6)
+RULES = TradingRules(
+    topk=2,
+    n_drop=1,
+    hold_thresh=1,
+    open_cost=0.001,
+    close_cost=0.002,
+    min_cost=0.0,
+    account=1e6,
+    limits=PriceLimits({"*": 0.1}, 0.01),
+)
 
 
 def test_it_sells_the_lowest_and_buys_the_highest_score() -> None:
@@ -75,10 +86,12 @@ def test_later_prices_do_not_change_earlier_days() -> None:
 
 
 def panel(seed: int, days: int, symbols: int) -> tuple[DailyBars, np.ndarray, np.ndarray]:
-    """Random walks with suspended days, a late start and an early end."""
+    """Random walks with suspensions, sessions without volume, locked limits of 10 %, a late start and an early end."""
     rng = np.random.default_rng(seed)
     calendar = np.arange("2020-01-01", "2022-01-01", dtype="datetime64[D]")[: days + 5]
-    closes = 40 * np.exp(np.cumsum(rng.normal(0, 0.03, (days, symbols)), axis=0))
+    moves = rng.normal(0, 0.03, (days, symbols))
+    locked = rng.choice([-1, 0, 1], (days, symbols), p=[0.04, 0.92, 0.04])
+    closes = 40 * np.cumprod(np.where(locked == 0, np.exp(moves), 1 + 0.1 * locked), axis=0)
     present = rng.random((days, symbols)) > 0.05
     present[: days // 3, 0] = False
     present[days // 2 - 1, 1], present[days // 2 :, 1] = True, False
@@ -86,11 +99,13 @@ def panel(seed: int, days: int, symbols: int) -> tuple[DailyBars, np.ndarray, np
     column, day = np.nonzero(present.T)
     names = np.array([f"S{number:02d}" for number in range(symbols)], dtype=object)
     close = closes[day, column]
-    start = close * np.exp(rng.normal(0, 0.01, len(close)))
+    free = locked[day, column] == 0
+    start = np.where(free, close * np.exp(rng.normal(0, 0.01, len(close))), close)
+    volume = rng.choice([1e5, np.nan, 0.0], len(day), p=[0.85, 0.1, 0.05])
     bars = DailyBars(
-        symbol=names[column], session=calendar[day], open=start, high=np.maximum(start, close) * 1.01,
-        low=np.minimum(start, close) * 0.99, close=close, volume=np.where(rng.random(len(day)) > 0.1, 1e5, np.nan),
-        factor=np.full(len(day), 0.25),
+        symbol=names[column], session=calendar[day], open=start, close=close, volume=volume,
+        high=np.where(free, np.maximum(start, close) * 1.01, close),
+        low=np.where(free, np.minimum(start, close) * 0.99, close), factor=np.full(len(day), 0.25),
     )  # fmt: skip
     return bars, calendar[:days], calendar[days:]
 
@@ -109,23 +124,28 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
         scores[f"model {model}"] = ranks
     never_sold = next(iter(scores.values()))
     never_sold[: days // 2, 1] = symbols + 1.0
-    plan = BacktestPlan(calendar, prices.symbols, prices.ids, scores, rng.normal(0, 0.01, days - 1), (), prices.ends)
+    states = session_states(prices, rules.limits)
+    benchmark = rng.normal(0, 0.01, days - 1)
+    plan = BacktestPlan(calendar, prices.symbols, prices.ids, scores, benchmark, (), prices.ends, states)
     assert plan.ends[1] == calendar[days // 2 - 1]
     work = tmp_path / "work"
     work.mkdir()
     qlib, own = simulate_with_qlib(plan, provider, rules, work), simulate_with_numpy(plan, prices, rules)
     assert qlib[["model", "session"]].equals(own[["model", "session"]])
     assert (qlib["turnover"] > 0).mean() > 0.3
+    assert (qlib[list(REFUSED)].sum() > 0).all()
     for column in COLUMNS[2:]:
         scale = rules.account if column == "account" else 1.0
         assert np.abs(qlib[column] - own[column]).max() / scale < 1e-10, column
 
 
-def test_numpy_and_qlib_agree(tmp_path: Path) -> None:
-    agree(tmp_path, replace(RULES, topk=3, hold_thresh=3), days=60, symbols=9, models=2)
+@pytest.mark.parametrize("dropout", ["tradable", "qlib"])
+def test_numpy_and_qlib_agree(tmp_path: Path, dropout: Literal["tradable", "qlib"]) -> None:
+    agree(tmp_path, replace(RULES, topk=3, hold_thresh=3, dropout=dropout), days=60, symbols=9, models=2)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dropout", ["tradable", "qlib"])
 @pytest.mark.parametrize(
     "rules",
     [
@@ -136,5 +156,7 @@ def test_numpy_and_qlib_agree(tmp_path: Path) -> None:
         replace(RULES, topk=6, n_drop=1, open_cost=0.0, close_cost=0.0),
     ],
 )
-def test_numpy_and_qlib_agree_under_every_rule(tmp_path: Path, rules: TradingRules) -> None:
-    agree(tmp_path, rules, days=150, symbols=16, models=3)
+def test_numpy_and_qlib_agree_under_every_rule(
+    tmp_path: Path, rules: TradingRules, dropout: Literal["tradable", "qlib"]
+) -> None:
+    agree(tmp_path, replace(rules, dropout=dropout), days=150, symbols=16, models=3)
