@@ -41,4 +41,5 @@ class PricePanel:
     def without_volume(self) -> np.ndarray:
         """Symbols with bars, none of which has a volume above 0: (symbols,) bool. Their volume is not known."""
         present = np.isfinite(self.close)
-        return present.any(axis=0) & ~(present & (self.volume > 0)).any(axis=0)
+        unknown: np.ndarray = present.any(axis=0) & ~(present & (self.volume > 0)).any(axis=0)
+        return unknown

@@ -171,7 +171,7 @@ def _strategy_class(market: Market, rules: TradingRules) -> Any:
                     del held.position[name]
 
         def _decision(self, today: pd.Timestamp, sells: Sequence[str], buys: Sequence[str]) -> Any:
-            """Orders to sell whole holdings, and to buy with equal shares of the cash that there is after the sales."""
+            """Orders to sell whole holdings, and to buy for an equal share of the cash per free place in topk."""
             _, end = self.trade_calendar.get_step_time()
             after = copy.deepcopy(self.trade_position)
             made = []
@@ -179,10 +179,10 @@ def _strategy_class(market: Market, rules: TradingRules) -> Any:
                 order = Order(name, after.get_stock_amount(name), OrderDir.SELL, today, end)
                 self.trade_exchange.deal_order(order, position=after)
                 made.append(order)
-            buys = buys[: max(rules.topk - len(after.get_stock_list()), 0)]
-            for name in buys:
+            places = max(rules.topk - len(after.get_stock_list()), 0)
+            for name in buys[:places]:
                 price = self.trade_exchange.get_deal_price(name, today, end, direction=OrderDir.BUY)
-                amount = after.get_cash() * rules.invested / len(buys) / price
+                amount = after.get_cash() * rules.invested / places / price
                 made.append(Order(name, amount, OrderDir.BUY, today, end))
             return TradeDecisionWO(made, self)
 

@@ -112,9 +112,12 @@ class _Account:
         for symbol in [s for s in self.held if s in sells]:
             value, fee = self._sell(symbol, deals[symbol])
             cost, traded = cost + fee, traded + value
+        shares = len(buys)
         if self.rules.dropout == "tradable":
-            buys = buys[: max(self.rules.topk - len(self.held), 0)]
-        budget = self.cash * self.rules.invested / len(buys) if buys else 0.0
+            # The share of a place that stays empty is kept for it.
+            shares = max(self.rules.topk - len(self.held), 0)
+            buys = buys[:shares]
+        budget = self.cash * self.rules.invested / shares if buys else 0.0
         for symbol in [s for s in buys if buyable(states[s])]:
             value, fee = self._buy(symbol, budget, deals[symbol])
             cost, traded = cost + fee, traded + value

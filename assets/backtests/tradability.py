@@ -86,12 +86,12 @@ def session_states(prices: PricePanel, limits: PriceLimits) -> np.ndarray:
 
 def buyable(states: np.ndarray) -> np.ndarray:
     """Whether a session fills a buy order."""
-    return (states == State.OPEN) | (states == State.LIMIT_DOWN)
+    return np.isin(states, (State.OPEN, State.LIMIT_DOWN))
 
 
 def sellable(states: np.ndarray) -> np.ndarray:
     """Whether a session fills a sell order."""
-    return (states == State.OPEN) | (states == State.LIMIT_UP)
+    return np.isin(states, (State.OPEN, State.LIMIT_UP))
 
 
 def _locked(prices: PricePanel, limit: np.ndarray, tick: float) -> tuple[np.ndarray, np.ndarray]:
