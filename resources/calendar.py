@@ -72,6 +72,16 @@ class TradingCalendar:
         sessions: pd.DatetimeIndex = self._exchange.sessions
         return sessions
 
+    def irregular_closures(self, first: date, last: date) -> tuple[date, ...]:
+        """Weekdays from `first` to `last` on which the exchange was closed and that no rule predicts.
+
+        Some were announced long before (lunar holidays), some on the day (2001-09-11): the calendar does not say which.
+        """
+        exchange = self._exchange
+        adhoc = pd.DatetimeIndex(exchange.adhoc_holidays)
+        days = adhoc[(adhoc >= pd.Timestamp(first)) & (adhoc <= pd.Timestamp(last)) & (adhoc.dayofweek < 5)]
+        return tuple(day.date() for day in days.sort_values().unique())
+
     def within(self, first: date, last: date) -> tuple[date, date]:
         """The part of a date range that the calendar covers."""
         sessions = self._exchange.sessions

@@ -139,7 +139,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"qlib", "html"},
         owners=OWNERS,
-        code_version="3",
+        code_version="4",
         deps=["signals", "qlib_provider", "scoreboard", "kronos_tokenizer", "kronos_predictor", "chronos2_model"],
         pool="warehouse",
     )

@@ -3,41 +3,31 @@
 Returns are fractions per session, compounded; a year has 252 sessions, or 365 for a calendar without closed days; the
 risk-free rate is 0. Sharpe and information ratios are arithmetic means over standard deviations. The Deflated Sharpe
 ratio is the probability that a Sharpe ratio is above the maximum expected from as many models without skill (Bailey
-and López de Prado, 2014, doi:10.3905/jpm.2014.40.5.094).
+and López de Prado, 2014, doi:10.3905/jpm.2014.40.5.094). Not here: excess return, alpha and beta (edge).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.bootstrap import MIN_BLOCKS, bootstrap_interval
+from assets.backtests.edge import BootstrapOptions, annual_return, edge
+from assets.backtests.tradability import REFUSED
 
 YEAR = 252
 EULER = 0.5772156649015329
-# Short enough for many blocks, long enough to keep the dependence of two weeks.
-BLOCK_SESSIONS = 10
 BENCHMARK = "benchmark"
-
-
-@dataclass(frozen=True)
-class BootstrapOptions:
-    """Parameters of the bootstrap interval of the mean excess return."""
-
-    draws: int
-    confidence: float
-    seed: int
-    block: int = BLOCK_SESSIONS
 
 
 def measure(days: pd.DataFrame, resampling: BootstrapOptions, year: int = YEAR) -> pd.DataFrame:
     """All measures of all models and of the benchmark: columns model, metric, value. Undefined measures have no row.
 
     Args:
-        days: columns model, session, gross, cost, net, benchmark, turnover; the same sessions for every model.
+        days: columns model, session, gross, cost, net, benchmark, turnover, and the refused orders by reason; the same
+            sessions for every model.
         year: sessions per year.
     """
     # Bonferroni correction for the number of models.
@@ -66,7 +56,6 @@ def by_model(measures: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 def _model_measures(days: pd.DataFrame, resampling: BootstrapOptions, year: int) -> dict[str, float]:
     net, excess = days["net"].to_numpy(), _excess(days)
-    low, high = mean_interval(excess, resampling)
     years = len(days) / year
     return {
         "sessions": float(len(days)),
@@ -74,19 +63,19 @@ def _model_measures(days: pd.DataFrame, resampling: BootstrapOptions, year: int)
         **_return_measures(net, "net", year),
         "information_ratio": sharpe(excess) * np.sqrt(year),
         "tracking_error": float(np.std(excess, ddof=1) * np.sqrt(year)) if len(excess) > 1 else np.nan,
-        "excess_return": float(excess.mean() * year),
-        "excess_return_low": low * year,
-        "excess_return_high": high * year,
+        **edge(net, days["benchmark"].to_numpy(), resampling, year),
         "turnover": float(days["turnover"].sum() / years),
         "cost": float(days["cost"].sum() / years),
         "traded_days": float((days["turnover"] > 0).mean()),
+        "refused_orders": float(days[list(REFUSED)].to_numpy().sum()),
+        **{name: float(days[name].sum()) for name in REFUSED},
     }
 
 
 def _return_measures(returns: np.ndarray, name: str, year: int) -> dict[str, float]:
     return {
         f"total_return_{name}": float(np.prod(1 + returns) - 1),
-        f"annual_return_{name}": float(np.prod(1 + returns) ** (year / len(returns)) - 1),
+        f"annual_return_{name}": annual_return(returns, year),
         f"volatility_{name}": float(np.std(returns, ddof=1) * np.sqrt(year)) if len(returns) > 1 else np.nan,
         f"sharpe_{name}": sharpe(returns) * np.sqrt(year),
         f"max_drawdown_{name}": float(drawdown(returns).min()),
@@ -136,19 +125,6 @@ def probability_above(ratio: float, threshold: float, sessions: int, skewness: f
     """The probabilistic Sharpe ratio: `ratio` and `threshold` per session, `kurtosis` 3 for a normal distribution."""
     error = np.sqrt(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2)
     return NormalDist().cdf((ratio - threshold) * np.sqrt(sessions - 1) / error)
-
-
-def mean_interval(values: np.ndarray, resampling: BootstrapOptions) -> tuple[float, float]:
-    """Interval of the mean by a circular block bootstrap; NaN from fewer than five blocks."""
-    from arch.bootstrap import CircularBlockBootstrap
-
-    if len(values) < MIN_BLOCKS * resampling.block:
-        return np.nan, np.nan
-    bootstrap = CircularBlockBootstrap(resampling.block, values, seed=np.random.default_rng(resampling.seed))
-    means = bootstrap.apply(np.mean, resampling.draws)
-    return bootstrap_interval(
-        means[:, 0], float(values.mean()), 1 - resampling.confidence, resampling.block, len(values)
-    )
 
 
 def _excess(days: pd.DataFrame) -> np.ndarray:

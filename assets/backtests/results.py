@@ -14,7 +14,8 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from assets.backtests.measures import YEAR, BootstrapOptions, measure
+from assets.backtests.edge import BootstrapOptions
+from assets.backtests.measures import YEAR, measure
 from assets.backtests.plan import BacktestPlan, NoBacktest, plan_backtest
 from assets.backtests.prices import PricePanel
 from assets.backtests.qlib_backtest import price_panel, simulate_with_qlib

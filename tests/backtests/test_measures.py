@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assets.backtests.edge import BootstrapOptions, edge
 from assets.backtests.measures import (
-    BootstrapOptions,
     by_model,
     drawdown,
     equity,
     expected_maximum,
-    mean_interval,
     measure,
     probability_above,
 )
 from assets.backtests.results import sessions_per_year
+from assets.backtests.tradability import REFUSED
 
 RESAMPLING = BootstrapOptions(draws=300, confidence=0.9, seed=7)
 
@@ -36,6 +36,7 @@ def days(models: tuple[str, ...] = ("a", "b"), count: int = 300) -> pd.DataFrame
                     "net": gross - cost,
                     "benchmark": benchmark,
                     "turnover": 0.1,
+                    **dict.fromkeys(REFUSED, place),
                 }
             )
         )
@@ -82,17 +83,53 @@ def test_a_single_model_with_zero_returns_has_only_finite_measures() -> None:
     assert "sharpe_net" not in by_model(found)["a"]
 
 
-def test_the_interval_is_reproducible_and_contains_the_mean() -> None:
-    values = days()["net"].to_numpy()
-    low, high = mean_interval(values, RESAMPLING)
-    assert (low, high) == mean_interval(values, RESAMPLING)
-    assert low < values.mean() < high
-    wider = mean_interval(values, BootstrapOptions(draws=300, confidence=0.99, seed=7))
-    assert wider[0] < low and high < wider[1]
+def test_the_excess_return_is_the_difference_of_the_compounded_annual_returns() -> None:
+    found = by_model(measure(days(), RESAMPLING))
+    for model in ("a", "b"):
+        difference = found[model]["annual_return_net"] - found["benchmark"]["annual_return_net"]
+        assert found[model]["excess_return"] == pytest.approx(difference)
+    assert [found[model]["refused_orders"] for model in ("a", "b")] == [0.0, 1200.0]
+
+
+def test_leverage_alone_is_excess_return_but_no_alpha() -> None:
+    rng = np.random.default_rng(7)
+    half, noise = rng.normal(0, 0.01, 500), rng.normal(0, 0.002, 500)
+    benchmark = np.r_[half, -half] + 0.0008
+    found = edge(1.2 * benchmark + np.r_[noise, noise[::-1]] - noise.mean(), benchmark, RESAMPLING, 252)
+    assert found["beta"] == pytest.approx(1.2, abs=0.02)
+    assert found["excess_return"] > 0.02
+    assert found["alpha_low"] < 0 < found["alpha_high"]
+    exact = edge(0.0001 + 1.2 * benchmark, benchmark, RESAMPLING, 252)
+    assert exact["alpha"] == pytest.approx(1.0001**252 - 1)
+    assert exact["minimum_detectable_alpha"] == pytest.approx(0, abs=1e-9)
+
+
+def test_an_edge_of_the_detectable_size_is_found_in_four_of_five_histories() -> None:
+    rng = np.random.default_rng(9)
+    options = BootstrapOptions(draws=100, confidence=0.9, seed=1)
+
+    def history(alpha: float) -> dict[str, float]:
+        benchmark, noise = rng.normal(0, 0.01, 500), rng.normal(0, 0.004, 500)
+        return edge((1 + alpha) ** (1 / 252) - 1 + 1.1 * benchmark + noise, benchmark, options, 252)
+
+    detectable = float(np.median([history(0.0)["minimum_detectable_alpha"] for _ in range(20)]))
+    share = np.mean([history(detectable)["alpha_low"] > 0 for _ in range(150)])
+    assert 0.7 < share < 0.9
+    assert np.mean([history(0.0)["alpha_low"] > 0 for _ in range(150)]) < 0.1
+
+
+def test_intervals_are_reproducible_and_wider_at_a_higher_confidence() -> None:
+    a = days()
+    net, benchmark = (a.loc[a["model"] == "b", name].to_numpy() for name in ("net", "benchmark"))
+    found = edge(net, benchmark, RESAMPLING, 252)
+    assert found == edge(net, benchmark, RESAMPLING, 252)
+    wider = edge(net, benchmark, BootstrapOptions(draws=300, confidence=0.99, seed=7), 252)
+    for name in ("excess_return", "alpha"):
+        assert wider[f"{name}_low"] < found[f"{name}_low"] < found[name] < found[f"{name}_high"]
 
 
 def test_fewer_than_fifty_sessions_give_no_interval_of_the_excess() -> None:
-    assert np.isnan(mean_interval(days()["net"].to_numpy()[:10], RESAMPLING)).all()
     short = by_model(measure(days(count=49), RESAMPLING))
-    assert "excess_return" in short["a"] and "excess_return_low" not in short["a"]
-    assert "excess_return_low" in by_model(measure(days(count=50), RESAMPLING))["a"]
+    assert {"excess_return", "alpha", "beta"} <= short["a"].keys()
+    assert not {"excess_return_low", "alpha_low", "minimum_detectable_alpha"} & short["a"].keys()
+    assert {"excess_return_low", "alpha_low"} <= by_model(measure(days(count=50), RESAMPLING))["a"].keys()

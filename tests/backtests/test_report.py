@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from assets.backtests import qlib_backtest, qlib_worker
-from assets.backtests.acceptance import accounting_problems, external_resources
+from assets.backtests.acceptance import TOLERANCE, accounting_problems, external_resources, largest_difference
 from assets.backtests.assets import build_assets
 from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_provider import current_provider, publish_provider
@@ -216,6 +216,39 @@ def test_too_few_symbols_empty_the_tables_and_the_report_has_the_reason(home: Ho
 def test_the_report_states_survivorship_bias_in_data_and_limitations(html: str) -> None:
     data, limits = html.index('<section id="data"'), html.index('<section id="limitations"')
     assert data < html.index(SURVIVORS) < limits < html.rindex(SURVIVORS)
+
+
+def test_the_report_names_the_closures_that_the_calendar_knows_in_hindsight(html: str, reported: Home) -> None:
+    settings = settings_of(reported)
+    shown = contents_of(reported, settings, backtest_in(reported, settings))
+    assert [str(day) for day in shown.closures] == ["2012-10-29", "2012-10-30"]
+    # Every fifth session has an origin, and two of them see the closure within ten bars.
+    assert shown.origins_before_closures == 2
+    data = html[html.index('<section id="data"') : html.index('<section id="limitations"')]
+    assert "2012-10-29 and 2012-10-30" in data and "2 origins" in data and "XNYS" in data
+    windows = settings.windows.model_copy(update={"test": (date(2012, 11, 1), settings.windows.test[1])})
+    later = contents_of(reported, settings.model_copy(update={"windows": windows}), shown.backtest)
+    assert later.closures == () and later.origins_before_closures == 0
+
+
+@pytest.mark.slow
+def test_refused_orders_are_in_the_table_and_the_report(home: Home, settings: Settings) -> None:
+    warehouse = Warehouse(home.warehouse)
+    with warehouse.write() as connection:
+        quiet = "symbol = 'AAPL' AND session BETWEEN '2012-10-01' AND '2012-11-15'"
+        connection.execute(f"UPDATE bars SET volume = 0 WHERE {quiet}")
+        connection.execute("UPDATE bars SET volume = NULL WHERE symbol = 'IBM'")
+    result = backtest_in(home, settings)
+    store_backtest(warehouse, result)
+    stored = read_measures(warehouse).pivot(index="model", columns="metric", values="value").drop("benchmark")
+    assert stored["refused_no_volume"].sum() > 0 and (stored["refused_limit_up"] == 0).all()
+    assert (stored["refused_orders"] == stored.filter(like="refused_").drop(columns="refused_orders").sum(axis=1)).all()
+    page = render(compose(contents_of(home, settings, result), "0" * 64))
+    assert "Orders refused" in page and "volume 0" in page and "at the upper limit" not in page
+    assert "No bar has a volume above 0: IBM" in page
+    assert {"alpha", "beta", "alpha_low", "minimum_detectable_alpha"} <= set(stored.columns)
+    difference = largest_difference(request_in_home(home, settings), result.days)
+    assert difference is not None and difference < TOLERANCE
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ from assets.backtests.report.verdict import excess_text, is_significant
 
 
 def test_an_excess_is_significant_by_interval_deflated_sharpe_and_sessions() -> None:
-    significant = {"excess_return_low": 0.01, "deflated_sharpe": 0.95, "sessions": 252.0}
+    significant = {"excess_return_low": 0.01, "alpha_low": 0.01, "deflated_sharpe": 0.95, "sessions": 252.0}
     assert is_significant(significant, 0.9)
     assert not is_significant(significant | {"deflated_sharpe": 0.78}, 0.9)
     assert not is_significant(significant | {"excess_return_low": -0.01}, 0.9)
+    assert not is_significant(significant | {"alpha_low": -0.01}, 0.9), "an excess by market exposure alone"
     assert not is_significant(significant | {"sessions": 251.0}, 0.9)
     assert not is_significant({"excess_return_low": 0.01, "sessions": 252.0}, 0.9)
 

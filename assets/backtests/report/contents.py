@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from assets.market.history import BarHistory, read_histories
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import FileOutcome, file_outcomes
 from assets.market.universe import Universe, read_universe
+from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.disclosure import public_settings
 from resources.settings import Settings
@@ -86,7 +88,11 @@ class MarketSummary:
 
 @dataclass(frozen=True)
 class ReportContents:
-    """Everything that the report shows. Parts without data are empty frames or empty tuples."""
+    """Everything that the report shows. Parts without data are empty frames or empty tuples.
+
+    `closures`: irregular closures of the test range; `origins_before_closures`: out-of-sample origins that have one
+    within the horizon.
+    """
 
     settings: Mapping[str, Any]
     market: MarketSummary
@@ -103,6 +109,8 @@ class ReportContents:
     versions: Mapping[str, str]
     revision: str
     provider: str
+    closures: tuple[date, ...] = ()
+    origins_before_closures: int = 0
 
     @property
     def plan(self) -> BacktestPlan | None:
@@ -146,6 +154,8 @@ def read_contents(
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}
+    calendar = TradingCalendar(settings.market.calendar, frequency)
+    closures = calendar.irregular_closures(*settings.windows.test)
     return ReportContents(
         settings=public_settings(settings),
         market=market,
@@ -162,7 +172,19 @@ def read_contents(
         versions=_versions(),
         revision=_revision(),
         provider=provider,
+        closures=closures,
+        origins_before_closures=_before_closures(forecasts, closures, calendar, settings.windows.predict_window),
     )
+
+
+def _before_closures(forecasts: pd.DataFrame, closures: Sequence[date], calendar: TradingCalendar, horizon: int) -> int:
+    """Number of out-of-sample origins with a closure before their last target."""
+    origins = forecasts.loc[~forecasts["in_sample"].astype(bool), "origin"].drop_duplicates().to_numpy("datetime64[s]")
+    if not len(origins) or not closures:
+        return 0
+    days = np.array(closures, dtype="datetime64[D]").astype("datetime64[s]")
+    until = np.array([calendar.following(origin, horizon)[-1] for origin in origins])
+    return int(((origins[:, None] < days) & (days < until[:, None])).any(axis=1).sum())
 
 
 def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, horizon: int) -> list[FanCase]:

@@ -59,11 +59,19 @@ MEASURES = {
     "sharpe_net": MetricFormat("Sharpe ratio, net", "number", "higher"),
     "max_drawdown_net": MetricFormat("Maximum drawdown, net", "percent", "higher"),
     "excess_return": MetricFormat("Annual excess return over benchmark, net", "percent", "higher"),
+    "alpha": MetricFormat("Annual alpha over benchmark, net", "percent", "higher"),
+    "beta": MetricFormat("Beta", "number"),
+    "minimum_detectable_alpha": MetricFormat("Smallest alpha detectable, 80 % power", "percent", "lower"),
     "information_ratio": MetricFormat("Information ratio", "number", "higher"),
     "deflated_sharpe": MetricFormat("Deflated Sharpe ratio", "percent", "higher"),
     "turnover": MetricFormat("Annual turnover", "ratio"),
     "cost": MetricFormat("Annual costs", "percent", "lower"),
     "traded_days": MetricFormat("Sessions with trades", "percent"),
+    "refused_orders": MetricFormat("Orders refused", "count", "lower"),
+    "refused_suspended": MetricFormat("\N{EM SPACE}no bar (suspended)", "count"),
+    "refused_no_volume": MetricFormat("\N{EM SPACE}volume 0", "count"),
+    "refused_limit_up": MetricFormat("\N{EM SPACE}at the upper limit", "count"),
+    "refused_limit_down": MetricFormat("\N{EM SPACE}at the lower limit", "count"),
 }
 
 

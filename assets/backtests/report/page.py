@@ -105,6 +105,7 @@ class ReportPage:
     files: TextTable | None
     warnings: tuple[str, ...]
     rejected: TextTable | None
+    calendar: str
     universe: tuple[str, ...]
     coverage: TextTable | None
     provenance: TextTable
@@ -156,6 +157,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         rejected=tables.rejected_table(contents),
         files=tables.files_table(contents),
         warnings=contents.market.warnings,
+        calendar=descriptions.calendar_text(contents),
         universe=descriptions.universe_text(contents),
         coverage=tables.coverage_table(contents),
         provenance=tables.mapping_table(_provenance(contents, digest)),

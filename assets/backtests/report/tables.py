@@ -21,6 +21,7 @@ from assets.backtests.report.formatting import (
     score,
     score_place,
 )
+from assets.backtests.tradability import REFUSED
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.outcomes import COUNTS
@@ -65,8 +66,10 @@ def backtest_table(measures: pd.DataFrame) -> TextTable | None:
     models = sorted(found, key=_place)
     rows = []
     for name, metric in MEASURES.items():
+        if name in REFUSED and not any(own.get(name) for own in found.values()):
+            continue
         rows.append((metric.name, *[number(found[model].get(name), metric.unit) for model in models]))
-        if name == "excess_return":
+        if any(f"{name}_low" in own for own in found.values()):
             ends = [(found[model].get(f"{name}_low"), found[model].get(f"{name}_high")) for model in models]
             rows.append(("\N{EM SPACE}interval", *[interval(low, high, "percent") for low, high in ends]))
     columns = (TextColumn("", False), *[TextColumn(model_name(model)) for model in models])

@@ -14,7 +14,8 @@ MIN_SESSIONS = 252
 
 
 def backtest_verdict(contents: ReportContents) -> str:
-    """Which portfolios beat the benchmark after costs, by interval and Deflated Sharpe ratio."""
+    """Which portfolios beat the benchmark after costs, by the intervals of excess return and alpha and by the Deflated
+    Sharpe ratio; and the smallest edge that the backtest could have detected."""
     if isinstance(contents.backtest.plan, NoBacktest):
         return contents.backtest.plan.reason
     measures = by_model(contents.backtest.measures)
@@ -24,7 +25,7 @@ def backtest_verdict(contents: ReportContents) -> str:
     if significant:
         texts = [f"{model_name(model)} ({excess_text(models[model])})" for model in significant]
         return f"Backtest after costs: {listing(texts)} beat the benchmark."
-    best = max(models, key=lambda model: models[model]["excess_return"])
+    best = max(models, key=lambda model: models[model].get("alpha", models[model]["excess_return"]))
     return (
         "Backtest after costs: no model beats the benchmark significantly. "
         f"The best is {model_name(best)}: {excess_text(models[best])}."
@@ -32,17 +33,26 @@ def backtest_verdict(contents: ReportContents) -> str:
 
 
 def is_significant(measures: Mapping[str, float], confidence: float) -> bool:
-    """Whether interval and Deflated Sharpe ratio of the excess return show more than 0, over at least a year."""
+    """Whether excess return and alpha are above 0 by their intervals, the Deflated Sharpe ratio reaches the confidence,
+    and the backtest covers a year."""
     deflated = measures.get("deflated_sharpe", 0.0) >= confidence
-    return measures.get("excess_return_low", 0.0) > 0 and deflated and measures["sessions"] >= MIN_SESSIONS
+    above = all(measures.get(name, 0.0) > 0 for name in ("excess_return_low", "alpha_low"))
+    return above and deflated and measures["sessions"] >= MIN_SESSIONS
 
 
 def excess_text(measures: Mapping[str, float]) -> str:
-    """`annual excess return +2.0 % (interval …; Deflated Sharpe ratio …)`."""
-    value = measures["excess_return"]
-    text = f"annual excess return {number(value, 'percent', signed=True)}"
+    """`annual excess return +2.0 %, interval …; alpha +1.2 %, interval …, beta 1.12; Deflated Sharpe ratio …`."""
+    text = f"annual excess return {number(measures['excess_return'], 'percent', signed=True)}"
     if "excess_return_low" not in measures:
         return f"{text}, no interval from only {plural(int(measures['sessions']), 'session')}"
-    low, high = measures["excess_return_low"], measures["excess_return_high"]
     deflated = number(measures.get("deflated_sharpe"), "percent")
-    return f"{text}, interval {interval(low, high, 'percent', signed=True)}, Deflated Sharpe ratio {deflated}"
+    return (
+        f"{text}, interval {_interval(measures, 'excess_return')}; "
+        f"alpha {number(measures.get('alpha'), 'percent', signed=True)}, interval {_interval(measures, 'alpha')}, "
+        f"beta {number(measures.get('beta'))}; Deflated Sharpe ratio {deflated}; with 80\N{NO-BREAK SPACE}% power an "
+        f"alpha from {number(measures.get('minimum_detectable_alpha'), 'percent', signed=True)} is detected"
+    )
+
+
+def _interval(measures: Mapping[str, float], name: str) -> str:
+    return interval(measures.get(f"{name}_low"), measures.get(f"{name}_high"), "percent", signed=True)
