@@ -440,11 +440,11 @@ class ForecastSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """Confidence intervals of scores and of skill, by a block bootstrap over origins."""
+    """Confidence intervals of scores and of skill, by a block bootstrap in time."""
 
     bootstrap_draws: int = Field(1000, ge=100, description="Bootstrap resamples.")
     block_origins: int | None = Field(
-        None, ge=1, description="Origins per bootstrap block; unset: long enough to cover the horizon."
+        None, ge=1, description="Origins per bootstrap block; unset: a fifth of the time that the origins span."
     )
     confidence: float = Field(0.9, gt=0.5, lt=1, description="Confidence level of the intervals.")
 

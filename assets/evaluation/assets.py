@@ -40,7 +40,7 @@ BOARD_COLUMNS = schema(
         "model": ("string", ""),
         "metric": ("string", ""),
         "horizon": ("integer", "forecast step; 0: mean over all steps"),
-        "value": ("double", "mean over symbols and origins"),
+        "value": ("double", "mean over symbols and origins, weighted by the sessions until the next origin"),
         "low": ("double", "lower end of the confidence interval of value"),
         "high": ("double", "upper end of the confidence interval of value"),
         "n": ("bigint", "number of origins"),
@@ -112,7 +112,7 @@ def _scoreboard() -> dg.AssetsDefinition:
     def scoreboard(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
-        """Every model against the random walks, out of sample, with intervals from a block bootstrap over origins.
+        """Every model against the random walks, out of sample, with intervals from a block bootstrap in time.
 
         Of the symbols in `market.symbols`, from origins since the start of `windows.test`.
         """
@@ -144,7 +144,7 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[
         "dagster/row_count": len(board),
         "dagster/column_schema": BOARD_COLUMNS,
         "verdict": bullets(verdict),
-        "block_of_origins": comparison.block,
+        "block_of_sessions": comparison.block,
         "origins": table(comparison.counts),
     }
     if board.empty:

@@ -55,10 +55,15 @@ def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
     with figure(2.4 * columns, 1.9 * rows) as drawn:
         for place, model in enumerate(models):
             axes = drawn.add_subplot(rows, columns, place + 1)
-            own = pits.loc[pits["model"] == model, "pit"]
-            shares, edges = np.histogram(own, bins=bins, range=(0, 1))
+            own = pits[pits["model"] == model]
+            shares, edges = np.histogram(own["pit"], bins=bins, range=(0, 1), weights=own["weight"])
             axes.bar(
-                edges[:-1], shares / len(own) * bins, width=1 / bins, align="edge", color=_colour(model), alpha=0.8
+                edges[:-1],
+                shares / own["weight"].sum() * bins,
+                width=1 / bins,
+                align="edge",
+                color=_colour(model),
+                alpha=0.8,
             )
             axes.axhline(1, color="#111111", linewidth=0.8, linestyle=":")
             axes.set_title(label(model), fontsize=7.5)

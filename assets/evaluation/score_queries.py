@@ -16,6 +16,7 @@ from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 NO_FILTER = ForecastFilter()
+EQUAL_WEIGHTS = "SELECT DISTINCT origin, 1.0 AS weight FROM forecasts"
 
 
 def paired_scores(
@@ -45,17 +46,24 @@ def origin_counts(
 
 
 def pit_values(
-    warehouse: Warehouse, checkpoints: Mapping[str, str], chosen: ForecastFilter = NO_FILTER
+    warehouse: Warehouse, checkpoints: Mapping[str, str], weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
-    """Every out-of-sample PIT: columns model, pit."""
-    return _query(warehouse, "pit_values.sql", checkpoints, chosen)
+    """Every out-of-sample PIT of the origins in `weights` (columns origin, weight): columns model, pit, weight."""
+    return _query(warehouse, "pit_values.sql", checkpoints, chosen, weights=weights)
 
 
 def means_by_step(
-    warehouse: Warehouse, checkpoints: Mapping[str, str], chosen: ForecastFilter = NO_FILTER
+    warehouse: Warehouse,
+    checkpoints: Mapping[str, str],
+    chosen: ForecastFilter = NO_FILTER,
+    weights: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Mean out-of-sample scores: columns model, metric, step, value."""
-    return _query(warehouse, "means_by_step.sql", checkpoints, chosen)
+    """Mean out-of-sample scores: columns model, metric, step, value.
+
+    Args:
+        weights: columns origin, weight; None: all origins, with equal weights.
+    """
+    return _query(warehouse, "means_by_step.sql", checkpoints, chosen, weights=weights)
 
 
 def _sql(name: str) -> str:
@@ -72,12 +80,17 @@ def _query(
     checkpoints: Mapping[str, str],
     chosen: ForecastFilter,
     parameters: Mapping[str, object] | None = None,
+    weights: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The result of a script over the scores of some checkpoints."""
     in_use = pd.DataFrame({"model": list(checkpoints), "checkpoint": list(checkpoints.values())}, dtype=str)
     sql = _sql(script)
     with warehouse.read() as connection:
         connection.register("checkpoints_in_use", in_use)
+        if "origin_weights" in sql:
+            connection.register(
+                "origin_weights", connection.execute(EQUAL_WEIGHTS).df() if weights is None else weights
+            )
         others, returns = False, None
         if chosen.symbols is not None:
             others = bool(connection.execute(_sql("other_symbols.sql"), chosen.parameters).fetchall()[0][0])

@@ -1,11 +1,10 @@
 """The scoreboard: every model against the baselines, with intervals that allow for overlapping forecasts.
 
 For every model, metric and horizon: the mean over origins (each origin is the mean of its symbols and steps), and the
-skill against a baseline over the forecasts that both made. Intervals come from a circular block bootstrap over origins
-(Politis and Romano, 1992; package arch): forecasts of neighbouring origins share days, so whole blocks of origins are
-drawn, the same ones for model and baseline, and the intervals are widened for a small number of blocks (bootstrap). The
-interval of a skill has a Bonferroni correction for the number of models compared, so that one of many does not appear
-best by chance.
+skill against a baseline over the forecasts that both made. An origin weighs as much as the sessions that it stands for:
+those until the next origin, so that no stretch with denser origins dominates. Intervals come from a block bootstrap in
+time (bootstrap), which draws the same blocks for model and baseline. The interval of a skill has a Bonferroni
+correction for the number of models compared, so that one of many does not appear best by chance.
 
 In-sample forecasts are excluded and counted. So are forecasts that the settings do not ask for (ForecastFilter): rank
 correlations cover the symbols of the settings, whichever others were forecast beside them. Not here: the scoreboard as
@@ -14,15 +13,16 @@ text (verdict), charts (plots).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from assets.evaluation.origin_times import OriginTimes
 from assets.evaluation.score_queries import means_by_step, origin_counts, paired_scores, pit_values
-from assets.forecasting.bootstrap import block_length, bootstrap_interval
+from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
 from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.intervals import nominal_coverage
 from assets.forecasting.metrics import ALL_STEPS, LOSSES, Metric, is_share
@@ -44,14 +44,14 @@ class ScoreboardResult:
 
     Attributes:
         scoreboard: the rows of the table `scoreboard`.
-        block: origins per block of the bootstrap.
+        block: sessions per block of the bootstrap, where a model has forecasts of all origins.
         counts: columns model, in_sample, out_of_sample: the number of origins excluded and compared.
         by_step: columns model, metric, step, value.
-        pits: columns model, pit.
+        pits: columns model, pit, weight.
     """
 
     scoreboard: pd.DataFrame
-    block: int
+    block: float
     counts: pd.DataFrame
     by_step: pd.DataFrame
     pits: pd.DataFrame
@@ -68,20 +68,16 @@ def build_scoreboard(
     horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings, warehouse)
     paired = paired_scores(warehouse, checkpoints, scoreboard_horizons(horizon), chosen)
     origins = np.sort(paired["origin"].unique())
-    overlap = overlapping_origins(_bars_between(origins, calendar), horizon)
-    block = settings.evaluation.block_origins or block_length(overlap, len(origins))
+    times = OriginTimes.of(origins, settings, calendar)
+    weights = times.weights()
+    by_origin = pd.DataFrame({"origin": origins, "weight": weights})
     return ScoreboardResult(
-        scoreboard=compute_scoreboard(paired, settings.evaluation, block, settings.seed),
-        block=block,
+        scoreboard=compute_scoreboard(paired, settings.evaluation, times, settings.seed),
+        block=float(weights.sum()) / max(1, times.blocks(weights, settings.evaluation)),
         counts=origin_counts(warehouse, checkpoints, chosen),
-        by_step=means_by_step(warehouse, checkpoints, chosen),
-        pits=pit_values(warehouse, checkpoints, chosen),
+        by_step=means_by_step(warehouse, checkpoints, chosen, by_origin),
+        pits=pit_values(warehouse, checkpoints, by_origin, chosen),
     )
-
-
-def overlapping_origins(bars_between: Sequence[int], horizon: int) -> int:
-    """The number of neighbouring origins whose forecasts share a bar, for origins `bars_between` bars apart."""
-    return int(np.ceil(horizon / max(1.0, float(np.median(bars_between))))) if len(bars_between) else 1
 
 
 def scoreboard_horizons(predict_window: int) -> list[int]:
@@ -89,42 +85,33 @@ def scoreboard_horizons(predict_window: int) -> list[int]:
     return sorted({ALL_STEPS, 1, (predict_window + 1) // 2, predict_window})
 
 
-def compute_scoreboard(paired: pd.DataFrame, settings: EvaluationSettings, block: int, seed: int) -> pd.DataFrame:
-    """The rows of the scoreboard from `paired_scores`; an empty frame from an empty one."""
+def compute_scoreboard(
+    paired: pd.DataFrame, settings: EvaluationSettings, times: OriginTimes, seed: int
+) -> pd.DataFrame:
+    """The rows of the scoreboard from `paired_scores`; an empty frame from an empty one.
+
+    Args:
+        times: of the origins of `paired`, in increasing order.
+    """
     if paired.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     keys = list(KEY)
     wide = paired.pivot(index="origin", columns=keys, values=["value", "baseline_value"]).sort_index()
     groups = list(wide["value"].columns)
     values, baselines = wide["value"].to_numpy(), wide["baseline_value"].to_numpy()
-    metrics = [group[keys.index("metric")] for group in groups]
-    drawn_values, drawn_skills = _bootstrap(values, baselines, metrics, block, settings.bootstrap_draws, seed)
-    skills = _skills(values, baselines, metrics)
-    counts = np.isfinite(values).sum(axis=0)
+    metrics = np.array([group[keys.index("metric")] for group in groups])
     models = paired.groupby(["metric", "horizon", "baseline"])["model"].nunique()
-    alpha = 1 - settings.confidence
     rows = []
-    for place, group in enumerate(groups):
-        key = dict(zip(keys, group, strict=True))
-        value, skill, count = np.nanmean(values[:, place]), skills[place], counts[place]
-        interval = bootstrap_interval(drawn_values[:, place], value, alpha, block, count)
-        low, high = np.clip(interval, *_range(key["metric"]))
-        corrected = alpha / models[key["metric"], key["horizon"], key["baseline"]]
-        skill_low, skill_high = bootstrap_interval(drawn_skills[:, place], skill, corrected, block, count)
-        rows.append(
-            {
-                **key,
-                "value": value,
-                "low": low,
-                "high": high,
-                "n": count,
-                "skill": skill,
-                "skill_low": skill_low,
-                "skill_high": skill_high,
-                "verdict": verdict_of(skill_low, skill_high),
-            }
+    for known, own in _columns_by_origins(values):
+        resampled = _resample(
+            values[known][:, own], baselines[known][:, own], metrics[own], times.at(known), settings, seed
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        for place, column in enumerate(own):
+            key = dict(zip(keys, groups[column], strict=True))
+            compared = int(models[key["metric"], key["horizon"], key["baseline"]])
+            rows.append(key | _row(resampled, place, key["metric"], 1 - settings.confidence, compared))
+    board = pd.DataFrame(rows, columns=list(COLUMNS))
+    return board.sort_values(keys, ignore_index=True)
 
 
 def verdict_of(low: float, high: float) -> Verdict:
@@ -155,31 +142,77 @@ def read_scoreboard(warehouse: Warehouse) -> pd.DataFrame:
     return stored.sort_values(list(KEY), ignore_index=True)
 
 
-def _bars_between(origins: np.ndarray, calendar: TradingCalendar) -> list[int]:
-    """The number of bars of the calendar from each origin to the next."""
-    if len(origins) < 2:
-        return []
-    first, last = (pd.Timestamp(origin).date() for origin in (origins[0], origins[-1]))
-    return [int(bars) for bars in np.diff(calendar.stamps(first, last).searchsorted(origins))]
+@dataclass(frozen=True)
+class _Resampled:
+    """Means and skills of some columns with the same origins, and those of resampled histories: (draws, columns)."""
+
+    values: np.ndarray
+    skills: np.ndarray
+    drawn_values: np.ndarray
+    drawn_skills: np.ndarray
+    origins: int
+    blocks: int
 
 
-def _bootstrap(
-    values: np.ndarray, baselines: np.ndarray, metrics: Sequence[Metric], block: int, draws: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean values and skills of `draws` resampled histories of origins: (draws, columns) each."""
-    from arch.bootstrap import CircularBlockBootstrap
-
-    bootstrap = CircularBlockBootstrap(block, values, baselines, seed=np.random.default_rng(seed))
-    drawn = bootstrap.apply(lambda v, b: np.r_[_means(v), _skills(v, b, metrics)], draws)
-    return drawn[:, : len(metrics)], drawn[:, len(metrics) :]
+def _columns_by_origins(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that are known, and the columns of which exactly these are."""
+    known = np.isfinite(values)
+    patterns, column_patterns = np.unique(known, axis=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        yield np.flatnonzero(patterns[:, number]), np.flatnonzero(column_patterns == number)
 
 
-def _skills(values: np.ndarray, baselines: np.ndarray, metrics: Sequence[Metric]) -> np.ndarray:
-    """(origins, columns) → (columns,).
+def _resample(
+    values: np.ndarray,
+    baselines: np.ndarray,
+    metrics: np.ndarray,
+    times: OriginTimes,
+    settings: EvaluationSettings,
+    seed: int,
+) -> _Resampled:
+    weights, columns = times.weights(), values.shape[1]
+    blocks = times.blocks(weights, settings)
+    both = np.hstack([values, baselines])
+    means = weighted_means(both, weights)
+    drawn = (
+        block_draws(both, weights, blocks, settings.bootstrap_draws, seed)
+        if blocks
+        else np.full((1, 2 * columns), np.nan)
+    )
+    return _Resampled(
+        values=means[:columns],
+        skills=_skills(means[:columns], means[columns:], metrics),
+        drawn_values=drawn[:, :columns],
+        drawn_skills=_skills(drawn[:, :columns], drawn[:, columns:], metrics),
+        origins=len(values),
+        blocks=blocks,
+    )
+
+
+def _row(found: _Resampled, place: int, metric: Metric, alpha: float, compared: int) -> dict[str, object]:
+    """The figures of one column, with a correction of the skill's interval for `compared` models."""
+    value, skill = found.values[place], found.skills[place]
+    low, high = np.clip(
+        bootstrap_interval(found.drawn_values[:, place], value, alpha, 1, found.blocks), *_range(metric)
+    )
+    ends = bootstrap_interval(found.drawn_skills[:, place], skill, alpha / compared, 1, found.blocks)
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": found.origins,
+        "skill": skill,
+        "skill_low": ends[0],
+        "skill_high": ends[1],
+        "verdict": verdict_of(*ends),
+    }
+
+
+def _skills(value: np.ndarray, baseline: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+    """Skills from the means of a metric, by columns.
 
     For losses 1 − ratio, for coverages the reduction of the distance to the nominal level, else the difference.
     """
-    value, baseline = _means(values), _means(baselines)
     covered = [nominal_coverage(metric) for metric in metrics]
     losses, coverages = np.isin(metrics, LOSSES), np.array([one is not None for one in covered])
     nominal = np.array([one or 0.0 for one in covered])
@@ -191,12 +224,6 @@ def _skills(values: np.ndarray, baselines: np.ndarray, metrics: Sequence[Metric]
         [ratio, np.abs(baseline - nominal) - np.abs(value - nominal)],
         value - baseline,
     )
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _range(metric: Metric) -> tuple[float, float]:

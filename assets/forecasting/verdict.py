@@ -89,7 +89,8 @@ def _direction(scoreboard: pd.DataFrame) -> list[str]:
 def _caveat(scoreboard: pd.DataFrame, crps: pd.DataFrame, confidence: float) -> str:
     compared = scoreboard[scoreboard["verdict"] != "too few origins"]
     return (
-        f"Skills have {confidence:.0%} intervals by block bootstrap over origins, widened (Bonferroni) for the "
+        "An origin weighs as much as the sessions until the next one. "
+        f"Skills have {confidence:.0%} intervals by block bootstrap in time, widened (Bonferroni) for the "
         f"{crps['model'].nunique()} models of each comparison. The scoreboard makes {len(compared)} comparisons over "
         "metrics and horizons: some will look good, or bad, by chance. CRPS over all steps was chosen beforehand."
     )

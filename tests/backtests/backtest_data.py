@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.prices import PricePanel
+from assets.evaluation.origin_times import OriginTimes
 from assets.evaluation.score_queries import paired_scores
 from assets.evaluation.scoreboard import compute_scoreboard, scoreboard_horizons, write_scoreboard
 from assets.evaluation.scoring import score_sessions
@@ -143,7 +144,8 @@ def score_forecasts(warehouse: Warehouse, settings: Settings) -> None:
     histories = read_histories(warehouse, "1d")
     score_sessions(warehouse, histories, [FIRST, date(2013, 3, 1)])
     paired = paired_scores(warehouse, USED, scoreboard_horizons(settings.windows.predict_window))
-    write_scoreboard(warehouse, compute_scoreboard(paired, settings.evaluation, block=3, seed=settings.seed))
+    times = OriginTimes.of(np.sort(paired["origin"].unique()), settings, TradingCalendar("XNYS"))
+    write_scoreboard(warehouse, compute_scoreboard(paired, settings.evaluation, times, settings.seed))
 
 
 def small_warehouse(path: Path, first: date = FIRST) -> Warehouse:

@@ -5,44 +5,66 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assets.evaluation.scoreboard import overlapping_origins
-from assets.forecasting.bootstrap import block_length, bootstrap_interval, widening
+from assets.forecasting.bootstrap import block_draws, bootstrap_interval, origin_weights, weighted_means
+from benchmarks.interval_coverage import LEVELS, SPACINGS, coverage, losses, stochastic_volatility_returns
 
 REPETITIONS, DRAWS = 400, 200
 
 
-def _overlapping(generator: np.random.Generator, origins: int, between: int, horizon: int) -> np.ndarray:
-    """Sums over the `horizon` sessions after each origin, of mean 0: (repetitions, origins)."""
-    sessions = np.cumsum(generator.standard_normal((REPETITIONS, origins * between + horizon)), axis=1)
-    first = np.arange(origins) * between
-    return sessions[:, first + horizon - 1] - np.where(first > 0, sessions[:, first - 1], 0.0)
+def _overlapping(generator: np.random.Generator, times: np.ndarray, horizon: int) -> np.ndarray:
+    """Sums over the `horizon` sessions after each origin, of mean 0: (origins, repetitions)."""
+    sessions = np.cumsum(generator.standard_normal((times[-1] + horizon + 1, REPETITIONS)), axis=0)
+    return np.asarray(sessions[times + horizon] - sessions[times])
 
 
-def _means(generator: np.random.Generator, values: np.ndarray, block: int) -> np.ndarray:
-    """Means of circular block resamples: (draws,)."""
-    starts = generator.integers(0, len(values), (DRAWS, -(-len(values) // block)))
-    places = (starts[..., None] + np.arange(block)) % len(values)
-    return np.asarray(values[places.reshape(DRAWS, -1)[:, : len(values)]].mean(axis=1))
-
-
-@pytest.mark.parametrize(("origins", "between", "horizon"), [(100, 1, 10), (40, 5, 20), (25, 5, 10), (30, 1, 1)])
-def test_a_ninety_per_cent_interval_of_overlapping_forecasts_has_nearly_nominal_coverage(
-    origins: int, between: int, horizon: int
-) -> None:
+@pytest.mark.parametrize(
+    ("times", "horizon"),
+    [
+        (np.arange(100), 10),
+        (np.arange(40) * 5, 20),
+        (np.arange(25) * 5, 10),
+        (np.arange(30), 1),
+        (np.r_[np.arange(40) * 5, 200 + np.arange(80)], 10),
+    ],
+    ids=["daily", "weekly, horizon of a month", "few", "no overlap", "weekly, then daily"],
+)
+def test_a_ninety_per_cent_interval_of_overlapping_forecasts_is_not_too_narrow(times: np.ndarray, horizon: int) -> None:
     """Quantiles of the draws, with blocks as long as the overlap, covered 75 to 80 % of the time."""
-    generator = np.random.default_rng(origins)
-    block = block_length(overlapping_origins([between] * (origins - 1), horizon), origins)
-    covered = 0
-    for values in _overlapping(generator, origins, between, horizon):
-        low, high = bootstrap_interval(_means(generator, values, block), values.mean(), 0.1, block, origins)
-        covered += low <= 0 <= high
-    assert 0.83 <= covered / REPETITIONS <= 0.95
+    values = _overlapping(np.random.default_rng(len(times)), times, horizon)
+    weights = origin_weights(times, longest=max(horizon, 5))
+    drawn, means = block_draws(values, weights, 5, DRAWS, seed=1), weighted_means(values, weights)
+    ends = np.array([bootstrap_interval(drawn[:, n], means[n], 0.1, 1, 5) for n in range(REPETITIONS)])
+    assert 0.87 <= ((ends[:, 0] <= 0) & (ends[:, 1] >= 0)).mean() <= 0.98
 
 
-@pytest.mark.parametrize(("share", "critical"), [(0.05, 1.7550), (0.1, 1.8663), (0.2, 2.0919)])
-def test_the_widening_is_that_of_the_published_critical_values(share: float, critical: float) -> None:
-    """Kiefer and Vogelsang (2005), Bartlett kernel, 95 % point: 1.6449 + 2.1859 b + 0.3142 b² − 0.3427 b³."""
-    assert widening(0.1, round(share * 1000), 1000) * 1.6449 == pytest.approx(critical, rel=0.011)
+def test_intervals_of_skills_cover_the_true_skill_where_volatility_clusters() -> None:
+    """100 weekly origins, and 80 weekly ones before 75 daily ones. Blocks of twice the horizon covered 75 to 88 %."""
+    rng = np.random.default_rng(3)
+    for spacing in SPACINGS[2], SPACINGS[4]:
+        returns = stochastic_volatility_returns(rng, 600 + int(spacing.origins[-1]) + 11, 200)
+        found = losses(rng, returns, spacing.origins)
+        means = found["volatility"].mean(axis=(1, 2))
+        volatility = coverage(found["volatility"], spacing.origins, LEVELS["volatility"], 1 - means[0] / means[1], 200)
+        assert volatility.covered >= 0.9
+        twins = coverage(found["twins"], spacing.origins, LEVELS["twins"], 0.0, 200)
+        assert 0.88 <= twins.covered <= 0.98
+        assert twins.above <= 0.07
+
+
+def test_blocks_of_equal_time_are_drawn_whatever_the_number_of_origins_in_them() -> None:
+    """A step function of time: each half of the time is half of the draws, though one has five times the origins."""
+    weights = np.repeat([5.0, 1.0], [40, 200])
+    values = np.repeat([0.0, 1.0], [40, 200])[:, None]
+    drawn = block_draws(values, weights, 40, 4000, seed=0)
+    assert drawn.mean() == pytest.approx(0.5, abs=0.005)
+    assert drawn.std() == pytest.approx(0.5 / np.sqrt(40), rel=0.1)
+
+
+def test_an_origin_before_a_gap_stands_for_no_more_than_the_longest_time() -> None:
+    assert origin_weights(np.array([0, 5, 10, 300, 301]), 10).tolist() == [5, 5, 10, 1, 1]
+    assert origin_weights(np.array([3]), 10).tolist() == [10]
+    values = np.array([[0.1], [0.7], [0.2]])
+    assert weighted_means(values, np.full(3, 5.0)) == values.sum() / 3
 
 
 def test_four_blocks_give_no_interval() -> None:

@@ -10,27 +10,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.evaluation.score_queries import paired_scores
+from assets.evaluation.origin_times import OriginTimes
+from assets.evaluation.score_queries import means_by_step, paired_scores, pit_values
 from assets.evaluation.scoreboard import (
     build_scoreboard,
     compute_scoreboard,
-    overlapping_origins,
     read_scoreboard,
     scoreboard_horizons,
     write_scoreboard,
 )
 from assets.evaluation.scoring import score_sessions
 from assets.forecasting.baselines import baseline_forecasters
-from assets.forecasting.bootstrap import block_length
 from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.forecaster import Forecaster, ForecastTask, Predict, Prediction
 from assets.forecasting.verdict import verdict_text
 from assets.forecasts.generate import generate_forecasts
-from resources.settings import EvaluationSettings
+from resources.calendar import TradingCalendar
+from resources.settings import EvaluationSettings, Settings
 from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LAST = date(2012, 1, 3), date(2012, 9, 28)
 QUICK = EvaluationSettings(bootstrap_draws=200)
+
+
+def _weekly(origins: int) -> OriginTimes:
+    """Origins five sessions apart, with a horizon of ten."""
+    return OriginTimes(np.arange(origins) * 5.0, horizon=10, every=5)
 
 
 def _paired(value: Callable[[np.ndarray], np.ndarray], metric: str = "crps", origins: int = 60) -> pd.DataFrame:
@@ -182,7 +187,7 @@ def test_writing_the_same_scoreboard_again_changes_no_byte(home: ForecastHome) -
 
 
 def test_too_few_origins_give_no_interval_and_no_verdict() -> None:
-    board = compute_scoreboard(_paired(lambda other: other * 0.9, origins=6), QUICK, block=2, seed=0)
+    board = compute_scoreboard(_paired(lambda other: other * 0.9, origins=6), QUICK, _weekly(6), seed=0)
     assert board["verdict"].tolist() == ["too few origins"]
     assert board[["low", "high", "skill_low", "skill_high"]].isna().all(axis=None)
     assert "(6)" in verdict_text(board)[0]
@@ -193,14 +198,14 @@ def test_too_few_origins_give_no_interval_and_no_verdict() -> None:
     [(0.9, "better"), (1 - 1e-15, "no difference shown"), (1 + 1e-15, "no difference shown"), (1.1, "worse")],
 )
 def test_a_tenth_less_or_more_on_every_origin_is_significant(factor: float, verdict: str) -> None:
-    board = compute_scoreboard(_paired(lambda other: other * factor), QUICK, block=2, seed=0)
+    board = compute_scoreboard(_paired(lambda other: other * factor), QUICK, _weekly(60), seed=0)
     assert board["verdict"].tolist() == [verdict]
     assert np.isclose(board["skill"][0], 1 - factor)
 
 
 def test_two_models_without_any_error_have_a_skill_of_zero() -> None:
     board = compute_scoreboard(
-        _paired(lambda other: other).assign(value=0.0, baseline_value=0.0), QUICK, block=2, seed=0
+        _paired(lambda other: other).assign(value=0.0, baseline_value=0.0), QUICK, _weekly(60), seed=0
     )
     assert board[["skill", "skill_low", "skill_high"]].to_numpy().tolist() == [[0, 0, 0]]
     assert board["verdict"].tolist() == ["no difference shown"]
@@ -212,9 +217,9 @@ def test_the_false_positive_rate_of_verdicts_is_about_nominal() -> None:
     generator = np.random.default_rng(3)
     quick = EvaluationSettings(bootstrap_draws=100)
     verdicts = [
-        compute_scoreboard(_paired(lambda other: other + generator.normal(0, 0.1, len(other))), quick, 3, seed)[
-            "verdict"
-        ][0]
+        compute_scoreboard(
+            _paired(lambda other: other + generator.normal(0, 0.1, len(other))), quick, _weekly(60), seed
+        )["verdict"][0]
         for seed in range(100)
     ]
     assert verdicts.count("better") <= 15
@@ -222,34 +227,100 @@ def test_the_false_positive_rate_of_verdicts_is_about_nominal() -> None:
 
 
 def test_an_interval_stays_in_the_range_of_the_metric() -> None:
-    nearly = _paired(lambda other: np.where(other > np.quantile(other, 0.1), 1.0, 0.0), "coverage_90", origins=12)
-    board = compute_scoreboard(nearly.assign(baseline_value=0.8), QUICK, block=2, seed=0)
+    nearly = _paired(lambda other: np.where(other > np.quantile(other, 0.1), 1.0, 0.0), "coverage_90", origins=20)
+    board = compute_scoreboard(nearly.assign(baseline_value=0.8), QUICK, _weekly(20), seed=0)
     assert board["high"][0] == 1
     assert 0 <= board["low"][0] < board["value"][0]
 
 
 def test_intervals_of_skills_are_wider_where_more_models_are_compared() -> None:
     one = _paired(lambda other: other * 0.98 + np.random.default_rng(5).normal(0, 0.05, len(other)))
-    alone = compute_scoreboard(one, QUICK, 2, 0).iloc[0]
+    alone = compute_scoreboard(one, QUICK, _weekly(60), 0).iloc[0]
     many = pd.concat([one, *[one.assign(model=f"m{k}") for k in range(9)]])
-    among = compute_scoreboard(many, QUICK, 2, 0).set_index("model").loc["kronos"]
+    among = compute_scoreboard(many, QUICK, _weekly(60), 0).set_index("model").loc["kronos"]
     assert among["skill_low"] < alone["skill_low"]
     assert among["skill_high"] > alone["skill_high"]
     assert among["low"] == alone["low"]
 
 
-def test_blocks_are_twice_the_overlap_and_grow_with_the_origins() -> None:
-    assert [overlapping_origins([gap] * 9, 10) for gap in (1, 5, 6, 10, 20)] == [10, 2, 2, 1, 1]
-    assert overlapping_origins([], 10) == 1
-    assert block_length(2, 101) == 5  # 101 ** (1/3)
-    assert block_length(10, 101) == 20
-    assert block_length(2, 10) == 4
-    assert block_length(1, 4) == 2  # nothing overlaps
-    assert block_length(1, 1) == 1
+@pytest.mark.parametrize(
+    ("sessions", "horizon", "blocks"),
+    [
+        (np.arange(20) * 5, 10, 5),  # two origins share a session: four a block
+        (np.arange(19) * 5, 10, 0),
+        (np.arange(100), 10, 5),  # ten share one
+        (np.arange(99), 10, 0),
+        (np.arange(10) * 20, 10, 5),  # nothing overlaps: two a block
+        (np.arange(9) * 20, 10, 0),
+        (np.r_[np.arange(10) * 5, 50 + np.arange(49)], 10, 0),
+        (np.r_[np.arange(10) * 5, 50 + np.arange(50)], 10, 5),  # half as many origins, the same time
+        (np.empty(0), 10, 0),
+    ],
+)
+def test_blocks_span_the_horizon_twice_whatever_the_spacing(sessions: np.ndarray, horizon: float, blocks: int) -> None:
+    times = OriginTimes(sessions.astype(np.float64), horizon, every=5)
+    assert times.blocks(times.weights(), QUICK) == blocks
+
+
+def test_the_blocks_of_the_settings_are_used() -> None:
+    times = _weekly(60)
+    assert times.blocks(times.weights(), EvaluationSettings(block_origins=6)) == 10
+    assert times.blocks(times.weights(), EvaluationSettings(block_origins=13)) == 0
+
+
+def test_horizons_of_the_scoreboard() -> None:
     assert scoreboard_horizons(10) == [0, 1, 5, 10]
     assert scoreboard_horizons(1) == [0, 1]
 
 
+def test_a_stretch_of_daily_origins_weighs_as_much_as_its_sessions() -> None:
+    """40 weekly origins, then 50 daily ones at which the model is worse."""
+    sessions = np.r_[np.arange(40) * 5.0, 200 + np.arange(50.0)]
+    times = OriginTimes(sessions, horizon=10, every=5)
+    worse = np.repeat([0.9, 1.3], [40, 50])
+    board = compute_scoreboard(
+        _paired(lambda other: worse, origins=90).assign(baseline_value=1.0), QUICK, times, seed=0
+    ).iloc[0]
+    assert board["n"] == 90
+    assert board["value"] == pytest.approx((200 * 0.9 + 50 * 1.3) / 250)
+    assert board["skill"] == pytest.approx(1 - board["value"])
+
+
+def test_the_chart_by_step_and_the_pits_are_weighted_too(home: ForecastHome) -> None:
+    used = _with_model(home, lambda prediction: prediction)
+    scored = home.warehouse.frame(
+        "SELECT origin, avg(value) AS value FROM forecast_scores "
+        "WHERE model = 'drift' AND metric = 'crps' AND step = 3 GROUP BY origin ORDER BY origin LIMIT 2"
+    )
+    first, second = scored["value"]
+    weights = scored[["origin"]].assign(weight=[5.0, 1.0])
+    found = means_by_step(home.warehouse, used, weights=weights).set_index(["model", "metric", "step"])["value"]
+    assert found["drift", "crps", 3] == pytest.approx((5 * first + second) / 6)
+    assert pit_values(home.warehouse, used, weights)["weight"].value_counts().nunique() == 1
+
+
+def test_a_model_that_began_later_has_weights_and_blocks_of_its_own() -> None:
+    whole = _paired(lambda other: other * 0.9)
+    late = _paired(lambda other: other * 0.9).iloc[30:].assign(model="late")
+    board = compute_scoreboard(pd.concat([whole, late]), QUICK, _weekly(60), 0).set_index("model")
+    alone = compute_scoreboard(late, QUICK, OriginTimes(np.arange(30) * 5.0, 10, 5), 0).iloc[0]
+    assert board.loc["late", "n"] == 30
+    assert board.loc["late", "low"] == alone["low"]
+
+
+def test_times_count_sessions_and_not_days_or_bars() -> None:
+    """Over Thanksgiving of 2012, with its half day, and by hours."""
+    daily = TradingCalendar("XNYS")
+    origins = pd.to_datetime(["2012-11-20", "2012-11-21", "2012-11-23", "2012-11-28"]).to_numpy()
+    assert OriginTimes.of(origins, Settings(), daily).sessions.tolist() == [0, 1, 2, 5]
+    hourly = TradingCalendar("XNYS", "1h")
+    grid = hourly.grid(date(2012, 11, 20), date(2012, 11, 28))
+    ends = grid.groupby("session")["ts"].max().loc["2012-11-20":"2012-11-28"].to_numpy()
+    found = OriginTimes.of(ends, Settings(), hourly)
+    assert np.diff(found.sessions).tolist() == [1, 1, 1, 1, 1]
+    assert 10 / 7 <= found.horizon <= 10 / 6
+
+
 def test_an_empty_scoreboard_has_a_verdict_text() -> None:
-    empty = compute_scoreboard(_paired(lambda other: other).iloc[:0], QUICK, 1, 0)
+    empty = compute_scoreboard(_paired(lambda other: other).iloc[:0], QUICK, _weekly(0), 0)
     assert empty.empty and len(verdict_text(empty)) == 1

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.bootstrap import MIN_BLOCKS, block_length, bootstrap_interval
+from assets.forecasting.bootstrap import MIN_BLOCKS, block_count, block_draws, bootstrap_interval
 from assets.forecasting.forecaster import ForecastTask, Predict
 from assets.forecasting.metrics import crps, rank_ic
 from assets.market.history import FIELDS, BarHistory
@@ -134,19 +134,17 @@ def compare_skill(ours: pd.DataFrame, theirs: pd.DataFrame, seed: int) -> SkillC
     """The skill of `ours` against `theirs` over the forecasts that both made, with a block bootstrap interval.
 
     The same interval as on the scoreboard. Where there are few origins, the blocks are shorter than there, but never
-    shorter than the overlap of the forecasts.
+    shorter than the overlap of the forecasts. The origins of `validation_tasks` are evenly spaced.
     """
-    from arch.bootstrap import CircularBlockBootstrap
-
     both = ours.merge(theirs, on=["symbol", "origin", "step"], suffixes=("", "_other"))
     pairs = both.groupby("origin")[["crps", "crps_other"]].mean().to_numpy()
-    skill = float(_skill(pairs)[0])
+    skill = float(_skill(pairs.mean(axis=0)))
     low = high = None
-    overlap = _overlap(both)
-    if len(pairs) >= max(FEWEST_ORIGINS, MIN_BLOCKS * overlap):
-        block = max(overlap, min(block_length(overlap, len(pairs)), len(pairs) // MIN_BLOCKS))
-        draws = CircularBlockBootstrap(block, pairs, seed=np.random.default_rng(seed)).apply(_skill, DRAWS)
-        low, high = bootstrap_interval(draws[:, 0], skill, 1 - CONFIDENCE, block, len(pairs))
+    weights = np.ones(len(pairs))
+    blocks = block_count(weights, _overlap(both)) if len(pairs) >= FEWEST_ORIGINS else 0
+    if blocks:
+        drawn = _skill(block_draws(pairs, weights, blocks, DRAWS, seed))
+        low, high = bootstrap_interval(drawn, skill, 1 - CONFIDENCE, 1, blocks)
     return SkillComparison(float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), skill, low, high, len(pairs))
 
 
@@ -187,9 +185,10 @@ def _scores(
     return pd.DataFrame(dict(zip(SCORE_COLUMNS, columns, strict=True)))
 
 
-def _skill(pairs: np.ndarray) -> np.ndarray:
-    ours, theirs = pairs.mean(axis=0)
-    return np.array([1 - ours / theirs])
+def _skill(means: np.ndarray) -> np.ndarray:
+    """(…, 2) → (…)."""
+    skill: np.ndarray = 1 - means[..., 0] / means[..., 1]
+    return skill
 
 
 def _history(arrays: WindowArrays, number: int) -> BarHistory:
