@@ -38,7 +38,7 @@ _EXAMPLE = """SELECT arg_min({cell}, "#row") FROM payload AS p WHERE {cell} <> '
 _BASIS = "SELECT basis, derives FROM payloads WHERE number = 0"
 _ROWS = """
 SELECT symbol, ts, open, high, low, close, volume, amount, dividend, split
-FROM accepted WHERE NOT folded ORDER BY ts {order}, symbol LIMIT 1
+FROM accepted WHERE NOT folded ORDER BY ts {order}, symbol {order} LIMIT 1
 """
 _COUNTS = """
 SELECT count(*), count(DISTINCT symbol), min(session), max(session), count(DISTINCT session)

@@ -68,8 +68,8 @@ _FORMATS = {
     "compact": "yearmonthday",
     "dmy": "day{m}month{m}year",
     "mdy": "month{m}day{m}year",
-    "day month name": "day{m}month name{m}year",
-    "month name day": "month name day, year",
+    "day month name": "day{m}Mon{m}year",
+    "month name day": "Mon day, year",
 }
 _EPOCH_UNITS = {10: 1.0, 13: 1e3, 16: 1e6, 19: 1e9}
 
