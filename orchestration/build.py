@@ -16,6 +16,7 @@ from assets.forecasts.assets import build_assets as forecast_assets
 from assets.market.assets import build_assets as market_assets
 from assets.sessions import session_partitions
 from assets.training.assets import build_assets as training_assets
+from orchestration.freshness import build_checks
 from orchestration.jobs import build_jobs
 from orchestration.resources import RESOURCE, CandlecastResource
 from orchestration.schedules import build_schedules
@@ -56,7 +57,7 @@ def build_defs(
     checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]
     return dg.Definitions(
         assets=[item for item in built if item not in checks],
-        asset_checks=checks,
+        asset_checks=[*checks, *build_checks(sessions)],
         jobs=list(jobs.values()),
         schedules=build_schedules(candlecast, sessions, jobs),
         sensors=build_sensors(candlecast, sessions),

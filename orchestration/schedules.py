@@ -1,25 +1,27 @@
 """The schedules.
 
 https://docs.dagster.io/guides/automate/schedules. The partition of a session appears at 00:00 UTC after it, the same
-evening in New York. Holidays have no partition, so that nothing runs for them.
+evening in New York. Holidays have no partition, so that nothing runs for them. Not here: which sessions a run covers
+(catch_up).
 
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.sessions import RANGE_END, RANGE_START
+from orchestration.catch_up import CatchUp, Reasons, incomplete_by_records, plan_runs, reasons_to_run
 from orchestration.jobs import Job, JobName
-from orchestration.sensors import WATCHED, complete_sessions
 from resources.candlecast import Candlecast
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Half an hour for the source to settle after midnight UTC.
 HOUR, MINUTE = 0, 30
-# How many sessions back gaps between materialised sessions are filled: a quarter of a year.
-LOOK_BACK = 63
 
 
 def build_schedules(
@@ -37,40 +39,38 @@ def build_schedules(
         cron_schedule=f"{MINUTE} {HOUR} * * *",
         execution_timezone="UTC",
         description="Per session: its bars, its forecasts, and the scores of forecasts whose target it is. Sessions "
-        "that an outage, a failed run or a run for some symbols left incomplete are part of the same run.",
+        "that an outage or a failed run left out, that arrived in part, or that a correction changes are caught up.",
     )
-    def daily_after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        closed = sessions.get_partition_keys(current_time=context.scheduled_execution_time)
-        missing = _missing_sessions(context.instance, closed)
-        if not missing:
-            return dg.SkipReason(f"session {closed[-1]} is complete" if closed else "no session is closed yet")
-        if len(missing) == 1:
-            return dg.RunRequest(run_key=closed[-1], partition_key=missing[-1])
-        first, last = closed.index(missing[0]), closed.index(missing[-1])
-        # A range inside windows.test may lie between two planned origins, and a run without an origin fails.
-        while first and not _has_origin(closed[first : last + 1], candlecast):
-            first -= 1
-        return dg.RunRequest(run_key=closed[-1], tags={RANGE_START: closed[first], RANGE_END: closed[last]})
+    def daily_after_close(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        closed = sessions.get_partition_keys(current_time=tick)
+        if not closed:
+            return dg.SkipReason("no session is closed yet")
+        planned = plan_runs(candlecast, closed, _reasons(context, candlecast, closed))
+        if not planned:
+            return dg.SkipReason(f"session {closed[-1]} is complete")
+        return [_request(one, closed[-1], tick) for one in planned]
 
     return [daily_after_close]
 
 
-def _missing_sessions(instance: dg.DagsterInstance, closed: Sequence[str]) -> Sequence[str]:
-    """The closed sessions that are not complete in bars, every forecast and scores.
+def _reasons(context: dg.ScheduleEvaluationContext, candlecast: Candlecast, closed: Sequence[str]) -> Reasons:
+    """Why sessions should be run; if the home cannot be read now, what Dagster's records alone say."""
+    from resources.errors import CandlecastError
 
-    Those after the newest complete session, and gaps of the last `LOOK_BACK` sessions after the oldest complete one;
-    in a new home the newest session alone.
-    """
-    complete = set.intersection(*(complete_sessions(instance, name, closed) for name in WATCHED))
-    if not complete:
-        return closed[-1:]
-    start, oldest, newest = closed[max(0, len(closed) - LOOK_BACK)], min(complete), max(complete)
-    return [key for key in closed if key not in complete and key > oldest and (key >= start or key > newest)]
+    try:
+        return reasons_to_run(context.instance, candlecast, closed)
+    except CandlecastError as error:
+        # The run of the newest session must not wait for it: it fails with the same message, or catches up.
+        context.log.warning("sessions that arrived in part or changed are not known now: %s", error)
+        return Reasons(incomplete_by_records(context.instance, candlecast, closed))
 
 
-def _has_origin(keys: Sequence[str], candlecast: Candlecast) -> bool:
-    from assets.forecasting.origins import origin_sessions
-
-    settings = candlecast.settings
-    days = [date.fromisoformat(key) for key in keys]
-    return bool(origin_sessions(days, settings.windows.test, settings.forecasts.every, candlecast.calendar))
+def _request(planned: CatchUp, newest: str, tick: "datetime") -> dg.RunRequest:
+    # Of sessions before the newest one there may be several runs, and again on the next day.
+    key = newest if planned.last == newest and not planned.assets else f"{planned.first} {tick:%Y-%m-%d}"
+    assets = [dg.AssetKey(name) for name in planned.assets] or None
+    if planned.first == planned.last:
+        return dg.RunRequest(run_key=key, partition_key=planned.last, asset_selection=assets)
+    tags = {RANGE_START: planned.first, RANGE_END: planned.last}
+    return dg.RunRequest(run_key=key, tags=tags, asset_selection=assets)

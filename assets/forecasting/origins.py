@@ -20,16 +20,19 @@ from resources.settings import DateRange, Settings
 NO_BAR = "no bar at the origin"
 
 
-def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
-    """The sessions of a run whose last bar is an origin.
+def planned_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
+    """Those of the sessions that the settings plan as origins.
 
-    A single session always is one. Of several sessions: those in the test range whose number, counted from its start on
-    the calendar, is a multiple of `every` (the same in every run); all after the test range; none before it.
+    Those in the test range whose number, counted from its start on the calendar, is a multiple of `every` (the same in
+    every run); all after the test range; none before it.
     """
-    if len(sessions) == 1:
-        return list(sessions)
     planned = {session.date() for session in calendar.sessions(*test)[::every]}
     return [session for session in sessions if session in planned or session > test[1]]
+
+
+def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
+    """The sessions of a run whose last bar is an origin: a single session always, of several the planned ones."""
+    return list(sessions) if len(sessions) == 1 else planned_sessions(sessions, test, every, calendar)
 
 
 def origin_timestamps(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[np.datetime64]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines import MODELS, baseline_forecasters
+from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from resources.checkpoints import CheckpointStore
 from resources.settings import Settings
@@ -35,3 +37,13 @@ def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> dict
     if checkpoints.current("chronos2_model"):
         forecasters.append(chronos2_forecaster(settings, checkpoints))
     return {forecaster.model: forecaster.checkpoint for forecaster in forecasters}
+
+
+def models_by_asset(checkpoints: CheckpointStore) -> dict[str, Family]:
+    """The asset of each model that can forecast, by model: the baselines, and the models that have weights."""
+    models: dict[str, Family] = dict.fromkeys(MODELS, "baseline_forecasts")
+    if checkpoints.current_digest("kronos_predictor"):
+        models[KRONOS] = "kronos_forecasts"
+    if checkpoints.current_digest("chronos2_model"):
+        models[CHRONOS2] = "chronos2_forecasts"
+    return models

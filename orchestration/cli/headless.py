@@ -16,6 +16,7 @@ from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.session_ranges import SessionRange
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_stale_runs
 from orchestration.home_owner import claim_home
+from orchestration.jobs import without_freshness
 from orchestration.resources import RESOURCE
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
@@ -75,7 +76,9 @@ class HeadlessRunner:
         """
         if interrupts.requested():
             raise KeyboardInterrupt
-        defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[dg.define_asset_job(name, selection=selection)]))
+        chosen = dg.AssetSelection.from_string(selection) if isinstance(selection, str) else selection
+        job = dg.define_asset_job(name, selection=without_freshness(chosen))
+        defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
         result = defs.resolve_job_def(name).execute_in_process(
             instance=self.instance,
             raise_on_error=False,

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from assets.sessions import RANGE_END, RANGE_START
-from orchestration import schedules
+from orchestration import catch_up
 from orchestration.build import build_defs
-from orchestration.sensors import WATCHED
+from orchestration.completeness import WATCHED
 from resources.settings import Settings
 
 
@@ -82,11 +82,10 @@ def test_a_gap_between_complete_sessions_is_part_of_the_next_run(tmp_path: Path,
     # 2012-07-05 and 06 are missing: the session after them was forecast by hand.
     _materialize(instance, "2012-07-09")
     (run,) = _requests(_defs(tmp_path), instance, 7, 10)
-    assert run.run_key == "2012-07-09"
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-05", "2012-07-06")
     _materialize(instance, "2012-07-05")
     (run,) = _requests(_defs(tmp_path), instance, 7, 10)
-    assert (run.partition_key, run.run_key) == ("2012-07-06", "2012-07-09")
+    assert run.partition_key == "2012-07-06"
     (run,) = _requests(_defs(tmp_path), instance, 7, 11)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-06", "2012-07-10")
 
@@ -98,15 +97,20 @@ def test_a_session_without_scores_is_run_again(tmp_path: Path, instance: dg.Dags
     assert run.partition_key == "2012-07-10"
 
 
-def test_old_gaps_stay_and_a_long_outage_is_filled(
+def test_an_old_gap_has_a_run_of_its_own(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedules, "LOOK_BACK", 3)
+    monkeypatch.setattr(catch_up, "BRIDGED", 3)
     for session in ("2012-07-02", "2012-07-05", "2012-07-06", "2012-07-09"):
         _materialize(instance, session)
-    assert _requests(_defs(tmp_path), instance, 7, 10) == [], "the gap of 2012-07-03 is four sessions back"
-    (run,) = _requests(_defs(tmp_path), instance, 7, 20)
-    assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-07-10", "2012-07-19")
+    (run,) = _requests(_defs(tmp_path), instance, 7, 10)
+    assert run.partition_key == "2012-07-03"
+    for session in ("2012-07-10", "2012-07-11"):
+        _materialize(instance, session)
+    old, newest = _requests(_defs(tmp_path), instance, 7, 20)
+    assert old.partition_key == "2012-07-03"
+    assert (newest.tags[RANGE_START], newest.tags[RANGE_END]) == ("2012-07-12", "2012-07-19")
+    assert (newest.run_key, old.run_key != newest.run_key) == ("2012-07-19", True)
 
 
 def test_a_range_between_two_planned_origins_begins_with_the_previous_one(

@@ -10,7 +10,10 @@ import pytest
 from pydantic import Field
 
 from assets.sessions import RANGE_END, RANGE_START, session_partitions
-from orchestration.sensors import WATCHED, build_sensors, missing_at, newest_due
+from orchestration.build import build_defs
+from orchestration.completeness import WATCHED, missing_at
+from orchestration.freshness import CHECK_KEYS, newest_due
+from orchestration.sensors import build_sensors
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.settings import Settings
@@ -19,6 +22,7 @@ SETTINGS = Settings(market={"start": date(2024, 1, 2)})
 CALENDAR = TradingCalendar("XNYS")
 SESSIONS = session_partitions(SETTINGS)
 CANDLECAST = Candlecast(SETTINGS)
+DUE = date(2024, 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +49,10 @@ def test_a_backfill_of_an_old_month_does_not_look_fresh(tmp_path: Path) -> None:
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         for name in WATCHED:
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-01-03"))
-        assert missing_at(instance, date(2024, 7, 3)) == list(WATCHED)
+        assert list(missing_at(instance, CANDLECAST, DUE)) == list(WATCHED)
         for name in WATCHED[1:]:
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-07-03"))
-        assert missing_at(instance, date(2024, 7, 3)) == ["bars"]
+        assert list(missing_at(instance, CANDLECAST, DUE)) == ["bars"]
 
 
 class _SymbolsConfig(dg.Config):
@@ -70,22 +74,50 @@ def test_a_session_forecast_for_some_symbols_is_missing(tmp_path: Path) -> None:
             if name != "kronos_forecasts":
                 instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2024-07-03"))
         forecast("AAPL")
-        assert missing_at(instance, date(2024, 7, 3)) == ["kronos_forecasts"]
+        assert list(missing_at(instance, CANDLECAST, DUE)) == ["kronos_forecasts"]
         forecast()
-        assert missing_at(instance, date(2024, 7, 3)) == []
+        assert not missing_at(instance, CANDLECAST, DUE)
         forecast("AAPL")
-        assert missing_at(instance, date(2024, 7, 3)) == [], "a complete session stays complete"
+        assert not missing_at(instance, CANDLECAST, DUE), "a complete session stays complete"
 
 
-def test_the_sensor_reports_a_check_per_watched_asset_and_then_skips(tmp_path: Path) -> None:
-    (freshness,) = [one for one in build_sensors(CANDLECAST, SESSIONS) if one.name == "freshness"]
+def test_two_missing_sessions_fail_a_check_that_every_watched_asset_declares(tmp_path: Path) -> None:
+    market = {"source": "files", "path": "bars/*.csv", "start": date(2012, 1, 3), "end": date(2012, 7, 10)}
+    windows = {
+        "train": [date(2012, 1, 3), date(2012, 3, 1)],
+        "validation": [date(2012, 3, 2), date(2012, 5, 31)],
+        "test": [date(2012, 6, 1), date(2012, 7, 10)],
+    }
+    defs = build_defs(settings=Settings(market=market, windows=windows, root=tmp_path, home=tmp_path / "home"))
+    assert set(CHECK_KEYS) <= defs.resolve_asset_graph().asset_check_keys
+    freshness = defs.resolve_sensor_def("freshness")
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        first = freshness(dg.build_sensor_context(instance=instance))
-        assert isinstance(first, dg.SensorResult)
-        checks = [event for event in first.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
-        assert {check.asset_key.to_user_string(): check.passed for check in checks} == dict.fromkeys(WATCHED, False)
-        again = freshness(dg.build_sensor_context(instance=instance, cursor=first.cursor))
-        assert isinstance(again, dg.SkipReason)
+
+        def tick(cursor: str | None) -> tuple[str, str | None]:
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursor, repository_def=defs.get_repository_def()
+            )
+            done = freshness.evaluate_tick(context)
+            for event in done.asset_events:
+                instance.report_runless_asset_event(event)
+            return done.skip_message or "", done.cursor
+
+        def passed() -> set[bool]:
+            records = [instance.get_latest_asset_check_evaluation_record(key) for key in CHECK_KEYS]
+            evaluations = [one.event.asset_check_evaluation for one in records if one and one.event]
+            assert len(evaluations) == len(WATCHED)
+            return {one.passed for one in evaluations if one}
+
+        for name in WATCHED:
+            instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2012-07-06"))
+        text, cursor = tick(None)
+        assert passed() == {False}
+        assert "2012-07-10" in text and all(name in text for name in WATCHED)
+        assert tick(cursor)[0].startswith("Unchanged")
+        for name in WATCHED:
+            instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2012-07-10"))
+        assert "complete" in tick(cursor)[0]
+        assert passed() == {True}
 
 
 def test_a_dropped_file_starts_an_ingest_of_its_sessions_and_is_moved(tmp_path: Path) -> None:

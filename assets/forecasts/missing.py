@@ -1,0 +1,56 @@
+"""Missing forecasts: those that could be made from the stored bars, and that no checkpoint of their model made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.drift_gate import blocked_origins
+from assets.forecasting.origins import planned_sessions
+from assets.forecasting.registry import models_by_asset
+from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
+from resources.candlecast import Candlecast
+from resources.sql import load_sql
+
+
+def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.DataFrame:
+    """The missing forecasts of those of the sessions that are planned origins: columns asset, session (date), symbol.
+
+    A symbol needs a bar at the origin and `windows.lookback_window` bars up to it. A forecast by an earlier champion
+    counts, so that a new champion starts no backfill; an origin that `input_drift` blocks is not missing.
+    """
+    settings, calendar = candlecast.settings, candlecast.calendar
+    planned = planned_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
+    models = models_by_asset(candlecast.checkpoints)
+    empty = pd.DataFrame({"asset": [], "session": [], "symbol": []})
+    if not planned or not models:
+        return empty
+    ends = [calendar.stamps(session, session)[-1] for session in planned]
+    origins = pd.DataFrame({"origin": pd.DatetimeIndex(ends).as_unit("us"), "session": planned})
+    parameters: dict[str, object] = {
+        "frequency": settings.market.frequency,
+        "symbols": wanted_symbols(settings),
+        "sources": source_filter(settings, candlecast.warehouse),
+        "lookback": settings.windows.lookback_window,
+    }
+    sql = load_sql("assets.forecasts", "missing_forecasts.sql").format(own_bars=OWN_BARS)
+    with candlecast.warehouse.read() as connection:
+        connection.register("origins", origins)
+        connection.register("models", pd.DataFrame({"model": list(models), "asset": list(models.values())}, dtype=str))
+        found = connection.execute(sql, parameters).df()
+    if found.empty:
+        return empty
+    return found[~_blocked(candlecast, found)].drop(columns="origin").reset_index(drop=True)
+
+
+def _blocked(candlecast: Candlecast, found: pd.DataFrame) -> pd.Series:
+    """Whether `input_drift` blocks each missing forecast."""
+    predictor = candlecast.checkpoints.current_digest("kronos_predictor")
+    if predictor is None or candlecast.settings.drift.action != "block":
+        return pd.Series(False, index=found.index)
+    origins = found["origin"].to_numpy().astype("datetime64[s]")
+    blocked = blocked_origins(candlecast.home, predictor, list(np.unique(origins)))
+    return found["asset"].eq("kronos_forecasts") & pd.Series([one in blocked for one in origins], index=found.index)
