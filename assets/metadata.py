@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNERS = ["team:research"]
+# Dagster's tag of the version of a materialisation.
+DATA_VERSION_TAG = "dagster/data_version"
 TABLE_ROWS = 50
 LOG_SECONDS = 10.0
 

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
+from assets.metadata import DATA_VERSION_TAG
 from resources.settings import Settings
 
 BARS, SCORES = dg.AssetKey("bars"), dg.AssetKey("forecast_scores")
 MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
-VERSION_TAG = "dagster/data_version"
 # Versions of more sessions are not compared: their bars count as changed.
 MOST_COMPARED = 250
 
@@ -55,4 +55,4 @@ def _changed(instance: dg.DagsterInstance, session: str, scored: Mapping[str, in
 
 def _version(record: dg.EventLogRecord | None) -> str | None:
     made = record.asset_materialization if record else None
-    return made.tags.get(VERSION_TAG) if made and made.tags else None
+    return made.tags.get(DATA_VERSION_TAG) if made and made.tags else None

@@ -6,17 +6,20 @@ returning metadata. Not here: how it is computed (the modules beside this one), 
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from assets.market.checks import build_checks
-from assets.metadata import OWNERS, add_to_newest_partition, bullets, picture, schema, table
-from assets.sessions import sessions_of
+from assets.metadata import DATA_VERSION_TAG, OWNERS, add_to_newest_partition, bullets, picture, schema, table
+from assets.sessions import KEY_FORMAT, sessions_of
 from resources.candlecast import Candlecast
 from resources.progress import progress_of
 from resources.publish import digest_of
+
+if TYPE_CHECKING:
+    from datetime import date
 
 GROUP = "market"
 BAR_COLUMNS = schema(
@@ -146,6 +149,7 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         covered = sessions_of(context)
         digests = session_digests(warehouse, frequency, covered[0], covered[-1])
         add_to_newest_partition(context, _bars_metadata(candlecast))
+        _record_changed_sessions(context, candlecast, set(counts.sessions) - set(covered))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of_bars(digests, covered)),
             metadata={
@@ -162,6 +166,31 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         )
 
     return bars
+
+
+def _record_changed_sessions(context: dg.AssetExecutionContext, candlecast: Candlecast, sessions: "set[date]") -> None:
+    """Materialisations of sessions outside the run's range whose bars it changed: what follows from them is stale.
+
+    An ingest takes every new payload, whatever sessions its run was asked for. Sessions that were never materialised
+    stay so.
+    """
+    from assets.market.ingest.digests import digest_of_bars, session_digests
+
+    known = context.instance.get_materialized_partitions(context.asset_key) if sessions else set()
+    changed = [session for session in sorted(sessions) if session.strftime(KEY_FORMAT) in known]
+    if not changed:
+        return
+    digests = session_digests(candlecast.warehouse, candlecast.settings.market.frequency, changed[0], changed[-1])
+    rows = dict(zip(digests["session"], digests["rows"], strict=True))
+    for session in changed:
+        context.log_event(
+            dg.AssetMaterialization(
+                context.asset_key,
+                partition=session.strftime(KEY_FORMAT),
+                metadata={"dagster/row_count": int(rows.get(session, 0))},
+                tags={DATA_VERSION_TAG: digest_of_bars(digests, [session])},
+            )
+        )
 
 
 def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
