@@ -5,11 +5,13 @@ https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a p
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.sessions import KEY_FORMAT
 from resources.progress import Progress, progress_of
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 OWNERS = ["team:research"]
 # Dagster's tag of the version of a materialisation.
 DATA_VERSION_TAG = "dagster/data_version"
+# Metadata of one session that the event log makes the version of its materialisation.
+PARTITION_VERSION = "candlecast/data_version"
+EMPTY = "empty"
 TABLE_ROWS = 50
 LOG_SECONDS = 10.0
 
@@ -55,6 +60,17 @@ def add_to_newest_partition(context: dg.AssetExecutionContext, metadata: Mapping
     What a run over a range returns is stored once per session: a picture of 50 kB over thirteen years is 160 MB.
     """
     context.add_asset_metadata(metadata, partition_key=max(context.partition_keys))
+
+
+def add_session_contents(
+    context: dg.AssetExecutionContext, contents: Mapping[date, tuple[int, str]], sessions: Iterable[date]
+) -> None:
+    """Attach row count and data version to each session of a run; sessions that are not in `contents` have no rows."""
+    for session in sessions:
+        rows, version = contents.get(session, (0, EMPTY))
+        context.add_asset_metadata(
+            {"dagster/row_count": rows, PARTITION_VERSION: version}, partition_key=session.strftime(KEY_FORMAT)
+        )
 
 
 def logged_progress(context: dg.AssetExecutionContext, name: str) -> Progress:

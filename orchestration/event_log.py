@@ -30,6 +30,8 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy.pool import QueuePool
 
+from assets.metadata import DATA_VERSION_TAG, PARTITION_VERSION
+
 logger = logging.getLogger("candlecast.pools")
 OPEN_SHARDS = 16
 # Between two attempts to claim a slot of a full pool.
@@ -41,7 +43,7 @@ TEMPORARY_FOLDER = "CANDLECAST_TEMPORARY_EVENT_LOG"
 
 
 class PooledSqliteEventLog(SqliteEventLogStorage):
-    """`SqliteEventLogStorage` that keeps the engines of the last 16 runs."""
+    """`SqliteEventLogStorage` that keeps the engines of the last 16 runs, with a data version per partition."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, db.Engine] = OrderedDict()
@@ -93,6 +95,10 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         if column_name not in self._known_columns and super()._has_asset_key_col_on_connection(conn, column_name):
             self._known_columns.add(column_name)
         return column_name in self._known_columns
+
+    def store_event(self, event: EventLogEntry) -> None:
+        set_partition_version(event)
+        super().store_event(event)
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
         """One row per check. Dagster writes one row per session, each with the whole plan, for checks without
@@ -162,6 +168,18 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         engine = self._engines.pop(shard, None)
         if engine is not None:
             engine.dispose()
+
+
+def set_partition_version(event: EventLogEntry) -> None:
+    """Make the version in a materialisation's metadata its data version.
+
+    Dagster gives all partitions of a run one version, that of the whole range: a later run of one of its sessions would
+    make everything that follows stale, whether the session changed or not.
+    """
+    made = event.asset_materialization
+    version = made.metadata.get(PARTITION_VERSION) if made else None
+    if made and isinstance(made.tags, dict) and version is not None:
+        made.tags[DATA_VERSION_TAG] = str(version.value)
 
 
 def _default_folder() -> Path:

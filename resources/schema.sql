@@ -269,3 +269,34 @@ SELECT g.symbol, g.ts, g.session, g.frequency,
        g.amount,
        g.growth, g.shares, g.flags
 FROM grown g JOIN latest l USING (symbol, frequency);
+
+-- Forecasts made from a bar that was corrected, added or withdrawn since. Of `drift` every bar up to the origin counts, of
+-- the other baselines those of a year, of models the bars of their context.
+CREATE VIEW IF NOT EXISTS made_from_corrected_bars AS
+WITH recipe AS (
+    SELECT model, checkpoint, coalesce(json_extract_string(recipe, '$.frequency'), '1d') AS frequency,
+           coalesce(
+               greatest((recipe->>'$.context_length')::BIGINT, (recipe->>'$.lookback_window')::BIGINT),
+               CASE WHEN model <> 'drift' THEN (recipe->>'$.year')::BIGINT + 1 END,
+               1000000000
+           ) AS bars
+    FROM forecast_recipes
+),
+version AS (
+    SELECT symbol, frequency, ts, available_at FROM bars
+    UNION ALL
+    SELECT symbol, frequency, ts, max(available_at) FROM bar_versions ANTI JOIN bars USING (symbol, frequency, ts)
+    WHERE withdrawn GROUP BY ALL
+),
+used AS (
+    SELECT v.symbol, v.frequency, v.ts, r.bars,
+           max(v.available_at) OVER (
+               PARTITION BY r.bars, v.frequency, v.symbol ORDER BY v.ts ROWS BETWEEN r.bars - 1 PRECEDING AND CURRENT ROW
+           ) AS available_at
+    FROM version v JOIN (SELECT DISTINCT frequency, bars FROM recipe) r USING (frequency)
+)
+SELECT f.model, f.checkpoint, f.symbol, f.origin, f.made_at, u.available_at AS corrected_at
+FROM forecasts f
+JOIN recipe r USING (model, checkpoint)
+JOIN used u ON u.symbol = f.symbol AND u.ts = f.origin AND u.frequency = r.frequency AND u.bars = r.bars
+WHERE u.available_at > f.made_at;

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.evaluation.checks import build_checks
-from assets.metadata import OWNERS, add_to_newest_partition, bullets, picture, schema, table
+from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, bullets, picture, schema, table
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.progress import progress_of
@@ -78,7 +78,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         no bar yet is scored when the bar arrives.
         """
         from assets.evaluation.score_queries import means_by_step
-        from assets.evaluation.scoring import score_content, score_sessions
+        from assets.evaluation.scoring import content_by_session, score_content, score_sessions
         from assets.forecasting.filters import ForecastFilter
         from assets.forecasting.registry import checkpoints_in_use
         from assets.market.history import read_histories
@@ -100,7 +100,8 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
                 "means": table(_means(means_by_step(warehouse, used, ForecastFilter.of(settings, warehouse)))),
             },
         )
-        return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"dagster/row_count": rows})
+        add_session_contents(context, content_by_session(warehouse, covered, candlecast.calendar), covered)
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={"rows_of_run": rows})
 
     return forecast_scores
 
@@ -146,6 +147,7 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[
         "verdict": bullets(verdict),
         "block_of_sessions": comparison.block,
         "origins": table(comparison.counts),
+        "made_from_corrected_bars": sum(comparison.corrected_since.values()),
     }
     if board.empty:
         return metadata

@@ -52,6 +52,14 @@ def pit_values(
     return _query(warehouse, "pit_values.sql", checkpoints, chosen, weights=weights)
 
 
+def corrected_since(
+    warehouse: Warehouse, checkpoints: Mapping[str, str], chosen: ForecastFilter = NO_FILTER
+) -> dict[str, int]:
+    """The number of scored forecasts by model that were made from bars which were corrected since; none: left out."""
+    found = _query(warehouse, "corrected_since.sql", checkpoints, chosen)
+    return dict(zip(found["model"].astype(str), found["forecasts"].astype(int), strict=True))
+
+
 def means_by_step(
     warehouse: Warehouse,
     checkpoints: Mapping[str, str],

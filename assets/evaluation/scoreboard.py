@@ -14,14 +14,14 @@ text (verdict), charts (plots).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.score_queries import means_by_step, origin_counts, paired_scores, pit_values
+from assets.evaluation.score_queries import corrected_since, means_by_step, origin_counts, paired_scores, pit_values
 from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
 from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.intervals import nominal_coverage
@@ -48,6 +48,7 @@ class ScoreboardResult:
         counts: columns model, in_sample, out_of_sample: the number of origins excluded and compared.
         by_step: columns model, metric, step, value.
         pits: columns model, pit, weight.
+        corrected_since: forecasts per model that were made from bars which were corrected since.
     """
 
     scoreboard: pd.DataFrame
@@ -55,6 +56,7 @@ class ScoreboardResult:
     counts: pd.DataFrame
     by_step: pd.DataFrame
     pits: pd.DataFrame
+    corrected_since: Mapping[str, int] = field(default_factory=dict)
 
 
 def build_scoreboard(
@@ -77,6 +79,7 @@ def build_scoreboard(
         counts=origin_counts(warehouse, checkpoints, chosen),
         by_step=means_by_step(warehouse, checkpoints, chosen, by_origin),
         pits=pit_values(warehouse, checkpoints, by_origin, chosen),
+        corrected_since=corrected_since(warehouse, checkpoints, chosen),
     )
 
 

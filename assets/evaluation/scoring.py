@@ -25,6 +25,7 @@ from assets.forecasting.metrics import Metric, as_levels, rank_ic, score
 from assets.market.history import CLOSE, BarHistory
 from resources.calendar import DAILY, TradingCalendar
 from resources.progress import Progress, silent
+from resources.publish import digest_of
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -157,6 +158,18 @@ def score_content(warehouse: Warehouse, first: date, last: date, horizon: int, f
     span: dict[str, object] = {"oldest": oldest, "newest": last + timedelta(days=1)}
     found = warehouse.frame(_CONTENT, {**span, "frequency": frequency})
     return int(found["rows"][0]), str(found["digest"][0])
+
+
+def content_by_session(
+    warehouse: Warehouse, sessions: Sequence[date], calendar: TradingCalendar
+) -> dict[date, tuple[int, str]]:
+    """The number of scores whose target is in each session, and their digest; sessions without any are left out."""
+    window = _target_window(min(sessions), max(sessions), calendar)
+    sql = load_sql("assets.evaluation", "scores_by_target.sql").format(of_frequency=_OF_FREQUENCY)
+    found = warehouse.frame(sql, {**window, "frequency": calendar.frequency})
+    grid = calendar.grid(min(sessions), max(sessions))
+    by_session = found.merge(grid[["ts", "session"]], left_on="target_ts", right_on="ts").groupby("session")
+    return {session.date(): (int(own["rows"].sum()), digest_of(own["digest"].tolist())) for session, own in by_session}
 
 
 def _target_window(first: date, last: date, calendar: TradingCalendar | None) -> dict[str, object]:

@@ -7,10 +7,9 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,8 +17,16 @@ from pydantic import Field
 
 from assets.forecasts.checks import check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
-from assets.metadata import OWNERS, add_to_newest_partition, logged_progress, picture, schema, table
-from assets.sessions import KEY_FORMAT, sessions_of
+from assets.metadata import (
+    OWNERS,
+    add_session_contents,
+    add_to_newest_partition,
+    logged_progress,
+    picture,
+    schema,
+    table,
+)
+from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 
@@ -170,22 +177,26 @@ def _result(
     test, every = candlecast.settings.windows.test, candlecast.settings.forecasts.every
     not_made = not_made_text(sessions_of(context), len(origins), test[0], every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
-    _add_row_counts(context, candlecast, runs)
+    _add_contents(context, candlecast, runs)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in results], contents])),
         check_results=[check_result(name, one.passed, one.description) for name, one in outcomes.items()],
     )
 
 
-def _add_row_counts(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:
-    """The row count of each session: 0 where it is no origin, or no symbol could be forecast from it."""
-    from assets.forecasts.summary import rows_by_origin
+def _add_contents(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:
+    """The content of each session: no rows where it is no origin, or no symbol could be forecast from it."""
+    from assets.forecasts.summary import content_by_origin
 
-    rows = sum((rows_by_origin(candlecast.warehouse, run) for run in runs), Counter[datetime]())
     calendar = candlecast.calendar
+    found = [(run.forecaster.checkpoint, content_by_origin(candlecast.warehouse, run)) for run in runs]
+    contents: dict[date, tuple[int, str]] = {}
     for session in sessions_of(context):
         origin = calendar.stamps(session, session)[-1].to_pydatetime().replace(tzinfo=None)
-        context.add_asset_metadata({"dagster/row_count": rows[origin]}, partition_key=session.strftime(KEY_FORMAT))
+        own = [(checkpoint, *by_origin[origin]) for checkpoint, by_origin in found if origin in by_origin]
+        if own:
+            contents[session] = sum(rows for _, rows, _ in own), digest_of(own)
+    add_session_contents(context, contents, sessions_of(context))
 
 
 def _metadata(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -21,7 +20,7 @@ SELECT count(*) AS rows,
        bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
 FROM forecast_quantiles WHERE {_IN_RANGE}
 """
-_ROWS_BY_ORIGIN = f"SELECT origin, count(*) FROM forecast_quantiles WHERE {_IN_RANGE} GROUP BY origin"
+_CONTENT_BY_ORIGIN = _CONTENT.replace("SELECT", "SELECT origin,", 1) + "GROUP BY origin"
 _CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
 
 
@@ -67,11 +66,11 @@ def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:
     return int(found["rows"][0]), str(found["digest"][0])
 
 
-def rows_by_origin(warehouse: Warehouse, forecasts: ForecastRange) -> Counter[datetime]:
-    """The number of quantiles from each origin of a range."""
+def content_by_origin(warehouse: Warehouse, forecasts: ForecastRange) -> dict[datetime, tuple[int, str]]:
+    """The number of quantiles from each origin of a range, and their digest."""
     with warehouse.read() as connection:
-        found = connection.execute(_ROWS_BY_ORIGIN, forecasts.parameters).fetchall()
-    return Counter(dict(found))
+        found = connection.execute(_CONTENT_BY_ORIGIN, forecasts.parameters).fetchall()
+    return {origin: (int(rows), str(digest)) for origin, rows, digest in found}
 
 
 def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:

@@ -12,7 +12,17 @@ import dagster as dg
 from pydantic import Field
 
 from assets.market.checks import build_checks
-from assets.metadata import DATA_VERSION_TAG, OWNERS, add_to_newest_partition, bullets, picture, schema, table
+from assets.metadata import (
+    DATA_VERSION_TAG,
+    EMPTY,
+    OWNERS,
+    add_session_contents,
+    add_to_newest_partition,
+    bullets,
+    picture,
+    schema,
+    table,
+)
 from assets.sessions import KEY_FORMAT, sessions_of
 from resources.candlecast import Candlecast
 from resources.progress import progress_of
@@ -138,7 +148,7 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         Rows that break the contract are in `rejected_bars` with the rule and the reason. For every payload,
         received = kept + folded + rejected.
         """
-        from assets.market.ingest.digests import digest_of_bars, session_digests
+        from assets.market.ingest.digests import contents_by_session, digest_of_bars, session_digests
         from assets.market.ingest.ingest import ingest
         from assets.market.ingest.lake import Lake
         from assets.market.ingest.resampling import RULE
@@ -149,11 +159,11 @@ def _bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         covered = sessions_of(context)
         digests = session_digests(warehouse, frequency, covered[0], covered[-1])
         add_to_newest_partition(context, _bars_metadata(candlecast))
+        add_session_contents(context, contents_by_session(digests), covered)
         _record_changed_sessions(context, candlecast, set(counts.sessions) - set(covered))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of_bars(digests, covered)),
             metadata={
-                "dagster/row_count": int(digests["rows"].sum()),
                 "sessions": len(covered),
                 "sessions_without_bars": len(sessions_without_bars(warehouse, frequency, covered)),
                 "sessions_changed": len(counts.sessions),
@@ -174,21 +184,22 @@ def _record_changed_sessions(context: dg.AssetExecutionContext, candlecast: Cand
     An ingest takes every new payload, whatever sessions its run was asked for. Sessions that were never materialised
     stay so.
     """
-    from assets.market.ingest.digests import digest_of_bars, session_digests
+    from assets.market.ingest.digests import contents_by_session, session_digests
 
     known = context.instance.get_materialized_partitions(context.asset_key) if sessions else set()
     changed = [session for session in sorted(sessions) if session.strftime(KEY_FORMAT) in known]
     if not changed:
         return
     digests = session_digests(candlecast.warehouse, candlecast.settings.market.frequency, changed[0], changed[-1])
-    rows = dict(zip(digests["session"], digests["rows"], strict=True))
+    contents = contents_by_session(digests)
     for session in changed:
+        rows, version = contents.get(session, (0, EMPTY))
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=session.strftime(KEY_FORMAT),
-                metadata={"dagster/row_count": int(rows.get(session, 0))},
-                tags={DATA_VERSION_TAG: digest_of_bars(digests, [session])},
+                metadata={"dagster/row_count": rows},
+                tags={DATA_VERSION_TAG: version},
             )
         )
 

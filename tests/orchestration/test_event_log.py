@@ -4,12 +4,16 @@ import ast
 import os
 import subprocess
 import sys
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+
+from assets.metadata import DATA_VERSION_TAG, EMPTY, add_session_contents
+from assets.sessions import RANGE_END, RANGE_START
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
@@ -19,7 +23,7 @@ SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
 METHODS = (
     "_event_insert_timestamp", "_has_asset_key_col_on_connection", "_initdb", "_connect",
     "_store_asset_check_evaluation_planned", "claim_concurrency_slot", "conn_string_for_shard", "delete_events",
-    "dispose", "from_config_value", "get_concurrency_info", "has_table", "index_connection",
+    "dispose", "store_event", "from_config_value", "get_concurrency_info", "has_table", "index_connection",
     "supports_partition_subset_in_asset_materialization_planned_events", "wipe",
 )  # fmt: skip
 ATTRIBUTES = ("_db_lock", "_initialized_dbs")
@@ -44,6 +48,30 @@ def _seen(instance: dg.DagsterInstance, run_id: str) -> tuple[object, ...]:
         event.asset_materialization,
         [record.dagster_event.event_type_value for record in instance.all_logs(run_id) if record.dagster_event],
     )
+
+
+@dg.asset(partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
+def counted(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    add_session_contents(context, {day: (day.day, f"v{day.day}") for day in days if day.day != 9}, days)
+    return dg.MaterializeResult(data_version=dg.DataVersion(f"of {len(days)} sessions"))
+
+
+def test_a_session_keeps_its_data_version_whatever_range_is_run(tmp_path: Path) -> None:
+    def version(key: str) -> str:
+        record = instance.get_latest_data_version_record(dg.AssetKey("counted"), partition_key=key)
+        assert record and record.asset_materialization and record.asset_materialization.tags
+        return record.asset_materialization.tags[DATA_VERSION_TAG]
+
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    ) as instance:
+        tags = {RANGE_START: "2020-01-03", RANGE_END: "2020-01-09"}
+        job = dg.Definitions(assets=[counted], jobs=[dg.define_asset_job("j", [counted])]).resolve_job_def("j")
+        job.execute_in_process(instance=instance, tags=tags)
+        assert [version(f"2020-01-0{day}") for day in (3, 8, 9)] == ["v3", "v8", EMPTY]
+        dg.materialize([counted], partition_key="2020-01-08", instance=instance)
+        assert version("2020-01-08") == "v8"
 
 
 def _private_names() -> list[tuple[str, str]]:

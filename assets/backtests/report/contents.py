@@ -63,6 +63,10 @@ _FORECASTS = f"""
 SELECT model, checkpoint, symbol, origin, in_sample FROM forecasts
 WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} ORDER BY model, origin, symbol
 """
+_CORRECTED_SINCE = f"""
+SELECT model, count(*) FROM made_from_corrected_bars
+WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} GROUP BY model ORDER BY model
+"""
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,15 @@ class FanCase:
 
 @dataclass(frozen=True)
 class MarketSummary:
-    """Outcome of the received rows by source and by file, rejected rows by rule, coverage per symbol, and the market's
-    checks that fail."""
+    """Outcome of the received rows by source and by file, rejected rows by rule, coverage per symbol, the market's
+    checks that fail, and the number of forecasts per model that were made from bars which were corrected since."""
 
     payloads: pd.DataFrame
     rejected: pd.DataFrame
     coverage: pd.DataFrame
     files: tuple[FileOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
+    corrected_since: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,7 @@ def read_contents(
             ).df(),
             files,
             tuple(warnings),
+            tuple(connection.execute(_CORRECTED_SINCE, {**pairs, **chosen.parameters}).fetchall()),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}

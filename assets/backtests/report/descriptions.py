@@ -110,6 +110,18 @@ def universe_text(contents: ReportContents) -> tuple[str, ...]:
     return (source, *filter(None, [universe.note]))
 
 
+def corrected_text(contents: ReportContents) -> str:
+    """How many forecasts were made from bars that were corrected since; empty: none."""
+    counts = contents.market.corrected_since
+    if not counts:
+        return ""
+    models = listing([f"{model_name(model)} {count:,}" for model, count in counts])
+    return (
+        f"Forecasts made from bars that were corrected since: {models}. They stay as they were made; their scores use "
+        "the corrected bars, their signals the close that was known. The view made_from_corrected_bars lists them."
+    )
+
+
 def survivorship_text(contents: ReportContents) -> str:
     """The limitation that results from the universe."""
     note = contents.universe.note

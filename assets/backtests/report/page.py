@@ -107,6 +107,7 @@ class ReportPage:
     rejected: TextTable | None
     calendar: str
     universe: tuple[str, ...]
+    corrected: str
     coverage: TextTable | None
     provenance: TextTable
     used: TextTable | None
@@ -159,6 +160,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         warnings=contents.market.warnings,
         calendar=descriptions.calendar_text(contents),
         universe=descriptions.universe_text(contents),
+        corrected=descriptions.corrected_text(contents),
         coverage=tables.coverage_table(contents),
         provenance=tables.mapping_table(_provenance(contents, digest)),
         used=tables.used_table(contents),

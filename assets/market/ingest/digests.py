@@ -43,6 +43,12 @@ def digest_of_bars(digests: pd.DataFrame, sessions: Sequence[date] | None = None
     return digest_of([chosen["session"].astype(str).tolist(), chosen["rows"].tolist(), chosen["digest"].tolist()])
 
 
+def contents_by_session(digests: pd.DataFrame) -> dict[date, tuple[int, str]]:
+    """Number of bars and digest per session that has bars, from `session_digests`."""
+    rows = zip(digests["session"], digests["rows"], digests["digest"], strict=True)
+    return {session: (int(count), str(digest)) for session, count, digest in rows}
+
+
 def digest_of_actions(warehouse: Warehouse) -> str:
     """One digest of all splits and dividends."""
     return digest_of(warehouse.frame(_ACTIONS).to_numpy().tolist())

@@ -1,0 +1,2 @@
+-- Only a view is new: schema.sql creates it.
+SELECT 1;
