@@ -40,6 +40,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _every_symbol_has_bars(),
         _few_rows_are_rejected(),
         _no_unreported_splits(),
+        _no_bar_holds_a_later_price(),
         _actions_follow_from_bars(),
         _dividends_are_below_the_price(),
         _corporate_actions_are_complete(),
@@ -136,6 +137,32 @@ def _no_unreported_splits() -> dg.AssetChecksDefinition:
         )
 
     return no_unreported_splits
+
+
+def _no_bar_holds_a_later_price() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="bars")
+    def no_bar_holds_a_later_price(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Overnight moves, ranges and closes have the statistics of prices of their own day, for every symbol."""
+        from assets.market.acceptance import LEAK_SESSIONS, leak_signs
+
+        found = leak_signs(candlecast.warehouse, candlecast.settings.market.frequency)
+        shown = "; ".join(
+            f"{row['symbol']} {row['first']:%Y-%m-%d} … {row['last']:%Y-%m-%d}: "
+            f"{row['sign']} {row['value']:.2f}, limit {row['limit']:.2f}"
+            for row in found.head(SHOWN_ROWS).to_dict("records")
+        )
+        problem = (
+            f"{len(found)} symbols look as if prices belonged to another day ({shown}): compare some closes with "
+            "another source, and check how the file was made (shifted columns, market.stamp, market.timezone)"
+        )
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problem if len(found) else f"none, judged from {LEAK_SESSIONS} sessions on",
+            metadata={"symbols": table(found)} if len(found) else {},
+        )
+
+    return no_bar_holds_a_later_price
 
 
 def _actions_follow_from_bars() -> dg.AssetChecksDefinition:
