@@ -6,10 +6,13 @@ correction changes. Not here: when it runs (schedules), and what a single sessio
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
+from threading import Thread
 
 import dagster as dg
 
@@ -18,8 +21,10 @@ from orchestration.completeness import WATCHED, complete_sessions
 from orchestration.stale_scores import reach, stale_scores
 from resources.candlecast import Candlecast
 
+logger = logging.getLogger("candlecast.catch_up")
 # Sessions further apart than this, a quarter of a year, are covered by runs of their own.
 BRIDGED = 63
+PENDING_SECONDS = 20.0
 MARKET = ("raw_bars", "bars", "corporate_actions")
 EVALUATION = ("forecast_scores", "scoreboard")
 
@@ -71,26 +76,44 @@ def reasons_to_run(instance: dg.DagsterInstance, candlecast: Candlecast, closed:
         CandlecastError: the warehouse or the source cannot be read.
     """
     from assets.forecasts.missing import missing_forecasts
-    from assets.market.ingest.pending import pending_sessions
 
     incomplete = incomplete_by_records(instance, candlecast, closed)
     made = instance.get_materialized_partitions(dg.AssetKey("forecast_scores"))
     scored = [key for key in closed if key in made]
     if not candlecast.warehouse.exists or not scored:
         return Reasons(incomplete)
-    pending = pending_sessions(
-        candlecast.settings, candlecast.home, candlecast.warehouse, candlecast.calendar, candlecast.source
-    )
     start = max(scored[0], _first_of_test(candlecast))
     lacking = missing_forecasts(candlecast, [date.fromisoformat(key) for key in closed if key >= start])["session"]
     known = {*incomplete, *(day.strftime(KEY_FORMAT) for day in lacking)}
-    changed = {day.strftime(KEY_FORMAT) for day in pending}
-    return Reasons(
-        [key for key in closed if key in known],
-        [key for key in closed if key in changed],
-        stale_scores(instance, candlecast.settings, closed, scored),
-        scored,
-    )
+    stale = stale_scores(instance, candlecast.settings, closed, scored)
+    # Last, because it may go on in its thread, which occupies the warehouse.
+    changed = {day.strftime(KEY_FORMAT) for day in _pending(candlecast)}
+    return Reasons([key for key in closed if key in known], [key for key in closed if key in changed], stale, scored)
+
+
+def _pending(candlecast: Candlecast) -> list[date]:
+    """The sessions whose bars the source would add or change; none if that takes longer than a tick may.
+
+    The run of the newest session ingests them all the same, and records the sessions that it changes: the next tick
+    finds the scores and forecasts that follow from them.
+    """
+    from assets.market.ingest.pending import pending_sessions
+
+    parts = (candlecast.settings, candlecast.home, candlecast.warehouse, candlecast.calendar, candlecast.source)
+    found: Future[list[date]] = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(pending_sessions(*parts))
+        except Exception as error:
+            found.set_exception(error)
+
+    Thread(target=look, daemon=True).start()
+    try:
+        return found.result(timeout=PENDING_SECONDS)
+    except TimeoutError:
+        logger.warning("the source's changes are not known after %g s: left to the next tick", PENDING_SECONDS)
+        return []
 
 
 def plan_runs(candlecast: Candlecast, closed: Sequence[str], reasons: Reasons) -> list[CatchUp]:

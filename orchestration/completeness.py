@@ -7,6 +7,7 @@ Modules that compute are imported inside the functions: loading the definitions 
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,6 +24,17 @@ WATCHED = ("bars", *FORECASTS, SCORES)
 RECORDS_AT_ONCE = 500
 NAMED = 10
 NOT_MATERIALIZED = "not materialised"
+# Dagster ends a tick after 60 s: a run that writes to the warehouse for longer must not keep it from a result.
+BUSY_SECONDS = 15.0
+
+
+def impatient(candlecast: Candlecast) -> Candlecast:
+    """The same parts, with a warehouse that is given up after `BUSY_SECONDS` while another process writes."""
+    warehouse = copy(candlecast.warehouse)
+    warehouse.wait = BUSY_SECONDS
+    return Candlecast(
+        candlecast.settings, warehouse=warehouse, checkpoints=candlecast.checkpoints, source=candlecast.source
+    )
 
 
 def missing_at(instance: dg.DagsterInstance, candlecast: Candlecast, session: date) -> dict[str, str]:

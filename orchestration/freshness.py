@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.sessions import KEY_FORMAT
-from orchestration.completeness import WATCHED, missing_at
+from orchestration.completeness import WATCHED, impatient, missing_at
 from resources.candlecast import Candlecast
 
 CHECK_NAME = "newest_session_is_materialized"
@@ -84,7 +84,7 @@ def build_sensor(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
         if due is None:
             return dg.SkipReason(NOT_DUE)
         try:
-            lacking = missing_at(context.instance, candlecast, due)
+            lacking = missing_at(context.instance, impatient(candlecast), due)
         except WarehouseBusyError as error:
             return dg.SkipReason(f"Not known now: {error}")
         state = _summary(due, lacking)

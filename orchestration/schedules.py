@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration.catch_up import CatchUp, Reasons, incomplete_by_records, plan_runs, reasons_to_run
+from orchestration.completeness import impatient
 from orchestration.jobs import Job, JobName
 from resources.candlecast import Candlecast
 
@@ -59,7 +60,7 @@ def _reasons(context: dg.ScheduleEvaluationContext, candlecast: Candlecast, clos
     from resources.errors import CandlecastError
 
     try:
-        return reasons_to_run(context.instance, candlecast, closed)
+        return reasons_to_run(context.instance, impatient(candlecast), closed)
     except CandlecastError as error:
         # The run of the newest session must not wait for it: it fails with the same message, or catches up.
         context.log.warning("sessions that arrived in part or changed are not known now: %s", error)

@@ -1,5 +1,7 @@
 """Sessions that arrived in part, late or corrected: what the checks report, and what the schedule runs."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,8 +17,9 @@ from assets.backtests.signals import make_signals
 from assets.forecasting.registry import checkpoints_in_use
 from assets.market.universe import read_universe
 from assets.sessions import RANGE_END, RANGE_START
+from orchestration import completeness
 from orchestration.build import build_defs
-from orchestration.completeness import FORECASTS, missing_at
+from orchestration.completeness import FORECASTS, WATCHED, missing_at
 from orchestration.jobs import without_freshness
 from resources.candlecast import Candlecast
 from resources.settings import Settings
@@ -125,6 +128,23 @@ def test_a_session_with_bars_of_some_symbols_is_incomplete_until_the_others_are_
     assert desk.requests() == [("2012-07-10", "2012-07-10", set())]
     desk.run_daily(LAST)
     assert desk.missing() == {} and desk.requests() == []
+
+
+def test_a_tick_does_not_wait_for_a_process_that_writes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completeness, "BUSY_SECONDS", 0.2)
+    desk.write("AA")
+    desk.run("raw_bars", "bars", first=LAST, last=LAST)
+    for name in WATCHED:
+        desk.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2012-07-09"))
+    code = "import duckdb, sys, time; held = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(desk.candlecast.warehouse.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout and writer.stdout.readline()
+        assert desk.requests() == [("2012-07-10", "2012-07-10", set())]
+        context = dg.build_sensor_context(instance=desk.instance, repository_def=desk.defs.get_repository_def())
+        tick = desk.defs.resolve_sensor_def("freshness").evaluate_tick(context)
+        assert str(writer.pid) in str(tick.skip_message)
+        writer.kill()
 
 
 def test_only_symbols_that_still_trade_are_awaited(desk: Desk) -> None:
