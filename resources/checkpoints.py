@@ -112,8 +112,8 @@ class CheckpointStore:
         found = self._named(kind, digest)
         if not self.is_intact(kind, found.digest):
             raise CandlecastError(
-                f"{found.folder} is damaged, its files do not match its digest: restore it from a backup, or remove "
-                "the folder and train it again with `candlecast run`"
+                f"{found.folder} is damaged, its files do not match its digest: `candlecast doctor --repair` sets it "
+                "aside and trains it again"
             )
         return found
 

@@ -8,7 +8,9 @@ without a recorded digest, from an earlier version, is taken as intact.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from resources.publish import SEAL, digest_of_folder, publish_bytes
 
@@ -53,6 +55,29 @@ def keep_if_intact(artifact: Path, root: Path) -> bool:
         return True
     set_aside(artifact, root)
     return False
+
+
+def read_kept_json(file: Path, root: Path) -> Any:
+    """The content of a JSON file that can be computed again; None: there is none, or it was damaged and set aside.
+
+    Args:
+        root: the home folder.
+    """
+    if not keep_if_intact(file, root):
+        return None
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:  # of an earlier version, without a recorded digest
+        set_aside(file, root)
+        return None
+
+
+def publish_kept_json(file: Path, content: object) -> None:
+    """Write a JSON file that can be computed again, and record its digest."""
+    # A killed process leaves a file without a recorded digest, never one that does not match it.
+    seal_of(file).unlink(missing_ok=True)
+    publish_bytes(file, json.dumps(content).encode())
+    seal_file(file)
 
 
 def set_aside(artifact: Path, root: Path) -> Path:

@@ -6,7 +6,6 @@ measured (forecasting.drift).
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,8 @@ from assets.metadata import OWNERS, add_to_newest_partition, picture
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
-from resources.publish import digest_of, publish_bytes
+from resources.integrity import publish_kept_json, read_kept_json
+from resources.publish import digest_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,11 +97,13 @@ def _drifts(
     settings = candlecast.settings
     lookback = settings.windows.lookback_window
     file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
-    if not file.is_file():
+    kept = read_kept_json(file, candlecast.home.root)
+    if kept is None:
         tokenizer = candlecast.checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
         found = input_token_distances(predictor.card, tokenizer.folder, settings.windows.clip, lookback, tasks)
-        publish_bytes(file, json.dumps({str(day): value for day, value in found.items()}).encode())
-    measured = {np.datetime64(day): value for day, value in json.loads(file.read_text()).items()}
+        kept = {str(day): value for day, value in found.items()}
+        publish_kept_json(file, kept)
+    measured = {np.datetime64(day): value for day, value in kept.items()}
     symbols = Counter(task.origin for task in tasks)
     return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 

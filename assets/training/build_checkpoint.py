@@ -60,7 +60,8 @@ def current_windows(home: Home) -> TrainingWindows:
         raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
     if not is_intact(home.windows / digest):
         raise CandlecastError(
-            f"{home.windows / digest} is damaged: materialise `training_windows`, which makes it again"
+            f"{home.windows / digest} is damaged: materialise `training_windows`, which makes it again, or run "
+            "`candlecast doctor --repair`"
         )
     return TrainingWindows(digest, home.windows / digest)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import duckdb
 
 from assets.sessions import session_partitions
+from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.calendar import TradingCalendar
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, WarehouseBusyError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -29,6 +30,7 @@ PACKAGES = (
     "exchange-calendars",
 )
 SPACE_GIB = 2.0
+REPAIR = "`candlecast doctor --repair` sets it aside and makes it again"
 # A calendar may begin with a few holidays.
 CALENDAR_MARGIN = timedelta(days=7)
 
@@ -55,7 +57,7 @@ class Diagnosis:
 def diagnose(settings: Settings) -> list[Diagnosis]:
     """The results of all checks, from the interpreter to the calendar."""
     checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
-        _python, _packages, _device, _hub, _home, _warehouse, _calendar,
+        _python, _packages, _device, _hub, _home, _warehouse, _stored, _calendar,
     )  # fmt: skip
     return [result for check in checks for result in check(settings)]
 
@@ -134,8 +136,20 @@ def _warehouse(settings: Settings) -> Iterator[Diagnosis]:
     try:
         rows = warehouse.frame("SELECT count(*) AS bars FROM bars")["bars"][0]
         yield Diagnosis("warehouse", True, f"{rows:,} bars")
+    except WarehouseBusyError as error:
+        yield Diagnosis("warehouse", False, str(error), "end the process that holds it")
     except (CandlecastError, duckdb.Error) as error:
-        yield Diagnosis("warehouse", False, str(error), "end the process that holds it, or restore the file")
+        yield Diagnosis("warehouse", False, str(error), REPAIR)
+
+
+def _stored(settings: Settings) -> Iterator[Diagnosis]:
+    """Every stored artifact is opened; one line per damaged one."""
+    damaged = list(damaged_artifacts(settings))
+    for one in damaged:
+        name = one.path.relative_to(settings.home).parts[0] if one.path.is_relative_to(settings.home) else "warehouse"
+        yield Diagnosis(f"stored {name}", False, one.text, REPAIR)
+    if not damaged:
+        yield Diagnosis("stored artifacts", True, "all match their digests")
 
 
 def _calendar(settings: Settings) -> Iterator[Diagnosis]:

@@ -62,6 +62,12 @@ class Pipeline:
             self.runner.run(MODELLING, self.sessions.test_range(), "modelling")
         return self._with_assets({**newest_report(self.settings), **summary})
 
+    def ingest(self) -> dict[str, Any]:
+        """Materialise the market assets of every session whose bars are missing or would change."""
+        with self.runner.locked(), self._summarised() as summary:
+            self._ingest()
+        return self._with_assets({**summary})
+
     def backfill(self, first: date, last: date, assets: str) -> dict[str, Any]:
         """Materialise a selection for a range of sessions, upstream assets first."""
         if last < first:

@@ -117,15 +117,20 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
         return f"the warehouse ran out of memory: {error}\nIngest fewer or smaller files at once"
     if duckdb and isinstance(error, duckdb.Error):
         return (
-            f"the warehouse: {error}\nIf its file is damaged, restore it; or move it away, and `candlecast run` "
-            "rebuilds it from the lake"
+            f"the warehouse: {error}\nIf its file is damaged, restore it, or `candlecast doctor --repair` sets it "
+            "aside and rebuilds it from the lake"
         )
     # An error of SQLAlchemy can only arrive where it is loaded.
     sqlalchemy = sys.modules.get("sqlalchemy")
     if sqlalchemy and isinstance(error, sqlalchemy.exc.DBAPIError):
         locked = "locked" in str(error.orig)
-        remedy = "Is another command or the UI using them?" if locked else "`candlecast doctor` checks the home"
-        return f"Dagster's records in {home / 'dagster'}: {error.orig}. {remedy}"
+        if locked:
+            return f"Dagster's records in {home / 'dagster'}: {error.orig}. Is another command or the UI using them?"
+        from orchestration.cli.stored_artifacts import dagster_records
+        from resources.layout import Home
+
+        named = "".join(f"\n{one.text}" for one in dagster_records(Home(home)))
+        return f"Dagster's records in {home / 'dagster'}: {error.orig}. `candlecast doctor --repair` mends them{named}"
     return None
 
 

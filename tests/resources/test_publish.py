@@ -166,7 +166,7 @@ def test_changed_weights_are_not_loaded_and_are_trained_again(tmp_path: Path, na
         lambda: store.current(made.kind),
     )
     for read in readings:
-        with pytest.raises(CandlecastError, match=rf"{made.folder} is damaged.*candlecast run"):
+        with pytest.raises(CandlecastError, match=rf"{made.folder} is damaged.*candlecast doctor --repair"):
             read()
     assert store.find(made.kind, {"lr": 1}) is None
     aside = tmp_path / "damaged" / "checkpoints" / made.kind / made.digest

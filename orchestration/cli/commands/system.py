@@ -8,10 +8,21 @@ from orchestration.cli.session import FAILED, AsJson, CommandSession, HomeFolder
 
 
 def doctor(
-    settings: SettingsFile = None, profile: Profile = None, home: HomeFolder = None, json_: AsJson = False
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set aside what is damaged in the home, and make it again.")
+    ] = False,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
 ) -> None:
-    """Check versions, device, hub cache, home, warehouse and calendar, with a remedy for each failure."""
-    with CommandSession(settings, profile, home, json_, show_progress=False) as session:
+    """Check versions, device, weights, data, and every stored artifact, with a remedy for each failure."""
+    with CommandSession(settings, profile, home, json_, show_progress=repair) as session:
+        if repair:
+            from orchestration.cli.repair import repair_home
+
+            session.finish(repair_home(session.settings, session.pipeline()))
+            return
         from orchestration.cli.doctor import diagnose
 
         results = diagnose(session.settings)

@@ -1,0 +1,220 @@
+"""Everything stored in a home, opened and verified: what is damaged or gone, and what it is made again from.
+
+Belongs here: one function per kind of artifact. Nothing here writes. Not here: setting aside and making again
+(orchestration.cli.repair), and how digests are recorded (resources.integrity).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import duckdb
+import pyarrow.parquet
+import yaml
+
+from assets.forecasts.sample_paths import paths_file
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.payloads import read_batch
+from assets.training.model_selection.promotion import PromotionLedger
+from orchestration.cli.instance import INSTANCE_FILE
+from resources.checkpoints import CARD, CheckpointStore, Kind
+from resources.errors import CandlecastError, WarehouseBusyError
+from resources.integrity import is_intact, is_sealed, seal_of
+from resources.layout import Home
+from resources.pointers import read_pointer
+from resources.publish import SEAL
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+CHANGED, GONE = "does not match its recorded digest", "is gone"
+_EVERY_TABLE = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_catalog()"
+_FORECAST_ORIGINS = "SELECT DISTINCT model, checkpoint, origin FROM forecast_quantiles"
+# What a file adds to the records of Dagster. The files of single runs hold the events of one run.
+_RECORDS = {
+    "runs.db": "the history of runs is lost",
+    "index.db": "the history of materialisations is lost",
+    "schedules.db": "the history of ticks is lost, and schedules and sensors return to their defaults",
+}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A stored file or folder that cannot be used.
+
+    Attributes:
+        path: of the file or folder.
+        reason: what is wrong.
+        lost: what cannot be made again; empty: nothing.
+    """
+
+    path: Path
+    reason: str
+    lost: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.path} {self.reason}" + (f"; {self.lost}" if self.lost else "")
+
+
+def damaged_artifacts(settings: Settings) -> Iterator[Damage]:
+    """Everything in the home that is damaged or gone. Digests are computed: a second per gigabyte."""
+    home = Home(settings.home)
+    checks: tuple[Callable[[], Iterator[Damage]], ...] = (
+        lambda: _folders(home), lambda: _files(home), lambda: _batches(home), lambda: _checkpoints(home),
+        lambda: _pointers(home), lambda: _warehouse(settings), lambda: _sample_paths(settings),
+        lambda: dagster_records(home),
+    )  # fmt: skip
+    for check in checks:
+        yield from check()
+
+
+def _folders(home: Home) -> Iterator[Damage]:
+    """Folders that are named by a digest and have one of their files."""
+    for root in (home.windows, home.qlib, home.backtests, home.reports):
+        for folder in sorted(entry for entry in root.glob("*") if entry.is_dir()):
+            if not is_intact(folder):
+                yield Damage(folder, CHANGED)
+
+
+def _files(home: Home) -> Iterator[Damage]:
+    """Payloads, sample paths, and JSON that can be computed again."""
+    for root in (home.lake, home.paths, home.drift, home.checkpoints):
+        for seal in sorted(root.rglob(f"*{SEAL}")):
+            file = seal.with_name(seal.name.removesuffix(SEAL))
+            if file.name and not file.exists():
+                yield Damage(seal, f"has no file {file.name} beside it: that {GONE}")
+    files = [*home.lake.rglob("*.parquet"), *home.paths.rglob("*.parquet")]
+    derived = [*home.drift.rglob("*.json"), *home.lake.glob("*/*.json"), *home.lake.glob("*.json")]
+    derived += [*home.checkpoints.glob("*/recipes/*.json"), *home.checkpoints.glob("*/comparisons/*.json")]
+    for file in sorted([*files, *derived, *([home.owner] if home.owner.is_file() else [])]):
+        if file.parent == home.lake / "batches":
+            continue
+        if not is_intact(file):
+            yield Damage(file, CHANGED)
+        elif not is_sealed(file) and (reason := _why_unreadable(file)):
+            yield Damage(file, reason)
+
+
+def _batches(home: Home) -> Iterator[Damage]:
+    """The lake's batches, and the payloads that they name."""
+    for file in sorted((home.lake / "batches").glob("*.json")):
+        try:
+            batch = read_batch(file)
+        except CandlecastError as error:
+            yield Damage(file, f"cannot be read ({error.__cause__})", "versions of bars that only it holds are lost")
+            continue
+        for payload in batch.payloads:
+            stored = Lake(home).file(payload)
+            if not stored.exists() and not seal_of(stored).exists():
+                yield Damage(stored, f"{GONE}, and {file.name} names it")
+
+
+def _checkpoints(home: Home) -> Iterator[Damage]:
+    store = CheckpointStore(home)
+    for kind in get_args(Kind):
+        for folder in sorted(entry for entry in (home.checkpoints / kind).glob("?" * 64) if entry.is_dir()):
+            lost = "weights of settings other than the present ones are lost"
+            if not store.is_intact(kind, folder.name):
+                yield Damage(folder, CHANGED, lost)
+            elif reason := _why_unreadable(folder / CARD):
+                yield Damage(folder, f"has a card that {reason}", lost)
+        try:
+            PromotionLedger(home, kind).decisions()
+        except CandlecastError as error:
+            yield Damage(
+                PromotionLedger(home, kind).file,
+                f"cannot be read ({error.__cause__})",
+                "earlier champions can no longer be rolled back to",
+            )
+
+
+def _pointers(home: Home) -> Iterator[Damage]:
+    files = [home.windows / "current.json", home.qlib / "current.json", home.reports / "latest.json"]
+    files += [home.checkpoints / kind / name for kind in get_args(Kind) for name in ("current.json", "made.json")]
+    for file in files:
+        try:
+            digest = read_pointer(file)
+        except CandlecastError:
+            yield Damage(file, "names no digest")
+            continue
+        if digest is not None and not (file.parent / digest).is_dir():
+            yield Damage(file.parent / digest, f"{GONE}, and {file.name} names it")
+
+
+def _warehouse(settings: Settings) -> Iterator[Damage]:
+    """The warehouse's file: every block of every table is read, whose checksums DuckDB verifies."""
+    warehouse = Warehouse.of(settings, wait=5)
+    if warehouse.uri is not None or not warehouse.exists or not warehouse.path.stat().st_size:
+        return
+    try:
+        with warehouse.read() as connection:
+            for schema, table in connection.execute(_EVERY_TABLE).fetchall():
+                connection.execute(f'SELECT count(*), bit_xor(hash(t)) FROM "{schema}"."{table}" AS t').fetchall()
+    except WarehouseBusyError:
+        return
+    except (CandlecastError, duckdb.Error) as error:
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return
+        lost = "its tables are made again from the lake; when each forecast was made is lost"
+        yield Damage(warehouse.path, f"cannot be read ({str(error).splitlines()[0]})", lost)
+
+
+def _sample_paths(settings: Settings) -> Iterator[Damage]:
+    """Sample paths of stored forecasts whose file is gone."""
+    home, warehouse = Home(settings.home), Warehouse.of(settings, wait=5)
+    if not home.paths.is_dir() or not warehouse.exists:
+        return
+    with suppress(duckdb.Error, CandlecastError):
+        for row in warehouse.frame(_FORECAST_ORIGINS).itertuples():
+            file = paths_file(home, row.model, row.checkpoint, row.origin.to_datetime64())
+            if file.parent.is_dir() and not file.exists() and not seal_of(file).exists():
+                yield Damage(file, f"{GONE}, and its forecasts are stored")
+
+
+def dagster_records(home: Home) -> Iterator[Damage]:
+    """Dagster's SQLite databases and its configuration."""
+    file = home.dagster / INSTANCE_FILE
+    if file.is_file():
+        try:
+            if not isinstance(yaml.safe_load(file.read_bytes()), dict):
+                yield Damage(file, "holds no settings", "changes to it are lost")
+        except yaml.YAMLError as error:
+            yield Damage(file, f"is not YAML ({' '.join(str(error).split())})", "changes to it are lost")
+    for records in sorted(home.dagster.rglob("*.db")):
+        if reason := _why_not_sqlite(records):
+            yield Damage(records, reason, _RECORDS.get(records.name, "the events of this run are lost"))
+
+
+def _why_not_sqlite(file: Path) -> str:
+    """Why a file is no intact SQLite database; empty: it is, or another process has it locked."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+            first: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        return "" if "locked" in str(error) else f"cannot be read ({error})"
+    except sqlite3.DatabaseError as error:
+        return f"cannot be read ({error})"
+    return "" if first == "ok" else f"is damaged ({' '.join(first.split())})"
+
+
+def _why_unreadable(file: Path) -> str:
+    """Why a JSON or Parquet file cannot be read; empty: it can."""
+    try:
+        if file.suffix == ".parquet":
+            pyarrow.parquet.read_metadata(file)
+        else:
+            _require_content(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors or OSErrors
+        return f"cannot be read ({error})"
+    return ""
+
+
+def _require_content(content: Any) -> None:
+    if not isinstance(content, dict | list):
+        raise ValueError("no JSON object")
