@@ -9,7 +9,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow lint format bench bench-kronos bench-market bench-training bench-evaluation gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -22,6 +22,9 @@ test: $(TESTED)          ## the tests, within six minutes on two cores
 
 test-slow: $(TESTED)     ## what takes longer: whole runs, kills, published sizes
 	$(BIN)/python -m pytest -m slow $(WORKERS)
+
+chaos: $(TESTED)         ## the whole chain killed at fifty random moments, each home compared with an undisturbed one
+	$(BIN)/python -m tests.chaos.chaos
 
 lint: $(TESTED)          ## style, then types
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from assets.market.ingest.lake import Lake
 from resources.errors import CandlecastError
+from resources.integrity import read_kept_json
 from resources.layout import Home
 from resources.publish import publish_bytes
 from resources.settings import Settings
@@ -22,7 +23,7 @@ def claim_home(settings: Settings) -> None:
         CandlecastError: the home holds the bars of another profile.
     """
     home, own = Home(settings.home), _owner(settings)
-    owner = json.loads(home.owner.read_text()) if home.owner.is_file() else None
+    owner = read_kept_json(home.owner, home.root)
     if sources := _stored_sources(home):
         other = owner is not None and owner["profile"] != settings.profile
         if owner is not None and any(owner[name] != own[name] for name in _BARS) and other:

@@ -12,8 +12,13 @@ from pathlib import Path
 import duckdb
 
 from assets.sessions import session_partitions
+from assets.training.fit.base_weights import resolve_base
+from assets.training.prerequisites import SECTIONS, weight_problems
+from orchestration.cli.preflight import bar_problems, bars_to_check, source_problems
 from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
+from resources.checkpoints import Kind
 from resources.errors import CandlecastError, WarehouseBusyError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -57,7 +62,7 @@ class Diagnosis:
 def diagnose(settings: Settings) -> list[Diagnosis]:
     """The results of all checks, from the interpreter to the calendar."""
     checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
-        _python, _packages, _device, _hub, _home, _warehouse, _stored, _calendar,
+        _python, _packages, _device, _weights, _home, _warehouse, _stored, _calendar, _data,
     )  # fmt: skip
     return [result for check in checks for result in check(settings)]
 
@@ -86,19 +91,48 @@ def _device(settings: Settings) -> Iterator[Diagnosis]:
     yield Diagnosis("device", ok, f"{wanted}: {found}", "" if ok else 'set compute.device = "auto"')
 
 
-def _hub(settings: Settings) -> Iterator[Diagnosis]:
+def _weights(settings: Settings) -> Iterator[Diagnosis]:
+    """The base weights: a name on the hub is looked up in its cache, a folder is loaded as training loads it."""
+    problems = weight_problems(settings)
+    for kind, section in SECTIONS.items():
+        name = getattr(settings, section).base
+        own = [text for text in problems if text.startswith(f"{section}.")]
+        if own:
+            yield from (Diagnosis(f"{section} weights", False, name, text) for text in own)
+        elif _is_on_hub(kind, name, settings) and not _is_cached(name, getattr(settings, section).revision):
+            remedy = f"not in the hub's cache: run `hf download {name}`, or set {section}.base to a folder"
+            yield Diagnosis(f"{section} weights", False, name, remedy)
+        else:
+            yield Diagnosis(f"{section} weights", True, name)
+
+
+def _is_on_hub(kind: Kind, name: str, settings: Settings) -> bool:
+    base = resolve_base(kind, name, None, settings.root)
+    return base.source is not None and not Path(base.source).is_dir()
+
+
+def _is_cached(name: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    for section in ("tokenizer", "predictor", "chronos2"):
-        base = getattr(settings, section).base
-        if base in ("none", "packaged") or Path(base).expanduser().is_dir():
-            yield Diagnosis(f"{section} weights", True, base)
-            continue
-        cached = try_to_load_from_cache(base, "config.json", revision=getattr(settings, section).revision)
-        remedy = (
-            "" if cached else f"not in the hub's cache: run `hf download {base}`, or set {section}.base to a folder"
-        )
-        yield Diagnosis(f"{section} weights", isinstance(cached, str), base, remedy)
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+
+
+def _data(settings: Settings) -> Iterator[Diagnosis]:
+    """The source, its symbols, and the ranges against its bars: what would end a run before or after the first fit."""
+    candlecast = Candlecast(settings)
+    try:
+        if problems := source_problems(candlecast):
+            yield from (Diagnosis("data", False, settings.market.source, text) for text in problems)
+            return
+        with bars_to_check(candlecast) as bars:
+            found = [*bars.problems]
+            if bars.warehouse is not None:
+                found += bar_problems(settings, bars.warehouse, candlecast.calendar)
+            yield from (Diagnosis("data", False, bars.text, text) for text in found)
+            if not found:
+                yield Diagnosis("data", True, f"{bars.text}: symbols, ranges and horizon fit")
+    except (CandlecastError, duckdb.Error) as error:
+        yield Diagnosis("data", False, settings.market.source, str(error))
 
 
 def _home(settings: Settings) -> Iterator[Diagnosis]:

@@ -23,6 +23,7 @@ from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_tabl
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.headless import HeadlessRunner
 from orchestration.cli.instance import run_lock
+from orchestration.cli.preflight import bar_problems, require_none, settings_problems
 from orchestration.cli.run_summary import RunSummary, summarise
 from orchestration.cli.session_ranges import SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
@@ -58,8 +59,11 @@ class Pipeline:
     def run(self) -> dict[str, Any]:
         """Materialise the whole graph; existing results are kept."""
         with self.runner.locked(), self._summarised() as summary:
+            require_none(settings_problems(self.runner.candlecast))
             self._ingest()
-            self.runner.run(MODELLING, self.sessions.test_range(), "modelling")
+            sessions = self.sessions.test_range()
+            require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
+            self.runner.run(MODELLING, sessions, "modelling")
         return self._with_assets({**newest_report(self.settings), **summary})
 
     def ingest(self) -> dict[str, Any]:

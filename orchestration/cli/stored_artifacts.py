@@ -11,10 +11,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import duckdb
+import numpy as np
 import pyarrow.parquet
 import yaml
 
@@ -24,7 +26,7 @@ from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger
 from orchestration.cli.instance import INSTANCE_FILE
 from resources.checkpoints import CARD, CheckpointStore, Kind
-from resources.errors import CandlecastError, WarehouseBusyError
+from resources.errors import CandlecastError
 from resources.integrity import is_intact, is_sealed, seal_of
 from resources.layout import Home
 from resources.pointers import read_pointer
@@ -156,11 +158,9 @@ def _warehouse(settings: Settings) -> Iterator[Damage]:
         with warehouse.read() as connection:
             for schema, table in connection.execute(_EVERY_TABLE).fetchall():
                 connection.execute(f'SELECT count(*), bit_xor(hash(t)) FROM "{schema}"."{table}" AS t').fetchall()
-    except WarehouseBusyError:
-        return
-    except (CandlecastError, duckdb.Error) as error:
-        if isinstance(error, duckdb.OutOfMemoryException):
-            return
+    except (CandlecastError, duckdb.OutOfMemoryException):
+        return  # locked, or of a newer version
+    except duckdb.Error as error:
         lost = "its tables are made again from the lake; when each forecast was made is lost"
         yield Damage(warehouse.path, f"cannot be read ({str(error).splitlines()[0]})", lost)
 
@@ -170,11 +170,13 @@ def _sample_paths(settings: Settings) -> Iterator[Damage]:
     home, warehouse = Home(settings.home), Warehouse.of(settings, wait=5)
     if not home.paths.is_dir() or not warehouse.exists:
         return
-    with suppress(duckdb.Error, CandlecastError):
-        for row in warehouse.frame(_FORECAST_ORIGINS).itertuples():
-            file = paths_file(home, row.model, row.checkpoint, row.origin.to_datetime64())
-            if file.parent.is_dir() and not file.exists() and not seal_of(file).exists():
-                yield Damage(file, f"{GONE}, and its forecasts are stored")
+    stored: list[tuple[str, str, datetime]] = []
+    with suppress(duckdb.Error, CandlecastError), warehouse.read() as connection:
+        stored = connection.execute(_FORECAST_ORIGINS).fetchall()
+    for model, checkpoint, origin in stored:
+        file = paths_file(home, model, checkpoint, np.datetime64(origin))
+        if file.parent.is_dir() and not file.exists() and not seal_of(file).exists():
+            yield Damage(file, f"{GONE}, and its forecasts are stored")
 
 
 def dagster_records(home: Home) -> Iterator[Damage]:

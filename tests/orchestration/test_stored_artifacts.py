@@ -147,3 +147,9 @@ def test_records_that_another_process_has_locked_are_not_taken_for_damaged(home:
         other.execute("BEGIN EXCLUSIVE")
         found = list(damaged_artifacts(Settings(home=home.root)))
     assert found == []
+
+
+def test_a_warehouse_of_a_newer_version_is_not_taken_for_damaged(home: Home) -> None:
+    with Warehouse(home.warehouse).write() as connection:
+        connection.execute("UPDATE schema_version SET version = 999")
+    assert list(damaged_artifacts(Settings(home=home.root))) == []

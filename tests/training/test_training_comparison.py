@@ -26,6 +26,7 @@ from assets.training.model_selection.scoring import SkillComparison, mean_rank_i
 from assets.training.worker.job import TrainingJob
 from assets.training.worker.worker import main
 from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_until
+from resources.integrity import publish_kept_json
 from resources.layout import Home
 from resources.settings import PromotionSettings, Settings
 from tests.training.test_training_assets import build_kronos_chain
@@ -68,7 +69,7 @@ def test_a_comparison_is_deterministic_and_a_checkpoint_is_equal_to_itself(tmp_p
     written = ComparisonOutcome(
         SkillComparison(1, 2, 0.5, 0.4, 0.6, 9), 12, 3, "2003-04-01", "the champion", ("the challenger",)
     )
-    kept.write_text(json.dumps(asdict(written)))
+    publish_kept_json(kept, asdict(written))
     assert run_comparison(second, first, store, settings, windows.folder) == written
     kept.unlink()
     earlier = {

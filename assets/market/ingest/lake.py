@@ -25,7 +25,7 @@ from assets.market.ingest.payloads import (
     read_batch,
 )
 from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
-from resources.integrity import is_sealed, keep_if_intact, seal_file
+from resources.integrity import is_sealed, keep_if_intact, read_kept_json, seal_file
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
@@ -86,13 +86,13 @@ class Lake:
 
     def refused(self, source: Source) -> list[str]:
         """Why payloads were refused when the source was last read: one reason per payload."""
-        file = self.home.lake / REFUSED
-        return list(json.loads(file.read_text()).get(source.name, [])) if file.is_file() else []
+        recorded = read_kept_json(self.home.lake / REFUSED, self.home.root) or {}
+        return list(recorded.get(source.name, []))
 
     def set_refused(self, source: Source, reasons: Sequence[str]) -> None:
         """Record why payloads were refused; none: all were accepted."""
         file = self.home.lake / REFUSED
-        recorded = json.loads(file.read_text()) if file.is_file() else {}
+        recorded = read_kept_json(file, self.home.root) or {}
         if recorded.get(source.name, []) != list(reasons):
             publish_bytes(file, json.dumps({**recorded, source.name: list(reasons)}, indent=1).encode())
 
@@ -223,7 +223,9 @@ class Lake:
         moments = {(p.sha256, p.fetched_at) for p in committed}
         newest = max((p.fetched_at for p in committed), default=datetime.min)
         for file in (self.home.lake / source.name).glob(f"*.{key_digest}.json"):
-            content = json.loads(file.read_text())
+            content = read_kept_json(file, self.home.root)
+            if content is None:
+                continue
             payload = payload_from_json(content)
             # One that is older than what was committed since, or was read otherwise, is not current.
             if (payload.sha256, payload.fetched_at) in moments or payload.fetched_at < newest:

@@ -70,7 +70,10 @@ def read_batch(file: Path) -> PayloadBatch:
         payloads = [payload_from_json(payload) for payload in content["payloads"]]
         return PayloadBatch(content["number"], Reading(**content["reading"]), _with_unique_files(payloads))
     except (ValueError, KeyError, TypeError) as error:
-        raise CandlecastError(f"{file} is not a batch of the lake ({error}): restore it from a backup") from error
+        raise CandlecastError(
+            f"{file} is not a batch of the lake ({error}): restore it from a backup, or run "
+            "`candlecast doctor --repair`"
+        ) from error
 
 
 def provenance_to_json(payload: Payload, reading: Reading) -> bytes:

@@ -23,6 +23,7 @@ from assets.training.model_selection.scoring import FEWEST_ORIGINS, SkillCompari
 from assets.training.worker.pipes_client import run_pipes_child
 from assets.training.worker.pipes_reporting import run_and_report
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.integrity import publish_kept_json, read_kept_json
 from resources.layout import Home
 from resources.publish import digest_of, publish_bytes
 from resources.settings import Settings
@@ -143,7 +144,8 @@ def run_comparison(
     folder = comparisons_folder(store.home, challenger.kind)
     result = folder / f"{request.name}.json"
     _adopt_earlier_result(store.home.checkpoints / challenger.kind / "contests" / result.name, result)
-    if not result.is_file():
+    kept = read_kept_json(result, store.home.root)
+    if kept is None:
         file = folder / f"{request.name}.request"
         publish_bytes(file, request.model_dump_json().encode())
         try:
@@ -151,7 +153,8 @@ def run_comparison(
             run_pipes_child(command, challenger.kind, context=context)
         finally:
             file.unlink(missing_ok=True)
-    return ComparisonOutcome.from_dict(json.loads(result.read_text()))
+        kept = json.loads(result.read_text())
+    return ComparisonOutcome.from_dict(kept)
 
 
 def comparisons_folder(home: Home, kind: Kind) -> Path:
@@ -165,7 +168,7 @@ def _adopt_earlier_result(earlier: Path, result: Path) -> None:
         return
     renamed = {"found": "skill", "seen_until": "trained_until", "learner": "trained_side"}
     values = {renamed.get(key, key): value for key, value in json.loads(earlier.read_text()).items()}
-    publish_bytes(result, json.dumps(values).encode())
+    publish_kept_json(result, values)
 
 
 def compare_checkpoints(request: ComparisonRequest) -> ComparisonOutcome:
@@ -209,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
 
     def work() -> None:
         outcome = compare_checkpoints(ComparisonRequest.model_validate_json(Path(argv[0]).read_text()))
-        publish_bytes(Path(argv[1]), json.dumps(asdict(outcome)).encode())
+        publish_kept_json(Path(argv[1]), asdict(outcome))
 
     return run_and_report(work)
 

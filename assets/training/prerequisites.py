@@ -1,0 +1,186 @@
+"""What a fit needs, checked in seconds before any fit: base weights that load, and bars that fill the three ranges.
+
+The checks call what training itself calls, so that both agree. Every function returns problems as text, each with the
+key that mends it; an empty list means that nothing is wrong. Not here: the fit (assets.training.fit).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from assets.market.history import BarHistory
+from assets.training.build_checkpoint import CheckpointRequest, TrainingWindows, checkpoint_request
+from assets.training.data.windows import WindowSet, build_windows
+from assets.training.fit.base_weights import WEIGHTS
+from assets.training.fit.lr_schedule import TrainingSchedule
+from resources.checkpoints import Checkpoint, Kind
+from resources.errors import CandlecastError
+from resources.settings import Chronos2Settings, FitSettings, Settings
+
+SECTIONS: Mapping[Kind, str] = {
+    "kronos_tokenizer": "tokenizer",
+    "kronos_predictor": "predictor",
+    "chronos2_model": "chronos2",
+}
+CONFIG, MODEL_FILE = "config.json", "model.safetensors"
+# Keys that the configuration of each kind has, and others lack.
+_OWN_KEYS: Mapping[Kind, str] = {
+    "kronos_tokenizer": "n_enc_layers",
+    "kronos_predictor": "n_layers",
+    "chronos2_model": "chronos_config",
+}
+
+
+def weight_problems(settings: Settings) -> list[str]:
+    """Why a model cannot start from its base: missing, of another family or shape, damaged, expired."""
+    problems: list[str] = []
+    requests: dict[Kind, CheckpointRequest] = {}
+    for kind, section in SECTIONS.items():
+        try:
+            requests[kind] = _request(kind, settings)
+            problems += _folder_problems(kind, requests[kind], getattr(settings, section))
+        except CandlecastError as error:
+            problems.append(f"{section}.base: {error}")
+    if not problems:
+        problems += _token_problems(requests, settings)
+    return problems
+
+
+def window_problems(settings: Settings, histories: Mapping[str, BarHistory]) -> list[str]:
+    """Why the bars cannot be trained on: too little history, empty ranges, too few windows for a batch."""
+    try:
+        windows = build_windows(histories, settings.windows)
+    except CandlecastError as error:
+        return [str(error)]
+    return [*_batch_problems(windows, settings), *_context_problems(windows, settings)]
+
+
+def expiry_problems(settings: Settings, newest: date) -> list[str]:
+    """Models that would have expired before the newest bar, as soon as they are trained."""
+    days = settings.promotion.expires_days
+    if days is None:
+        return []
+    problems = []
+    for kind in ("kronos_predictor", "chronos2_model"):
+        request = _request(kind, settings)
+        cutoff = request.base.cutoff_after(settings.windows.cutoff if request.trains else None)
+        until = cutoff + timedelta(days=days) if cutoff else None
+        if until is None:
+            problems.append(
+                f"promotion.expires_days: the cutoff of {SECTIONS[kind]}.base is unknown: leave the key out"
+            )
+        elif until < newest:
+            problems.append(
+                f"promotion.expires_days = {days}: {kind} would have the cutoff {cutoff} and expire after {until}, the "
+                f"newest bar is of {newest}: move windows.train and windows.validation forward, or raise it"
+            )
+    return problems
+
+
+def _request(kind: Kind, settings: Settings) -> CheckpointRequest:
+    """The request as training makes it; digests of windows and tokenizer, which nobody uses here, are empty."""
+    tokenizer = Checkpoint("kronos_tokenizer", "", Path(), {}) if kind == "kronos_predictor" else None
+    return checkpoint_request(kind, settings, TrainingWindows("", Path()), tokenizer)
+
+
+def _folder_problems(kind: Kind, request: CheckpointRequest, section: FitSettings | Chronos2Settings) -> list[str]:
+    """Why a folder of weights cannot be the base of a kind. A name on a hub is not checked."""
+    name = SECTIONS[kind]
+    lora = section.mode if isinstance(section, Chronos2Settings) else section.adapt
+    if lora == "lora" and find_spec("peft") is None:
+        return [f'{name}: "lora" needs peft, which is not installed: pip install peft']
+    folder = Path(request.base.source or "")
+    if request.base.from_scratch or folder.parent == WEIGHTS or not folder.is_dir():
+        return []
+    missing = [file for file in (CONFIG, MODEL_FILE) if not (folder / file).is_file()]
+    if missing:
+        return [f"{name}.base: {folder} has no {' and no '.join(missing)}: copy it from its source"]
+    own = _OWN_KEYS[kind]
+    if own not in _config(folder):
+        return [f"{name}.base: {folder} holds no weights for {kind} ({CONFIG} has no {own}): set it to such weights"]
+    return _loading_problems(kind, folder, name)
+
+
+def _loading_problems(kind: Kind, folder: Path, name: str) -> list[str]:
+    """Load the weights as a fit does: every tensor by name and shape; of Chronos-2 the file's structure."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / MODEL_FILE, framework="numpy") as tensors:
+            tensors.keys()
+        if kind != "chronos2_model":
+            _kronos_loader(kind)(folder)
+    except SafetensorError as error:
+        return [f"{name}.base: {folder / MODEL_FILE} is damaged ({error}): copy it from its source"]
+    except ValueError as error:  # CheckpointError of the library
+        return [f"{name}.base: {error}"]
+    return []
+
+
+def _kronos_loader(kind: Kind) -> Callable[[Path], object]:
+    from kronos import Kronos, KronosTokenizer
+
+    return KronosTokenizer.from_pretrained if kind == "kronos_tokenizer" else Kronos.from_pretrained
+
+
+def _token_problems(requests: Mapping[Kind, CheckpointRequest], settings: Settings) -> list[str]:
+    """A predictor that starts from a base reads tokens of the bits that the tokenizer writes."""
+    base, tokenizer = requests["kronos_predictor"].base, requests["kronos_tokenizer"].base
+    reads = _bits(Path(base.source or ""))
+    writes = _bits(Path(tokenizer.source or "")) if not tokenizer.from_scratch else _bits_of(settings.tokenizer)
+    if base.from_scratch or reads is None or writes is None or reads == writes:
+        return []
+    return [
+        f"predictor.base: {base.source} reads tokens of {reads[0]} + {reads[1]} bits, the tokenizer writes "
+        f"{writes[0]} + {writes[1]}: set predictor.base and tokenizer.base to weights of one family"
+    ]
+
+
+def _bits(folder: Path) -> tuple[int, int] | None:
+    """The bits of a folder's tokens; none: it is not a folder."""
+    if not (folder / CONFIG).is_file():
+        return None
+    config = _config(folder)
+    return (config["s1_bits"], config["s2_bits"]) if "s1_bits" in config and "s2_bits" in config else None
+
+
+def _bits_of(section: Any) -> tuple[int, int]:
+    return section.s1_bits, section.s2_bits
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = json.loads((folder / CONFIG).read_bytes())
+    return config if isinstance(config, dict) else {}
+
+
+def _batch_problems(windows: WindowSet, settings: Settings) -> list[str]:
+    problems = []
+    for section in ("tokenizer", "predictor"):
+        try:
+            TrainingSchedule.from_settings(
+                getattr(settings, section), settings.compute, windows.total("train"), settings.seed
+            )
+        except CandlecastError as error:
+            problems.append(f"{section}.{error}")
+    return problems
+
+
+def _context_problems(windows: WindowSet, settings: Settings) -> list[str]:
+    """Chronos-2 is fitted to whole series of the training range, of half its context and the horizon at least."""
+    chronos2, length = settings.chronos2, settings.windows.lookback_window + settings.windows.predict_window
+    if chronos2.mode == "zero-shot" or not chronos2.steps:
+        return []
+    longest = max(count.train + length - 1 for count in windows.counts if count.train)
+    # A base may have fewer steps than the horizon: never refused here where the fit would accept it.
+    shortest = chronos2.context_length // 2 + 1
+    if longest >= shortest:
+        return []
+    return [
+        f"chronos2.context_length = {chronos2.context_length} needs {shortest} bars of a symbol in windows.train, the "
+        f"longest has {longest}: lower it, or widen windows.train"
+    ]
