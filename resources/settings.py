@@ -467,7 +467,7 @@ class BacktestSettings(Section):
         description='What counts towards n_drop and topk: "tradable": orders that can be filled, so that a suspended '
         'holding does not stop the trading; "qlib": all orders, as in Qlib.',
     )
-    price_limit: Fraction | dict[str, Fraction] | None = Field(
+    price_limit: float | dict[str, float] | None = Field(
         None,
         description="Daily price limit as a fraction of the previous close; 0: none. A table gives it by symbol or "
         'pattern, the first match counts: {"688*" = 0.2, "30*" = 0.2, "*" = 0.1}. Unset: by market.calendar, 0.1 for '
@@ -477,6 +477,14 @@ class BacktestSettings(Section):
     price_tick: float = Field(
         0.01, gt=0, description="Price step to which the exchange rounds price limits, in currency."
     )
+
+    @field_validator("price_limit")
+    @classmethod
+    def _limits_below_1(cls, limit: float | dict[str, float] | None) -> float | dict[str, float] | None:
+        for value in limit.values() if isinstance(limit, dict) else [limit or 0.0]:
+            if not 0 <= value < 1:
+                raise ValueError(f"a price limit is a fraction >= 0 and < 1, such as 0.1 for 10 %; not {value:g}")
+        return limit
 
     @model_validator(mode="after")
     def _drops_at_most_topk(self) -> BacktestSettings:

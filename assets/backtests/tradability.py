@@ -21,9 +21,9 @@ from resources.settings import BacktestSettings
 # Limits of whole markets, as fractions of the previous close; Shanghai's calendar is also that of Shenzhen. Other
 # calendars have none here: their limits depend on the price, the symbol or the day.
 PRICE_LIMITS: Mapping[str, float] = {"XSHG": 0.1, "SSE": 0.1}
-# A symbol may have another limit than its market: 5 % under special treatment, 20 % on some boards. A session of one
-# price after a move of at least this share of the market's limit counts as locked as well.
-LOCKED_MOVE = 0.45
+# A session of one price is locked if it moved by this share of the limit. Half of it where the limit is the calendar's:
+# symbols under special treatment have 5 %.
+LOCKED_MOVE, LOCKED_MOVE_OF_CALENDAR = 0.9, 0.45
 # Prices are float32.
 RELATIVE_ERROR = 1e-6
 
@@ -56,15 +56,19 @@ class PriceLimits:
         by_pattern: limits as fractions of the previous close, by symbol or pattern such as `30*`; the first pattern
             that a symbol matches counts, one that matches none has no limit.
         tick: the price step to which the exchange rounds limits.
+        locked_move: the share of the limit from which the move of a session of one price shows that it was locked.
     """
 
     by_pattern: Mapping[str, float]
     tick: float
+    locked_move: float = LOCKED_MOVE
 
     @classmethod
     def of(cls, settings: BacktestSettings, calendar: str) -> PriceLimits:
         """The limits of the settings, or those of the calendar."""
-        given = PRICE_LIMITS.get(calendar, 0.0) if settings.price_limit is None else settings.price_limit
+        given = settings.price_limit
+        if given is None:
+            return cls({"*": PRICE_LIMITS.get(calendar, 0.0)}, settings.price_tick, LOCKED_MOVE_OF_CALENDAR)
         return cls(given if isinstance(given, Mapping) else {"*": given}, settings.price_tick)
 
     def of_symbol(self, symbol: str) -> float:
@@ -77,7 +81,7 @@ def session_states(prices: PricePanel, limits: PriceLimits) -> np.ndarray:
     found = np.full(prices.close.shape, State.OPEN, dtype=np.int8)
     limit = np.array([limits.of_symbol(symbol) for symbol in prices.symbols])
     with np.errstate(invalid="ignore"):
-        upper, lower = _locked(prices, limit, limits.tick)
+        upper, lower = _locked(prices, limit, limits)
         found[upper], found[lower] = State.LIMIT_UP, State.LIMIT_DOWN
         found[(prices.volume == 0) & ~prices.without_volume] = State.NO_VOLUME
     found[~np.isfinite(prices.close)] = State.SUSPENDED
@@ -94,17 +98,17 @@ def sellable(states: np.ndarray) -> np.ndarray:
     return np.isin(states, (State.OPEN, State.LIMIT_UP))
 
 
-def _locked(prices: PricePanel, limit: np.ndarray, tick: float) -> tuple[np.ndarray, np.ndarray]:
+def _locked(prices: PricePanel, limit: np.ndarray, limits: PriceLimits) -> tuple[np.ndarray, np.ndarray]:
     """Sessions that open at the upper and at the lower limit; (sessions, symbols) each.
 
     The reference price is the last close, adjusted for actions. A session that trades beyond the limit has another one.
     """
     before = np.vstack([np.full((1, len(limit)), np.nan), pd.DataFrame(prices.close).ffill().to_numpy()[:-1]])
-    tolerance = tick * prices.factor / 2 + RELATIVE_ERROR * before
+    tolerance = limits.tick * prices.factor / 2 + RELATIVE_ERROR * before
     top, bottom = before * (1 + limit), before * (1 - limit)
     upper = (prices.open >= top - tolerance) & (prices.high <= top + tolerance)
     lower = (prices.open <= bottom + tolerance) & (prices.low >= bottom - tolerance)
     move = np.where(prices.high == prices.low, prices.close / before - 1, 0.0)
-    upper |= move >= LOCKED_MOVE * limit
-    lower |= move <= -LOCKED_MOVE * limit
+    upper |= move >= limits.locked_move * limit
+    lower |= move <= -limits.locked_move * limit
     return upper & (limit > 0), lower & (limit > 0)

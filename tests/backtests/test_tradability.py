@@ -25,13 +25,13 @@ DAYS = np.arange("2021-03-01", "2021-03-31", dtype="datetime64[D]")
 SYMBOLS = ("A", "B", "C", "D", "E")
 
 
-def second_session(before: float, bar: tuple[float, float, float, float], factor: float) -> State:
+def second_session(before: float, bar: tuple[float, float, float, float], factor: float, limits: PriceLimits) -> State:
     """The state of a session of (open, high, low, close) after a session that closed at `before`, as quoted."""
     prices = (np.array([(before,) * 4, bar]) * factor).astype("f4").astype("f8")[:, :, None]
     opens, high, low, close = (prices[:, place] for place in range(4))
     whole = np.ones((2, 1))
     rounded = PricePanel(DAYS[:2], ("A",), ("A",), opens, high, low, close, whole, whole * factor)
-    return State(session_states(rounded, TEN)[1, 0])
+    return State(session_states(rounded, limits)[1, 0])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def second_session(before: float, bar: tuple[float, float, float, float], factor
         (6.85, (6.17, 6.60, 6.17, 6.60), State.LIMIT_DOWN),
         (6.85, (6.18, 6.18, 6.17, 6.17), State.OPEN),
         (1711.5, (1882.65, 1882.65, 1882.65, 1882.65), State.LIMIT_UP),
-        # Another limit: it trades beyond 10 %, or has one price after a move of 5 %.
+        # Another limit: it trades beyond 10 %, or has one price after a move of 5 % or 20 %.
         (40.0, (44.0, 46.0, 43.0, 45.0), State.OPEN),
         (40.0, (42.0, 42.0, 42.0, 42.0), State.LIMIT_UP),
         (40.0, (32.0, 32.0, 32.0, 32.0), State.LIMIT_DOWN),
@@ -55,7 +55,13 @@ def second_session(before: float, bar: tuple[float, float, float, float], factor
 def test_a_session_that_opens_at_the_rounded_limit_is_locked(
     before: float, bar: tuple[float, float, float, float], expected: State, factor: float
 ) -> None:
-    assert second_session(before, bar, factor) is expected
+    assert second_session(before, bar, factor, PriceLimits.of(BacktestSettings(), "XSHG")) is expected
+
+
+def test_a_limit_that_is_set_is_the_only_one() -> None:
+    limits = PriceLimits.of(BacktestSettings(price_limit=0.2), "XSHG")
+    states = [second_session(40.0, (price,) * 4, 1.0, limits) for price in (44.0, 48.0, 36.0, 32.0)]
+    assert states == [State.OPEN, State.LIMIT_UP, State.OPEN, State.LIMIT_DOWN]
 
 
 def test_the_limit_comes_from_the_setting_or_the_calendar() -> None:

@@ -68,6 +68,16 @@ SELECT model, count(*) FROM made_from_corrected_bars
 WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} GROUP BY model ORDER BY model
 """
 
+_BEFORE_CLOSURES = f"""
+SELECT count(DISTINCT origin)
+FROM (
+    SELECT origin, max(target_ts) AS last FROM forecast_quantiles
+    WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND NOT in_sample AND {FORECAST_FILTER}
+    GROUP BY origin
+)
+JOIN (SELECT unnest($closures::TIMESTAMP[]) AS day) ON origin < day AND last > day
+"""
+
 
 @dataclass(frozen=True)
 class FanCase:
@@ -143,6 +153,7 @@ def read_contents(
     frequency, chosen = settings.market.frequency, ForecastFilter.of(settings, warehouse)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
     levels = list(settings.forecasts.levels)
+    closures = TradingCalendar(settings.market.calendar).irregular_closures(*settings.windows.test)
     files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))
     with warehouse.read() as connection:
         forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
@@ -159,9 +170,10 @@ def read_contents(
             tuple(connection.execute(_CORRECTED_SINCE, {**pairs, **chosen.parameters}).fetchall()),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
+        ((before,),) = connection.execute(
+            _BEFORE_CLOSURES, {**pairs, **chosen.parameters, "closures": list(closures)}
+        ).fetchall()
         rows = {table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in TABLES}
-    calendar = TradingCalendar(settings.market.calendar, frequency)
-    closures = calendar.irregular_closures(*settings.windows.test)
     return ReportContents(
         settings=public_settings(settings),
         market=market,
@@ -179,18 +191,8 @@ def read_contents(
         revision=_revision(),
         provider=provider,
         closures=closures,
-        origins_before_closures=_before_closures(forecasts, closures, calendar, settings.windows.predict_window),
+        origins_before_closures=int(before),
     )
-
-
-def _before_closures(forecasts: pd.DataFrame, closures: Sequence[date], calendar: TradingCalendar, horizon: int) -> int:
-    """Number of out-of-sample origins with a closure before their last target."""
-    origins = forecasts.loc[~forecasts["in_sample"].astype(bool), "origin"].drop_duplicates().to_numpy("datetime64[s]")
-    if not len(origins) or not closures:
-        return 0
-    days = np.array(closures, dtype="datetime64[D]").astype("datetime64[s]")
-    until = np.array([calendar.following(origin, horizon)[-1] for origin in origins])
-    return int(((origins[:, None] < days) & (days < until[:, None])).any(axis=1).sum())
 
 
 def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, horizon: int) -> list[FanCase]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from assets.backtests.edge import POWER
 from assets.backtests.measures import BENCHMARK, by_model
 from assets.backtests.plan import NoBacktest
 from assets.backtests.report.contents import ReportContents
@@ -49,8 +50,8 @@ def excess_text(measures: Mapping[str, float]) -> str:
     return (
         f"{text}, interval {_interval(measures, 'excess_return')}; "
         f"alpha {number(measures.get('alpha'), 'percent', signed=True)}, interval {_interval(measures, 'alpha')}, "
-        f"beta {number(measures.get('beta'))}; Deflated Sharpe ratio {deflated}; with 80\N{NO-BREAK SPACE}% power an "
-        f"alpha from {number(measures.get('minimum_detectable_alpha'), 'percent', signed=True)} is detected"
+        f"beta {number(measures.get('beta'))}; Deflated Sharpe ratio {deflated}; smallest alpha detectable with "
+        f"{POWER:.0%} power {number(measures.get('minimum_detectable_alpha'), 'percent', signed=True)}"
     )
 
 
