@@ -15,18 +15,16 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from resources.settings_section import Section as Section
+from resources.settings_windows import DateRange as DateRange
+from resources.settings_windows import FillRule as FillRule
+from resources.settings_windows import WindowSettings as WindowSettings
+
 ENV_PREFIX = "CANDLECAST__"
 
 SourceName = Literal["sample", "files", "yahoo", "akshare", "ccxt", "qlib"]
-DateRange = tuple[date, date]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A section of the settings. Unknown keys are an error; values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class MarketSettings(Section):
@@ -175,76 +173,6 @@ class MarketSettings(Section):
         if self.symbols != "all" and not self.symbols:
             raise ValueError('symbols is empty: list some, or set "all"')
         return self
-
-
-class WindowSettings(Section):
-    """Lookback, horizon and the three date ranges. Both dates of a range are part of it."""
-
-    lookback_window: int = Field(90, ge=2, description="Bars that a model reads: the context.")
-    predict_window: int = Field(
-        10,
-        ge=1,
-        description="Bars that a model forecasts: the horizon. Chronos-2 continues beyond the steps that its weights "
-        "were made for (16 for the packaged ones) in blocks of independent increments.",
-    )
-    max_context: int = Field(
-        512,
-        ge=2,
-        le=4096,
-        description="Bars that Kronos attends to, history and generated bars together; the oldest drop out first. The "
-        "model has 4096 positions; the published weights were trained with 2048 (mini) and 512 (small, base), and more "
-        "is warned of.",
-    )
-    clip: float = Field(
-        5.0, gt=0, description="Limit of normalised inputs, in standard deviations of the lookback window."
-    )
-    train: DateRange = Field((date(2000, 3, 1), date(2009, 12, 31)), description="First and last day of training.")
-    validation: DateRange = Field(
-        (date(2010, 1, 1), date(2010, 12, 31)),
-        description="First and last day of validation: early stopping and model selection. Starts after train ends.",
-    )
-    test: DateRange = Field(
-        (date(2011, 1, 1), date(2013, 3, 1)),
-        description="First and last day of the forecast origins that are scored. Starts after validation ends.",
-    )
-    embargo: int = Field(5, ge=0, description="Sessions left out between two ranges, in addition to the purge.")
-    short_history: Literal["refuse", "exclude"] = Field(
-        "refuse",
-        description='A symbol with fewer bars than lookback + horizon: "refuse" stops, "exclude" leaves it out and '
-        "reports it.",
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self) -> WindowSettings:
-        ranges = {"train": self.train, "validation": self.validation, "test": self.test}
-        for name, (first, last) in ranges.items():
-            if last < first:
-                raise ValueError(f"{name} ends on {last}, before it starts on {first}")
-        if self.validation[0] <= self.train[1]:
-            raise ValueError(
-                f"validation starts on {self.validation[0]}: it must start after train ends, {self.train[1]}"
-            )
-        if self.test[0] <= self.validation[1]:
-            raise ValueError(
-                f"test starts on {self.test[0]}: it must start after validation ends, {self.validation[1]}"
-            )
-        if self.lookback_window > self.max_context:
-            raise ValueError(
-                f"lookback_window {self.lookback_window} exceeds max_context {self.max_context}: the model would read "
-                f"the last {self.max_context} bars only. Shorten lookback_window, or raise max_context as far as the "
-                "weights were trained for"
-            )
-        if self.predict_window >= self.max_context:
-            raise ValueError(
-                f"predict_window {self.predict_window} must be below max_context {self.max_context}: no history would "
-                "fit into the context"
-            )
-        return self
-
-    @property
-    def cutoff(self) -> date:
-        """The last day whose bars may influence weights, through gradients or selection."""
-        return self.validation[1]
 
 
 class FitSettings(Section):

@@ -31,6 +31,8 @@ from assets.forecasting.forecaster import (
     market_recipe,
     trained_until,
 )
+from assets.forecasting.lookbacks import fill_lookbacks
+from assets.market.gaps import GapFill
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
@@ -63,6 +65,7 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         "recentre": settings.forecasts.recentre,
         "series_at_once": SERIES_AT_ONCE,
         **market_recipe(settings.market),
+        **GapFill.of(settings, weights.card.get("training")).recipe,
     }
     steps = steps_at_once(weights.folder)
     if steps < settings.windows.predict_window:
@@ -97,8 +100,10 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     compute.use_threads(pipeline.model)
     context, levels = settings.chronos2.context_length, list(settings.forecasts.levels)
 
+    fill = GapFill.of(settings, weights.card.get("training"))
+
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        logs = [_log_closes(task, context) for task in tasks]
+        logs = [_log_closes(task, context) for task in fill_lookbacks(tasks, fill)]
         steps = min(targets.shape[1], steps_at_once(weights.folder))
         raw = np.empty((len(tasks), steps, len(levels)))
         for start in range(0, len(logs), SERIES_AT_ONCE):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,8 +17,7 @@ import numpy as np
 
 from assets import plots as pictures
 from assets.forecasting.forecaster import ForecastTask
-from kronos.features import complete_volume_amount
-from kronos.normalisation import normalise, window_statistics
+from kronos.normalisation import Normalisation
 
 MIN_ORIGINS = 20
 WINDOWS_PER_BATCH = 256
@@ -139,7 +138,8 @@ def input_tokens(tokenizer: Path, clip: float, lookback: int, tasks: Sequence[Fo
     from kronos import KronosTokenizer
 
     model = KronosTokenizer.from_pretrained(tokenizer)
-    values = torch.from_numpy(np.stack([_input(task, lookback, clip) for task in tasks]))
+    rule = replace(model.normalisation or Normalisation(), clip=clip)
+    values = torch.from_numpy(np.stack([_input(task, lookback, rule) for task in tasks]))
     with torch.inference_mode():
         parts = [
             model.encode(values[first : first + WINDOWS_PER_BATCH], half=True)[0].numpy()
@@ -157,10 +157,8 @@ def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:
     return total.hexdigest()
 
 
-def _input(task: ForecastTask, lookback: int, clip: float) -> np.ndarray:
-    values = complete_volume_amount(task.history.bars_as_of(task.index, task.index - lookback + 1))
-    mean, std = window_statistics(values, lookback)
-    return normalise(values, mean, std, clip)
+def _input(task: ForecastTask, lookback: int, rule: Normalisation) -> np.ndarray:
+    return rule.apply(task.history.bars_as_of(task.index, task.index - lookback + 1), lookback)[0]
 
 
 def token_distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -21,6 +21,8 @@ from assets.forecasting.forecaster import (
     market_recipe,
     trained_until,
 )
+from assets.forecasting.lookbacks import fill_lookbacks
+from assets.market.gaps import GapFill
 from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
@@ -63,6 +65,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         "dtype": settings.compute.dtype,
         "seed": settings.seed,
         **market_recipe(settings.market),
+        **GapFill.of(settings, predictor.card.get("training")).recipe,
     }
     return Forecaster(
         model=MODEL,
@@ -92,7 +95,7 @@ def _tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkp
 
 def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
     from kronos import Kronos, KronosPredictor, KronosTokenizer
-    from kronos.features import complete_volume_amount, time_features
+    from kronos.features import time_features
 
     compute = Compute(settings.compute)
     windows, forecasts = settings.windows, settings.forecasts
@@ -107,10 +110,13 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
         threads=threads,
     )
 
+    fill = GapFill.of(settings, predictor.card.get("training"))
+
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        tasks = fill_lookbacks(tasks, fill)
         lookbacks = [(task.history, task.index - windows.lookback_window + 1, task.index) for task in tasks]
         result = model.sample_paths(
-            [complete_volume_amount(history.bars_as_of(last, first)) for history, first, last in lookbacks],
+            [history.bars_as_of(last, first) for history, first, last in lookbacks],
             [time_features(history.stamps[first : last + 1]) for history, first, last in lookbacks],
             [time_features(stamps) for stamps in targets],
             targets.shape[1],

@@ -93,9 +93,12 @@ def _drifts(
     import numpy as np
 
     from assets.forecasting.drift import InputDrift, input_digest, input_token_distances
+    from assets.forecasting.lookbacks import fill_lookbacks
+    from assets.market.gaps import GapFill
 
     settings = candlecast.settings
     lookback = settings.windows.lookback_window
+    tasks = fill_lookbacks(tasks, GapFill.of(settings, predictor.card.get("training")))
     file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
     kept = read_kept_json(file, candlecast.home.root)
     if kept is None:

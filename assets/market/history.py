@@ -47,6 +47,8 @@ class BarHistory:
         growth: (n,) product of 1 / price factor of the actions up to each bar (splits and dividends).
         shares: (n,) product of the split ratios up to each bar.
         sessions: (n,) datetime64[D], session of each bar; None: its UTC day.
+        filled: (n,) bool, bars that stand for missing ones (assets.market.gaps); None: no bar does.
+        events: (n,) bool, bars with an event (assets.market.events); None: not looked up.
     """
 
     symbol: str
@@ -55,6 +57,8 @@ class BarHistory:
     growth: np.ndarray
     shares: np.ndarray
     sessions: np.ndarray | None = None
+    filled: np.ndarray | None = None
+    events: np.ndarray | None = None
 
     @property
     def days(self) -> np.ndarray:

@@ -59,6 +59,8 @@ def _training_windows() -> dg.AssetsDefinition:
 
         No bar after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between them.
         """
+        from assets.market.events import with_events
+        from assets.market.gaps import GapFill
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
         from assets.training.build_checkpoint import set_current_windows
@@ -68,7 +70,10 @@ def _training_windows() -> dg.AssetsDefinition:
         settings, home = candlecast.settings, candlecast.home
         symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
-        windows = build_windows(histories, settings.windows)
+        if settings.windows.events != "keep":
+            histories = with_events(histories, candlecast.warehouse, settings.market.frequency)
+        fill = GapFill.of(settings)
+        windows = build_windows({name: fill.apply(one) for name, one in histories.items()}, settings.windows)
         folder = home.windows / windows.digest
         if not keep_if_intact(folder, home.root):
             with publishing_folder(folder, home.scratch / "windows") as scratch:
@@ -97,6 +102,9 @@ def _window_metadata(windows: "WindowSet") -> dict[str, Any]:
         "test": windows.total("test"),
         "origins": windows.origins,
         "cutoff": windows.manifest["cutoff"],
+        "fill": windows.manifest.get("fill", {}).get("rule", "none"),
+        "filled_bars": int(windows.arrays["filled"].sum()) if "filled" in windows.arrays else 0,
+        "events": windows.manifest.get("events", "keep"),
         "data_hash": windows.digest,
         "symbols": table(windows.table()),
         "regimes": table(volatility_regimes(windows.arrays, shape)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,9 @@ RECIPE_VERSION = 2
 # Keys that weights do not depend on: the location of the base (its digest is in the recipe), limits of the acceptance
 # checks, the size of a micro-batch.
 _IRRELEVANT = frozenset({"base", "revision", "micro_batch", "min_codebook_use", "max_reconstruction"})
+# What a card has of the windows' manifest; the choices of the preparation are there unless they are the defaults.
+MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
+PREPARATION = ("fill", "events")
 RunJob = Callable[[TrainingJob, Progress], TrainingResult]
 
 
@@ -125,10 +128,14 @@ def checkpoint_request(
         recipe["tokenizer"] = tokenizer.digest
     if kind != "chronos2_model":
         recipe["clip"] = settings.windows.clip
+        if settings.windows.missing_volume != "zero":
+            # Left out elsewhere: a new key would change the recipe of every checkpoint.
+            recipe["missing_volume"] = settings.windows.missing_volume
     if trains:
         recipe |= {
             "settings": section.model_dump(mode="json", exclude=_irrelevant_keys(section)),
             "data": windows.digest,
+            **_chosen(windows.manifest, PREPARATION),
             "seed": settings.seed,
             "dtype": settings.compute.dtype,
             "processes": settings.compute.processes * settings.compute.nodes,
@@ -173,6 +180,10 @@ def _irrelevant_keys(section: BaseModel) -> set[str]:
         # The entropy of the codes of a batch is not the mean over its micro-batches: the weights depend on their size.
         return set(_IRRELEVANT - {"micro_batch"})
     return set(_IRRELEVANT)
+
+
+def _chosen(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: content[key] for key in keys if key in content}
 
 
 def _later(one: date | None, other: date | None) -> date | None:
@@ -220,11 +231,9 @@ def _card(
         "tokenizer": request.tokenizer.digest if request.tokenizer else None,
         "cutoff": cutoff.isoformat() if cutoff else None,
         "trained_until": trained_until.isoformat() if trained_until else None,
-        "training": {key: manifest[key] for key in ("train", "validation", "symbols", "lookback", "horizon", "embargo")}
-        if request.trains
-        else None,
+        "training": _chosen(manifest, (*MANIFEST_KEYS, *PREPARATION)) if request.trains else None,
         "data_hash": windows.digest if request.trains else None,
-        "normalisation": {"clip": settings.windows.clip},
+        "normalisation": {"clip": settings.windows.clip, **_chosen(request.recipe, ("missing_volume",))},
         "settings": _section(request.kind, settings).model_dump(mode="json"),
         "seed": settings.seed,
         "parameters": result.parameters,

@@ -77,8 +77,14 @@ def _provenance(card: Mapping[str, Any]) -> str:
             f"- Selected on {validation['windows']:,} validation windows, {validation['first']} … {validation['last']}",
             f"- Data hash: `{card['data_hash']}`",
         ]
+        if "fill" in training:
+            lines.append(f"- Missing bars: {training['fill']['rule']}, at most {training['fill']['limit']} in a row")
+        if "events" in training:
+            lines.append(f"- Training windows with an event: {training['events']}")
         if "data" in training:
             lines.append(f"- Data: {training['data']}")
+    if "missing_volume" in card.get("normalisation", {}):
+        lines.append(f"- Missing volume and amount: {card['normalisation']['missing_volume']}")
     if card["tokenizer"]:
         lines.append(f"- Tokenizer: `{card['tokenizer']}`")
     lines += [f"- Seed {card['seed']}, {', '.join(f'{name} {number}' for name, number in card['versions'].items())}"]

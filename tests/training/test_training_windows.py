@@ -16,7 +16,6 @@ from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
 from assets.training.data.windows import WindowSet, build_windows, digest_of_arrays, sufficiency, volatility_regimes
-from kronos.features import complete_volume_amount
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
 from resources.settings import FitSettings, WindowSettings
@@ -144,7 +143,7 @@ def test_a_window_is_adjusted_as_for_a_forecast_from_the_end_of_its_lookback(
     history = split[arrays.symbols[owner]]
     end = int(row) + WINDOWS.lookback_window - 1
     expected = history.bars_as_of(end, first=int(row), last=int(row) + arrays.shape.length - 1)
-    np.testing.assert_allclose(arrays.adjusted(np.array([row]))[0], complete_volume_amount(expected), rtol=3e-7)
+    np.testing.assert_allclose(arrays.adjusted(np.array([row]))[0], expected, rtol=3e-7)
 
 
 def test_targets_change_nothing_in_the_normalised_lookback(real: dict[str, BarHistory], tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 
 from assets.market.history import PRICES, VOLUME, BarHistory
 from assets.training.data.splits import WindowShape
-from kronos.features import FEATURES, complete_volume_amount, time_features
-from kronos.normalisation import Normalisation, normalise, window_statistics
+from kronos.features import FEATURES, time_features
+from kronos.normalisation import Normalisation
 from resources.settings import FitSettings
 
 MANIFEST = "manifest.json"
@@ -42,11 +42,17 @@ def pack_arrays(histories: list[BarHistory], splits: dict[FitSplit, list[np.ndar
         "stamps": np.concatenate([history.stamps for history in histories]).astype("datetime64[s]"),
         "offsets": offsets.astype(np.int64),
     }
+    if any(history.filled is not None for history in histories):
+        arrays["filled"] = np.concatenate([_filled(history) for history in histories])
     for split, starts in splits.items():
         owners = np.repeat(np.arange(len(starts)), [len(rows) for rows in starts])
         rows = np.concatenate(starts) + offsets[owners]
         arrays[split] = np.column_stack([owners, rows]).astype(np.int32 if offsets[-1] < 2**31 else np.int64)
     return arrays
+
+
+def _filled(history: BarHistory) -> np.ndarray:
+    return np.zeros(len(history), dtype=bool) if history.filled is None else history.filled
 
 
 def write_arrays(folder: Path, arrays: Arrays, manifest: dict[str, Any]) -> None:
@@ -61,7 +67,7 @@ class Augmentation:
     """Which training windows are augmented. Both are (n,) bool.
 
     Attributes:
-        blind: volume and amount are set to zero, as the published models were trained.
+        blind: volume and amount are missing: zero under the rule that the published models were trained with.
         mirrored: prices are reflected about their mean, so that rises become falls. Without it, a model learns the
             upward drift of its training years.
     """
@@ -108,6 +114,11 @@ class WindowArrays:
         return self._map("bars")
 
     @cached_property
+    def filled(self) -> np.ndarray | None:
+        """(rows,) bool, rows that stand for missing bars; None: there are none. Memory-mapped."""
+        return self._map("filled") if (self.folder / "filled.npy").is_file() else None
+
+    @cached_property
     def offsets(self) -> np.ndarray:
         """(symbols + 1,) the row at which the bars of each symbol begin."""
         return self._map("offsets")
@@ -131,14 +142,14 @@ class WindowArrays:
         return np.asarray(starts, dtype=np.int64)[:, None] + np.arange(self.shape.length)
 
     def adjusted(self, starts: np.ndarray) -> np.ndarray:
-        """Windows adjusted to the last bar of their lookback, without missing volume: (n, length, 6) float64."""
+        """Windows adjusted to the last bar of their lookback: (n, length, 6) float64, NaN as in `bars`."""
         rows = self.rows(starts)
         factors = self.factors[rows]
         at_origin = factors[:, self.shape.lookback - 1][:, None]
         values = self.bars[rows].astype(np.float64)
         values[..., PRICES] *= (factors[..., 0] / at_origin[..., 0])[..., None]
         values[..., VOLUME] *= at_origin[..., 1] / factors[..., 1]
-        return complete_volume_amount(values)
+        return values
 
     def normalised(
         self, starts: np.ndarray, rule: Normalisation, augmentation: Augmentation | None = None
@@ -146,9 +157,8 @@ class WindowArrays:
         """The input of the tokenizer: (n, length, 6) float32, z-scores with the lookback's mean and deviation."""
         values = self.adjusted(starts)
         if augmentation is not None:
-            values[augmentation.blind, :, VOLUME : AMOUNT + 1] = 0.0
-        mean, std = window_statistics(values, self.shape.lookback)
-        normal = normalise(values, mean, std, rule.clip, rule.epsilon)
+            values[augmentation.blind, :, VOLUME : AMOUNT + 1] = np.nan
+        normal, _, _ = rule.apply(values, self.shape.lookback)
         if augmentation is not None:
             # The mirrored high is the low, and the reverse.
             normal[augmentation.mirrored, :, PRICES] = -normal[augmentation.mirrored][:, :, MIRRORED]

@@ -18,7 +18,8 @@ import pandas as pd
 
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
-from assets.training.data.splits import SPLITS, Split, SplitRange, WindowShape, origin_rows, split_ranges, window_starts
+from assets.training.data.eligible_windows import eligible_origins, eligible_windows, preparation
+from assets.training.data.splits import SPLITS, Split, SplitRange, WindowShape, split_ranges
 from resources.errors import CandlecastError
 from resources.publish import digest_of
 from resources.settings import WindowSettings
@@ -82,8 +83,8 @@ def build_windows(histories: Mapping[str, BarHistory], settings: WindowSettings)
     shape = WindowShape(settings.lookback_window, settings.predict_window)
     kept, short = _long_enough(histories, settings, shape)
     spans = split_ranges(settings, _sessions(kept))
-    starts = {split: [window_starts(history.days, spans[split], shape) for history in kept] for split in SPLITS}
-    origins = [origin_rows(history.days, *settings.test, shape.lookback) for history in kept]
+    starts = {split: [eligible_windows(one, spans[split], settings) for one in kept] for split in SPLITS}
+    origins = [eligible_origins(history, settings) for history in kept]
     counts = _counts(kept, short, starts, origins)
     _refuse_empty(counts, spans, settings, shape)
     used = [number for number in range(len(kept)) if any(len(starts[split][number]) for split in FIT_SPLITS)]
@@ -222,6 +223,8 @@ def _cut(history: BarHistory, first: date, last: date) -> tuple[BarHistory, int]
         growth=history.growth[rows],
         shares=history.shares[rows],
         sessions=days[rows],
+        filled=None if history.filled is None else history.filled[rows],
+        events=None if history.events is None else history.events[rows],
     )
     return cut, low
 
@@ -247,6 +250,7 @@ def _manifest(
         "cutoff": settings.cutoff.isoformat(),
         "symbols": symbols,
         "rows": len(arrays["bars"]),
+        **preparation(settings),
         **{
             split: {
                 "first": spans[split].first.isoformat(),

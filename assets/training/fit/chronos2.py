@@ -128,11 +128,14 @@ def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
         own = windows[windows[:, 0] == number, 1]
         if not len(own):
             continue
-        closes = arrays.log_closes(int(own[0]), int(own[-1]) + arrays.shape.length).astype(np.float32)
-        if not np.isfinite(closes).all():
-            raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
-        if len(closes) >= shortest:
-            series += [closes, -closes]
+        # Events that training leaves out cut the series; a smaller weight has no meaning here.
+        cuts = np.flatnonzero(np.diff(own) > 1) + 1 if arrays.manifest.get("events") == "drop" else []
+        for part in np.split(own, cuts):
+            closes = arrays.log_closes(int(part[0]), int(part[-1]) + arrays.shape.length).astype(np.float32)
+            if not np.isfinite(closes).all():
+                raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
+            if len(closes) >= shortest:
+                series += [closes, -closes]
     if not series:
         raise CandlecastError(
             f"no symbol has {shortest} bars in the training range: lower chronos2.context_length or widen windows.train"

@@ -48,7 +48,8 @@ class KronosFit(ABC):
     keep = 1
 
     def __init__(self, job: TrainingJob) -> None:
-        self.job, self.rule = job, Normalisation(clip=job.windows.clip)
+        self.job = job
+        self.rule = Normalisation(clip=job.windows.clip, missing_volume=job.windows.missing_volume)
 
     @abstractmethod
     def load_model(self) -> Kronos | KronosTokenizer:
@@ -157,6 +158,12 @@ def fit_kronos(
     model = fit.load_model()
     Compute(job.compute).use_threads(model)
     if model.normalisation is not None:
+        if model.normalisation.missing_volume != fit.rule.missing_volume:
+            raise CandlecastError(
+                f'the base {job.base} was prepared with missing_volume = "{model.normalisation.missing_volume}", and '
+                f'windows.missing_volume = "{fit.rule.missing_volume}": set it to that of the base, or train from '
+                'scratch with base = "none"'
+            )
         fit.rule.require(model.normalisation, owner=f"the base {job.base}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     arrays = WindowArrays(job.arrays)

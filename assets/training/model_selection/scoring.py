@@ -15,6 +15,7 @@ import pandas as pd
 from assets.forecasting.bootstrap import MIN_BLOCKS, block_count, block_draws, bootstrap_interval
 from assets.forecasting.forecaster import ForecastTask, Predict
 from assets.forecasting.metrics import crps, rank_ic
+from assets.market.gaps import without_filled
 from assets.market.history import FIELDS, BarHistory
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
@@ -84,11 +85,8 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[ForecastTa
     histories = {number: _history(arrays, int(number)) for number in np.unique(windows[:, 0])}
     wanted = np.flatnonzero(np.isin(timestamps, chosen))
     ordered = wanted[np.lexsort((windows[wanted, 0], timestamps[wanted]))]
-    return [
-        ForecastTask(arrays.symbols[number], timestamps[n], histories[number], int(rows[n] - arrays.offsets[number]))
-        for n in ordered
-        for number in (int(windows[n, 0]),)
-    ]
+    found = [(histories[int(windows[n, 0])], timestamps[n]) for n in ordered]
+    return [ForecastTask(one.symbol, origin, one, one.index_of(origin) or 0) for one, origin in found]
 
 
 def tasks_at_origins(
@@ -192,12 +190,15 @@ def _skill(means: np.ndarray) -> np.ndarray:
 
 
 def _history(arrays: WindowArrays, number: int) -> BarHistory:
+    """The bars of a symbol without filled ones: a forecaster fills its own input, and none is scored."""
     rows = slice(int(arrays.offsets[number]), int(arrays.offsets[number + 1]))
     factors = arrays.factors[rows]
-    return BarHistory(
+    history = BarHistory(
         arrays.symbols[number],
         np.asarray(arrays.timestamps[rows]),
         np.asarray(arrays.bars[rows], dtype=np.float64),
         factors[:, 0].copy(),
         factors[:, 1].copy(),
+        filled=None if arrays.filled is None else np.asarray(arrays.filled[rows]),
     )
+    return without_filled(history)
