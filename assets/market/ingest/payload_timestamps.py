@@ -28,7 +28,8 @@ def with_clock(connection: duckdb.DuckDBPyConnection, columns: PayloadColumns, r
     is_whole = f"coalesce(bool_and(regexp_full_match({clock}, '{_WHOLE}')), false)"
     if connection.execute(f"SELECT {is_whole} FROM payload AS p WHERE {clock} <> ''").fetchall()[0][0]:
         return replace(columns, dates=clock, types={**columns.types, "date": "VARCHAR"})
-    if reading.frequency != DAILY and _is_dates_only(connection, columns.cells["date"], columns.types["date"]):
+    timed = reading.frequency != DAILY or reading.resample
+    if timed and _is_dates_only(connection, columns.cells["date"], columns.types["date"]):
         dates = f"{columns.cells['date']}::DATE::VARCHAR"
         columns = replace(columns, dates=dates, types={**columns.types, "date": "VARCHAR"})
     return replace(columns, dates=f"{columns.dates} || ' ' || {_clock(connection, columns.clock or '')}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from assets.market.gaps import without_filled
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
 from assets.training.data.eligible_windows import eligible_origins, eligible_windows, preparation
@@ -120,7 +121,7 @@ def _counts(
     counts = [
         SymbolCount(
             symbol=history.symbol,
-            bars=len(history),
+            bars=len(without_filled(history)),
             train=len(starts["train"][number]),
             validation=len(starts["validation"][number]),
             test=len(starts["test"][number]),
