@@ -145,10 +145,11 @@ class TradingCalendar:
         closes = schedule["close"].where(~broken, schedule["break_start"])
         first = pd.DataFrame({"opens_at": schedule["open"], "closes_at": closes})
         second = pd.DataFrame({"opens_at": schedule["break_end"], "closes_at": schedule["close"]})[broken]
-        parts = pd.concat([first, second]).rename_axis("session").reset_index().sort_values("opens_at")
+        parts: pd.DataFrame = pd.concat([first, second]).rename_axis("session").reset_index().sort_values("opens_at")
         for name in ("opens_at", "closes_at"):
             parts[name] = parts[name].dt.tz_localize(None)
-        return parts.reset_index(drop=True)
+        in_order: pd.DataFrame = parts.reset_index(drop=True)
+        return in_order
 
     @cached_property
     def _bars_before(self) -> np.ndarray:

@@ -41,7 +41,7 @@ class GapFill:
             fitted: the key `training` of the weights' card.
         """
         windows = settings.windows
-        used = {"rule": windows.fill, "limit": windows.fill_limit}
+        used: Mapping[str, Any] = {"rule": windows.fill, "limit": windows.fill_limit}
         if fitted is not None:
             used = fitted.get("fill", {"rule": "none", "limit": windows.fill_limit})
         return cls(used["rule"], used["limit"], settings.market.calendar, settings.market.frequency)

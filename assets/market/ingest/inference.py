@@ -16,8 +16,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from assets.market.ingest.contract import PACKAGE, make_table, run_script
+from assets.market.ingest.contract import PACKAGE
 from assets.market.ingest.payload_rows import receive
+from assets.market.ingest.tables import make_table, run_script
 from assets.market.ingest.understanding import fetch
 from assets.market.parsing.exchanges import suggested_calendars
 from resources.calendar import DAILY, TradingCalendar

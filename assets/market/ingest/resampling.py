@@ -63,7 +63,7 @@ def _finer(number: int, file: str, minutes: int, frequency: str) -> Finding:
         f"{file}: its rows are {spacing} apart, finer than market.frequency = {frequency}: set market.resample = true "
         f"to aggregate them into bars of {frequency}{own}"
     )
-    return Finding(number, "error", message, "resample = true")
+    return Finding(number, "error", message, {"resample": True})
 
 
 def assign_finer(connection: duckdb.DuckDBPyConnection, values: Mapping[str, object], reading: Reading) -> None:

@@ -146,7 +146,7 @@ class WindowArrays:
         rows = self.rows(starts)
         factors = self.factors[rows]
         at_origin = factors[:, self.shape.lookback - 1][:, None]
-        values = self.bars[rows].astype(np.float64)
+        values: np.ndarray = self.bars[rows].astype(np.float64)
         values[..., PRICES] *= (factors[..., 0] / at_origin[..., 0])[..., None]
         values[..., VOLUME] *= at_origin[..., 1] / factors[..., 1]
         return values

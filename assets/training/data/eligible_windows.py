@@ -24,7 +24,7 @@ def eligible_windows(history: BarHistory, within: SplitRange, settings: WindowSe
     The origin and the targets of each are bars; filled ones are in lookbacks alone. Only training leaves out events.
     """
     shape = WindowShape(settings.lookback_window, settings.predict_window)
-    starts = window_starts(history.days, within, shape)
+    starts: np.ndarray = window_starts(history.days, within, shape)
     if history.filled is not None:
         starts = starts[~_holds_any(history.filled, starts + shape.lookback - 1, shape.horizon + 1)]
     if within.split != "train" or settings.events == "keep" or history.events is None:
@@ -32,12 +32,13 @@ def eligible_windows(history: BarHistory, within: SplitRange, settings: WindowSe
     held = _holds_any(history.events, starts, shape.length)
     if settings.events == "downweight":
         held &= starts % DOWNWEIGHT_EVERY != 0
-    return starts[~held]
+    kept: np.ndarray = starts[~held]
+    return kept
 
 
 def eligible_origins(history: BarHistory, settings: WindowSettings) -> np.ndarray:
     """The rows of one symbol that are forecast origins of the test range: (n,) int64. None is a filled bar."""
-    rows = origin_rows(history.days, *settings.test, settings.lookback_window)
+    rows: np.ndarray = origin_rows(history.days, *settings.test, settings.lookback_window)
     return rows if history.filled is None else rows[~history.filled[rows]]
 
 

@@ -129,8 +129,8 @@ def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
         if not len(own):
             continue
         # Events that training leaves out cut the series; a smaller weight has no meaning here.
-        cuts = np.flatnonzero(np.diff(own) > 1) + 1 if arrays.manifest.get("events") == "drop" else []
-        for part in np.split(own, cuts):
+        is_cut = arrays.manifest.get("events") == "drop"
+        for part in np.split(own, np.flatnonzero(np.diff(own) > 1) + 1) if is_cut else [own]:
             closes = arrays.log_closes(int(part[0]), int(part[-1]) + arrays.shape.length).astype(np.float32)
             if not np.isfinite(closes).all():
                 raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
