@@ -3,16 +3,20 @@
 https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.plots).
 """
 
-import base64
+import hashlib
+import io
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.sessions import KEY_FORMAT
+from resources.layout import Home
 from resources.progress import Progress, progress_of
+from resources.publish import publish_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,26 +29,58 @@ PARTITION_VERSION = "candlecast/data_version"
 EMPTY = "empty"
 TABLE_ROWS = 50
 LOG_SECONDS = 10.0
+# Where `orchestration.result_files` serves files of the home, under the address of the UI.
+SERVED = "/candlecast"
+# Wider values are cut off on the page of an asset in a window of 1,600 pixels.
+PAGE_PIXELS = 600
+# Longer Markdown is hidden behind "[Show Markdown]".
+INLINE_CHARACTERS = 999
 
 
-def picture(png: bytes) -> dg.MarkdownMetadataValue:
-    """A PNG inside the page."""
-    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+def picture(png: bytes, home: Home) -> dg.MarkdownMetadataValue:
+    """A PNG that the page shows at once, and in full size by a click.
+
+    The picture is a file in the home, which the webserver of `candlecast ui` serves; data inside the Markdown would be
+    hidden behind a button.
+    """
+    name = hashlib.sha256(png).hexdigest()[:32]
+    fitted = _fitted(png)
+    for suffix, content in (("", png), ("-page", fitted)):
+        file = home.pictures / f"{name}{suffix}.png"
+        if not file.is_file():
+            publish_bytes(file, content)
+    missing = f"pictures/{name}.png in the home; shown by the webserver of candlecast ui"
+    return dg.MetadataValue.md(f"[![{missing}]({SERVED}/pictures/{name}-page.png)]({SERVED}/pictures/{name}.png)")
 
 
-def table(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
-    """The first rows of a frame as a Markdown table. Numbers keep four significant digits."""
-    shown = frame.head(TABLE_ROWS)
-    lines = ["| " + " | ".join(map(str, shown.columns)) + " |", "|" + " --- |" * len(shown.columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in shown.itertuples(index=False)]
+def home_path(path: Path, home: Home) -> dg.PathMetadataValue:
+    """A path relative to the home: pages are shown to others, and the home may move."""
+    return dg.MetadataValue.path(path.relative_to(home.root).as_posix())
+
+
+def served_report(digest: str) -> dg.UrlMetadataValue:
+    """The address of a report under that of the UI."""
+    return dg.MetadataValue.url(f"{SERVED}/reports/{digest[:16]}/report.html")
+
+
+def table(frame: "pd.DataFrame") -> dg.TableMetadataValue:
+    """The first rows of a frame. Numbers keep four significant digits."""
+    shown, names = frame.head(TABLE_ROWS), [str(name) for name in frame.columns]
+    records = [dg.TableRecord(dict(zip(names, map(_cell, row), strict=True))) for row in shown.itertuples(index=False)]
     if len(frame) > len(shown):
-        lines.append(f"\n… {len(frame) - len(shown):,} more rows")
-    return dg.MetadataValue.md("\n".join(lines))
+        records.append(dg.TableRecord({**dict.fromkeys(names, ""), names[0]: f"… {len(frame) - len(shown):,} more"}))
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in names]))
 
 
-def bullets(lines: list[str]) -> dg.MarkdownMetadataValue:
+def bullets(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
     """A Markdown list."""
     return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines))
+
+
+def inline_bullets(name: str, lines: Sequence[str]) -> dict[str, dg.MarkdownMetadataValue]:
+    """A Markdown list as one entry, or as several (`name`, `name_2`, …), each short enough to be shown at once."""
+    groups = list(_grouped(lines))
+    return {name if place == 0 else f"{name}_{place + 1}": bullets(group) for place, group in enumerate(groups)}
 
 
 def schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
@@ -87,7 +123,31 @@ def logged_progress(context: dg.AssetExecutionContext, name: str) -> Progress:
     return progress
 
 
-def _cell(value: object) -> str:
+def _grouped(lines: Sequence[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    for line in lines:
+        if group and sum(len(one) + 3 for one in [*group, line]) > INLINE_CHARACTERS:
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
+
+
+def _fitted(png: bytes) -> bytes:
+    """The picture, made smaller if it is wider than a page."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        if image.width <= PAGE_PIXELS:
+            return png
+        smaller = image.convert("RGB").resize((PAGE_PIXELS, round(image.height * PAGE_PIXELS / image.width)))
+    buffer = io.BytesIO()
+    smaller.save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> str | int | float | bool:
     if isinstance(value, float):
-        return "–" if value != value else f"{value:,.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+        return "–" if value != value else float(f"{value:.4g}")
+    return value if isinstance(value, int | bool) else str(value)

@@ -79,7 +79,7 @@ def dagster(settings: Settings) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "DAGSTER_HOME": str(folder), "CANDLECAST_HOME": str(settings.home)}
-    command = [sys.executable, "-m", "dagster_webserver", "-w", str(WORKSPACE), "-p", str(port)]
+    command = [sys.executable, "-m", "orchestration.webserver", "-w", str(WORKSPACE), "-p", str(port)]
     server = subprocess.Popen(
         command, env=environment, cwd=settings.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -4,7 +4,7 @@ Read from what the stages store anyway: model cards, manifests, payload provenan
 """
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -20,12 +20,10 @@ from resources.warehouse import Warehouse
 VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
 # Records are read newest first; a run over a range of sessions has one record per session.
 PAGE, PAGES = 1000, 50
-_PAYLOADS = """
-SELECT payload_sha256, source, file, received, kept, folded, aggregated, rejected, available_at
-FROM payloads
-ORDER BY available_at, file
-"""
+_PAYLOADS = load_sql("orchestration", "lineage_payloads.sql")
 _FORECASTS = load_sql("orchestration", "lineage_forecasts.sql")
+_FORECAST_ROWS = load_sql("orchestration", "lineage_forecast_rows.sql")
+_ALL_BARS: Mapping[str, object] = {"symbols": None, "last": None, "used": True}
 
 
 @dataclass
@@ -77,7 +75,11 @@ class Lineage:
     instance: dg.DagsterInstance
 
     def of(self, name: str) -> Node:
-        """The lineage of an asset by name, or of anything by its digest or a prefix of at least 8 characters.
+        """The lineage of an asset by name, of a forecast, or of anything by its digest.
+
+        Args:
+            name: an asset, MODEL/SYMBOL/ORIGIN with the session or the time of the origin, or a prefix of a digest of
+                at least 8 characters.
 
         Raises:
             CandlecastError: nothing has that name or digest.
@@ -85,13 +87,15 @@ class Lineage:
         graph = self.defs.resolve_asset_graph()
         if dg.AssetKey(name) in graph.get_all_asset_keys():
             return self._asset(name, None, set())
-        found = list(self._by_digest(name)) if len(name) >= 8 else []
+        found = list(self._forecast_rows(name))
+        found = found or (list(self._by_digest(name)) if len(name) >= 8 else [])
         if not found:
             known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
             raise CandlecastError(
-                f"{name!r} is neither an asset nor a prefix (at least 8 characters) of a digest; assets: {known}"
+                f"{name!r} is neither an asset, nor a prefix (at least 8 characters) of a digest, nor the forecast "
+                f"MODEL/SYMBOL/ORIGIN, such as kronos/IBM/2012-06-01; assets: {known}"
             )
-        return _without_repeats(found[0], set())
+        return _without_repeats(found[0] if len(found) == 1 else Node(name, {}, found), set())
 
     def _asset(
         self, name: str, version: str | None, seen: set[tuple[str, str | None]], before: int | None = None
@@ -146,6 +150,19 @@ class Lineage:
             cursor = page.cursor
         return made
 
+    def _forecast_rows(self, name: str) -> Iterator[Node]:
+        """The forecasts of a model for a symbol from an origin, the newest first: one per checkpoint and origin."""
+        model, _, rest = name.partition("/")
+        symbol, _, origin = rest.rpartition("/")
+        if not (model and symbol and origin):
+            return
+        key = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
+        for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
+            facts = {str(fact): str(value) for fact, value in row.items() if fact != "weights"}
+            weights = [self._weights(str(row["weights"]))] if row["weights"] else []
+            bars = self._bars([str(row["symbol"])], row["origin"])
+            yield Node(f"forecast {model}/{row['symbol']}/{row['origin']}", facts, [*weights, bars])
+
     def _by_digest(self, digest: str) -> Iterator[Node]:
         for kind in get_args(Kind):
             for checkpoint in self.checkpoints.all(kind):
@@ -155,7 +172,7 @@ class Lineage:
         for row in self.warehouse.frame(_FORECASTS).to_dict("records"):
             if str(row["checkpoint"]).startswith(digest):
                 yield self._forecasts(row)
-        for node in self._payloads():
+        for node in self._payloads({**_ALL_BARS, "used": False}):
             if node.facts["payload_sha256"].startswith(digest):
                 yield node
         for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
@@ -170,7 +187,10 @@ class Lineage:
         if card.get("tokenizer"):
             node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", card["tokenizer"])))
         if card.get("data_hash"):
-            node.sources.append(Node(f"training windows {card['data_hash']}", {}, [self._bars()]))
+            training = card.get("training") or {}
+            cutoff = f"{card['cutoff']} 23:59:59" if card.get("cutoff") else None
+            bars = self._bars(training.get("symbols"), cutoff)
+            node.sources.append(Node(f"training windows {card['data_hash']}", {}, [bars]))
         return node
 
     def _forecasts(self, row: Mapping[Hashable, Any]) -> Node:
@@ -204,11 +224,18 @@ class Lineage:
         provider = Node(f"Qlib provider {report.get('qlib_provider') or '–'}", {}, [self._bars()])
         return Node(f"report {digest}", facts, [*forecasts, *weights, provider, self._bars()])
 
-    def _bars(self) -> Node:
-        return Node("bars", {}, self._payloads())
+    def _bars(self, symbols: Sequence[str] | None = None, last: object = None) -> Node:
+        """The bars of some symbols up to a day or time, with the payloads that they came from; None: all."""
+        facts = {"symbols": ", ".join(symbols) if symbols else None, "last": str(last) if last else None}
+        return Node(
+            "bars" + "".join(f" {value}" for value in facts.values() if value),
+            {},
+            self._payloads({**_ALL_BARS, "symbols": symbols, "last": last}),
+        )
 
-    def _payloads(self) -> list[Node]:
-        rows = self.warehouse.frame(_PAYLOADS).to_dict("records")
+    def _payloads(self, parameters: Mapping[str, object] = _ALL_BARS) -> list[Node]:
+        """The payloads of bars. `used`: only those that bars of these symbols, up to `last`, came from."""
+        rows = self.warehouse.frame(_PAYLOADS, dict(parameters)).to_dict("records")
         return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Dagster's webserver behind the request guard.
+"""Dagster's webserver behind the request guard, with the pictures and reports of the home.
 
 `python -m orchestration.webserver` takes the options of `dagster-webserver`, and `python -m orchestration.webserver
 dev` those of `dagster dev`, which starts the webserver as a child process. Neither command can wrap the application, so
@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestration.request_guard import ENV_HOSTS, RequestGuard
+from orchestration.result_files import ResultFiles
+from resources.profiles import ENV_HOME
 
 DEV = "dev"
 _DAGSTERS_OWN = "dagster_webserver"
@@ -26,7 +29,10 @@ def _serve() -> None:
     create = module.create_app_from_workspace_process_context
 
     def guarded(*arguments: Any, **options: Any) -> RequestGuard:
-        return RequestGuard(create(*arguments, **options), os.environ.get(ENV_HOSTS, "").split(","))
+        # DAGSTER_HOME is a folder of the home.
+        home = Path(os.environ.get(ENV_HOME) or Path(os.environ["DAGSTER_HOME"]).parent)
+        app = ResultFiles(create(*arguments, **options), home)
+        return RequestGuard(app, os.environ.get(ENV_HOSTS, "").split(","))
 
     module.create_app_from_workspace_process_context = guarded
     module.main()

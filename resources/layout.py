@@ -62,6 +62,11 @@ class Home:
         return self.root / "backtests"
 
     @property
+    def pictures(self) -> Path:
+        """Pictures of the assets' pages: `<digest>.png`."""
+        return self.root / "pictures"
+
+    @property
     def reports(self) -> Path:
         """Reports: `<digest>/report.html` with images and JSON; `latest.json` names the newest."""
         return self.root / "reports"

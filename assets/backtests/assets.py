@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.backtests.checks import build_checks
-from assets.metadata import OWNERS, bullets, picture, schema, table
+from assets.metadata import OWNERS, home_path, inline_bullets, picture, schema, served_report, table
 from resources.candlecast import Candlecast
+from resources.layout import Home
 from resources.progress import progress_of
 
 if TYPE_CHECKING:
@@ -80,13 +81,13 @@ def _signals() -> dg.AssetsDefinition:
         if store_signals(candlecast.warehouse, made.frame):
             context.log.info("%d signals", len(made.frame))
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of_frame(made.frame)), metadata=_signal_metadata(made)
+            data_version=dg.DataVersion(digest_of_frame(made.frame)), metadata=_signal_metadata(made, candlecast.home)
         )
 
     return signals
 
 
-def _signal_metadata(made: "SignalSet") -> dict[str, Any]:
+def _signal_metadata(made: "SignalSet", home: Home) -> dict[str, Any]:
     import pandas as pd
 
     counts = made.frame.groupby("model", as_index=False).agg(
@@ -102,7 +103,7 @@ def _signal_metadata(made: "SignalSet") -> dict[str, Any]:
     if len(made.frame):
         from assets.backtests.plots import signals_plot
 
-        metadata["expected_returns"] = picture(signals_plot(made.frame))
+        metadata["expected_returns"] = picture(signals_plot(made.frame), home)
     return metadata
 
 
@@ -124,10 +125,10 @@ def _qlib_provider() -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": provider.bars,
                 "dagster/column_schema": PROVIDER_COLUMNS,
-                "folder": dg.MetadataValue.path(str(provider.folder)),
+                "folder": home_path(provider.folder, candlecast.home),
                 "sessions": len(provider.sessions),
                 "symbols": table(names),
-                "coverage": picture(provider_plot(provider)),
+                "coverage": picture(provider_plot(provider), candlecast.home),
             },
         )
 
@@ -177,14 +178,14 @@ def _backtest_report() -> dg.AssetsDefinition:
         metadata: dict[str, Any] = {
             "dagster/row_count": len(result.days),
             "dagster/column_schema": DAY_COLUMNS,
-            "report": dg.MetadataValue.path(str(report.html)),
-            "verdict": bullets(report.summary["verdict"]),
+            "report": served_report(report.digest),
+            **inline_bullets("verdict", report.summary["verdict"]),
             "backtest_recipe": result.recipe,
         }
         if len(result.days):
             wide = result.measures.pivot(index="metric", columns="model", values="value").reset_index()
             metadata["measures"] = table(wide)
-            metadata["equity"] = picture((report.folder / "equity.png").read_bytes())
+            metadata["equity"] = picture((report.folder / "equity.png").read_bytes(), candlecast.home)
         return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=metadata)
 
     return backtest_report

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.evaluation.checks import build_checks
-from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, bullets, picture, schema, table
+from assets.metadata import (
+    OWNERS,
+    add_session_contents,
+    add_to_newest_partition,
+    inline_bullets,
+    picture,
+    schema,
+    table,
+)
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
+from resources.layout import Home
 from resources.progress import progress_of
 from resources.publish import digest_of
 
@@ -77,6 +86,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         A forecast is scored once, and again when a bar that its score uses is corrected. A forecast whose target has
         no bar yet is scored when the bar arrives.
         """
+        from assets.evaluation.plots import step_chart
         from assets.evaluation.score_queries import means_by_step
         from assets.evaluation.scoring import content_by_session, score_content, score_sessions
         from assets.forecasting.filters import ForecastFilter
@@ -90,14 +100,17 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         scored = score_sessions(warehouse, histories, covered, progress_of("forecast_scores"), candlecast.calendar)
         rows, digest = score_content(warehouse, covered[0], covered[-1], settings.windows.predict_window, frequency)
         used = checkpoints_in_use(settings, candlecast.checkpoints)
+        by_step = means_by_step(warehouse, used, ForecastFilter.of(settings, warehouse))
+        pictures = {"crps_by_step": picture(step_chart(by_step), candlecast.home)} if len(by_step) else {}
         add_to_newest_partition(
             context,
             {
+                **pictures,
                 "dagster/column_schema": SCORE_COLUMNS,
                 "scored_now": scored.rows,
                 "targets": scored.cells,
                 "targets_without_a_bar": scored.without_actual,
-                "means": table(_means(means_by_step(warehouse, used, ForecastFilter.of(settings, warehouse)))),
+                "means": table(_means(by_step)),
             },
         )
         add_session_contents(context, content_by_session(warehouse, covered, candlecast.calendar), covered)
@@ -129,13 +142,13 @@ def _scoreboard() -> dg.AssetsDefinition:
         context.log.info("%s", verdict[0])
         rows = comparison.scoreboard.astype(str).to_numpy().tolist()
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(comparison, verdict)
+            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(comparison, verdict, candlecast.home)
         )
 
     return scoreboard
 
 
-def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[str, Any]:
+def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Home) -> dict[str, Any]:
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
     from assets.evaluation.scoreboard import COLUMNS
     from assets.forecasting.metrics import ALL_STEPS
@@ -144,7 +157,7 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[
     metadata: dict[str, Any] = {
         "dagster/row_count": len(board),
         "dagster/column_schema": BOARD_COLUMNS,
-        "verdict": bullets(verdict),
+        **inline_bullets("verdict", verdict),
         "block_of_sessions": comparison.block,
         "origins": table(comparison.counts),
         "made_from_corrected_bars": sum(comparison.corrected_since.values()),
@@ -153,9 +166,9 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str]) -> dict[
         return metadata
     columns = [name for name in COLUMNS if name != "horizon"]
     metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, columns])
-    metadata["skill"] = picture(skill_chart(board))
-    metadata["pit"] = picture(pit_chart(comparison.pits))
-    metadata["crps_by_step"] = picture(step_chart(comparison.by_step))
+    metadata["skill"] = picture(skill_chart(board), home)
+    metadata["pit"] = picture(pit_chart(comparison.pits), home)
+    metadata["crps_by_step"] = picture(step_chart(comparison.by_step), home)
     return metadata
 
 

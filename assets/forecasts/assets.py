@@ -218,11 +218,11 @@ def _metadata(
         "last_origin": str(origins[-1]),
         "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
         "models": table(pd.DataFrame([_row(candlecast, one, origins, calibrated) for one in results])),
-        "fans": picture(fan_chart(_fans(candlecast, results, histories, origins))),
+        "fans": picture(fan_chart(_fans(candlecast, results, histories, origins)), candlecast.home),
     }
     with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
     if with_actuals:
-        metadata["calibration"] = picture(calibration_chart(with_actuals))
+        metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
     return metadata
 
 

@@ -80,7 +80,9 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         }
         write_blocked_origins(candlecast.home, predictor.digest, blocks)
         symbols = len({task.symbol for task in tasks})
-        add_to_newest_partition(context, {"picture": picture(drift_chart(predictor.card, drifts, symbols))})
+        add_to_newest_partition(
+            context, {"picture": picture(drift_chart(predictor.card, drifts, symbols), candlecast.home)}
+        )
         return _result(predictor, drifts, block=action == "block")
 
     return input_drift

@@ -27,6 +27,15 @@ WHERE frequency = $frequency AND list_contains(flags, 'looks_like_split') ORDER 
 LEAK_SESSIONS = 120
 
 
+def missing_payloads(lake: Lake) -> list[str]:
+    """The payloads in use whose file is not in the lake, or is empty, by request."""
+    return [
+        f"{payload.request.file}: {payload.source}/{payload.sha256[:12]}….parquet"
+        for payload, _ in lake.current().values()
+        if payload.rows and not (lake.file(payload).is_file() and lake.file(payload).stat().st_size)
+    ]
+
+
 def conservation_errors(warehouse: Warehouse, lake: Lake) -> list[str]:
     """Violations of received = kept + folded + rejected per payload, and differences to the rows that are stored."""
     with warehouse.read() as connection:

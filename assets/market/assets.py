@@ -19,6 +19,7 @@ from assets.metadata import (
     add_session_contents,
     add_to_newest_partition,
     bullets,
+    home_path,
     picture,
     schema,
     table,
@@ -103,6 +104,7 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         from assets.market.ingest.landing import land
         from assets.market.ingest.pending import wanted_by
         from assets.market.ingest.refusals import PayloadsRefusedError
+        from assets.market.plots import payloads_picture
 
         lake, source, covered = Lake(candlecast.home), candlecast.source, sessions_of(context)
         wanted = wanted_by(candlecast.settings, covered[0], covered[-1])
@@ -115,8 +117,9 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             refused = error.reasons
         payloads = lake.payloads_of(source)
         latest = payloads.sort_values(["fetched_at", "file"], ascending=[False, True])
-        folder = dg.MetadataValue.path(candlecast.home.lake / source.name)
-        add_to_newest_partition(context, {"folder": folder, "latest_payloads": table(latest)})
+        folder = home_path(candlecast.home.lake / source.name, candlecast.home)
+        pictures = {"received": picture(payloads_picture(payloads), candlecast.home)} if len(payloads) else {}
+        add_to_newest_partition(context, {"folder": folder, "latest_payloads": table(latest), **pictures})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of(sorted(zip(payloads["key"], payloads["sha256"], strict=True)))),
             metadata={
@@ -211,17 +214,17 @@ def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
     from assets.market.plots import BLUE, counts_picture, coverage_picture
     from assets.market.summary import coverage, flags, latest_prices, rejections
 
-    warehouse, calendar = candlecast.warehouse, candlecast.calendar
+    warehouse, calendar, home = candlecast.warehouse, candlecast.calendar, candlecast.home
     frequency = calendar.frequency
     rejected, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
     by_rule, by_flag = rejected.set_index("rule")["rows"], flagged.set_index("flag")["bars"]
     return {
         "dagster/column_schema": BAR_COLUMNS,
-        "coverage": picture(coverage_picture(coverage(warehouse, calendar))),
-        "rejected_rows": picture(counts_picture(by_rule, "Rejected rows by rule, all payloads")),
+        "coverage": picture(coverage_picture(coverage(warehouse, calendar)), home),
+        "rejected_rows": picture(counts_picture(by_rule, "Rejected rows by rule, all payloads"), home),
         "rejections_by_rule": table(rejected),
         "files": table(outcomes_frame(file_outcomes(warehouse, Lake(candlecast.home), frequency))),
-        "flagged_bars": picture(counts_picture(by_flag, "Flagged bars", BLUE)),
+        "flagged_bars": picture(counts_picture(by_flag, "Flagged bars", BLUE), home),
         "flags": table(flagged),
         "latest_prices": table(latest_prices(warehouse, frequency)),
     }
@@ -253,7 +256,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
             "newest": table(actions[["symbol", "ex_date", "kind", "value", "price_factor", "origin"]]),
         }
         if len(actions):
-            metadata["by_year"] = picture(actions_picture(actions))
+            metadata["by_year"] = picture(actions_picture(actions), candlecast.home)
         return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_actions(warehouse)), metadata=metadata)
 
     return corporate_actions

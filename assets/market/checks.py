@@ -46,6 +46,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _corporate_actions_are_complete(),
         _no_payload_was_refused(),
         _values_fit_their_units(),
+        _payloads_are_in_the_lake(),
     ]
 
 
@@ -252,6 +253,24 @@ def _values_fit_their_units() -> dg.AssetChecksDefinition:
         )
 
     return values_fit_their_units
+
+
+def _payloads_are_in_the_lake() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="raw_bars")
+    def payloads_are_in_the_lake(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """The newest payload of every request is in the lake. Its content is verified when it is read."""
+        from assets.market.acceptance import missing_payloads
+        from assets.market.ingest.lake import Lake
+
+        missing = missing_payloads(Lake(candlecast.home))
+        problem = f"{len(missing)} payloads are missing from lake/; restore them from a backup:\n"
+        return dg.AssetCheckResult(
+            passed=not missing,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problem + "\n".join(missing[:SHOWN_PAYLOADS]) if missing else "all payloads are in the lake",
+        )
+
+    return payloads_are_in_the_lake
 
 
 def _first(found: "pd.DataFrame", problem: str) -> str:

@@ -48,6 +48,23 @@ def counts_picture(counts: pd.Series, title: str, colour: str = RED) -> bytes:
         return png(drawn)
 
 
+def payloads_picture(payloads: pd.DataFrame) -> bytes:
+    """Cumulative number of rows in the lake by the day on which their payload was received.
+
+    Args:
+        payloads: columns rows and fetched_at, one row per payload.
+    """
+    by_day = payloads.assign(day=pd.to_datetime(payloads["fetched_at"]).dt.floor("D")).groupby("day")["rows"].sum()
+    total = by_day.cumsum()
+    with figure(8, 2.4) as drawn:
+        axes = drawn.subplots()
+        axes.set_title(f"Rows received: {int(by_day.sum()):,} in {len(payloads):,} payloads")
+        axes.plot(total.index, total.to_numpy(), "o-", color=BLUE, drawstyle="steps-post", markersize=3)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("rows")
+        return png(drawn)
+
+
 def actions_picture(actions: pd.DataFrame) -> bytes:
     """Bar chart of the number of splits and dividends per year."""
     by_year = (

@@ -10,6 +10,8 @@ from safetensors import safe_open
 
 from assets.acceptance import CheckOutcome
 from assets.market.history import FIELDS, PRICES
+from assets.training.data.dataset import WindowArrays
+from assets.training.data.windows import FIT_SPLITS
 from resources.checkpoints import Checkpoint
 from resources.settings import TokenizerSettings
 
@@ -27,6 +29,25 @@ def check_checkpoint(checkpoint: Checkpoint, settings: TokenizerSettings) -> lis
         codebook_in_use(checkpoint.card, settings),
         reconstruction_is_accurate(checkpoint.card, settings),
     ]
+
+
+def windows_in_range(arrays: WindowArrays) -> CheckOutcome:
+    """The last bar of every window is in the range of its split, by the stored timestamps and the manifest.
+
+    A session of an eastern exchange begins on the UTC day before, one of a western one may end on the day after.
+    """
+    problems, newest = [], []
+    for split in FIT_SPLITS:
+        windows = arrays.windows(split)
+        if not len(windows):
+            continue
+        last = arrays.timestamps[windows[:, 1].astype(np.int64) + arrays.shape.length - 1].max()
+        allowed = np.datetime64(arrays.manifest[split]["last"]) + np.timedelta64(1, "D")
+        newest.append(f"{split} ends on {last.astype('datetime64[D]')}")
+        if last.astype("datetime64[D]") > allowed:
+            problems.append(f"{split} has a bar of {last}, after {arrays.manifest[split]['last']}")
+    remedy = "; remove the folder windows/ of the home and materialise training_windows again"
+    return CheckOutcome(not problems, "; ".join(problems) + remedy if problems else ", ".join(newest))
 
 
 def codebook_in_use(card: Mapping[str, Any], settings: TokenizerSettings) -> CheckOutcome:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.metadata import OWNERS, logged_progress, picture, schema, table
+from assets.metadata import OWNERS, home_path, logged_progress, picture, schema, table
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
 from resources.checkpoints import PICTURES, Checkpoint, weights_in_use
 from resources.integrity import keep_if_intact
+from resources.layout import Home
 from resources.publish import publishing_folder
 
 if TYPE_CHECKING:
@@ -81,14 +82,17 @@ def _training_windows() -> dg.AssetsDefinition:
         set_current_windows(home, windows.digest)
         message, _ = sufficiency(windows)
         context.log.info("%s", message)
-        return dg.MaterializeResult(data_version=dg.DataVersion(windows.digest), metadata=_window_metadata(windows))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(windows.digest), metadata=_window_metadata(windows, home)
+        )
 
     return training_windows
 
 
-def _window_metadata(windows: "WindowSet") -> dict[str, Any]:
+def _window_metadata(windows: "WindowSet", home: Home) -> dict[str, Any]:
     from assets.training.data.splits import WindowShape
     from assets.training.data.windows import sufficiency, volatility_regimes
+    from assets.training.plots import windows_plot
 
     message, independent = sufficiency(windows)
     shape = WindowShape(windows.manifest["lookback"], windows.manifest["horizon"])
@@ -107,6 +111,7 @@ def _window_metadata(windows: "WindowSet") -> dict[str, Any]:
         "events": windows.manifest.get("events", "keep"),
         "data_hash": windows.digest,
         "symbols": table(windows.table()),
+        "windows": picture(windows_plot(windows.table()), home),
         "regimes": table(volatility_regimes(windows.arrays, shape)),
     }
 
@@ -191,24 +196,26 @@ def _checkpoint(
         lambda ours, theirs: run_comparison(ours, theirs, checkpoints, settings, windows.folder, context),
     )
     used = checkpoints.current(request.kind) or built
-    metadata = _checkpoint_metadata(used) | {"promotion": f"{decision.action}: {decision.why}"}
+    metadata = _checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
     if used.digest != built.digest:
         metadata["challenger"] = built.digest
     return dg.MaterializeResult(data_version=dg.DataVersion(used.digest), metadata=metadata)
 
 
-def _checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
+def _checkpoint_metadata(checkpoint: Checkpoint, home: Home) -> dict[str, Any]:
+    from assets.training.model_card import card_text
+
     card, folder = checkpoint.card, checkpoint.folder
     curves, scores = card["curves"], card["scores"]
     metadata: dict[str, Any] = {
         "checkpoint": checkpoint.digest,
-        "folder": dg.MetadataValue.path(str(folder)),
+        "folder": home_path(folder, home),
         "parameters": card["parameters"],
         "cutoff": card["cutoff"] or "not known: every forecast counts as in-sample",
         "base": card["base"]["weights"],
         "data_hash": card["data_hash"] or "none: the unchanged base",
         "seed": card["seed"],
-        "card": dg.MetadataValue.md((folder / "README.md").read_text().split("---\n", 2)[-1]),
+        "card": dg.MetadataValue.md(card_text((folder / "README.md").read_text())),
     }
     if card["tokenizer"]:
         metadata["tokenizer"] = card["tokenizer"]
@@ -221,7 +228,7 @@ def _checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
     if "candidates" in scores:
         metadata["candidates"] = table(_candidates(scores))
     pictures = {key: folder / name for name, key in PICTURE_KEYS.items() if (folder / name).is_file()}
-    return metadata | {key: picture(file.read_bytes()) for key, file in pictures.items()}
+    return metadata | {key: picture(file.read_bytes(), home) for key, file in pictures.items()}
 
 
 def _candidates(scores: dict[str, Any]) -> "pd.DataFrame":

@@ -23,6 +23,7 @@ KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_mod
 def build_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of the tokenizer, the predictor and Chronos-2."""
     return [
+        _windows_end_before_the_cutoff(),
         _codebook_is_used(),
         _reconstruction_error_is_low(),
         *(_weights_are_finite(kind) for kind in KINDS),
@@ -30,6 +31,19 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _loss_is_not_above_its_base("chronos2_model"),
         *(_is_not_expired(kind) for kind in PROMOTED),
     ]
+
+
+def _windows_end_before_the_cutoff() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="training_windows", blocking=True)
+    def windows_end_before_the_cutoff(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """No training window has a bar of the validation range, and no window a bar after the cutoff."""
+        from assets.training.acceptance import windows_in_range
+        from assets.training.build_checkpoint import current_windows
+        from assets.training.data.dataset import WindowArrays
+
+        return _result(windows_in_range(WindowArrays(current_windows(candlecast.home).folder)))
+
+    return windows_end_before_the_cutoff
 
 
 def _codebook_is_used() -> dg.AssetChecksDefinition:

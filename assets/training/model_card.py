@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,12 @@ def render_model_card(card: Mapping[str, Any]) -> str:
         parts += ["## Training", _training(card), f"![curves]({PICTURES[0]})"]
     parts += ["## Intended use", _INTENDED_USE]
     return "\n\n".join(parts) + "\n"
+
+
+def card_text(readme: str) -> str:
+    """A README.md without front matter and pictures, whose files stand beside it alone."""
+    body = readme.split("---\n", 2)[-1]
+    return re.sub(r"^!\[[^\]]*\]\([^)]*\)\n?", "", body, flags=re.MULTILINE)
 
 
 _INTENDED_USE = (

@@ -16,12 +16,15 @@ from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.session_ranges import SessionRange
 from orchestration.cli.stale_runs import PROFILE_TAG, clear_stale_runs
 from orchestration.home_owner import claim_home
-from orchestration.jobs import without_freshness
+from orchestration.jobs import Job, JobName, without_freshness
 from orchestration.resources import RESOURCE
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
+
+# Dagster's pages of a job list the runs with its name and this tag: repository and location of workspace.yaml.
+SHOWN_AS = {".dagster/repository": "__repository__@candlecast"}
 
 
 class HeadlessRunner:
@@ -60,7 +63,7 @@ class HeadlessRunner:
         self,
         selection: str | dg.AssetSelection,
         sessions: SessionRange | None = None,
-        name: str = "selection",
+        name: JobName = "everything",
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         """Materialise a selection in one run, inside `locked`.
@@ -68,6 +71,7 @@ class HeadlessRunner:
         Args:
             selection: assets, as Dagster's asset selection syntax or an object.
             sessions: the partitions, for partitioned assets.
+            name: the job of the UI under which the run is shown; its selection may be larger.
             config: config of single assets, by name.
 
         Raises:
@@ -78,18 +82,33 @@ class HeadlessRunner:
             raise KeyboardInterrupt
         chosen = dg.AssetSelection.from_string(selection) if isinstance(selection, str) else selection
         job = dg.define_asset_job(name, selection=without_freshness(chosen))
-        defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
-        result = defs.resolve_job_def(name).execute_in_process(
-            instance=self.instance,
-            raise_on_error=False,
-            run_config={
-                "loggers": {"progress": {}},
-                "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
-            },
-            tags={**(sessions.tags if sessions else {}), PROFILE_TAG: self.settings.profile},
+        result = (
+            self._definitions(job)
+            .resolve_job_def(name)
+            .execute_in_process(
+                instance=self.instance,
+                raise_on_error=False,
+                run_config={
+                    "loggers": {"progress": {}},
+                    "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+                },
+                tags={**(sessions.tags if sessions else {}), PROFILE_TAG: self.settings.profile, **SHOWN_AS},
+            )
         )
         if self.monitor.interrupted or interrupts.requested():
             raise KeyboardInterrupt
         if not result.success:
             reasons = "\n".join(self.monitor.failures) or "see the run's log in the UI"
             raise CandlecastError(f"{reasons}\n(run {result.run_id})")
+
+    def _definitions(self, job: Job) -> dg.Definitions:
+        """The code location with this job alone: its own jobs may have the same name."""
+        own = self.defs
+        return dg.Definitions(
+            assets=own.assets,
+            asset_checks=own.asset_checks,
+            resources=own.resources,
+            loggers=own.loggers,
+            executor=own.executor,
+            jobs=[job],
+        )

@@ -63,7 +63,7 @@ class Pipeline:
             self._ingest()
             sessions = self.sessions.test_range()
             require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
-            self.runner.run(MODELLING, sessions, "modelling")
+            self.runner.run(MODELLING, sessions, "everything")
         return self._with_assets({**newest_report(self.settings), **summary})
 
     def ingest(self) -> dict[str, Any]:
@@ -82,12 +82,12 @@ class Pipeline:
             market = self._resolve("group:market")
             needed = selected | self._upstream(selected)
             if selected & market:
-                self.runner.run(dg.AssetSelection.assets(*(needed & market)), sessions, "backfill_market")
+                self.runner.run(dg.AssetSelection.assets(*(needed & market)), sessions, "ingest")
             if needed - market:
                 self._ingest()
                 partitioned = self._partitioned(needed - market)
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
-                self.runner.run(modelling, sessions if partitioned else None, "backfill")
+                self.runner.run(modelling, sessions if partitioned else None, "everything")
         text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
         return self._with_assets({"text": text, **summary})
 
@@ -96,7 +96,7 @@ class Pipeline:
         kinds = [kind for model in models for kind in TRAINED[model]]
         with self.runner.locked(), self._summarised() as summary:
             self._ingest()
-            self.runner.run(dg.AssetSelection.assets("training_windows", *kinds) | gate(), None, "training")
+            self.runner.run(dg.AssetSelection.assets("training_windows", *kinds) | gate(), None, "train")
         return self._with_assets({**champions(self.checkpoints, kinds), **summary})
 
     def forecast(self, session: date | None, symbols: list[str], files: ForecastFiles = ON_TERMINAL) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Pipeline:
             origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window, sources)
             config = {name: {"symbols": origin.requested} for name in get_args(Family)} if origin.requested else None
             sessions = sessions or self.sessions.between(session, session)
-            self.runner.run(FORECASTING, sessions, "forecast_once", config)
+            self.runner.run(FORECASTING, sessions, "forecast", config)
             used = checkpoints_in_use(self.settings, self.checkpoints)
             ends = sorted({1, windows.predict_window})
             shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)
@@ -123,7 +123,7 @@ class Pipeline:
     def score(self) -> dict[str, Any]:
         """Score every forecast whose actuals exist, and update the scoreboard."""
         with self.runner.locked(), self._summarised() as summary:
-            self.runner.run(EVALUATION, self.sessions.test_range(), "score")
+            self.runner.run(EVALUATION, self.sessions.test_range(), "forecast")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
         shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
         text = shown.to_string(index=False)
@@ -135,7 +135,7 @@ class Pipeline:
             sessions = self.sessions.test_range()
             if not self.warehouse.frame("SELECT count(*) AS n FROM forecasts")["n"][0]:
                 raise CandlecastError(f"no forecasts in {self.home.root} yet: `candlecast run` makes them")
-            self.runner.run(BACKTESTS, sessions, "backtests")
+            self.runner.run(BACKTESTS, sessions, "backtest")
         report, measured = newest_report(self.settings), backtest_measures(self.warehouse)
         text = f"{report['text']}\n\n{measured.pop('text')}"
         return self._with_assets({**report, **measured, "text": text, **summary})
@@ -177,7 +177,7 @@ class Pipeline:
             self.terminal.print("bars: nothing new")
             return
         self.terminal.print(f"bars: {len(sessions):,} sessions to ingest, {sessions[0]} … {sessions[-1]}")
-        self.runner.run(SELECTIONS["ingest"], SessionRange(sessions[0], sessions[-1]), "ingest_pending")
+        self.runner.run(SELECTIONS["ingest"], SessionRange(sessions[0], sessions[-1]), "ingest")
 
     def _resolve(self, selection: str) -> set[str]:
         graph = self.runner.defs.resolve_asset_graph()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
 from orchestration.lineage import Lineage, Node
@@ -28,9 +29,13 @@ def lineage(tmp_path: Path) -> Lineage:
     )
     made = f"{predictor.digest[:16]}-12345678"
     with warehouse.write() as connection:
-        connection.execute("INSERT INTO payloads VALUES ('a', 'files', 'r', 'bars.csv', 1, 1, 0, 0, now(), 1, '1d')")
+        for sha, symbol, day in (("a", "IBM", "2010-12-31"), ("b", "IBM", "2011-01-03"), ("c", "AAPL", "2010-12-30")):
+            _add_payload(connection, sha, symbol, day)
         for model, checkpoint, weights in (("kronos", made, predictor.digest), ("drift", "f" * 16, None)):
             connection.execute("INSERT INTO forecast_recipes VALUES (?, ?, ?, '{}')", [model, checkpoint, weights])
+            connection.execute(
+                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0)", [model, checkpoint]
+            )
             connection.execute(
                 "INSERT INTO forecast_quantiles "
                 "VALUES (?, ?, 'IBM', '2010-12-31', now(), 1, '2011-01-03', 'close', 0.5, 1.0, false)",
@@ -44,6 +49,26 @@ def lineage(tmp_path: Path) -> Lineage:
     }
     (folder / "report.json").write_text(json.dumps(report))
     return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral())
+
+
+def _add_payload(connection: duckdb.DuckDBPyConnection, sha: str, symbol: str, day: str) -> None:
+    connection.execute(
+        "INSERT INTO payloads BY NAME SELECT ? AS payload_sha256, 'files' AS source, ? AS request, ? AS file, "
+        "1 AS received, 1 AS kept, 0 AS folded, 0 AS rejected, now() AS available_at, 1 AS batch, '1d' AS frequency",
+        [sha, sha, f"{sha}.csv"],
+    )
+    connection.execute(
+        "INSERT INTO bars BY NAME SELECT ? AS symbol, ?::DATE AS ts, ?::DATE AS session, '1d' AS frequency, 1 AS open, "
+        "1 AS high, 1 AS low, 1 AS close, []::VARCHAR[] AS flags, 'files' AS source, ? AS payload_sha256, "
+        "now() AS available_at, 1 AS batch",
+        [symbol, day, day, sha],
+    )
+
+
+def _files(node: Node) -> list[str]:
+    return [one.name for one in node.sources if one.name.startswith("file ")] + [
+        name for one in node.sources for name in _files(one)
+    ]
 
 
 def _put(folder: Path, content: str) -> None:
@@ -67,11 +92,30 @@ def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Li
         "2 kronos_tokenizer",
         "3 training",
         "4 bars",
-        "5 file",
+        *["5 file"] * 3,
         "2 training",
         "1 bars",
     ]
     assert checkpoint.digest in found.sources[0].name
+
+
+def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: Lineage) -> None:
+    found = lineage.of("drift/IBM/2010-12-31")
+    assert found.facts["checkpoint"] == "f" * 16
+    assert _files(found) == ["file a.csv"], "neither a later bar nor another symbol"
+    assert [node.name.split()[0] for node in lineage.of("kronos/IBM/2010-12-31").sources] == [
+        "kronos_predictor",
+        "bars",
+    ]
+    with pytest.raises(CandlecastError, match="kronos/IBM/2010-12-30"):
+        lineage.of("kronos/IBM/2010-12-30")
+
+
+def test_a_payload_that_gave_no_bar_is_no_source(lineage: Lineage) -> None:
+    with lineage.warehouse.write() as connection:
+        connection.execute("DELETE FROM bars WHERE payload_sha256 = 'b'")
+    assert "file b.csv" not in _files(lineage.of("f" * 16))
+    assert "file a.csv" in _files(lineage.of("f" * 16))
 
 
 def test_every_forecast_of_a_report_has_sources_and_each_file_is_listed_once(lineage: Lineage) -> None:
@@ -79,7 +123,7 @@ def test_every_forecast_of_a_report_has_sources_and_each_file_is_listed_once(lin
     forecasts = [node for node in found.sources if node.name.startswith("forecasts of")]
     assert len(forecasts) == 2 and all(node.sources for node in forecasts)
     assert [node.name for node in forecasts[1].sources] == ["bars"], "a baseline has no weights"
-    assert sum(name.endswith(" file") for name in _names(found)) == 1
+    assert sum(name.endswith(" file") for name in _names(found)) == 3
 
 
 def test_missing_weights_are_reported(lineage: Lineage) -> None:

@@ -1,0 +1,33 @@
+"""Plot of the training windows as PNG. The plots of a fit are in `diagnostics`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from assets.plots import COLOURS, figure, png
+
+MOST_SYMBOLS = 40
+SPLIT_COLOURS = {"train": COLOURS["kronos"], "validation": COLOURS["chronos2"], "test": COLOURS["benchmark"]}
+
+
+def windows_plot(counts: pd.DataFrame) -> bytes:
+    """Windows per symbol and split, as stacked bars, for at most 40 symbols; those with the most first.
+
+    Args:
+        counts: columns symbol, train, validation, test.
+    """
+    splits = list(SPLIT_COLOURS)
+    ordered = counts.assign(total=counts[splits].sum(axis=1)).sort_values("total", ascending=False, kind="stable")
+    shown = ordered.head(MOST_SYMBOLS)
+    with figure(6.4, 1.1 + 0.22 * len(shown)) as drawn:
+        axes = drawn.add_subplot()
+        left = shown["total"].to_numpy() * 0
+        for split in splits:
+            axes.barh(range(len(shown)), shown[split], left=left, color=SPLIT_COLOURS[split], label=split, height=0.7)
+            left = left + shown[split].to_numpy()
+        axes.set_yticks(range(len(shown)), shown["symbol"].tolist())
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        more = f", {MOST_SYMBOLS} of {len(counts)} symbols" if len(counts) > MOST_SYMBOLS else ""
+        axes.set(title=f"Windows per symbol{more}", xlabel="windows")
+        axes.legend(ncols=3, loc="lower right")
+        return png(drawn)
