@@ -32,7 +32,7 @@ LOG_SECONDS = 10.0
 # Where `orchestration.result_files` serves files of the home, under the address of the UI.
 SERVED = "/candlecast"
 # Wider values are cut off on the page of an asset in a window of 1,600 pixels.
-PAGE_PIXELS = 600
+PAGE_PIXELS = 520
 # Longer Markdown is hidden behind "[Show Markdown]".
 INLINE_CHARACTERS = 999
 
@@ -87,6 +87,14 @@ def schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
     """The value of `dagster/column_schema`: type and description by column name."""
     return dg.TableSchema(
         [dg.TableColumn(name, kind, description=text or None) for name, (kind, text) in columns.items()]
+    )
+
+
+def column_lineage(columns: Mapping[str, Sequence[str]]) -> dg.TableColumnLineage:
+    """The value of `dagster/column_lineage`: by column, the columns that it is computed from, as `asset.column`."""
+    sources = {name: [source.rpartition(".") for source in found] for name, found in columns.items()}
+    return dg.TableColumnLineage(
+        {name: [dg.TableColumnDep(asset, column) for asset, _, column in found] for name, found in sources.items()}
     )
 
 

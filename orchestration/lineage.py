@@ -156,7 +156,7 @@ class Lineage:
         symbol, _, origin = rest.rpartition("/")
         if not (model and symbol and origin):
             return
-        key = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
+        key: dict[str, object] = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
         for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
             facts = {str(fact): str(value) for fact, value in row.items() if fact != "weights"}
             weights = [self._weights(str(row["weights"]))] if row["weights"] else []

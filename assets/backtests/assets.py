@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.backtests.checks import build_checks
-from assets.metadata import OWNERS, home_path, inline_bullets, picture, schema, served_report, table
+from assets.metadata import OWNERS, column_lineage, home_path, inline_bullets, picture, schema, served_report, table
 from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import progress_of
@@ -47,6 +47,32 @@ DAY_COLUMNS = schema(
         "net": ("double", "gross − cost"),
         "benchmark": ("double", "return of the universe"),
         "turnover": ("double", "traded value ÷ account"),
+    }
+)
+
+FORECASTS = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
+SIGNAL_LINEAGE = column_lineage(
+    {
+        **{name: [f"{asset}.{name}" for asset in FORECASTS] for name in ("model", "checkpoint", "symbol", "origin")},
+        "value": [*(f"{asset}.value" for asset in FORECASTS), "bars.close"],
+    }
+)
+PROVIDER_LINEAGE = column_lineage(
+    {
+        **{name: [f"bars.{name}", "corporate_actions.price_factor"] for name in ("open", "high", "low", "close")},
+        "volume": ["bars.volume", "corporate_actions.price_factor"],
+        "factor": ["corporate_actions.price_factor"],
+        "change": ["bars.close", "corporate_actions.price_factor"],
+    }
+)
+DAY_LINEAGE = column_lineage(
+    {
+        "model": ["signals.model"],
+        **{
+            name: ["signals.value", "qlib_provider.open", "qlib_provider.close"]
+            for name in ("gross", "cost", "net", "turnover")
+        },
+        "benchmark": ["qlib_provider.open", "qlib_provider.close"],
     }
 )
 
@@ -96,6 +122,7 @@ def _signal_metadata(made: "SignalSet", home: Home) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "dagster/row_count": len(made.frame),
         "dagster/column_schema": SIGNAL_COLUMNS,
+        "dagster/column_lineage": SIGNAL_LINEAGE,
         "horizon": made.step,
         "models": table(counts),
         "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",
@@ -125,6 +152,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": provider.bars,
                 "dagster/column_schema": PROVIDER_COLUMNS,
+                "dagster/column_lineage": PROVIDER_LINEAGE,
                 "folder": home_path(provider.folder, candlecast.home),
                 "sessions": len(provider.sessions),
                 "symbols": table(names),
@@ -178,12 +206,16 @@ def _backtest_report() -> dg.AssetsDefinition:
         metadata: dict[str, Any] = {
             "dagster/row_count": len(result.days),
             "dagster/column_schema": DAY_COLUMNS,
+            "dagster/column_lineage": DAY_LINEAGE,
             "report": served_report(report.digest),
             **inline_bullets("verdict", report.summary["verdict"]),
             "backtest_recipe": result.recipe,
         }
         if len(result.days):
             wide = result.measures.pivot(index="metric", columns="model", values="value").reset_index()
+            excess = wide.set_index("metric").T.get("excess_return")
+            if excess is not None:
+                metadata |= {f"excess_return/{model}": float(value) for model, value in excess.dropna().items()}
             metadata["measures"] = table(wide)
             metadata["equity"] = picture((report.folder / "equity.png").read_bytes(), candlecast.home)
         return dg.MaterializeResult(data_version=dg.DataVersion(report.digest), metadata=metadata)

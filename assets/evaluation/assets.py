@@ -15,6 +15,7 @@ from assets.metadata import (
     OWNERS,
     add_session_contents,
     add_to_newest_partition,
+    column_lineage,
     inline_bullets,
     picture,
     schema,
@@ -58,6 +59,28 @@ BOARD_COLUMNS = schema(
         "skill_low": ("double", "lower end of the confidence interval of skill"),
         "skill_high": ("double", "upper end of the confidence interval of skill"),
         "verdict": ("string", "whether the interval excludes 0"),
+    }
+)
+
+SCORE_LINEAGE = column_lineage(
+    {
+        **{
+            name: [f"{asset}.{name}" for asset in FORECASTS]
+            for name in ("model", "checkpoint", "symbol", "origin", "step")
+        },
+        "value": [*(f"{asset}.value" for asset in FORECASTS), "bars.close", "corporate_actions.price_factor"],
+    }
+)
+BOARD_LINEAGE = column_lineage(
+    {
+        **{name: [f"forecast_scores.{name}"] for name in ("model", "metric")},
+        "horizon": ["forecast_scores.step"],
+        "n": ["forecast_scores.origin"],
+        "baseline": ["forecast_scores.model"],
+        **{
+            name: ["forecast_scores.value"]
+            for name in ("value", "low", "high", "skill", "skill_low", "skill_high", "verdict")
+        },
     }
 )
 
@@ -107,6 +130,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
             {
                 **pictures,
                 "dagster/column_schema": SCORE_COLUMNS,
+                "dagster/column_lineage": SCORE_LINEAGE,
                 "scored_now": scored.rows,
                 "targets": scored.cells,
                 "targets_without_a_bar": scored.without_actual,
@@ -152,11 +176,13 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
     from assets.evaluation.scoreboard import COLUMNS
     from assets.forecasting.metrics import ALL_STEPS
+    from assets.forecasting.verdict import REFERENCE_MODEL
 
     board = comparison.scoreboard
     metadata: dict[str, Any] = {
         "dagster/row_count": len(board),
         "dagster/column_schema": BOARD_COLUMNS,
+        "dagster/column_lineage": BOARD_LINEAGE,
         **inline_bullets("verdict", verdict),
         "block_of_sessions": comparison.block,
         "origins": table(comparison.counts),
@@ -164,6 +190,9 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
     }
     if board.empty:
         return metadata
+    against = board[(board["metric"] == "crps") & (board["horizon"] == ALL_STEPS)]
+    skills = against[against["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
+    metadata |= {f"crps_skill/{model}": float(skill) for model, skill in skills.items()}
     columns = [name for name in COLUMNS if name != "horizon"]
     metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, columns])
     metadata["skill"] = picture(skill_chart(board), home)

@@ -21,6 +21,7 @@ from assets.metadata import (
     OWNERS,
     add_session_contents,
     add_to_newest_partition,
+    column_lineage,
     logged_progress,
     picture,
     schema,
@@ -58,6 +59,8 @@ FORECAST_COLUMNS = schema(
     }
 )
 SHOWN = 4
+_CLOSE = ("close",)
+_FIELDS = ("open", "high", "low", "close", "volume", "amount")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,21 @@ class ForecastAsset:
     family: "Family"
     description: str
     kinds: set[str]
+    reads: tuple[str, ...] = _CLOSE
     needs: tuple[str, ...] = ()
     pool: str = "gpu"
+
+    @property
+    def lineage(self) -> dg.TableColumnLineage:
+        """The columns of `bars` and `corporate_actions` that the forecasts are computed from."""
+        factors = ["corporate_actions.price_factor", *(["corporate_actions.value"] if "volume" in self.reads else [])]
+        return column_lineage(
+            {
+                "symbol": ["bars.symbol"],
+                "origin": ["bars.ts"],
+                "value": [*(f"bars.{field}" for field in self.reads), *factors],
+            }
+        )
 
 
 class ForecastConfig(dg.Config):
@@ -89,6 +105,7 @@ FORECAST_ASSETS = (
         "kronos_forecasts",
         "Forecasts by Kronos: sample paths of bars in Parquet, and quantiles of all six fields in DuckDB.",
         {"duckdb", "parquet", "pytorch"},
+        reads=_FIELDS,
         needs=("kronos_tokenizer", "kronos_predictor", "input_drift"),
     ),
     ForecastAsset(
@@ -140,6 +157,7 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
             generate_forecasts(candlecast, forecaster, selection.tasks, progress)
             for forecaster in forecasters_in(asset.family, settings, candlecast.checkpoints)
         ]
+        add_to_newest_partition(context, {"dagster/column_lineage": asset.lineage})
         return _result(context, candlecast, results, selection, histories)
 
     return forecasts

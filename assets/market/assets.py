@@ -19,6 +19,7 @@ from assets.metadata import (
     add_session_contents,
     add_to_newest_partition,
     bullets,
+    column_lineage,
     home_path,
     picture,
     schema,
@@ -66,6 +67,17 @@ ACTION_COLUMNS = schema(
         "source": ("string", "name of the source"),
         "payload_sha256": ("string", "digest of the payload"),
         "available_at": ("timestamp", "UTC, when the payload was received"),
+    }
+)
+
+ACTION_LINEAGE = column_lineage(
+    {
+        **{name: [f"bars.{name}"] for name in ("symbol", "source", "payload_sha256", "available_at")},
+        "ex_date": ["bars.session"],
+        "kind": ["bars.dividend", "bars.split"],
+        "value": ["bars.dividend", "bars.split"],
+        "price_factor": ["bars.dividend", "bars.split", "bars.close"],
+        "origin": ["bars.actions"],
     }
 )
 
@@ -251,6 +263,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
         metadata: dict[str, Any] = {
             "dagster/row_count": refreshed.total,
             "dagster/column_schema": ACTION_COLUMNS,
+            "dagster/column_lineage": ACTION_LINEAGE,
             "added": refreshed.added,
             "withdrawn": refreshed.withdrawn,
             "newest": table(actions[["symbol", "ex_date", "kind", "value", "price_factor", "origin"]]),

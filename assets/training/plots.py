@@ -29,5 +29,5 @@ def windows_plot(counts: pd.DataFrame) -> bytes:
         axes.set_ylim(len(shown) - 0.4, -0.6)
         more = f", {MOST_SYMBOLS} of {len(counts)} symbols" if len(counts) > MOST_SYMBOLS else ""
         axes.set(title=f"Windows per symbol{more}", xlabel="windows")
-        axes.legend(ncols=3, loc="lower right")
+        axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
         return png(drawn)

@@ -2,12 +2,27 @@
 
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
+import pytest
 
+from assets.backtests.assets import (
+    DAY_COLUMNS,
+    DAY_LINEAGE,
+    PROVIDER_COLUMNS,
+    PROVIDER_LINEAGE,
+    SIGNAL_COLUMNS,
+    SIGNAL_LINEAGE,
+)
+from assets.evaluation.assets import BOARD_COLUMNS, BOARD_LINEAGE, SCORE_COLUMNS, SCORE_LINEAGE
+from assets.forecasts.assets import FORECAST_ASSETS, FORECAST_COLUMNS
+from assets.market.assets import ACTION_COLUMNS, ACTION_LINEAGE, BAR_COLUMNS
 from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, home_path, inline_bullets, table
 from assets.training.model_card import card_text
+from orchestration.build import build_defs
 from resources.layout import Home
+from resources.settings import Settings
 
 
 def test_a_table_has_typed_cells_and_counts_the_rows_that_it_leaves_out() -> None:
@@ -25,8 +40,9 @@ def test_a_long_list_is_several_entries_that_are_short_enough() -> None:
     lines = [f"{number} " + "x" * 400 for number in range(5)]
     entries = inline_bullets("verdict", lines)
     assert list(entries) == ["verdict", "verdict_2", "verdict_3"]
-    assert all(len(entry.md_str) <= INLINE_CHARACTERS for entry in entries.values())
-    assert "\n".join(entry.md_str for entry in entries.values()) == "\n".join(f"- {line}" for line in lines)
+    texts = [str(entry.md_str) for entry in entries.values()]
+    assert all(len(text) <= INLINE_CHARACTERS for text in texts)
+    assert "\n".join(texts) == "\n".join(f"- {line}" for line in lines)
 
 
 def test_paths_are_relative_to_the_home() -> None:
@@ -37,3 +53,36 @@ def test_the_card_of_a_page_has_no_picture_of_a_file_that_the_page_lacks() -> No
     shown = card_text("---\nlicense: mit\n---\n# Model\n\nText.\n\n![curves](curves.png)\n\n## Use\n")
     assert "png" not in shown and "license" not in shown
     assert "# Model" in shown and "## Use" in shown
+
+
+COLUMNS = {
+    "bars": BAR_COLUMNS,
+    "corporate_actions": ACTION_COLUMNS,
+    **{asset.family: FORECAST_COLUMNS for asset in FORECAST_ASSETS},
+    "forecast_scores": SCORE_COLUMNS,
+    "scoreboard": BOARD_COLUMNS,
+    "signals": SIGNAL_COLUMNS,
+    "qlib_provider": PROVIDER_COLUMNS,
+    "backtest_report": DAY_COLUMNS,
+}
+LINEAGES = {
+    "corporate_actions": ACTION_LINEAGE,
+    **{asset.family: asset.lineage for asset in FORECAST_ASSETS},
+    "forecast_scores": SCORE_LINEAGE,
+    "scoreboard": BOARD_LINEAGE,
+    "signals": SIGNAL_LINEAGE,
+    "qlib_provider": PROVIDER_LINEAGE,
+    "backtest_report": DAY_LINEAGE,
+}
+
+
+@pytest.mark.parametrize("asset", LINEAGES)
+def test_the_lineage_of_columns_names_columns_of_upstream_assets(asset: str) -> None:
+    graph = build_defs(settings=Settings()).resolve_asset_graph()
+    upstream = {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys}
+    names = {table: {column.name for column in schema.columns} for table, schema in COLUMNS.items()}
+    for column, sources in LINEAGES[asset].deps_by_column.items():
+        assert column in names[asset]
+        for source in sources:
+            assert source.asset_key.to_user_string() in upstream
+            assert source.column_name in names[source.asset_key.to_user_string()]
