@@ -55,7 +55,7 @@ def test_the_card_of_a_page_has_no_picture_of_a_file_that_the_page_lacks() -> No
     assert "# Model" in shown and "## Use" in shown
 
 
-COLUMNS = {
+COLUMNS: dict[str, dg.TableSchema] = {
     "bars": BAR_COLUMNS,
     "corporate_actions": ACTION_COLUMNS,
     **{asset.family: FORECAST_COLUMNS for asset in FORECAST_ASSETS},
@@ -65,7 +65,7 @@ COLUMNS = {
     "qlib_provider": PROVIDER_COLUMNS,
     "backtest_report": DAY_COLUMNS,
 }
-LINEAGES = {
+LINEAGES: dict[str, dg.TableColumnLineage] = {
     "corporate_actions": ACTION_LINEAGE,
     **{asset.family: asset.lineage for asset in FORECAST_ASSETS},
     "forecast_scores": SCORE_LINEAGE,
