@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from pydantic import SecretStr
 
@@ -16,7 +17,8 @@ from resources.warehouse import Warehouse
 def settings(tmp_path: Path) -> Settings:
     settings = Settings(home=tmp_path / "home")
     with Warehouse.of(settings).write() as connection:
-        connection.execute("INSERT INTO payloads VALUES ('a', 'files', 'r', '[/foo].csv', 1, 1, 0, 0, now(), 1, '1d')")
+        values = "'a', 'files', 'r', '[/foo].csv', 1, 1, 0, 0, now(), 1, '1d', 0"
+        connection.execute(f"INSERT INTO payloads VALUES ({values})")
     return settings
 
 
@@ -119,6 +121,19 @@ def test_a_query_reaches_no_other_file_and_no_setting(stored: Settings, tmp_path
 @pytest.mark.parametrize("sql", READING)
 def test_every_statement_that_only_reads_works(stored: Settings, sql: str) -> None:
     assert READING[sql] in run_query(stored, sql, "csv")
+
+
+def test_a_query_has_a_connection_that_cannot_write(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bool] = []
+    connect = Warehouse._connect
+
+    def recorded(warehouse: Warehouse, read_only: bool) -> duckdb.DuckDBPyConnection:
+        opened.append(read_only)
+        return connect(warehouse, read_only)
+
+    monkeypatch.setattr(Warehouse, "_connect", recorded)
+    assert "41" in run_query(stored, "SELECT 41", "csv")
+    assert opened[-1]  # an earlier one may have brought the schema up to date
 
 
 def test_nested_nan_and_infinity_are_null_in_json(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
-from resources.integrity import is_intact, keep_if_intact, seal_file
+from resources.integrity import is_intact, keep_if_intact, publish_kept_json, read_kept_json, seal_file, seal_of
 from resources.layout import Home
 from resources.publish import (
     KEPT_SECONDS,
@@ -193,6 +193,26 @@ def test_a_damaged_folder_or_file_is_set_aside_and_an_unrecorded_one_is_kept(tmp
     file.write_bytes(b"pathz")
     assert not is_intact(file) and not keep_if_intact(file, tmp_path)
     assert not list(file.parent.iterdir())
+    assert not is_intact(file) and not is_intact(tmp_path / "windows" / "none")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"a": 2}'])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_json_that_can_be_computed_again_is_set_aside_when_it_is_damaged(
+    tmp_path: Path, content: bytes, sealed: bool
+) -> None:
+    file = tmp_path / "drift" / "a.json"
+    assert read_kept_json(file, tmp_path) is None
+    publish_kept_json(file, {"a": 1})
+    publish_kept_json(file, {"a": 3})
+    assert read_kept_json(file, tmp_path) == {"a": 3}
+    file.write_bytes(content)
+    if not sealed:
+        # As of an earlier version: what can be read is taken as intact.
+        seal_of(file).unlink()
+    is_believed = content.startswith(b'{"a"') and not sealed
+    assert read_kept_json(file, tmp_path) == ({"a": 2} if is_believed else None)
+    assert (tmp_path / "damaged" / "drift" / "a.json").exists() != is_believed
 
 
 def test_a_publication_is_one_rename_of_files_that_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ from resources.checkpoints import UNNAMED, Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import Progress, ProgressUpdate, observed
-from resources.publish import digest_of, digest_of_folder
+from resources.publish import digest_of, digest_of_folder, publishing_folder
 from resources.settings import Chronos2Settings, ComputeSettings, Settings, TokenizerSettings
 from resources.warehouse import Warehouse
 from tests.training.training_setup import (
@@ -160,6 +160,17 @@ def test_the_micro_batch_is_in_a_recipe_only_if_the_weights_depend_on_it(tmp_pat
         for predictor in (PREDICTOR, PREDICTOR.model_copy(update={"micro_batch": 4}))
     ]
     assert recipes[0] == recipes[1]
+
+
+def test_damaged_windows_are_named_and_not_trained_on(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with publishing_folder(home.windows / ("a" * 64), home.scratch / "windows") as folder:
+        (folder / "bars.npy").write_bytes(bytes(128))
+    set_current_windows(home, "a" * 64)
+    assert current_windows(home).folder == home.windows / ("a" * 64)
+    (home.windows / ("a" * 64) / "bars.npy").write_bytes(bytes(127) + b"1")
+    with pytest.raises(CandlecastError, match=r"windows/a+ is damaged.*candlecast doctor --repair"):
+        current_windows(home)
 
 
 def test_everything_that_the_weights_depend_on_changes_the_recipe(tmp_path: Path) -> None:
