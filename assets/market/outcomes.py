@@ -67,9 +67,12 @@ def file_outcomes(warehouse: Warehouse, lake: Lake, frequency: str) -> list[File
 
 
 def outcomes_frame(outcomes: Sequence[FileOutcome]) -> pd.DataFrame:
-    """Outcomes as a table: file, received, kept, folded, rejected, rules, ignored columns."""
+    """Outcomes as a table: file, counts (aggregated only where any row is), rules, ignored columns."""
     rows = [(*(getattr(one, name) for name in ("file", *COUNTS, "rules")), ", ".join(one.ignored)) for one in outcomes]
-    return pd.DataFrame(rows, columns=["file", *COUNTS, "rules", "ignored columns"])
+    frame = pd.DataFrame(rows, columns=["file", *COUNTS, "rules", "ignored columns"])
+    if any(one.aggregated for one in outcomes):
+        frame.insert(1 + COUNTS.index("rejected"), "aggregated", [one.aggregated for one in outcomes])
+    return frame
 
 
 def excess_rejections(warehouse: Warehouse, frequency: str, limit: float) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from assets.training.data.eligible_windows import preparation
 from assets.training.fit.base_weights import BaseWeights, require_matching_shape, resolve_base
 from assets.training.model_card import render_model_card
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
@@ -135,7 +136,7 @@ def checkpoint_request(
         recipe |= {
             "settings": section.model_dump(mode="json", exclude=_irrelevant_keys(section)),
             "data": windows.digest,
-            **_chosen(windows.manifest, PREPARATION),
+            **preparation(settings.windows),
             "seed": settings.seed,
             "dtype": settings.compute.dtype,
             "processes": settings.compute.processes * settings.compute.nodes,

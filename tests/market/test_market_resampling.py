@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from assets.market.ingest.refusals import PayloadsRefusedError
-from assets.market.outcomes import file_outcomes
+from assets.market.outcomes import file_outcomes, outcomes_frame
 from resources.settings import MarketSettings
 from tests.market.market_desk import HEADER, Desk
 
@@ -55,6 +55,7 @@ def test_minutes_become_the_bars_of_an_hour_and_every_row_is_counted(make_desk: 
     outcome = file_outcomes(desk.warehouse, desk.lake, "1h")[0]
     assert outcome.aggregated == 19
     assert "19 aggregated" in outcome.text
+    assert outcomes_frame([outcome])["aggregated"].tolist() == [19]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from assets.backtests.report.formatting import (
 from assets.backtests.tradability import REFUSED
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
-from assets.market.outcomes import COUNTS
+from assets.market.outcomes import COUNTS, FileOutcome
 
 MOST_FILES = 50
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
@@ -90,12 +90,16 @@ def rows_table(contents: ReportContents) -> TextTable | None:
 def files_table(contents: ReportContents) -> TextTable | None:
     """Outcome per file: those that lost rows first, at most 50."""
     found = contents.market.files[:MOST_FILES]
-    rows = [
-        (one.file, *[f"{getattr(one, name):,}" for name in COUNTS], one.rules, ", ".join(one.ignored)) for one in found
-    ]
+    rows = [(one.file, *[_rows_of(one, name) for name in COUNTS], one.rules, ", ".join(one.ignored)) for one in found]
     titles = ("File", "Received", "Kept", "Folded", "Rejected", "Rejected by rule", "Columns ignored")
     columns = tuple(TextColumn(title, 0 < place <= len(COUNTS)) for place, title in enumerate(titles))
     return TextTable(columns, tuple(rows)) if rows else None
+
+
+def _rows_of(outcome: FileOutcome, name: str) -> str:
+    """A number of rows; of the folded ones also how many are part of a bar with other rows."""
+    aggregated = f" ({outcome.aggregated:,} aggregated)" if name == "folded" and outcome.aggregated else ""
+    return f"{getattr(outcome, name):,}{aggregated}"
 
 
 def rejected_table(contents: ReportContents) -> TextTable | None:
