@@ -1,4 +1,4 @@
-"""Dagster's SQLite event log with a pool of connections.
+"""Dagster's SQLite event log with a pool of connections, and with fewer events. That of PostgreSQL: postgres_event_log.
 
 https://docs.dagster.io/deployment/oss/dagster-yaml#dagster-storage. Dagster's own creates a SQLAlchemy engine for every
 statement, which takes 24 ms per event, and a backfill of thirteen years logs 13,000 events. Files, tables and semantics
@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from dagster import Field, Noneable, StringSource
 from dagster._core.errors import raise_execution_interrupts
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._serdes import ConfigurableClassData, serialize_value
@@ -42,8 +42,43 @@ BUSY_SECONDS = getattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 60)
 TEMPORARY_FOLDER = "CANDLECAST_TEMPORARY_EVENT_LOG"
 
 
-class PooledSqliteEventLog(SqliteEventLogStorage):
-    """`SqliteEventLogStorage` that keeps the engines of the last 16 runs, with a data version per partition."""
+class CompactEventLog(SqlEventLogStorage):
+    """What candlecast's event logs have in common: a data version per partition, and one planned event per run."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        set_partition_version(event)
+        super().store_event(event)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        for event in events:
+            set_partition_version(event)
+        super().store_event_batch(events)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """One row per check. Dagster writes one row per session, each with the whole plan, for checks without
+        partitions too: 600 MB and 40 s for five checks of 5,400 sessions, and none of those rows is ever completed."""
+        planned: Any = event.dagster_event and event.dagster_event.event_specific_data
+        values = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "partition": None,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": serialize_value(event),
+            "evaluation_event_timestamp": self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
+            "evaluation_event_storage_id": event_id,
+        }
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert().values(**values))
+
+    @property
+    def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
+        """One planned event per run and asset; one per partition would double the log of a backfill."""
+        return True
+
+
+class PooledSqliteEventLog(CompactEventLog, SqliteEventLogStorage):
+    """`SqliteEventLogStorage` that keeps the engines of the last 16 runs."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, db.Engine] = OrderedDict()
@@ -95,32 +130,6 @@ class PooledSqliteEventLog(SqliteEventLogStorage):
         if column_name not in self._known_columns and super()._has_asset_key_col_on_connection(conn, column_name):
             self._known_columns.add(column_name)
         return column_name in self._known_columns
-
-    def store_event(self, event: EventLogEntry) -> None:
-        set_partition_version(event)
-        super().store_event(event)
-
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """One row per check. Dagster writes one row per session, each with the whole plan, for checks without
-        partitions too: 600 MB and 40 s for five checks of 5,400 sessions, and none of those rows is ever completed."""
-        planned: Any = event.dagster_event and event.dagster_event.event_specific_data
-        values = {
-            "asset_key": planned.asset_key.to_string(),
-            "check_name": planned.check_name,
-            "partition": None,
-            "run_id": event.run_id,
-            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
-            "evaluation_event": serialize_value(event),
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
-            "evaluation_event_storage_id": event_id,
-        }
-        with self.index_connection() as connection:
-            connection.execute(AssetCheckExecutionsTable.insert().values(**values))
-
-    @property
-    def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
-        """One planned event per run and asset; one per partition would double the log of a backfill."""
-        return True
 
     def claim_concurrency_slot(
         self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None

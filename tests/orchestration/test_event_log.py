@@ -14,6 +14,7 @@ import yaml
 
 from assets.metadata import DATA_VERSION_TAG, EMPTY, add_session_contents
 from assets.sessions import RANGE_END, RANGE_START
+from orchestration.event_log import CompactEventLog
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
@@ -23,7 +24,8 @@ SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
 METHODS = (
     "_event_insert_timestamp", "_has_asset_key_col_on_connection", "_initdb", "_connect",
     "_store_asset_check_evaluation_planned", "claim_concurrency_slot", "conn_string_for_shard", "delete_events",
-    "dispose", "store_event", "from_config_value", "get_concurrency_info", "has_table", "index_connection",
+    "dispose", "from_config_value", "get_concurrency_info", "has_table", "index_connection", "store_event",
+    "store_event_batch",
     "supports_partition_subset_in_asset_materialization_planned_events", "wipe",
 )  # fmt: skip
 ATTRIBUTES = ("_db_lock", "_initialized_dbs")
@@ -72,6 +74,15 @@ def test_a_session_keeps_its_data_version_whatever_range_is_run(tmp_path: Path) 
         assert [version(f"2020-01-0{day}") for day in (3, 8, 9)] == ["v3", "v8", EMPTY]
         dg.materialize([counted], partition_key="2020-01-08", instance=instance)
         assert version("2020-01-08") == "v8"
+
+
+def test_compose_uses_an_event_log_of_this_project() -> None:
+    instance = yaml.safe_load(yaml.safe_load((ROOT / "compose.yaml").read_text())["configs"]["instance"]["content"])
+    named = instance["event_log_storage"]
+    module = ROOT / Path(*named["module"].split(".")).with_suffix(".py")
+    assert f"class {named['class']}(CompactEventLog" in module.read_text(encoding="utf-8")
+    pytest.importorskip("dagster_postgres")
+    assert issubclass(getattr(import_module(named["module"]), named["class"]), CompactEventLog)
 
 
 def _private_names() -> list[tuple[str, str]]:
