@@ -28,6 +28,10 @@ _UNKNOWN = """
 SELECT symbol, frequency, count(*) AS bars, max(session) AS newest FROM bars
 WHERE list_contains(flags, 'action_unknown') GROUP BY symbol, frequency ORDER BY newest DESC, symbol, frequency
 """
+_DIFFERING = """
+SELECT symbol, session, dividend, split FROM bars
+WHERE frequency = $frequency AND contains(actions, 'differs from adjusted close') ORDER BY session DESC, symbol
+"""
 _COUNTS = "SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM withdrawn), (SELECT count(*) FROM reported)"
 _DELETE = """
 DELETE FROM corporate_actions USING withdrawn AS w
@@ -79,6 +83,11 @@ def conflicting_actions(warehouse: Warehouse) -> pd.DataFrame:
 def unknown_actions(warehouse: Warehouse) -> pd.DataFrame:
     """Series with bars for which no source reports whether there was an action: symbol, frequency, bars, newest."""
     return warehouse.frame(_UNKNOWN)
+
+
+def differing_actions(warehouse: Warehouse, frequency: str) -> pd.DataFrame:
+    """Bars whose stated actions differ from the source's adjusted close: symbol, session, dividend, split."""
+    return warehouse.frame(_DIFFERING, {"frequency": frequency})
 
 
 def _session_actions(warehouse: Warehouse, query: str) -> pd.DataFrame:

@@ -44,6 +44,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         _actions_follow_from_bars(),
         _dividends_are_below_the_price(),
         _corporate_actions_are_complete(),
+        _stated_actions_match_the_adjusted_close(),
         _no_payload_was_refused(),
         _values_fit_their_units(),
         _payloads_are_in_the_lake(),
@@ -223,6 +224,24 @@ def _corporate_actions_are_complete() -> dg.AssetChecksDefinition:
         )
 
     return corporate_actions_are_complete
+
+
+def _stated_actions_match_the_adjusted_close() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="corporate_actions")
+    def stated_actions_match_the_adjusted_close(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+        """Where a source states actions and an adjusted close, both agree to 0.5 %. The stated actions are used."""
+        from assets.market.actions import differing_actions
+
+        found = differing_actions(candlecast.warehouse, candlecast.settings.market.frequency)
+        problem = "state a dividend and a split that the adjusted close contradicts: check them with another source"
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_first(found, problem) or "all agree",
+            metadata={"bars": table(found)} if len(found) else {},
+        )
+
+    return stated_actions_match_the_adjusted_close
 
 
 def _no_payload_was_refused() -> dg.AssetChecksDefinition:

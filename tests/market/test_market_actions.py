@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.market.actions import conflicting_actions, impossible_dividends, refresh_actions, unknown_actions
+from assets.market.actions import (
+    conflicting_actions,
+    differing_actions,
+    impossible_dividends,
+    refresh_actions,
+    unknown_actions,
+)
 from assets.market.checks import build_checks
 from assets.market.history import read_histories
 from assets.market.ingest.ingest import ingest
@@ -532,3 +538,49 @@ def test_a_dividend_that_a_coarse_adjusted_close_cannot_show_is_unknown(desk: De
     assert bars["dividend"].isna().tolist() == [True, True, True, False]
     assert bars["split"].tolist()[2:] == [2, 1]
     assert ["action_unknown" in flags for flags in bars["flags"]] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("last", ["1e6", "18.2", "17.31", "17.41", "5"])
+def test_a_later_bar_changes_no_derived_action(make_desk: Callable[..., Desk], last: str) -> None:
+    """Prefixes of a file, with a split, a dividend and a wrong adjusted close on the bar before the last."""
+    closes = [20.5, 20.7, 20.4, 10.3, 10.1, 9.9, 10.2, 10.4]
+    adjusted = [*(f"{close * 0.415:.2f}" for close in closes[:3]), *(f"{close * 0.83:.2f}" for close in closes[3:5])]
+    adjusted += ["8.47", last, "8.9"]  # 9.9 after a dividend of 0.3; then the cell in question
+    days = pd.bdate_range("2012-01-03", "2012-01-12").strftime("%Y-%m-%d")
+    lines = [f"A,{day},{c},{c},{c},{c},1,{a}" for day, c, a in zip(days, closes, adjusted, strict=True)]
+    known: list[pd.DataFrame] = []
+    for count in range(2, len(lines) + 1):
+        desk = make_desk(f"desk{count}")
+        desk.ingest_text("\n".join([f"{HEADER},adj_close", *lines[:count]]))
+        known.append(desk.bars()[["ts", "dividend", "split", "actions"]])
+    for shorter in known:
+        pd.testing.assert_frame_equal(shorter, known[-1].head(len(shorter)))
+    assert (known[-1]["split"] == 2).sum() == 1
+
+
+def test_stated_actions_that_the_adjusted_close_contradicts_are_named(desk: Desk) -> None:
+    lines = [
+        HEADER + ",dividend,split,adj_close",
+        "A,2012-01-03,40,40,40,40,1,0,1,18",
+        "A,2012-01-04,20,20,20,20,2,0,2,18",  # both say 2 for 1
+        "A,2012-01-05,18,18,18,18,2,2,1,18",  # both say 2 of 20
+        "A,2012-01-06,17,17,17,17,2,1,1,17.5",  # 1 of 18, and the adjusted close says 0.51
+        "A,2012-01-09,17,17,17,17,2,0,1,18.2",  # nothing, and the adjusted close says 0.65
+        "A,2012-01-10,17,17,17,17,2,0,1,",
+        "A,2012-01-11,17,17,17,17,2,0,1,18.2",
+        "A,2012-01-12,17,17,17,17,2,0,1,18.22",  # 0.1 %
+    ]
+    desk.ingest_text("\n".join(lines))
+    refresh_actions(desk.warehouse)
+    found = differing_actions(desk.warehouse, "1d")
+    assert [(row.symbol, f"{row.session:%Y-%m-%d}", row.dividend) for row in found.itertuples()] == [
+        ("A", "2012-01-09", 0),
+        ("A", "2012-01-06", 1),
+    ]
+    used = desk.warehouse.frame("SELECT value FROM corporate_actions ORDER BY ex_date")["value"].tolist()
+    assert used == [2, 2, 1], "what the source states is used"
+    check = next(one for one in build_checks() if one.node_def.name.endswith("match_the_adjusted_close"))
+    result = check(candlecast=Candlecast(Settings(), warehouse=desk.warehouse))
+    assert isinstance(result, dg.AssetCheckResult) and result.description
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "2 bars" in result.description and "A 2012-01-09" in result.description

@@ -171,7 +171,9 @@ def validate_payloads(
     assign_finer(connection, values_by_name, reading)
     run_script(connection, load_sql(PACKAGE, "contract.sql"), values_by_name)
     aggregate_finer(connection)
-    for script in ("duplicates.sql", "derive.sql" if derives else "as_received.sql", "fold.sql"):
+    compares = any({"dividend", "split", "adj_close"} <= columns.cells.keys() for columns in found)
+    compared = ("stated_actions.sql",) if compares else ()
+    for script in ("duplicates.sql", "derive.sql" if derives else "as_received.sql", *compared, "fold.sql"):
         run_script(connection, load_sql(PACKAGE, script), values_by_name)
     reject_conflicting(connection)
     for number, (payload, file) in enumerate(payloads):

@@ -1,4 +1,5 @@
 -- From rows that keep the contract to bars in prices as quoted, with the corporate actions that the payload tells of.
+-- What is derived at a bar follows from it and the bars before it: a later bar changes no action.
 -- One payload's adjusted closes belong together; two payloads' do not, so everything here looks within one payload.
 -- Only where a payload needs it (contract.py): adjusted closes without actions, or prices that are not as quoted. Rows
 -- that another payload tells too are looked at like all others, and folded afterwards (fold.sql).
@@ -31,21 +32,21 @@ quoted AS (
            CASE WHEN basis = 'split-adjusted' THEN dividend * scale ELSE dividend END AS dividend, split, adjusted
     FROM later
 ),
--- How finely the adjusted close is written: one unit of its last digit. A few odd cells do not decide it.
+-- How finely the adjusted close is written so far: one unit of its last digit. Odd cells do not decide it.
 grains AS (
-    SELECT payload,
-           CASE WHEN avg((abs(adjusted * 1e2 - round(adjusted * 1e2)) < 1e-6)::INTEGER) > 0.9 THEN 1e-2
-                WHEN avg((abs(adjusted * 1e4 - round(adjusted * 1e4)) < 1e-6)::INTEGER) > 0.9 THEN 1e-4
+    SELECT *,
+           CASE WHEN avg((abs(adjusted * 1e2 - round(adjusted * 1e2)) < 1e-6)::INTEGER) OVER until > 0.5 THEN 1e-2
+                WHEN avg((abs(adjusted * 1e4 - round(adjusted * 1e4)) < 1e-6)::INTEGER) OVER until > 0.5 THEN 1e-4
                 ELSE 1e-6 END AS grain
-    FROM quoted GROUP BY payload
+    FROM quoted WINDOW until AS (PARTITION BY payload ORDER BY ts)
 ),
 neighbours AS (
-    SELECT *, lag(close) OVER before AS previous,
+    SELECT *, lag(close) OVER before AS previous, lag(adjusted) OVER before AS before_adjusted,
            -- Growth of one share: above 1 where a dividend was paid or shares were split.
            (adjusted / lag(adjusted) OVER before) / (close / lag(close) OVER before) AS growth,
            -- Below 5e-5, or below its last digit, a change of the factor is rounding: dividends are larger.
            greatest(5e-5, 0.6 * grain * (1 / adjusted + 1 / lag(adjusted) OVER before)) AS noise
-    FROM quoted JOIN grains USING (payload)
+    FROM grains
     -- A bar without an adjusted close is passed over.
     WINDOW before AS (PARTITION BY payload, symbol, adjusted IS NULL ORDER BY ts)
 ),
@@ -65,21 +66,23 @@ ratios AS (
                       ORDER BY abs(n.shares / s.ratio - 1) LIMIT 1) END AS ratio
     FROM unexplained AS n
 ),
--- Cash below zero, or growth that neither a stated dividend nor a split explains: no action does that.
+-- Cash below zero, growth that neither a stated dividend nor a split explains, or a dividend with which the total return
+-- were a jump (flags.sql): no action does that, but a wrong adjusted close does.
 doubted AS (
     SELECT * REPLACE (coalesce(ratio, 1) AS ratio),
            derives AND NOT coalesce(isfinite(growth) AND noise < 0.5 AND CASE
                WHEN dividend IS NULL
                THEN growth / coalesce(ratio, 1) - 1 > -greatest(noise, CASE WHEN ratio <> 1 THEN 1e-3 ELSE 0 END)
+                    AND (adjusted / before_adjusted BETWEEN 1 / 1.4 AND 1.4
+                         OR abs(growth / coalesce(ratio, 1) - 1) < greatest(0.02, noise))
                ELSE abs(shares / coalesce(ratio, 1) - 1) < greatest(0.02, noise) END, true) AS doubtful
     FROM ratios
 ),
--- One wrong adjusted close shows twice, there and back. Beside a coarse one, a dividend below its last digit may hide.
+-- One wrong adjusted close shows twice: the way back is no dividend. Beside a coarse one, a dividend below its last digit
+-- may hide.
 known AS (
     SELECT *, derives AND growth IS NOT NULL AND NOT doubtful
               AND NOT coalesce(lag(doubtful) OVER before AND abs(growth * lag(growth) OVER before - 1)
-                               < 0.5 * abs(growth - 1), false)
-              AND NOT coalesce(lead(doubtful) OVER before AND abs(growth * lead(growth) OVER before - 1)
                                < 0.5 * abs(growth - 1), false) AS known,
            dividend IS NULL AND noise > 3e-3 AND abs(growth / ratio - 1) < noise AS hidden
     FROM doubted
