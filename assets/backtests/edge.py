@@ -17,7 +17,6 @@ from assets.forecasting.bootstrap import MIN_BLOCKS, bootstrap_interval
 # Short enough for many blocks, long enough to keep the dependence of two weeks.
 BLOCK_SESSIONS = 10
 POWER = 0.8
-STATISTICS = ("excess_return", "alpha", "beta")
 
 
 @dataclass(frozen=True)
@@ -36,51 +35,41 @@ def annual_return(returns: np.ndarray, year: int) -> float:
 
 
 def edge_statistics(returns: np.ndarray, year: int) -> np.ndarray:
-    """Excess return, alpha and beta: (3,). Alpha and beta are NaN for a benchmark without variance.
-
-    The excess return is the difference of the compounded annual returns, alpha the daily intercept compounded.
+    """Excess growth and alpha as annual log returns, and beta: (3,). NaN: the benchmark has no variance.
 
     Args:
         returns: (sessions, 2) daily returns of the portfolio, net, and of the benchmark.
     """
     net, benchmark = returns.T
-    excess = annual_return(net, year) - annual_return(benchmark, year)
     centred = benchmark - benchmark.mean()
     variance = centred @ centred
-    if variance <= 0:
-        return np.array([excess, np.nan, np.nan])
-    beta = (centred @ net) / variance
-    alpha = (1 + net.mean() - beta * benchmark.mean()) ** year - 1
-    return np.array([excess, alpha, beta])
+    beta = (centred @ net) / variance if variance > 0 else np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = (np.log1p(net) - np.log1p(benchmark)).mean()
+        alpha = np.log1p(net.mean() - beta * benchmark.mean())
+    return np.array([year * excess, year * alpha, beta])
 
 
 def edge(net: np.ndarray, benchmark: np.ndarray, resampling: BootstrapOptions, year: int) -> dict[str, float]:
     """Excess return, alpha and beta, intervals of the first two, and the smallest alpha that would have been detected.
 
-    `minimum_detectable_alpha` is the true alpha whose interval lies above 0 in 80 % of such histories. Intervals and
-    power are NaN for fewer than five blocks.
+    The excess return is the difference of the compounded annual returns, alpha the daily intercept compounded.
+    `minimum_detectable_alpha` is the true alpha whose interval lies above 0 in 80 % of such histories. Intervals are
+    computed in log returns, so that none reaches below a total loss; NaN for fewer than five blocks.
     """
     returns = np.column_stack([net, benchmark])
-    found = dict(zip(STATISTICS, map(float, edge_statistics(returns, year)), strict=True))
-    draws = _draws(returns, resampling, year)
-    for place, name in enumerate(STATISTICS[:2]):
-        found[f"{name}_low"], found[f"{name}_high"] = bootstrap_interval(
-            draws[:, place], found[name], 1 - resampling.confidence, resampling.block, len(net)
+    estimates, draws = edge_statistics(returns, year), _draws(returns, resampling, year)
+    found = {"beta": float(estimates[2])}
+    for place, (name, scale) in enumerate({"excess_return": 1 + annual_return(benchmark, year), "alpha": 1.0}.items()):
+        ends = bootstrap_interval(
+            draws[:, place], float(estimates[place]), 1 - resampling.confidence, resampling.block, len(net)
         )
-    found["minimum_detectable_alpha"] = _detectable(
-        found["alpha"], found["alpha_low"], draws[:, 1], resampling, len(net)
-    )
-    return found
-
-
-def _detectable(alpha: float, low: float, draws: np.ndarray, resampling: BootstrapOptions, sessions: int) -> float:
-    """The true alpha that exceeds half an interval in 80 % of histories. In log returns, whose errors do not grow with
-    alpha."""
-    if not np.isfinite(low) or min(low, draws.min()) <= -1:
-        return np.nan
+        values = scale * np.expm1([estimates[place], *ends])
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), map(float, values), strict=True))
     # The bootstrap loses the share of one block of the variance with the mean.
-    error = np.std(np.log1p(draws), ddof=1) / np.sqrt(1 - resampling.block / sessions)
-    return float(np.expm1(np.log1p(alpha) - np.log1p(low) + NormalDist().inv_cdf(POWER) * error))
+    error = np.std(draws[:, 1], ddof=1) / np.sqrt(1 - min(resampling.block / len(net), 0.5))
+    detectable = estimates[1] - np.log1p(found["alpha_low"]) + NormalDist().inv_cdf(POWER) * error
+    return found | {"minimum_detectable_alpha": float(np.expm1(detectable))}
 
 
 def _draws(returns: np.ndarray, resampling: BootstrapOptions, year: int) -> np.ndarray:
@@ -88,7 +77,7 @@ def _draws(returns: np.ndarray, resampling: BootstrapOptions, year: int) -> np.n
     from arch.bootstrap import CircularBlockBootstrap
 
     if len(returns) < MIN_BLOCKS * resampling.block:
-        return np.full((2, len(STATISTICS)), np.nan)
+        return np.full((2, 3), np.nan)
     bootstrap = CircularBlockBootstrap(resampling.block, returns, seed=np.random.default_rng(resampling.seed))
     drawn: np.ndarray = bootstrap.apply(lambda sessions: edge_statistics(sessions, year), resampling.draws)
     return drawn

@@ -33,7 +33,7 @@ from resources.qlib import QlibProvider
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 DAYS_FILE, MEASURES_FILE = "days.parquet", "measures.parquet"
 _DAYS = """
 SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover

@@ -118,6 +118,15 @@ def test_an_edge_of_the_detectable_size_is_found_in_four_of_five_histories() -> 
     assert np.mean([history(0.0)["alpha_low"] > 0 for _ in range(150)]) < 0.1
 
 
+def test_no_interval_reaches_below_a_total_loss() -> None:
+    rng = np.random.default_rng(4)
+    net, benchmark = rng.normal(-0.004, 0.06, 100), rng.normal(0.002, 0.01, 100)
+    found = edge(net, benchmark, RESAMPLING, 252)
+    assert found["alpha_low"] > -1
+    assert found["excess_return_low"] > -(np.prod(1 + benchmark) ** 2.52)
+    assert found["excess_return_low"] < found["excess_return"] < found["excess_return_high"]
+
+
 def test_intervals_are_reproducible_and_wider_at_a_higher_confidence() -> None:
     a = days()
     net, benchmark = (a.loc[a["model"] == "b", name].to_numpy() for name in ("net", "benchmark"))

@@ -8,7 +8,7 @@ from assets.backtests.edge import POWER
 from assets.backtests.measures import BENCHMARK, by_model
 from assets.backtests.plan import NoBacktest
 from assets.backtests.report.contents import ReportContents
-from assets.backtests.report.formatting import interval, listing, model_name, number, plural
+from assets.backtests.report.formatting import interval, listing, model_name, number, plural, typeset
 
 # Ten origins within one spring once exceeded the benchmark by 50 %: less than a year is not evidence.
 MIN_SESSIONS = 252
@@ -51,7 +51,7 @@ def excess_text(measures: Mapping[str, float]) -> str:
         f"{text}, interval {_interval(measures, 'excess_return')}; "
         f"alpha {number(measures.get('alpha'), 'percent', signed=True)}, interval {_interval(measures, 'alpha')}, "
         f"beta {number(measures.get('beta'))}; Deflated Sharpe ratio {deflated}; smallest alpha detectable with "
-        f"{POWER:.0%} power {number(measures.get('minimum_detectable_alpha'), 'percent', signed=True)}"
+        f"{typeset(f'{POWER:.0%}')} power {number(measures.get('minimum_detectable_alpha'), 'percent', signed=True)}"
     )
 
 
