@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from assets.market.ingest.file_warnings import file_warnings
 from resources.errors import CandlecastError
 from resources.sources.file_symbols import symbol_of
 from tests.market.market_desk import Desk
@@ -65,6 +66,18 @@ def test_a_name_with_two_readings_is_refused_and_both_settings_work(
 def test_a_month_of_bars_is_no_contract(desk: Desk, name: str, symbol: str) -> None:
     desk.ingest_text(text_of("2012-03-01", "2012-03-02"), f"{name}.csv")
     assert desk.bars()["symbol"].unique().tolist() == [symbol]
+
+
+def test_minutes_at_the_end_of_a_name_are_warned_of_with_the_pattern(make_desk: Callable[..., Desk]) -> None:
+    text = text_of("2012-03-01 10:00", "2012-03-01 10:30")
+    kept = make_desk("kept", calendar="24/7", frequency="30min")
+    kept.ingest_text(text, "SOLEUR_30.csv")
+    (warning,) = file_warnings(kept.lake, kept.source)
+    assert all(part in warning for part in ("SOLEUR_30.csv", "'SOLEUR'", '"{symbol}_{minutes}"'))
+    cut = make_desk("cut", calendar="24/7", frequency="30min", symbol_from="{symbol}_{minutes}")
+    cut.ingest_text(text, "SOLEUR_30.csv")
+    assert cut.bars()["symbol"].unique().tolist() == ["SOLEUR"]
+    assert file_warnings(cut.lake, cut.source) == []
 
 
 def test_five_minute_bars_of_that_frequency_are_no_contract(make_desk: Callable[..., Desk]) -> None:

@@ -25,6 +25,8 @@ from resources.sources.protocol import Reading
 _MONTH_CODE = re.compile(r"[MH]\d{1,2}", re.IGNORECASE)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CODES = "fghjkmnquvxz"
+# XBTUSD_60 of Kraken: a number that may be the frequency.
+_NUMBER = re.compile(r"(.+?)[-_ ](\d{1,4})")
 # Roots of futures have up to three characters.
 _LONGEST_ROOT = 3
 _ROWS = """
@@ -57,12 +59,14 @@ def name_findings(
     key = payload.request.key
     path = key.removeprefix(KEY) if key.startswith(KEY) else payload.request.file
     named = file_symbol(path, ending_of(Path(path)), None)
-    if not named.frequencies and not named.dates:
-        return []
     first, last, gap = connection.execute(_ROWS, {"number": number}).fetchall()[0]
     if first is None:
         return []
     minutes = int(gap.total_seconds() // 60) if gap else 0
+    if not named.frequencies and not named.dates:
+        ending = _NUMBER.fullmatch(named.stem)
+        is_minutes = ending and int(ending[2]) == _minutes_of(reading.frequency) == (minutes or int(ending[2]))
+        return [_minutes_left(number, columns.file, ending)] if ending and is_minutes else []
     for part in named.frequencies:
         if _MONTH_CODE.fullmatch(part) and _minutes(part) not in (minutes, _minutes_of(reading.frequency)):
             return [_unclear(number, columns.file, named, f"bars of {part}", "error")]
@@ -83,6 +87,16 @@ def _unclear(number: int, file: str, named: FileSymbol, other: str, severity: st
         f'set market.symbol_from = "{pattern}" for the first, "stem" for the second'
     )
     return Finding(number, "error" if severity == "error" else "warning", message, {"symbol_from": "stem"})
+
+
+def _minutes_left(number: int, file: str, ending: re.Match[str]) -> Finding:
+    symbol, part = ending[1], ending[2]
+    pattern = f"{{symbol}}{ending[0][ending.end(1) : ending.start(2)]}{{minutes}}"
+    message = (
+        f"{file}: its symbol is read as {ending[0]!r}, and {part} is its frequency in minutes: set "
+        f'market.symbol_from = "{pattern}" if the symbol is {symbol!r}, or "stem" if it is not'
+    )
+    return Finding(number, "warning", message, {"symbol_from": pattern})
 
 
 def _month(dates: tuple[str, ...]) -> _Month | None:

@@ -6,6 +6,8 @@ single rows (contract.sql) and the recognition of columns (parsing).
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +33,10 @@ _UNITS: tuple[tuple[float, Mapping[str, float]], ...] = (
     (1e-2, {"volume": 100, "amount": 10000}),
     (1e3, {"volume": 1000}),
 )
+# Part of the names of volume in many languages; names of averages and of orders are not.
+_VOLUME = re.compile(
+    r"^(?!.*(?:avg|average|ma\d|vwap)).*(?:vol|qty|qnty|quantity|shares|量|거래량|出来高|lots)", re.IGNORECASE
+)
 _REPEATED = """
 SELECT count(*), count(*) FILTER (r.versions > 1), any_value(r.symbol) FILTER (r.versions > 1)
 FROM (SELECT symbol, coalesce(instant, local) AS ts, count(DISTINCT hash(open, high, low, close, volume)) AS versions
@@ -45,7 +51,8 @@ WITH rows AS (
 )
 SELECT bool_and(coalesce(regexp_full_match(value, '[A-Za-z0-9^][A-Za-z0-9.=_^/& -]{{0,31}}'), false)
                 AND NOT regexp_full_match(value, '-?[0-9]*[.][0-9]+'))
-       AND count(*) >= 1.5 * count(DISTINCT value) AND count(*) = count(DISTINCT (symbol, ts, value)), mode(value)
+       AND ($declared OR count(*) >= 1.5 * count(DISTINCT value)) AND count(*) = count(DISTINCT (symbol, ts, value)),
+       mode(value)
 FROM rows
 """
 
@@ -76,7 +83,8 @@ def repeated_rows(connection: duckdb.DuckDBPyConnection, number: int, columns: P
     candidates += list(columns.ignored) if repeated > 0.2 * keys else []
     for name in candidates:
         sql = _TELLS_APART.format(cell=as_text(cell_of(name)))
-        apart, usual = connection.execute(sql, {"number": number}).fetchall()[0]
+        parameters = {"number": number, "declared": name == columns.header.get("series")}
+        apart, usual = connection.execute(sql, parameters).fetchall()[0]
         if apart:
             return [_repeated(number, columns, name, usual, repeated, symbol)]
     return []
@@ -185,8 +193,8 @@ def _set_basis(connection: duckdb.DuckDBPyConnection, number: int, reading: Read
 def unit_findings(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[PayloadColumns], reading: Reading
 ) -> list[Finding]:
-    """Magnitudes that do not fit: an amount that is not price × volume, prices in ten-thousandths."""
-    findings = []
+    """Magnitudes that do not fit: an amount that is not price × volume, prices in ten-thousandths; unread volumes."""
+    findings = [finding for number, found in enumerate(columns) if (finding := _unread_volume(number, found, reading))]
     for number, ratio, whole, price in connection.execute(load_sql(PACKAGE, "magnitude.sql")).fetchall():
         file = columns[number].file
         if whole and "price" not in reading.scale and reading.calendar not in WHOLE_PRICES:
@@ -206,6 +214,20 @@ def unit_findings(
             )
             findings.append(Finding(number, "warning", message, {"scale": units} if units else {}))
     return findings
+
+
+def _unread_volume(number: int, columns: PayloadColumns, reading: Reading) -> Finding | None:
+    """A column that looks like the volume by its name, where none is read as volume."""
+    if "volume" in columns.header or "volume" in reading.columns:
+        return None
+    name = next((name for name in columns.ignored if _VOLUME.search(name)), None)
+    if name is None:
+        return None
+    message = (
+        f"{columns.file}: no column is read as volume, and {name!r} may be it: set [market.columns] volume = "
+        f'{json.dumps(name, ensure_ascii=False)}, or "" if it is not'
+    )
+    return Finding(number, "warning", message, {"columns": {"volume": name}})
 
 
 def time_findings(

@@ -33,8 +33,8 @@ CALENDARS = ("XNYS", "XSHG", "XHKG", "XLON", "XETR", "XTKS", "XBOM", "XKRX", "24
 _ZONES = {"24/5": ("UTC", "Europe/Athens", "America/New_York")}
 # Intraday grids are compared on the last sessions alone; fewer timestamps decide nothing.
 _SESSIONS = 20
-# Good enough to try no other calendar: hours tell exchanges apart where some bars are missing, days only just.
-_GOOD, _GOOD_INTRADAY = 0.02, 0.15
+# Good enough to try no other calendar. Tokyo's half-hours fit Hong Kong's but for a tenth of its bars.
+_GOOD = 0.02
 # A zone other than the exchange's must be clearly better.
 _OTHER_ZONE = 0.1
 _POOR = 0.5
@@ -115,7 +115,7 @@ def infer_market(file: Path, stated: Mapping[str, Any], scratch: Path, name: str
     if stated.get("calendar"):
         candidates = [str(stated["calendar"])]
     zone = columns.zone or stated.get("timezone")
-    fit = _best_fit(stamps, candidates, frequency, zone)
+    fit = _best_fit(stamps, candidates, suggested, frequency, zone)
     is_sure = fit.calendar == stated.get("calendar") or (fit.calendar in suggested and fit.outside == 0)
     is_sure = is_sure or (len(stamps) > _SESSIONS and fit.cost < _POOR)
     settings = {"calendar": fit.calendar, "frequency": frequency}
@@ -134,12 +134,13 @@ def _frequency(connection: duckdb.DuckDBPyConnection) -> str:
     return f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}min"
 
 
-def _best_fit(stamps: pd.DataFrame, candidates: Sequence[str], frequency: str, zone: str | None) -> _Fit:
+def _best_fit(
+    stamps: pd.DataFrame, candidates: Sequence[str], suggested: Sequence[str], frequency: str, zone: str | None
+) -> _Fit:
     """The calendar and zone with the fewest rows outside and the fewest bars missing."""
     unknown = _Fit(candidates[0], None, 1.0, 1.0)
     if stamps.empty:
         return unknown
-    good = _GOOD if frequency == DAILY else _GOOD_INTRADAY
     fits: list[_Fit] = []
     for name in candidates:
         calendar = TradingCalendar(name, frequency)
@@ -147,14 +148,15 @@ def _best_fit(stamps: pd.DataFrame, candidates: Sequence[str], frequency: str, z
             # A calendar may not reach that far.
             with suppress(CandlecastError):
                 fits.append(_Fit(name, other, *_distance(stamps, calendar, other or zone)))
-        if fits and fits[-1].cost <= good:
-            return fits[-1]
+        best = min((fit for fit in fits if fit.calendar == name), key=lambda fit: fit.cost, default=unknown)
+        if best.cost <= _GOOD or (name in suggested and best.outside == 0):
+            return best
     return min(fits, key=lambda fit: fit.cost, default=unknown)
 
 
 def _zones(calendar: TradingCalendar, stamps: pd.DataFrame, stated: str | None) -> Sequence[str | None]:
     """Time zones to try for timestamps without one; None: that of the exchange, or the stated one."""
-    if stated or calendar.is_daily or stamps["instant"].notna().all():
+    if stated or calendar.is_daily or len(stamps) <= _SESSIONS or stamps["instant"].notna().all():
         return (None,)
     others = _ZONES.get(calendar.name, ("UTC",))
     return (None, *(zone for zone in others if zone != calendar.timezone))
@@ -171,6 +173,8 @@ def _distance(stamps: pd.DataFrame, calendar: TradingCalendar, zone: str | None)
     newest = np.unique(moments.to_numpy().astype("datetime64[D]"))[-_SESSIONS:]
     moments = moments[moments >= newest[0]]
     grid = calendar.grid(moments.min().date(), moments.max().date())
+    if grid.empty:
+        return 1.0, 1.0
     # A timestamp may be the start of its bar, or its end.
     outside = min(1 - moments.isin(grid[edge]).mean() for edge in ("ts", "closes_at"))
     on_days = grid[grid["ts"].dt.normalize().isin(newest)]

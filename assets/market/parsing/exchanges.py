@@ -58,6 +58,7 @@ _PATTERNS = (
 )
 # HistData's files of currencies have no names but ours (resources.sources.text_header).
 _FOREX_COLUMNS = frozenset({"Date (UTC-5)", "TICKVOL", "<TICKVOL>"})
+_LANGUAGES = ((re.compile("[\uac00-\ud7a3]"), "XKRX"), (re.compile("始値|終値|出来高|[\u3040-\u30ff]"), "XTKS"))
 _CHINESE_COLUMNS = re.compile(r"[\u4e00-\u9fff]|ts_code|pct_chg|preclose", re.IGNORECASE)
 
 
@@ -70,6 +71,7 @@ def suggested_calendars(symbols: Sequence[str], columns: Sequence[str], has_seri
     """
     found = [calendar for symbol in symbols if (calendar := _of_symbol(symbol))]
     suggested = sorted(dict.fromkeys(found), key=found.count, reverse=True)
+    suggested += [calendar for words, calendar in _LANGUAGES if any(words.search(name) for name in columns)]
     if any(_CHINESE_COLUMNS.search(name) for name in columns):
         suggested.append("XSHG")
     if not _FOREX_COLUMNS.isdisjoint(columns):

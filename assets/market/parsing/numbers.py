@@ -17,16 +17,24 @@ _NO_NUMBER = "(?i)^(#?n/?a|n\\.a\\.?|null|none|-+|[–—]+)$"
 _SIGNS = f"^(-?)\\s*[{_CURRENCY}]\\s*|\\s*[{_CURRENCY}]$"
 _BLANKED = f"regexp_replace(regexp_replace(trim({{c}}), '{_NO_NUMBER}', ''), '{_SIGNS}', '\\1')"
 _SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8}
-_UNSUFFIXED = "regexp_replace({c}, '([0-9.,])\\s*[KkMmBbTt万亿萬億]$', '\\1')"
+# With a unit after it: 3.5万手 are 35,000 lots of a hundred.
+_COUNTED = {"手": 100.0, "股": 1.0, "元": 1.0}
+_SUFFIXES |= {
+    f"{suffix}{unit}": factor * size
+    for suffix, factor in {"": 1.0, "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8}.items()
+    for unit, size in _COUNTED.items()
+}
+_SUFFIX = "[KkMmBbTt]|[万亿萬億]?[手股元]|[万亿萬億]"
+_UNSUFFIXED = f"regexp_replace({{c}}, '([0-9.,])\\s*(?:{_SUFFIX})$', '\\1')"
 _SUFFIX_FACTOR = (
-    "CASE lower(regexp_extract({c}, '[0-9.,]\\s*([KkMmBbTt万亿萬億])$', 1)) "
+    f"CASE lower(regexp_extract({{c}}, '[0-9.,]\\s*({_SUFFIX})$', 1)) "
     + " ".join(f"WHEN '{suffix}' THEN {factor:.0f}" for suffix, factor in _SUFFIXES.items())
     + " ELSE 1 END"
 )
 _BARE = f"""regexp_replace({{c}}, CASE
     WHEN regexp_full_match({{c}}, '\\s*-?[1-9]\\d{{0,2}}({_BLANK}\\d{{3}})+([.,]\\d*)?\\s*') THEN '{_BLANK}'
     ELSE '^{_BLANK}+|{_BLANK}+$' END, '', 'g')"""
-_ANY_SIGN = f"[{_CURRENCY}KkMmBbTt万亿萬億]|^\\s*-+\\s*$|^\\s*[–—]\\s*$|(?i)n/?a|n\\.a|null|none"
+_ANY_SIGN = f"[{_CURRENCY}KkMmBbTt万亿萬億手股元]|^\\s*-+\\s*$|^\\s*[–—]\\s*$|(?i)n/?a|n\\.a|null|none"
 _ANY_MARK = f"""
 SELECT bool_or(contains(text, ',') OR text LIKE '%.%.%'),
        bool_or(regexp_matches(text, '{_ANY_SIGN}'))

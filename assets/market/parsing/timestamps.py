@@ -50,6 +50,7 @@ _FAMILIES = {
     "compact": re.compile(r"^(?P<mark>)(?:19|20)\d{6}" + _CLOCK),
     "dmy or mdy": re.compile(r"^\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)\d{4}" + _CLOCK),
     "day month name": re.compile(r"^\d{1,2}(?P<mark>[- ])[A-Za-z]{3}(?P=mark)\d{4}" + _CLOCK),
+    "day full month": re.compile(r"^\d{1,2}(?P<mark>[- ])[A-Za-z]{4,9}(?P=mark)\d{4}" + _CLOCK),
     "month name day": re.compile(r"^(?P<mark>)[A-Za-z]{3} \d{1,2}, \d{4}" + _CLOCK),
     "epoch": re.compile(r"^(?P<mark>)\d{9,10}(?:\.\d+)?$|^\d{12,13}$|^\d{15,16}$|^\d{18,19}$"),
 }
@@ -60,6 +61,7 @@ _DATES = {
     "dmy": "%d{m}%m{m}%Y",
     "mdy": "%m{m}%d{m}%Y",
     "day month name": "%d{m}%b{m}%Y",
+    "day full month": "%d{m}%B{m}%Y",
     "month name day": "%b %d, %Y",
 }
 _FORMATS = {
@@ -69,6 +71,7 @@ _FORMATS = {
     "dmy": "day{m}month{m}year",
     "mdy": "month{m}day{m}year",
     "day month name": "day{m}Mon{m}year",
+    "day full month": "day{m}month{m}year",
     "month name day": "Mon day, year",
 }
 _EPOCH_UNITS = {10: 1.0, 13: 1e3, 16: 1e6, 19: 1e9}
@@ -246,7 +249,7 @@ _SEPARATED = """bare[:8] || ' ' || bare[9:10] || ':' || bare[11:12]
 def _attempts(family: str, mark: str) -> str:
     day = _DATES[family].format(m=mark)
     clocks = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", " %H:%M:%S.%n", " %H%M%S", " %H%M", " %I:%M:%S%p", " %I:%M%p")
-    bare = "regexp_replace(replace(bare, 'T', ' '), ' +', ' ', 'g')" if "%b" not in day else "bare"
+    bare = "regexp_replace(replace(bare, 'T', ' '), ' +', ' ', 'g')" if "%b" not in day and "%B" not in day else "bare"
     bare = f"regexp_replace({bare}, ' ?([AaPp][Mm])$', '\\1')"
     bare = f"regexp_replace({bare}, '-([AaPp][Mm])$', ':00\\1')"
     if family == "joined":
