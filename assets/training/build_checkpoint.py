@@ -117,13 +117,7 @@ def checkpoint_request(
     if kind == "kronos_predictor" and tokenizer is None:
         raise CandlecastError("a predictor needs its tokenizer: materialise the asset `kronos_tokenizer` first")
     section = _section(kind, settings)
-    base = resolve_base(kind, section.base, section.revision, settings.root)
-    require_matching_shape(kind, base, section)
-    trains = (
-        section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
-    )
-    if base.from_scratch and not trains:
-        raise CandlecastError(f'{kind} has base = "none" and no training steps: set a base, or epochs or steps above 0')
+    base, trains = starting_weights(kind, settings)
     recipe: dict[str, Any] = {"version": RECIPE_VERSION, "kind": kind, "base": base.digest}
     if tokenizer is not None:
         recipe["tokenizer"] = tokenizer.digest
@@ -142,6 +136,23 @@ def checkpoint_request(
             "processes": settings.compute.processes * settings.compute.nodes,
         }
     return CheckpointRequest(kind, recipe, base, trains, tokenizer)
+
+
+def starting_weights(kind: Kind, settings: Settings) -> tuple[BaseWeights, bool]:
+    """The base of a kind, and whether there is any training.
+
+    Raises:
+        CandlecastError: the base does not exist, is of another shape, or neither a base nor training is set.
+    """
+    section = _section(kind, settings)
+    base = resolve_base(kind, section.base, section.revision, settings.root)
+    require_matching_shape(kind, base, section)
+    trains = (
+        section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
+    )
+    if base.from_scratch and not trains:
+        raise CandlecastError(f'{kind} has base = "none" and no training steps: set a base, or epochs or steps above 0')
+    return base, trains
 
 
 def build_checkpoint(

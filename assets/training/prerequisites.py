@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import CheckpointRequest, TrainingWindows, checkpoint_request
+from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
-from assets.training.fit.base_weights import WEIGHTS
+from assets.training.fit.base_weights import WEIGHTS, BaseWeights
 from assets.training.fit.lr_schedule import TrainingSchedule
-from resources.checkpoints import Checkpoint, Kind
+from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.settings import Chronos2Settings, FitSettings, Settings
 
@@ -39,15 +39,15 @@ _OWN_KEYS: Mapping[Kind, str] = {
 def weight_problems(settings: Settings) -> list[str]:
     """Why a model cannot start from its base: missing, of another family or shape, damaged, expired."""
     problems: list[str] = []
-    requests: dict[Kind, CheckpointRequest] = {}
+    bases: dict[Kind, BaseWeights] = {}
     for kind, section in SECTIONS.items():
         try:
-            requests[kind] = _request(kind, settings)
-            problems += _folder_problems(kind, requests[kind], getattr(settings, section))
+            bases[kind], _ = starting_weights(kind, settings)
+            problems += _folder_problems(kind, bases[kind], getattr(settings, section))
         except CandlecastError as error:
             problems.append(f"{section}.base: {error}")
     if not problems:
-        problems += _token_problems(requests, settings)
+        problems += _token_problems(bases, settings)
     return problems
 
 
@@ -67,8 +67,8 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
         return []
     problems = []
     for kind in ("kronos_predictor", "chronos2_model"):
-        request = _request(kind, settings)
-        cutoff = request.base.cutoff_after(settings.windows.cutoff if request.trains else None)
+        base, trains = starting_weights(kind, settings)
+        cutoff = base.cutoff_after(settings.windows.cutoff if trains else None)
         until = cutoff + timedelta(days=days) if cutoff else None
         if until is None:
             problems.append(
@@ -82,20 +82,14 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
     return problems
 
 
-def _request(kind: Kind, settings: Settings) -> CheckpointRequest:
-    """The request as training makes it; digests of windows and tokenizer, which nobody uses here, are empty."""
-    tokenizer = Checkpoint("kronos_tokenizer", "", Path(), {}) if kind == "kronos_predictor" else None
-    return checkpoint_request(kind, settings, TrainingWindows("", Path()), tokenizer)
-
-
-def _folder_problems(kind: Kind, request: CheckpointRequest, section: FitSettings | Chronos2Settings) -> list[str]:
+def _folder_problems(kind: Kind, base: BaseWeights, section: FitSettings | Chronos2Settings) -> list[str]:
     """Why a folder of weights cannot be the base of a kind. A name on a hub is not checked."""
     name = SECTIONS[kind]
     lora = section.mode if isinstance(section, Chronos2Settings) else section.adapt
     if lora == "lora" and find_spec("peft") is None:
         return [f'{name}: "lora" needs peft, which is not installed: pip install peft']
-    folder = Path(request.base.source or "")
-    if request.base.from_scratch or folder.parent == WEIGHTS or not folder.is_dir():
+    folder = Path(base.source or "")
+    if base.from_scratch or folder.parent == WEIGHTS or not folder.is_dir():
         return []
     missing = [file for file in (CONFIG, MODEL_FILE) if not (folder / file).is_file()]
     if missing:
@@ -128,9 +122,9 @@ def _kronos_loader(kind: Kind) -> Callable[[Path], object]:
     return KronosTokenizer.from_pretrained if kind == "kronos_tokenizer" else Kronos.from_pretrained
 
 
-def _token_problems(requests: Mapping[Kind, CheckpointRequest], settings: Settings) -> list[str]:
+def _token_problems(bases: Mapping[Kind, BaseWeights], settings: Settings) -> list[str]:
     """A predictor that starts from a base reads tokens of the bits that the tokenizer writes."""
-    base, tokenizer = requests["kronos_predictor"].base, requests["kronos_tokenizer"].base
+    base, tokenizer = bases["kronos_predictor"], bases["kronos_tokenizer"]
     reads = _bits(Path(base.source or ""))
     writes = _bits(Path(tokenizer.source or "")) if not tokenizer.from_scratch else _bits_of(settings.tokenizer)
     if base.from_scratch or reads is None or writes is None or reads == writes:

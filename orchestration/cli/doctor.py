@@ -119,7 +119,7 @@ def _is_cached(name: str, revision: str | None) -> bool:
 
 def _data(settings: Settings) -> Iterator[Diagnosis]:
     """The source, its symbols, and the ranges against its bars: what would end a run before or after the first fit."""
-    candlecast = Candlecast(settings)
+    candlecast = Candlecast(settings, warehouse=Warehouse.of(settings, wait=5))
     try:
         if problems := source_problems(candlecast):
             yield from (Diagnosis("data", False, settings.market.source, text) for text in problems)
