@@ -174,7 +174,6 @@ def _scoreboard() -> dg.AssetsDefinition:
 
 def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Home) -> dict[str, Any]:
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
-    from assets.evaluation.scoreboard import COLUMNS
     from assets.forecasting.metrics import ALL_STEPS
     from assets.forecasting.verdict import REFERENCE_MODEL
 
@@ -193,8 +192,11 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
     against = board[(board["metric"] == "crps") & (board["horizon"] == ALL_STEPS)]
     skills = against[against["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
     metadata |= {f"crps_skill/{model}": float(skill) for model, skill in skills.items()}
-    columns = [name for name in COLUMNS if name != "horizon"]
-    metadata["all_steps"] = table(board.loc[board["horizon"] == ALL_STEPS, columns])
+    # Few columns: a table that is wider than the page makes the verdict as wide.
+    metadata["crps"] = table(against[["model", "baseline", "value", "skill", "verdict"]])
+    metadata["all_scores"] = table(
+        board.loc[board["horizon"] == ALL_STEPS, ["metric", "model", "value", "n"]].drop_duplicates(["metric", "model"])
+    )
     metadata["skill"] = picture(skill_chart(board), home)
     metadata["pit"] = picture(pit_chart(comparison.pits), home)
     metadata["crps_by_step"] = picture(step_chart(comparison.by_step), home)
