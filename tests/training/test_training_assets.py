@@ -187,6 +187,7 @@ def test_everything_that_the_weights_depend_on_changes_the_recipe(tmp_path: Path
         recipe(tokenizer=replace(frozen, digest="1" * 64)),
         recipe(seed=8),
         recipe(windows=WINDOWS.model_copy(update={"clip": 4.0})),
+        recipe(windows=WINDOWS.model_copy(update={"fill": "forward"})),
         recipe(predictor=PREDICTOR.model_copy(update={"learning_rate": 2e-3})),
         recipe(compute=ComputeSettings(device="cpu", dtype="bfloat16")),
         recipe(compute=ComputeSettings(device="cpu", processes=2)),
