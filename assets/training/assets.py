@@ -60,21 +60,13 @@ def _training_windows() -> dg.AssetsDefinition:
 
         No bar after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between them.
         """
-        from assets.market.events import with_events
-        from assets.market.gaps import GapFill
-        from assets.market.history import read_histories
-        from assets.market.selection import source_filter, wanted_symbols
         from assets.training.build_checkpoint import set_current_windows
         from assets.training.data.dataset import write_arrays
+        from assets.training.data.histories import training_histories
         from assets.training.data.windows import build_windows, sufficiency
 
         settings, home = candlecast.settings, candlecast.home
-        symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
-        if settings.windows.events != "keep":
-            histories = with_events(histories, candlecast.warehouse, settings.market.frequency)
-        fill = GapFill.of(settings)
-        windows = build_windows({name: fill.apply(one) for name, one in histories.items()}, settings.windows)
+        windows = build_windows(training_histories(settings, candlecast.warehouse), settings.windows)
         folder = home.windows / windows.digest
         if not keep_if_intact(folder, home.root):
             with publishing_folder(folder, home.scratch / "windows") as scratch:

@@ -23,8 +23,9 @@ from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import land
 from assets.market.ingest.pending import due, pending_sessions, wanted_by
 from assets.market.ingest.refusals import PayloadsRefusedError
-from assets.market.selection import wanted_symbols
+from assets.market.selection import source_filter, wanted_symbols
 from assets.market.universe import read_universe
+from assets.training.data.histories import training_histories
 from assets.training.prerequisites import expiry_problems, weight_problems, window_problems
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
@@ -60,13 +61,14 @@ def source_problems(candlecast: Candlecast) -> list[str]:
 
 def bar_problems(settings: Settings, warehouse: Warehouse, calendar: TradingCalendar) -> list[str]:
     """Problems of the stored bars: symbols without bars, ranges without windows, a horizon that is too long."""
-    histories = read_histories(warehouse, settings.market.frequency, wanted_symbols(settings))
+    symbols, sources = wanted_symbols(settings), source_filter(settings, warehouse)
+    histories = read_histories(warehouse, settings.market.frequency, symbols, sources=sources)
     if not histories:
         return [f"no bars of market.symbols between market.start, {settings.market.start}, and market.end"]
     newest = max(history.days[-1] for history in histories.values()).astype(object)
     return [
         *_universe_problems(settings, warehouse),
-        *window_problems(settings, histories),
+        *window_problems(settings, training_histories(settings, warehouse)),
         *horizon_problems(settings, histories, calendar),
         *expiry_problems(settings, newest),
     ]

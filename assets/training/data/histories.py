@@ -1,0 +1,20 @@
+"""The histories that training windows are built from: bars of the own source, with events marked and gaps filled."""
+
+from __future__ import annotations
+
+from assets.market.events import with_events
+from assets.market.gaps import GapFill
+from assets.market.history import BarHistory, read_histories
+from assets.market.selection import source_filter, wanted_symbols
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+
+def training_histories(settings: Settings, warehouse: Warehouse) -> dict[str, BarHistory]:
+    """Complete histories by symbol, prepared as `windows.events` and `windows.fill` say."""
+    symbols, sources = wanted_symbols(settings), source_filter(settings, warehouse)
+    histories = read_histories(warehouse, settings.market.frequency, symbols, sources=sources)
+    if settings.windows.events != "keep":
+        histories = with_events(histories, warehouse, settings.market.frequency)
+    fill = GapFill.of(settings)
+    return {name: fill.apply(one) for name, one in histories.items()}
