@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.metadata import OWNERS, add_to_newest_partition, picture
+from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, picture
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
@@ -79,10 +79,11 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
             day: drift.description if action == "block" and drift.drifted else None for day, drift in drifts.items()
         }
         write_blocked_origins(candlecast.home, predictor.digest, blocks)
-        symbols = len({task.symbol for task in tasks})
+        measured = len({task.symbol for task in tasks})
         add_to_newest_partition(
-            context, {"picture": picture(drift_chart(predictor.card, drifts, symbols), candlecast.home)}
+            context, {"picture": picture(drift_chart(predictor.card, drifts, measured), candlecast.home)}
         )
+        _add_contents(context, candlecast, predictor, drifts)
         return _result(predictor, drifts, block=action == "block")
 
     return input_drift
@@ -111,6 +112,26 @@ def _drifts(
     measured = {np.datetime64(day): value for day, value in kept.items()}
     symbols = Counter(task.origin for task in tasks)
     return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
+
+
+def _add_contents(
+    context: dg.AssetExecutionContext,
+    candlecast: Candlecast,
+    predictor: Checkpoint,
+    drifts: "dict[np.datetime64, InputDrift]",
+) -> None:
+    """One distance per session that is an origin, with its version."""
+    import numpy as np
+
+    sessions = sessions_of(context)
+    stamps = {session: candlecast.calendar.stamps(session, session) for session in sessions}
+    found = {day: drifts.get(np.datetime64(own[-1].to_datetime64(), "s")) for day, own in stamps.items() if len(own)}
+    contents = {
+        session: (1, digest_of([predictor.digest, drift.distance, drift.threshold]))
+        for session, drift in found.items()
+        if drift is not None
+    }
+    add_session_contents(context, contents, sessions)
 
 
 def _result(
