@@ -121,11 +121,11 @@ def _add_contents(
     drifts: "dict[np.datetime64, InputDrift]",
 ) -> None:
     """One distance per session that is an origin, with its version."""
-    import numpy as np
-
     sessions = sessions_of(context)
     stamps = {session: candlecast.calendar.stamps(session, session) for session in sessions}
-    found = {day: drifts.get(np.datetime64(own[-1].to_datetime64(), "s")) for day, own in stamps.items() if len(own)}
+    found = {
+        day: drifts.get(own[-1].to_datetime64().astype("datetime64[s]")) for day, own in stamps.items() if len(own)
+    }
     contents = {
         session: (1, digest_of([predictor.digest, drift.distance, drift.threshold]))
         for session, drift in found.items()
