@@ -9,7 +9,7 @@ FROM (
     JOIN (SELECT payload, row, dividend IS NOT NULL AND split IS NOT NULL AS stated,
                  CASE WHEN adj_close > 0 THEN adj_close END AS adj_close FROM validated) AS v USING (payload, row)
     JOIN payloads AS p ON p.number = a.payload
-    WHERE p.basis IN ('raw', 'split-adjusted')
+    WHERE p.basis = 'raw'
     WINDOW before AS (PARTITION BY a.payload, a.symbol ORDER BY a.ts)
     QUALIFY v.stated
 ) AS d
