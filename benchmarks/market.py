@@ -130,7 +130,7 @@ def whole_backfill(data: Path, work: Path) -> dict[str, Any]:
     sessions = runner.candlecast.calendar.sessions(first, last)
     every = SessionRange(sessions[0].date(), sessions[-1].date())
     with runner.locked():
-        took, _ = _timed(lambda: runner.run("group:market", every, "backfill"))
+        took, _ = _timed(lambda: runner.run("group:market", every, "ingest"))
     return {**took, "rows": rows, "sessions": len(sessions)}
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import cast
 
 import duckdb
 import numpy as np
@@ -169,7 +170,10 @@ def content_by_session(
     found = warehouse.frame(sql, {**window, "frequency": calendar.frequency})
     grid = calendar.grid(min(sessions), max(sessions))
     by_session = found.merge(grid[["ts", "session"]], left_on="target_ts", right_on="ts").groupby("session")
-    return {session.date(): (int(own["rows"].sum()), digest_of(own["digest"].tolist())) for session, own in by_session}
+    return {
+        cast(pd.Timestamp, session).date(): (int(own["rows"].sum()), digest_of(own["digest"].tolist()))
+        for session, own in by_session
+    }
 
 
 def _target_window(first: date, last: date, calendar: TradingCalendar | None) -> dict[str, object]:
