@@ -89,7 +89,7 @@ def insert_bars(warehouse: Warehouse, rows: pd.DataFrame) -> None:
     with warehouse.write() as connection:
         connection.register("incoming", bars)
         connection.execute(
-            "INSERT INTO bars BY NAME SELECT *, []::VARCHAR[] AS flags, 'test' AS source, 'test' AS payload_sha256, "
+            "INSERT INTO bars BY NAME SELECT *, []::VARCHAR[] AS flags, 'sample' AS source, 'test' AS payload_sha256, "
             "TIMESTAMP '2020-01-01' AS available_at, 0 AS batch FROM incoming"
         )
 
