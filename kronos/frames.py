@@ -101,7 +101,7 @@ def _column_of(field: str, df: pd.DataFrame, name: str) -> Any:
     if field in df.columns or field in PRICES:
         return field
     lower = {column: str(column).strip().lower() for column in df.columns}
-    found = [column for column, low in lower.items() if low == field or low in ALIASES[field]]
+    found = [c for c in df.columns if (low := str(c).strip().lower()) == field or low in ALIASES[field]]
     if len(found) > 1:
         listed = ", ".join(map(str, found))
         raise InputError(f"series {name}: {field} could be any of the columns {listed}: rename one of them to {field}")

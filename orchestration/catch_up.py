@@ -86,8 +86,11 @@ def reasons_to_run(instance: dg.DagsterInstance, candlecast: Candlecast, closed:
     lacking = missing_forecasts(candlecast, [date.fromisoformat(key) for key in closed if key >= start])["session"]
     known = {*incomplete, *(day.strftime(KEY_FORMAT) for day in lacking)}
     stale = stale_scores(instance, candlecast.settings, closed, scored)
-    # Last, because it may go on in its thread, which occupies the warehouse.
-    changed = {day.strftime(KEY_FORMAT) for day in _pending(candlecast)}
+    # Of ranges, the run of the newest session fetches all that is missing, and records the sessions that it changes.
+    # The range of a symbol that is no longer traded stays missing for ever. Last, because it may go on in its thread,
+    # which occupies the warehouse.
+    pending = [] if candlecast.source.by_range else _pending(candlecast)
+    changed = {day.strftime(KEY_FORMAT) for day in pending}
     return Reasons([key for key in closed if key in known], [key for key in closed if key in changed], stale, scored)
 
 

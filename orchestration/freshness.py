@@ -78,14 +78,16 @@ def build_sensor(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
     def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from resources.errors import WarehouseBusyError
+        import duckdb
+
+        from resources.errors import CandlecastError
 
         due = newest_due(candlecast, datetime.now(UTC), sessions)
         if due is None:
             return dg.SkipReason(NOT_DUE)
         try:
             lacking = missing_at(context.instance, impatient(candlecast), due)
-        except WarehouseBusyError as error:
+        except (CandlecastError, duckdb.Error) as error:
             return dg.SkipReason(f"Not known now: {error}")
         state = _summary(due, lacking)
         if state == context.cursor:

@@ -57,11 +57,13 @@ def build_schedules(
 
 def _reasons(context: dg.ScheduleEvaluationContext, candlecast: Candlecast, closed: Sequence[str]) -> Reasons:
     """Why sessions should be run; if the home cannot be read now, what Dagster's records alone say."""
+    import duckdb
+
     from resources.errors import CandlecastError
 
     try:
         return reasons_to_run(context.instance, impatient(candlecast), closed)
-    except CandlecastError as error:
+    except (CandlecastError, duckdb.Error, OSError) as error:
         # The run of the newest session must not wait for it: it fails with the same message, or catches up.
         context.log.warning("sessions that arrived in part or changed are not known now: %s", error)
         return Reasons(incomplete_by_records(context.instance, candlecast, closed))

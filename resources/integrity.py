@@ -14,6 +14,8 @@ from typing import Any
 
 from resources.publish import SEAL, digest_of_folder, publish_bytes
 
+# The folder of the home for what is set aside.
+DAMAGED = "damaged"
 State = tuple[tuple[str, int, int], ...]
 # What this process verified, with the sizes and modification times of the files then.
 _verified: dict[tuple[Path, str], State] = {}
@@ -35,7 +37,7 @@ def matches(artifact: Path, digest: str, leave_out: frozenset[str] = frozenset()
         return True
     try:
         found = digest_of_folder(artifact, leave_out) if artifact.is_dir() else digest_of_file(artifact)
-    except OSError:
+    except FileNotFoundError:
         return False
     if found != digest:
         return False
@@ -82,7 +84,7 @@ def publish_kept_json(file: Path, content: object) -> None:
 
 def set_aside(artifact: Path, root: Path) -> Path:
     """Move a damaged file or folder to `<root>/damaged/<its path>`, beside earlier ones of that path."""
-    target = root / "damaged" / artifact.relative_to(root)
+    target = root / DAMAGED / artifact.relative_to(root)
     number = 1
     while target.exists():
         number += 1

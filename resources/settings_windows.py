@@ -54,7 +54,8 @@ class WindowSettings(Section):
         "none",
         description='Bars that are missing between two bars of a symbol, in the input of models: "none" (the bars that '
         'are there follow each other), "forward" (the close before, without volume) or "interpolate" (straight lines '
-        "between the bars around). Never a forecast's origin or target; scores and backtests read no filled bar.",
+        "between the bars around). Never a forecast's origin or target, nor in a window's horizon; scores and "
+        "backtests read no filled bar.",
     )
     fill_limit: int = Field(
         5,

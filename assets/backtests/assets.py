@@ -87,7 +87,7 @@ def _signals() -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         owners=OWNERS,
-        code_version="4",
+        code_version="5",
         deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
         pool="warehouse",
     )

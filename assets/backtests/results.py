@@ -66,13 +66,17 @@ class BacktestRequest:
     @property
     def recipe(self) -> str:
         """The digest of everything that determines the result."""
+        rules = self.rules.as_dict()
+        if len(self.rules.limits.by_pattern) > 1:
+            # The first pattern that matches counts, and digests do not depend on the order of keys.
+            rules["limits"]["by_pattern"] = list(self.rules.limits.by_pattern.items())
         return digest_of(
             {
                 "code": CODE_VERSION,
                 "qlib": version("pyqlib"),
                 "signals": digest_of_frame(self.signals),
                 "provider": self.provider.digest,
-                "rules": self.rules.as_dict(),
+                "rules": rules,
                 "step": self.step,
                 "frequency": self.frequency,
                 "resampling": asdict(self.resampling),

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.prices import PricePanel
+from assets.market.selection import stored_symbol
 from resources.settings import BacktestSettings
 
 # Limits of whole markets, as fractions of the previous close; Shanghai's calendar is also that of Shenzhen. Other
@@ -69,7 +70,8 @@ class PriceLimits:
         given = settings.price_limit
         if given is None:
             return cls({"*": PRICE_LIMITS.get(calendar, 0.0)}, settings.price_tick, LOCKED_MOVE_OF_CALENDAR)
-        return cls(given if isinstance(given, Mapping) else {"*": given}, settings.price_tick)
+        by_pattern = given if isinstance(given, Mapping) else {"*": given}
+        return cls({stored_symbol(pattern): limit for pattern, limit in by_pattern.items()}, settings.price_tick)
 
     def of_symbol(self, symbol: str) -> float:
         """The limit of one symbol; 0: none."""

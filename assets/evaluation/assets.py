@@ -145,7 +145,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
 
 def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="3", deps=["forecast_scores"], pool="warehouse"
+        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="4", deps=["forecast_scores"], pool="warehouse"
     )
     def scoreboard(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]

@@ -26,7 +26,8 @@ def planned_sessions(sessions: Sequence[date], test: DateRange, every: int, cale
     Those in the test range whose number, counted from its start on the calendar, is a multiple of `every` (the same in
     every run); all after the test range; none before it.
     """
-    planned = {session.date() for session in calendar.sessions(*test)[::every]}
+    first, last = calendar.within(*test)
+    planned = {session.date() for session in calendar.sessions(first, last)[::every]} if first <= last else set()
     return [session for session in sessions if session in planned or session > test[1]]
 
 

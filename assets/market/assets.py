@@ -131,7 +131,9 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         latest = payloads.sort_values(["fetched_at", "file"], ascending=[False, True])
         folder = home_path(candlecast.home.lake / source.name, candlecast.home)
         pictures = {"received": picture(payloads_picture(payloads), candlecast.home)} if len(payloads) else {}
-        add_to_newest_partition(context, {"folder": folder, "latest_payloads": table(latest), **pictures})
+        add_to_newest_partition(
+            context, {"folder": folder, "latest_payloads": table(latest.drop(columns="key")), **pictures}
+        )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of(sorted(zip(payloads["key"], payloads["sha256"], strict=True)))),
             metadata={

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
@@ -125,9 +127,11 @@ def _kronos_loader(kind: Kind) -> Callable[[Path], object]:
 def _token_problems(bases: Mapping[Kind, BaseWeights], settings: Settings) -> list[str]:
     """A predictor that starts from a base reads tokens of the bits that the tokenizer writes."""
     base, tokenizer = bases["kronos_predictor"], bases["kronos_tokenizer"]
+    if base.from_scratch:
+        return []
     reads = _bits(Path(base.source or ""))
     writes = _bits(Path(tokenizer.source or "")) if not tokenizer.from_scratch else _bits_of(settings.tokenizer)
-    if base.from_scratch or reads is None or writes is None or reads == writes:
+    if reads is None or writes is None or reads == writes:
         return []
     return [
         f"predictor.base: {base.source} reads tokens of {reads[0]} + {reads[1]} bits, the tokenizer writes "
@@ -169,7 +173,7 @@ def _context_problems(windows: WindowSet, settings: Settings) -> list[str]:
     chronos2, length = settings.chronos2, settings.windows.lookback_window + settings.windows.predict_window
     if chronos2.mode == "zero-shot" or not chronos2.steps:
         return []
-    longest = max(count.train + length - 1 for count in windows.counts if count.train)
+    longest = max(_span(windows, symbol) for symbol in np.unique(windows.arrays["train"][:, 0])) + length
     # A base may have fewer steps than the horizon: never refused here where the fit would accept it.
     shortest = chronos2.context_length // 2 + 1
     if longest >= shortest:
@@ -178,3 +182,9 @@ def _context_problems(windows: WindowSet, settings: Settings) -> list[str]:
         f"chronos2.context_length = {chronos2.context_length} needs {shortest} bars of a symbol in windows.train, the "
         f"longest has {longest}: lower it, or widen windows.train"
     ]
+
+
+def _span(windows: WindowSet, symbol: int) -> int:
+    """Bars from the start of a symbol's first training window to that of its last."""
+    train = windows.arrays["train"].astype(np.int64)
+    return int(np.ptp(train[train[:, 0] == symbol, 1]))

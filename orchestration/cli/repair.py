@@ -5,6 +5,7 @@ Not here: how damage is found (orchestration.cli.stored_artifacts).
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,4 +68,10 @@ def _set_aside(path: Path, home: Home) -> None:
         if part.is_relative_to(home.root):
             set_aside(part, home.root)
         else:
-            part.rename(part.with_name(f"{part.name}.damaged"))
+            part.rename(_unused(part.with_name(f"{part.name}.damaged")))
+
+
+def _unused(path: Path) -> Path:
+    """The path, or with the first number that no file has."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())

@@ -7,6 +7,7 @@ Belongs here: one function per kind of artifact. Nothing here writes. Not here: 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -88,8 +89,10 @@ def _files(home: Home) -> Iterator[Damage]:
     """Payloads, sample paths, and JSON that can be computed again."""
     for root in (home.lake, home.paths, home.drift, home.checkpoints):
         for seal in sorted(root.rglob(f"*{SEAL}")):
+            if seal.name == SEAL:
+                continue
             file = seal.with_name(seal.name.removesuffix(SEAL))
-            if file.name and not file.exists():
+            if not file.exists():
                 yield Damage(seal, f"has no file {file.name} beside it: that {GONE}")
     files = [*home.lake.rglob("*.parquet"), *home.paths.rglob("*.parquet")]
     derived = [*home.drift.rglob("*.json"), *home.lake.glob("*/*.json"), *home.lake.glob("*.json")]
@@ -154,6 +157,8 @@ def _warehouse(settings: Settings) -> Iterator[Damage]:
     warehouse = Warehouse.of(settings, wait=5)
     if warehouse.uri is not None or not warehouse.exists or not warehouse.path.stat().st_size:
         return
+    if not os.access(warehouse.path, os.R_OK):
+        return
     try:
         with warehouse.read() as connection:
             for schema, table in connection.execute(_EVERY_TABLE).fetchall():
@@ -199,7 +204,9 @@ def _why_not_sqlite(file: Path) -> str:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
             first: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
-        return "" if "locked" in str(error) else f"cannot be read ({error})"
+        # What the machine refuses says nothing of the file.
+        hindered = any(reason in str(error) for reason in ("locked", "readonly", "unable to open"))
+        return "" if hindered else f"cannot be read ({error})"
     except sqlite3.DatabaseError as error:
         return f"cannot be read ({error})"
     return "" if first == "ok" else f"is damaged ({' '.join(first.split())})"

@@ -252,7 +252,7 @@ def test_refused_orders_are_in_the_table_and_the_report(home: Home, settings: Se
 
 
 @pytest.mark.slow
-def test_a_members_file_determines_the_backtest_and_is_named_in_the_report(home: Home, settings: Settings) -> None:
+def test_a_members_file_and_the_order_of_price_limits_determine_the_backtest(home: Home, settings: Settings) -> None:
     (home.root / "members.csv").write_text(
         "symbol,start,end\n" + "".join(f"{symbol},2000-01-03,\n" for symbol in ("AAPL", "FB", "GOOG", "MSFT"))
         + "IBM,2000-01-03,2012-11-30\n"
@@ -271,6 +271,11 @@ def test_a_members_file_determines_the_backtest_and_is_named_in_the_report(home:
     recipe = request_in_home(home, with_members).recipe
     (home.root / "members.csv").write_text(later)
     assert request_in_home(home, with_members).recipe != recipe
+
+    limits: list[dict[str, float]] = [{"*": 0.1, "A*": 0.2}, {"A*": 0.2, "*": 0.1}]
+    rules = [settings.backtest.model_copy(update={"price_limit": limit}) for limit in limits]
+    first, second = (with_members.model_copy(update={"backtest": one}) for one in rules)
+    assert request_in_home(home, first).recipe != request_in_home(home, second).recipe
 
 
 def test_intraday_signals_give_no_backtest_and_a_reason(home: Home, settings: Settings) -> None:

@@ -71,6 +71,7 @@ def test_the_limit_comes_from_the_setting_or_the_calendar() -> None:
     assert PriceLimits.of(BacktestSettings(price_limit=0.0), "XSHG").of_symbol("600000") == 0.0
     table = PriceLimits.of(BacktestSettings(price_limit={"688*": 0.2, "*": 0.1}), "XSHG")
     assert [table.of_symbol(symbol) for symbol in ("688001", "000002")] == [0.2, 0.1]
+    assert PriceLimits.of(BacktestSettings(price_limit={"sh688*": 0.2}), "XSHG").of_symbol("SH688001") == 0.2
     with pytest.raises(ValueError, match="price_limit"):
         BacktestSettings(price_limit=1.5)
 

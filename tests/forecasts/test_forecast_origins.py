@@ -40,6 +40,11 @@ def test_one_session_alone_is_forecast_wherever_it_lies(session: date) -> None:
     assert origin_sessions([session], TEST, 5, CALENDAR) == [session]
 
 
+def test_a_test_range_may_end_after_the_calendar() -> None:
+    open_end = (TEST[0], date(2100, 1, 1))
+    assert origin_sessions(SESSIONS, open_end, 1, CALENDAR) == [session for session in SESSIONS if session >= TEST[0]]
+
+
 def test_a_run_without_an_origin_is_refused_with_the_range_in_the_message(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match=r"no origin among the .* sessions .*2011-01-01 … 2013-03-01"):
         home.origins(date(2009, 1, 1), date(2009, 12, 31))

@@ -19,7 +19,7 @@ from assets.market.ingest.lake import LOCK
 from assets.market.ingest.landing import STAGED, land
 from assets.market.ingest.refusals import PayloadsRefusedError
 from resources.errors import CandlecastError
-from resources.integrity import is_intact
+from resources.integrity import is_intact, set_aside
 from resources.locks import exclusive_lock
 from resources.sources.protocol import Reading, Wanted
 from resources.sources.sample import SampleSource
@@ -172,3 +172,17 @@ def test_a_damaged_payload_is_set_aside_and_fetched_again(desk: Desk, damage: st
     aside = list((desk.home.root / "damaged" / "lake").rglob("*.parquet"))
     assert len(aside) == (damage != "gone")
     pd.testing.assert_frame_equal(desk.bars().drop(columns="available_at"), before.drop(columns="available_at"))
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_batch_that_was_lost_is_landed_again_under_a_new_number(desk: Desk, lost: int) -> None:
+    desk.ingest_text(text(GOOD), "a.csv")
+    desk.ingest_text(text(GOOD.replace("AAPL", "MSFT")), "b.csv")
+    set_aside(desk.home.lake / "batches" / f"{lost:08d}.json", desk.home.root)
+    desk.write("a.csv", text(GOOD.replace("10.5,", "10.7,")))
+    desk.write("b.csv", text(GOOD.replace("AAPL", "MSFT").replace("10.5,", "10.8,")))
+    desk.ingest()
+    assert [batch.number for batch in desk.lake.batches()] == [number for number in (1, 2, 3) if number != lost]
+    assert desk.bars()["close"].tolist() == [10.7, 10.8]
+    rebuild(desk.lake, desk.warehouse)
+    assert desk.bars()["close"].tolist() == [10.7, 10.8]

@@ -28,7 +28,9 @@ LIMITATIONS = (
     "Sample size: few symbols and one period. Results of another period may differ; the intervals cover only this one.",
     "Execution: an order is refused or filled completely at the next open, in fractional shares and without market "
     "impact. No borrowing, short sales or taxes; cash earns no interest. A suspended holding keeps its last price; a "
-    "delisted one is settled at it. The benchmark is not restricted by suspensions and price limits.",
+    "delisted one is settled at it. Where an order is refused, dropout = tradable gives its place to another at "
+    "the open, although a session without volume or at its limit is certain only at the close. The benchmark is not "
+    "restricted by suspensions and price limits.",
     "Multiple testing: settings, seeds and models that were tried before this report are not included in any interval.",
     "Published weights may have been trained on the test period. Forecasts before a known training cutoff are marked "
     "in-sample and are excluded from scores and backtest.",

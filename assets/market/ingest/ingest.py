@@ -192,7 +192,7 @@ def is_outdated(warehouse: Warehouse) -> bool:
 
 
 def _require_complete(lake: Lake, warehouse: Warehouse) -> None:
-    held = {batch.number for batch in lake.batches()}
+    held = {batch.number for batch in lake.batches()} | lake.set_aside()
     with warehouse.read() as connection:
         found = connection.execute("SELECT DISTINCT batch FROM payloads ORDER BY batch").fetchall()
     if lost := [number for (number,) in found if number not in held]:

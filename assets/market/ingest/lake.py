@@ -25,7 +25,7 @@ from assets.market.ingest.payloads import (
     read_batch,
 )
 from assets.market.ingest.refusals import PayloadsRefusedError, refusal_of
-from resources.integrity import is_sealed, keep_if_intact, read_kept_json, seal_file
+from resources.integrity import DAMAGED, is_sealed, keep_if_intact, read_kept_json, seal_file
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
@@ -69,6 +69,11 @@ class Lake:
         """Every committed batch with a number above `after`, in order."""
         files = sorted((self.home.lake / BATCHES).glob("*.json"))
         return [read_batch(file) for file in files if int(file.stem) > after]
+
+    def set_aside(self) -> set[int]:
+        """Numbers of damaged batches that were set aside. None is used again: the warehouse has rows of them."""
+        folder = self.home.root / DAMAGED / self.home.lake.relative_to(self.home.root) / BATCHES
+        return {int(file.name.split(".")[0]) for file in folder.glob("*.json*")}
 
     def current(self) -> dict[str, tuple[Payload, str]]:
         """The newest payload of every request that was committed, and the digest of its reading, by request key."""
@@ -256,7 +261,7 @@ class Lake:
             ]
             if not fresh:
                 return None
-            numbers = [int(file.stem) for file in (self.home.lake / BATCHES).glob("*.json")]
+            numbers = {int(file.stem) for file in (self.home.lake / BATCHES).glob("*.json")} | self.set_aside()
             batch = PayloadBatch(max(numbers, default=0) + 1, source.reading, tuple(fresh))
             publish_bytes(self.home.lake / BATCHES / f"{batch.number:08d}.json", batch_to_json(batch))
             return batch

@@ -104,8 +104,17 @@ class PredictorFit(KronosFit):
         if job.tokenizer is None:
             raise CandlecastError("a predictor needs its tokenizer: materialise `kronos_tokenizer` first")
         self.tokenizer = KronosTokenizer.from_pretrained(job.tokenizer)
+        self._require_same_preparation()
         self.settings = job.predictor_settings
         self.keep = job.predictor_settings.select_candidates if job.predictor_settings.select_origins else 1
+
+    def _require_same_preparation(self) -> None:
+        found = self.tokenizer.normalisation
+        if found is not None and found != self.rule:
+            raise CandlecastError(
+                f"kronos_tokenizer was fitted with {found}, and [windows] now says {self.rule}: "
+                "materialise kronos_tokenizer again"
+            )
 
     def load_model(self) -> Kronos:
         job = self.job

@@ -86,7 +86,9 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[ForecastTa
     wanted = np.flatnonzero(np.isin(timestamps, chosen))
     ordered = wanted[np.lexsort((windows[wanted, 0], timestamps[wanted]))]
     found = [(histories[int(windows[n, 0])], timestamps[n]) for n in ordered]
-    return [ForecastTask(one.symbol, origin, one, one.index_of(origin) or 0) for one, origin in found]
+    tasks = [ForecastTask(one.symbol, origin, one, one.index_of(origin) or 0) for one, origin in found]
+    # Histories are without filled bars: where a lookback held some, it may be too short here.
+    return [task for task in tasks if task.index + 1 >= arrays.shape.lookback]
 
 
 def tasks_at_origins(
