@@ -25,6 +25,10 @@ def lines(*rows: str) -> str:
         ("日付,コード,始値,高値,安値,終値,出来高", "2012-01-03,MMM,10,11,9,10.5,70"),
         ("Datum;Ticker;Eröffn.;Hoch;Tief;Zuletzt;Vol.", "17.01.2012;MMM;10,0;11,0;9,0;10,5;0,07K"),
         ("DATE1,SYMBOL,OPEN_PRICE,HIGH_PRICE,LOW_PRICE,CLOSE_PRICE,TTL_TRD_QNTY", "03-Jan-2012,MMM,10,11,9,10.5,70"),
+        ("Datum;Ticker;Erster;Hoch;Tief;Schlusskurs;Stuecke;Volumen", "17.01.2012;MMM;10,0;11,0;9,0;10,5;70;735"),
+        ("日期,證券代號,成交股數,成交金額,開盤價,最高價,最低價,收盤價", "2012-01-03,MMM,70,735,10,11,9,10.5"),
+        ("instrument_name,open,high,low,close,vol,window_start", "MMM,10,11,9,10.5,70,2012-01-03"),
+        ("Datum;Ticker;Eröffnung;Hoch;Tief;Schluss;Volumen", "17.01.2012;MMM;10,0;11,0;9,0;10,5;70"),
         ("Date,Symbols,Open,High,Low,Close,Volume", "3-January-2012,MMM,10,11,9,10.5,70"),
     ],
 )
@@ -32,6 +36,12 @@ def test_columns_in_other_languages(desk: Desk, header: str, row: str) -> None:
     desk.ingest_text(lines(header, row, row.replace("MMM", "AOS")))
     found = desk.bars()[["symbol", "open", "high", "low", "close", "volume"]]
     assert found.to_numpy().tolist() == [[symbol, 10.0, 11.0, 9.0, 10.5, 70.0] for symbol in ("AOS", "MMM")]
+
+
+@pytest.mark.parametrize("pieces", ["Stuecke", "Stücke"])
+def test_volumen_beside_pieces_is_the_amount(desk: Desk, pieces: str) -> None:
+    desk.ingest_text(lines(f"Datum;Ticker;Open;High;Low;Close;Volumen;{pieces}", "17.01.2012;M;10;11;9;10,5;840,5;80"))
+    assert desk.bars()[["volume", "amount"]].to_numpy().tolist() == [[80, 840.5]]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,7 @@ def test_two_series_of_one_symbol_and_date_are_refused(desk: Desk) -> None:
         (["A"], ["终价"], "XSHG"),
         (["A"], ["시가"], "XKRX"),
         (["A"], ["出来高"], "XTKS"),
+        (["A"], ["開盤價"], "XTAI"),
     ],
 )
 def test_names_suggest_a_calendar(symbols: list[str], columns: list[str], calendar: str) -> None:

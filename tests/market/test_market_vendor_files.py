@@ -176,6 +176,21 @@ def test_the_zone_in_the_name_of_a_column_is_used(make_desk: Callable[..., Desk]
 
 
 @pytest.mark.parametrize(
+    ("header", "zone"),
+    [("Time (EET)", "Europe/Athens"), ("time_CEST", "Europe/Berlin"), ("Date NZDT", "Pacific"), ("Date [BRT]", "BRT")],
+)
+def test_an_unclear_zone_in_the_name_of_a_column_needs_the_setting(
+    make_desk: Callable[..., Desk], header: str, zone: str
+) -> None:
+    text = lines(f"{header},{OHLC}", f"2023-06-05 15:00,{PRICES}")
+    with pytest.raises(CandlecastError, match=rf"market\.timezone.*{zone}|{zone}.*market\.timezone"):
+        make_desk("unset", calendar="24/5", frequency="1h").ingest_text(text)
+    desk = make_desk("set", calendar="24/5", frequency="1h", timezone="Europe/Athens")
+    desk.ingest_text(text)
+    assert stored(desk, "ts") == [("2023-06-05 12:00:00",)]
+
+
+@pytest.mark.parametrize(
     ("written", "volume"),
     [("12.5K", 12_500), ("3.02M", 3_020_000), ("1.5B", 1.5e9), ("2.5万", 25_000), ("1.2亿", 1.2e8)],
 )

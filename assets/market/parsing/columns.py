@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from assets.market.parsing.column_names import (
     ALIASES,
+    BESIDE,
     CLOCKS,
     CONDITIONAL,
     DAYS,
@@ -104,6 +105,9 @@ def _configured(offered: Sequence[str], configured: Mapping[str, str], file: str
 def _find(free: Sequence[str], ours: str, names: Mapping[str, str], file: str, confirm: Confirm) -> str | None:
     candidates = []
     for alias in ALIASES[ours]:
+        others = BESIDE.get((ours, alias))
+        if others and others.isdisjoint(plain_name(name) for name in free):
+            continue
         found = [name for name in free if name not in names.values() and plain_name(name, ours) == alias]
         if len(found) > 1:
             raise CandlecastError(

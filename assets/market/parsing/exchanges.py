@@ -58,7 +58,11 @@ _PATTERNS = (
 )
 # HistData's files of currencies have no names but ours (resources.sources.text_header).
 _FOREX_COLUMNS = frozenset({"Date (UTC-5)", "TICKVOL", "<TICKVOL>"})
-_LANGUAGES = ((re.compile("[\uac00-\ud7a3]"), "XKRX"), (re.compile("始値|終値|出来高|[\u3040-\u30ff]"), "XTKS"))
+_LANGUAGES = (
+    (re.compile("[\uac00-\ud7a3]"), "XKRX"),
+    (re.compile("始値|終値|出来高|[\u3040-\u30ff]"), "XTKS"),
+    (re.compile("開盤價|收盤價|成交股數"), "XTAI"),
+)
 _CHINESE_COLUMNS = re.compile(r"[\u4e00-\u9fff]|ts_code|pct_chg|preclose", re.IGNORECASE)
 
 
