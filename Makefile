@@ -17,7 +17,7 @@ run: $(READY)            ## the whole chain on real sample bars, then where the 
 ui: $(READY)             ## Dagster in the browser
 	@$(BIN)/candlecast ui
 
-test: $(TESTED)          ## the tests, within six minutes on two cores
+test: $(TESTED)          ## the tests
 	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
 test-slow: $(TESTED)     ## what takes longer: whole runs, kills, published sizes
