@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from assets.market.ingest.file_warnings import file_warnings
+from resources.errors import CandlecastError
 from tests.market.market_desk import Desk
 
 
@@ -52,6 +53,29 @@ def test_the_setting_ends_the_warning(desk: Desk) -> None:
     scaled = replace(desk, reading=replace(desk.reading, scale={"price": 0.01}))
     scaled.ingest()
     assert "b.csv" not in warnings_of(scaled)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "price", "scale"),
+    [
+        ("ESM4", 5_130_250_000_000, "1e-9"),
+        ("MSFT", 4_041_200, "1e-4"),
+        ("ETH_KRW", 4_712_000, ""),
+        ("KRW-SOL", 212_300, ""),
+    ],
+)
+def test_whole_prices_suggest_their_unit_unless_the_currency_explains_them(
+    make_desk: Callable[..., Desk], symbol: str, price: int, scale: str
+) -> None:
+    rows = [f"{symbol},2012-01-{day:02d},{price},{price},{price},{price}" for day in (3, 4, 5)]
+    desk = make_desk(calendar="24/7")
+    text = "\n".join(["symbol,date,open,high,low,close", *rows, ""])
+    if scale:
+        with pytest.raises(CandlecastError, match=f"market.scale.price = {scale}"):
+            desk.ingest_text(text)
+        return
+    desk.ingest_text(text)
+    assert desk.bars()["close"].tolist() == [price] * 3
 
 
 def test_units_of_amount_and_volume_are_warned_of(make_desk: Callable[..., Desk]) -> None:

@@ -233,6 +233,17 @@ def test_weekly_bars_in_a_daily_profile_are_refused(desk: Desk) -> None:
         desk.ingest_text(lines(f"date,{OHLC}", *[f"{day},{PRICES}" for day in days]))
 
 
+def test_a_weekly_symbol_beside_a_daily_one_is_refused_and_a_seldom_traded_one_is_not(
+    make_desk: Callable[..., Desk],
+) -> None:
+    daily = [f"KO,2012-01-{day:02d},{PRICES}" for day in (3, 4, 5, 6, 9, 10, 11, 12, 13, 17, 18, 19, 20, 23, 24)]
+    weekly = [f"PEP,{day},{PRICES}" for day in ("2012-01-06", "2012-01-13", "2012-01-20", "2012-01-27")]
+    seldom = [f"OTC,{day},{PRICES}" for day in ("2012-01-04", "2012-01-11", "2012-02-08", "2012-03-01")]
+    with pytest.raises(CandlecastError, match=r"bars\.csv.*PEP.*5 bars of 1d apart"):
+        make_desk("weekly").ingest_text(lines(f"symbol,date,{OHLC}", *daily, *weekly))
+    assert make_desk("seldom").ingest_text(lines(f"symbol,date,{OHLC}", *daily, *seldom)).kept == 19
+
+
 def test_title_lines_before_the_header_are_skipped(desk: Desk) -> None:
     desk.ingest_text(lines("Prices of Example Corp.", "", f"date,{OHLC}", f"2012-01-03,{PRICES}"))
     assert stored(desk, "open", "close") == [(10.0, 10.5)]

@@ -17,6 +17,7 @@ import duckdb
 from assets.market.ingest.payload_columns import PayloadColumns, as_text, cell_of
 from assets.market.ingest.payload_rows import scale_of
 from assets.market.parsing.column_names import plain_name
+from assets.market.parsing.exchanges import LARGE_PRICES
 from resources.calendar import TradingCalendar
 from resources.sources.protocol import Reading
 from resources.sql import load_sql
@@ -33,6 +34,8 @@ _UNITS: tuple[tuple[float, Mapping[str, float]], ...] = (
     (1e-2, {"volume": 100, "amount": 10000}),
     (1e3, {"volume": 1000}),
 )
+# Prices that are all whole hundreds: the least of them, the unit, and the scale. Databento has billionths.
+_WHOLE_UNITS = ((1e9, "billionths", "1e-9"), (0.0, "ten-thousandths", "1e-4"))
 # Part of the names of volume in many languages; names of averages and of orders are not.
 _VOLUME = re.compile(
     r"^(?!.*(?:avg|average|ma\d|vwap)).*(?:vol|qty|qnty|quantity|shares|量|거래량|出来高|lots)", re.IGNORECASE
@@ -195,14 +198,11 @@ def unit_findings(
 ) -> list[Finding]:
     """Magnitudes that do not fit: an amount that is not price × volume, prices in ten-thousandths; unread volumes."""
     findings = [finding for number, found in enumerate(columns) if (finding := _unread_volume(number, found, reading))]
-    for number, ratio, whole, price in connection.execute(load_sql(PACKAGE, "magnitude.sql")).fetchall():
+    magnitudes = connection.execute(load_sql(PACKAGE, "magnitude.sql"), {"large": LARGE_PRICES}).fetchall()
+    for number, ratio, whole, price in magnitudes:
         file = columns[number].file
         if whole and "price" not in reading.scale and reading.calendar not in WHOLE_PRICES:
-            message = (
-                f"{file}: all prices are whole hundreds, about {price:g}, as prices in ten-thousandths are: set "
-                "market.scale.price = 1e-4, or 1 if the prices are right"
-            )
-            findings.append(Finding(number, "error", message, {"scale": {"price": 1e-4}}))
+            findings.append(_whole_prices(number, file, price))
         if ratio is not None and not 0.5 <= ratio <= 2:
             fitting = next((scale for size, scale in _UNITS if size / 2 <= ratio <= size * 2), {})
             units = {name: factor * scale_of(name, columns[number], reading) for name, factor in fitting.items()}
@@ -214,6 +214,15 @@ def unit_findings(
             )
             findings.append(Finding(number, "warning", message, {"scale": units} if units else {}))
     return findings
+
+
+def _whole_prices(number: int, file: str, price: float) -> Finding:
+    unit, scale = next((unit, scale) for least, unit, scale in _WHOLE_UNITS if price >= least)
+    message = (
+        f"{file}: all prices are whole hundreds, about {price:g}, as prices in {unit} are: set "
+        f"market.scale.price = {scale}, or 1 if the prices are right"
+    )
+    return Finding(number, "error", message, {"scale": {"price": float(scale)}})
 
 
 def _unread_volume(number: int, columns: PayloadColumns, reading: Reading) -> Finding | None:
@@ -271,14 +280,15 @@ def _spacing(
         "closest": 4 if calendar.is_daily else 2,
     }
     findings = []
-    for number, gap, first, second in connection.execute(load_sql(PACKAGE, "spacing.sql"), values).fetchall():
+    for number, symbol, gap, first, second in connection.execute(load_sql(PACKAGE, "spacing.sql"), values).fetchall():
         remedy = (
             "give daily bars; weekly and monthly ones are not read"
             if calendar.is_daily
             else "set market.frequency to that of the file"
         )
+        rows = f"the rows of {symbol}" if symbol else "its rows"
         message = (
-            f"{columns[number].file}: its rows are about {gap} bars of {reading.frequency} apart throughout ({first}, "
+            f"{columns[number].file}: {rows} are about {gap} bars of {reading.frequency} apart throughout ({first}, "
             f"{second}), so they are bars of a coarser frequency: {remedy}"
         )
         findings.append(Finding(number, "error", message))

@@ -15,7 +15,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("symbol", "ticker", "instrument", "code", "sym", "tic", "uniqueid", "secid", "stock", "asset", "代码"),
         *("tscode", "stockcode", "securitycode", "secucode", "tradingsymbol", "tckrsymb", "pair", "windcode"),
         *("股票代码", "证券代码", "合约代码", "合约", "종목코드", "コード", "銘柄コード", "symbols", "tickers"),
-        *("name", "instrumentid", "productid", "stocksymbol", "instrumentname", "證券代號"),
+        *("name", "instrumentid", "productid", "stocksymbol", "instrumentname", "證券代號", "wertpapier"),
     ),
     "date": (
         *("date", "timestamp", "datetime", "tradedate", "tradingday", "session", "ts", "day", "time", "opentime"),

@@ -9,8 +9,15 @@ import re
 from collections.abc import Sequence
 
 _COINS = "BTC|XBT|ETH|LTC|XRP|BNB|SOL|DOGE|ADA|DOT|TRX|LINK|BCH|AVAX|MATIC|SHIB|UNI|ATOM|ETC|XLM|FIL|APT|ARB|OP|TON"
-_MONEY = "USD|EUR|GBP|JPY|CHF|AUD|CAD|NZD|CNH|HKD|SGD|SEK|NOK|MXN|ZAR|TRY|PLN"
+# Currencies of which a coin costs millions.
+_SMALL_MONEY = "KRW|JPY|IDR|VND"
+_MONEY = f"USD|EUR|GBP|CHF|AUD|CAD|NZD|CNH|HKD|SGD|SEK|NOK|MXN|ZAR|TRY|PLN|{_SMALL_MONEY}"
 _METALS = "XAU|XAG|XPT|XPD"
+# Of pairs quoted in such a currency, as BTC_KRW, USDIDR or Upbit's KRW-BTC.
+LARGE_PRICES = (
+    rf"(?i)(?:{_SMALL_MONEY})[-_/].+|.+[-_/](?:{_SMALL_MONEY})|"
+    rf"(?:{_COINS}|{_MONEY}|{_METALS}|USDT|USDC)(?:{_SMALL_MONEY})(?:=X)?"
+)
 # Yahoo's suffixes, and Tushare's and Wind's.
 _SUFFIXES_BY_CALENDAR = {
     "XSHG": "SS SZ SH XSHG XSHE BJ",
@@ -51,6 +58,7 @@ _SUFFIXES_BY_CALENDAR = {
 _SUFFIXES = {suffix: calendar for calendar, all_ in _SUFFIXES_BY_CALENDAR.items() for suffix in all_.split()}
 _PATTERNS = (
     (re.compile(rf"(?:{_COINS})[-_/]?(?:{_MONEY}|BTC|ETH)(?:[-_].*)?", re.IGNORECASE), "24/7"),
+    (re.compile(rf"(?:{_MONEY}|USDT|BTC)[-_/](?:{_COINS})", re.IGNORECASE), "24/7"),
     (re.compile(r"[A-Z0-9]{2,12}[-_/]?(?:USDT|USDC|BUSD|FDUSD|TUSD)(?:[-_:].*)?", re.IGNORECASE), "24/7"),
     (re.compile(rf"(?:{_MONEY}|{_METALS})[-_/]?(?:{_MONEY})(?:=X)?", re.IGNORECASE), "24/5"),
     (re.compile(r"(?:sh|sz|bj)[.]?\d{6}", re.IGNORECASE), "XSHG"),
