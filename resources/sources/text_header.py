@@ -34,6 +34,8 @@ class _Vendor:
     columns: tuple[str, ...]
 
 
+# The date column of vendors whose files are in different zones; the file's name may tell which.
+UNKNOWN_ZONE = "Date (?)"
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _VENDORS = (
     _Vendor(
@@ -45,13 +47,12 @@ _VENDORS = (
         ),
     ),
     _Vendor("Kraken", re.compile(rf"\d{{10}}(?:,{_NUMBER}){{5}},\d+"), ("timestamp", *_BARS, "trades")),
-    # HistData's stamps are Eastern standard time all year.
-    _Vendor("HistData", re.compile(rf"\d{{8}} \d{{6}}(?:;{_NUMBER}){{5}}"), ("Date (UTC-5)", *_BARS)),
+    _Vendor("HistData or NinjaTrader", re.compile(rf"\d{{8}} \d{{6}}(?:;{_NUMBER}){{5}}"), (UNKNOWN_ZONE, *_BARS)),
     _Vendor("Lean", re.compile(rf"\d{{8}} \d{{2}}:\d{{2}}(?:,{_NUMBER}){{5}}"), ("date", *_BARS)),
     _Vendor(
         "MetaTrader",
         re.compile(rf"\d{{4}}\.\d{{2}}\.\d{{2}},\d{{2}}:\d{{2}}(?::\d{{2}})?(?:,{_NUMBER}){{5}}"),
-        ("date", "time", *_BARS),
+        (UNKNOWN_ZONE, "time", *_BARS),
     ),
     _Vendor(
         "Stooq",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.market.ingest.file_warnings import file_warnings
 from assets.market.ingest.understanding import understand
 from resources.errors import CandlecastError
 from resources.sources.file_symbols import symbol_of
@@ -273,9 +274,29 @@ def test_headerless_files_of_known_vendors_are_recognised(make_desk: Callable[..
         "1672531200000,16541.7,16545.7,16508.3,16529.6,4364.8,1672534799999,72146293.5,149854,2179,1,0\n"
     )
     assert stored(binance, "ts", "close", "volume", "amount") == [("2023-01-01", 16529.6, 4364.8, 72146293.5)]
-    histdata = make_desk("histdata", calendar="24/5", frequency="1min")
-    histdata.ingest_text("20230104 100000;1.0600;1.0610;1.0590;1.0605;0\n20230104 100100;1.06;1.0610;1.0590;1.06;0\n")
-    assert stored(histdata, "ts")[0] == ("2023-01-04 15:00:00",)
+
+
+@pytest.mark.parametrize(
+    "row", ["20230704 100{}00;1.06;1.061;1.059;1.0605;0", "2023.07.04,10:1{},1.06,1.061,1.059,1.06,0"]
+)
+@pytest.mark.parametrize(
+    ("file", "timezone", "hour"),
+    [
+        ("DAT_ASCII_EURUSD_M1_2023.csv", None, 15),
+        ("DAT_MT_EURUSD_M1_2023.csv", None, 15),
+        ("DAT_NT_EURUSD_M1_LAST_2023.csv", None, 15),
+        ("EURUSD.csv", None, 10),
+        ("EURUSD.csv", "Europe/Athens", 7),
+    ],
+)
+def test_the_zone_of_a_file_without_a_header_is_told_by_its_name_or_warned_of(
+    make_desk: Callable[..., Desk], row: str, file: str, timezone: str | None, hour: int
+) -> None:
+    desk = make_desk(calendar="24/5", frequency="1min", timezone=timezone)
+    desk.ingest_text(lines(*(row.format(minute) for minute in (2, 3))), file)
+    assert f"2023-07-04 {hour:02d}:" in str(stored(desk, "ts")[0])
+    warned = "market.timezone" in "".join(file_warnings(desk.lake, desk.source))
+    assert warned == (file == "EURUSD.csv" and timezone is None)
 
 
 def test_a_header_of_several_levels_gives_the_symbol(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from resources.calendar import DAILY
 from resources.sources.file_symbols import FileSymbol, file_symbol
 from resources.sources.files import KEY, ending_of
 from resources.sources.protocol import Reading
+from resources.sources.text_header import UNKNOWN_ZONE
 
 # M5 and H4 are frequencies of MetaTrader, and months of futures.
 _MONTH_CODE = re.compile(r"[MH]\d{1,2}", re.IGNORECASE)
@@ -53,7 +54,24 @@ class _Month:
 def name_findings(
     connection: duckdb.DuckDBPyConnection, number: int, payload: Payload, columns: PayloadColumns, reading: Reading
 ) -> list[Finding]:
-    """Both readings of a file name whose frequency or month may be part of the symbol."""
+    """Both readings of a file name whose frequency or month may be part of the symbol, and a zone that is not told."""
+    if columns.header["date"] == UNKNOWN_ZONE and not (columns.zone or reading.timezone):
+        return [_unknown_zone(number, columns.file), *_symbol_findings(connection, number, payload, columns, reading)]
+    return _symbol_findings(connection, number, payload, columns, reading)
+
+
+def _unknown_zone(number: int, file: str) -> Finding:
+    message = (
+        f"{file}: neither the file nor its name tells the time zone of its timestamps, and the calendar's "
+        'is assumed: set market.timezone, e.g. "UTC" (NinjaTrader, whose stamps end their bars), "Europe/Athens" (many '
+        'MetaTrader servers) or "Etc/GMT+5" (HistData)'
+    )
+    return Finding(number, "warning", message)
+
+
+def _symbol_findings(
+    connection: duckdb.DuckDBPyConnection, number: int, payload: Payload, columns: PayloadColumns, reading: Reading
+) -> list[Finding]:
     if "symbol" in columns.header or reading.symbol_from is not None:
         return []
     key = payload.request.key

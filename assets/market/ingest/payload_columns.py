@@ -17,10 +17,13 @@ from assets.market.parsing.column_names import zone_of_name
 from assets.market.parsing.columns import read_header
 from resources.errors import CandlecastError
 from resources.sources.protocol import ROW, UNPARSED, Reading
+from resources.sources.text_header import UNKNOWN_ZONE
 
 # Column types that are read as names and as numbers. Text is read as either.
 NAME_TYPES = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|VARCHAR|BLOB|"NULL"')
 NUMBER_TYPES = re.compile(r'U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|VARCHAR|"NULL"')
+# HistData's stamps are Eastern standard time all year, in all of its formats.
+_HISTDATA, _HISTDATA_ZONE = re.compile(r"DAT_(?:ASCII|MT|NT|XLSX)_", re.IGNORECASE), "UTC-05:00"
 _CREATE_VIEW = """
 CREATE OR REPLACE TEMP VIEW payload AS
 SELECT *, {row} AS "#row" FROM read_parquet({file}, file_row_number = true, hive_partitioning = false)
@@ -45,7 +48,7 @@ class PayloadColumns:
         dates: the SQL of a row's date as text.
         clock: the SQL of a cell with the time of day, where the file has it in a column of its own.
         parsed: whether the file had lines that are no rows.
-        zone: the time zone that the name of the date column states, and the settings do not.
+        zone: the time zone that the name of the date column or of the file states, and the settings do not.
         units: factors that names of columns state.
         ignored: names in the file that have no role.
     """
@@ -105,10 +108,15 @@ def find_columns(
         dates=as_text(cell_of(header.names["date"])),
         clock=cell_of(header.clock) if header.clock else None,
         parsed=UNPARSED not in types,
-        zone=None if reading.timezone else zone_of_name(header.names["date"], name),
+        zone=None if reading.timezone else _zone(header.names["date"], name),
         units=header.units,
         ignored=header.ignored,
     )
+
+
+def _zone(date: str, file: str) -> str | None:
+    """The time zone that the name of the date column states, or that of the file."""
+    return _HISTDATA_ZONE if date == UNKNOWN_ZONE and _HISTDATA.match(Path(file).name) else zone_of_name(date, file)
 
 
 def open_payload(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:

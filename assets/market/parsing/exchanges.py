@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from resources.sources.text_header import UNKNOWN_ZONE
+
 _COINS = "BTC|XBT|ETH|LTC|XRP|BNB|SOL|DOGE|ADA|DOT|TRX|LINK|BCH|AVAX|MATIC|SHIB|UNI|ATOM|ETC|XLM|FIL|APT|ARB|OP|TON"
 # Currencies of which a coin costs millions.
 _SMALL_MONEY = "KRW|JPY|IDR|VND"
@@ -65,7 +67,7 @@ _PATTERNS = (
     (re.compile(r"[A-Z0-9]{1,3}=F|[A-Z0-9]{1,3}[FGHJKMNQUVXZ]2\d"), "CMES"),
 )
 # HistData's files of currencies have no names but ours (resources.sources.text_header).
-_FOREX_COLUMNS = frozenset({"Date (UTC-5)", "TICKVOL", "<TICKVOL>"})
+_FOREX_COLUMNS = frozenset({UNKNOWN_ZONE, "Date (UTC-5)", "TICKVOL", "<TICKVOL>"})
 _LANGUAGES = (
     (re.compile("[\uac00-\ud7a3]"), "XKRX"),
     (re.compile("始値|終値|出来高|[\u3040-\u30ff]"), "XTKS"),
