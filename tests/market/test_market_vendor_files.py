@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assets.market.ingest.file_warnings import file_warnings
+from assets.market.ingest.inference import infer_market
 from assets.market.ingest.understanding import understand
 from resources.errors import CandlecastError
 from resources.sources.file_symbols import symbol_of
@@ -243,6 +244,29 @@ def test_a_weekly_symbol_beside_a_daily_one_is_refused_and_a_seldom_traded_one_i
     with pytest.raises(CandlecastError, match=r"bars\.csv.*PEP.*5 bars of 1d apart"):
         make_desk("weekly").ingest_text(lines(f"symbol,date,{OHLC}", *daily, *weekly))
     assert make_desk("seldom").ingest_text(lines(f"symbol,date,{OHLC}", *daily, *seldom)).kept == 19
+
+
+@pytest.mark.parametrize(
+    ("hours", "stamp", "settings"),
+    [
+        ("10:30 11:30 12:30 13:30 14:30 15:30 16:00", "end", {"calendar": "XNYS", "frequency": "1h"}),
+        (
+            "09:30 10:00 11:00 12:00 13:00 14:00 15:00",
+            "start",
+            {"calendar": "XNYS", "frequency": "1d", "resample": True},
+        ),
+    ],
+)
+def test_hourly_bars_with_a_half_hour_are_not_read_as_half_hours(
+    make_desk: Callable[..., Desk], tmp_path: Path, hours: str, stamp: str, settings: dict[str, object]
+) -> None:
+    days = ("2023-06-05", "2023-06-06", "2023-06-07")
+    text = lines(f"date,{OHLC}", *(f"{day} {hour},{PRICES}" for day in days for hour in hours.split()))
+    desk = make_desk(calendar="XNYS", frequency="30min", stamp=stamp)
+    file = desk.write("bars.csv", text)
+    with pytest.raises(CandlecastError, match=r"bars\.csv.*2 bars of 30min.*market\.frequency.*market\.resample"):
+        desk.ingest()
+    assert infer_market(file, {}, tmp_path / "scratch").settings == settings
 
 
 def test_title_lines_before_the_header_are_skipped(desk: Desk) -> None:

@@ -284,7 +284,7 @@ def _spacing(
         remedy = (
             "give daily bars; weekly and monthly ones are not read"
             if calendar.is_daily
-            else "set market.frequency to that of the file"
+            else 'set market.frequency to that of the file, or "1d" and market.resample = true for bars on clock hours'
         )
         rows = f"the rows of {symbol}" if symbol else "its rows"
         message = (

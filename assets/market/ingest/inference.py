@@ -45,7 +45,8 @@ _STAMPS = """
 SELECT DISTINCT local, instant FROM received
 WHERE NOT unparsed AND coalesce(instant, local) IS NOT NULL AND problem IS NULL ORDER BY ALL
 """
-# The shortest distance of rows that is no exception.
+# The most frequent distance of rows within a session, of two as frequent the longer one, as in sessions with a half
+# hour at their ends; and the shortest that is no exception.
 _GAP = """
 WITH gaps AS (
     SELECT gap, count(*) AS rows, sum(count(*)) OVER () AS total
@@ -53,7 +54,8 @@ WITH gaps AS (
           FROM (SELECT DISTINCT symbol, coalesce(instant, local) AS ts FROM received))
     WHERE gap IS NOT NULL GROUP BY gap
 )
-SELECT min(gap) FROM gaps WHERE rows >= 0.05 * total
+SELECT arg_max(gap, (if(gap <= $longest, rows, 0), if(rows >= 3, gap, -gap))), min(gap)
+FROM gaps WHERE rows >= 0.05 * total
 """
 _SYMBOLS = (
     "SELECT symbol FROM received WHERE symbol IS NOT NULL GROUP BY symbol ORDER BY count(*) DESC, symbol LIMIT 20"
@@ -106,7 +108,7 @@ def infer_market(file: Path, stated: Mapping[str, Any], scratch: Path, name: str
         sessions = pd.DataFrame({"session": TradingCalendar(reading.calendar).all_sessions()})
         make_table(connection, "exchange_days", sessions, "session::DATE AS session")
         columns = receive(connection, 0, payload, parquet, reading)
-        frequency = stated.get("frequency") or _frequency(connection)
+        frequencies = [stated["frequency"]] if stated.get("frequency") else _frequencies(connection)
         stamps = connection.execute(_STAMPS).df()
         symbols = [symbol for (symbol,) in connection.execute(_SYMBOLS).fetchall()]
     names = [*columns.header.values(), *columns.ignored]
@@ -115,19 +117,34 @@ def infer_market(file: Path, stated: Mapping[str, Any], scratch: Path, name: str
     if stated.get("calendar"):
         candidates = [str(stated["calendar"])]
     zone = columns.zone or stated.get("timezone")
-    fit = _best_fit(stamps, candidates, suggested, frequency, zone)
+    fits = {frequency: _best_fit(stamps, candidates, suggested, frequency, zone) for frequency in frequencies}
+    frequency = min(fits, key=lambda one: (fits[one].outside > _GOOD, fits[one].cost))
+    fit = fits[frequency]
     is_sure = fit.calendar == stated.get("calendar") or (fit.calendar in suggested and fit.outside == 0)
     is_sure = is_sure or (len(stamps) > _SESSIONS and fit.cost < _POOR)
-    settings = {"calendar": fit.calendar, "frequency": frequency}
+    settings: dict[str, Any] = {"calendar": fit.calendar, "frequency": frequency}
+    note = f"calendar {fit.calendar}: assumed, the timestamps of the file do not decide it: check it"
+    notes = [] if is_sure else [note]
+    if frequency != frequencies[0]:
+        settings |= {"frequency": DAILY, "resample": True}
+        notes.append(
+            f"frequency: bars on clock hours, {frequencies[0]} apart with shorter ones, do not fit the bars of "
+            f"{fit.calendar}: market.resample = true makes daily bars of them"
+        )
     if fit.timezone and not zone:
         settings["timezone"] = fit.timezone
-    note = f"calendar {fit.calendar}: assumed, the timestamps of the file do not decide it: check it"
-    return InferredMarket(settings, () if is_sure else (note,))
+    return InferredMarket(settings, tuple(notes))
 
 
-def _frequency(connection: duckdb.DuckDBPyConnection) -> str:
-    """The distance of the rows of a symbol; rows that are most of a day apart or more are daily."""
-    gap = connection.execute(_GAP).fetchall()[0][0]
+def _frequencies(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The distance of the rows of a symbol, and the shorter one of some, if it divides that."""
+    usual, shortest = connection.execute(_GAP, {"longest": _LONGEST_INTRADAY}).fetchall()[0]
+    gaps = [usual, shortest] if usual and usual % shortest == 0 else [shortest]
+    return list(dict.fromkeys(map(_frequency, gaps)))
+
+
+def _frequency(gap: int | None) -> str:
+    """The frequency of rows that are so many seconds apart; most of a day or more: daily."""
     if not gap or gap > _LONGEST_INTRADAY:
         return DAILY
     minutes = max(1, round(gap / _MINUTE))

@@ -16,8 +16,10 @@ spaced AS (
 SELECT payload, symbol, median(gap)::INTEGER, strftime(min(previous), $format), strftime(arg_min(ts, previous), $format)
 FROM spaced WHERE gap IS NOT NULL AND counts
 GROUP BY GROUPING SETS ((payload), (payload, symbol))
-HAVING count(*) >= $least AND quantile_cont(gap, 0.1) >= $closest
-   AND CASE WHEN NOT $daily THEN quantile_cont(gap, 0.1) = quantile_cont(gap, 0.9)
+HAVING count(*) >= $least
+   -- A session of hourly bars may begin or end with a half hour.
+   AND CASE WHEN $daily THEN quantile_cont(gap, 0.1) ELSE quantile_cont(gap, 0.25) END >= $closest
+   AND CASE WHEN NOT $daily THEN quantile_cont(gap, 0.25) = quantile_cont(gap, 0.9)
             WHEN symbol IS NULL THEN true
             -- Weekly bars are 4 or 5 sessions apart, monthly ones 18 to 23.
             ELSE quantile_cont(gap, 0.9) <= 1.4 * quantile_cont(gap, 0.1) END
