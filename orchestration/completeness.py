@@ -1,7 +1,8 @@
-"""Completeness of sessions: what the watched assets lack of a session, and which sessions a run should cover.
+"""Completeness of sessions: what the watched assets lack of a session.
 
 Two sources: Dagster's records, which know the partitions that were materialised, and the warehouse, which knows the
-symbols that have bars and forecasts. Not here: when this is asked (schedules, freshness).
+symbols that have bars and forecasts. Not here: which sessions a run should cover (catch_up),
+and when this is asked (schedules, freshness).
 
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,18 @@ def publish_kept_json(file: Path, content: object) -> None:
 
 def set_aside(artifact: Path, root: Path) -> Path:
     """Move a damaged file or folder to `<root>/damaged/<its path>`, beside earlier ones of that path."""
-    target = root / DAMAGED / artifact.relative_to(root)
-    number = 1
-    while target.exists():
-        number += 1
-        target = target.with_name(f"{artifact.name}.{number}")
+    target = unused_path(root / DAMAGED / artifact.relative_to(root))
     target.parent.mkdir(parents=True, exist_ok=True)
     artifact.rename(target)
     if not target.is_dir():
         seal_of(artifact).unlink(missing_ok=True)
     return target
+
+
+def unused_path(path: Path) -> Path:
+    """The path, or if it exists the first of `<name>.2`, `<name>.3`, … that does not."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())
 
 
 def seal_of(file: Path) -> Path:

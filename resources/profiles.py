@@ -190,10 +190,10 @@ def _inherit(profiles: Mapping[str, Any], name: str, path: Path) -> dict[str, An
     if name != "sample" and name not in profiles:
         known = ", ".join(sorted({"sample", *profiles}))
         raise SettingsError(f"{path}: no profile {name!r}; available: {known}")
-    base = _merge(_packaged_sample(path), profiles.get("sample", {}))
+    base = merged_sections(_packaged_sample(path), profiles.get("sample", {}))
     if name == "sample":
         return base
-    merged = _merge(base, profiles[name])
+    merged = merged_sections(base, profiles[name])
     if not isinstance(merged.get("market", {}), Mapping):
         raise SettingsError(f"{path}, profile {name!r}: market = {merged['market']!r} must be a table")
     if merged.get("market", {}).get("source") != base.get("market", {}).get("source"):
@@ -216,11 +216,12 @@ def _drop_inherited_end(merged: dict[str, Any], profile: Mapping[str, Any]) -> N
         merged["market"] = {key: value for key, value in merged["market"].items() if key != "end"}
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged_sections(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both settings, section by section; of two values of one key, that of `over`."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merged_sections(merged[key], value) if both else value
     return merged
 
 

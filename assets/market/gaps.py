@@ -48,8 +48,8 @@ class GapFill:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The part of a recipe or manifest that names the rule; empty for "none", as before there were others."""
-        return {} if self.rule == "none" else {"fill": {"rule": self.rule, "limit": self.limit}}
+        """The part of a recipe that names the rule."""
+        return fill_recipe(self.rule, self.limit)
 
     def apply(self, history: BarHistory) -> BarHistory:
         """The history with its gaps filled; the same one if there is nothing to fill."""
@@ -93,6 +93,11 @@ class GapFill:
         known = history.quoted * units
         bars[filled] = (known[old] * (1 - weight) + known[old + 1] * weight) / units[old]
         return bars
+
+
+def fill_recipe(rule: FillRule, limit: int) -> dict[str, Any]:
+    """The part of a recipe or manifest that names a rule; empty for "none", as before there were others."""
+    return {} if rule == "none" else {"fill": {"rule": rule, "limit": limit}}
 
 
 def without_filled(history: BarHistory) -> BarHistory:

@@ -18,7 +18,7 @@ import numpy as np
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
-from assets.training.fit.base_weights import WEIGHTS, BaseWeights
+from assets.training.fit.base_weights import WEIGHTS, BaseWeights, different_tokens
 from assets.training.fit.lr_schedule import TrainingSchedule
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
@@ -133,10 +133,7 @@ def _token_problems(bases: Mapping[Kind, BaseWeights], settings: Settings) -> li
     writes = _bits(Path(tokenizer.source or "")) if not tokenizer.from_scratch else _bits_of(settings.tokenizer)
     if reads is None or writes is None or reads == writes:
         return []
-    return [
-        f"predictor.base: {base.source} reads tokens of {reads[0]} + {reads[1]} bits, the tokenizer writes "
-        f"{writes[0]} + {writes[1]}: set predictor.base and tokenizer.base to weights of one family"
-    ]
+    return [f"predictor.base: {base.source} {different_tokens(reads, writes)}"]
 
 
 def _bits(folder: Path) -> tuple[int, int] | None:

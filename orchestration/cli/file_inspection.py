@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.market.ingest.inspection import INFERRED, Inspection, inspect_file, merged
+from assets.market.ingest.inspection import INFERRED, Inspection, inspect_file
 from resources.errors import CandlecastError
+from resources.profiles import merged_sections
 from resources.progress import progress_of
+from resources.settings import MarketSettings
 from resources.sources.files import ENDINGS, ending_of
 
-MAX_REJECTED = 0.05
+MAX_REJECTED: float = MarketSettings.model_fields["max_rejected"].default
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def inspect_files(
             conflicts += [f"with the settings of the other files: {problem}" for problem in again.problems]
     firsts = [one.reading.first.ts.date() for one in inspections if one.reading and one.reading.first]
     start = {"start": min(firsts)} if firsts and "start" not in stated else {}
-    settings = merged({"source": "files", "path": path_of(files), **start}, needed)
+    settings = merged_sections({"source": "files", "path": path_of(files), **start}, needed)
     return FilesInspection(tuple(inspections), settings, tuple(conflicts))
 
 
@@ -90,7 +92,7 @@ def _inspect(
     before = next((one.settings for one in reversed(earlier) if one.reading), None)
     if before and not {"calendar", "frequency"} <= stated.keys():
         guess = {name: before[name] for name in INFERRED if name in before}
-        tried = inspect_file(file.absolute(), merged(stated, guess), scratch, str(file), max_rejected)
+        tried = inspect_file(file.absolute(), merged_sections(stated, guess), scratch, str(file), max_rejected)
         if tried.reading and not tried.problems:
             return tried
     return inspect_file(file.absolute(), stated, scratch, str(file), max_rejected)
@@ -105,7 +107,7 @@ def _needed(inspections: Sequence[Inspection]) -> tuple[dict[str, Any], list[str
         values = [(one.settings[key], one.file) for one in read if key in one.settings]
         if all(isinstance(value, Mapping) for value, _ in values):
             for value, _ in values:
-                needed[key] = merged(value, needed.get(key, {}))
+                needed[key] = merged_sections(value, needed.get(key, {}))
             continue
         usual = Counter(repr(value) for value, _ in values).most_common(1)[0][0]
         needed[key] = next(value for value, _ in values if repr(value) == usual)

@@ -25,7 +25,7 @@ from assets.market.ingest.pending import due, pending_sessions, wanted_by
 from assets.market.ingest.refusals import PayloadsRefusedError
 from assets.market.selection import source_filter, wanted_symbols
 from assets.market.universe import read_universe
-from assets.training.data.histories import training_histories
+from assets.training.data.histories import prepared
 from assets.training.prerequisites import expiry_problems, weight_problems, window_problems
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
@@ -68,7 +68,7 @@ def bar_problems(settings: Settings, warehouse: Warehouse, calendar: TradingCale
     newest = max(history.days[-1] for history in histories.values()).astype(object)
     return [
         *_universe_problems(settings, warehouse),
-        *window_problems(settings, training_histories(settings, warehouse)),
+        *window_problems(settings, prepared(histories, settings, warehouse)),
         *horizon_problems(settings, histories, calendar),
         *expiry_problems(settings, newest),
     ]

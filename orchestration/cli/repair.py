@@ -5,14 +5,13 @@ Not here: how damage is found (orchestration.cli.stored_artifacts).
 
 from __future__ import annotations
 
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.cli.instance import run_lock
 from orchestration.cli.stored_artifacts import Damage, damaged_artifacts
 from resources.errors import CandlecastError
-from resources.integrity import set_aside
+from resources.integrity import set_aside, unused_path
 from resources.layout import Home
 from resources.settings import Settings
 
@@ -68,10 +67,4 @@ def _set_aside(path: Path, home: Home) -> None:
         if part.is_relative_to(home.root):
             set_aside(part, home.root)
         else:
-            part.rename(_unused(part.with_name(f"{part.name}.damaged")))
-
-
-def _unused(path: Path) -> Path:
-    """The path, or with the first number that no file has."""
-    numbered = (path.with_name(f"{path.name}.{number}") for number in count(2))
-    return next(one for one in chain([path], numbered) if not one.exists())
+            part.rename(unused_path(part.with_name(f"{part.name}.damaged")))

@@ -115,6 +115,13 @@ def stage_batch(
         yield StagedBatch(batch, accepted, rejected, counts, tuple(warnings))
 
 
+def create_received(connection: duckdb.DuckDBPyConnection, calendar: TradingCalendar) -> None:
+    """Create the tables that rows are received into, and the sessions by which dates are read."""
+    run_script(connection, load_sql(PACKAGE, "received.sql"), {})
+    sessions = pd.DataFrame({"session": calendar.all_sessions()})
+    make_table(connection, "exchange_days", sessions, "session::DATE AS session")
+
+
 def validate_payloads(
     connection: duckdb.DuckDBPyConnection,
     payloads: Sequence[tuple[Payload, Path]],
@@ -136,9 +143,7 @@ def validate_payloads(
     """
     report = report or _raise_errors
     is_files = any(payload.source == "files" for payload, _ in payloads)
-    exchange_days = pd.DataFrame({"session": calendar.all_sessions()})
-    run_script(connection, load_sql(PACKAGE, "received.sql"), {})
-    make_table(connection, "exchange_days", exchange_days, "session::DATE AS session")
+    create_received(connection, calendar)
     found: list[PayloadColumns] = []
     for number, (payload, file) in enumerate(payloads):
         progress(number, len(payloads), payload.request.file)
@@ -166,7 +171,7 @@ def validate_payloads(
         "ends_finer": reading.stamp == "end",
         "zone": reading.timezone or calendar.timezone,
         "exchange": calendar.timezone,
-        "calendar_starts": exchange_days.session.iloc[0].to_pydatetime(),
+        "calendar_starts": calendar.all_sessions()[0].to_pydatetime(),
     }
     assign_finer(connection, values_by_name, reading)
     run_script(connection, load_sql(PACKAGE, "contract.sql"), values_by_name)

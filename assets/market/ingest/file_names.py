@@ -12,11 +12,11 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 from assets.market.ingest.findings import Finding
 from assets.market.ingest.payload_columns import PayloadColumns
 from assets.market.ingest.payloads import Payload
-from resources.calendar import DAILY
 from resources.sources.file_symbols import FileSymbol, file_symbol
 from resources.sources.files import KEY, ending_of
 from resources.sources.protocol import Reading
@@ -54,7 +54,7 @@ class _Month:
 def name_findings(
     connection: duckdb.DuckDBPyConnection, number: int, payload: Payload, columns: PayloadColumns, reading: Reading
 ) -> list[Finding]:
-    """Both readings of a file name whose frequency or month may be part of the symbol, and a zone that is not told."""
+    """Both readings of a file name whose frequency or month may be part of the symbol, and an unknown zone."""
     if columns.header["date"] == UNKNOWN_ZONE and not (columns.zone or reading.timezone):
         return [_unknown_zone(number, columns.file), *_symbol_findings(connection, number, payload, columns, reading)]
     return _symbol_findings(connection, number, payload, columns, reading)
@@ -62,7 +62,7 @@ def name_findings(
 
 def _unknown_zone(number: int, file: str) -> Finding:
     message = (
-        f"{file}: neither the file nor its name tells the time zone of its timestamps, and the calendar's "
+        f"{file}: neither the file nor its name states the time zone of its timestamps, and the calendar's "
         'is assumed: set market.timezone, e.g. "UTC" (NinjaTrader, whose stamps end their bars), "Europe/Athens" (many '
         'MetaTrader servers) or "Etc/GMT+5" (HistData)'
     )
@@ -137,6 +137,4 @@ def _minutes(part: str) -> int:
 
 
 def _minutes_of(frequency: str) -> int:
-    if frequency == DAILY:
-        return 24 * 60
-    return int(frequency.rstrip("minh")) * (60 if frequency.endswith("h") else 1)
+    return round(pd.Timedelta(frequency).total_seconds() / 60)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assets.market.ingest.lake import Lake
+from resources.integrity import read_kept_json
 from resources.publish import publish_bytes
 from resources.sources.protocol import Source
 
@@ -31,7 +32,7 @@ def record_warnings(lake: Lake, source: Source, by_request: Mapping[str, Sequenc
 
 
 def _recorded(lake: Lake) -> dict[str, dict[str, list[str]]]:
-    return dict(json.loads(_file(lake).read_text())) if _file(lake).is_file() else {}
+    return dict(read_kept_json(_file(lake), lake.home.root) or {})
 
 
 def _file(lake: Lake) -> Path:

@@ -16,9 +16,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from assets.market.ingest.contract import PACKAGE
+from assets.market.ingest.contract import create_received
 from assets.market.ingest.payload_rows import receive
-from assets.market.ingest.tables import make_table, run_script
 from assets.market.ingest.understanding import fetch
 from assets.market.parsing.exchanges import suggested_calendars
 from resources.calendar import DAILY, TradingCalendar
@@ -26,7 +25,6 @@ from resources.errors import CandlecastError
 from resources.publish import scratch_folder
 from resources.settings import MarketSettings
 from resources.sources.registry import reading_of
-from resources.sql import load_sql
 
 # Compared in this order; the first that the timestamps fit is taken.
 CALENDARS = ("XNYS", "XSHG", "XHKG", "XLON", "XETR", "XTKS", "XBOM", "XKRX", "24/5", "24/7")
@@ -104,9 +102,7 @@ def infer_market(file: Path, stated: Mapping[str, Any], scratch: Path, name: str
     reading = replace(reading_of(market), frequency=stated.get("frequency", "1min"))
     with scratch_folder(scratch) as folder, duckdb.connect() as connection:
         payload, parquet = fetch(file, reading, folder, name)
-        run_script(connection, load_sql(PACKAGE, "received.sql"), {})
-        sessions = pd.DataFrame({"session": TradingCalendar(reading.calendar).all_sessions()})
-        make_table(connection, "exchange_days", sessions, "session::DATE AS session")
+        create_received(connection, TradingCalendar(reading.calendar))
         columns = receive(connection, 0, payload, parquet, reading)
         frequencies = [stated["frequency"]] if stated.get("frequency") else _frequencies(connection)
         stamps = connection.execute(_STAMPS).df()

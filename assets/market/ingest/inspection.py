@@ -15,6 +15,7 @@ from assets.market.ingest.findings import Finding
 from assets.market.ingest.inference import InferredMarket, infer_market
 from assets.market.ingest.refusals import refusal_of
 from assets.market.ingest.understanding import ColumnReading, FileReading, first_cells, understand
+from resources.profiles import merged_sections
 from resources.settings import MarketSettings
 from resources.sources.protocol import Reading
 from resources.sources.registry import reading_of
@@ -57,7 +58,7 @@ def inspect_file(file: Path, stated: Mapping[str, Any], scratch: Path, name: str
     reading = _reading_of(stated)
     try:
         inferred = InferredMarket({}) if _is_stated(stated) else infer_market(file, stated, scratch, name)
-        settings: Mapping[str, Any] = merged(stated, inferred.settings)
+        settings: Mapping[str, Any] = merged_sections(stated, inferred.settings)
         as_it_stands = understand(file, _reading_of(settings), scratch, name)
     except Exception as error:
         problem = refusal_of(error, name, points_to_inspect=False)
@@ -88,7 +89,7 @@ def _mended(
     tried = [dict(settings)]
     for _ in range(_MOST_ROUNDS):
         added = _decided(read.findings)
-        wanted = merged(settings, added)
+        wanted = merged_sections(settings, added)
         if not added or wanted in tried:
             break
         tried.append(dict(wanted))
@@ -105,17 +106,8 @@ def _decided(findings: Sequence[Finding]) -> Mapping[str, Any]:
     """The settings of all findings; of two for one key, those of the first."""
     settings: Mapping[str, Any] = {}
     for finding in sorted(findings, key=lambda one: one.severity):
-        settings = merged(finding.settings, settings)
+        settings = merged_sections(finding.settings, settings)
     return settings
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both settings; of two values of one key, that of `over`."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def _problems(read: FileReading, max_rejected: float) -> list[str]:

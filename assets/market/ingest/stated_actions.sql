@@ -1,5 +1,5 @@
 -- Stated actions are compared with the adjusted close of the same rows, from one bar to the next. Runs after derive.sql or
--- as_received.sql. Below half a per cent, or the rounding of an adjusted close in cents, nothing is said.
+-- as_received.sql. Below half a per cent, or the rounding of an adjusted close in cents, there is no warning.
 UPDATE accepted SET actions = concat_ws(', ', accepted.actions, 'differs from adjusted close')
 FROM (
     SELECT a.payload, a.row, v.adj_close / lag(v.adj_close) OVER before / (a.close / lag(a.close) OVER before) AS growth,

@@ -188,7 +188,7 @@ def fetch(file: Path, reading: Reading, folder: Path, name: str = "") -> tuple[P
 
 
 def first_cells(file: Path, reading: Reading, scratch: Path) -> tuple[ColumnReading, ...]:
-    """The columns of a file without their roles, with examples. Empty: its cells cannot be told apart."""
+    """The columns of a file without their roles, with examples. Empty: it cannot be split into cells."""
     with suppress(CandlecastError, duckdb.Error), scratch_folder(scratch) as folder, duckdb.connect() as connection:
         _, parquet = fetch(file, reading, folder)
         rows = connection.execute("FROM read_parquet(?) LIMIT 20", [str(parquet)]).df()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.market.gaps import fill_recipe
 from assets.market.history import BarHistory
 from assets.training.data.splits import SplitRange, WindowShape, origin_rows, window_starts
 from resources.settings import WindowSettings
@@ -44,9 +45,7 @@ def eligible_origins(history: BarHistory, settings: WindowSettings) -> np.ndarra
 
 def preparation(settings: WindowSettings) -> dict[str, Any]:
     """The choices that differ from the defaults, as manifests and cards name them; with the defaults digests stay."""
-    chosen: dict[str, Any] = {}
-    if settings.fill != "none":
-        chosen["fill"] = {"rule": settings.fill, "limit": settings.fill_limit}
+    chosen = fill_recipe(settings.fill, settings.fill_limit)
     if settings.events != "keep":
         chosen["events"] = settings.events
     return chosen

@@ -111,6 +111,14 @@ def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) ->
             )
 
 
+def different_tokens(reads: tuple[int, int], writes: tuple[int, int]) -> str:
+    """Why a predictor cannot start from a base: the bits of the tokens that it reads, and those of the tokenizer."""
+    return (
+        f"reads tokens of {reads[0]} + {reads[1]} bits, the tokenizer writes {writes[0]} + {writes[1]}: set "
+        "predictor.base and tokenizer.base to weights of one family"
+    )
+
+
 def _from_folder(folder: Path) -> BaseWeights:
     card = _read_json(folder / CARD) if (folder / CARD).is_file() else {}
     cutoff = card.get("cutoff")

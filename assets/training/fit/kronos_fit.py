@@ -16,6 +16,7 @@ from torch import nn
 
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_predictor, draw_tokenizer, tokenizer_diagnostics
+from assets.training.fit.base_weights import different_tokens
 from assets.training.fit.curves import TrainingCurves
 from assets.training.fit.finetune import adapt, merge_adapters
 from assets.training.fit.lr_schedule import TrainingSchedule, evenly_spaced
@@ -124,11 +125,7 @@ class PredictorFit(KronosFit):
         model_bits = (model.s1_bits, model.s2_bits)
         tokenizer_bits = (self.tokenizer.s1_bits, self.tokenizer.s2_bits)
         if model_bits != tokenizer_bits:
-            raise CandlecastError(
-                f"the base {job.base} reads tokens of {model_bits[0]} + {model_bits[1]} bits, the tokenizer writes "
-                f"{tokenizer_bits[0]} + {tokenizer_bits[1]}: set predictor.base and tokenizer.base to weights of one "
-                "family"
-            )
+            raise CandlecastError(f"the base {job.base} {different_tokens(model_bits, tokenizer_bits)}")
         return model
 
     def layers(self, model: Kronos) -> int:

@@ -46,7 +46,7 @@ def inspect(
         from orchestration.cli.profile_text import section
 
         loaded = _load(settings, profile)
-        stated = {**(_said(loaded) if loaded else {}), **_given(calendar, frequency)}
+        stated = {**(_stated(loaded) if loaded else {}), **_given(calendar, frequency)}
         limit = loaded.market.max_rejected if loaded else MAX_REJECTED
         with _scratch() as scratch:
             found = inspect_files(files_of(files), stated, scratch, limit)
@@ -108,7 +108,7 @@ def _load(file: Path | None, profile: str | None) -> "Settings | None":
         reject(str(error))
 
 
-def _said(settings: "Settings") -> dict[str, Any]:
+def _stated(settings: "Settings") -> dict[str, Any]:
     """The keys of [market] that a profile sets otherwise than by default, and calendar and frequency."""
     market = settings.market
     empty: tuple[object, ...] = (None, {}, ())
