@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from assets.forecasting.forecaster import (
-    Forecaster,
+    ForecastModel,
     ForecastTask,
     Predict,
     Prediction,
@@ -69,12 +69,12 @@ MODELS: dict[Baseline, Moments] = {
 }
 
 
-def baseline_forecasters(settings: Settings) -> list[Forecaster]:
+def baseline_forecasters(settings: Settings) -> list[ForecastModel]:
     """The four baselines."""
     return [_forecaster(model, settings) for model in MODELS]
 
 
-def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
+def _forecaster(model: Baseline, settings: Settings) -> ForecastModel:
     horizon, levels = settings.windows.predict_window, settings.forecasts.levels
     recipe = {
         "model": model,
@@ -86,7 +86,7 @@ def _forecaster(model: Baseline, settings: Settings) -> Forecaster:
         "decay": DECAY,
         **market_recipe(settings.market),
     }
-    return Forecaster(
+    return ForecastModel(
         model=model,
         checkpoint=forecast_checkpoint(recipe),
         weights=None,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from assets.forecasting.forecaster import (
-    Forecaster,
+    ForecastModel,
     ForecastTask,
     Predict,
     Prediction,
@@ -46,7 +46,7 @@ BATCH_SIZE = 1024
 SERIES_AT_ONCE = 64
 
 
-def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forecaster:
+def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> ForecastModel:
     """The forecaster of the Chronos-2 checkpoint in use.
 
     Raises:
@@ -71,7 +71,7 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
     if steps < settings.windows.predict_window:
         # Left out elsewhere: a new key would change the `checkpoint` of every stored forecast.
         recipe["independent_blocks"] = steps
-    return Forecaster(
+    return ForecastModel(
         model=MODEL,
         checkpoint=forecast_checkpoint(recipe, weights),
         weights=weights.digest,

@@ -57,7 +57,7 @@ Predict = Callable[[Sequence[ForecastTask], np.ndarray], Prediction]
 
 
 @dataclass(frozen=True)
-class Forecaster:
+class ForecastModel:
     """A model under the name that its forecasts are stored with.
 
     Attributes:

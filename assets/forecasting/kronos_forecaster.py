@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from assets.forecasting.forecaster import (
-    Forecaster,
+    ForecastModel,
     ForecastTask,
     Predict,
     Prediction,
@@ -37,7 +37,7 @@ BATCH_SIZE = 64
 METHOD: Literal["median_unbiased"] = "median_unbiased"
 
 
-def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forecaster:
+def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> ForecastModel:
     """The forecaster of the Kronos checkpoint in use.
 
     Raises:
@@ -67,7 +67,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         **market_recipe(settings.market),
         **GapFill.of(settings, predictor.card.get("training")).recipe,
     }
-    return Forecaster(
+    return ForecastModel(
         model=MODEL,
         checkpoint=forecast_checkpoint(recipe, predictor),
         weights=predictor.digest,

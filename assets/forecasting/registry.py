@@ -7,7 +7,7 @@ from typing import Literal
 from assets.forecasting.baselines import MODELS, baseline_forecasters
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from resources.checkpoints import CheckpointStore
@@ -16,7 +16,7 @@ from resources.settings import Settings
 Family = Literal["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"]
 
 
-def forecasters_in(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[Forecaster]:
+def forecasters_in(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
     """The forecasters of one asset.
 
     Raises:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from assets.forecasting.forecaster import Forecaster, ForecastTask, Prediction
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.market.history import FIELDS
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse
@@ -59,7 +59,7 @@ class PredictionBatch:
 
 
 def existing_forecasts(
-    warehouse: Warehouse, forecaster: Forecaster, origins: Sequence[np.datetime64]
+    warehouse: Warehouse, forecaster: ForecastModel, origins: Sequence[np.datetime64]
 ) -> set[ForecastKey]:
     """The (symbol, origin) of this forecaster's stored forecasts between the first and the last of these origins."""
     parameters = {
@@ -73,7 +73,7 @@ def existing_forecasts(
     return set(zip(found["symbol"], found["origin"].astype("datetime64[s]"), strict=True))
 
 
-def write_forecasts(warehouse: Warehouse, forecaster: Forecaster, batch: PredictionBatch) -> int:
+def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: PredictionBatch) -> int:
     """Insert the forecasts that do not exist yet, and return their number.
 
     Raises:
@@ -130,7 +130,7 @@ def validate_batch(model: str, batch: PredictionBatch) -> None:
             )
 
 
-def _forecast_table(forecaster: Forecaster, batch: PredictionBatch) -> pa.Table:
+def _forecast_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Table:
     origins = _origins(batch.tasks)
     return pa.table(
         {
@@ -142,7 +142,7 @@ def _forecast_table(forecaster: Forecaster, batch: PredictionBatch) -> pa.Table:
     )
 
 
-def _quantile_table(forecaster: Forecaster, batch: PredictionBatch) -> pa.Table:
+def _quantile_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Table:
     """One row per quantile, ordered by task, step, field, level."""
     shape = batch.prediction.quantiles.shape
     task, step, field, level = (axis.ravel() for axis in np.indices(shape, dtype=np.int32))
@@ -168,5 +168,5 @@ def _origins(tasks: Sequence[ForecastTask]) -> np.ndarray:
     return np.array([task.origin for task in tasks], dtype="datetime64[s]")
 
 
-def _in_sample(forecaster: Forecaster, tasks: Sequence[ForecastTask]) -> np.ndarray:
+def _in_sample(forecaster: ForecastModel, tasks: Sequence[ForecastTask]) -> np.ndarray:
     return np.array([forecaster.in_sample(task.origin) for task in tasks], dtype=bool)

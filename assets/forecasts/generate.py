@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.forecasting.forecaster import Forecaster, ForecastTask
+from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasts.forecast_store import PredictionBatch, existing_forecasts, validate_batch, write_forecasts
 from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
 from resources.calendar import TradingCalendar
@@ -24,13 +24,13 @@ from resources.progress import Progress, silent
 class ForecastResult:
     """The number of forecasts that one forecaster created, and of those that existed."""
 
-    forecaster: Forecaster
+    forecaster: ForecastModel
     created: int
     existing: int
 
 
 def generate_forecasts(
-    candlecast: Candlecast, forecaster: Forecaster, tasks: Sequence[ForecastTask], progress: Progress = silent
+    candlecast: Candlecast, forecaster: ForecastModel, tasks: Sequence[ForecastTask], progress: Progress = silent
 ) -> ForecastResult:
     """Generate and store the forecasts of the tasks that have none from this forecaster yet.
 
@@ -85,7 +85,7 @@ def batches_by_origin(tasks: Sequence[ForecastTask], size: int) -> Iterator[list
     yield batch
 
 
-def _write_paths(home: Home, forecaster: Forecaster, tasks: Sequence[ForecastTask], paths: np.ndarray) -> None:
+def _write_paths(home: Home, forecaster: ForecastModel, tasks: Sequence[ForecastTask], paths: np.ndarray) -> None:
     """Write the sample paths, (tasks, paths, steps, 6), one file per origin."""
     for origin, rows in _rows_by_origin(tasks).items():
         file = paths_file(home, forecaster.model, forecaster.checkpoint, origin)

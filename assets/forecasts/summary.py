@@ -9,7 +9,7 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.intervals import scored_intervals
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -28,7 +28,7 @@ _CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
 class ForecastRange:
     """The stored forecasts of one forecaster between the first and the last of some origins."""
 
-    forecaster: Forecaster
+    forecaster: ForecastModel
     origins: Sequence[np.datetime64]
 
     @property

@@ -22,7 +22,7 @@ from assets.evaluation.scoreboard import (
 from assets.evaluation.scoring import score_sessions
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.filters import ForecastFilter
-from assets.forecasting.forecaster import Forecaster, ForecastTask, Predict, Prediction
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.verdict import verdict_text
 from assets.forecasts.generate import generate_forecasts
 from resources.calendar import TradingCalendar
@@ -55,7 +55,7 @@ def _with_model(
         predict = walk.load()
         return lambda tasks, targets: change(predict(tasks, targets))
 
-    changed: Forecaster = replace(walk, model="kronos", checkpoint="c", load=load, trained_until=until)
+    changed: ForecastModel = replace(walk, model="kronos", checkpoint="c", load=load, trained_until=until)
     generate_forecasts(home.candlecast, changed, home.tasks(FIRST, LAST))
     score_sessions(home.warehouse, home.histories(), [FIRST, date(2012, 10, 12)])
     return {"kronos": "c", **{f.model: f.checkpoint for f in baseline_forecasters(home.settings)}}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.forecasting.forecaster import Forecaster, ForecastTask, Prediction
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.forecasting.registry import Family, forecasters_in
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
@@ -36,7 +36,7 @@ def _changed_future(bars: pd.DataFrame) -> pd.DataFrame:
     return changed
 
 
-def _forecast(home: ForecastHome, forecaster: Forecaster) -> tuple[bytes, bytes]:
+def _forecast(home: ForecastHome, forecaster: ForecastModel) -> tuple[bytes, bytes]:
     generate_forecasts(home.candlecast, forecaster, home.tasks(ORIGIN, ORIGIN))
     frame = home.warehouse.frame(VALUES, [forecaster.model, ORIGIN])
     assert len(frame)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from assets.forecasting.baselines import baseline_forecasters
-from assets.forecasting.forecaster import Forecaster, ForecastTask, Predict, Prediction, forecast_checkpoint
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction, forecast_checkpoint
 from assets.forecasts import acceptance, summary
 from assets.forecasts.generate import batches_by_origin, generate_forecasts
 from resources.errors import CandlecastError
@@ -20,7 +20,7 @@ from tests.forecasts.forecast_home import ForecastHome
 FIRST, LAST = date(2011, 1, 3), date(2011, 3, 31)
 
 
-def _walk(home: ForecastHome) -> Forecaster:
+def _walk(home: ForecastHome) -> ForecastModel:
     return baseline_forecasters(home.settings)[0]
 
 
@@ -28,7 +28,7 @@ def _everything(home: ForecastHome) -> pd.DataFrame:
     return home.warehouse.frame("FROM forecast_quantiles ORDER BY ALL")
 
 
-def _changed(forecaster: Forecaster, change: Callable[[Prediction], Prediction]) -> Forecaster:
+def _changed(forecaster: ForecastModel, change: Callable[[Prediction], Prediction]) -> ForecastModel:
     def load() -> Predict:
         predict = forecaster.load()
         return lambda tasks, targets: change(predict(tasks, targets))

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.forecaster import Forecaster
+from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.data.dataset import WindowArrays
 from assets.training.model_selection.scoring import SCORE_COLUMNS, mean_rank_ic, score_forecasts, validation_tasks
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import ForecastSettings, Settings
 
-FORECASTERS: dict[Kind, Callable[[Settings, CheckpointStore], Forecaster]] = {
+FORECASTERS: dict[Kind, Callable[[Settings, CheckpointStore], ForecastModel]] = {
     "kronos_predictor": kronos_forecaster,
     "chronos2_model": chronos2_forecaster,
 }
