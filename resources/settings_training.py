@@ -1,0 +1,170 @@
+"""The sections [tokenizer], [predictor] and [chronos2] of the settings: base weights, shapes and training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from resources.settings_section import Fraction, Rate, Section
+
+
+class FitSettings(Section):
+    """Training of one Kronos model."""
+
+    base: str = Field(
+        "none",
+        description='Weights to start from: "none" (random initialisation), "packaged" (the compact weights of '
+        "candlecast), a folder, or a Hugging Face Hub id.",
+    )
+    revision: str | None = Field(None, description="Revision of a Hub id; unset: the newest.")
+    adapt: Literal["full", "last_layers", "lora"] = Field("full", description="Which weights of the base are trained.")
+    last_layers: int = Field(
+        1, ge=1, description='adapt = "last_layers": number of trained blocks, and the heads after them.'
+    )
+    lora_rank: int = Field(8, ge=1, description='adapt = "lora": rank of the adapters.')
+    epochs: int = Field(4, ge=0, description="Passes over the training windows; 0: the base is used unchanged.")
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="Optimiser steps per epoch; unset: every window once per epoch."
+    )
+    batch_size: int = Field(64, ge=1, description="Windows per optimiser step and process.")
+    micro_batch: int | None = Field(
+        None, ge=1, description="Windows per forward pass, with accumulated gradients; unset: batch_size."
+    )
+    learning_rate: Rate = Field(1e-3, description="Peak learning rate of AdamW.")
+    weight_decay: Fraction = Field(0.01, description="Weight decay of AdamW.")
+    warmup: Fraction = Field(
+        0.05, description="Share of all steps with a linear warm-up; a cosine decay to zero follows."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    patience: int | None = Field(
+        3, ge=1, description="Early stopping: epochs without a lower validation loss; unset: off."
+    )
+    validation_windows: int = Field(
+        1024, ge=1, description="Largest number of validation windows, spread evenly over the validation range."
+    )
+    blind: Fraction = Field(
+        0.0,
+        description="Augmentation: share of windows whose volume and amount are set to zero. The published models "
+        "used 0.05.",
+    )
+    mirror: Fraction = Field(
+        0.0,
+        description="Augmentation: share of windows with sign-flipped log returns. At 0.5 no drift is learnt.",
+    )
+
+    @model_validator(mode="after")
+    def _adapts_a_base(self) -> FitSettings:
+        if self.base == "none" and self.adapt != "full":
+            raise ValueError(
+                f'adapt = "{self.adapt}" freezes most weights of a base, and base = "none" has none to freeze: '
+                'name a base, or set adapt = "full"'
+            )
+        return self
+
+
+class TokenizerSettings(FitSettings):
+    """The Kronos tokenizer: its shape when it is trained from scratch, and its training."""
+
+    d_model: int = Field(64, ge=8, description='base = "none": width. Heads of even width must divide it.')
+    n_heads: int = Field(4, ge=1, description='base = "none": attention heads.')
+    ff_dim: int = Field(128, ge=8, description='base = "none": width of the feed-forward layers.')
+    n_enc_layers: int = Field(3, ge=1, description='base = "none": encoder layers.')
+    n_dec_layers: int = Field(3, ge=1, description='base = "none": decoder layers.')
+    s1_bits: int = Field(7, ge=1, le=12, description='base = "none": bits of the coarse token.')
+    s2_bits: int = Field(7, ge=1, le=12, description='base = "none": bits of the fine token.')
+    beta: float = Field(0.05, description="Weight of the commitment loss of the quantiser.")
+    gamma0: float = Field(1.0, description="Weight of the entropy per sample, which is minimised.")
+    gamma: float = Field(1.1, description="Weight of the entropy over the batch, which is maximised.")
+    zeta: float = Field(0.05, description="Weight of both entropy terms in the loss.")
+    group_size: int = Field(
+        7, ge=1, description="Shape of a buffer of the published format; divides s1_bits + s2_bits. Changes no result."
+    )
+    min_codebook_use: Fraction = Field(
+        0.05, description="Acceptance check: least share of each token's codes that occur on validation windows."
+    )
+    max_reconstruction: float = Field(
+        0.5,
+        gt=0,
+        description="Acceptance check: largest reconstruction RMSE of a price, in standard deviations of the lookback.",
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> TokenizerSettings:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            raise ValueError(f"d_model {self.d_model} must split into {self.n_heads} heads of even width")
+        if (self.s1_bits + self.s2_bits) % self.group_size:
+            raise ValueError(
+                f"group_size {self.group_size} must divide s1_bits + s2_bits = {self.s1_bits + self.s2_bits}"
+            )
+        return self
+
+
+class PredictorSettings(FitSettings):
+    """The Kronos predictor: its shape when it is trained from scratch, its training and its selection."""
+
+    d_model: int = Field(96, ge=8, description='base = "none": width, a multiple of 8.')
+    n_heads: int = Field(4, ge=1, description='base = "none": attention heads.')
+    ff_dim: int = Field(192, ge=8, description='base = "none": width of the feed-forward layers.')
+    n_layers: int = Field(3, ge=1, description='base = "none": transformer layers.')
+    ffn_dropout_p: Fraction = Field(0.1, description="Dropout in the feed-forward layers.")
+    attn_dropout_p: Fraction = Field(0.0, description="Dropout of attention weights.")
+    resid_dropout_p: Fraction = Field(0.1, description="Dropout of residual branches.")
+    token_dropout_p: Fraction = Field(0.0, description="Dropout of token embeddings.")
+    select_origins: int = Field(
+        8,
+        ge=0,
+        description="Validation origins on which candidate weights are compared by CRPS; 0: by validation loss.",
+    )
+    select_paths: int = Field(50, ge=30, description="Sample paths per origin of that comparison.")
+    select_candidates: int = Field(
+        3, ge=1, description="Candidates compared in addition to the base: those with the lowest validation loss."
+    )
+    s1_sampling: Literal["teacher", "sampled"] = Field(
+        "teacher",
+        description='Coarse token that the fine token is trained on: "teacher": the true one; "sampled": drawn from '
+        "the model, as in the published training.",
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> PredictorSettings:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            raise ValueError(f"d_model {self.d_model} must split into {self.n_heads} heads of even width")
+        if self.d_model % 8:
+            raise ValueError(f"d_model {self.d_model} must be a multiple of 8, for 4 cross-attention heads")
+        return self
+
+
+class Chronos2Settings(Section):
+    """Chronos-2: published weights, or a compact model of the same architecture."""
+
+    base: str = Field(
+        "none",
+        description='Weights to start from: "none" (a compact model, random initialisation), "packaged" (the compact '
+        "weights of candlecast), a folder, or a Hugging Face Hub id.",
+    )
+    revision: str | None = Field(None, description="Revision of a Hub id; unset: the newest.")
+    mode: Literal["zero-shot", "full", "lora"] = Field(
+        "full", description='"zero-shot": the base unchanged; "full": train all weights; "lora": train adapters.'
+    )
+    steps: int = Field(600, ge=0, description="Optimiser steps; 0: the base is used unchanged.")
+    batch_size: int = Field(64, ge=1, description="Series per optimiser step.")
+    learning_rate: Rate = Field(2e-3, description="Peak learning rate.")
+    context_length: int = Field(64, ge=16, description="Bars that the model reads.")
+    d_model: int = Field(64, ge=8, description='base = "none": width. Heads of even width must divide it.')
+    d_ff: int = Field(128, ge=8, description='base = "none": width of the feed-forward layers.')
+    num_layers: int = Field(2, ge=1, description='base = "none": encoder layers.')
+    num_heads: int = Field(4, ge=1, description='base = "none": attention heads.')
+    patch_size: int = Field(8, ge=1, description='base = "none": bars per patch.')
+    lora_rank: int = Field(8, ge=1, description='mode = "lora": rank of the adapters.')
+    evaluate_every: int = Field(100, ge=1, description="Steps between two evaluations on the validation range.")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Chronos2Settings:
+        if self.d_model % self.num_heads or (self.d_model // self.num_heads) % 2:
+            raise ValueError(f"d_model {self.d_model} must split into {self.num_heads} heads of even width")
+        if self.base == "none" and self.mode == "lora":
+            raise ValueError(
+                'mode = "lora" adapts a base, and base = "none" has none: name a base, or set mode = "full"'
+            )
+        return self
