@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import dagster as dg
 
+from assets.forecasting.filters import checkpoint_pairs
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -218,7 +219,7 @@ class Lineage:
         made = {used: {key: row[key] for key in ("model", "checkpoint", "weights")} for used, row in made.items()}
         forecasts = [
             self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
-            for used in report.get("forecasts_by", {}).items()
+            for used in checkpoint_pairs(report.get("forecasts_by", {}))
         ]
         weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in report["checkpoints"].items()]
         provider = Node(f"Qlib provider {report.get('qlib_provider') or '–'}", {}, [self._bars()])

@@ -15,6 +15,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.universe import Universe
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -28,6 +29,7 @@ TOLERANCE = 1e-6
 CONSTANT_SIGNAL = "the signal is the same for all symbols of each origin, so it ranks nothing"
 NOT_A_MEMBER = "the symbol is not a member of the universe at the origin"
 TOO_EARLY = "the origin is before windows.test"
+NOT_IN_USE = "the model is not in use"
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
 
 _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
@@ -47,7 +49,7 @@ class SignalSet:
     """Expected simple returns over the horizon, and the forecasts left out.
 
     Attributes:
-        frame: columns model, checkpoint, symbol, origin, value; by model, symbol, origin; one checkpoint per model.
+        frame: columns model, checkpoint, symbol, origin, value; by model, symbol, origin; of the checkpoints in use.
         step: the horizon in bars.
     """
 
@@ -60,14 +62,14 @@ def make_signals(
     warehouse: Warehouse,
     frequency: str,
     step: int,
-    used: Mapping[str, str],
+    used: UsedCheckpoints,
     universe: Universe,
     since: date = date.min,
 ) -> SignalSet:
     """The signals of every model that has out-of-sample forecasts `step` bars ahead.
 
     Args:
-        used: the checkpoint in use of each model.
+        used: the checkpoints in use of each model.
         universe: a symbol has a signal at an origin only while it is a member.
         since: the first day of origins, as on the scoreboard.
     """
@@ -77,7 +79,7 @@ def make_signals(
         ).df()
         counts = connection.execute(load_sql("assets.backtests", "forecast_counts.sql"), {"since": since}).df()
     # Drop the forecasts of earlier checkpoints first: whether a model forecasts a direction is decided without them.
-    quantiles = _rows(quantiles, quantiles["checkpoint"].eq(quantiles["model"].map(used)).to_numpy())
+    quantiles = _rows(quantiles, _in_use(quantiles, used))
     member = _members(quantiles, universe)
     frame, non_members = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
@@ -124,6 +126,14 @@ def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(_STORED)
 
 
+def _in_use(frame: pd.DataFrame, used: UsedCheckpoints) -> np.ndarray:
+    """Whether the checkpoint of each row is in use: (n,) bool."""
+    pairs, kept = set(checkpoint_pairs(used)), np.zeros(len(frame), dtype=bool)
+    for pair, rows in frame.groupby(["model", "checkpoint"]).indices.items():
+        kept[rows] = pair in pairs
+    return kept
+
+
 def _members(quantiles: pd.DataFrame, universe: Universe) -> np.ndarray:
     """Whether the symbol of each row was a member on the session of its origin."""
     session = quantiles["session"].to_numpy()
@@ -156,26 +166,25 @@ def _without_direction(quantiles: pd.DataFrame) -> set[str]:
     return {str(model) for model in moved.index[moved <= TOLERANCE]}
 
 
-def _omissions(counts: pd.DataFrame, used: Mapping[str, str], flat: Mapping[str, str]) -> list[OmittedForecasts]:
-    now = counts["checkpoint"].eq(counts["model"].map(used))
+def _omissions(counts: pd.DataFrame, used: UsedCheckpoints, flat: Mapping[str, str]) -> list[OmittedForecasts]:
+    now, pairs = _in_use(counts, used), checkpoint_pairs(used)
     found = [
         OmittedForecasts(model, int(counts.loc[now & (counts["model"] == model), "out_of_sample"].sum()), flat[model])
         for model in sorted(flat)
     ]
     columns = (counts[name].tolist() for name in ("model", "checkpoint", "in_sample", "out_of_sample", "early"))
     for model, checkpoint, seen, unseen, early in zip(*columns, strict=True):
-        if model in flat and used.get(model) == checkpoint:
+        in_use = (model, checkpoint) in pairs
+        if model in flat and in_use:
             continue
         if seen:
             reason = f"in-sample: the origin is not after the cutoff of checkpoint {checkpoint[:12]}"
             found.append(OmittedForecasts(model, seen, reason))
-        if early and used.get(model) == checkpoint:
+        if early and in_use:
             found.append(OmittedForecasts(model, early, TOO_EARLY))
-        if unseen and used.get(model) != checkpoint:
-            other = used.get(model)
-            reason = (
-                f"made by checkpoint {checkpoint[:12]}; {other[:12]} is in use" if other else "the model is not in use"
-            )
+        if unseen and not in_use:
+            others = [other for name, other in pairs if name == model]
+            reason = f"made by checkpoint {checkpoint[:12]}; {others[-1][:12]} is in use" if others else NOT_IN_USE
             found.append(OmittedForecasts(model, unseen, reason))
     return found
 

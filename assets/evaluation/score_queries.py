@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from assets.evaluation.scoring import ACROSS_SYMBOLS
-from assets.forecasting.filters import FORECAST_FILTER, ORIGIN_FILTER, ForecastFilter
+from assets.forecasting.filters import (
+    FORECAST_FILTER,
+    ORIGIN_FILTER,
+    ForecastFilter,
+    UsedCheckpoints,
+    checkpoint_pairs,
+)
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, CHANCE_LEVEL, rank_ic
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -21,14 +27,14 @@ EQUAL_WEIGHTS = "SELECT DISTINCT origin, 1.0 AS weight FROM forecasts"
 
 def paired_scores(
     warehouse: Warehouse,
-    checkpoints: Mapping[str, str],
+    checkpoints: UsedCheckpoints,
     horizons: Sequence[int],
     chosen: ForecastFilter = NO_FILTER,
 ) -> pd.DataFrame:
     """Scores beside those of a baseline: columns model, metric, horizon, baseline, origin, value, baseline_value.
 
     Args:
-        checkpoints: the `checkpoint` of each model that is compared.
+        checkpoints: those of each model that is compared.
     """
     parameters: dict[str, object] = {
         "horizons": list(horizons),
@@ -39,21 +45,21 @@ def paired_scores(
 
 
 def origin_counts(
-    warehouse: Warehouse, checkpoints: Mapping[str, str], chosen: ForecastFilter = NO_FILTER
+    warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
     """The number of in-sample and out-of-sample origins: columns model, in_sample, out_of_sample."""
     return _query(warehouse, "origin_counts.sql", checkpoints, chosen)
 
 
 def pit_values(
-    warehouse: Warehouse, checkpoints: Mapping[str, str], weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
+    warehouse: Warehouse, checkpoints: UsedCheckpoints, weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
     """Every out-of-sample PIT of the origins in `weights` (columns origin, weight): columns model, pit, weight."""
     return _query(warehouse, "pit_values.sql", checkpoints, chosen, weights=weights)
 
 
 def corrected_since(
-    warehouse: Warehouse, checkpoints: Mapping[str, str], chosen: ForecastFilter = NO_FILTER
+    warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER
 ) -> dict[str, int]:
     """The number of scored forecasts by model that were made from bars which were corrected since; none: left out."""
     found = _query(warehouse, "corrected_since.sql", checkpoints, chosen)
@@ -62,7 +68,7 @@ def corrected_since(
 
 def means_by_step(
     warehouse: Warehouse,
-    checkpoints: Mapping[str, str],
+    checkpoints: UsedCheckpoints,
     chosen: ForecastFilter = NO_FILTER,
     weights: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -85,13 +91,13 @@ def _sql(name: str) -> str:
 def _query(
     warehouse: Warehouse,
     script: str,
-    checkpoints: Mapping[str, str],
+    checkpoints: UsedCheckpoints,
     chosen: ForecastFilter,
     parameters: Mapping[str, object] | None = None,
     weights: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The result of a script over the scores of some checkpoints."""
-    in_use = pd.DataFrame({"model": list(checkpoints), "checkpoint": list(checkpoints.values())}, dtype=str)
+    in_use = pd.DataFrame(checkpoint_pairs(checkpoints), columns=["model", "checkpoint"], dtype=str)
     sql = _sql(script)
     with warehouse.read() as connection:
         connection.register("checkpoints_in_use", in_use)

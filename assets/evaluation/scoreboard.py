@@ -23,7 +23,7 @@ import pandas as pd
 from assets.evaluation.origin_times import OriginTimes
 from assets.evaluation.score_queries import corrected_since, means_by_step, origin_counts, paired_scores, pit_values
 from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
-from assets.forecasting.filters import ForecastFilter
+from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
 from assets.forecasting.intervals import nominal_coverage
 from assets.forecasting.metrics import ALL_STEPS, LOSSES, Metric, is_share
 from resources.calendar import TradingCalendar
@@ -60,12 +60,12 @@ class ScoreboardResult:
 
 
 def build_scoreboard(
-    warehouse: Warehouse, settings: Settings, checkpoints: Mapping[str, str], calendar: TradingCalendar
+    warehouse: Warehouse, settings: Settings, checkpoints: UsedCheckpoints, calendar: TradingCalendar
 ) -> ScoreboardResult:
     """Compare the out-of-sample scores of the forecasts that the settings ask for.
 
     Args:
-        checkpoints: the `checkpoint` of each model that is compared.
+        checkpoints: those of each model that is compared.
     """
     horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings, warehouse)
     paired = paired_scores(warehouse, checkpoints, scoreboard_horizons(horizon), chosen)

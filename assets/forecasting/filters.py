@@ -5,7 +5,7 @@ A home also holds forecasts made under earlier settings: of other symbols, and f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,6 +15,9 @@ from assets.market.selection import own_symbols
 from resources.calendar import TradingCalendar
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+
+# By model, the checkpoint in use, or those of its vintages.
+UsedCheckpoints = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class ForecastFilter:
             "planned": None if self.planned is None else list(self.planned),
             "after": self.after,
         }
+
+
+def checkpoint_pairs(used: UsedCheckpoints) -> list[tuple[str, str]]:
+    """(model, checkpoint) of every checkpoint in use."""
+    return [(model, one) for model, named in used.items() for one in ([named] if isinstance(named, str) else named)]
 
 
 # SQL conditions on the columns `origin` and `symbol`.

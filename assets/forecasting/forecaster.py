@@ -64,6 +64,7 @@ class ForecastModel:
         checkpoint: the `checkpoint` of its forecasts, a key of `forecast_recipes`.
         weights: the full digest of the weights; None: a model without weights.
         trained_until: the last day whose bars the weights were trained on. None: a model without training.
+        vintage: the date of the vintage; None: there are none.
         load: reads the weights, once.
         batch_size: tasks per batch: what fits in memory, and is stored in one transaction.
     """
@@ -75,6 +76,12 @@ class ForecastModel:
     trained_until: date | None
     load: Callable[[], Predict]
     batch_size: int
+    vintage: date | None = None
+
+    @property
+    def name(self) -> str:
+        """The model, and its vintage."""
+        return f"{self.model} {self.vintage}" if self.vintage else self.model
 
     def in_sample(self, origin: np.datetime64) -> bool:
         """Whether the weights may have been trained on the origin's day."""

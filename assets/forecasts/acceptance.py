@@ -37,16 +37,14 @@ _REMEDY = (
 def check_forecasts(
     candlecast: Candlecast,
     results: Sequence[ForecastResult],
-    tasks: Sequence[ForecastTask],
     calibrated: Mapping[str, pd.DataFrame],
 ) -> dict[ForecastCheckName, CheckOutcome]:
-    """All checks over the forecasts between the first and the last origin of the tasks.
+    """All checks over the forecasts between the first and the last origin of each forecaster's tasks.
 
     Args:
-        calibrated: by model, the result of `summary.calibration`.
+        calibrated: by name of the forecaster, the result of `summary.calibration`.
     """
-    origins = sorted({task.origin for task in tasks})
-    ranges = {one.forecaster.model: ForecastRange(one.forecaster, origins) for one in results}
+    ranges = {one.forecaster.name: one.range for one in results}
     warehouse = candlecast.warehouse
     return {
         "complete": _outcome(
@@ -64,7 +62,7 @@ def check_forecasts(
             "values are no valid bar",
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
-        "no_lookahead": check_lookahead(candlecast, results, tasks),
+        "no_lookahead": check_lookahead(candlecast, results),
         "bands_widen": check_widths({model: widths_by_step(warehouse, used) for model, used in ranges.items()}),
         "coverage_is_nominal": check_coverage(calibrated),
     }
@@ -127,9 +125,7 @@ def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:
     return CheckOutcome(not problems, "; ".join(problems) or fine)
 
 
-def check_lookahead(
-    candlecast: Candlecast, results: Sequence[ForecastResult], tasks: Sequence[ForecastTask]
-) -> CheckOutcome:
+def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
     """Forecast one origin again with every later bar changed: no bit of the forecasts may change.
 
     Only for forecasters with new forecasts in this run: existing ones were checked when they were created.
@@ -137,22 +133,26 @@ def check_lookahead(
     created = [one for one in results if one.created]
     if not created:
         return CheckOutcome(True, "no new forecasts; existing ones were checked when they were created")
-    # The newest origin with later bars. Without any the check has nothing to change and passes.
-    with_future = [task for task in tasks if task.index + 1 < len(task.history)] or list(tasks)
-    origin = max(task.origin for task in with_future)
-    chosen = [task for task in tasks if task.origin == origin]
-    targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
-    problems = []
+    problems, chosen = [], list[ForecastTask]()
     for one in created:
+        chosen = _newest_with_future(one.tasks)
+        targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
         changed = forecasts_changed_by_future_bars(one.forecaster.load(), chosen, targets)
         if changed:
             symbols = ", ".join(task.symbol for task in changed)
             problems.append(
-                f"{one.forecaster.model} reads bars after its origin {origin}: {symbols}. Its scores are invalid; "
-                "correct the forecaster and use a new recipe"
+                f"{one.forecaster.name} reads bars after its origin {chosen[0].origin}: {symbols}. Its scores are "
+                "invalid; correct the forecaster and use a new recipe"
             )
-    fine = f"{len(chosen)} forecasts from {origin} are bit-identical with every later bar changed"
+    fine = f"{len(chosen)} forecasts from {chosen[0].origin} are bit-identical with every later bar changed"
     return CheckOutcome(not problems, "; ".join(problems) or fine)
+
+
+def _newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
+    """The tasks of the newest origin with later bars; without any the check has nothing to change and passes."""
+    with_future = [task for task in tasks if task.index + 1 < len(task.history)] or tasks
+    origin = max(task.origin for task in with_future)
+    return [task for task in tasks if task.origin == origin]
 
 
 def _impossible(candlecast: Candlecast, forecasts: ForecastRange) -> pd.DataFrame:

@@ -183,15 +183,15 @@ def _result(
     histories: "dict[str, BarHistory]",
 ) -> dg.MaterializeResult[None]:
     from assets.forecasts.acceptance import check_forecasts
-    from assets.forecasts.summary import ForecastRange, calibration, content, not_made_text
+    from assets.forecasts.summary import calibration, content, not_made_text
 
     origins = sorted({task.origin for task in selection.tasks})
-    runs = [ForecastRange(one.forecaster, origins) for one in results]
+    runs = [one.range for one in results]
     frequency = candlecast.settings.market.frequency
-    calibrated = {run.forecaster.model: calibration(candlecast.warehouse, run, frequency) for run in runs}
+    calibrated = {run.forecaster.name: calibration(candlecast.warehouse, run, frequency) for run in runs}
     contents = [content(candlecast.warehouse, run) for run in runs]
-    outcomes = check_forecasts(candlecast, results, selection.tasks, calibrated)
-    metadata = _metadata(candlecast, results, selection, histories, origins, calibrated)
+    outcomes = check_forecasts(candlecast, results, calibrated)
+    metadata = _metadata(candlecast, results, selection, histories, calibrated)
     test, every = candlecast.settings.windows.test, candlecast.settings.forecasts.every
     not_made = not_made_text(sessions_of(context), len(origins), test[0], every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
@@ -222,21 +222,21 @@ def _metadata(
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
     histories: "dict[str, BarHistory]",
-    origins: "list[np.datetime64]",
     calibrated: "dict[str, pd.DataFrame]",
 ) -> dict[str, Any]:
     import pandas as pd
 
     from assets.forecasting.plots import calibration_chart, fan_chart
 
+    origins = sorted({task.origin for task in selection.tasks})
     metadata: dict[str, Any] = {
         "dagster/column_schema": FORECAST_COLUMNS,
         "origins": len(origins),
         "first_origin": str(origins[0]),
         "last_origin": str(origins[-1]),
         "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
-        "models": table(pd.DataFrame([_row(candlecast, one, origins, calibrated) for one in results])),
-        "fans": picture(fan_chart(_fans(candlecast, results, histories, origins)), candlecast.home),
+        "models": table(pd.DataFrame([_row(candlecast, one, calibrated) for one in results])),
+        "fans": picture(fan_chart(_fans(candlecast, results, histories)), candlecast.home),
     }
     with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
     if with_actuals:
@@ -244,38 +244,34 @@ def _metadata(
     return metadata
 
 
-def _row(
-    candlecast: Candlecast, one: "ForecastResult", origins: "list[np.datetime64]", calibrated: "dict[str, pd.DataFrame]"
-) -> dict[str, object]:
+def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, pd.DataFrame]") -> dict[str, object]:
     from assets.forecasting.intervals import percent
-    from assets.forecasts.summary import ForecastRange, corrected_rate, coverage
+    from assets.forecasts.summary import corrected_rate, coverage
 
     forecaster = one.forecaster
-    covered = coverage(calibrated[forecaster.model])
+    covered = coverage(calibrated[forecaster.name])
     return {
-        "model": forecaster.model,
+        "model": forecaster.name,
         "checkpoint": forecaster.checkpoint,
         "created": one.created,
         "existing": one.existing,
-        "in sample": sum(forecaster.in_sample(origin) for origin in origins),
-        "corrected": corrected_rate(candlecast.warehouse, ForecastRange(forecaster, origins)),
+        "in sample": sum(forecaster.in_sample(origin) for origin in one.range.origins),
+        "corrected": corrected_rate(candlecast.warehouse, one.range),
         **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
     }
 
 
 def _fans(
-    candlecast: Candlecast,
-    results: "Sequence[ForecastResult]",
-    histories: "dict[str, BarHistory]",
-    origins: "list[np.datetime64]",
+    candlecast: Candlecast, results: "Sequence[ForecastResult]", histories: "dict[str, BarHistory]"
 ) -> "list[Fan]":
-    """One model: some symbols of one origin. Several models: the first symbol by each."""
+    """One model: some symbols of one origin. Several models: the first symbol by each. Of vintages: the newest."""
     from assets.forecasting.plots import example_forecasts, read_fan
 
-    each = SHOWN if len(results) == 1 else 1
+    newest = {one.forecaster.model: one for one in results}.values()
+    each = SHOWN if len(newest) == 1 else 1
     fans = []
-    for one in results:
-        forecaster = one.forecaster
+    for one in newest:
+        forecaster, origins = one.forecaster, one.range.origins
         named = (forecaster.model, forecaster.checkpoint)
         for symbol, origin in example_forecasts(candlecast.warehouse, histories, *named, origins, each):
             fans.append(read_fan(candlecast.warehouse, histories[symbol], *named, origin, forecaster.in_sample(origin)))

@@ -14,6 +14,7 @@ import numpy as np
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasts.forecast_store import PredictionBatch, existing_forecasts, validate_batch, write_forecasts
 from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
+from assets.forecasts.summary import ForecastRange
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.layout import Home
@@ -22,11 +23,17 @@ from resources.progress import Progress, silent
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """The number of forecasts that one forecaster created, and of those that existed."""
+    """The number of forecasts of some tasks that one forecaster created, and of those that existed."""
 
     forecaster: ForecastModel
+    tasks: Sequence[ForecastTask]
     created: int
     existing: int
+
+    @property
+    def range(self) -> ForecastRange:
+        """All stored forecasts of the forecaster between the first and the last origin of the tasks."""
+        return ForecastRange(self.forecaster, sorted({task.origin for task in self.tasks}))
 
 
 def generate_forecasts(
@@ -49,7 +56,7 @@ def generate_forecasts(
     missing = [task for task in tasks if (task.symbol, task.origin) not in known or task.origin in lost]
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
-        return ForecastResult(forecaster, 0, len(tasks))
+        return ForecastResult(forecaster, tasks, 0, len(tasks))
     predict, created = forecaster.load(), 0
     done = len(tasks) - len(missing)
     for batch_tasks in batches_by_origin(missing, forecaster.batch_size):
@@ -62,7 +69,7 @@ def generate_forecasts(
         created += write_forecasts(candlecast.warehouse, forecaster, batch)
         done += len(batch_tasks)
         progress(done, len(tasks), forecaster.model)
-    return ForecastResult(forecaster, created, len(tasks) - created)
+    return ForecastResult(forecaster, tasks, created, len(tasks) - created)
 
 
 def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:

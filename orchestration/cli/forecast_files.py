@@ -3,12 +3,13 @@
 A file of the user's that stands at the path is not overwritten: only a CSV or a PNG that may be an earlier one is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.forecasting.plots import fan_chart, read_fan
 from assets.market.history import read_histories
@@ -38,7 +39,7 @@ class ForecastFiles:
         found = (_problem("--csv", self.csv, CSV_BEGINS), _problem("--plot", self.plot, PNG_BEGINS))
         return next(filter(None, found), None)
 
-    def write(self, origin: ForecastOrigin, warehouse: Warehouse, used: Mapping[str, str], frequency: str) -> list[str]:
+    def write(self, origin: ForecastOrigin, warehouse: Warehouse, used: UsedCheckpoints, frequency: str) -> list[str]:
         """Write the files, each completely or not at all; one line of text per file."""
         lines = []
         if self.csv:
@@ -69,14 +70,14 @@ def as_table(quantiles: pd.DataFrame) -> str:
 
 
 def _fan_charts(
-    origin: ForecastOrigin, warehouse: Warehouse, used: Mapping[str, str], symbols: Sequence[str], frequency: str
+    origin: ForecastOrigin, warehouse: Warehouse, used: UsedCheckpoints, symbols: Sequence[str], frequency: str
 ) -> bytes:
     histories = read_histories(warehouse, frequency, symbols)
     in_sample, moment = origin.in_sample(warehouse, used), origin.timestamp.astype("datetime64[s]")
     found = [
         read_fan(warehouse, histories[symbol], model, checkpoint, moment, in_sample[model])
         for symbol in symbols
-        for model, checkpoint in used.items()
+        for model, checkpoint in checkpoint_pairs(used)
         if model in in_sample
     ]
     fans = [fan for fan in found if fan is not None]

@@ -3,13 +3,14 @@
 Not here: how forecasts are made, or which sessions there are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.selection import OWN_BARS, stored_symbol, wanted_symbols
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
@@ -87,7 +88,7 @@ class ForecastOrigin:
     def quantiles(
         self,
         warehouse: Warehouse,
-        used: Mapping[str, str],
+        used: UsedCheckpoints,
         index: Sequence[str] = INDEX,
         fields: Sequence[str] | None = None,
         steps: Sequence[int] | None = None,
@@ -95,7 +96,7 @@ class ForecastOrigin:
         """The stored quantiles: one row per symbol, model, step and field, one column per level.
 
         Args:
-            used: the checkpoint of each model whose forecasts are returned.
+            used: the checkpoints of each model whose forecasts are returned.
             index: the columns before those of the levels.
             fields, steps: only these; None: all.
         """
@@ -105,23 +106,23 @@ class ForecastOrigin:
         wide.columns = [str(column) for column in wide.columns]
         return wide
 
-    def forecast_symbols(self, warehouse: Warehouse, used: Mapping[str, str]) -> list[str]:
+    def forecast_symbols(self, warehouse: Warehouse, used: UsedCheckpoints) -> list[str]:
         """The symbols that have a forecast from this origin, in alphabetical order."""
         return sorted(self._forecasts(warehouse, used)["symbol"].unique())
 
-    def in_sample(self, warehouse: Warehouse, used: Mapping[str, str]) -> dict[str, bool]:
+    def in_sample(self, warehouse: Warehouse, used: UsedCheckpoints) -> dict[str, bool]:
         """Of each model with a forecast from this origin: whether it is in-sample."""
         found = self._forecasts(warehouse, used)
         return dict(zip(found["model"], found["in_sample"].astype(bool), strict=True))
 
-    def _forecasts(self, warehouse: Warehouse, used: Mapping[str, str]) -> pd.DataFrame:
+    def _forecasts(self, warehouse: Warehouse, used: UsedCheckpoints) -> pd.DataFrame:
         return warehouse.frame(_FORECASTS, self._parameters(used))
 
-    def _parameters(self, used: Mapping[str, str]) -> dict[str, object]:
+    def _parameters(self, used: UsedCheckpoints) -> dict[str, object]:
         return {
             "origin": self._moment,
             "symbols": self.requested or self.allowed,
-            "used": [f"{model} {checkpoint}" for model, checkpoint in used.items()],
+            "used": [f"{model} {checkpoint}" for model, checkpoint in checkpoint_pairs(used)],
         }
 
     @property

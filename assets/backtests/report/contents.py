@@ -21,7 +21,7 @@ import pandas as pd
 from assets.backtests.plan import BacktestPlan
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
-from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.plots import Fan, read_fan
 from assets.market.history import BarHistory, read_histories
 from assets.market.ingest.lake import Lake
@@ -119,7 +119,7 @@ class ReportContents:
     omissions: tuple[OmittedForecasts, ...]
     backtest: BacktestResult
     checkpoints: tuple[Checkpoint, ...]
-    used: Mapping[str, str]
+    used: UsedCheckpoints
     rows: Mapping[str, int]
     versions: Mapping[str, str]
     revision: str
@@ -136,7 +136,7 @@ def read_contents(
     settings: Settings,
     warehouse: Warehouse,
     checkpoints: CheckpointStore,
-    used: Mapping[str, str],
+    used: UsedCheckpoints,
     result: BacktestResult,
     omissions: Sequence[OmittedForecasts],
     provider: str,
@@ -147,11 +147,11 @@ def read_contents(
     Forecasts, scores and coverage are of what the settings ask for; what was received is of the whole home.
 
     Args:
-        used: the checkpoint in use of each model.
+        used: the checkpoints in use of each model.
         warnings: the market's checks that fail, as text.
     """
     frequency, chosen = settings.market.frequency, ForecastFilter.of(settings, warehouse)
-    pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in used.items()]}
+    pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in checkpoint_pairs(used)]}
     levels = list(settings.forecasts.levels)
     closures = TradingCalendar(settings.market.calendar).irregular_closures(*settings.windows.test)
     files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))

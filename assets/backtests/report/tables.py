@@ -22,6 +22,7 @@ from assets.backtests.report.formatting import (
     score_place,
 )
 from assets.backtests.tradability import REFUSED
+from assets.forecasting.filters import checkpoint_pairs
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.outcomes import COUNTS, FileOutcome
@@ -148,13 +149,13 @@ def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", nu
 
 
 def used_table(contents: ReportContents) -> TextTable | None:
-    """Checkpoint and number of forecasts per model."""
+    """Number of forecasts per model and checkpoint."""
     if not contents.used:
         return None
-    counts = contents.forecasts.groupby("model").size()
+    counts = contents.forecasts.groupby(["model", "checkpoint"]).size()
     rows = [
-        (model_name(model), checkpoint, f"{int(counts.get(model, 0)):,}")
-        for model, checkpoint in sorted(contents.used.items(), key=lambda item: _place(item[0]))
+        (model_name(pair[0]), pair[1], f"{int(counts.get(pair, 0)):,}")
+        for pair in sorted(checkpoint_pairs(contents.used), key=lambda pair: _place(pair[0]))
     ]
     return TextTable(
         (TextColumn("Model", False), TextColumn("Checkpoint", False), TextColumn("Forecasts")), tuple(rows)
