@@ -1,0 +1,242 @@
+"""The models that forecast any series: Chronos-2 from a home, the package, a folder or the hub, and naive forecasts.
+
+There is no fallback from one to another: a model that is not there is an error, and `SeriesModel.about` says which
+weights were read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+import assets
+from assets.forecasting.series.frames import Series
+from assets.forecasting.series.naive import naive_quantiles
+from resources.checkpoints import CARD, UNNAMED, CheckpointStore
+from resources.compute import Compute
+from resources.errors import CandlecastError
+from resources.layout import Home
+from resources.publish import digest_of_folder
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from chronos import Chronos2Pipeline
+
+CHRONOS2, PACKAGED = "chronos2", "packaged"
+NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
+PACKAGED_FOLDER = Path(assets.__file__).parent / "training" / "weights" / "chronos2_model"
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
+
+
+@dataclass(frozen=True)
+class ModelAbout:
+    """Which model and which weights made a forecast.
+
+    Attributes:
+        weights: where they are from; None: the model has none.
+        digest: SHA-256 of the files of a folder.
+        revision: commit of a hub's repository.
+    """
+
+    model: str
+    weights: str | None = None
+    digest: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One line that names model, weights, digest and revision."""
+        named = [self.model, self.weights, self.digest and f"digest {self.digest[:16]}"]
+        return ", ".join(filter(None, [*named, self.revision and f"revision {self.revision}", self.licence]))
+
+
+class SeriesModel(Protocol):
+    """A model that forecasts one series at a time.
+
+    Attributes:
+        levels: the lowest and the highest quantile level that it can give.
+        covariates: whether it reads any.
+        steps: steps of one pass; None: any number.
+        context: rows that it reads at most; None: all.
+    """
+
+    about: ModelAbout
+    levels: tuple[float, float]
+    covariates: bool
+    steps: int | None
+    context: int | None
+
+    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
+        """(targets, horizon, levels) float64, increasing with the level."""
+        ...
+
+
+@dataclass(frozen=True)
+class NaiveModel:
+    """The last value, or that of the last season, with normal errors."""
+
+    about: ModelAbout
+    season: int
+    levels: tuple[float, float] = (1e-6, 1 - 1e-6)
+    covariates: bool = False
+    steps: int | None = None
+    context: int | None = None
+
+    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
+        return np.stack([naive_quantiles(one, series.horizon, levels, self.season) for one in series.targets])
+
+
+@dataclass(frozen=True)
+class Chronos2Model:
+    """Chronos-2: any number of targets and covariates, marginal quantiles.
+
+    Each series is a batch of its own, so that a forecast depends on its own series alone, bit for bit.
+    """
+
+    about: ModelAbout
+    pipeline: Chronos2Pipeline
+    covariates: bool = True
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return min(self.pipeline.quantiles), max(self.pipeline.quantiles)
+
+    @property
+    def steps(self) -> int:
+        return int(self.pipeline.model_prediction_length)
+
+    @property
+    def context(self) -> int:
+        return int(self.pipeline.model_context_length)
+
+    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
+        window = slice(-self.context, None)
+        targets, centre, scale = _standardised(series.targets[:, window])
+        past, future = {}, {}
+        for name, values in series.past.items():
+            past[name], *used = _standardised(values[window])
+            if name in series.future:
+                future[name] = _standardised(series.future[name], *used)[0]
+        item: dict[str, Any] = {"target": targets, "past_covariates": past, "future_covariates": future}
+        with warnings.catch_warnings():
+            # Said in a note, with what it means.
+            warnings.filterwarnings("ignore", message="We recommend keeping prediction length")
+            own = self.pipeline.predict([item], prediction_length=series.horizon, batch_size=1)[0].numpy()
+        known = np.asarray(self.pipeline.quantiles)
+        # Neighbouring quantiles cross in a few per cent of pairs.
+        ordered = np.sort(own.astype(np.float64), axis=1)
+        wanted = np.apply_along_axis(lambda one: np.interp(levels, known, one), 1, ordered)
+        return np.asarray(wanted.transpose(0, 2, 1) * scale[..., None] + centre[..., None])
+
+
+def _standardised(
+    values: np.ndarray, centre: np.ndarray | None = None, scale: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values with mean 0 and deviation 1 as float32, and both; categories as they are.
+
+    The model standardises too, but in float32, which holds seven digits: 1e9 + 1 would be 1e9.
+    """
+    if values.dtype == object:
+        return values, np.zeros(1), np.ones(1)
+    if centre is None or scale is None:
+        known = np.isfinite(values)
+        count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
+        low = np.min(values, axis=-1, keepdims=True, where=known, initial=np.inf)
+        high = np.max(values, axis=-1, keepdims=True, where=known, initial=-np.inf)
+        constant = ~(low < high)
+        size = np.where(known.any(axis=-1, keepdims=True), np.maximum(np.abs(low), np.abs(high)), 1.0)
+        unit = np.where(size > 0, size, 1.0)
+        mean = np.where(known, values / unit, 0.0).sum(axis=-1, keepdims=True) / count
+        spread = np.sqrt(np.where(known, (values / unit - mean) ** 2, 0.0).sum(axis=-1, keepdims=True) / count)
+        centre = np.where(constant, np.where(np.isfinite(low), low, 0.0), mean * unit)
+        scale = np.where(constant | (spread == 0), 1.0, spread * unit)
+    return ((values - centre) / scale).astype(np.float32), centre, scale
+
+
+def load_series_model(name: str, settings: Settings | None, season: Callable[[], int]) -> SeriesModel:
+    """The model of a name.
+
+    Args:
+        name: "chronos2": the checkpoint in use of the settings' home, and if it has none, or there are no settings, the
+            packaged weights; "packaged"; "naive"; "seasonal_naive"; a folder; a hub id, with `@revision` if wanted.
+        season: the season in steps, asked of by seasonal models.
+
+    Raises:
+        CandlecastError: there is no such model, or it cannot be loaded.
+    """
+    if name in (NAIVE, SEASONAL_NAIVE):
+        own = 1 if name == NAIVE else season()
+        weights = None if name == NAIVE else f"season of {own} steps"
+        return NaiveModel(ModelAbout(name, weights), own)
+    device = str(Compute(settings.compute).device()) if settings else "cpu"
+    if name == CHRONOS2:
+        used = CheckpointStore(Home(settings.home)).current("chronos2_model") if settings else None
+        if used is not None:
+            return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", device)
+        why = f"{settings.home} has no Chronos-2 checkpoint yet" if settings else None
+        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", device, why)
+    if name == PACKAGED:
+        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", device)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder, f"folder {folder}", device)
+    hub = _HUB_NAME.fullmatch(name)
+    if hub is not None and not name.startswith("."):
+        return _from_hub(hub["name"], hub["revision"], device)
+    raise CandlecastError(
+        f"--model {name}: allowed are {CHRONOS2} (the checkpoint in use, or the packaged weights), {PACKAGED}, "
+        f"{NAIVE}, {SEASONAL_NAIVE}, an existing folder of Chronos-2 weights, or a hub id such as amazon/chronos-2"
+    )
+
+
+def _from_folder(folder: Path, weights: str, device: str, why: str | None = None) -> SeriesModel:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
+    digest = digest_of_folder(folder, UNNAMED)
+    card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
+    pipeline = _pipeline(str(folder), None, device, digest)
+    notes = [f"{why}: these are the packaged weights"] if why else []
+    if card.get("training"):
+        notes.append(
+            "these weights were fitted by candlecast on closes of bars, one series at a time: of other series and of "
+            "covariates they have seen none; --model amazon/chronos-2 reads the published weights"
+        )
+    return Chronos2Model(ModelAbout(CHRONOS2, weights, digest, None, card.get("licence"), tuple(notes)), pipeline)
+
+
+def _from_hub(name: str, revision: str | None, device: str) -> SeriesModel:
+    pipeline = _pipeline(name, revision, device, "")
+    commit = getattr(pipeline.model.config, "_commit_hash", None) or revision
+    return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, commit), pipeline)
+
+
+@lru_cache(maxsize=2)
+def _pipeline(source: str, revision: str | None, device: str, digest: str) -> Chronos2Pipeline:
+    """The pipeline of a folder with this digest, or of a hub id."""
+    from chronos import Chronos2Pipeline
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    logging.getLogger("chronos").setLevel(logging.ERROR)
+    options = {} if revision is None else {"revision": revision}
+    try:
+        pipeline = Chronos2Pipeline.from_pretrained(source, device_map=device, **options)
+    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise CandlecastError(
+            f"--model {source} is neither a folder nor a reachable hub id of a Chronos-2 model: {error}. Where the hub "
+            "cannot be reached, set HF_ENDPOINT to a mirror, or copy the files there and name their folder"
+        ) from error
+    pipeline.model.eval()
+    return pipeline

@@ -1,0 +1,255 @@
+"""Forecasts of any series: `predict` takes a DataFrame and returns one.
+
+    >>> from assets.forecasting.series_forecast import predict
+    >>> predict(frame, "load", past=["price"], future=weather, horizon=24, model="amazon/chronos-2")
+
+Missing values stay missing for the model. A series that cannot be forecast is left out with a reason, and the others
+are forecast. Not here: how frames are read (series.frames), the models (series.models), scores (series.holdout).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.series.columns import find_layout
+from assets.forecasting.series.frames import Reading, Resample, Series, SeriesError, read_series
+from assets.forecasting.series.models import CHRONOS2, ModelAbout, SeriesModel, load_series_model
+from assets.forecasting.series.stamps import frequency_text, season_of
+from resources.errors import CandlecastError
+from resources.progress import Progress, silent
+from resources.settings import Settings
+
+LEVELS = (0.1, 0.5, 0.9)
+# Columns of a forecast before those of its levels.
+INDEX = ["id", "target", "step", "timestamp"]
+
+
+class SeriesWarning(UserWarning):
+    """Something of a series, its file or its model that a reader of the forecasts must know."""
+
+
+@dataclass(frozen=True)
+class SeriesRequest:
+    """What is to be forecast of a frame; the arguments of `predict`."""
+
+    target: Sequence[str] = ()
+    horizon: int = 0
+    past: Sequence[str] = ()
+    known: Sequence[str] = ()
+    id: str | None = None
+    timestamp: str | None = None
+    wide: bool | None = None
+    categorical: Sequence[str] = ()
+    frequency: str | None = None
+    timezone: str | None = None
+    date_format: str | None = None
+    resample: Resample | None = None
+    levels: Sequence[float] = LEVELS
+    model: str = CHRONOS2
+    season: int | None = None
+
+
+@dataclass(frozen=True)
+class SeriesForecast:
+    """Forecasts of the series of a frame.
+
+    Attributes:
+        quantiles: the columns id, target, step, timestamp and one per level, named by it.
+        rejected: the reason for each series that is not forecast.
+        notes: what a reader must know: how the frame was read, limits of the model.
+        histories: the series that were forecast.
+    """
+
+    quantiles: pd.DataFrame
+    rejected: dict[Hashable, str]
+    notes: list[str]
+    about: ModelAbout
+    frequency: str
+    histories: list[Series] = field(default_factory=list)
+
+
+def predict(
+    frame: pd.DataFrame,
+    target: str | Sequence[str] = (),
+    *,
+    horizon: int,
+    past: Sequence[str] = (),
+    future: pd.DataFrame | None = None,
+    known: Sequence[str] = (),
+    id: str | None = None,
+    timestamp: str | None = None,
+    wide: bool | None = None,
+    categorical: Sequence[str] = (),
+    frequency: str | None = None,
+    timezone: str | None = None,
+    date_format: str | None = None,
+    resample: Resample | None = None,
+    levels: Sequence[float] = LEVELS,
+    model: str = CHRONOS2,
+    season: int | None = None,
+    settings: Settings | None = None,
+) -> pd.DataFrame:
+    """Quantile forecasts of the series of a frame.
+
+    Args:
+        frame: long (a row per series and timestamp) or wide (a column per series).
+        target: the columns to forecast. Several of a long frame are forecast together, as one multivariate series.
+            Default: a column of a usual name, or each column of a wide frame.
+        horizon: steps to forecast.
+        past: covariates of which only the past is known.
+        future: values of covariates that are known in advance, by timestamp and id; its columns must be in `frame`.
+        known: the columns that are known in advance. Default: those of `future`. Without `future` their values are in
+            the rows of `frame` after the last value of the target.
+        id: column of the series' ids; default: a column of a usual name, else there is one series.
+        timestamp: column of timestamps or whole numbers; default: a column of a usual name.
+        wide: each target is a series of its own.
+        categorical: covariates that are categories though they are numbers; text is one anyway.
+        frequency: such as "h", "15min", "D", "B", "ME"; default: inferred. Rows that are missing are gaps.
+        timezone: the zone of naive timestamps; aware ones are converted to it.
+        date_format: of text that is not ISO 8601, as of strptime.
+        resample: how the rows of one interval of `frequency` become one. Default: irregular timestamps are refused.
+        levels: quantile levels.
+        model: "chronos2" (the checkpoint in use of the settings' home; the packaged weights if it has none or there
+            are no settings), "packaged", "naive", "seasonal_naive", a folder of Chronos-2 weights, or a hub id with
+            `@revision` if wanted.
+        season: in steps, of "seasonal_naive"; default: that of the frequency.
+        settings: candlecast's settings: home, device, threads.
+
+    Returns:
+        The columns id, target, step, timestamp, and one per level, named by it ("0.1", "0.5", "0.9"); rows by series
+        in the order of the frame, target and step. `.attrs` has "model", "frequency", "rejected" and "notes".
+
+    Raises:
+        CandlecastError: the frame, a column, a level or the model is not usable, or no series is.
+    """
+    request = SeriesRequest(
+        [target] if isinstance(target, str) else target, horizon, past, known, id, timestamp, wide, categorical,
+        frequency, timezone, date_format, resample, levels, model, season,
+    )  # fmt: skip
+    made = forecast_series(frame, request, future, settings)
+    if made.quantiles.empty:
+        one, reason = next(iter(made.rejected.items()))
+        raise CandlecastError(f"no series can be forecast ({len(made.rejected)}): {one}: {reason}")
+    for text in [f"{one} is not forecast: {reason}" for one, reason in made.rejected.items()] + made.notes:
+        warnings.warn(text, SeriesWarning, stacklevel=2)
+    made.quantiles.attrs.update(
+        model=made.about.text, frequency=made.frequency, rejected=dict(made.rejected), notes=list(made.notes)
+    )
+    return made.quantiles
+
+
+def forecast_series(
+    frame: pd.DataFrame,
+    request: SeriesRequest,
+    future: pd.DataFrame | None = None,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> SeriesForecast:
+    """The forecasts of a frame's series, with the series that are rejected and notes; see `predict`.
+
+    Raises:
+        CandlecastError: nothing can be forecast at all.
+    """
+    if request.horizon < 1:
+        raise CandlecastError(f"--horizon {request.horizon}: at least 1 step")
+    levels = _levels(request.levels)
+    found = read_series(frame, _reading(frame, request, future), request.horizon, future=future)
+    model = load_series_model(request.model, settings, lambda: request.season or season_of(found.frequency))
+    _require_possible(model, levels, found.series)
+    notes = [*found.notes, *model.about.notes, *_limits(model, found.series)]
+    rejected, kept, frames = dict(found.rejected), [], []
+    for number, series in enumerate(found.series):
+        try:
+            frames.append(_rows(series, forecast_one(model, series, levels), levels))
+            kept.append(series)
+        except SeriesError as error:
+            rejected[series.id] = str(error)
+        progress(number + 1, len(found.series), str(series.id))
+    columns = [*INDEX, *map(str, levels.tolist())]
+    quantiles = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    return SeriesForecast(quantiles, rejected, notes, model.about, frequency_text(found.frequency), kept)
+
+
+def forecast_one(model: SeriesModel, series: Series, levels: np.ndarray) -> np.ndarray:
+    """Quantiles (targets, horizon, levels) of one series, finite and increasing with the level.
+
+    Raises:
+        SeriesError: the model cannot forecast it.
+    """
+    quantiles = model.quantiles(series, levels)
+    if not np.isfinite(quantiles).all():
+        raise SeriesError(
+            f"{model.about.model} gives no finite forecast: its history is too short for it, or holds extreme values"
+        )
+    return quantiles
+
+
+def _reading(frame: pd.DataFrame, request: SeriesRequest, future: pd.DataFrame | None) -> Reading:
+    layout = find_layout(
+        frame.columns,
+        request.target,
+        request.past,
+        request.known,
+        None if future is None else future.columns,
+        request.id,
+        request.timestamp,
+        request.wide,
+        request.categorical,
+    )
+    return Reading(layout, request.frequency, request.timezone, request.date_format, request.resample)
+
+
+def _levels(stated: Sequence[float]) -> np.ndarray:
+    levels = np.unique(np.asarray(list(stated), dtype=np.float64))
+    if not len(levels) or not ((levels > 0) & (levels < 1)).all():
+        raise CandlecastError(
+            f"--levels {', '.join(map(str, stated))}: quantile levels lie between 0 and 1, such as 0.1"
+        )
+    return levels
+
+
+def _require_possible(model: SeriesModel, levels: np.ndarray, series: Sequence[Series]) -> None:
+    low, high = model.levels
+    beyond = levels[(levels < low) | (levels > high)]
+    if len(beyond):
+        raise CandlecastError(
+            f"--levels {beyond[0]:g}: {model.about.model} gives levels from {low:g} to {high:g}, and would give one of "
+            "these instead: leave it out"
+        )
+    if not model.covariates and any(one.past for one in series):
+        raise CandlecastError(
+            f"--model {model.about.model} reads no covariates: leave out --past, --known and --future"
+        )
+
+
+def _limits(model: SeriesModel, series: Sequence[Series]) -> list[str]:
+    """What a model does with series that are longer than it reads, or with horizons beyond its pass."""
+    notes = []
+    longer = [one for one in series if model.context is not None and len(one.stamps) > model.context]
+    if longer:
+        notes.append(f"{model.about.model} reads the last {model.context:,} timestamps of a series")
+    if series and model.steps is not None and series[0].horizon > model.steps:
+        notes.append(
+            f"{model.about.model} forecasts {model.steps:,} steps in one pass, and its further steps continue nine of "
+            "its own quantiles: intervals beyond the first pass are too narrow"
+        )
+    return notes
+
+
+def _rows(series: Series, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
+    targets, horizon = len(series.names), series.horizon
+    frame = pd.DataFrame(
+        {
+            "id": [series.id] * (targets * horizon),
+            "target": np.repeat(series.names, horizon),
+            "step": np.tile(np.arange(1, horizon + 1), targets),
+            "timestamp": series.ahead[np.tile(np.arange(horizon), targets)],
+        }
+    )
+    frame[[str(level) for level in levels.tolist()]] = quantiles.reshape(-1, len(levels))
+    return frame
