@@ -28,8 +28,6 @@ from resources.settings import Settings
 # Backfill policies have been in beta for years; the warning at every asset tells a reader nothing.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-STAGES = (market_assets, training_assets, forecast_assets, evaluation_assets, backtest_assets)
-
 
 def build_defs(
     *,
@@ -52,12 +50,18 @@ def build_defs(
     resources = {RESOURCE: own if settings else CandlecastResource.of(loaded), **(resource_overrides or {})}
     candlecast = resources[RESOURCE] if isinstance(resources[RESOURCE], Candlecast) else own
     sessions = session_partitions(candlecast.settings, candlecast.home)
-    jobs = build_jobs(sessions)
-    built = [item for stage in STAGES for item in stage(sessions)]
+    jobs = build_jobs(candlecast.settings, sessions)
+    built = [
+        *market_assets(sessions),
+        *training_assets(sessions),
+        *forecast_assets(candlecast.settings, sessions),
+        *evaluation_assets(candlecast.settings, sessions),
+        *backtest_assets(candlecast.settings, sessions),
+    ]
     checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]
     return dg.Definitions(
         assets=[item for item in built if item not in checks],
-        asset_checks=[*checks, *build_checks(sessions)],
+        asset_checks=[*checks, *build_checks(candlecast.settings, sessions)],
         jobs=list(jobs.values()),
         schedules=build_schedules(candlecast, sessions, jobs),
         sensors=build_sensors(candlecast, sessions),

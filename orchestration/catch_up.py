@@ -17,7 +17,7 @@ from threading import Thread
 import dagster as dg
 
 from assets.sessions import KEY_FORMAT
-from orchestration.completeness import WATCHED, complete_sessions
+from orchestration.completeness import complete_sessions, watched_assets
 from orchestration.stale_scores import reach, stale_scores
 from resources.candlecast import Candlecast
 
@@ -62,7 +62,8 @@ def incomplete_by_records(instance: dg.DagsterInstance, candlecast: Candlecast, 
 
     In a new home the newest session alone.
     """
-    complete = set.intersection(*(complete_sessions(instance, name, closed) for name in WATCHED))
+    watched = watched_assets(candlecast.settings)
+    complete = set.intersection(*(complete_sessions(instance, name, closed) for name in watched))
     if not complete:
         return list(closed[-1:])
     start = max(min(complete), _first_of_test(candlecast))

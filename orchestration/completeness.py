@@ -14,19 +14,22 @@ from typing import Any
 
 import dagster as dg
 
-from assets.forecasts.assets import FORECAST_ASSETS
 from assets.sessions import KEY_FORMAT
 from orchestration.stale_scores import reach, stale_scores
 from resources.candlecast import Candlecast
+from resources.settings import Settings
 
-FORECASTS = tuple(asset.family for asset in FORECAST_ASSETS)
-SCORES = "forecast_scores"
-WATCHED = ("bars", *FORECASTS, SCORES)
+BARS, SCORES = "bars", "forecast_scores"
 RECORDS_AT_ONCE = 500
 NAMED = 10
 NOT_MATERIALIZED = "not materialised"
 # Dagster ends a tick after 60 s: a run that writes to the warehouse for longer must not keep it from a result.
 BUSY_SECONDS = 15.0
+
+
+def watched_assets(settings: Settings) -> tuple[str, ...]:
+    """The assets whose sessions are to be complete."""
+    return (BARS, *settings.forecast_assets, SCORES)
 
 
 def impatient(candlecast: Candlecast) -> Candlecast:
@@ -45,7 +48,8 @@ def missing_at(instance: dg.DagsterInstance, candlecast: Candlecast, session: da
         CandlecastError: the warehouse or the members file cannot be read.
     """
     key = session.strftime(KEY_FORMAT)
-    lacking = {name: NOT_MATERIALIZED for name in WATCHED if key not in complete_sessions(instance, name, [key])}
+    watched = watched_assets(candlecast.settings)
+    lacking = {name: NOT_MATERIALIZED for name in watched if key not in complete_sessions(instance, name, [key])}
     if candlecast.warehouse.exists:
         for name, text in _missing_symbols(candlecast, session).items():
             lacking[name] = f"{lacking[name]}, {text}" if name in lacking else text
@@ -53,7 +57,7 @@ def missing_at(instance: dg.DagsterInstance, candlecast: Candlecast, session: da
         sessions = [day.strftime(KEY_FORMAT) for day in _sessions_before(candlecast, session)]
         if stale_scores(instance, candlecast.settings, sessions, [key]):
             lacking[SCORES] = "older than corrected bars"
-    return {name: lacking[name] for name in WATCHED if name in lacking}
+    return {name: lacking[name] for name in watched if name in lacking}
 
 
 def _missing_symbols(candlecast: Candlecast, session: date) -> dict[str, str]:
@@ -77,7 +81,7 @@ def _missing_symbols(candlecast: Candlecast, session: date) -> dict[str, str]:
     end = calendar.stamps(session, session)[-1]
     early = set(awaited.loc[~(awaited["newest"] >= end), "symbol"])
     missing = missing_forecasts(candlecast, [session])
-    for name in sorted(set(models_by_asset(candlecast.checkpoints).values())):
+    for name in sorted(set(models_by_asset(settings, candlecast.checkpoints).values())):
         symbols = sorted(early | set(missing.loc[missing["asset"] == name, "symbol"]))
         if symbols:
             found[name] = f"no forecasts of {_names(symbols)}"
@@ -95,7 +99,7 @@ def complete_sessions(instance: dg.DagsterInstance, name: str, keys: Iterable[st
     """The sessions of `keys` whose partition of an asset was materialised for all symbols, not only for some."""
     asset = dg.AssetKey(name)
     materialized = instance.get_materialized_partitions(asset) & set(keys)
-    if name not in FORECASTS or not materialized:
+    if name in (BARS, SCORES) or not materialized:
         return materialized
     found: set[str] = set()
     limited: dict[str, bool] = {}

@@ -13,11 +13,11 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.sessions import KEY_FORMAT
-from orchestration.completeness import WATCHED, impatient, missing_at
+from orchestration.completeness import impatient, missing_at, watched_assets
 from resources.candlecast import Candlecast
+from resources.settings import Settings
 
 CHECK_NAME = "newest_session_is_materialized"
-CHECK_KEYS = tuple(dg.AssetCheckKey(dg.AssetKey([name]), CHECK_NAME) for name in WATCHED)
 # The schedule runs half an hour after midnight UTC; a run may take hours.
 GRACE = timedelta(hours=6)
 INTERVAL_SECONDS = 600
@@ -38,9 +38,14 @@ def newest_due(candlecast: Candlecast, now: datetime, partitions: dg.DailyPartit
     return date.fromisoformat(due[-1]) if due else None
 
 
-def build_checks(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+def check_keys(settings: Settings) -> list[dg.AssetCheckKey]:
+    """The keys of the checks of all watched assets."""
+    return [dg.AssetCheckKey(dg.AssetKey([name]), CHECK_NAME) for name in watched_assets(settings)]
+
+
+def build_checks(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """The check of every watched asset."""
-    return [_check(name, sessions) for name in WATCHED]
+    return [_check(name, sessions) for name in watched_assets(settings)]
 
 
 def _check(name: str, sessions: dg.DailyPartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -92,7 +97,7 @@ def build_sensor(candlecast: Candlecast, sessions: dg.DailyPartitionsDefinition)
         state = _summary(due, lacking)
         if state == context.cursor:
             return dg.SkipReason(f"Unchanged: {state}")
-        evaluations = [_evaluation(name, due, lacking.get(name)) for name in WATCHED]
+        evaluations = [_evaluation(name, due, lacking.get(name)) for name in watched_assets(candlecast.settings)]
         return dg.SensorResult(skip_reason=state, asset_events=evaluations, cursor=state)
 
     return freshness

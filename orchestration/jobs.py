@@ -10,7 +10,8 @@ import dagster as dg
 
 from assets.market.checks import gate
 from assets.training.model_selection.promotion import PROMOTED
-from orchestration.freshness import CHECK_KEYS
+from orchestration.freshness import check_keys
+from resources.settings import Settings
 
 # The type that define_asset_job returns has no public name.
 Job: TypeAlias = Any
@@ -35,12 +36,12 @@ DESCRIPTIONS: dict[JobName, str] = {
 }
 
 
-def build_jobs(sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
+def build_jobs(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
     """Every job by name; those with partitioned assets are partitioned by session."""
     return {
         name: dg.define_asset_job(
             name,
-            selection=_with_gates(name, selection),
+            selection=_with_gates(name, selection, settings),
             description=DESCRIPTIONS[name],
             partitions_def=None if name in ("train", "backtest") else sessions,
         )
@@ -48,15 +49,15 @@ def build_jobs(sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
     }
 
 
-def without_freshness(selection: dg.AssetSelection) -> dg.AssetSelection:
+def without_freshness(selection: dg.AssetSelection, settings: Settings) -> dg.AssetSelection:
     """A selection without the checks of the newest session: a run over history says nothing about it."""
-    return selection - dg.AssetSelection.checks(*CHECK_KEYS)
+    return selection - dg.AssetSelection.checks(*check_keys(settings))
 
 
-def _with_gates(name: JobName, selection: dg.AssetSelection) -> dg.AssetSelection:
+def _with_gates(name: JobName, selection: dg.AssetSelection, settings: Settings) -> dg.AssetSelection:
     """A selection, with the checks of what it uses and does not make: the market's, and that no champion is expired."""
     if name != "daily":
-        selection = without_freshness(selection)
+        selection = without_freshness(selection, settings)
     if name in ("train", "forecast", "backtest"):
         selection |= gate()
     if name in ("forecast", "daily"):

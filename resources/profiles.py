@@ -114,12 +114,15 @@ def settings_reference() -> list[SettingRow]:
     for name, field in schema["properties"].items():
         if name in _SET_BY_LOADER:
             continue
-        reference = field.get("$ref")
+        # A table of tables, such as [models.NAME], is a section of as many names as one likes.
+        table = field.get("additionalProperties", {})
+        reference = field.get("$ref") or table.get("$ref")
         if reference is None:
             rows.append(_setting_row("", name, field))
             continue
         section = schema["$defs"][reference.rpartition("/")[2]]
-        rows += [_setting_row(name, key, of_key) for key, of_key in section["properties"].items()]
+        shown = f"{name}.NAME" if table else name
+        rows += [_setting_row(shown, key, of_key) for key, of_key in section["properties"].items()]
     return rows
 
 
@@ -233,7 +236,7 @@ def _check_environment() -> None:
         if section not in Settings.model_fields or section in _SET_BY_LOADER:
             allowed = ", ".join(sorted(set(Settings.model_fields) - _SET_BY_LOADER))
             raise SettingsError(f"environment variable {variable}: unknown section {section!r}; allowed: {allowed}")
-        if keys and not _is_section(section):
+        if keys and _section(section) is None:
             raise SettingsError(
                 f"environment variable {variable}: {section} is one value and has no keys; set "
                 f"{ENV_PREFIX}{section.upper()} instead"
@@ -261,13 +264,14 @@ def _siblings(loc: tuple[int | str, ...]) -> list[str]:
     fields = Settings.model_fields
     if len(loc) < 2:
         return sorted(set(fields) - _SET_BY_LOADER)
-    section = fields[str(loc[0])].annotation
-    return sorted(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+    section = _section(str(loc[0]))
+    return sorted(section.model_fields) if section else []
 
 
-def _is_section(name: str) -> bool:
-    kind = Settings.model_fields[name].annotation
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _section(name: str) -> type[BaseModel] | None:
+    """The model of a section, or of each table of a section; none: it is one value."""
+    kinds = (Settings.model_fields[name].annotation, *get_args(Settings.model_fields[name].annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _setting_row(section: str, key: str, schema: Mapping[str, Any]) -> SettingRow:
@@ -290,7 +294,8 @@ def _type_of(schema: Mapping[str, Any]) -> str:
         return str(schema["format"])
     kind = schema.get("type")
     if kind == "object":
-        return f"table of {_type_of(schema['additionalProperties'])}"
+        values = schema["additionalProperties"]
+        return f"table of {_type_of(values) if isinstance(values, dict) else 'any value'}"
     if kind == "array":
         pair = schema.get("prefixItems")
         return f"[{', '.join(map(_type_of, pair))}]" if pair else f"list of {_type_of(schema['items'])}"

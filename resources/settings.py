@@ -15,6 +15,8 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from resources.settings_models import BUILT_IN_ASSETS, forecast_asset, require_free_names
+from resources.settings_models import ModelSettings as ModelSettings
 from resources.settings_section import Fraction
 from resources.settings_section import Section as Section
 from resources.settings_training import Chronos2Settings as Chronos2Settings
@@ -348,6 +350,25 @@ class Settings(BaseModel):
     compute: ComputeSettings = ComputeSettings()
     promotion: PromotionSettings = PromotionSettings()
     drift: DriftSettings = DriftSettings()
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="Forecasters beside the built-in ones, by name."
+    )
+
+    @property
+    def enabled_models(self) -> dict[str, ModelSettings]:
+        """The enabled models of the section `models`, by name."""
+        return {name: model for name, model in self.models.items() if model.enabled}
+
+    @property
+    def forecast_assets(self) -> tuple[str, ...]:
+        """The names of all assets of forecasts, the built-in ones first."""
+        return (*BUILT_IN_ASSETS, *map(forecast_asset, self.enabled_models))
+
+    @field_validator("models")
+    @classmethod
+    def _free_names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        require_free_names(models)
+        return models
 
     @model_validator(mode="after")
     def _signal_within_horizon(self) -> Settings:

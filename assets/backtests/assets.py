@@ -7,6 +7,7 @@ None is partitioned: each materialisation covers every model that has forecasts.
 inside the functions: loading the definitions imports none of them.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from assets.metadata import OWNERS, column_lineage, home_path, inline_bullets, p
 from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import progress_of
+from resources.settings import Settings
 
 if TYPE_CHECKING:
     from assets.backtests.signals import SignalSet
@@ -50,13 +52,6 @@ DAY_COLUMNS = schema(
     }
 )
 
-FORECASTS = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
-SIGNAL_LINEAGE = column_lineage(
-    {
-        **{name: [f"{asset}.{name}" for asset in FORECASTS] for name in ("model", "checkpoint", "symbol", "origin")},
-        "value": [*(f"{asset}.value" for asset in FORECASTS), "bars.close"],
-    }
-)
 PROVIDER_LINEAGE = column_lineage(
     {
         **{name: [f"bars.{name}", "corporate_actions.price_factor"] for name in ("open", "high", "low", "close")},
@@ -77,18 +72,27 @@ DAY_LINEAGE = column_lineage(
 )
 
 
-def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+def build_assets(
+    settings: Settings, sessions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """signals, qlib_provider and backtest_report, with their checks."""
-    return [_signals(), _qlib_provider(), _backtest_report(), *build_checks()]
+    return [_signals(settings.forecast_assets), _qlib_provider(), _backtest_report(), *build_checks()]
 
 
-def _signals() -> dg.AssetsDefinition:
+def signal_lineage(forecasts: Sequence[str]) -> dg.TableColumnLineage:
+    """The columns that signals are computed from, of these assets of forecasts and of the bars."""
+    names = ("model", "checkpoint", "symbol", "origin")
+    values = [*(f"{asset}.value" for asset in forecasts), "bars.close"]
+    return column_lineage({**{name: [f"{asset}.{name}" for asset in forecasts] for name in names}, "value": values})
+
+
+def _signals(forecasts: Sequence[str]) -> dg.AssetsDefinition:
     @dg.asset(
         group_name=GROUP,
         kinds={"duckdb"},
         owners=OWNERS,
         code_version="5",
-        deps=["bars", "baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"],
+        deps=["bars", *forecasts],
         pool="warehouse",
     )
     def signals(
@@ -107,7 +111,11 @@ def _signals() -> dg.AssetsDefinition:
         if store_signals(candlecast.warehouse, made.frame):
             context.log.info("%d signals", len(made.frame))
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of_frame(made.frame)), metadata=_signal_metadata(made, candlecast.home)
+            data_version=dg.DataVersion(digest_of_frame(made.frame)),
+            metadata={
+                **_signal_metadata(made, candlecast.home),
+                "dagster/column_lineage": signal_lineage(forecasts),
+            },
         )
 
     return signals
@@ -122,7 +130,6 @@ def _signal_metadata(made: "SignalSet", home: Home) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "dagster/row_count": len(made.frame),
         "dagster/column_schema": SIGNAL_COLUMNS,
-        "dagster/column_lineage": SIGNAL_LINEAGE,
         "horizon": made.step,
         "models": table(counts),
         "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",

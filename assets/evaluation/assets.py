@@ -6,6 +6,7 @@ https://docs.dagster.io/guides/build/assets. Belongs here: dependencies and meta
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -26,6 +27,7 @@ from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import progress_of
 from resources.publish import digest_of
+from resources.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from assets.evaluation.scoreboard import ScoreboardResult
 
 GROUP = "evaluation"
-FORECASTS = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts")
 SCORE_COLUMNS = schema(
     {
         "model": ("string", ""),
@@ -62,15 +63,6 @@ BOARD_COLUMNS = schema(
     }
 )
 
-SCORE_LINEAGE = column_lineage(
-    {
-        **{
-            name: [f"{asset}.{name}" for asset in FORECASTS]
-            for name in ("model", "checkpoint", "symbol", "origin", "step")
-        },
-        "value": [*(f"{asset}.value" for asset in FORECASTS), "bars.close", "corporate_actions.price_factor"],
-    }
-)
 BOARD_LINEAGE = column_lineage(
     {
         **{name: [f"forecast_scores.{name}"] for name in ("model", "metric")},
@@ -85,12 +77,21 @@ BOARD_LINEAGE = column_lineage(
 )
 
 
-def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+def build_assets(
+    settings: Settings, sessions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """forecast_scores and scoreboard, with their checks."""
-    return [_forecast_scores(sessions), _scoreboard(), *build_checks()]
+    return [_forecast_scores(settings.forecast_assets, sessions), _scoreboard(), *build_checks()]
 
 
-def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def score_lineage(forecasts: Sequence[str]) -> dg.TableColumnLineage:
+    """The columns that scores are computed from, of these assets of forecasts and of the market."""
+    names = ("model", "checkpoint", "symbol", "origin", "step")
+    values = [*(f"{asset}.value" for asset in forecasts), "bars.close", "corporate_actions.price_factor"]
+    return column_lineage({**{name: [f"{asset}.{name}" for asset in forecasts] for name in names}, "value": values})
+
+
+def _forecast_scores(forecasts: Sequence[str], sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -98,7 +99,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         kinds={"duckdb"},
         owners=OWNERS,
         code_version="2",
-        deps=["bars", "corporate_actions", *FORECASTS],
+        deps=["bars", "corporate_actions", *forecasts],
         pool="warehouse",
     )
     def forecast_scores(
@@ -130,7 +131,7 @@ def _forecast_scores(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
             {
                 **pictures,
                 "dagster/column_schema": SCORE_COLUMNS,
-                "dagster/column_lineage": SCORE_LINEAGE,
+                "dagster/column_lineage": score_lineage(forecasts),
                 "scored_now": scored.rows,
                 "targets": scored.cells,
                 "targets_without_a_bar": scored.without_actual,

@@ -94,6 +94,8 @@ def _forecaster(model: Baseline, settings: Settings) -> ForecastModel:
         trained_until=None,
         load=cache(lambda: _predict(model, np.asarray(levels))),
         batch_size=BATCH_SIZE,
+        family="baseline",
+        licence="MIT",
     )
 
 

@@ -36,6 +36,7 @@ from assets.market.gaps import GapFill
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
+from resources.licences import UNKNOWN
 from resources.settings import Settings
 
 MODEL = "chronos2"
@@ -79,6 +80,8 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         trained_until=trained_until(weights),
         load=cache(lambda: _load(settings, weights)),
         batch_size=BATCH_SIZE,
+        family="foundation model",
+        licence=str(weights.card.get("licence", UNKNOWN)),
     )
 
 

@@ -6,10 +6,11 @@ module each), the choice of origins (origins), the store (assets.forecasts.forec
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from resources.publish import digest_of
 from resources.settings import MarketSettings
 
 WEIGHTS_DIGITS, RECIPE_DIGITS = 16, 8
+# Hyndman and Fan's type 8: median-unbiased for every distribution, so that a small sample does not give too narrow
+# tails.
+METHOD: Literal["median_unbiased"] = "median_unbiased"
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,14 @@ class Prediction:
         quantiles: (tasks, steps, fields, levels) float64, in prices and shares of the origin, increasing with level.
         corrected: (tasks,) share of the raw model output that was corrected (projected or sorted).
         paths: (tasks, paths, steps, 6) float32, for models that sample paths.
+        failures: why a task could not be forecast, by its number; its quantiles and paths are not read.
     """
 
     fields: tuple[str, ...]
     quantiles: np.ndarray
     corrected: np.ndarray
     paths: np.ndarray | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
 
 
 # (tasks, their target timestamps (tasks, steps) datetime64[s]) → prediction. The forecast of a task depends on its own
@@ -64,9 +70,11 @@ class ForecastModel:
         checkpoint: the `checkpoint` of its forecasts, a key of `forecast_recipes`.
         weights: the full digest of the weights; None: a model without weights.
         trained_until: the last day whose bars the weights were trained on. None: a model without training.
-        vintage: the date of the vintage; None: there are none.
         load: reads the weights, once.
         batch_size: tasks per batch: what fits in memory, and is stored in one transaction.
+        family: the kind of model, such as "foundation model".
+        licence: SPDX identifier of code and weights, or "unknown".
+        vintage: the date of the vintage; None: there are none.
     """
 
     model: str
@@ -76,6 +84,8 @@ class ForecastModel:
     trained_until: date | None
     load: Callable[[], Predict]
     batch_size: int
+    family: str
+    licence: str
     vintage: date | None = None
 
     @property
@@ -96,6 +106,19 @@ def forecast_checkpoint(recipe: Mapping[str, Any], weights: Checkpoint | None = 
     if weights is None:
         return digest_of(recipe)[:WEIGHTS_DIGITS]
     return f"{weights.digest[:WEIGHTS_DIGITS]}-{digest_of(recipe)[:RECIPE_DIGITS]}"
+
+
+def forecast_seed(seed: int, symbol: str, origin: np.datetime64) -> int:
+    """The random seed of one forecast, independent of batch, order and process."""
+    named = f"{seed}|{symbol}|{np.datetime_as_string(origin, unit='s')}"
+    return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=7).digest(), "big")
+
+
+def path_quantiles(paths: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """(tasks, paths, steps, fields) → (tasks, steps, fields, levels) float64, increasing with level."""
+    drawn = np.quantile(paths.astype(np.float64), np.asarray(levels), axis=1, method=METHOD)
+    # Where neighbouring paths are equal, interpolation may be off by one unit in the last place in either direction.
+    return np.maximum.accumulate(np.moveaxis(drawn, 0, -1), axis=-1)
 
 
 def market_recipe(market: MarketSettings) -> dict[str, str]:

@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from assets.forecasting.forecaster import (
+    METHOD,
     ForecastModel,
     ForecastTask,
     Predict,
     Prediction,
     forecast_checkpoint,
+    forecast_seed,
     market_recipe,
+    path_quantiles,
     trained_until,
 )
 from assets.forecasting.lookbacks import fill_lookbacks
@@ -27,14 +29,12 @@ from assets.market.history import FIELDS
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
+from resources.licences import UNKNOWN
 from resources.settings import Settings
 
 MODEL = "kronos"
 VERSION = 1
 BATCH_SIZE = 64
-# Hyndman and Fan's type 8: median-unbiased for every distribution, so that a small sample does not give too narrow
-# tails.
-METHOD: Literal["median_unbiased"] = "median_unbiased"
 
 
 def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> ForecastModel:
@@ -75,13 +75,9 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         trained_until=max(trained_until(predictor), trained_until(tokenizer)),
         load=cache(lambda: _load(settings, predictor, tokenizer)),
         batch_size=BATCH_SIZE,
+        family="foundation model",
+        licence=str(predictor.card.get("licence", UNKNOWN)),
     )
-
-
-def forecast_seed(seed: int, symbol: str, origin: np.datetime64) -> int:
-    """The random seed of one forecast, independent of batch, order and process."""
-    named = f"{seed}|{symbol}|{np.datetime_as_string(origin, unit='s')}"
-    return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=7).digest(), "big")
 
 
 def _tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkpoint:
@@ -132,10 +128,3 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
         return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
 
     return predict
-
-
-def path_quantiles(paths: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """(tasks, paths, steps, fields) → (tasks, steps, fields, levels) float64, increasing with level."""
-    drawn = np.quantile(paths.astype(np.float64), np.asarray(levels), axis=1, method=METHOD)
-    # Where neighbouring paths are equal, interpolation may be off by one unit in the last place in either direction.
-    return np.maximum.accumulate(np.moveaxis(drawn, 0, -1), axis=-1)

@@ -1,49 +1,55 @@
-"""The forecasters of each forecast asset."""
+"""The models of each forecast asset: the built-in ones, and the plug-ins that the settings name."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from assets.forecasting.baselines import MODELS, baseline_forecasters
+from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
-from resources.checkpoints import CheckpointStore
+from assets.forecasting.plugin_models import plugin_model
+from resources.checkpoints import CheckpointStore, Kind
 from resources.settings import Settings
+from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset
 
-Family = Literal["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"]
+# The weights without which a built-in model cannot forecast.
+WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model"}
 
 
-def forecasters_in(family: Family, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
-    """The forecasters of one asset.
+def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
+    """The models of one asset.
 
     Raises:
-        CandlecastError: a checkpoint is missing.
+        CandlecastError: a checkpoint is missing, or a plug-in cannot be used.
     """
-    if family == "kronos_forecasts":
+    if asset == forecast_asset(KRONOS):
         return [kronos_forecaster(settings, checkpoints)]
-    if family == "chronos2_forecasts":
+    if asset == forecast_asset(CHRONOS2):
         return [chronos2_forecaster(settings, checkpoints)]
-    return baseline_forecasters(settings)
+    if asset in BUILT_IN_ASSETS:
+        return baseline_forecasters(settings)
+    return [plugin_model(settings, name) for name in settings.enabled_models if forecast_asset(name) == asset]
+
+
+def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
+    """All models under these settings, without those that have no weights yet.
+
+    Raises:
+        CandlecastError: a plug-in cannot be used.
+    """
+    assets = dict.fromkeys(models_by_asset(settings, checkpoints).values())
+    return [model for asset in assets for model in forecasters_in(asset, settings, checkpoints)]
 
 
 def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
     """The `checkpoint` of each model's forecasts under these settings, without models that have no weights yet."""
-    forecasters = baseline_forecasters(settings)
-    if checkpoints.current("kronos_predictor"):
-        forecasters.append(kronos_forecaster(settings, checkpoints))
-    if checkpoints.current("chronos2_model"):
-        forecasters.append(chronos2_forecaster(settings, checkpoints))
-    return {forecaster.model: forecaster.checkpoint for forecaster in forecasters}
+    return {one.model: one.checkpoint for one in models_in_use(settings, checkpoints)}
 
 
-def models_by_asset(checkpoints: CheckpointStore) -> dict[str, Family]:
-    """The asset of each model that can forecast, by model: the baselines, and the models that have weights."""
-    models: dict[str, Family] = dict.fromkeys(MODELS, "baseline_forecasts")
-    if checkpoints.current_digest("kronos_predictor"):
-        models[KRONOS] = "kronos_forecasts"
-    if checkpoints.current_digest("chronos2_model"):
-        models[CHRONOS2] = "chronos2_forecasts"
-    return models
+def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
+    """The asset of each model that can forecast, by model."""
+    names = [*BUILT_IN_MODELS, *settings.enabled_models]
+    return {
+        name: forecast_asset(name) for name in names if name not in WEIGHTS or checkpoints.current_digest(WEIGHTS[name])
+    }

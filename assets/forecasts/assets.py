@@ -1,4 +1,5 @@
-"""The assets of the forecasts stage: input drift, and the forecasts by the baselines, by Kronos and by Chronos-2.
+"""The assets of the forecasts stage: input drift, and the forecasts by the baselines, by Kronos, by Chronos-2, and by
+the models that the settings name.
 
 https://docs.dagster.io/guides/build/assets. Belongs here: dependencies and metadata. Not here: which origins there are
 (forecasting.origins), how a model forecasts (forecasting), how forecasts are stored (store), and the checks (checks).
@@ -30,6 +31,8 @@ from assets.metadata import (
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
+from resources.settings import ModelSettings, Settings
+from resources.settings_models import forecast_asset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
-    from assets.forecasting.registry import Family
     from assets.forecasts.generate import ForecastResult
     from assets.forecasts.summary import ForecastRange
     from assets.market.history import BarHistory
@@ -67,7 +69,7 @@ _FIELDS = ("open", "high", "low", "close", "volume", "amount")
 class ForecastAsset:
     """One asset of forecasts."""
 
-    family: "Family"
+    name: str
     description: str
     kinds: set[str]
     reads: tuple[str, ...] = _CLOSE
@@ -117,14 +119,24 @@ FORECAST_ASSETS = (
 )
 
 
-def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """input_drift, baseline_forecasts, kronos_forecasts and chronos2_forecasts, each with its checks."""
-    return [drift_asset(sessions), *(_forecasts(asset, sessions) for asset in FORECAST_ASSETS)]
+def build_assets(
+    settings: Settings, sessions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """input_drift and the assets of forecasts, each with its checks."""
+    plugins = (_plugin_asset(name, model) for name, model in settings.enabled_models.items())
+    return [drift_asset(sessions), *(_forecasts(asset, sessions) for asset in (*FORECAST_ASSETS, *plugins))]
+
+
+def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
+    """The asset of a model of the settings. Its module is not imported: family and licence are on the asset's page."""
+    licence = f" Licence: {model.licence}." if model.licence else ""
+    description = f"Forecasts by {name}, made by `{model.factory or name}`.{licence}"
+    return ForecastAsset(forecast_asset(name), description, {"duckdb", "python"}, reads=_FIELDS)
 
 
 def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        name=asset.family,
+        name=asset.name,
         description=asset.description,
         partitions_def=sessions,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -134,7 +146,7 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
         code_version="1",
         deps=["bars", "corporate_actions", *asset.needs],
         pool=asset.pool,
-        check_specs=check_specs(asset.family),
+        check_specs=check_specs(asset.name),
     )
     # Not MaterializeResult[None]: Dagster takes a parametrised annotation of an asset with checks for one output.
     def forecasts(
@@ -148,14 +160,14 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
-        blocked = _blocked_origins(asset.family, candlecast, origins)
+        blocked = _blocked_origins(asset.name, candlecast, origins)
         symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         selection = select_tasks(histories, origins, settings.windows.lookback_window, blocked)
-        progress = logged_progress(context, asset.family)
+        progress = logged_progress(context, asset.name)
         results = [
             generate_forecasts(candlecast, forecaster, selection.tasks, progress)
-            for forecaster in forecasters_in(asset.family, settings, candlecast.checkpoints)
+            for forecaster in forecasters_in(asset.name, settings, candlecast.checkpoints)
         ]
         add_to_newest_partition(context, {"dagster/column_lineage": asset.lineage})
         return _result(context, candlecast, results, selection, histories)
@@ -164,12 +176,12 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
 
 
 def _blocked_origins(
-    family: "Family", candlecast: Candlecast, origins: "Sequence[np.datetime64]"
+    asset: str, candlecast: Candlecast, origins: "Sequence[np.datetime64]"
 ) -> "dict[np.datetime64, str]":
-    """Origins that `input_drift` blocks for this family, with the reason."""
+    """Origins that `input_drift` blocks for this asset, with the reason."""
     from assets.forecasting.drift_gate import blocked_origins
 
-    used = candlecast.checkpoints.current("kronos_predictor") if family == "kronos_forecasts" else None
+    used = candlecast.checkpoints.current("kronos_predictor") if asset == "kronos_forecasts" else None
     if used is None or candlecast.settings.drift.action != "block":
         return {}
     return blocked_origins(candlecast.home, used.digest, origins)

@@ -24,7 +24,7 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     """
     settings, calendar = candlecast.settings, candlecast.calendar
     planned = planned_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
-    models = models_by_asset(candlecast.checkpoints)
+    models = models_by_asset(settings, candlecast.checkpoints)
     empty = pd.DataFrame({"asset": [], "session": [], "symbol": []})
     if not planned or not models:
         return empty

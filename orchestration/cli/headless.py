@@ -81,7 +81,7 @@ class HeadlessRunner:
         if interrupts.requested():
             raise KeyboardInterrupt
         chosen = dg.AssetSelection.from_string(selection) if isinstance(selection, str) else selection
-        job = dg.define_asset_job(name, selection=without_freshness(chosen))
+        job = dg.define_asset_job(name, selection=without_freshness(chosen, self.settings))
         result = (
             self._definitions(job)
             .resolve_job_def(name)

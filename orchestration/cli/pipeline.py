@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
-from typing import Any, get_args
+from typing import Any
 
 import dagster as dg
 
-from assets.forecasting.registry import Family, checkpoints_in_use
+from assets.forecasting.registry import checkpoints_in_use
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
@@ -109,9 +109,9 @@ class Pipeline:
             origin = ForecastOrigin.of(session, symbols, self.settings, self.sessions.calendar)
             sources = source_filter(self.settings, self.warehouse)
             origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window, sources)
-            config = {name: {"symbols": origin.requested} for name in get_args(Family)} if origin.requested else None
+            config = {name: {"symbols": origin.requested} for name in self.settings.forecast_assets}
             sessions = sessions or self.sessions.between(session, session)
-            self.runner.run(FORECASTING, sessions, "forecast", config)
+            self.runner.run(FORECASTING, sessions, "forecast", config if origin.requested else None)
             used = checkpoints_in_use(self.settings, self.checkpoints)
             ends = sorted({1, windows.predict_window})
             shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)

@@ -1,6 +1,8 @@
 """`candlecast settings`: every key with the value in use, its default, allowed values and meaning."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from resources.profiles import SettingRow, settings_reference
 from resources.settings import Settings
@@ -33,10 +35,17 @@ class ExplainedKey:
 def explain(settings: Settings, key: str) -> list[ExplainedKey]:
     """A key, all keys of a section, or, if empty, every key. Unknown: none."""
     values = settings.model_dump(mode="json")
-    found = []
-    for row in settings_reference():
-        section = values[row.section] if row.section else values
-        one = ExplainedKey(row, section[row.key])
-        if key in ("", row.section, one.name):
-            found.append(one)
-    return found
+    known = [one for row in settings_reference() for one in _with_values(row, values)]
+    return [one for one in known if key in ("", one.row.section, one.row.section.partition(".")[0], one.name)]
+
+
+def _with_values(row: SettingRow, values: Mapping[str, Any]) -> Iterator[ExplainedKey]:
+    """The key with its value in use: one per table, where the section is a table of tables, such as models.NAME."""
+    section, _, several = row.section.partition(".")
+    if not several:
+        yield ExplainedKey(row, (values[section] if section else values)[row.key])
+        return
+    for name, table in values[section].items():
+        yield ExplainedKey(replace(row, section=f"{section}.{name}"), table[row.key])
+    if not values[section]:
+        yield ExplainedKey(row, "unset")

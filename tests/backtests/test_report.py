@@ -51,7 +51,9 @@ pytestmark = pytest.mark.xdist_group("report")
 def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
     resources = {"candlecast": Candlecast(settings)}
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize(build_assets(session_partitions(settings)), resources=resources, instance=instance)
+        return dg.materialize(
+            build_assets(settings, session_partitions(settings)), resources=resources, instance=instance
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,7 +34,7 @@ def _run(
     upstream += [
         dg.AssetSpec(n) for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")
     ]
-    made = forecast_assets(sessions) + evaluation_assets(sessions)
+    made = forecast_assets(home.settings, sessions) + evaluation_assets(home.settings, sessions)
     defs = dg.Definitions(
         assets=[*upstream, *(one for one in made if not isinstance(one, dg.AssetChecksDefinition))],
         asset_checks=[one for one in made if isinstance(one, dg.AssetChecksDefinition)],

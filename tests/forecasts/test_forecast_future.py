@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
-from assets.forecasting.registry import Family, forecasters_in
+from assets.forecasting.registry import forecasters_in
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
 from assets.forecasts.sample_paths import paths_file
@@ -47,7 +47,7 @@ def _forecast(home: ForecastHome, forecaster: ForecastModel) -> tuple[bytes, byt
 
 @pytest.mark.parametrize("family", ["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"])
 def test_other_bars_after_the_origin_leave_every_byte_of_the_forecast(
-    model_home: ForecastHome, tmp_path: Path, family: Family
+    model_home: ForecastHome, tmp_path: Path, family: str
 ) -> None:
     other = create_home(tmp_path, _changed_future(real_bars()))
     original, changed = (w.histories()["AAPL"].quoted[-1] for w in (model_home, other))
@@ -57,7 +57,7 @@ def test_other_bars_after_the_origin_leave_every_byte_of_the_forecast(
 
 
 @pytest.mark.parametrize("family", ["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"])
-def test_a_forecast_depends_on_no_other_in_its_batch(model_home: ForecastHome, family: Family) -> None:
+def test_a_forecast_depends_on_no_other_in_its_batch(model_home: ForecastHome, family: str) -> None:
     tasks = model_home.tasks(date(2012, 5, 1), date(2012, 6, 29))
     targets = target_timestamps(tasks, model_home.candlecast.calendar, 10)
     for forecaster in forecasters_in(family, model_home.settings, model_home.checkpoints):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from assets.forecasting.chronos2_forecaster import quantiles_to_prices
-from assets.forecasting.kronos_forecaster import forecast_seed, kronos_forecaster, path_quantiles
+from assets.forecasting.forecaster import forecast_seed, path_quantiles
+from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.sample_paths import paths_file, write_paths

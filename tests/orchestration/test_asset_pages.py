@@ -13,9 +13,9 @@ from assets.backtests.assets import (
     PROVIDER_COLUMNS,
     PROVIDER_LINEAGE,
     SIGNAL_COLUMNS,
-    SIGNAL_LINEAGE,
+    signal_lineage,
 )
-from assets.evaluation.assets import BOARD_COLUMNS, BOARD_LINEAGE, SCORE_COLUMNS, SCORE_LINEAGE
+from assets.evaluation.assets import BOARD_COLUMNS, BOARD_LINEAGE, SCORE_COLUMNS, score_lineage
 from assets.forecasts.assets import FORECAST_ASSETS, FORECAST_COLUMNS
 from assets.market.assets import ACTION_COLUMNS, ACTION_LINEAGE, BAR_COLUMNS
 from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, home_path, inline_bullets, table
@@ -23,6 +23,7 @@ from assets.training.model_card import card_text
 from orchestration.build import build_defs
 from resources.layout import Home
 from resources.settings import Settings
+from resources.settings_models import BUILT_IN_ASSETS
 
 
 def test_a_table_has_typed_cells_and_counts_the_rows_that_it_leaves_out() -> None:
@@ -58,7 +59,7 @@ def test_the_card_of_a_page_has_no_picture_of_a_file_that_the_page_lacks() -> No
 COLUMNS: dict[str, dg.TableSchema] = {
     "bars": BAR_COLUMNS,
     "corporate_actions": ACTION_COLUMNS,
-    **{asset.family: FORECAST_COLUMNS for asset in FORECAST_ASSETS},
+    **{asset.name: FORECAST_COLUMNS for asset in FORECAST_ASSETS},
     "forecast_scores": SCORE_COLUMNS,
     "scoreboard": BOARD_COLUMNS,
     "signals": SIGNAL_COLUMNS,
@@ -67,10 +68,10 @@ COLUMNS: dict[str, dg.TableSchema] = {
 }
 LINEAGES: dict[str, dg.TableColumnLineage] = {
     "corporate_actions": ACTION_LINEAGE,
-    **{asset.family: asset.lineage for asset in FORECAST_ASSETS},
-    "forecast_scores": SCORE_LINEAGE,
+    **{asset.name: asset.lineage for asset in FORECAST_ASSETS},
+    "forecast_scores": score_lineage(BUILT_IN_ASSETS),
     "scoreboard": BOARD_LINEAGE,
-    "signals": SIGNAL_LINEAGE,
+    "signals": signal_lineage(BUILT_IN_ASSETS),
     "qlib_provider": PROVIDER_LINEAGE,
     "backtest_report": DAY_LINEAGE,
 }

@@ -19,10 +19,11 @@ from assets.market.universe import read_universe
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration import completeness
 from orchestration.build import build_defs
-from orchestration.completeness import FORECASTS, WATCHED, missing_at
+from orchestration.completeness import missing_at, watched_assets
 from orchestration.jobs import without_freshness
 from resources.candlecast import Candlecast
 from resources.settings import Settings
+from resources.settings_models import BUILT_IN_ASSETS
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE")
 FIRST, LAST = date(2012, 1, 3), date(2012, 7, 10)
@@ -63,7 +64,7 @@ class Desk:
         frame.round(4).to_csv(self.folder / "bars" / f"{symbol}.csv", index=False)
 
     def run(self, *assets: str, first: date, last: date) -> None:
-        job = dg.define_asset_job("some", without_freshness(dg.AssetSelection.assets(*assets)))
+        job = dg.define_asset_job("some", without_freshness(dg.AssetSelection.assets(*assets), Settings()))
         defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
         tags = {RANGE_START: str(first), RANGE_END: str(last)}
         assert defs.resolve_job_def("some").execute_in_process(instance=self.instance, tags=tags).success
@@ -72,7 +73,7 @@ class Desk:
         """The assets of the daily job that need no weights; the others count as materialised."""
         self.run("raw_bars", "bars", first=first, last=last)
         self.run("baseline_forecasts", "forecast_scores", first=first, last=last)
-        for name in FORECASTS[1:]:
+        for name in BUILT_IN_ASSETS[1:]:
             for day in self.days(first, last):
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=str(day)))
 
@@ -134,7 +135,7 @@ def test_a_tick_does_not_wait_for_a_process_that_writes(desk: Desk, monkeypatch:
     monkeypatch.setattr(completeness, "BUSY_SECONDS", 0.2)
     desk.write("AA")
     desk.run("raw_bars", "bars", first=LAST, last=LAST)
-    for name in WATCHED:
+    for name in watched_assets(Settings()):
         desk.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition="2012-07-09"))
     code = "import duckdb, sys, time; held = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, str(desk.candlecast.warehouse.path)]

@@ -10,8 +10,10 @@ import pytest
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration import catch_up
 from orchestration.build import build_defs
-from orchestration.completeness import WATCHED
+from orchestration.completeness import watched_assets
 from resources.settings import Settings
+
+WATCHED = watched_assets(Settings())
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from assets.sessions import RANGE_END, RANGE_START, session_partitions
 from orchestration.build import build_defs
-from orchestration.completeness import WATCHED, missing_at
-from orchestration.freshness import CHECK_KEYS, newest_due
+from orchestration.completeness import missing_at, watched_assets
+from orchestration.freshness import check_keys, newest_due
 from orchestration.sensors import build_sensors
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
@@ -22,6 +22,7 @@ SETTINGS = Settings(market={"start": date(2024, 1, 2)})
 CALENDAR = TradingCalendar("XNYS")
 SESSIONS = session_partitions(SETTINGS)
 CANDLECAST = Candlecast(SETTINGS)
+WATCHED = watched_assets(SETTINGS)
 DUE = date(2024, 7, 3)
 
 
@@ -89,7 +90,7 @@ def test_two_missing_sessions_fail_a_check_that_every_watched_asset_declares(tmp
         "test": [date(2012, 6, 1), date(2012, 7, 10)],
     }
     defs = build_defs(settings=Settings(market=market, windows=windows, root=tmp_path, home=tmp_path / "home"))
-    assert set(CHECK_KEYS) <= defs.resolve_asset_graph().asset_check_keys
+    assert set(check_keys(CANDLECAST.settings)) <= defs.resolve_asset_graph().asset_check_keys
     freshness = defs.resolve_sensor_def("freshness")
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
 
@@ -103,7 +104,9 @@ def test_two_missing_sessions_fail_a_check_that_every_watched_asset_declares(tmp
             return done.skip_message or "", done.cursor
 
         def passed() -> set[bool]:
-            records = [instance.get_latest_asset_check_evaluation_record(key) for key in CHECK_KEYS]
+            records = [
+                instance.get_latest_asset_check_evaluation_record(key) for key in check_keys(CANDLECAST.settings)
+            ]
             evaluations = [one.event.asset_check_evaluation for one in records if one and one.event]
             assert len(evaluations) == len(WATCHED)
             return {one.passed for one in evaluations if one}

@@ -3,7 +3,7 @@
 import pytest
 
 from resources.profiles import SettingRow, settings_reference
-from resources.settings import Section, Settings
+from resources.settings import ModelSettings, Section, Settings
 
 ROWS = {(row.section, row.key): row for row in settings_reference()}
 
@@ -15,7 +15,7 @@ def test_every_key_of_every_section_is_listed_once_and_described() -> None:
         for name, section in sections.items()
         if isinstance(section, type) and issubclass(section, Section)
         for key in section.model_fields
-    ]
+    ] + [("models.NAME", key) for key in ModelSettings.model_fields]
     assert sorted(ROWS) == sorted([*keys, ("", "warehouse"), ("", "secrets"), ("", "seed")])
     assert len(settings_reference()) == len(ROWS)
     assert all(row.description.endswith(".") for row in ROWS.values())
@@ -32,6 +32,7 @@ def test_every_key_of_every_section_is_listed_once_and_described() -> None:
         ("predictor", "learning_rate", "number", "0.001", "> 0, ≤ 1"),
         ("predictor", "patience", "integer", "3", "≥ 1"),
         ("promotion", "expires_days", "integer", "unset", "≥ 1"),
+        ("models.NAME", "options", "table of any value", "{}", ""),
         ("drift", "action", "text", '"warn"', '"warn", "block" or "off"'),
         ("compute", "device", "text", '"auto"', '"auto", "cpu", "mps", "cuda" or "cuda:N"'),
     ],

@@ -1,0 +1,205 @@
+"""Plug-ins as models: the forecaster of a [models.NAME] adapted to a `ForecastModel`.
+
+Belongs here: what a plug-in reads, and the isolation of inputs that it fails on. Not here: how its factory is found
+(plugin_factories), and what is refused of what it returns (plugin_output).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from assets.forecasting.forecaster import (
+    ForecastModel,
+    ForecastTask,
+    Prediction,
+    forecast_checkpoint,
+    forecast_seed,
+    market_recipe,
+)
+from assets.forecasting.lookbacks import fill_lookbacks
+from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput
+from assets.forecasting.plugin_factories import make_forecaster
+from assets.forecasting.plugin_output import Row, read_output, stacked
+from assets.market.gaps import GapFill
+from resources.errors import CandlecastError
+from resources.settings import ModelSettings, Settings
+
+logger = logging.getLogger("candlecast.plugins")
+VERSION = 1
+BATCH_SIZE = 256
+# A plug-in that fails on this many inputs, each alone, and that forecast none yet is not called again.
+MOST_FAILURES = 20
+# Below 2³¹, which every random generator takes.
+SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class PluginFacts:
+    """What a forecaster states of itself, with the recipe of its forecasts."""
+
+    family: str
+    licence: str
+    trained_until: date | None
+    recipe: Mapping[str, Any]
+
+
+# By settings and name: a factory may read weights, and the facts are asked for by every asset.
+_known: dict[tuple[str, str], PluginFacts] = {}
+
+
+def plugin_model(settings: Settings, name: str) -> ForecastModel:
+    """The model of [models.NAME]. Its forecaster is made by `load`.
+
+    Raises:
+        CandlecastError: the forecaster cannot be made, or states something impossible.
+    """
+    key = settings.model_dump_json(), name
+    if key not in _known:
+        _known[key] = plugin_facts(settings, name)
+    facts = _known[key]
+    return ForecastModel(
+        model=name,
+        checkpoint=forecast_checkpoint(facts.recipe),
+        weights=None,
+        recipe=facts.recipe,
+        trained_until=facts.trained_until,
+        load=cache(lambda: PluginPredictor(settings, make_forecaster(settings, name)[1]).predict),
+        batch_size=BATCH_SIZE,
+        family=facts.family,
+        licence=facts.licence,
+    )
+
+
+def plugin_facts(settings: Settings, name: str) -> PluginFacts:
+    """Family, licence, cutoff and recipe of [models.NAME].
+
+    Raises:
+        CandlecastError: the forecaster cannot be made, or states something impossible.
+    """
+    factory, forecaster = make_forecaster(settings, name)
+    stated = settings.models[name]
+    windows = settings.windows
+    recipe = {
+        "model": name,
+        "version": VERSION,
+        "factory": factory.reference,
+        "code": dict(factory.code),
+        "options": _as_json(name, "options", stated.options),
+        "forecaster": _as_json(name, "recipe", dict(forecaster.recipe)),
+        "lookback": _lookback(name, forecaster),
+        "lookback_window": windows.lookback_window,
+        "predict_window": windows.predict_window,
+        "levels": settings.forecasts.levels,
+        "seed": settings.seed,
+        **market_recipe(settings.market),
+        **GapFill.of(settings).recipe,
+    }
+    licence = stated.licence or str(forecaster.licence)
+    return PluginFacts(str(forecaster.family), licence, _trained_until(name, stated, forecaster.cutoff), recipe)
+
+
+class PluginPredictor:
+    """The tasks of a model handed to its forecaster, as inputs that end at their origins.
+
+    What raises, or returns another shape, is tried again in halves, so that one input spoils no other.
+    """
+
+    def __init__(self, settings: Settings, forecaster: Forecaster) -> None:
+        self._seed, self._levels, self._fill = settings.seed, settings.forecasts.levels, GapFill.of(settings)
+        self._forecaster = forecaster
+        self._succeeded, self._failed = 0, 0
+
+    def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        """The forecasts of some tasks; those that failed have a reason."""
+        tasks = fill_lookbacks(tasks, self._fill)
+        rows: list[Row | str] = []
+        for start in range(0, len(tasks), BATCH_SIZE):
+            chunk = range(start, min(start + BATCH_SIZE, len(tasks)))
+            rows += self._rows([self._input(tasks[place], targets[place]) for place in chunk])
+        return stacked(rows, targets.shape[1], len(self._levels))
+
+    def _input(self, task: ForecastTask, targets: np.ndarray) -> ForecastInput:
+        lookback = self._forecaster.lookback
+        first = max(0, task.index + 1 - lookback) if lookback else 0
+        return ForecastInput(
+            task.symbol,
+            # Copies: a plug-in that writes into its input changes no history.
+            task.history.stamps[first : task.index + 1].copy(),
+            task.history.bars_as_of(task.index, first),
+            targets.copy(),
+            forecast_seed(self._seed, task.symbol, task.origin) % SEEDS,
+        )
+
+    def _rows(self, inputs: Sequence[ForecastInput]) -> list[Row | str]:
+        if not self._succeeded and self._failed >= MOST_FAILURES:
+            return [f"not tried: none of the first {MOST_FAILURES} could be forecast"] * len(inputs)
+        try:
+            rows = read_output(self._forecaster.predict(inputs, self._levels), inputs, self._levels)
+        except Exception as error:
+            if len(inputs) > 1:
+                middle = len(inputs) // 2
+                return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
+            if not self._failed:
+                logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
+            rows = [_reason(error)]
+        failed = sum(isinstance(row, str) for row in rows)
+        self._failed += failed
+        self._succeeded += len(rows) - failed
+        return rows
+
+
+def _reason(error: Exception) -> str:
+    """What was raised, and where."""
+    if isinstance(error, CandlecastError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({PurePath(place.filename).name}, line {place.lineno})"
+
+
+def _trained_until(name: str, stated: ModelSettings, cutoff: object) -> date | None:
+    """The last day of training; None: the model is not trained. Of two cutoffs the later counts."""
+    if isinstance(cutoff, datetime):
+        cutoff = cutoff.date()
+    if cutoff is not None and not isinstance(cutoff, date):
+        raise CandlecastError(f"models.{name}: its cutoff is {cutoff!r}: it must be a date, NO_TRAINING or None")
+    known = [one for one in (cutoff, stated.cutoff) if one is not None]
+    if not known:
+        return stated.published or date.max
+    latest = max(known)
+    return None if latest == NO_TRAINING else latest
+
+
+def _lookback(name: str, forecaster: Forecaster) -> int | None:
+    lookback = forecaster.lookback
+    if lookback is None or (isinstance(lookback, int) and lookback > 0):
+        return lookback
+    raise CandlecastError(f"models.{name}: its lookback is {lookback!r}: it must be a number of bars above 0, or None")
+
+
+def _as_json(name: str, part: str, values: Mapping[str, object]) -> Any:
+    """Values as JSON. What has no JSON is refused: as text it may differ from run to run, and so the checkpoint."""
+    try:
+        return json.loads(json.dumps(values, default=_json_value, allow_nan=False, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise CandlecastError(
+            f"models.{name}: its {part} {dict(values)!r} cannot be stored ({error}): use text, finite numbers, dates, "
+            "lists and tables"
+        ) from None
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, date | PurePath):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
