@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
+import numpy as np
 
 from assets.forecasting.filters import checkpoint_pairs
+from assets.forecasting.origins import forward_steps
+from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -74,6 +77,7 @@ class Lineage:
     checkpoints: CheckpointStore
     defs: dg.Definitions
     instance: dg.DagsterInstance
+    calendar: TradingCalendar
 
     def of(self, name: str) -> Node:
         """The lineage of an asset by name, of a forecast, or of anything by its digest.
@@ -160,9 +164,15 @@ class Lineage:
         key: dict[str, object] = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
         for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
             facts = {str(fact): str(value) for fact, value in row.items() if fact != "weights"}
+            facts["forward"] = str(self._is_forward(row))
             weights = [self._weights(str(row["weights"]))] if row["weights"] else []
             bars = self._bars([str(row["symbol"])], row["origin"])
             yield Node(f"forecast {model}/{row['symbol']}/{row['origin']}", facts, [*weights, bars])
+
+    def _is_forward(self, row: Mapping[Hashable, Any]) -> bool:
+        """Whether a forecast was made before the session of its first target began."""
+        origin, made_at = (np.array([row[name]], dtype="datetime64[us]") for name in ("origin", "made_at"))
+        return bool(forward_steps(origin, made_at, 1, self.calendar)[0, 0])
 
     def _by_digest(self, digest: str) -> Iterator[Node]:
         for kind in get_args(Kind):

@@ -162,6 +162,14 @@ class TradingCalendar:
         before: np.ndarray = np.r_[0, np.cumsum(bars.to_numpy())[:-1]].astype(np.int64)
         return before
 
+    def begins(self, stamps: np.ndarray) -> np.ndarray:
+        """When the session (daily) or the bar (intraday) of each timestamp begins, UTC: (n,) datetime64[s]."""
+        if not self.is_daily:
+            return stamps.astype("datetime64[s]")
+        opens = self._exchange.opens.dt.tz_localize(None)
+        found: np.ndarray = opens.reindex(pd.DatetimeIndex(stamps)).to_numpy().astype("datetime64[s]")
+        return found
+
     def closed_by(self, now: datetime) -> date:
         """The newest session that has closed by `now` (UTC without a time zone)."""
         closes = self._exchange.closes.dt.tz_localize(None)

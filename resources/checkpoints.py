@@ -25,6 +25,7 @@ Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
 CARD, README = "card.json", "README.md"
 CURRENT, BUILT = "current.json", "made.json"
 FROM_SCRATCH = "none, from scratch"
+PUBLICATION = "publication"
 PICTURES = ("curves.png", "codebook.png", "reconstruction.png")
 # Not part of the digest: it covers the weights and their configuration only.
 UNNAMED = frozenset({CARD, README, *PICTURES})
@@ -41,9 +42,8 @@ class Checkpoint:
 
     @property
     def cutoff(self) -> date | None:
-        """The last day whose bars influenced the weights. None: unknown, as for published weights."""
-        cutoff = self.card.get("cutoff")
-        return date.fromisoformat(cutoff) if cutoff else None
+        """The last day whose bars influenced the weights, or bounds them (`is_bounded`). None: unknown."""
+        return cutoff_of(self.card)
 
     @property
     def trained_until(self) -> date | None:
@@ -52,6 +52,24 @@ class Checkpoint:
         None: unknown.
         """
         return trained_until(self.card)
+
+
+def cutoff_of(card: Mapping[str, Any]) -> date | None:
+    """`Checkpoint.cutoff` of a card."""
+    cutoff = card.get("cutoff")
+    return date.fromisoformat(cutoff) if cutoff else None
+
+
+def is_bounded(card: Mapping[str, Any]) -> bool:
+    """Whether the cutoff of a card is the day on which the weights were published: nothing states an earlier one."""
+    return card.get("cutoff_basis") == PUBLICATION
+
+
+def cutoff_text(card: Mapping[str, Any]) -> str:
+    """The cutoff of a card as text."""
+    if not card.get("cutoff"):
+        return "unknown: every forecast counts as in-sample. State the day of publication in the settings"
+    return f"{card['cutoff']}, the day of publication: no cutoff is stated" if is_bounded(card) else str(card["cutoff"])
 
 
 def trained_until(card: Mapping[str, Any]) -> date | None:
@@ -147,6 +165,12 @@ class CheckpointStore:
             json.dumps({"digest": digest, "recipe": dict(recipe)}, indent=1, default=str).encode(),
         )
         return self.load(kind, digest)
+
+    def update_card(self, checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Checkpoint:
+        """Change what the card states of the weights; weights and digest stay."""
+        card = {**checkpoint.card, **changes}
+        publish_bytes(checkpoint.folder / CARD, json.dumps(card, indent=1, default=str).encode())
+        return self.load(checkpoint.kind, checkpoint.digest)
 
     def current(self, kind: Kind) -> Checkpoint | None:
         """The checkpoint in use for forecasts, set by `set_current`; None: not set yet."""

@@ -27,6 +27,11 @@ class Home:
         return self.root / "profile.json"
 
     @property
+    def hub_lock(self) -> Path:
+        """The commits of the Hugging Face Hub that the home uses, with the digests of their files."""
+        return self.root / "hub.json"
+
+    @property
     def calendars(self) -> Path:
         """Session dates as exchange_calendars computed them: `<calendar>.json`."""
         return self.root / "calendars"

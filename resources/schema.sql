@@ -201,6 +201,7 @@ CREATE TABLE IF NOT EXISTS scoreboard (
     skill_low  DOUBLE,                   -- lower bound of the interval
     skill_high DOUBLE,                   -- upper bound
     verdict    VARCHAR NOT NULL,         -- comparison with the baseline, as text
+    forward    BIGINT DEFAULT 0,         -- origins of n that were forecast before the target's session began
     PRIMARY KEY (model, metric, horizon, baseline)
 );
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,15 +10,43 @@ from pydantic import Field, model_validator
 from resources.settings_section import Fraction, Rate, Section
 
 
-class FitSettings(Section):
-    """Training of one Kronos model."""
+class StartingWeights(Section):
+    """The weights that a model starts from, and what is known of their training data."""
 
     base: str = Field(
         "none",
         description='Weights to start from: "none" (random initialisation), "packaged" (the compact weights of '
         "candlecast), a folder, or a Hugging Face Hub id.",
     )
-    revision: str | None = Field(None, description="Revision of a Hub id; unset: the newest.")
+    revision: str | None = Field(
+        None,
+        description="Branch, tag or commit of a Hub id; unset: the main branch. `candlecast fetch` pins the home to "
+        "its commit.",
+    )
+    cutoff: date | None = Field(
+        None,
+        description="Last day of the data that the base was trained on, where its card states none. Forecasts from "
+        "origins up to it are in-sample.",
+    )
+    published: date | None = Field(
+        None,
+        description="Day on which the base was published, which bounds its training data where no cutoff is known; "
+        "unset: the date of a Hub id's commit, for a folder unknown.",
+    )
+
+    @model_validator(mode="after")
+    def _dates_of_a_base(self) -> StartingWeights:
+        for name, day in (("cutoff", self.cutoff), ("published", self.published)):
+            if day and self.base in ("none", "packaged"):
+                raise ValueError(f'{name} = {day} is of a folder or Hub id, not of base = "{self.base}": leave it out')
+        if self.cutoff and self.published and self.cutoff > self.published:
+            raise ValueError(f"cutoff = {self.cutoff} is after published = {self.published}")
+        return self
+
+
+class FitSettings(StartingWeights):
+    """Training of one Kronos model."""
+
     adapt: Literal["full", "last_layers", "lora"] = Field("full", description="Which weights of the base are trained.")
     last_layers: int = Field(
         1, ge=1, description='adapt = "last_layers": number of trained blocks, and the heads after them.'
@@ -135,15 +164,9 @@ class PredictorSettings(FitSettings):
         return self
 
 
-class Chronos2Settings(Section):
+class Chronos2Settings(StartingWeights):
     """Chronos-2: published weights, or a compact model of the same architecture."""
 
-    base: str = Field(
-        "none",
-        description='Weights to start from: "none" (a compact model, random initialisation), "packaged" (the compact '
-        "weights of candlecast), a folder, or a Hugging Face Hub id.",
-    )
-    revision: str | None = Field(None, description="Revision of a Hub id; unset: the newest.")
     mode: Literal["zero-shot", "full", "lora"] = Field(
         "full", description='"zero-shot": the base unchanged; "full": train all weights; "lora": train adapters.'
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
+# The section of the settings that states the cutoff of a model; that of others is models.NAME.
+CUTOFF_SECTIONS = {"kronos": "predictor", "chronos2": "chronos2"}
+_ORIGINS = """
+SELECT model, count(DISTINCT origin) FILTER (in_sample) AS in_sample,
+       count(DISTINCT origin) FILTER (NOT in_sample) AS clean, max(origin) AS last
+FROM forecasts WHERE list_contains($pairs, model || ' ' || checkpoint) GROUP BY model
+"""
 IMPOSSIBLE_SCORES = load_sql("assets.evaluation", "impossible_scores.sql")
 
 
@@ -18,14 +24,30 @@ def impossible_scores(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(IMPOSSIBLE_SCORES)
 
 
-def check_models_compared(warehouse: Warehouse, models: Collection[str]) -> CheckOutcome:
-    """Whether each of the models that forecast now is on the scoreboard."""
+def check_models_compared(warehouse: Warehouse, checkpoints: UsedCheckpoints) -> CheckOutcome:
+    """Whether each of the models that forecast now is on the scoreboard.
+
+    Args:
+        checkpoints: the `checkpoint` of each model, or those of its vintages.
+    """
     compared = set(warehouse.frame("SELECT DISTINCT model FROM scoreboard")["model"])
-    missing = sorted(set(models) - compared)
+    missing = sorted(set(checkpoints) - compared)
     if not missing:
         return CheckOutcome(True, "every model is on the scoreboard")
-    return CheckOutcome(
-        False,
-        f"no out-of-sample scores for {', '.join(missing)}: forecast origins after the checkpoint's cutoff whose "
-        "targets have closed, then score them",
+    pairs = [" ".join(pair) for pair in checkpoint_pairs({model: checkpoints[model] for model in missing})]
+    counts = warehouse.frame(_ORIGINS, {"pairs": pairs}).set_index("model")
+    return CheckOutcome(False, "; ".join(_why_not_compared(model, counts) for model in missing))
+
+
+def _why_not_compared(model: str, counts: pd.DataFrame) -> str:
+    if model in counts.index and not counts.loc[model, "clean"]:
+        section = CUTOFF_SECTIONS.get(model, f"models.{model}")
+        return (
+            f"no out-of-sample scores for {model}: its {counts.loc[model, 'in_sample']:,} origins, up to "
+            f"{counts.loc[model, 'last']:%Y-%m-%d}, are all in-sample. Forecast from origins after the cutoff of its "
+            f"weights (windows.test), or, where the cutoff is unknown, state {section}.cutoff or {section}.published"
+        )
+    return (
+        f"no out-of-sample scores for {model}: forecast from origins after the checkpoint's cutoff whose targets have "
+        "closed, then score them"
     )

@@ -60,6 +60,7 @@ BOARD_COLUMNS = schema(
         "skill_low": ("double", "lower end of the confidence interval of skill"),
         "skill_high": ("double", "upper end of the confidence interval of skill"),
         "verdict": ("string", "whether the interval excludes 0"),
+        "forward": ("bigint", "number of origins that were forecast before the target's session began"),
     }
 )
 
@@ -146,7 +147,7 @@ def _forecast_scores(forecasts: Sequence[str], sessions: dg.DailyPartitionsDefin
 
 def _scoreboard() -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="4", deps=["forecast_scores"], pool="warehouse"
+        group_name=GROUP, kinds={"duckdb"}, owners=OWNERS, code_version="5", deps=["forecast_scores"], pool="warehouse"
     )
     def scoreboard(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
@@ -175,6 +176,7 @@ def _scoreboard() -> dg.AssetsDefinition:
 
 def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Home) -> dict[str, Any]:
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
+    from assets.evaluation.scoreboard import origins_text
     from assets.forecasting.metrics import ALL_STEPS
     from assets.forecasting.verdict import REFERENCE_MODEL
 
@@ -186,6 +188,7 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
         **inline_bullets("verdict", verdict),
         "block_of_sessions": comparison.block,
         "origins": table(comparison.counts),
+        "origins_by_model": origins_text(comparison.counts),
         "made_from_corrected_bars": sum(comparison.corrected_since.values()),
     }
     if board.empty:

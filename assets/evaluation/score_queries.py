@@ -51,6 +51,11 @@ def origin_counts(
     return _query(warehouse, "origin_counts.sql", checkpoints, chosen)
 
 
+def made_at(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER) -> pd.DataFrame:
+    """When the out-of-sample forecasts from each origin were complete: columns model, origin, made_at."""
+    return _query(warehouse, "made_at.sql", checkpoints, chosen)
+
+
 def pit_values(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:

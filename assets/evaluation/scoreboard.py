@@ -21,18 +21,27 @@ import numpy as np
 import pandas as pd
 
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.score_queries import corrected_since, means_by_step, origin_counts, paired_scores, pit_values
+from assets.evaluation.score_queries import (
+    corrected_since,
+    made_at,
+    means_by_step,
+    origin_counts,
+    paired_scores,
+    pit_values,
+)
+from assets.forecasting.baselines import MODELS
 from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
 from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
 from assets.forecasting.intervals import nominal_coverage
 from assets.forecasting.metrics import ALL_STEPS, LOSSES, Metric, is_share
+from assets.forecasting.origins import forward_steps
 from resources.calendar import TradingCalendar
 from resources.settings import EvaluationSettings, Settings
 from resources.warehouse import Warehouse
 
 KEY = ("model", "metric", "horizon", "baseline")
 COLUMNS = ("model", "metric", "horizon", "value", "low", "high", "n", "baseline", "skill", "skill_low", "skill_high",
-           "verdict")  # fmt: skip
+           "verdict", "forward")  # fmt: skip
 Verdict = Literal["better", "worse", "no difference shown", "too few origins"]
 # Skills of equal forecasts that were computed by different arithmetic differ by less than this.
 ROUNDING = 1e-9
@@ -45,7 +54,8 @@ class ScoreboardResult:
     Attributes:
         scoreboard: the rows of the table `scoreboard`.
         block: sessions per block of the bootstrap, where a model has forecasts of all origins.
-        counts: columns model, in_sample, out_of_sample: the number of origins excluded and compared.
+        counts: columns model, in_sample, out_of_sample, forward: the number of origins excluded and compared, and of
+            those compared that were forecast before the first target's session (origins.forward_steps).
         by_step: columns model, metric, step, value.
         pits: columns model, pit, weight.
         corrected_since: forecasts per model that were made from bars which were corrected since.
@@ -69,6 +79,8 @@ def build_scoreboard(
     """
     horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings, warehouse)
     paired = paired_scores(warehouse, checkpoints, scoreboard_horizons(horizon), chosen)
+    forward = _forward(made_at(warehouse, checkpoints, chosen), horizon, calendar)
+    paired = paired.merge(forward, on=["model", "horizon", "origin"], how="left")
     origins = np.sort(paired["origin"].unique())
     times = OriginTimes.of(origins, settings, calendar)
     weights = times.weights()
@@ -76,7 +88,7 @@ def build_scoreboard(
     return ScoreboardResult(
         scoreboard=compute_scoreboard(paired, settings.evaluation, times, settings.seed),
         block=float(weights.sum()) / max(1, times.blocks(weights, settings.evaluation)),
-        counts=origin_counts(warehouse, checkpoints, chosen),
+        counts=_with_forward(origin_counts(warehouse, checkpoints, chosen), forward),
         by_step=means_by_step(warehouse, checkpoints, chosen, by_origin),
         pits=pit_values(warehouse, checkpoints, by_origin, chosen),
         corrected_since=corrected_since(warehouse, checkpoints, chosen),
@@ -94,6 +106,7 @@ def compute_scoreboard(
     """The rows of the scoreboard from `paired_scores`; an empty frame from an empty one.
 
     Args:
+        paired: may have the column `forward`: whether the forecasts from the origin are, up to the horizon.
         times: of the origins of `paired`, in increasing order.
     """
     if paired.empty:
@@ -113,8 +126,26 @@ def compute_scoreboard(
             key = dict(zip(keys, groups[column], strict=True))
             compared = int(models[key["metric"], key["horizon"], key["baseline"]])
             rows.append(key | _row(resampled, place, key["metric"], 1 - settings.confidence, compared))
-    board = pd.DataFrame(rows, columns=list(COLUMNS))
+    forward = paired.assign(forward=paired.get("forward", False)).groupby(keys)["forward"].sum().astype(int)
+    board = pd.DataFrame(rows).merge(forward.reset_index(), on=keys)[list(COLUMNS)]
     return board.sort_values(keys, ignore_index=True)
+
+
+def _forward(made: pd.DataFrame, horizon: int, calendar: TradingCalendar) -> pd.DataFrame:
+    """Whether the forecasts from each origin are forward: columns model, origin, horizon, forward.
+
+    Over all steps they are if they are for the first, whose session begins first.
+    """
+    steps = forward_steps(made["origin"].to_numpy(), made["made_at"].to_numpy(), horizon, calendar)
+    return pd.concat(
+        made[["model", "origin"]].assign(horizon=one, forward=steps[:, max(one, 1) - 1])
+        for one in scoreboard_horizons(horizon)
+    )
+
+
+def _with_forward(counts: pd.DataFrame, forward: pd.DataFrame) -> pd.DataFrame:
+    over_all_steps = forward[forward["horizon"] == ALL_STEPS].groupby("model")["forward"].sum()
+    return counts.assign(forward=counts["model"].map(over_all_steps).fillna(0).astype(int))
 
 
 def verdict_of(low: float, high: float) -> Verdict:
@@ -135,7 +166,7 @@ def write_scoreboard(warehouse: Warehouse, scoreboard: pd.DataFrame) -> bool:
     with warehouse.write() as connection:
         connection.register("new_scoreboard", fresh)
         connection.execute("DELETE FROM scoreboard")
-        connection.execute(f"INSERT INTO scoreboard SELECT {', '.join(COLUMNS)} FROM new_scoreboard")
+        connection.execute(f"INSERT INTO scoreboard BY NAME SELECT {', '.join(COLUMNS)} FROM new_scoreboard")
     return True
 
 
@@ -143,6 +174,15 @@ def read_scoreboard(warehouse: Warehouse) -> pd.DataFrame:
     """The scoreboard as last written, ordered by model, metric, horizon and baseline."""
     stored = warehouse.frame(f"SELECT {', '.join(COLUMNS)} FROM scoreboard ORDER BY ALL")
     return stored.sort_values(list(KEY), ignore_index=True)
+
+
+def origins_text(counts: pd.DataFrame) -> str:
+    """How many origins of each model with weights can be scored, as text."""
+    return "; ".join(
+        f"{one.model}: {one.out_of_sample} out of sample ({one.forward} forward), {one.in_sample} in-sample"
+        for one in counts.itertuples()
+        if one.model not in MODELS
+    )
 
 
 @dataclass(frozen=True)

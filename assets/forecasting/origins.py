@@ -52,6 +52,27 @@ def origin_timestamps(sessions: Sequence[date], settings: Settings, calendar: Tr
     return [calendar.stamps(session, session)[-1].to_datetime64().astype("datetime64[s]") for session in wanted]
 
 
+def forward_steps(origins: np.ndarray, made_at: np.ndarray, horizon: int, calendar: TradingCalendar) -> np.ndarray:
+    """Whether forecasts are forward: made before the session of a target began (intraday: before the bar did).
+
+    No bar of the target existed then, so that neither the weights nor their user can have seen it.
+
+    Args:
+        origins, made_at: (n,) datetime64, UTC.
+
+    Returns:
+        (n, horizon) bool, by step.
+    """
+    sessions, days = calendar.all_sessions().to_numpy(), origins.astype("datetime64[D]")
+    # No bar of the next `horizon` is later. A backfilled history is far from it, and needs no timestamps of targets.
+    last = sessions[np.minimum(np.searchsorted(sessions, days) + horizon + 1, len(sessions) - 1)]
+    forward = np.zeros((len(origins), horizon), dtype=bool)
+    for row in np.flatnonzero(made_at < last + np.timedelta64(2, "D")):
+        targets = calendar.following(origins[row], horizon)
+        forward[row] = made_at[row] < calendar.begins(targets)
+    return forward
+
+
 @dataclass(frozen=True)
 class TaskSelection:
     """The tasks of a run, ordered by origin, and the number of skipped ones by reason."""

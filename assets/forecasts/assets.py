@@ -258,7 +258,7 @@ def _metadata(
 
 def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, pd.DataFrame]") -> dict[str, object]:
     from assets.forecasting.intervals import percent
-    from assets.forecasts.summary import corrected_rate, coverage
+    from assets.forecasts.summary import corrected_rate, coverage, forward_origins
 
     forecaster = one.forecaster
     covered = coverage(calibrated[forecaster.name])
@@ -268,6 +268,7 @@ def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, p
         "created": one.created,
         "existing": one.existing,
         "in sample": sum(forecaster.in_sample(origin) for origin in one.range.origins),
+        "forward": forward_origins(candlecast.warehouse, one.range, candlecast.calendar),
         "corrected": corrected_rate(candlecast.warehouse, one.range),
         **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
     }

@@ -42,6 +42,10 @@ SELECT $model, $checkpoint, q.symbol, q.origin, $made_at::TIMESTAMP, q.step, q.t
 FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
 """
 
+_OTHERWISE_MARKED = """
+model = $model AND checkpoint = $checkpoint AND in_sample <> coalesce(origin::DATE <= $trained_until::DATE, false)
+"""
+
 
 @dataclass(frozen=True)
 class PredictionBatch:
@@ -71,6 +75,23 @@ def existing_forecasts(
     with warehouse.read() as connection:
         found = connection.execute(_EXISTING, parameters).fetchnumpy()
     return set(zip(found["symbol"], found["origin"].astype("datetime64[s]"), strict=True))
+
+
+def mark_in_sample(warehouse: Warehouse, forecaster: ForecastModel) -> int:
+    """Mark this forecaster's stored forecasts by its cutoff, which may have become known since, and return how many
+    changed. The forecasts themselves stay as they are."""
+    parameters: dict[str, object] = {
+        "model": forecaster.model,
+        "checkpoint": forecaster.checkpoint,
+        "trained_until": forecaster.trained_until,
+    }
+    found = warehouse.frame(f"SELECT count(*) AS n FROM forecasts WHERE {_OTHERWISE_MARKED}", parameters)
+    if changed := int(found["n"][0]):
+        with warehouse.write() as connection:
+            for table in ("forecasts", "forecast_quantiles"):
+                update = f"UPDATE {table} SET in_sample = NOT in_sample WHERE {_OTHERWISE_MARKED}"
+                connection.execute(update, parameters)
+    return changed
 
 
 def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: PredictionBatch) -> int:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
-from assets.forecasts.forecast_store import PredictionBatch, existing_forecasts, validate_batch, write_forecasts
+from assets.forecasts.forecast_store import (
+    PredictionBatch,
+    existing_forecasts,
+    mark_in_sample,
+    validate_batch,
+    write_forecasts,
+)
 from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
 from assets.forecasts.summary import ForecastRange
 from resources.calendar import TradingCalendar
@@ -47,6 +53,7 @@ def generate_forecasts(
     Raises:
         CandlecastError: the model's output is invalid; earlier batches stay stored.
     """
+    mark_in_sample(candlecast.warehouse, forecaster)
     known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
     # Generated again for their sample paths; stored quantiles stay as they are.
     lost = origins_without_paths(

@@ -11,6 +11,8 @@ import pandas as pd
 
 from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.intervals import scored_intervals
+from assets.forecasting.origins import forward_steps
+from resources.calendar import TradingCalendar
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -21,6 +23,7 @@ SELECT count(*) AS rows,
 FROM forecast_quantiles WHERE {_IN_RANGE}
 """
 _CONTENT_BY_ORIGIN = _CONTENT.replace("SELECT", "SELECT origin,", 1) + "GROUP BY origin"
+_MADE_AT = f"SELECT origin, max(made_at) AS made_at FROM forecasts WHERE {_IN_RANGE} GROUP BY origin"
 _CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
 
 
@@ -39,6 +42,12 @@ class ForecastRange:
             "first": min(self.origins).item(),
             "last": max(self.origins).item(),
         }
+
+
+def forward_origins(warehouse: Warehouse, forecasts: ForecastRange, calendar: TradingCalendar) -> int:
+    """The number of origins that were forecast before the session of their first target began."""
+    made = warehouse.frame(_MADE_AT, forecasts.parameters)
+    return int(forward_steps(made["origin"].to_numpy(), made["made_at"].to_numpy(), 1, calendar).sum())
 
 
 def range_query(script: str) -> str:

@@ -14,7 +14,7 @@ import dagster as dg
 from assets.metadata import OWNERS, home_path, logged_progress, picture, schema, table
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
-from resources.checkpoints import PICTURES, Checkpoint, weights_in_use
+from resources.checkpoints import PICTURES, Checkpoint, cutoff_text, weights_in_use
 from resources.integrity import keep_if_intact
 from resources.layout import Home
 from resources.publish import publishing_folder
@@ -203,7 +203,7 @@ def _checkpoint_metadata(checkpoint: Checkpoint, home: Home) -> dict[str, Any]:
         "checkpoint": checkpoint.digest,
         "folder": home_path(folder, home),
         "parameters": card["parameters"],
-        "cutoff": card["cutoff"] or "not known: every forecast counts as in-sample",
+        "cutoff": cutoff_text(card),
         "base": card["base"]["weights"],
         "data_hash": card["data_hash"] or "none: the unchanged base",
         "seed": card["seed"],

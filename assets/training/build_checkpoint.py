@@ -17,11 +17,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from assets.training.data.eligible_windows import preparation
-from assets.training.fit.base_weights import BaseWeights, require_matching_shape, resolve_base
+from assets.training.fit.base_weights import BaseWeights, base_of, require_matching_shape
 from assets.training.model_card import render_model_card
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
-from resources.checkpoints import FROM_SCRATCH, README, Checkpoint, CheckpointStore, Kind
+from resources.checkpoints import FROM_SCRATCH, PUBLICATION, README, Checkpoint, CheckpointStore, Kind, is_bounded
 from resources.errors import CandlecastError
 from resources.integrity import is_intact
 from resources.layout import Home
@@ -31,9 +31,11 @@ from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
 
 RECIPE_VERSION = 2
-# Keys that weights do not depend on: the location of the base (its digest is in the recipe), limits of the acceptance
-# checks, the size of a micro-batch.
-_IRRELEVANT = frozenset({"base", "revision", "micro_batch", "min_codebook_use", "max_reconstruction"})
+# Keys that weights do not depend on: the location of the base (its digest is in the recipe) and its dates, limits of
+# the acceptance checks, the size of a micro-batch.
+_IRRELEVANT = frozenset(
+    {"base", "revision", "cutoff", "published", "micro_batch", "min_codebook_use", "max_reconstruction"}
+)
 # What a card has of the windows' manifest; the choices of the preparation are there unless they are the defaults.
 MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
 PREPARATION = ("fill", "events")
@@ -102,6 +104,18 @@ class CheckpointRequest:
         own = self.base.trained_until_after(settings.windows.train[1] if self.trains else None)
         return own if self.tokenizer is None else _later(own, self.tokenizer.trained_until)
 
+    def dates(self, settings: Settings) -> dict[str, str | None]:
+        """What the card states of the training data: cutoff, its basis, and the last day of training."""
+        cutoff, until = self.cutoff(settings), self.trained_until(settings)
+        published = [self.base.cutoff] if self.base.bounded else []
+        if self.tokenizer is not None and is_bounded(self.tokenizer.card):
+            published.append(self.tokenizer.cutoff)
+        return {
+            "cutoff": cutoff.isoformat() if cutoff else None,
+            "cutoff_basis": PUBLICATION if cutoff and cutoff in published else None,
+            "trained_until": until.isoformat() if until else None,
+        }
+
 
 def checkpoint_request(
     kind: Kind, settings: Settings, windows: TrainingWindows, tokenizer: Checkpoint | None = None
@@ -145,7 +159,7 @@ def starting_weights(kind: Kind, settings: Settings) -> tuple[BaseWeights, bool]
         CandlecastError: the base does not exist, is of another shape, or neither a base nor training is set.
     """
     section = _section(kind, settings)
-    base = resolve_base(kind, section.base, section.revision, settings.root)
+    base = base_of(kind, section, settings)
     require_matching_shape(kind, base, section)
     trains = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
@@ -171,7 +185,7 @@ def build_checkpoint(
     """
     existing = store.find(request.kind, request.recipe)
     if existing is not None:
-        return existing
+        return _dated(existing, request, settings, store)
     work = home.scratch / "fits" / digest_of(request.recipe)[:24]
     with scratch_folder(home.scratch / "models") as out:
         result = run(_job(request, settings, windows, work, out), progress)
@@ -183,7 +197,19 @@ def build_checkpoint(
 
         checkpoint = store.publish(request.kind, request.recipe, write, card)
     shutil.rmtree(work, ignore_errors=True)
-    return checkpoint
+    return _dated(checkpoint, request, settings, store)
+
+
+def _dated(
+    checkpoint: Checkpoint, request: CheckpointRequest, settings: Settings, store: CheckpointStore
+) -> Checkpoint:
+    """The checkpoint, whose card states what is known of its training data now: a date may have been added since."""
+    dates = request.dates(settings)
+    if all(checkpoint.card.get(key) == dates[key] for key in ("cutoff", "cutoff_basis")):
+        return checkpoint
+    updated = store.update_card(checkpoint, dates)
+    publish_bytes(updated.folder / README, render_model_card(updated.card).encode())
+    return updated
 
 
 def _irrelevant_keys(section: BaseModel) -> set[str]:
@@ -218,7 +244,6 @@ def _job(
         settings=settings.model_copy(update={"warehouse": None}),
         arrays=windows.folder,
         base=request.base.source,
-        revision=request.base.revision,
         tokenizer=request.tokenizer.folder if request.tokenizer else None,
         work=work,
         out=out,
@@ -228,7 +253,6 @@ def _job(
 def _card(
     request: CheckpointRequest, settings: Settings, windows: TrainingWindows, result: TrainingResult
 ) -> dict[str, Any]:
-    cutoff, trained_until = request.cutoff(settings), request.trained_until(settings)
     manifest = windows.manifest
     return {
         "name": f"candlecast {request.kind.replace('_', ' ')}",
@@ -241,8 +265,7 @@ def _card(
             "cutoff": request.base.cutoff.isoformat() if request.base.cutoff else None,
         },
         "tokenizer": request.tokenizer.digest if request.tokenizer else None,
-        "cutoff": cutoff.isoformat() if cutoff else None,
-        "trained_until": trained_until.isoformat() if trained_until else None,
+        **request.dates(settings),
         "training": _chosen(manifest, (*MANIFEST_KEYS, *PREPARATION)) if request.trains else None,
         "data_hash": windows.digest if request.trains else None,
         "normalisation": {"clip": settings.windows.clip, **_chosen(request.recipe, ("missing_volume",))},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from resources.checkpoints import PICTURES, weights_in_use
+from resources.checkpoints import PICTURES, cutoff_text, weights_in_use
 
 _LIBRARY = {"kronos_tokenizer": "kronos", "kronos_predictor": "kronos", "chronos2_model": "chronos-forecasting"}
 _LOAD = {
@@ -65,8 +65,10 @@ def _front_matter(card: Mapping[str, Any], kind: str) -> str:
 
 
 def _summary(card: Mapping[str, Any]) -> str:
-    cutoff = card["cutoff"] or "unknown, so every forecast counts as in-sample"
-    return f"{card['parameters']:,} parameters. Cutoff, the last day whose bars influenced the weights: **{cutoff}**."
+    return (
+        f"{card['parameters']:,} parameters. Cutoff, the last day whose bars influenced the weights: "
+        f"**{cutoff_text(card)}**."
+    )
 
 
 def _provenance(card: Mapping[str, Any]) -> str:

@@ -18,17 +18,12 @@ import numpy as np
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
-from assets.training.fit.base_weights import WEIGHTS, BaseWeights, different_tokens
+from assets.training.fit.base_weights import SECTIONS, WEIGHTS, BaseWeights, different_tokens
 from assets.training.fit.lr_schedule import TrainingSchedule
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.settings import Chronos2Settings, FitSettings, Settings
 
-SECTIONS: Mapping[Kind, str] = {
-    "kronos_tokenizer": "tokenizer",
-    "kronos_predictor": "predictor",
-    "chronos2_model": "chronos2",
-}
 CONFIG, MODEL_FILE = "config.json", "model.safetensors"
 # Keys that the configuration of each kind has, and others lack.
 _OWN_KEYS: Mapping[Kind, str] = {
@@ -84,8 +79,21 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
     return problems
 
 
+def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
+    """By section of each model that forecasts: its cutoff (None: unknown), and whether it is a day of publication."""
+    own: dict[str, tuple[date | None, bool]] = {}
+    for kind, section in SECTIONS.items():
+        base, trains = starting_weights(kind, settings)
+        cutoff = base.cutoff_after(settings.windows.cutoff if trains else None)
+        own[section] = cutoff, base.bounded and cutoff == base.cutoff
+    tokenizer = own.pop("tokenizer")
+    if tokenizer[0] is None or (own["predictor"][0] and tokenizer[0] > own["predictor"][0]):
+        own["predictor"] = tokenizer
+    return own
+
+
 def _folder_problems(kind: Kind, base: BaseWeights, section: FitSettings | Chronos2Settings) -> list[str]:
-    """Why a folder of weights cannot be the base of a kind. A name on a hub is not checked."""
+    """Why a folder of weights cannot be the base of a kind."""
     name = SECTIONS[kind]
     lora = section.mode if isinstance(section, Chronos2Settings) else section.adapt
     if lora == "lora" and find_spec("peft") is None:

@@ -23,6 +23,7 @@ COMMANDS = (
     results.report,
     results.lineage,
     results.query,
+    checkpoints.fetch,
     checkpoints.rollback,
     checkpoints.export,
     materialise.rebuild,

@@ -12,7 +12,7 @@ from orchestration.build import build_defs
 from orchestration.cli.instance import open_instance, run_lock
 from orchestration.lineage import Lineage, Node
 from resources.candlecast import Candlecast
-from resources.checkpoints import CheckpointStore, Kind
+from resources.checkpoints import CheckpointStore, Kind, cutoff_text
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
@@ -43,7 +43,10 @@ def lineage_of(settings: Settings, name: str) -> Node:
     """The lineage of an asset, or of a digest."""
     candlecast, defs = Candlecast(settings), build_defs(settings=settings)
     with open_instance(settings) as instance:
-        return Lineage(candlecast.home, candlecast.warehouse, candlecast.checkpoints, defs, instance).of(name)
+        lineage = Lineage(
+            candlecast.home, candlecast.warehouse, candlecast.checkpoints, defs, instance, candlecast.calendar
+        )
+        return lineage.of(name)
 
 
 def champions(checkpoints: CheckpointStore, kinds: Sequence[Kind]) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def champions(checkpoints: CheckpointStore, kinds: Sequence[Kind]) -> dict[str, 
     lines = [
         ", ".join(
             [
-                f"{kind} {one.digest[:16]}: cutoff {one.card['cutoff'] or 'not known'}",
+                f"{kind} {one.digest[:16]}: cutoff {cutoff_text(one.card)}",
                 *(
                     f"{SCORE_LABELS.get(name, name)} {value:.4g}"
                     for name, value in _numbers(one.card["scores"]).items()

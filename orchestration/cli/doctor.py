@@ -8,20 +8,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from assets.sessions import session_partitions
-from assets.training.fit.base_weights import resolve_base
-from assets.training.prerequisites import SECTIONS, weight_problems
+from assets.training.fit.base_weights import SECTIONS
+from assets.training.prerequisites import weight_problems
 from orchestration.cli.preflight import bar_problems, bars_to_check, source_problems
 from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
-from resources.checkpoints import Kind
+from resources.compute import Compute, available_cores
 from resources.errors import CandlecastError, WarehouseBusyError
+from resources.hub_models import NamedModel, named_models, pinned_model
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "dagster",
@@ -35,6 +40,7 @@ PACKAGES = (
     "exchange-calendars",
 )
 SPACE_GIB = 2.0
+GIB = 2**30
 REPAIR = "`candlecast doctor --repair` sets it aside and makes it again"
 # A calendar may begin with a few holidays.
 CALENDAR_MARGIN = timedelta(days=7)
@@ -82,39 +88,47 @@ def _packages(_: Settings) -> Iterator[Diagnosis]:
 
 
 def _device(settings: Settings) -> Iterator[Diagnosis]:
+    """The device that models will use, and its memory."""
+    wanted, compute = settings.compute.device, Compute(settings.compute)
+    try:
+        device, free = compute.device(), compute.free_memory()
+    except CandlecastError as error:
+        yield Diagnosis("device", False, wanted, str(error))
+        return
+    named = _processor(device, settings.compute.threads)
+    yield Diagnosis("device", True, f"{wanted}: {device}, {named}, {free / GIB:.1f} GiB of memory free")
+
+
+def _processor(device: "torch.device", threads: int | None) -> str:
     import torch
 
-    wanted = settings.compute.device
-    available = {"cpu": True, "auto": True, "mps": torch.backends.mps.is_available()}
-    ok = available.get(wanted, torch.cuda.is_available())
-    found = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    yield Diagnosis("device", ok, f"{wanted}: {found}", "" if ok else 'set compute.device = "auto"')
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{threads or available_cores()} threads"
 
 
 def _weights(settings: Settings) -> Iterator[Diagnosis]:
-    """The base weights: a name on the hub is looked up in its cache, a folder is loaded as training loads it."""
+    """The base weights, loaded as training loads them: hub name, commit and files, or a folder."""
     problems = weight_problems(settings)
-    for kind, section in SECTIONS.items():
-        name = getattr(settings, section).base
+    on_hub = {one.model: one for one in named_models(settings)}
+    for section in SECTIONS.values():
+        name = f"{section} weights"
         own = [text for text in problems if text.startswith(f"{section}.")]
         if own:
-            yield from (Diagnosis(f"{section} weights", False, name, text) for text in own)
-        elif _is_on_hub(kind, name, settings) and not _is_cached(name, getattr(settings, section).revision):
-            remedy = f"not in the hub's cache: run `hf download {name}`, or set {section}.base to a folder"
-            yield Diagnosis(f"{section} weights", False, name, remedy)
+            yield from (Diagnosis(name, False, getattr(settings, section).base, text) for text in own)
         else:
-            yield Diagnosis(f"{section} weights", True, name)
+            yield Diagnosis(name, True, _weights_text(settings, section, on_hub.get(section)))
 
 
-def _is_on_hub(kind: Kind, name: str, settings: Settings) -> bool:
-    base = resolve_base(kind, name, None, settings.root)
-    return base.source is not None and not Path(base.source).is_dir()
-
-
-def _is_cached(name: str, revision: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+def _weights_text(settings: Settings, section: str, named: NamedModel | None) -> str:
+    if named is None:
+        return str(getattr(settings, section).base)
+    model = pinned_model(settings, named.repository, named.revision)
+    return (
+        f"{model.repository} {model.revision} at {model.commit[:12]} of {model.published}, licence "
+        f"{model.licence or 'not stated'}: {len(model.files)} files, {model.size / 2**20:,.1f} MiB, match the lock; "
+        f"{model.folder}"
+    )
 
 
 def _data(settings: Settings) -> Iterator[Diagnosis]:
@@ -139,7 +153,7 @@ def _home(settings: Settings) -> Iterator[Diagnosis]:
     folder = settings.home
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**30
+    free = shutil.disk_usage(folder).free / GIB
     found = f"{settings.home}, {free:.1f} GiB free"
     reason = _why_not_writable(folder)
     if reason:

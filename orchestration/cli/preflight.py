@@ -26,7 +26,7 @@ from assets.market.ingest.refusals import PayloadsRefusedError
 from assets.market.selection import source_filter, wanted_symbols
 from assets.market.universe import read_universe
 from assets.training.data.histories import prepared
-from assets.training.prerequisites import expiry_problems, weight_problems, window_problems
+from assets.training.prerequisites import expiry_problems, weight_cutoffs, weight_problems, window_problems
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.disclosure import shown_path
@@ -70,6 +70,7 @@ def bar_problems(settings: Settings, warehouse: Warehouse, calendar: TradingCale
         *_universe_problems(settings, warehouse),
         *window_problems(settings, prepared(histories, settings, warehouse)),
         *horizon_problems(settings, histories, calendar),
+        *cutoff_problems(settings, histories, calendar),
         *expiry_problems(settings, newest),
     ]
 
@@ -79,14 +80,8 @@ def horizon_problems(settings: Settings, histories: Mapping[str, BarHistory], ca
 
     An origin carries the horizon if a symbol has a bar there and `predict_window` bars after it.
     """
-    windows, every = settings.windows, settings.forecasts.every
-    low, high = calendar.within(*windows.test)
-    sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
-    planned = np.array(origin_sessions(sessions, windows.test, every, calendar), dtype="datetime64[D]")
-    if not len(planned):
-        return []
-    carried = [history.days[: -windows.predict_window] for history in histories.values()]
-    if any(np.isin(planned, days).any() for days in carried):
+    windows, planned = settings.windows, _planned_origins(settings, calendar)
+    if not len(planned) or len(_carried(planned, histories, windows.predict_window)):
         return []
     newest: date = max(history.days[-1] for history in histories.values()).astype(object)
     after = max(int((history.days > planned[0]).sum()) for history in histories.values())
@@ -95,6 +90,44 @@ def horizon_problems(settings: Settings, histories: Mapping[str, BarHistory], ca
         f"{windows.test[1]}, has that many bars after it; the first, {planned[0]}, has {after}, up to {newest}. Lower "
         "windows.predict_window, start windows.test earlier, or add bars"
     ]
+
+
+def cutoff_problems(settings: Settings, histories: Mapping[str, BarHistory], calendar: TradingCalendar) -> list[str]:
+    """Cutoffs of all models with weights at or after the last origin that has an outcome: nothing could be scored.
+
+    A model beside others, or beside plug-ins, that has no such origin is named by the check every_model_is_compared.
+    """
+    scored = _carried(_planned_origins(settings, calendar), histories, 1)
+    cutoffs = weight_cutoffs(settings)
+    if (
+        not len(scored)
+        or settings.enabled_models
+        or any(cutoff and cutoff < scored[-1].item() for cutoff, _ in cutoffs.values())
+    ):
+        return []
+    named = "; ".join(
+        f"{section}: {f'cutoff {cutoff}' if cutoff else 'no cutoff is known'}{', the day of publication' * bounded}"
+        for section, (cutoff, bounded) in cutoffs.items()
+    )
+    return [
+        f"windows.test: every origin, the last {scored[-1]}, is in-sample for every model with weights ({named}): "
+        "nothing would be scored. Move windows.test after the cutoffs and add bars that reach there, or, where no "
+        "cutoff is known, state cutoff or published in the section"
+    ]
+
+
+def _planned_origins(settings: Settings, calendar: TradingCalendar) -> np.ndarray:
+    """The sessions of windows.test that are origins: (n,) datetime64[D]."""
+    test, every = settings.windows.test, settings.forecasts.every
+    low, high = calendar.within(*test)
+    sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
+    return np.array(origin_sessions(sessions, test, every, calendar), dtype="datetime64[D]")
+
+
+def _carried(planned: np.ndarray, histories: Mapping[str, BarHistory], bars: int) -> np.ndarray:
+    """Those origins at which a symbol has a bar, and `bars` bars after it."""
+    found = [planned[np.isin(planned, history.days[:-bars])] for history in histories.values()]
+    return np.unique(np.concatenate(found))
 
 
 def _universe_problems(settings: Settings, warehouse: Warehouse) -> list[str]:

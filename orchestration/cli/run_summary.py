@@ -29,6 +29,7 @@ class RunSummary:
         promotions: per model, whether the champion was kept or replaced, and by how much.
         not_made: per asset, what was left out of this run, and why.
         unused: number of stored bars by source, where it is not that of the settings.
+        origins: how many origins of each model are out of sample; empty: nothing was compared.
     """
 
     files: list[FileOutcome]
@@ -36,6 +37,7 @@ class RunSummary:
     promotions: dict[str, str]
     not_made: dict[str, str]
     unused: dict[str, int]
+    origins: str = ""
 
     def lines(self) -> Iterator[str]:
         """The summary as text."""
@@ -48,6 +50,8 @@ class RunSummary:
         for source, bars in self.unused.items():
             yield f"not used: {bars:,} bars of source {source}, which is not market.source"
         yield from (f"champion: {kind}: {text}" for kind, text in self.promotions.items())
+        if self.origins:
+            yield f"origins: {self.origins}"
         yield from (f"not made: {asset}: {text}" for asset, text in self.not_made.items())
         yield from (f"! {one.text}" for one in self.warnings)
 
@@ -59,6 +63,7 @@ class RunSummary:
             "promotions": self.promotions,
             "not_made": self.not_made,
             "unused_bars": self.unused,
+            "origins": self.origins,
         }
 
 
@@ -74,4 +79,5 @@ def summarise(
     )
     checks = failed_checks(instance, defs.resolve_asset_graph().asset_check_keys)
     unused = bars_of_other_sources(candlecast.settings, warehouse) if warehouse.exists else {}
-    return RunSummary(files, checks, monitor.texts("promotion"), monitor.texts("not_made"), unused)
+    origins = monitor.texts("origins_by_model").get("scoreboard", "")
+    return RunSummary(files, checks, monitor.texts("promotion"), monitor.texts("not_made"), unused, origins)

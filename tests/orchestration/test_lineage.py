@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from orchestration.lineage import Lineage, Node
+from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -48,7 +49,7 @@ def lineage(tmp_path: Path) -> Lineage:
         "checkpoints": {"kronos_predictor": predictor.digest},
     }
     (folder / "report.json").write_text(json.dumps(report))
-    return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral())
+    return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral(), TradingCalendar("XNYS"))
 
 
 def _add_payload(connection: duckdb.DuckDBPyConnection, sha: str, symbol: str, day: str) -> None:

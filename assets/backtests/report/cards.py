@@ -7,7 +7,7 @@ from typing import Any
 
 from assets.backtests.report.formatting import TextTable, number
 from assets.backtests.report.tables import pairs
-from resources.checkpoints import Checkpoint, weights_in_use
+from resources.checkpoints import Checkpoint, cutoff_text, weights_in_use
 
 PLAIN = (("licence", "Licence"), ("data_hash", "Training data"), ("tokenizer", "Tokenizer"), ("seed", "Seed"))
 CODE_HALVES = {"s1": "coarse", "s2": "fine"}
@@ -26,7 +26,7 @@ def _provenance(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     base, training = card.get("base") or {}, card.get("training") or {}
     if isinstance(card.get("parameters"), int):
         yield "Parameters", f"{card['parameters']:,}"
-    yield "Training cutoff", str(card.get("cutoff") or "unknown: all forecasts count as in-sample")
+    yield "Training cutoff", cutoff_text(card)
     if base.get("weights"):
         revision = f", revision {base['revision']}" if base.get("revision") else ""
         yield "Base weights", f"{base['weights']}{revision}"

@@ -51,7 +51,7 @@ def scoreboard_table(scoreboard: pd.DataFrame) -> TextTable | None:
         known = score(str(metric))
         groups.append((len(rows), f"{known.name}: {known.meaning}" if known.meaning else known.name))
         rows += [_score_row(row, str(metric)) for row in _records(own)]
-    titles = ("Model", "Value", "Interval", "Skill", "Interval", "Origins")
+    titles = ("Model", "Value", "Interval", "Skill", "Interval", "Origins", "Forward")
     columns = (
         *[TextColumn(title, numeric=place > 0) for place, title in enumerate(titles)],
         TextColumn("Verdict", False),
@@ -149,17 +149,19 @@ def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", nu
 
 
 def used_table(contents: ReportContents) -> TextTable | None:
-    """Number of forecasts per model and checkpoint."""
+    """Number of forecasts, and of origins out of sample and in-sample, per model and checkpoint."""
     if not contents.used:
         return None
-    counts = contents.forecasts.groupby(["model", "checkpoint"]).size()
+    made, seen = contents.forecasts, contents.forecasts["in_sample"].astype(bool)
+    by = ["model", "checkpoint"]
+    clean, in_sample = (made[chosen].groupby(by)["origin"].nunique() for chosen in (~seen, seen))
+    columns = (made.groupby(by).size(), clean, in_sample)
     rows = [
-        (model_name(pair[0]), pair[1], f"{int(counts.get(pair, 0)):,}")
+        (model_name(pair[0]), pair[1], *[f"{int(counts.get(pair, 0)):,}" for counts in columns])
         for pair in sorted(checkpoint_pairs(contents.used), key=lambda pair: _place(pair[0]))
     ]
-    return TextTable(
-        (TextColumn("Model", False), TextColumn("Checkpoint", False), TextColumn("Forecasts")), tuple(rows)
-    )
+    titles = ("Model", "Checkpoint", "Forecasts", "Origins out of sample", "In-sample")
+    return TextTable(tuple(TextColumn(title, place > 1) for place, title in enumerate(titles)), tuple(rows))
 
 
 def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
@@ -173,6 +175,7 @@ def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
         number(row["skill"], unit, signed=True) if compared else MISSING,
         interval(row["skill_low"], row["skill_high"], unit, signed=True) if compared else MISSING,
         f"{int(row['n']):,}",
+        f"{int(row['forward']):,}",
         _verdict(row) if compared else "reference model",
     )
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from resources.checkpoints import CARD, UNNAMED, Kind, trained_until
+from resources.checkpoints import CARD, UNNAMED, Kind, cutoff_of, is_bounded, trained_until
 from resources.errors import CandlecastError
+from resources.hub_models import hub_name, pinned_model
 from resources.publish import digest_of_folder
+from resources.settings import Chronos2Settings, FitSettings, Settings
 
 NONE, PACKAGED = "none", "packaged"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# The section of the settings of each kind.
+SECTIONS: Mapping[Kind, str] = {
+    "kronos_tokenizer": "tokenizer",
+    "kronos_predictor": "predictor",
+    "chronos2_model": "chronos2",
+}
 # The published Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
 KRONOS_CUTOFF = date(2024, 6, 30)
+_KRONOS = ("Kronos-mini", "Kronos-small", "Kronos-base", "Kronos-Tokenizer-2k", "Kronos-Tokenizer-base")
+STATED_CUTOFFS = {f"NeoQuasar/{name}": KRONOS_CUTOFF for name in _KRONOS}
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,12 @@ class BaseWeights:
     """Weights to start from.
 
     Attributes:
-        source: a folder or a hub name; none: from scratch.
+        source: a folder, of a hub model the one in the cache of the hub; none: from scratch.
         digest: identifies them in a recipe.
+        revision: the commit of a hub model.
         cutoff: the last day whose bars influenced them, by training or selection; none: unknown, or from scratch.
         trained_until: the last day whose bars they were trained on, at most the cutoff; none: as for the cutoff.
+        bounded: whether the cutoff is the day of their publication, because nothing states it.
     """
 
     source: str | None
@@ -40,6 +51,7 @@ class BaseWeights:
     licence: str = "MIT"
     note: str = ""
     trained_until: date | None = None
+    bounded: bool = False
 
     @property
     def from_scratch(self) -> bool:
@@ -53,6 +65,21 @@ class BaseWeights:
         """`trained_until` after training on bars up to `trained_until` (none: no training)."""
         return self._latest(self.trained_until, trained_until)
 
+    def dated(self, cutoff: date | None, published: date | None, section: str) -> BaseWeights:
+        """These weights with the dates that a section of the settings states for them.
+
+        Raises:
+            CandlecastError: the weights state another cutoff.
+        """
+        stated = None if self.bounded else self.cutoff
+        if cutoff and stated and cutoff != stated:
+            raise CandlecastError(f"{section}.cutoff = {cutoff}, but the base states {stated}: leave the key out")
+        if cutoff:
+            return replace(self, cutoff=cutoff, trained_until=cutoff, bounded=False)
+        if published and not stated:
+            return replace(self, cutoff=published, trained_until=published, bounded=True)
+        return self
+
     def _latest(self, own: date | None, later: date | None) -> date | None:
         if self.from_scratch:
             return later
@@ -61,14 +88,24 @@ class BaseWeights:
         return max(own, later)
 
 
-def resolve_base(kind: Kind, name: str, revision: str | None, root: Path) -> BaseWeights:
+def base_of(kind: Kind, section: FitSettings | Chronos2Settings, settings: Settings) -> BaseWeights:
+    """The base weights of a section of the settings, with the dates that it states.
+
+    Raises:
+        CandlecastError: as `resolve_base`; or a date contradicts the weights.
+    """
+    base = resolve_base(kind, section.base, section.revision, settings)
+    return base.dated(section.cutoff, section.published, SECTIONS[kind])
+
+
+def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings) -> BaseWeights:
     """The base weights for the settings' `base`.
 
     Args:
-        name: "none", "packaged", a folder (absolute, or relative to `root`), or a hub name.
+        name: "none", "packaged", a folder (absolute, or relative to the settings file), or a hub name.
 
     Raises:
-        CandlecastError: `name` is none of these.
+        CandlecastError: `name` is none of these, or a hub model that was not fetched or is damaged.
     """
     if name == NONE:
         return BaseWeights(None, NONE)
@@ -77,21 +114,19 @@ def resolve_base(kind: Kind, name: str, revision: str | None, root: Path) -> Bas
         if not (folder / CARD).is_file():
             raise CandlecastError(f"there are no packaged weights of {kind} in {folder}: install candlecast again")
         return _from_folder(folder)
-    folder = root / Path(name).expanduser()
+    folder = settings.root / Path(name).expanduser()
     if folder.is_dir():
         return _from_folder(folder)
-    if _HUB_NAME.fullmatch(name) and not name.startswith((".", "/")):
-        return _from_hub(name, revision)
+    if hub_name(name, settings.root):
+        return _from_hub(name, revision, settings)
     raise CandlecastError(
-        f"the base {name!r} of {kind} is neither a folder under {root} nor a hub name: set it to "
+        f"the base {name!r} of {kind} is neither a folder under {settings.root} nor a hub name: set it to "
         '"none", "packaged", a folder with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small'
     )
 
 
 def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) -> None:
     """Refuse a shape in the settings that differs from that of the base: it would be ignored.
-
-    A base on a hub is not checked.
 
     Raises:
         CandlecastError: with the key and both values.
@@ -104,7 +139,7 @@ def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) ->
     for key in sorted(fields.keys() & built.keys()):
         value = getattr(section, key)
         if value not in (built[key], fields[key].default):
-            name = kind.removeprefix("kronos_").removesuffix("_model")
+            name = SECTIONS[kind]
             raise CandlecastError(
                 f"{name}.{key} = {value}, but the base {base.source} was built with {built[key]}: leave the key out, "
                 f'or set {name}.base = "none" to train from scratch'
@@ -120,27 +155,39 @@ def different_tokens(reads: tuple[int, int], writes: tuple[int, int]) -> str:
 
 
 def _from_folder(folder: Path) -> BaseWeights:
-    card = _read_json(folder / CARD) if (folder / CARD).is_file() else {}
-    cutoff = card.get("cutoff")
+    card = _card(folder)
     return BaseWeights(
         source=str(folder),
         digest=digest_of_folder(folder, UNNAMED),
-        cutoff=date.fromisoformat(cutoff) if cutoff else None,
+        cutoff=cutoff_of(card),
         licence=card.get("licence", "unknown: see the folder"),
         note=card.get("name", ""),
         trained_until=trained_until(card),
+        bounded=is_bounded(card),
     )
 
 
-def _from_hub(name: str, revision: str | None) -> BaseWeights:
-    digest = f"hub:{name}@{revision or 'main'}"
-    if name.startswith("NeoQuasar/"):
-        note = "published Kronos weights; whether their training normalisation leaked is not known"
-        return BaseWeights(name, digest, revision, KRONOS_CUTOFF, "MIT", note, KRONOS_CUTOFF)
-    if name.startswith("amazon/"):
-        note = "published weights; the end of their data is not known"
-        return BaseWeights(name, digest, revision, None, "Apache-2.0", note)
-    return BaseWeights(name, digest, revision, None, "unknown: see the hub")
+def _from_hub(name: str, revision: str | None, settings: Settings) -> BaseWeights:
+    """A hub model at the commit that the home has pinned. Publication bounds a cutoff that nothing states."""
+    model = pinned_model(settings, name, revision)
+    card = _card(model.folder)
+    stated = (None if is_bounded(card) else cutoff_of(card)) or STATED_CUTOFFS.get(name)
+    leak = "; whether their training normalisation leaked is not known" if name in STATED_CUTOFFS else ""
+    cutoff = stated or model.published
+    return BaseWeights(
+        source=str(model.folder),
+        digest=f"hub:{name}@{model.commit}",
+        revision=model.commit,
+        cutoff=cutoff,
+        licence=model.licence or "unknown: see the hub",
+        note=f"{name}: published weights{leak}",
+        trained_until=trained_until(card) or cutoff,
+        bounded=stated is None,
+    )
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    return _read_json(folder / CARD) if (folder / CARD).is_file() else {}
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -212,11 +212,9 @@ def _load_base(job: TrainingJob, device: torch.device) -> Chronos2Pipeline:
 
     assert job.base is not None
     try:
-        pipeline = Chronos2Pipeline.from_pretrained(job.base, revision=job.revision, device_map=str(device))
+        pipeline = Chronos2Pipeline.from_pretrained(job.base, device_map=str(device))
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CandlecastError(
-            f"chronos2.base = {job.base!r} is neither a folder nor a reachable hub name of a Chronos-2 model: {error}"
-        ) from error
+        raise CandlecastError(f"chronos2.base = {job.base!r} holds no Chronos-2 that can be loaded: {error}") from error
     if type(pipeline) is not Chronos2Pipeline:
         raise CandlecastError(f"chronos2.base = {job.base!r} holds a {type(pipeline).__name__}, not a Chronos-2")
     return pipeline

@@ -79,7 +79,7 @@ class TokenizerFit(KronosFit):
     def load_model(self) -> KronosTokenizer:
         job = self.job
         if job.base:
-            return KronosTokenizer.from_pretrained(job.base, revision=job.revision)
+            return KronosTokenizer.from_pretrained(job.base)
         return new_tokenizer(job.tokenizer_settings)
 
     def layers(self, model: KronosTokenizer) -> int:
@@ -121,7 +121,7 @@ class PredictorFit(KronosFit):
         job = self.job
         if not job.base:
             return new_predictor(job.predictor_settings, self.tokenizer)
-        model = Kronos.from_pretrained(job.base, revision=job.revision)
+        model = Kronos.from_pretrained(job.base)
         model_bits = (model.s1_bits, model.s2_bits)
         tokenizer_bits = (self.tokenizer.s1_bits, self.tokenizer.s2_bits)
         if model_bits != tokenizer_bits:

@@ -83,7 +83,7 @@ def _write_candidates(
         _write_weights(trained, job, step, rule, folder)
     if job.base:
         folders[BASE], candidates[BASE] = root / BASE, {"loss": losses[0]}
-        Kronos.from_pretrained(job.base, revision=job.revision).save_pretrained(folders[BASE], normalisation=rule)
+        Kronos.from_pretrained(job.base).save_pretrained(folders[BASE], normalisation=rule)
     return folders, candidates
 
 

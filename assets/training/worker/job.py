@@ -26,7 +26,7 @@ class TrainingJob(BaseModel):
     Attributes:
         settings: complete, as the parent uses them: the process reads neither the settings file nor the environment.
         arrays: the folder of training arrays. With no epochs they are only used to measure the base.
-        base: a folder or hub name of weights to start from; none: from scratch.
+        base: the folder of weights to start from; none: from scratch.
         tokenizer: the folder of the frozen tokenizer (predictor only).
         work: where states are saved during training; a killed job with the same folder resumes from them.
         out: an empty folder for `model/` and `result.json`.
@@ -38,7 +38,6 @@ class TrainingJob(BaseModel):
     settings: Settings
     arrays: Path
     base: str | None = None
-    revision: str | None = None
     tokenizer: Path | None = None
     work: Path
     out: Path

@@ -1,4 +1,4 @@
-"""Commands on checkpoints: rollback, export."""
+"""Commands on weights and checkpoints: fetch, rollback, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,27 @@ from orchestration.cli.session import AsJson, CommandSession, HomeFolder, Profil
 
 CHAMPIONS = ("kronos_predictor", "chronos2_model")
 EXPORTS = ("kronos_predictor", "kronos_tokenizer", "chronos2_model")
+
+
+def fetch(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="tokenizer, predictor, chronos2, or OWNER/NAME[@REVISION]. Default: all of the profile."),
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Move to the newest commits of the revisions.")] = False,
+    settings: SettingsFile = None,
+    profile: Profile = None,
+    home: HomeFolder = None,
+    json_: AsJson = False,
+) -> None:
+    """Download the published weights that the profile names, verify them, and pin their commits.
+
+    Resumes an interrupted download. Later runs use the pinned commits and need no network.
+    """
+    with CommandSession(settings, profile, home, json_, show_progress=False) as session:
+        from orchestration.cli.fetch import fetch
+
+        session.finish(fetch(session.settings, models or [], update))
 
 
 def rollback(
