@@ -138,23 +138,22 @@ def pinned_model(settings: Settings, repository: str, revision: str | None) -> H
     Raises:
         CandlecastError: it was not fetched, or a file is missing or altered. The message has the command that mends it.
     """
-    model = locked_model(Home(settings.home), repository, revision)
+    model, mend = locked_model(Home(settings.home), repository, revision), fetch_command(settings, repository, revision)
     if model is None:
         at = f" at revision {revision}" if revision else ""
-        raise CandlecastError(
-            f"{repository}{at} was not fetched into this home: {fetch_command(settings)}, or name a folder instead"
-        )
+        raise CandlecastError(f"{repository}{at} was not fetched into this home: {mend}, or name a folder instead")
     if damage := model.damage():
         raise CandlecastError(
-            f"{repository} at {model.commit[:12]} in {model.folder}: {damage}. {fetch_command(settings)}: it downloads "
-            "these files again"
+            f"{repository} at {model.commit[:12]} in {model.folder}: {damage}. {mend}: it downloads these files again"
         )
     return model
 
 
-def fetch_command(settings: Settings) -> str:
-    """The instruction to fetch what a profile needs."""
-    return f"run `candlecast fetch --profile {settings.profile}`"
+def fetch_command(settings: Settings, repository: str, revision: str | None) -> str:
+    """The instruction to fetch what a profile needs, with the name of a repository that only its code names."""
+    named = any((one.repository, one.revision) == (repository, revision) for one in named_models(settings))
+    name = "" if named else f" {repository}{f'@{revision}' if revision else ''}"
+    return f"run `candlecast fetch --profile {settings.profile}{name}`"
 
 
 def locked_model(home: Home, repository: str, revision: str | None) -> HubModel | None:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assets.evaluation.acceptance import check_models_compared
 from assets.evaluation.origin_times import OriginTimes
 from assets.evaluation.score_queries import means_by_step, paired_scores, pit_values
 from assets.evaluation.scoreboard import (
     build_scoreboard,
     compute_scoreboard,
+    origins_text,
     read_scoreboard,
     scoreboard_horizons,
     write_scoreboard,
@@ -174,6 +176,31 @@ def test_a_model_without_a_known_cutoff_is_not_on_the_scoreboard(home: ForecastH
     compared = build_scoreboard(home.warehouse, home.settings, used, home.candlecast.calendar)
     assert "kronos" not in set(compared.scoreboard["model"])
     assert set(compared.scoreboard["model"]) == {"random_walk", "random_walk_ewma", "drift", "momentum"}
+
+
+def test_origins_that_were_forecast_before_their_targets_are_counted(home: ForecastHome) -> None:
+    used = _with_model(home, lambda prediction: prediction)
+    origins = home.warehouse.frame("SELECT DISTINCT origin FROM forecasts WHERE model = 'kronos' ORDER BY origin")
+    with home.warehouse.write() as connection:
+        # Two on the evening of the origin; one after the first of its ten targets' sessions had begun.
+        for origin, hours in zip(origins["origin"][:3], (22, 22, 7 * 24), strict=True):
+            made = f"UPDATE forecasts SET made_at = $origin + INTERVAL {hours} HOUR WHERE model = 'kronos'"
+            connection.execute(f"{made} AND origin = $origin", {"origin": origin})
+    compared = build_scoreboard(home.warehouse, home.settings, used, home.candlecast.calendar)
+    forward = [_row(compared.scoreboard, "crps", horizon=horizon)["forward"] for horizon in (0, 1, 10)]
+    assert forward == [2, 2, 3]
+    counts = compared.counts.set_index("model")["forward"]
+    assert counts["kronos"] == 2 and counts.drop("kronos").eq(0).all()
+    assert "kronos" in origins_text(compared.counts) and "2 forward" in origins_text(compared.counts)
+
+
+def test_a_model_whose_origins_are_all_in_sample_is_named_with_the_setting(home: ForecastHome) -> None:
+    used = _with_model(home, lambda prediction: prediction, until=date.max)
+    board = build_scoreboard(home.warehouse, home.settings, used, home.candlecast.calendar).scoreboard
+    write_scoreboard(home.warehouse, board)
+    outcome = check_models_compared(home.warehouse, used)
+    assert not outcome.passed
+    assert all(text in outcome.description for text in ("kronos", "2012-09", "in-sample", "predictor.published"))
 
 
 def test_writing_the_same_scoreboard_again_changes_no_byte(home: ForecastHome) -> None:

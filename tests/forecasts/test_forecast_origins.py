@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.forecasting.origins import origin_sessions, origin_timestamps, select_tasks
+from assets.forecasting.origins import forward_steps, origin_sessions, origin_timestamps, select_tasks
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ENDS, ForecastHome
@@ -66,3 +66,25 @@ def test_a_symbol_without_a_bar_or_enough_of_them_is_left_out_and_counted(home: 
 def test_nothing_to_forecast_is_refused_with_the_counts(home: ForecastHome) -> None:
     with pytest.raises(CandlecastError, match=r"fewer than 90 bars up to the origin: 3.*no bar at the origin: 2"):
         select_tasks(home.histories(), home.origins(date(2000, 3, 2), date(2000, 3, 2)), 90)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "origin", "made_at", "forward"),
+    [
+        # Friday's close; New York opens on Monday at 14:30 UTC.
+        (TradingCalendar("XNYS"), "2025-11-14", "2025-11-15T02:00", [True, True, True]),
+        (TradingCalendar("XNYS"), "2025-11-14", "2025-11-17T14:29", [True, True, True]),
+        (TradingCalendar("XNYS"), "2025-11-14", "2025-11-17T14:30", [False, True, True]),
+        (TradingCalendar("XNYS"), "2025-11-14", "2025-11-19T20:00", [False, False, False]),
+        (TradingCalendar("XNYS"), "2012-11-14", "2025-11-15T02:00", [False, False, False]),
+        # A market without a close: the next session has begun when the bar of this one is complete.
+        (TradingCalendar("24/7"), "2025-11-14", "2025-11-15T00:05", [False, True, True]),
+        (TradingCalendar("XNYS", "1h"), "2025-11-14T19:30", "2025-11-14T20:29", [True, True, True]),
+        (TradingCalendar("XNYS", "1h"), "2025-11-14T19:30", "2025-11-14T20:31", [False, True, True]),
+    ],
+)
+def test_a_forecast_is_forward_if_it_was_made_before_the_session_of_its_target(
+    calendar: TradingCalendar, origin: str, made_at: str, forward: list[bool]
+) -> None:
+    moments = (np.array([moment], dtype="datetime64[us]") for moment in (origin, made_at))
+    assert forward_steps(*moments, 3, calendar).tolist() == [forward]

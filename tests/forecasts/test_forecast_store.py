@@ -59,6 +59,23 @@ def test_a_rerun_reads_no_weights_and_writes_nothing(home: ForecastHome) -> None
     assert home.warehouse.path.read_bytes() == before
 
 
+def test_a_cutoff_that_becomes_known_marks_the_stored_forecasts_and_changes_none(home: ForecastHome) -> None:
+    tasks = home.tasks(FIRST, LAST)
+    unknown = replace(_walk(home), trained_until=date.max)
+    generate_forecasts(home.candlecast, unknown, tasks)
+    before = _everything(home)
+    assert before["in_sample"].all()
+    bounded = replace(unknown, trained_until=date(2011, 2, 15))
+    assert generate_forecasts(home.candlecast, bounded, tasks).created == 0
+    after = _everything(home)
+    in_sample = after["origin"] < pd.Timestamp("2011-02-16")
+    assert 0 < in_sample.sum() < len(after)
+    assert (after["in_sample"] == in_sample).all()
+    pd.testing.assert_frame_equal(before.drop(columns="in_sample"), after.drop(columns="in_sample"))
+    stored = home.warehouse.frame("SELECT in_sample, origin FROM forecasts")
+    assert (stored["in_sample"] == (stored["origin"] < pd.Timestamp("2011-02-16"))).all()
+
+
 def test_two_writers_of_the_same_forecasts_leave_them_once(home: ForecastHome) -> None:
     tasks = home.tasks(FIRST, LAST)
     forecaster = _walk(home)

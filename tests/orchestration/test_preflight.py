@@ -2,13 +2,20 @@
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from assets.market.history import BarHistory
 from assets.training.fit.base_weights import WEIGHTS
 from orchestration.cli.doctor import Diagnosis, diagnose
+from orchestration.cli.preflight import cutoff_problems
+from resources.calendar import TradingCalendar
 from resources.profiles import load_settings
+from resources.settings import Chronos2Settings, PredictorSettings, Settings, TokenizerSettings, WindowSettings
 from tests.orchestration.cli_project import SMALL, CliProject
 
 # What is replaced in the settings, and what the doctor names.
@@ -108,3 +115,34 @@ def test_a_base_is_loaded_from_the_folder_that_training_reads(
     monkeypatch.chdir("/")
     found = findings(CliProject(tmp_path, base))
     assert [named in one.remedy and "predictor.base" in one.remedy for one in found] == [True] * bool(change)
+
+
+def test_a_run_that_could_score_nothing_is_refused_with_the_cutoffs(tmp_path: Path) -> None:
+    """The packaged weights end with 2010; one model that was trained on earlier bars alone is enough."""
+    calendar = TradingCalendar("XNYS")
+    days = calendar.sessions(date(2009, 1, 2), date(2010, 12, 30)).to_numpy().astype("datetime64[s]")
+    ones = np.ones(len(days))
+    history = BarHistory("ANY", days, np.ones((len(days), 6)), ones, ones, days.astype("datetime64[D]"))
+    windows = WindowSettings(
+        train=(date(2005, 1, 3), date(2008, 12, 31)),
+        validation=(date(2009, 1, 2), date(2009, 12, 31)),
+        test=(date(2010, 1, 4), date(2011, 6, 30)),
+    )
+    packaged: dict[str, Any] = {"tokenizer": TokenizerSettings(base="packaged", epochs=0), "windows": windows}
+    packaged |= {"predictor": PredictorSettings(base="packaged", epochs=0)}
+    seen = Settings(home=tmp_path, chronos2=Chronos2Settings(base="packaged", mode="zero-shot"), **packaged)
+    (problem,) = cutoff_problems(seen, {"ANY": history}, calendar)
+    assert all(
+        text in problem for text in ("windows.test", "the last 2010-12-", "predictor: cutoff 2010-12-31", "chronos2")
+    )
+    own = Settings(home=tmp_path, chronos2=Chronos2Settings(base="none"), **packaged)
+    assert cutoff_problems(own, {"ANY": history}, calendar) == []
+
+
+def test_the_doctor_names_the_command_that_fetches_what_is_missing(tmp_path: Path) -> None:
+    base = '[profiles.sample.chronos2]\nbase = "somebody/some-chronos"\nmode = "zero-shot"'
+    text = SMALL.replace('[profiles.sample.chronos2]\nbase = "none"', base)
+    for key in ("steps = 10\n", "d_ff = 32\nnum_layers = 1\nnum_heads = 2\n"):
+        text = text.replace(key, "")
+    found = [one for one in findings(CliProject(tmp_path, text)) if one.check == "chronos2 weights"]
+    assert ["candlecast fetch --profile sample" in one.remedy for one in found] == [True]
