@@ -1,6 +1,6 @@
 """The profile that a home folder belongs to: bars of two profiles in one home would enter each other's training sets.
 
-Profiles that read the same bars, such as `sample` and `pretrained`, may share a home.
+Profiles that read the same bars may share a home.
 """
 
 import json

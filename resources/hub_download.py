@@ -152,9 +152,11 @@ def _download(model: HubModel, name: str) -> None:
     from huggingface_hub import constants, hf_hub_download
 
     file, pointer = model.files[name], model.folder / name
-    blob = repository_folder(model.repository) / "blobs" / file.digest
+    folder = repository_folder(model.repository)
+    blob = folder / "blobs" / file.digest
+    blob.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with exclusive_lock(blob.with_name(f"{blob.name}.lock")):
+        with exclusive_lock(folder.parent / ".locks" / folder.name / f"{file.digest}.lock"):  # huggingface_hub's own
             if file.problem(blob):
                 _download_bytes(model, name, blob)
         if pointer.is_file() and file.problem(pointer):  # a copy, where the file system has no links
