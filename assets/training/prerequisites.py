@@ -80,10 +80,16 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
 
 
 def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
-    """By section of each model that forecasts: its cutoff (None: unknown), and whether it is a day of publication."""
+    """By section of each model that forecasts: its cutoff (None: unknown), and whether it is a day of publication.
+
+    Empty if a base cannot be used: `weight_problems` says why.
+    """
     own: dict[str, tuple[date | None, bool]] = {}
     for kind, section in SECTIONS.items():
-        base, trains = starting_weights(kind, settings)
+        try:
+            base, trains = starting_weights(kind, settings)
+        except CandlecastError:
+            return {}
         cutoff = base.cutoff_after(settings.windows.cutoff if trains else None)
         own[section] = cutoff, base.bounded and cutoff == base.cutoff
     tokenizer = own.pop("tokenizer")
