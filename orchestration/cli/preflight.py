@@ -97,13 +97,11 @@ def cutoff_problems(settings: Settings, histories: Mapping[str, BarHistory], cal
 
     A model beside others, or beside plug-ins, that has no such origin is named by the check every_model_is_compared.
     """
-    scored = _carried(_planned_origins(settings, calendar), histories, 1)
     cutoffs = weight_cutoffs(settings)
-    if (
-        not len(scored)
-        or settings.enabled_models
-        or any(cutoff and cutoff < scored[-1].item() for cutoff, _ in cutoffs.values())
-    ):
+    if not cutoffs or settings.enabled_models:
+        return []
+    scored = _carried(_planned_origins(settings, calendar), histories, 1)
+    if not len(scored) or any(cutoff and cutoff < scored[-1].item() for cutoff, _ in cutoffs.values()):
         return []
     named = "; ".join(
         f"{section}: {f'cutoff {cutoff}' if cutoff else 'no cutoff is known'}{', the day of publication' * bounded}"
