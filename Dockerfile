@@ -14,6 +14,7 @@ COPY candlecast.toml workspace.yaml dagster.yaml ./
 # With /data/dagster, or whoever mounts dagster.yaml into it (compose.yaml) would make it root's.
 RUN useradd --create-home candlecast && mkdir --parents /data/dagster && chown --recursive candlecast /data
 USER candlecast
-ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster
+# The cache of the model hub is in the volume as well, or a new container would have to fetch again.
+ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster HF_HOME=/data/hub
 VOLUME /data
 CMD ["candlecast", "run"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
@@ -35,16 +38,16 @@ def check_models_compared(warehouse: Warehouse, checkpoints: UsedCheckpoints) ->
     if not missing:
         return CheckOutcome(True, "every model is on the scoreboard")
     pairs = [" ".join(pair) for pair in checkpoint_pairs({model: checkpoints[model] for model in missing})]
-    counts = warehouse.frame(_ORIGINS, {"pairs": pairs}).set_index("model")
-    return CheckOutcome(False, "; ".join(_why_not_compared(model, counts) for model in missing))
+    counts = {row["model"]: row for row in warehouse.frame(_ORIGINS, {"pairs": pairs}).to_dict("records")}
+    return CheckOutcome(False, "; ".join(_why_not_compared(model, counts.get(model, {})) for model in missing))
 
 
-def _why_not_compared(model: str, counts: pd.DataFrame) -> str:
-    if model in counts.index and not counts.loc[model, "clean"]:
+def _why_not_compared(model: str, counts: Mapping[Hashable, Any]) -> str:
+    if counts and not counts["clean"]:
         section = CUTOFF_SECTIONS.get(model, f"models.{model}")
         return (
-            f"no out-of-sample scores for {model}: its {counts.loc[model, 'in_sample']:,} origins, up to "
-            f"{counts.loc[model, 'last']:%Y-%m-%d}, are all in-sample. Forecast from origins after the cutoff of its "
+            f"no out-of-sample scores for {model}: its {counts['in_sample']:,} origins, up to "
+            f"{counts['last']:%Y-%m-%d}, are all in-sample. Forecast from origins after the cutoff of its "
             f"weights (windows.test), or, where the cutoff is unknown, state {section}.cutoff or {section}.published"
         )
     return (

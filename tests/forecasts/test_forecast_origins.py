@@ -86,5 +86,5 @@ def test_nothing_to_forecast_is_refused_with_the_counts(home: ForecastHome) -> N
 def test_a_forecast_is_forward_if_it_was_made_before_the_session_of_its_target(
     calendar: TradingCalendar, origin: str, made_at: str, forward: list[bool]
 ) -> None:
-    moments = (np.array([moment], dtype="datetime64[us]") for moment in (origin, made_at))
-    assert forward_steps(*moments, 3, calendar).tolist() == [forward]
+    moments = np.array([[origin], [made_at]], dtype="datetime64[us]")
+    assert forward_steps(moments[0], moments[1], 3, calendar).tolist() == [forward]

@@ -29,7 +29,7 @@ start = 2022-01-03
 
 [profiles.own.windows]
 train = [2022-01-03, 2023-06-30]
-validation = [2023-07-10, 2024-06-28]
+validation = [2023-07-10, 2024-06-21]
 test = [2024-06-28, 2026-03-31]
 
 [profiles.own.forecasts]
@@ -87,6 +87,7 @@ def test_the_published_weights_are_judged_offline_on_origins_after_their_cutoffs
         done = subprocess.run(
             command, env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True, check=False
         )
+        assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
     with local_hub() as hub:
