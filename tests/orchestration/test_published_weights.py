@@ -64,8 +64,8 @@ def write_bars(file: Path) -> None:
     for seed, symbol in enumerate(("AAA", "BBB")):
         rng = np.random.default_rng(seed)
         close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, len(sessions))))
-        high, low = close * 1.01, close * 0.99
-        values = {"open": close, "high": high, "low": low, "close": close, "volume": rng.integers(100_000, 1_000_000, len(close))}
+        values = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close}
+        values["volume"] = rng.integers(100_000, 1_000_000, len(close)).astype(float)
         frames.append(pd.DataFrame({"symbol": symbol, "date": sessions, **values}))
     pd.concat(frames).to_parquet(file)
 
