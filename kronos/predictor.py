@@ -26,6 +26,7 @@ from kronos.validation import (
     check_same_length,
     check_seeds,
 )
+from kronos.window_pool import check_windows, pooled_paths
 
 
 class ForecastOptions(TypedDict, total=False):
@@ -34,6 +35,7 @@ class ForecastOptions(TypedDict, total=False):
     seed: int | Sequence[int] | None
     calendar: str | None
     project: bool
+    windows: Sequence[int | tuple[int, int]] | None
 
 
 class SamplingOptions(ForecastOptions, total=False):
@@ -138,6 +140,7 @@ class KronosPredictor(PathSampler):
         seed: int | Sequence[int] | None = None,
         calendar: str | None = None,
         project: bool = True,
+        windows: Sequence[int | tuple[int, int]] | None = None,
         verbose: bool = False,
     ) -> PathResult:
         """Sample paths with their timestamps, means, quantiles, event probabilities and projection rate.
@@ -164,7 +167,9 @@ class KronosPredictor(PathSampler):
             calendar: an exchange_calendars name, for the default of `y_timestamp_list`.
             project: project paths onto valid bars, and refuse a history with invalid bars (a price of 0 or less, high
                 below low, negative volume or amount). False leaves both as they are, as the authors do.
-            verbose: show a progress bar on stderr.
+            windows: pool the paths of several windows that end at the origin, each a number of bars, or (bars, scale)
+                for bars that are aggregates of `scale` ones; see `kronos.window_pool`. Default: the whole history.
+            verbose: show a progress bar on stderr, with `windows` one per window.
 
         Raises InputError naming the series, field and row.
         """
@@ -189,7 +194,18 @@ class KronosPredictor(PathSampler):
             for i, one in enumerate(zip(frames, x_timestamps, y_timestamps, strict=True))
         ]
         inputs = [one for one, _ in series]
-        result = self._sample(inputs, horizon, paths, sampling, _seeds(seed, inputs), project, verbose)
+        seeds = _seeds(seed, inputs)
+
+        def sample(some: Sequence[SeriesInput], steps: int, count: int, own: Sequence[int]) -> PathResult:
+            return self._sample(some, steps, count, sampling, own, project, verbose)
+
+        if windows is None:
+            result = sample(inputs, horizon, paths, seeds)
+        else:
+            checked = check_windows(
+                windows, horizon=horizon, paths=paths, max_context=self.max_context, project=project
+            )
+            result = pooled_paths(sample, inputs, horizon, paths, seeds, checked)
         return replace(result, index=tuple(index for _, index in series))
 
 

@@ -26,7 +26,7 @@ from kronos.inference.cuda_graph import CapturedGenerate
 from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint, in_float32
 from kronos.inference.generate import Overflow, SeriesGroup, generate
 from kronos.inference.packed_linear import Precision, check_precision
-from kronos.inference.progress import Progress, progress_bar
+from kronos.inference.progress import Progress, progress_bar, undone_on_error
 from kronos.inference.sampling import Sampling, uniform_draws, warn_about_sampling
 from kronos.model import Kronos
 from kronos.model_pair import check_pair, missing_volume_of
@@ -135,13 +135,14 @@ class PathSampler:
         seeds: Sequence[int],
         project: bool = True,
         names: Sequence[str] | None = None,
+        verbose: bool = False,
     ) -> PathResult:
         """Sample paths of several series from arrays, without pandas.
 
         `values[i]` (length_i, 6) are bars in the order of `kronos.features.FEATURES`, NaN where volume or amount is
         missing, `x_stamps[i]` (length_i, 5) and `y_stamps[i]` (horizon, 5) the calendar features of history and
         horizon, `seeds[i]` seeds the series' own random stream. A series' paths depend on these four only, bit for bit
-        on the CPU. `names` label errors.
+        on the CPU. `names` label errors, `verbose` shows a progress bar on stderr.
 
         With `project` the paths are projected onto valid bars, and a history must consist of valid bars: prices above
         0, high not below low, no negative volume or amount. Without it both are left as they are.
@@ -156,7 +157,7 @@ class PathSampler:
         entries = zip(labels, values, x_stamps, y_stamps, strict=True)
         rule = self.normalisation.missing_volume
         inputs = [check_series(*entry, horizon, valid_bars=project, missing_volume=rule) for entry in entries]
-        return self._sample(inputs, horizon, paths, sampling, streams, project)
+        return self._sample(inputs, horizon, paths, sampling, streams, project, verbose)
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
         """The packed models, created at the first forecast and again whenever a weight has changed.
@@ -266,7 +267,8 @@ class PathSampler:
             uniform = uniform_draws([seeds[i] for i in known.members], part.paths.stop, horizon)[:, part.paths]
             groups.append(SeriesGroup(known.s1, known.s2, known.stamps, uniform.to(self.device)))
         options = {"max_context": self.max_context, "sampling": sampling, "overflow": self.overflow}
-        self._generate(predictor, groups, **options, report=report)
+        with undone_on_error(report) as counted:
+            self._generate(predictor, groups, **options, report=counted)
         for known, group in zip(part.encoded, groups, strict=True):
             group.caches = []
             history = self.max_context - horizon  # the decoder's window, like the predictor's, ends with the path

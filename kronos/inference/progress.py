@@ -14,6 +14,23 @@ def silent(_: int) -> None:
 
 
 @contextmanager
+def undone_on_error(report: Progress) -> Iterator[Progress]:
+    """A `Progress` whose reports are taken back where the block fails: what it drew is drawn again."""
+    reported = 0
+
+    def count(bars: int) -> None:
+        nonlocal reported
+        reported += bars
+        report(bars)
+
+    try:
+        yield count
+    except BaseException:
+        report(-reported)
+        raise
+
+
+@contextmanager
 def progress_bar(bars: int, verbose: bool) -> Iterator[Progress]:
     """A function to report drawn bars to; with `verbose` it moves a bar on stderr, as in the authors' package."""
     if not verbose:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from kronos import InputError, InputWarning, Kronos, KronosPredictor, KronosTokenizer
 from kronos.config import KRONOS_MINI, TOKENIZER_2K
 from kronos.devices import SMALL, suitable_threads
-from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, random_bars
+from tests.kronos.kronos_pairs import TINY, TINY_TOKENIZER, random_bars, random_stamps
 
 
 def test_the_seed_of_torch_decides_where_none_is_given(tiny_predictor: KronosPredictor) -> None:
@@ -83,15 +85,47 @@ def test_a_device_that_is_not_here_is_named_with_those_that_are(
         Kronos.from_pretrained(tmp_path, map_location=device)
 
 
-def test_a_verbose_forecast_shows_its_progress(
+def test_every_verbose_forecast_shows_its_progress(
     tiny_predictor: KronosPredictor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frames = [random_bars(length, seed=length) for length in (20, 33)]
-    tiny_predictor.predict_batch(frames, pred_len=4, sample_count=3, verbose=True)
-    shown = capsys.readouterr().err
-    assert "24/24" in shown and "bar/s" in shown  # 2 series, 3 paths, 4 steps
-    tiny_predictor.predict_batch(frames, pred_len=4, sample_count=3)
-    assert not capsys.readouterr().err
+    arrays = [frame.to_numpy() for frame in frames], [random_stamps(20), random_stamps(33)], [random_stamps(4)] * 2
+    drawn = "24/24"  # 2 series, 3 paths, 4 steps
+    calls: list[tuple[str, Callable[..., object]]] = [
+        ("12/12", partial(tiny_predictor.predict, frames[0], pred_len=4, sample_count=3)),
+        (drawn, partial(tiny_predictor.predict_batch, frames, pred_len=4, sample_count=3)),
+        (drawn, partial(tiny_predictor.predict_paths, frames, pred_len=4, sample_count=3)),
+        (drawn, partial(tiny_predictor.predict_quantiles, frames, pred_len=4, sample_count=3)),
+        (drawn, partial(tiny_predictor.forecast, frames, pred_len=4, sample_count=3)),
+        (drawn, partial(tiny_predictor.sample_paths, *arrays, 4, paths=3, seeds=[1, 2])),
+    ]
+    for bars, call in calls:
+        call(verbose=True)
+        shown = capsys.readouterr().err
+        assert bars in shown and "bar/s" in shown
+        call()
+        assert not capsys.readouterr().err
+
+
+def test_progress_counts_bars_once_that_are_drawn_again_in_smaller_parts(
+    tiny_model: Kronos,
+    tiny_tokenizer: KronosTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predictor = KronosPredictor(tiny_model, tiny_tokenizer, device="cpu")
+    predictor.engines()
+    generate, attempts = predictor._generate, []
+
+    def out_of_memory_once(*arguments: Any, **options: Any) -> None:
+        generate(*arguments, **options)
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(predictor, "_generate", out_of_memory_once)
+    predictor.predict(random_bars(20), pred_len=4, sample_count=6, verbose=True)
+    assert len(attempts) == 3 and "24/24" in capsys.readouterr().err
 
 
 def test_small_models_run_with_one_thread_and_restore_the_number(
