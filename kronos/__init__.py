@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
     from kronos.path_forecast import PathResult
+    from kronos.plotting import plot_forecast
     from kronos.predictor import KronosPredictor
     from kronos.tokenizer import KronosTokenizer
+    from kronos.window_pool import Window
 
 _MODULES = {
     "CheckpointError": "errors",
@@ -36,6 +38,8 @@ _MODULES = {
     "Sampling": "inference.sampling",
     "ScaleWarning": "errors",
     "TokenizerConfig": "config",
+    "Window": "window_pool",
+    "plot_forecast": "plotting",
 }
 
 __all__ = [
@@ -54,6 +58,8 @@ __all__ = [
     "Sampling",
     "ScaleWarning",
     "TokenizerConfig",
+    "Window",
+    "plot_forecast",
 ]
 
 

@@ -44,10 +44,7 @@ def series_from_frame(
     `x_timestamp` None means the frame's index, `y_timestamp` None the next `horizon` bars of `calendar`.
     Raises InputError naming the series.
     """
-    values = frame_values(df, name)
-    past = frame_timestamps(_own_timestamps(df, name) if x_timestamp is None else x_timestamp, name, "x_timestamp")
-    if len(past) != len(values):
-        raise InputError(f"series {name}: {len(values)} rows but {len(past)} entries in x_timestamp")
+    values, past = history_from_frame(name, df, x_timestamp)
     if y_timestamp is None:
         future = _next_timestamps(past, horizon, calendar, name)
     else:
@@ -67,6 +64,17 @@ def series_from_frame(
     stamps = time_features(past), time_features(future)
     series = check_series(name, values, *stamps, horizon, valid_bars=valid_bars, missing_volume=missing_volume)
     return series, future
+
+
+def history_from_frame(
+    name: str, df: pd.DataFrame, x_timestamp: Timestamps | None
+) -> tuple[NDArray[np.float64], pd.DatetimeIndex]:
+    """A frame's six fields (rows, 6) and the timestamps of its rows; `x_timestamp` None means its own ones."""
+    values = frame_values(df, name)
+    past = frame_timestamps(_own_timestamps(df, name) if x_timestamp is None else x_timestamp, name, "x_timestamp")
+    if len(past) != len(values):
+        raise InputError(f"series {name}: {len(values)} rows but {len(past)} entries in x_timestamp")
+    return values, past
 
 
 def frame_values(df: pd.DataFrame, name: str) -> NDArray[np.float64]:

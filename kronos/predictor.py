@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from kronos.errors import InputError
-from kronos.features import FEATURES
-from kronos.frames import Timestamps, frame_timestamps, series_from_frame
+from kronos.features import FEATURES, time_features
+from kronos.frames import Timestamps, frame_timestamps, history_from_frame, series_from_frame
+from kronos.inference.hidden_states import Pooling, hidden_states
 from kronos.inference.pipeline import PathSampler
 from kronos.inference.sampling import Sampling
 from kronos.path_forecast import PathResult
@@ -125,6 +126,28 @@ class KronosPredictor(PathSampler):
     ) -> NDArray[np.float32]:
         """Quantiles over sample paths (series, level, step, field), see `PathResult.quantiles`."""
         return self.forecast(df_list, x_timestamp_list, y_timestamp_list, pred_len, **options).quantiles(levels)
+
+    def embed(
+        self,
+        df_list: pd.DataFrame | Sequence[pd.DataFrame],
+        x_timestamp_list: Timestamps | Sequence[Timestamps] | None = None,
+        pooling: Pooling = "last",
+    ) -> NDArray[np.float32]:
+        """Hidden states of the predictor as features for other models: (series, d_model) float32.
+
+        Frames and timestamps as for `forecast`; a single frame gives (1, d_model). `pooling` "last" is the state of the
+        newest bar after the last norm, from which the next bar is predicted; "mean" the mean over the bars of the
+        window, the last `max_context` ones. A vector has no scale of prices: bars are normalised by their own history.
+
+        Raises InputError naming the series, field and row, or an unknown pooling.
+        """
+        frames = [df_list] if isinstance(df_list, pd.DataFrame) else list(df_list)
+        if isinstance(df_list, pd.DataFrame):
+            x_timestamp_list = None if x_timestamp_list is None else [x_timestamp_list]
+        x_timestamps = _per_series("x_timestamp_list", x_timestamp_list, len(frames))
+        found = [history_from_frame(str(i), *one) for i, one in enumerate(zip(frames, x_timestamps, strict=True))]
+        stamps = [time_features(past) for _, past in found]
+        return hidden_states(self, [values for values, _ in found], stamps, pooling=pooling)
 
     def forecast(
         self,

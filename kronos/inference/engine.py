@@ -90,6 +90,10 @@ class PredictorEngine:
             last.append(context[:, -1])
         return torch.cat(last)
 
+    def hidden(self, s1: Tensor, s2: Tensor, time: Tensor) -> Tensor:
+        """Normed hidden states (series, length, d) of tokens s1, s2 (series, length); time (series, length, d)."""
+        return self.normed(self.stack.prefill(self.embed(s1, s2, time), self.rotation))
+
     def block_step(self, s1: Tensor, s2: Tensor, time: Tensor, position: int, caches: Sequence[LayerCache]) -> Tensor:
         """The first tokens of the paths at once: s1, s2 (rows, steps), time (rows, steps, d), from `position` on.
 

@@ -232,12 +232,12 @@ class PathSampler:
         for batch in batches:
             longest = lengths[batch[-1][-1]]
             bytes_of = partial(self._series_bytes, predictor, longest, horizon)
-            encoded = [self._encode(tokenizer, inputs, members, horizon) for members in batch]
+            encoded = [self.encode(tokenizer, inputs, members, horizon) for members in batch]
             for part in split_paths(paths, bytes_of=bytes_of, budget=budget, max_paths=max_paths):
                 decode_within_memory(decode, DecodedPart(encoded, part), self.device)
         return raw, tokens
 
-    def _encode(
+    def encode(
         self, tokenizer: TokenizerEngine, inputs: Sequence[SeriesInput], members: Sequence[int], horizon: int
     ) -> EncodedHistories:
         """The histories of some series of one length, encoded once for all their paths."""
