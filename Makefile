@@ -72,7 +72,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(TESTED): $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
-		".[dev,docs,yahoo,akshare,ccxt]"
+		".[dev,docs,onnx,yahoo,akshare,ccxt]"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
 	@touch $@
 

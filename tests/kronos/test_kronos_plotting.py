@@ -58,7 +58,7 @@ def test_a_forecast_that_cannot_be_drawn_is_refused(forecast: PathResult) -> Non
         (forecast, {"actual": random_bars(6)}, "6 bars for 5 steps"),
     ):
         with pytest.raises(InputError, match=named):
-            plot_forecast(history, wrong, **options)  # type: ignore[arg-type]
+            plot_forecast(history, wrong, **options)
 
 
 def test_matplotlib_is_imported_with_the_first_picture_alone() -> None:
