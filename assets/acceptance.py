@@ -16,8 +16,10 @@ class CheckOutcome:
     Attributes:
         description: what was found; for a failed check also where, and what to do.
         metadata: measured numbers by name.
+        severe: of a failed check, whether the command fails even if the check blocks nothing.
     """
 
     passed: bool
     description: str
     metadata: Mapping[str, float] = field(default_factory=dict)
+    severe: bool = False

@@ -18,6 +18,7 @@ from resources.locks import claim_lock
 from resources.settings import ComputeSettings
 
 if TYPE_CHECKING:
+    import psutil
     import torch
     from torch import nn
 
@@ -133,6 +134,19 @@ def shared_device(count: int, folder: Path | None = None) -> int:
 def available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resident_mib(process: psutil.Process) -> float:
+    """Resident memory of a process and its children, in MiB."""
+    import psutil
+
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_info().rss
+        except psutil.Error:
+            continue
+    return total / 2**20
 
 
 def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:

@@ -150,6 +150,17 @@ CREATE TABLE IF NOT EXISTS forecast_recipes (
     PRIMARY KEY (model, checkpoint)
 );
 
+-- Time and memory of forecasts: one row per run and checkpoint that made some.
+CREATE TABLE IF NOT EXISTS forecast_costs (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,       -- see forecast_recipes
+    made_at    TIMESTAMP NOT NULL,       -- when the run had made its last forecast
+    forecasts  INTEGER   NOT NULL,       -- that the run asked for
+    seconds    DOUBLE    NOT NULL,       -- in the model, without loading it
+    peak_mib   DOUBLE    NOT NULL,       -- highest resident memory of the process and its children meanwhile
+    added_mib  DOUBLE    NOT NULL        -- by how much that exceeds the memory before the model was loaded
+);
+
 -- Forecast distributions: one row per forecast, step, field and quantile level.
 CREATE TABLE IF NOT EXISTS forecast_quantiles (
     model      VARCHAR   NOT NULL,

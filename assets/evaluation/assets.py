@@ -156,6 +156,7 @@ def _scoreboard() -> dg.AssetsDefinition:
 
         Of the symbols in `market.symbols`, from origins since the start of `windows.test`.
         """
+        from assets.evaluation.score_queries import forecast_costs
         from assets.evaluation.scoreboard import build_scoreboard, write_scoreboard
         from assets.forecasting.registry import checkpoints_in_use
         from assets.forecasting.verdict import verdict_text
@@ -167,9 +168,10 @@ def _scoreboard() -> dg.AssetsDefinition:
         verdict = verdict_text(comparison.scoreboard, settings.evaluation.confidence)
         context.log.info("%s", verdict[0])
         rows = comparison.scoreboard.astype(str).to_numpy().tolist()
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of(rows)), metadata=_board_metadata(comparison, verdict, candlecast.home)
-        )
+        metadata = _board_metadata(comparison, verdict, candlecast.home)
+        if len(costs := forecast_costs(warehouse, used)):
+            metadata["costs"] = table(costs)
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest_of(rows)), metadata=metadata)
 
     return scoreboard
 

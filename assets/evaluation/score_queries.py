@@ -25,6 +25,14 @@ NO_FILTER = ForecastFilter()
 EQUAL_WEIGHTS = "SELECT DISTINCT origin, 1.0 AS weight FROM forecasts"
 
 
+_COSTS = """
+SELECT model, sum(seconds) / sum(forecasts) AS seconds_per_forecast, max(peak_mib) AS peak_mib,
+       max(added_mib) AS added_mib
+FROM forecast_costs WHERE list_contains($checkpoints, model || ' ' || checkpoint)
+GROUP BY model ORDER BY seconds_per_forecast
+"""
+
+
 def paired_scores(
     warehouse: Warehouse,
     checkpoints: UsedCheckpoints,
@@ -69,6 +77,12 @@ def corrected_since(
     """The number of scored forecasts by model that were made from bars which were corrected since; none: left out."""
     found = _query(warehouse, "corrected_since.sql", checkpoints, chosen)
     return dict(zip(found["model"].astype(str), found["forecasts"].astype(int), strict=True))
+
+
+def forecast_costs(warehouse: Warehouse, checkpoints: UsedCheckpoints) -> pd.DataFrame:
+    """Time and memory by model: columns model, seconds_per_forecast, peak_mib, added_mib; the fastest first."""
+    pairs = [f"{model} {checkpoint}" for model, checkpoint in checkpoint_pairs(checkpoints)]
+    return warehouse.frame(_COSTS, {"checkpoints": pairs})
 
 
 def means_by_step(

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.intervals import percent
 from assets.forecasts.generate import ForecastResult, target_timestamps
-from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
+from assets.forecasts.lookahead_check import (
+    batch_difference,
+    forecasts_changed_by_future_bars,
+    unstable_forecasts,
+)
 from assets.forecasts.sample_paths import paths_file
 from assets.forecasts.summary import ForecastRange, coverage, range_query
 from resources.candlecast import Candlecast
@@ -21,7 +26,14 @@ from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 ForecastCheckName = Literal[
-    "complete", "finite_and_ordered", "physically_possible", "no_lookahead", "bands_widen", "coverage_is_nominal"
+    "complete",
+    "finite_and_ordered",
+    "physically_possible",
+    "no_lookahead",
+    "independent_of_batch",
+    "every_series_is_forecast",
+    "bands_widen",
+    "coverage_is_nominal",
 ]
 # The coverage check reports large deviations only; the scoreboard has intervals and significance.
 COVERAGE_TOLERANCE = 0.15
@@ -29,6 +41,8 @@ MIN_TARGETS = 100
 # The mean width over this many forecasts by 100 sample paths is off by about 1 %.
 WIDTH_TOLERANCE, MIN_FORECASTS = 0.1, 20
 EXAMPLES = 3
+# Forecasts that are compared with those made one by one, and the relative difference that rounding may make.
+BATCHED, BATCH_TOLERANCE = 5, 1e-4
 _REMEDY = (
     "see the table forecast_quantiles; forecasts are never overwritten, so find the cause before using a new recipe"
 )
@@ -63,6 +77,8 @@ def check_forecasts(
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
         "no_lookahead": check_lookahead(candlecast, results),
+        "independent_of_batch": check_batches(candlecast, results),
+        "every_series_is_forecast": check_failures(results),
         "bands_widen": check_widths({model: widths_by_step(warehouse, used) for model, used in ranges.items()}),
         "coverage_is_nominal": check_coverage(calibrated),
     }
@@ -135,17 +151,61 @@ def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -
         return CheckOutcome(True, "no new forecasts; existing ones were checked when they were created")
     problems, chosen = [], list[ForecastTask]()
     for one in created:
-        chosen = _newest_with_future(one.tasks)
+        chosen = _newest_with_future(one.forecast)
         targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
-        changed = forecasts_changed_by_future_bars(one.forecaster.load(), chosen, targets)
+        predict = one.forecaster.load()
+        changed = forecasts_changed_by_future_bars(predict, chosen, targets)
         if changed:
             symbols = ", ".join(task.symbol for task in changed)
             problems.append(
-                f"{one.forecaster.name} reads bars after its origin {chosen[0].origin}: {symbols}. Its scores are "
+                f"{one.forecaster.name} forecasts differently when it is asked again: {symbols} from "
+                f"{chosen[0].origin}. Draw random numbers from the seed of the input alone, and use a new recipe"
+                if unstable_forecasts(predict, chosen, targets)
+                else f"{one.forecaster.name} reads bars after its origin {chosen[0].origin}: {symbols}. Its scores are "
                 "invalid; correct the forecaster and use a new recipe"
             )
     fine = f"{len(chosen)} forecasts from {chosen[0].origin} are bit-identical with every later bar changed"
     return CheckOutcome(not problems, "; ".join(problems) or fine)
+
+
+def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
+    """Forecast a handful of symbols and origins together and one by one: the forecasts are the same but for rounding.
+
+    Only for forecasters with new forecasts in this run, as for `check_lookahead`.
+    """
+    problems, largest = [], 0.0
+    for one in results:
+        tasks = one.forecast
+        if not one.created or not tasks:
+            continue
+        chosen = [tasks[place] for place in np.unique(np.linspace(0, len(tasks) - 1, BATCHED).astype(int))]
+        targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
+        difference = batch_difference(one.forecaster.load(), chosen, targets)
+        largest = max(largest, difference.max())
+        if not largest <= BATCH_TOLERANCE:
+            worst = chosen[int(difference.argmax())]
+            problems.append(
+                f"{one.forecaster.name} forecasts {worst.symbol} from {worst.origin} by {difference.max():.2g} "
+                f"differently beside {len(chosen) - 1} other forecasts than alone. It may read bars after its origin "
+                "there; correct the forecaster and use a new recipe"
+            )
+    fine = f"together and one by one, forecasts differ by {largest:.2g} of a value at most"
+    return CheckOutcome(not problems, "; ".join(problems) or fine)
+
+
+def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
+    """Whether every forecast could be made; severe where a model made none."""
+    problems = [
+        f"{one.forecaster.name}: {len(one.failures):,} of {len(one.tasks):,} forecasts failed, such as "
+        f"{'; '.join(failure.text for failure in one.failures[:EXAMPLES])}"
+        for one in results
+        if one.failures
+    ]
+    if not problems:
+        return CheckOutcome(True, "every forecast was made")
+    remedy = "The others are stored; the next run tries these again. Correct the model, its options or the bars"
+    silent = any(len(one.failures) == len(one.tasks) for one in results)
+    return CheckOutcome(False, f"{'; '.join(problems)}. {remedy}", severe=silent)
 
 
 def _newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from assets.forecasting.forecaster import ForecastModel
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
-    from assets.forecasts.generate import ForecastResult
+    from assets.forecasts.generate import FailedForecast, ForecastResult
     from assets.forecasts.summary import ForecastRange
     from assets.market.history import BarHistory
 
@@ -210,7 +211,7 @@ def _result(
     _add_contents(context, candlecast, runs)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of([[one.forecaster.checkpoint for one in results], contents])),
-        check_results=[check_result(name, one.passed, one.description) for name, one in outcomes.items()],
+        check_results=[check_result(name, one) for name, one in outcomes.items()],
     )
 
 
@@ -248,8 +249,13 @@ def _metadata(
         "last_origin": str(origins[-1]),
         "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
         "models": table(pd.DataFrame([_row(candlecast, one, calibrated) for one in results])),
-        "fans": picture(fan_chart(_fans(candlecast, results, histories)), candlecast.home),
+        "about": table(pd.DataFrame([_about(one.forecaster) for one in results])),
+        **_costs(results),
     }
+    if failed := [_failure(one.forecaster, failure) for one in results for failure in one.failures]:
+        metadata["failed"] = table(pd.DataFrame(failed))
+    if fans := _fans(candlecast, results, histories):
+        metadata["fans"] = picture(fan_chart(fans), candlecast.home)
     with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
     if with_actuals:
         metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
@@ -267,11 +273,33 @@ def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, p
         "checkpoint": forecaster.checkpoint,
         "created": one.created,
         "existing": one.existing,
+        "failed": len(one.failures),
         "in sample": sum(forecaster.in_sample(origin) for origin in one.range.origins),
         "forward": forward_origins(candlecast.warehouse, one.range, candlecast.calendar),
         "corrected": corrected_rate(candlecast.warehouse, one.range),
         **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
     }
+
+
+def _about(forecaster: "ForecastModel") -> dict[str, object]:
+    until = "none" if forecaster.trained_until is None else str(forecaster.trained_until)
+    cutoff = "not known" if forecaster.trained_until == date.max else until
+    return {"model": forecaster.name, "family": forecaster.family, "licence": forecaster.licence, "cutoff": cutoff}
+
+
+def _failure(forecaster: "ForecastModel", one: "FailedForecast") -> dict[str, object]:
+    symbol, origin = one.task.symbol, str(one.task.origin)
+    return {"model": forecaster.name, "symbol": symbol, "origin": origin, "reason": one.reason}
+
+
+def _costs(results: "Sequence[ForecastResult]") -> dict[str, float]:
+    """Time and memory of the models that forecast in this run."""
+    costs: dict[str, float] = {}
+    for one in results:
+        if one.cost is not None:
+            costs[f"seconds_per_forecast/{one.forecaster.name}"] = one.cost.seconds / one.cost.forecasts
+            costs[f"peak_mib/{one.forecaster.name}"] = one.cost.peak_mib
+    return costs
 
 
 def _fans(

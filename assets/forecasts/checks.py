@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from assets.acceptance import CheckOutcome
+
 
 @dataclass(frozen=True)
 class ForecastCheck:
@@ -29,6 +31,16 @@ CHECKS = (
     ForecastCheck(
         "no_lookahead", "Changing every bar after the origin does not change a forecast. Of forecasts made in this run."
     ),
+    # Inputs of several origins may share a batch: what depends on its batch may know bars after its origin.
+    ForecastCheck(
+        "independent_of_batch",
+        "Forecasts made one by one are those made together. Of forecasts made in this run.",
+    ),
+    ForecastCheck(
+        "every_series_is_forecast",
+        "The model could forecast every symbol and origin of this run; the others are stored.",
+        blocking=False,
+    ),
     # Bands of a wrong width are a bad model, not bad data.
     ForecastCheck("bands_widen", "On average the widest band does not shrink with the step.", blocking=False),
     ForecastCheck(
@@ -46,7 +58,10 @@ def check_specs(asset: str) -> Sequence[dg.AssetCheckSpec]:
     ]
 
 
-def check_result(name: str, passed: bool, description: str) -> dg.AssetCheckResult:
+def check_result(name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:
     """The result of one of the checks."""
-    severity = dg.AssetCheckSeverity.ERROR if _BY_NAME[name].blocking else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(check_name=name, passed=passed, severity=severity, description=description)
+    severe = _BY_NAME[name].blocking or outcome.severe
+    severity = dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        check_name=name, passed=outcome.passed, severity=severity, description=outcome.description
+    )

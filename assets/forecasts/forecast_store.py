@@ -61,6 +61,13 @@ class PredictionBatch:
     levels: Sequence[float]
     prediction: Prediction
 
+    def only(self, rows: Sequence[int]) -> PredictionBatch:
+        """The batch of some of its tasks."""
+        one, place = self.prediction, np.asarray(rows, dtype=int)
+        paths = None if one.paths is None else one.paths[place]
+        kept = Prediction(one.fields, one.quantiles[place], one.corrected[place], paths)
+        return PredictionBatch([self.tasks[row] for row in rows], self.targets[place], self.levels, kept)
+
 
 def existing_forecasts(
     warehouse: Warehouse, forecaster: ForecastModel, origins: Sequence[np.datetime64]
@@ -124,10 +131,22 @@ def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: Pred
 
 
 def validate_batch(model: str, batch: PredictionBatch) -> None:
-    """Check that every quantile is finite, increases with its level, and is a possible price or size.
+    """Check that no forecast of a batch is invalid (`invalid_forecasts`).
 
     Raises:
         CandlecastError: names the model, the symbol and the origin of the first invalid forecast.
+    """
+    for row, problem in invalid_forecasts(model, batch).items():
+        first = batch.tasks[row]
+        raise CandlecastError(f"{model} forecast {problem}: {first.symbol} from {first.origin}; nothing was written")
+
+
+def invalid_forecasts(model: str, batch: PredictionBatch) -> dict[int, str]:
+    """The tasks, by number, with a quantile that is not finite, decreases with its level, or is no possible price or
+    size, or with quantiles that are no bar together; and what is wrong.
+
+    Raises:
+        CandlecastError: the quantiles have another shape than targets and levels.
     """
     values, fields = batch.prediction.quantiles, batch.prediction.fields
     expected = (*batch.targets.shape, len(fields), len(batch.levels))
@@ -139,16 +158,27 @@ def validate_batch(model: str, batch: PredictionBatch) -> None:
         "a value that is not finite": ~np.isfinite(values).all(axis=-1),
         "quantiles that decrease with their level": (np.diff(values, axis=-1) < 0).any(axis=-1),
         "a price that is not positive, or a negative volume": (values < smallest).any(axis=-1),
+        "a bar whose high or low is passed": _outside_of_range(values, fields),
     }
+    found: dict[int, str] = {}
     for problem, broken in rules.items():
-        if broken.any():
-            task, step, field = np.argwhere(broken)[0]
-            first = batch.tasks[task]
-            raise CandlecastError(
-                f"{model} forecast {problem}: {first.symbol} from {first.origin}, {fields[field]} at step {step + 1} "
-                f"({broken.any(axis=(1, 2)).sum()} of {len(batch.tasks)} forecasts of the batch, none of which was "
-                "written). Check the bars of the symbol up to that origin, then the checkpoint"
-            )
+        for row in np.flatnonzero(broken.any(axis=(1, 2))):
+            step, field = np.argwhere(broken[row])[0]
+            found.setdefault(int(row), f"{problem}, {fields[field]} at step {step + 1}")
+    return dict(sorted(found.items()))
+
+
+def _outside_of_range(values: np.ndarray, fields: Sequence[str]) -> np.ndarray:
+    """Whether open or close lie above the high or below the low of the same level: (tasks, steps, fields) bool."""
+    broken = np.zeros(values.shape[:3], dtype=bool)
+    for inner in {"open", "close"}.intersection(fields):
+        place = fields.index(inner)
+        for outer, sign in (("high", 1), ("low", -1)):
+            if outer in fields:
+                broken[..., place] |= (sign * (values[:, :, place] - values[:, :, fields.index(outer)]) > 0).any(
+                    axis=-1
+                )
+    return broken
 
 
 def _forecast_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Table:

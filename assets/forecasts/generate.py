@@ -1,22 +1,24 @@
 """Forecast generation: forecasts that are missing are generated in batches, and each batch is stored before the next.
 
 A killed run loses one batch at most, and a rerun continues from there. If nothing is missing, no weights are read.
+A forecast that fails is left out with its reason; the others are stored, and a rerun tries it again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
+from assets.forecasts.cost import CostMeter, ForecastCost, write_cost
 from assets.forecasts.forecast_store import (
     PredictionBatch,
     existing_forecasts,
+    invalid_forecasts,
     mark_in_sample,
-    validate_batch,
     write_forecasts,
 )
 from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
@@ -28,13 +30,37 @@ from resources.progress import Progress, silent
 
 
 @dataclass(frozen=True)
+class FailedForecast:
+    """A forecast that a model did not make, or that is invalid."""
+
+    task: ForecastTask
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.task.symbol} from {self.task.origin}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class ForecastResult:
-    """The number of forecasts of some tasks that one forecaster created, and of those that existed."""
+    """The number of forecasts of some tasks that one forecaster created, and of those that existed.
+
+    Attributes:
+        cost: time and memory of those that were created, and of those that failed.
+    """
 
     forecaster: ForecastModel
     tasks: Sequence[ForecastTask]
     created: int
     existing: int
+    failures: Sequence[FailedForecast] = ()
+    cost: ForecastCost | None = None
+
+    @property
+    def forecast(self) -> list[ForecastTask]:
+        """The tasks whose forecasts did not fail."""
+        failed = {(one.task.symbol, one.task.origin) for one in self.failures}
+        return [task for task in self.tasks if (task.symbol, task.origin) not in failed]
 
     @property
     def range(self) -> ForecastRange:
@@ -51,7 +77,7 @@ def generate_forecasts(
         tasks: ordered by origin.
 
     Raises:
-        CandlecastError: the model's output is invalid; earlier batches stay stored.
+        CandlecastError: the model cannot be loaded, or its output has another shape; earlier batches stay stored.
     """
     mark_in_sample(candlecast.warehouse, forecaster)
     known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
@@ -64,19 +90,25 @@ def generate_forecasts(
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
         return ForecastResult(forecaster, tasks, 0, len(tasks))
+    meter = CostMeter()
     predict, created = forecaster.load(), 0
-    done = len(tasks) - len(missing)
+    done, failures = len(tasks) - len(missing), list[FailedForecast]()
     for batch_tasks in batches_by_origin(missing, forecaster.batch_size):
         targets = target_timestamps(batch_tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
-        prediction = predict(batch_tasks, targets)
+        with meter.measuring():
+            prediction = predict(batch_tasks, targets)
         batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
-        validate_batch(forecaster.model, batch)
-        if prediction.paths is not None:
-            _write_paths(candlecast.home, forecaster, batch_tasks, prediction.paths)
-        created += write_forecasts(candlecast.warehouse, forecaster, batch)
+        failed = {**invalid_forecasts(forecaster.name, batch), **prediction.failures}
+        failures += [FailedForecast(batch_tasks[row], reason) for row, reason in sorted(failed.items())]
+        valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
+        if valid.tasks and prediction.paths is not None:
+            _write_paths(candlecast.home, forecaster, valid)
+        created += write_forecasts(candlecast.warehouse, forecaster, valid) if valid.tasks else 0
         done += len(batch_tasks)
         progress(done, len(tasks), forecaster.model)
-    return ForecastResult(forecaster, tasks, created, len(tasks) - created)
+    cost = replace(meter.cost, forecasts=len(missing))
+    write_cost(candlecast.warehouse, forecaster, cost)
+    return ForecastResult(forecaster, tasks, created, len(tasks) - created - len(failures), failures, cost)
 
 
 def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:
@@ -99,11 +131,12 @@ def batches_by_origin(tasks: Sequence[ForecastTask], size: int) -> Iterator[list
     yield batch
 
 
-def _write_paths(home: Home, forecaster: ForecastModel, tasks: Sequence[ForecastTask], paths: np.ndarray) -> None:
-    """Write the sample paths, (tasks, paths, steps, 6), one file per origin."""
-    for origin, rows in _rows_by_origin(tasks).items():
+def _write_paths(home: Home, forecaster: ForecastModel, batch: PredictionBatch) -> None:
+    """Write the sample paths of a batch, one file per origin."""
+    assert batch.prediction.paths is not None
+    for origin, rows in _rows_by_origin(batch.tasks).items():
         file = paths_file(home, forecaster.model, forecaster.checkpoint, origin)
-        write_paths(file, [tasks[row].symbol for row in rows], paths[rows])
+        write_paths(file, [batch.tasks[row].symbol for row in rows], batch.prediction.paths[rows])
 
 
 def _rows_by_origin(tasks: Sequence[ForecastTask]) -> Mapping[np.datetime64, list[int]]:

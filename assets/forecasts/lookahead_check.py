@@ -1,4 +1,7 @@
-"""The look-ahead check: change every bar after an origin, forecast again, and compare the forecasts bit by bit."""
+"""The look-ahead check: change every bar after an origin, forecast again, and compare the forecasts bit by bit.
+
+Beside it, what else a forecast may depend on: its batch, and how often it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,24 @@ def forecasts_changed_by_future_bars(
     changed = [replace(t, history=with_changed_future(t.history, t.index, seed)) for seed, t in enumerate(tasks)]
     before, after = predict(tasks, targets), predict(changed, targets)
     return [task for row, task in enumerate(tasks) if _content(before, row) != _content(after, row)]
+
+
+def unstable_forecasts(predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray) -> list[ForecastTask]:
+    """The tasks whose forecast differs in any bit when it is asked for twice."""
+    first, second = predict(tasks, targets), predict(tasks, targets)
+    return [task for row, task in enumerate(tasks) if _content(first, row) != _content(second, row)]
+
+
+def batch_difference(predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray) -> np.ndarray:
+    """The largest relative difference of each forecast from the one that is made alone: (tasks,) float64.
+
+    Infinite where it fails alone or together.
+    """
+    # The other way round than they were made: a forecast depends on the order neither.
+    together = predict(tasks[::-1], targets[::-1]).quantiles[::-1]
+    alone = np.concatenate([predict([task], targets[[row]]).quantiles for row, task in enumerate(tasks)])
+    difference = np.abs(together - alone) / np.maximum(np.abs(alone), np.finfo(np.float64).tiny)
+    return np.asarray(np.nan_to_num(difference, nan=np.inf).max(axis=(1, 2, 3)))
 
 
 def _content(prediction: Prediction, row: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.evaluation.score_queries import forecast_costs
 from assets.forecasting.registry import checkpoints_in_use
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
@@ -125,9 +126,11 @@ class Pipeline:
         with self.runner.locked(), self._summarised() as summary:
             self.runner.run(EVALUATION, self.sessions.test_range(), "forecast")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
+        costs = forecast_costs(self.warehouse, checkpoints_in_use(self.settings, self.checkpoints))
         shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
-        text = shown.to_string(index=False)
-        return self._with_assets({"scoreboard": board.to_dict("records"), "text": text, **summary})
+        text = f"{shown.to_string(index=False)}\n\n{costs.to_string(index=False, float_format='{:.4g}'.format)}"
+        rows = {"scoreboard": board.to_dict("records"), "costs": costs.to_dict("records")}
+        return self._with_assets({**rows, "text": text, **summary})
 
     def backtest(self) -> dict[str, Any]:
         """Score the stored forecasts, run the backtests and publish the report; nothing is forecast."""

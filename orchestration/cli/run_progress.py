@@ -15,13 +15,13 @@ import dagster as dg
 import psutil
 
 from orchestration.cli.interrupts import interrupts
+from resources.compute import resident_mib
 from resources.errors import CandlecastError
 from resources.progress import ProgressUpdate
 
 SAMPLE_SECONDS = 0.25
 # Dagster turns Ctrl-C into a failure of the running step.
 INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
-MEBIBYTE = 2**20
 # The beginning of a traceback's last line for errors that the project raises itself.
 _OWN_ERROR = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
 
@@ -116,7 +116,7 @@ class RunMonitor:
         while not self._stop.wait(SAMPLE_SECONDS):
             current = self._current
             if current:
-                current.peak_mib = max(current.peak_mib, _resident(process) / MEBIBYTE)
+                current.peak_mib = max(current.peak_mib, resident_mib(process))
 
 
 class _EventHandler(logging.Handler):
@@ -128,17 +128,6 @@ class _EventHandler(logging.Handler):
         event = (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
         if event is not None:
             self._receive(event)
-
-
-def _resident(process: psutil.Process) -> int:
-    """Resident memory of a process and its children, in bytes."""
-    total = 0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            total += one.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
 
 
 def _is_interruption(reason: str) -> bool:

@@ -88,14 +88,23 @@ class CommandSession:
         return Pipeline(self.settings, self._terminal)
 
     def finish(self, result: dict[str, Any], text: str | None = None) -> None:
-        """Print the result: as JSON if requested, else `text` or the result's own `text`."""
+        """Print the result: as JSON if requested, else `text` or the result's own `text`.
+
+        If a check found an error that blocked nothing, as of a model that forecasts nothing, the exit status is 1.
+        """
+        failures = self._terminal.monitor.failures if self._terminal else []
         if self.as_json:
             from orchestration.cli.query import finite
 
             result.pop("text", None)
-            sys.stdout.write(json.dumps(finite({"ok": True, **result}), default=_as_json_value) + "\n")
+            failed = {"error": "\n".join(failures)} if failures else {}
+            sys.stdout.write(
+                json.dumps(finite({"ok": not failures, **failed, **result}), default=_as_json_value) + "\n"
+            )
         else:
             sys.stdout.write((text if text is not None else result.get("text", "")) + "\n")
+        if failures:
+            raise typer.Exit(FAILED)
 
 
 def reject(message: str) -> NoReturn:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.forecasting.registry import forecasters_in
+from assets.forecasts.acceptance import check_lookahead
 from assets.forecasts.generate import generate_forecasts, target_timestamps
-from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
+from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
 from assets.forecasts.sample_paths import paths_file
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
@@ -77,6 +79,35 @@ def test_a_forecaster_that_reads_the_next_bar_fails_the_lookahead_check(home: Fo
     tasks = home.tasks(ORIGIN, ORIGIN)
     targets = target_timestamps(tasks, home.candlecast.calendar, 10)
     assert forecasts_changed_by_future_bars(leaking, tasks, targets) == tasks
+
+
+def test_a_forecaster_that_looks_at_its_batch_differs_from_itself_alone(home: ForecastHome) -> None:
+    def ranking(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        closes = np.array([float(task.history.closes_as_of(task.index)[-1]) for task in tasks])
+        quantiles = (closes / closes.max())[:, None, None, None] * np.ones((1, targets.shape[1], 1, 19))
+        return Prediction(("close",), quantiles, np.zeros(len(tasks)))
+
+    def single(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        one_by_one = [ranking([task], targets[[row]]).quantiles for row, task in enumerate(tasks)]
+        return Prediction(("close",), np.concatenate(one_by_one), np.zeros(len(tasks)))
+
+    tasks = home.tasks(ORIGIN, ORIGIN)
+    targets = target_timestamps(tasks, home.candlecast.calendar, 10)
+    assert batch_difference(ranking, tasks, targets).max() > 0.1
+    assert batch_difference(single, tasks, targets).max() == 0
+
+
+def test_a_forecaster_that_draws_without_a_seed_is_told_from_one_that_reads_the_future(home: ForecastHome) -> None:
+    generator = np.random.default_rng()
+
+    def drawing(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        quantiles = np.sort(generator.uniform(1, 2, (len(tasks), targets.shape[1], 1, 19)))
+        return Prediction(("close",), quantiles, np.zeros(len(tasks)))
+
+    drawn = replace(baseline_forecasters(home.settings)[0], load=lambda: drawing)
+    result = generate_forecasts(home.candlecast, drawn, home.tasks(ORIGIN, ORIGIN))
+    found = check_lookahead(home.candlecast, [result])
+    assert not found.passed and "seed" in found.description
 
 
 def test_normalising_beyond_the_origin_fails_the_lookahead_check(home: ForecastHome) -> None:

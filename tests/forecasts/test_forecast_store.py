@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -111,20 +112,58 @@ def test_a_run_that_dies_keeps_its_batches_and_a_rerun_completes_them(home: Fore
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda q: np.where(np.arange(q.shape[0])[:, None, None, None] == 3, np.nan, q), "not finite"),
+        (lambda q: np.where(np.arange(10)[:, None, None] == 6, np.nan, q), "not finite, close at step 7"),
         (lambda q: q[..., ::-1], "quantiles that decrease"),
         (lambda q: q - q.max(), "a price that is not positive"),
-        (lambda q: q[:, :5], "of shape"),
     ],
 )
-def test_an_impossible_forecast_is_refused_and_nothing_of_it_is_written(
+def test_an_impossible_forecast_is_left_out_with_its_reason_and_the_others_are_written(
     home: ForecastHome, spoil: Callable[[np.ndarray], np.ndarray], problem: str
 ) -> None:
-    spoiled = _changed(_walk(home), lambda prediction: replace(prediction, quantiles=spoil(prediction.quantiles)))
-    with pytest.raises(CandlecastError, match=problem):
-        generate_forecasts(home.candlecast, spoiled, home.tasks(FIRST, LAST))
-    assert _everything(home).empty
+    def spoiled(prediction: Prediction) -> Prediction:
+        third = np.arange(len(prediction.quantiles))[:, None, None, None] == 3
+        return replace(prediction, quantiles=np.where(third, spoil(prediction.quantiles), prediction.quantiles))
+
+    tasks = home.tasks(FIRST, LAST)
+    result = generate_forecasts(home.candlecast, _changed(_walk(home), spoiled), tasks)
+    (failed,) = result.failures
+    assert failed.task == tasks[3] and problem in failed.reason
+    assert (result.created, len(result.forecast)) == (len(tasks) - 1, len(tasks) - 1)
+    found = home.warehouse.frame("FROM forecasts")
+    assert not ((found["symbol"] == tasks[3].symbol) & (found["origin"] == tasks[3].origin)).any()
+    rest = generate_forecasts(home.candlecast, _walk(home), tasks)
+    assert (rest.created, rest.existing, rest.failures) == (1, len(tasks) - 1, [])
+    assert acceptance.check_failures([rest]).passed and not acceptance.check_failures([result]).passed
+
+
+def test_a_forecast_of_another_shape_is_refused(home: ForecastHome) -> None:
+    short = _changed(_walk(home), lambda prediction: replace(prediction, quantiles=prediction.quantiles[:, :5]))
+    with pytest.raises(CandlecastError, match="of shape"):
+        generate_forecasts(home.candlecast, short, home.tasks(FIRST, LAST))
     assert home.warehouse.frame("FROM forecasts").empty
+
+
+def test_a_bar_whose_close_is_above_its_high_is_left_out(home: ForecastHome) -> None:
+    def as_bars(prediction: Prediction) -> Prediction:
+        quantiles = np.repeat(prediction.quantiles, 2, axis=2)
+        quantiles[2, 4, 0] -= 1
+        return replace(prediction, fields=("high", "close"), quantiles=quantiles)
+
+    (failed,) = generate_forecasts(home.candlecast, _changed(_walk(home), as_bars), home.tasks(FIRST, LAST)).failures
+    assert "close at step 5" in failed.reason
+
+
+def test_time_and_memory_of_forecasts_are_recorded(home: ForecastHome) -> None:
+    tasks = home.tasks(FIRST, LAST)
+
+    def slow(prediction: Prediction) -> Prediction:
+        time.sleep(0.05)
+        return prediction
+
+    cost = generate_forecasts(home.candlecast, _changed(_walk(home), slow), tasks).cost
+    assert cost is not None and cost.forecasts == len(tasks) and cost.seconds > 0.05
+    (row,) = home.warehouse.frame("FROM forecast_costs").to_dict("records")
+    assert row["seconds"] == cost.seconds and row["peak_mib"] > row["added_mib"] >= 0
 
 
 def test_another_recipe_stands_beside_the_old_forecasts(home: ForecastHome) -> None:

@@ -1,0 +1,78 @@
+"""The cost of forecasts: time and memory of a model while it forecasts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psutil
+
+from assets.forecasting.forecaster import ForecastModel
+from resources.compute import resident_mib
+from resources.warehouse import Warehouse
+
+SAMPLE_SECONDS = 0.25
+_ADD_COST = """
+INSERT INTO forecast_costs VALUES ($model, $checkpoint, $made_at, $forecasts, $seconds, $peak_mib, $added_mib)
+"""
+
+
+@dataclass(frozen=True)
+class ForecastCost:
+    """Time and memory of some forecasts.
+
+    Attributes:
+        seconds: in the model, without loading it.
+        peak_mib: highest resident memory of the process and its children meanwhile.
+        added_mib: by how much that exceeds the memory before the model was loaded.
+    """
+
+    forecasts: int
+    seconds: float
+    peak_mib: float
+    added_mib: float
+
+
+class CostMeter:
+    """Measures what happens inside `measuring()`; made before the model is loaded."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._peak = resident_mib(self._process)
+        self._seconds = 0.0
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Add the time of the block, and sample its memory."""
+        stop = threading.Event()
+        sampler = threading.Thread(target=self._sample, args=(stop,), daemon=True)
+        sampler.start()
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds += time.perf_counter() - began
+            stop.set()
+            sampler.join()
+
+    @property
+    def cost(self) -> ForecastCost:
+        """What was measured so far, of no forecasts."""
+        return ForecastCost(0, self._seconds, self._peak, self._peak - self._before)
+
+    def _sample(self, stop: threading.Event) -> None:
+        stopped = False
+        while not stopped:
+            stopped = stop.wait(SAMPLE_SECONDS)
+            self._peak = max(self._peak, resident_mib(self._process))
+
+
+def write_cost(warehouse: Warehouse, forecaster: ForecastModel, cost: ForecastCost) -> None:
+    """Add the cost of some forecasts to the table `forecast_costs`."""
+    named = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
+    with warehouse.write() as connection:
+        connection.execute(_ADD_COST, {**named, **vars(cost), "made_at": datetime.now(UTC).replace(tzinfo=None)})
