@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from typing import Literal
 
 UNKNOWN = "unknown"
+LicenceRule = Literal["any", "commercial"]
 # Patterns of lower-case identifiers. LicenseRef-Commercial: permission that was bought or given.
 PERMIT = (
     "0bsd", "afl-*", "agpl-*", "apache-*", "artistic-2.0", "bsd-*", "bsl-1.0", "cc-by-[0-9]*", "cc-by-nd-*",
@@ -37,6 +39,22 @@ def permits_commercial_use(licence: str) -> bool | None:
     alternatives = [[_permits(one) for one in _AND.split(part)] for part in _OR.split(licence)]
     answers = [False if False in all_of else None if None in all_of else True for all_of in alternatives]
     return True if True in answers else None if None in answers else False
+
+
+def refusal(licence: str, allowed: LicenceRule, key: str) -> str | None:
+    """Why a licence does not fit `compute.licences`, with the key that states it; None: it fits.
+
+    Args:
+        key: the setting that states the licence, such as "models.NAME.licence".
+    """
+    if allowed == "any" or permits_commercial_use(licence):
+        return None
+    forbids = permits_commercial_use(licence) is False
+    problem = "forbids commercial use" if forbids else "is not known to permit commercial use"
+    return (
+        f'{key}: the licence "{licence}" {problem}, and compute.licences = "commercial": use other weights, or set '
+        f'{key} to the SPDX identifier of a licence that permits it ("LicenseRef-Commercial": permission of your own)'
+    )
 
 
 def _permits(identifier: str) -> bool | None:

@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from resources.licences import LicenceRule, refusal
 from resources.settings_models import BUILT_IN_ASSETS, forecast_asset, require_free_names
 from resources.settings_models import ModelSettings as ModelSettings
 from resources.settings_section import Fraction
@@ -301,6 +302,11 @@ class ComputeSettings(Section):
         description='Device of the models; "auto": CUDA if available, else MPS, else CPU.',
         json_schema_extra={"range": '"auto", "cpu", "mps", "cuda" or "cuda:N"'},
     )
+    licences: LicenceRule = Field(
+        "any",
+        description='Licences of models: "any", or "commercial": a model is refused whose licence forbids commercial '
+        "use or is not known; `licence` in its section states it.",
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Floating-point type of the models.")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; unset: one per core.")
     processes: int = Field(1, ge=1, description="Training processes on this machine, started with torchrun.")
@@ -369,6 +375,15 @@ class Settings(BaseModel):
     def _free_names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
         require_free_names(models)
         return models
+
+    @model_validator(mode="after")
+    def _licences_are_allowed(self) -> Settings:
+        stated = {f"models.{name}": model.licence for name, model in self.enabled_models.items()}
+        stated |= {name: getattr(self, name).licence for name in ("tokenizer", "predictor", "chronos2")}
+        for section, licence in stated.items():
+            if licence and (reason := refusal(licence, self.compute.licences, f"{section}.licence")):
+                raise ValueError(reason)
+        return self
 
     @model_validator(mode="after")
     def _signal_within_horizon(self) -> Settings:

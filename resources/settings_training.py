@@ -34,6 +34,13 @@ class StartingWeights(Section):
         "unset: the date of a Hub id's commit, for a folder unknown.",
     )
 
+    licence: str | None = Field(
+        None,
+        min_length=1,
+        description="Licence of the base, instead of the one that its card states.",
+        json_schema_extra={"range": 'an SPDX identifier such as "Apache-2.0"'},
+    )
+
     @model_validator(mode="after")
     def _dates_of_a_base(self) -> StartingWeights:
         for name, day in (("cutoff", self.cutoff), ("published", self.published)):

@@ -81,7 +81,7 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         load=cache(lambda: _load(settings, weights)),
         batch_size=BATCH_SIZE,
         family="foundation model",
-        licence=str(weights.card.get("licence", UNKNOWN)),
+        licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
     )
 
 

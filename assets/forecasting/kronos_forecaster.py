@@ -76,7 +76,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         load=cache(lambda: _load(settings, predictor, tokenizer)),
         batch_size=BATCH_SIZE,
         family="foundation model",
-        licence=str(predictor.card.get("licence", UNKNOWN)),
+        licence=settings.predictor.licence or str(predictor.card.get("licence", UNKNOWN)),
     )
 
 

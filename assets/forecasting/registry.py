@@ -10,19 +10,32 @@ from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.plugin_models import plugin_model
 from resources.checkpoints import CheckpointStore, Kind
+from resources.errors import CandlecastError
+from resources.licences import refusal
 from resources.settings import Settings
 from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset
 
 # The weights without which a built-in model cannot forecast.
 WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model"}
+# The sections of the settings that state the licence of a built-in model.
+LICENCE_SECTIONS = {KRONOS: "predictor", CHRONOS2: "chronos2"}
 
 
 def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
     """The models of one asset.
 
     Raises:
-        CandlecastError: a checkpoint is missing, or a plug-in cannot be used.
+        CandlecastError: a checkpoint is missing, a plug-in cannot be used, or `compute.licences` refuses a model.
     """
+    models = _models_of(asset, settings, checkpoints)
+    for one in models:
+        key = f"{LICENCE_SECTIONS.get(one.model, f'models.{one.model}')}.licence"
+        if reason := refusal(one.licence, settings.compute.licences, key):
+            raise CandlecastError(reason)
+    return models
+
+
+def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
     if asset == forecast_asset(KRONOS):
         return [kronos_forecaster(settings, checkpoints)]
     if asset == forecast_asset(CHRONOS2):
@@ -30,6 +43,17 @@ def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore)
     if asset in BUILT_IN_ASSETS:
         return baseline_forecasters(settings)
     return [plugin_model(settings, name) for name in settings.enabled_models if forecast_asset(name) == asset]
+
+
+def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
+    """Why models of the settings cannot be used, by name."""
+    problems = {}
+    for name in settings.enabled_models:
+        try:
+            forecasters_in(forecast_asset(name), settings, checkpoints)
+        except CandlecastError as error:
+            problems[name] = str(error)
+    return problems
 
 
 def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from assets.training.data.eligible_windows import preparation
-from assets.training.fit.base_weights import BaseWeights, base_of, require_matching_shape
+from assets.training.fit.base_weights import SECTIONS, BaseWeights, base_of, require_matching_shape
 from assets.training.model_card import render_model_card
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
@@ -25,6 +25,7 @@ from resources.checkpoints import FROM_SCRATCH, PUBLICATION, README, Checkpoint,
 from resources.errors import CandlecastError
 from resources.integrity import is_intact
 from resources.layout import Home
+from resources.licences import refusal
 from resources.pointers import read_pointer, write_pointer
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, scratch_folder
@@ -34,7 +35,7 @@ RECIPE_VERSION = 2
 # Keys that weights do not depend on: the location of the base (its digest is in the recipe) and its dates, limits of
 # the acceptance checks, the size of a micro-batch.
 _IRRELEVANT = frozenset(
-    {"base", "revision", "cutoff", "published", "micro_batch", "min_codebook_use", "max_reconstruction"}
+    {"base", "revision", "cutoff", "published", "licence", "micro_batch", "min_codebook_use", "max_reconstruction"}
 )
 # What a card has of the windows' manifest; the choices of the preparation are there unless they are the defaults.
 MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
@@ -156,10 +157,13 @@ def starting_weights(kind: Kind, settings: Settings) -> tuple[BaseWeights, bool]
     """The base of a kind, and whether there is any training.
 
     Raises:
-        CandlecastError: the base does not exist, is of another shape, or neither a base nor training is set.
+        CandlecastError: the base does not exist, is of another shape, has a licence that compute.licences refuses, or
+            neither a base nor training is set.
     """
     section = _section(kind, settings)
     base = base_of(kind, section, settings)
+    if reason := refusal(base.licence, settings.compute.licences, f"{SECTIONS[kind]}.licence"):
+        raise CandlecastError(reason)
     require_matching_shape(kind, base, section)
     trains = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"

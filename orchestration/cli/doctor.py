@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from assets.forecasting.registry import plugin_problems
 from assets.sessions import session_partitions
 from assets.training.fit.base_weights import SECTIONS
 from assets.training.prerequisites import weight_problems
@@ -68,7 +69,7 @@ class Diagnosis:
 def diagnose(settings: Settings) -> list[Diagnosis]:
     """The results of all checks, from the interpreter to the calendar."""
     checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
-        _python, _packages, _device, _weights, _home, _warehouse, _stored, _calendar, _data,
+        _python, _packages, _device, _weights, _plugins, _home, _warehouse, _stored, _calendar, _data,
     )  # fmt: skip
     return [result for check in checks for result in check(settings)]
 
@@ -129,6 +130,14 @@ def _weights_text(settings: Settings, section: str, named: NamedModel | None) ->
         f"{model.licence or 'not stated'}: {len(model.files)} files, {model.size / 2**20:,.1f} MiB, match the lock; "
         f"{model.folder}"
     )
+
+
+def _plugins(settings: Settings) -> Iterator[Diagnosis]:
+    """The models of the settings: each is made as a run makes it."""
+    problems = plugin_problems(settings, Candlecast(settings).checkpoints)
+    for name, model in settings.enabled_models.items():
+        problem = problems.get(name, "")
+        yield Diagnosis(f"model {name}", not problem, model.factory or f"entry point {name}", problem)
 
 
 def _data(settings: Settings) -> Iterator[Diagnosis]:

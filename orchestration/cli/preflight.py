@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from assets.forecasting.origins import origin_sessions
+from assets.forecasting.registry import plugin_problems
 from assets.market.actions import refresh_actions
 from assets.market.history import BarHistory, read_histories
 from assets.market.ingest.ingest import ingest
@@ -41,8 +42,9 @@ READ_AT_ONCE = 200 * 2**20
 
 
 def settings_problems(candlecast: Candlecast) -> list[str]:
-    """Problems that show without bars: those of the source's and the members file, and base weights."""
-    return [*source_problems(candlecast), *weight_problems(candlecast.settings)]
+    """Problems that show without bars: those of the source's and the members file, base weights, and plug-ins."""
+    plugins = plugin_problems(candlecast.settings, candlecast.checkpoints).values()
+    return [*source_problems(candlecast), *weight_problems(candlecast.settings), *plugins]
 
 
 def source_problems(candlecast: Candlecast) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Paths, Quantiles
 from assets.forecasting.plugin_models import PluginPredictor, plugin_model
+from assets.forecasting.registry import forecasters_in, plugin_problems
 from assets.forecasts.generate import target_timestamps
 from resources.errors import CandlecastError
 from resources.settings import ModelSettings, Settings
@@ -46,6 +47,10 @@ class Toy:
 
 def make_toy(settings: Settings, cutoff: date | None = NO_TRAINING, version: object = 1) -> Toy:
     return Toy(cutoff=cutoff, recipe={"version": version})
+
+
+def make_unlicensed(settings: Settings) -> Toy:
+    return Toy(licence="unknown")
 
 
 def make_number(settings: Settings) -> int:
@@ -182,6 +187,29 @@ def test_the_latest_stated_cutoff_counts_and_an_unknown_one_makes_all_in_sample(
     model_home: ForecastHome, stated: dict[str, object], until: date
 ) -> None:
     assert plugin_model(with_models(model_home, toy=stated), "toy").trained_until == until
+
+
+def test_under_commercial_licences_an_unknown_licence_is_refused_until_it_is_stated(model_home: ForecastHome) -> None:
+    unknown: dict[str, object] = {"factory": f"{__name__}:make_unlicensed"}
+    compute = model_home.settings.compute.model_copy(update={"licences": "commercial"})
+
+    def problems(**stated: object) -> dict[str, str]:
+        settings = with_models(model_home, toy={**unknown, **stated}).model_copy(update={"compute": compute})
+        return plugin_problems(settings, model_home.checkpoints)
+
+    assert "models.toy.licence" in problems()["toy"]
+    assert problems(licence="Apache-2.0") == problems(enabled=False) == {}
+
+
+def test_weights_whose_card_states_no_licence_are_refused_until_it_is_stated(model_home: ForecastHome) -> None:
+    def settings(licence: str | None) -> Settings:
+        changed = {"compute": {"licences": "commercial"}, "chronos2": {"licence": licence}}
+        return model_home.with_settings(**changed).settings
+
+    with pytest.raises(CandlecastError, match=r"chronos2\.licence"):
+        forecasters_in("chronos2_forecasts", settings(None), model_home.checkpoints)
+    (model,) = forecasters_in("chronos2_forecasts", settings("Apache-2.0"), model_home.checkpoints)
+    assert model.licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize(

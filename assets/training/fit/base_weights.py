@@ -95,7 +95,8 @@ def base_of(kind: Kind, section: FitSettings | Chronos2Settings, settings: Setti
         CandlecastError: as `resolve_base`; or a date contradicts the weights.
     """
     base = resolve_base(kind, section.base, section.revision, settings)
-    return base.dated(section.cutoff, section.published, SECTIONS[kind])
+    dated = base.dated(section.cutoff, section.published, SECTIONS[kind])
+    return replace(dated, licence=section.licence) if section.licence else dated
 
 
 def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings) -> BaseWeights:
