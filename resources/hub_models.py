@@ -23,6 +23,8 @@ from resources.publish import publish_bytes
 from resources.settings import Settings
 
 MAIN = "main"
+# Options of a model in [models.NAME] that may name a repository, and those with its revision.
+HUB_OPTIONS = {"model": "revision", "tokenizer": "tokenizer_revision"}
 _NAME = re.compile(r"(?![.-])[\w.-]+/(?![.-])[\w.-]+")
 _GIT_HASH = re.compile(r"[0-9a-f]{40}")
 
@@ -101,13 +103,17 @@ class NamedModel:
 
 
 def named_models(settings: Settings) -> list[NamedModel]:
-    """The repositories of the hub that a profile names."""
+    """The repositories of the hub that a profile names: as a base, or in the options of a model."""
     sections = (("tokenizer", settings.tokenizer), ("predictor", settings.predictor), ("chronos2", settings.chronos2))
-    return [
-        NamedModel(name, f"{name}.base", section.base, section.revision)
-        for name, section in sections
-        if hub_name(section.base, settings.root)
-    ]
+    found = [NamedModel(name, f"{name}.base", section.base, section.revision) for name, section in sections]
+    for name in settings.enabled_models:
+        options = settings.models[name].options
+        found += [
+            NamedModel(name, f"models.{name}.options.{key}", options[key], options.get(revision))
+            for key, revision in HUB_OPTIONS.items()
+            if isinstance(options.get(key), str)
+        ]
+    return [one for one in found if hub_name(one.repository, settings.root)]
 
 
 def repository_folder(repository: str) -> Path:

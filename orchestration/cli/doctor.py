@@ -109,21 +109,25 @@ def _processor(device: "torch.device", threads: int | None) -> str:
 
 
 def _weights(settings: Settings) -> Iterator[Diagnosis]:
-    """The base weights, loaded as training loads them: hub name, commit and files, or a folder."""
+    """Weights by hub name, commit and files, or folder. Those that training starts from are loaded as it loads them."""
     problems = weight_problems(settings)
-    on_hub = {one.model: one for one in named_models(settings)}
+    on_hub = {one.key: one for one in named_models(settings)}
     for section in SECTIONS.values():
-        name = f"{section} weights"
+        name, base = f"{section} weights", str(getattr(settings, section).base)
+        named = on_hub.pop(f"{section}.base", None)
         own = [text for text in problems if text.startswith(f"{section}.")]
         if own:
-            yield from (Diagnosis(name, False, getattr(settings, section).base, text) for text in own)
+            yield from (Diagnosis(name, False, base, text) for text in own)
         else:
-            yield Diagnosis(name, True, _weights_text(settings, section, on_hub.get(section)))
+            yield Diagnosis(name, True, _pinned_text(settings, named) if named else base)
+    for named in on_hub.values():
+        try:
+            yield Diagnosis(f"{named.model} weights", True, _pinned_text(settings, named))
+        except CandlecastError as error:
+            yield Diagnosis(f"{named.model} weights", False, named.repository, f"{named.key}: {error}")
 
 
-def _weights_text(settings: Settings, section: str, named: NamedModel | None) -> str:
-    if named is None:
-        return str(getattr(settings, section).base)
+def _pinned_text(settings: Settings, named: NamedModel) -> str:
     model = pinned_model(settings, named.repository, named.revision)
     return (
         f"{model.repository} {model.revision} at {model.commit[:12]} of {model.published}, licence "

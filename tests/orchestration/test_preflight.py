@@ -144,5 +144,7 @@ def test_the_doctor_names_the_command_that_fetches_what_is_missing(tmp_path: Pat
     text = SMALL.replace('[profiles.sample.chronos2]\nbase = "none"', base)
     for key in ("steps = 10\n", "d_ff = 32\nnum_layers = 1\nnum_heads = 2\n"):
         text = text.replace(key, "")
-    found = [one for one in findings(CliProject(tmp_path, text)) if one.check == "chronos2 weights"]
-    assert ["candlecast fetch --profile sample" in one.remedy for one in found] == [True]
+    text += '[profiles.sample.models.other]\noptions = {model = "somebody/other", revision = "v2"}\n'
+    found = [one for one in findings(CliProject(tmp_path, text)) if one.check in ("chronos2 weights", "other weights")]
+    assert ["candlecast fetch --profile sample`" in one.remedy for one in found] == [True, True]
+    assert "somebody/other at revision v2" in found[1].remedy
