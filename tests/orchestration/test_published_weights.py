@@ -74,6 +74,8 @@ def own_profile() -> str:
     """The packaged settings with a profile `own`: the weights of `pretrained` on own bars."""
     text = (ROOT / "candlecast.toml").read_text()
     weights = text[text.index("[profiles.pretrained.tokenizer]") : text.index("[profiles.pretrained.forecasts]")]
+    # Random weights reconstruct nothing.
+    weights = weights.replace("epochs = 0", "epochs = 0\nmin_codebook_use = 0\nmax_reconstruction = 100", 1)
     return f"{text}\n{weights.replace('pretrained', 'own')}\n{CHANGES}"
 
 
