@@ -269,7 +269,11 @@ def _missing_state(version: str | None) -> str:
 
 def _card_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     card = checkpoint.card
-    facts = {key: card[key] for key in ("licence", "cutoff", "data_hash", "seed") if card.get(key) is not None}
+    facts = {
+        key: card[key]
+        for key in ("licence", "cutoff", "cutoff_basis", "data_hash", "seed")
+        if card.get(key) is not None
+    }
     base = card.get("base") or {}
     revision = f", revision {base['revision']}" if base.get("revision") else ""
     named = {"base": f"{base['weights']}{revision}"} if base.get("weights") else {}

@@ -154,8 +154,8 @@ def _download(model: HubModel, name: str) -> None:
     file, pointer = model.files[name], model.folder / name
     folder = repository_folder(model.repository)
     blob = folder / "blobs" / file.digest
-    blob.parent.mkdir(parents=True, exist_ok=True)
     try:
+        blob.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(folder.parent / ".locks" / folder.name / f"{file.digest}.lock"):  # huggingface_hub's own
             if file.problem(blob):
                 _download_bytes(model, name, blob)
@@ -165,6 +165,10 @@ def _download(model: HubModel, name: str) -> None:
     except CandlecastError:
         raise
     except Exception as error:  # see `_ask_hub`
+        if isinstance(error, OSError) and error.errno:
+            raise CandlecastError(
+                f"{model.repository}: {name} could not be written to {folder} ({error}): free space there, or set HF_HOME"
+            ) from error
         raise CandlecastError(_unreachable(f"{model.repository}, {name}", error)) from error
     if problem := file.problem(pointer):
         raise CandlecastError(f"{model.repository}: {name} {problem} after its download: run `candlecast fetch` again")

@@ -139,3 +139,12 @@ def test_a_killed_fetch_continues_where_it_stopped(hub: LocalHub, tmp_path: Path
     assert name == "model.safetensors" and int(span.removeprefix("bytes=").rstrip("-")) >= 10 * 2**20
     (weights,) = (tmp_path / "hf").rglob("snapshots/*/model.safetensors")
     assert weights.read_bytes() == large
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: LocalHub, tmp_path: Path) -> None:
+    hub.commit(NAME, "2025-10-20", FILES)
+    blobs = tmp_path / "cache" / "models--somebody--some-model"
+    blobs.parent.mkdir()
+    blobs.write_text("not a folder")
+    with pytest.raises(CandlecastError, match=r"could not be written to .*models--somebody--some-model.*HF_HOME"):
+        fetch_model(Home(tmp_path), NAME, None)
