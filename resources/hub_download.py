@@ -167,7 +167,7 @@ def _download(model: HubModel, name: str) -> None:
     except Exception as error:  # see `_ask_hub`
         if isinstance(error, OSError) and error.errno:
             raise CandlecastError(
-                f"{model.repository}: {name} could not be written to {folder} ({error}): free some space, or set HF_HOME"
+                f"{model.repository}: {name} could not be written to {folder} ({error}): free space, or set HF_HOME"
             ) from error
         raise CandlecastError(_unreachable(f"{model.repository}, {name}", error)) from error
     if problem := file.problem(pointer):
