@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# The tests run the network sources' real client libraries against local servers, and the authors' Kronos package.
+# The tests run the network sources' real client libraries against local servers, the authors' Kronos package, and the
+# packages of the pretrained forecasters, and the export to ONNX.
 TESTED := $(VENV)/.ready-to-test
 # Tests that share an expensive fixture carry one xdist_group, so that one worker makes it.
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -38,7 +39,7 @@ format: $(TESTED)
 bench-evaluation: $(READY) ## scoring at the scale of an index
 	$(BIN)/python -m benchmarks.evaluation
 
-bench: bench-kronos bench-market bench-training bench-evaluation   ## every benchmark's table
+bench: bench-kronos bench-market bench-training bench-evaluation bench-models   ## every benchmark's table
 
 bench-kronos: $(TESTED)  ## the engine against the authors' package
 	$(BIN)/python -m benchmarks.kronos
@@ -48,6 +49,9 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
+
+bench-models: $(TESTED)  ## latency and memory of each forecaster
+	$(BIN)/python -m benchmarks.models
 
 gpu-check:               ## the Kronos library on a CUDA device; needs torch and no environment of this project
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py
@@ -72,7 +76,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(TESTED): $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
-		".[dev,docs,onnx,yahoo,akshare,ccxt]"
+		".[dev,docs,onnx,yahoo,akshare,ccxt,fracast,tirex,timesfm]"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps kronos-model-arch==0.1.0
 	@touch $@
 

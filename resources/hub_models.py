@@ -25,6 +25,11 @@ from resources.settings import Settings
 MAIN = "main"
 # Options of a model in [models.NAME] that may name a repository, and those with its revision.
 HUB_OPTIONS = {"model": "revision", "tokenizer": "tokenizer_revision"}
+# The end of the training data where the authors state it: bars up to June 2024 for Kronos (arXiv 2508.02739).
+STATED_CUTOFFS = {
+    f"NeoQuasar/{name}": date(2024, 6, 30)
+    for name in ("Kronos-mini", "Kronos-small", "Kronos-base", "Kronos-Tokenizer-2k", "Kronos-Tokenizer-base")
+}
 _NAME = re.compile(r"(?![.-])[\w.-]+/(?![.-])[\w.-]+")
 _GIT_HASH = re.compile(r"[0-9a-f]{40}")
 

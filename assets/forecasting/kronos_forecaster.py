@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from kronos import KronosPredictor
 
 MODEL = "kronos"
 VERSION = 1
@@ -89,23 +93,27 @@ def _tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkp
     return checkpoints.load("kronos_tokenizer", digest)
 
 
-def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
+def load_predictor(settings: Settings, predictor: Path, tokenizer: Path) -> KronosPredictor:
+    """The model of two folders of weights, on the device and in the precision of the settings."""
     from kronos import Kronos, KronosPredictor, KronosTokenizer
-    from kronos.features import time_features
 
-    compute = Compute(settings.compute)
-    windows, forecasts = settings.windows, settings.forecasts
-    parts = Kronos.from_pretrained(predictor.folder), KronosTokenizer.from_pretrained(tokenizer.folder)
-    threads = compute.use_threads(*parts)
-    model = KronosPredictor(
+    compute, windows = Compute(settings.compute), settings.windows
+    parts = Kronos.from_pretrained(predictor), KronosTokenizer.from_pretrained(tokenizer)
+    return KronosPredictor(
         *parts,
         device=compute.device(),
         max_context=windows.max_context,
         clip=windows.clip,
         precision="bf16" if settings.compute.dtype == "bfloat16" else "fp32",
-        threads=threads,
+        threads=compute.use_threads(*parts),
     )
 
+
+def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
+    from kronos.features import time_features
+
+    windows, forecasts = settings.windows, settings.forecasts
+    model = load_predictor(settings, predictor.folder, tokenizer.folder)
     fill = GapFill.of(settings, predictor.card.get("training"))
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:

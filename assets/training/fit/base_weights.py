@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from resources.checkpoints import CARD, UNNAMED, Kind, cutoff_of, is_bounded, trained_until
 from resources.errors import CandlecastError
-from resources.hub_models import hub_name, pinned_model
+from resources.hub_models import STATED_CUTOFFS, hub_name, pinned_model
 from resources.publish import digest_of_folder
 from resources.settings import Chronos2Settings, FitSettings, Settings
 
@@ -25,10 +25,6 @@ SECTIONS: Mapping[Kind, str] = {
     "kronos_predictor": "predictor",
     "chronos2_model": "chronos2",
 }
-# The published Kronos weights: bars to June 2024; whether their normalisation leaked is not known (issue 227 there).
-KRONOS_CUTOFF = date(2024, 6, 30)
-_KRONOS = ("Kronos-mini", "Kronos-small", "Kronos-base", "Kronos-Tokenizer-2k", "Kronos-Tokenizer-base")
-STATED_CUTOFFS = {f"NeoQuasar/{name}": KRONOS_CUTOFF for name in _KRONOS}
 
 
 @dataclass(frozen=True)
@@ -173,6 +169,7 @@ def _from_hub(name: str, revision: str | None, settings: Settings) -> BaseWeight
     model = pinned_model(settings, name, revision)
     card = _card(model.folder)
     stated = (None if is_bounded(card) else cutoff_of(card)) or STATED_CUTOFFS.get(name)
+    # Whether it leaked: issue 227 of its repository.
     leak = "; whether their training normalisation leaked is not known" if name in STATED_CUTOFFS else ""
     cutoff = stated or model.published
     return BaseWeights(
