@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -18,18 +17,10 @@ from resources.hub_models import locked_model, pinned_model
 from resources.layout import Home
 from resources.settings import Settings
 from tests.orchestration.cli_project import CliProject
-from tests.resources.local_hub import LocalHub, local_hub, use_hub
+from tests.resources.local_hub import LocalHub, use_hub
 
 NAME = "somebody/some-model"
 FILES = {"config.json": b'{"d_model": 8}', "model.safetensors": bytes(range(256)) * 64, "README.md": b"# card"}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    with local_hub() as hub:
-        use_hub(monkeypatch, hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield hub
 
 
 def set_offline(monkeypatch: pytest.MonkeyPatch) -> None:

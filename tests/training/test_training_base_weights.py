@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -20,19 +19,11 @@ from resources.errors import CandlecastError
 from resources.hub_download import fetch_model
 from resources.layout import Home
 from resources.settings import Chronos2Settings, PredictorSettings, Settings
-from tests.resources.local_hub import LocalHub, local_hub, use_hub
+from tests.resources.local_hub import LocalHub
 from tests.training.test_training_assets import in_process
 from tests.training.training_setup import filled_home, small_settings
 
 NAME, KRONOS = "somebody/some-chronos", "NeoQuasar/Kronos-small"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    with local_hub() as hub:
-        use_hub(monkeypatch, hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield hub
 
 
 def files(note: str, **card: str) -> dict[str, bytes]:
