@@ -7,13 +7,14 @@ HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE apply. Not here: the lock and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import CandlecastError
-from resources.hub_models import MAIN, HubFile, HubModel, lock_model, locked_model, repository_folder
+from resources.hub_models import MAIN, HubFile, HubModel, is_git_hash, lock_model, locked_model, repository_folder
 from resources.layout import Home
 from resources.locks import exclusive_lock
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FETCHED = ("*.json", "*.safetensors")
 WEIGHTS = "*.safetensors"
 PARTIAL = ".partial"
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,13 @@ def _described(repository: str, revision: str | None, info: ModelInfo) -> HubMod
     }
     if not any(fnmatch(name, WEIGHTS) for name in files):
         raise CandlecastError(f"{repository} has no *.safetensors: weights in other formats are not read")
-    if info.sha is None or info.last_modified is None:
+    if info.sha is None or not is_git_hash(info.sha) or info.last_modified is None:
         raise CandlecastError(f"{repository}: the hub states no commit or no date, so that it cannot be pinned")
+    for name, file in files.items():  # they become paths of the cache
+        if not _DIGEST.fullmatch(file.digest) or ".." in name.split("/") or name.startswith("/"):
+            raise CandlecastError(
+                f"{repository}: the hub announces {name!r} with the digest {file.digest!r}: not fetched"
+            )
     licence = info.card_data.get("license") if info.card_data else None
     return HubModel(
         repository,

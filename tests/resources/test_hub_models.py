@@ -85,6 +85,7 @@ def test_bytes_that_were_not_announced_are_refused_and_nothing_is_pinned(hub: Lo
         ("somebody/absent", None, r"has no repository somebody/absent .*HF_TOKEN"),
         (NAME, "v9", rf"{NAME} has no revision v9 at http"),
         ("somebody/pickled", None, r"somebody/pickled has no \*\.safetensors"),
+        ("somebody/outside", None, r"announces '\.\./model\.safetensors'"),
     ],
 )
 def test_what_the_hub_does_not_have_is_named(
@@ -92,6 +93,7 @@ def test_what_the_hub_does_not_have_is_named(
 ) -> None:
     hub.commit(NAME, "2025-10-20", FILES)
     hub.commit("somebody/pickled", "2025-10-20", {"config.json": b"{}", "pytorch_model.bin": b"x"})
+    hub.commit("somebody/outside", "2025-10-20", {"../model.safetensors": b"x"})
     with pytest.raises(CandlecastError, match=fact):
         fetch_model(Home(tmp_path), name, revision)
 
