@@ -102,7 +102,10 @@ def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Li
 
 def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: Lineage) -> None:
     found = lineage.of("drift/IBM/2010-12-31")
-    assert found.facts["checkpoint"] == "f" * 16
+    assert (found.facts["checkpoint"], found.facts["forward"]) == ("f" * 16, "False")
+    with lineage.warehouse.write() as connection:
+        connection.execute("UPDATE forecasts SET made_at = '2010-12-31 23:00' WHERE model = 'drift'")
+    assert lineage.of("drift/IBM/2010-12-31").facts["forward"] == "True"
     assert _files(found) == ["file a.csv"], "neither a later bar nor another symbol"
     assert [node.name.split()[0] for node in lineage.of("kronos/IBM/2010-12-31").sources] == [
         "kronos_predictor",
