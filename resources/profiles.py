@@ -132,6 +132,14 @@ def packaged_file(name: str) -> Path:
     return here / name if (here / name).is_file() else here.parent / name
 
 
+def has_settings() -> bool:
+    """Whether a settings file is found where none is named."""
+    try:
+        return _settings_path(None).is_file()
+    except SettingsError:
+        return bool(os.environ.get(ENV_FILE))
+
+
 def _settings_path(file: Path | str | None) -> Path:
     named = file or os.environ.get(ENV_FILE)
     if named:

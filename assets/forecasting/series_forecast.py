@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.columns import find_layout
-from assets.forecasting.series.frames import Reading, Resample, Series, SeriesError, read_series
-from assets.forecasting.series.models import CHRONOS2, ModelAbout, SeriesModel, load_series_model
+from assets.forecasting.series.frames import SeriesSet, read_series
+from assets.forecasting.series.holdout import evaluate
+from assets.forecasting.series.models import CHRONOS2, SeriesModel, finite_quantiles, load_series_model
+from assets.forecasting.series.series import INDEX, Series, SeriesError, forecast_rows
 from assets.forecasting.series.stamps import frequency_text, season_of
+from assets.forecasting.series.tables import Reading, Resample
 from resources.errors import CandlecastError
+from resources.licences import UNKNOWN, refusal
 from resources.progress import Progress, silent
 from resources.settings import Settings
 
 LEVELS = (0.1, 0.5, 0.9)
-# Columns of a forecast before those of its levels.
-INDEX = ["id", "target", "step", "timestamp"]
 
 
 class SeriesWarning(UserWarning):
@@ -52,6 +55,7 @@ class SeriesRequest:
     levels: Sequence[float] = LEVELS
     model: str = CHRONOS2
     season: int | None = None
+    holdout: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,12 @@ class SeriesForecast:
     """Forecasts of the series of a frame.
 
     Attributes:
-        quantiles: the columns id, target, step, timestamp and one per level, named by it.
+        quantiles: the columns id, target, step, timestamp and one per level, named by it; of a holdout also actual.
+        season: in steps, of the seasonal naive forecast.
         rejected: the reason for each series that is not forecast.
         notes: what a reader must know: how the frame was read, limits of the model.
         histories: the series that were forecast.
+        scores: of a holdout, by series, target and model (series.holdout); None: there is none.
     """
 
     quantiles: pd.DataFrame
@@ -70,7 +76,9 @@ class SeriesForecast:
     notes: list[str]
     about: ModelAbout
     frequency: str
+    season: int
     histories: list[Series] = field(default_factory=list)
+    scores: pd.DataFrame | None = None
 
 
 def predict(
@@ -115,8 +123,8 @@ def predict(
         resample: how the rows of one interval of `frequency` become one. Default: irregular timestamps are refused.
         levels: quantile levels.
         model: "chronos2" (the checkpoint in use of the settings' home; the packaged weights if it has none or there
-            are no settings), "packaged", "naive", "seasonal_naive", a folder of Chronos-2 weights, or a hub id with
-            `@revision` if wanted.
+            are no settings), "packaged", "naive", "seasonal_naive", a folder of Chronos-2 weights, a forecaster of
+            [models.NAME] or of an entry point, or a hub id with `@revision` if wanted.
         season: in steps, of "seasonal_naive"; default: that of the frequency.
         settings: candlecast's settings: home, device, threads.
 
@@ -152,41 +160,60 @@ def forecast_series(
 ) -> SeriesForecast:
     """The forecasts of a frame's series, with the series that are rejected and notes; see `predict`.
 
+    With `request.holdout` the last values are withheld, forecast and scored; with a `horizon` as well, the steps after
+    the last value are forecast too, and they are the `quantiles`.
+
     Raises:
         CandlecastError: nothing can be forecast at all.
     """
-    if request.horizon < 1:
-        raise CandlecastError(f"--horizon {request.horizon}: at least 1 step")
+    if request.horizon < 1 and request.holdout < 1:
+        raise CandlecastError(f"--horizon {request.horizon}: at least 1 step, or --holdout N for scores")
     levels = _levels(request.levels)
-    found = read_series(frame, _reading(frame, request, future), request.horizon, future=future)
-    model = load_series_model(request.model, settings, lambda: request.season or season_of(found.frequency))
-    _require_possible(model, levels, found.series)
-    notes = [*found.notes, *model.about.notes, *_limits(model, found.series)]
-    rejected, kept, frames = dict(found.rejected), [], []
+    frame, future = _index_as_columns(frame), None if future is None else _index_as_columns(future)
+    reading = _reading(frame, request, future)
+    found = read_series(frame, reading, request.horizon, future)
+    season = request.season or season_of(found.frequency)
+    model = load_series_model(request.model, settings, season)
+    _require_licence(model.about, settings)
+    _require_possible(model, levels, found.histories)
+    notes = [
+        *dict.fromkeys(found.notes),
+        *model.about.notes,
+        *_limits(model, found.histories, max(request.horizon, request.holdout)),
+    ]
+    made = SeriesForecast(
+        pd.DataFrame(), dict(found.rejected), notes, model.about, frequency_text(found.frequency), season
+    )
+    if request.holdout:
+        scored = evaluate(found.histories, model, request.holdout, levels, season, progress)
+        made.rejected.update(scored.rejected)
+        made = replace(made, quantiles=scored.quantiles, histories=scored.histories, scores=scored.scores)
+    return _forecast(made, found, model, levels, progress) if request.horizon else made
+
+
+def _forecast(
+    made: SeriesForecast, found: SeriesSet, model: SeriesModel, levels: np.ndarray, progress: Progress
+) -> SeriesForecast:
+    """The forecasts after the last values."""
+    kept, frames = [], []
     for number, series in enumerate(found.series):
         try:
-            frames.append(_rows(series, forecast_one(model, series, levels), levels))
+            frames.append(forecast_rows(series, finite_quantiles(model, series, levels), levels))
             kept.append(series)
         except SeriesError as error:
-            rejected[series.id] = str(error)
+            made.rejected[series.id] = str(error)
         progress(number + 1, len(found.series), str(series.id))
     columns = [*INDEX, *map(str, levels.tolist())]
     quantiles = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    return SeriesForecast(quantiles, rejected, notes, model.about, frequency_text(found.frequency), kept)
+    return replace(made, quantiles=quantiles, histories=kept)
 
 
-def forecast_one(model: SeriesModel, series: Series, levels: np.ndarray) -> np.ndarray:
-    """Quantiles (targets, horizon, levels) of one series, finite and increasing with the level.
-
-    Raises:
-        SeriesError: the model cannot forecast it.
-    """
-    quantiles = model.quantiles(series, levels)
-    if not np.isfinite(quantiles).all():
-        raise SeriesError(
-            f"{model.about.model} gives no finite forecast: its history is too short for it, or holds extreme values"
-        )
-    return quantiles
+def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an index of timestamps, or one that has names, as columns, all of which have text as name."""
+    frame = frame.rename(columns=str)
+    if isinstance(frame.index, pd.DatetimeIndex) and frame.index.name is None:
+        return frame.rename_axis("timestamp").reset_index()
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
 
 
 def _reading(frame: pd.DataFrame, request: SeriesRequest, future: pd.DataFrame | None) -> Reading:
@@ -213,6 +240,12 @@ def _levels(stated: Sequence[float]) -> np.ndarray:
     return levels
 
 
+def _require_licence(about: ModelAbout, settings: Settings | None) -> None:
+    key = "licence in the card.json of the weights" if about.model == CHRONOS2 else f"models.{about.model}.licence"
+    if settings is not None and (reason := refusal(about.licence or UNKNOWN, settings.compute.licences, key)):
+        raise CandlecastError(reason)
+
+
 def _require_possible(model: SeriesModel, levels: np.ndarray, series: Sequence[Series]) -> None:
     low, high = model.levels
     beyond = levels[(levels < low) | (levels > high)]
@@ -227,29 +260,15 @@ def _require_possible(model: SeriesModel, levels: np.ndarray, series: Sequence[S
         )
 
 
-def _limits(model: SeriesModel, series: Sequence[Series]) -> list[str]:
+def _limits(model: SeriesModel, series: Sequence[Series], horizon: int) -> list[str]:
     """What a model does with series that are longer than it reads, or with horizons beyond its pass."""
     notes = []
     longer = [one for one in series if model.context is not None and len(one.stamps) > model.context]
     if longer:
         notes.append(f"{model.about.model} reads the last {model.context:,} timestamps of a series")
-    if series and model.steps is not None and series[0].horizon > model.steps:
+    if model.steps is not None and horizon > model.steps:
         notes.append(
             f"{model.about.model} forecasts {model.steps:,} steps in one pass, and its further steps continue nine of "
             "its own quantiles: intervals beyond the first pass are too narrow"
         )
     return notes
-
-
-def _rows(series: Series, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
-    targets, horizon = len(series.names), series.horizon
-    frame = pd.DataFrame(
-        {
-            "id": [series.id] * (targets * horizon),
-            "target": np.repeat(series.names, horizon),
-            "step": np.tile(np.arange(1, horizon + 1), targets),
-            "timestamp": series.ahead[np.tile(np.arange(horizon), targets)],
-        }
-    )
-    frame[[str(level) for level in levels.tolist()]] = quantiles.reshape(-1, len(levels))
-    return frame

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from orchestration.cli.commands import checkpoints, inspect, materialise, results, system
+from orchestration.cli.commands import checkpoints, inspect, materialise, predict, results, system
 from orchestration.cli.interrupts import interrupts
 from orchestration.cli.session import INTERRUPTED
 
@@ -18,6 +18,7 @@ COMMANDS = (
     materialise.backfill,
     materialise.train,
     materialise.forecast,
+    predict.predict,
     materialise.score,
     materialise.backtest,
     results.report,

@@ -36,7 +36,7 @@ class ForecastFiles:
         """Why the files cannot be written, before any work; None: they can."""
         if self.plot and self.plot.suffix.lower() != ".png":
             return f"--plot {self.plot}: the name of a PNG ends with .png"
-        found = (_problem("--csv", self.csv, CSV_BEGINS), _problem("--plot", self.plot, PNG_BEGINS))
+        found = (output_problem("--csv", self.csv, CSV_BEGINS), output_problem("--plot", self.plot, PNG_BEGINS))
         return next(filter(None, found), None)
 
     def write(self, origin: ForecastOrigin, warehouse: Warehouse, used: UsedCheckpoints, frequency: str) -> list[str]:
@@ -84,7 +84,12 @@ def _fan_charts(
     return fan_chart(fans, columns=min(COLUMNS, len(fans)))
 
 
-def _problem(option: str, file: Path | None, begins: bytes) -> str | None:
+def output_problem(option: str, file: Path | None, begins: bytes) -> str | None:
+    """Why a file of forecasts cannot be written; None: it can.
+
+    Args:
+        begins: the first bytes of such a file, which an existing one may be.
+    """
     if file is None:
         return None
     if not file.parent.is_dir():
@@ -94,6 +99,6 @@ def _problem(option: str, file: Path | None, begins: bytes) -> str | None:
     if file.exists() and file.read_bytes()[: len(begins)] not in (begins, b""):
         return (
             f"{option} {file} exists and holds no forecasts: choose another name, or move it away. The forecasts are "
-            "written to this file; bars are read from market.path"
+            "written to this file"
         )
     return None

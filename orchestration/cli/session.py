@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 import json
 import sys
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from orchestration.cli.pipeline import Pipeline
     from orchestration.cli.terminal import Terminal
+    from resources.progress import Progress
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -86,6 +89,15 @@ class CommandSession:
 
         assert self._terminal is not None, "a session without progress runs nothing"
         return Pipeline(self.settings, self._terminal)
+
+    @contextmanager
+    def work(self, name: str) -> "Iterator[Progress]":
+        """The progress of one piece of work, shown on this terminal."""
+        from resources.progress import progress_of
+
+        assert self._terminal is not None, "a session without progress shows none"
+        with self._terminal.task(name):
+            yield progress_of(name)
 
     def finish(self, result: dict[str, Any], text: str | None = None) -> None:
         """Print the result: as JSON if requested, else `text` or the result's own `text`.

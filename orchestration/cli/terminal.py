@@ -50,6 +50,16 @@ class Terminal:
         if not self.quiet:
             self.console.print(text, markup=False, soft_wrap=True)
 
+    @contextmanager
+    def task(self, name: str) -> Iterator[None]:
+        """A bar for work that is not an asset, inside the block."""
+        self._task = self._bar.add_task(name, total=None, note="")
+        try:
+            yield
+        finally:
+            self._bar.remove_task(self._task)
+            self._task = None
+
     def _show_asset(self, run: AssetRun) -> None:
         if run.seconds is None:
             self._task = self._bar.add_task(run.asset, total=None, note="")

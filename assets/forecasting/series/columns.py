@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ TIMESTAMP_NAMES = ("timestamp", "ds", "datetime", "date", "time", "period", "mon
 ID_NAMES = ("id", "item_id", "unique_id", "series_id", "series", "symbol", "ticker")
 TARGET_NAMES = ("target", "value", "y")
 _EMPTY = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
+_FORMATTED = re.compile(r"[^A-Za-z]*\d[^A-Za-z]*")
 # Of a text column, numbers in more cells than this make the others mistakes, not categories.
 MOSTLY = 0.5
 
@@ -83,9 +85,6 @@ def find_layout(
     # A wide table has no column of ids; one that is named by a usual name is one unless it is asked for as data.
     own = _require(id, names, "id") if id else None if wide else _guess(names, ID_NAMES)
     taken = {stamp, own, *target, *past, *known}
-    notes = [f"timestamps: column {stamp}"] if timestamp is None else []
-    if own is not None and id is None:
-        notes.append(f"ids: column {own}")
     ahead = [str(name) for name in future] if future is not None else []
     if ahead and not known:
         known = [name for name in ahead if name not in {stamp, own, *target, *past}]
@@ -100,6 +99,8 @@ def find_layout(
         raise CandlecastError(f"--known {name} is not in the future table, which has {_shown(ahead)}")
     if ahead and stamp not in ahead:
         raise CandlecastError(f"the future table has no column {stamp} of timestamps, it has {_shown(ahead)}")
+    unused = [name for name in ahead if name not in {stamp, own, *known}]
+    notes = [f"columns of the future table that are not read: {_shown(unused)}"] if unused else []
     targets = tuple(target)
     if not targets:
         left = [name for name in names if name not in taken]
@@ -107,8 +108,11 @@ def find_layout(
         targets = (usual,) if usual is not None and not wide else tuple(left)
         if not targets or (own is not None and usual is None and len(left) > 1):
             raise CandlecastError(f"which column is to be forecast? name it with --target, of {_shown(left or names)}")
-        notes.append(f"forecast: {', '.join(targets[:6])}{' …' if len(targets) > 6 else ''}")
         wide = wide if wide is not None else own is None and len(targets) > 1
+    inferred = {"timestamps in": [] if timestamp else [stamp], "ids in": [own] if own and not id else []}
+    inferred["forecasts of"] = [] if target else list(targets)
+    if any(inferred.values()):
+        notes.append("inferred: " + ", ".join(f"{role} {_shown(found)}" for role, found in inferred.items() if found))
     _require_apart(stamp, own, targets, past, known)
     return Layout(stamp, targets, own, bool(wide), tuple(past), tuple(known), frozenset(categorical), tuple(notes))
 
@@ -129,6 +133,7 @@ def column_values(cells: pd.Series, categorical: bool = False) -> tuple[Values, 
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = ~empty & np.isnan(numbers)
     if wrong.sum() > MOSTLY * (~empty).sum():
+        _refuse_formatted(text[wrong], str(cells.name))
         return _categories(cells), {}
     values, bad = _finite(cells, numbers)
     return values, {
@@ -139,6 +144,17 @@ def column_values(cells: pd.Series, categorical: bool = False) -> tuple[Values, 
             for row in np.flatnonzero(wrong)
         },
     }
+
+
+def _refuse_formatted(text: pd.Series, name: str) -> None:
+    """Refuse numbers in a format that is not read, which would become categories."""
+    formatted = text.str.fullmatch(_FORMATTED)
+    if formatted.mean() > MOSTLY:
+        row = int(text.index[int(np.argmax(formatted))])
+        raise CandlecastError(
+            f"column {name}, row {row + 1}: {text[row]!r} is not a number as it is written: write such as 1234.5; "
+            f"--categorical {name} if they are categories"
+        )
 
 
 def _finite(cells: pd.Series, numbers: np.ndarray) -> tuple[Values, Mapping[int, str]]:

@@ -10,20 +10,23 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 import assets
-from assets.forecasting.series.frames import Series
+from assets.forecasting.plugin import ENTRY_POINTS
+from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
+from assets.forecasting.series.series import Series, SeriesError
 from resources.checkpoints import CARD, UNNAMED, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
+from resources.hub_models import pinned_model
 from resources.layout import Home
 from resources.publish import digest_of_folder
 from resources.settings import Settings
@@ -37,30 +40,6 @@ PACKAGED_FOLDER = Path(assets.__file__).parent / "training" / "weights" / "chron
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
 
-@dataclass(frozen=True)
-class ModelAbout:
-    """Which model and which weights made a forecast.
-
-    Attributes:
-        weights: where they are from; None: the model has none.
-        digest: SHA-256 of the files of a folder.
-        revision: commit of a hub's repository.
-    """
-
-    model: str
-    weights: str | None = None
-    digest: str | None = None
-    revision: str | None = None
-    licence: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """One line that names model, weights, digest and revision."""
-        named = [self.model, self.weights, self.digest and f"digest {self.digest[:16]}"]
-        return ", ".join(filter(None, [*named, self.revision and f"revision {self.revision}", self.licence]))
-
-
 class SeriesModel(Protocol):
     """A model that forecasts one series at a time.
 
@@ -71,15 +50,34 @@ class SeriesModel(Protocol):
         context: rows that it reads at most; None: all.
     """
 
-    about: ModelAbout
-    levels: tuple[float, float]
-    covariates: bool
-    steps: int | None
-    context: int | None
+    @property
+    def about(self) -> ModelAbout: ...
+    @property
+    def levels(self) -> tuple[float, float]: ...
+    @property
+    def covariates(self) -> bool: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def context(self) -> int | None: ...
 
     def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
         """(targets, horizon, levels) float64, increasing with the level."""
         ...
+
+
+def finite_quantiles(model: SeriesModel, series: Series, levels: np.ndarray) -> np.ndarray:
+    """Quantiles (targets, horizon, levels) of one series.
+
+    Raises:
+        SeriesError: the model cannot forecast it.
+    """
+    quantiles = model.quantiles(series, levels)
+    if not np.isfinite(quantiles).all():
+        raise SeriesError(
+            f"{model.about.model} gives no finite forecast: its history is too short for it, or holds extreme values"
+        )
+    return quantiles
 
 
 @dataclass(frozen=True)
@@ -140,6 +138,11 @@ class Chronos2Model:
         return np.asarray(wanted.transpose(0, 2, 1) * scale[..., None] + centre[..., None])
 
 
+def naive_model(name: str, season: int) -> NaiveModel:
+    """The naive or seasonal naive forecast."""
+    return NaiveModel(ModelAbout(name, None if name == NAIVE else f"a season of {season} steps", licence="MIT"), season)
+
+
 def _standardised(
     values: np.ndarray, centre: np.ndarray | None = None, scale: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,49 +167,54 @@ def _standardised(
     return ((values - centre) / scale).astype(np.float32), centre, scale
 
 
-def load_series_model(name: str, settings: Settings | None, season: Callable[[], int]) -> SeriesModel:
+def load_series_model(name: str, settings: Settings | None, season: int) -> SeriesModel:
     """The model of a name.
 
     Args:
         name: "chronos2": the checkpoint in use of the settings' home, and if it has none, or there are no settings, the
-            packaged weights; "packaged"; "naive"; "seasonal_naive"; a folder; a hub id, with `@revision` if wanted.
-        season: the season in steps, asked of by seasonal models.
+            packaged weights; "packaged"; "naive"; "seasonal_naive"; a folder; a forecaster of [models.NAME] or of an
+            entry point; a hub id, with `@revision` if wanted: the commit that the settings' home has pinned.
+        season: in steps, of "seasonal_naive".
 
     Raises:
         CandlecastError: there is no such model, or it cannot be loaded.
     """
     if name in (NAIVE, SEASONAL_NAIVE):
-        own = 1 if name == NAIVE else season()
-        weights = None if name == NAIVE else f"season of {own} steps"
-        return NaiveModel(ModelAbout(name, weights), own)
-    device = str(Compute(settings.compute).device()) if settings else "cpu"
+        return naive_model(name, 1 if name == NAIVE else season)
+    compute = Compute(settings.compute) if settings else Compute()
     if name == CHRONOS2:
         used = CheckpointStore(Home(settings.home)).current("chronos2_model") if settings else None
         if used is not None:
-            return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", device)
+            return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", compute)
         why = f"{settings.home} has no Chronos-2 checkpoint yet" if settings else None
-        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", device, why)
+        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", compute, why)
     if name == PACKAGED:
-        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", device)
+        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", compute)
+    if (settings is not None and name in settings.models) or name in entry_points(group=ENTRY_POINTS).names:
+        from assets.forecasting.series.plugin import forecaster_model
+
+        return forecaster_model(name, settings or Settings())
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _from_folder(folder, f"folder {folder}", device)
+        return _from_folder(folder, f"folder {folder}", compute)
     hub = _HUB_NAME.fullmatch(name)
     if hub is not None and not name.startswith("."):
-        return _from_hub(hub["name"], hub["revision"], device)
+        return _from_hub(hub["name"], hub["revision"], settings, compute)
+    own = sorted({*(settings.models if settings else ()), *entry_points(group=ENTRY_POINTS).names})
+    every = ", ".join([CHRONOS2, PACKAGED, NAIVE, SEASONAL_NAIVE, *own])
     raise CandlecastError(
-        f"--model {name}: allowed are {CHRONOS2} (the checkpoint in use, or the packaged weights), {PACKAGED}, "
-        f"{NAIVE}, {SEASONAL_NAIVE}, an existing folder of Chronos-2 weights, or a hub id such as amazon/chronos-2"
+        f"--model {name}: there is no such model; there are {every}, folders of Chronos-2 weights, and hub ids such as "
+        "amazon/chronos-2"
     )
 
 
-def _from_folder(folder: Path, weights: str, device: str, why: str | None = None) -> SeriesModel:
+def _from_folder(folder: Path, weights: str, compute: Compute, why: str | None = None) -> SeriesModel:
     config = folder / "config.json"
     if not config.is_file():
         raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
     digest = digest_of_folder(folder, UNNAMED)
     card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
-    pipeline = _pipeline(str(folder), None, device, digest)
+    pipeline = _loaded(str(folder), None, compute, digest)
     notes = [f"{why}: these are the packaged weights"] if why else []
     if card.get("training"):
         notes.append(
@@ -216,15 +224,26 @@ def _from_folder(folder: Path, weights: str, device: str, why: str | None = None
     return Chronos2Model(ModelAbout(CHRONOS2, weights, digest, None, card.get("licence"), tuple(notes)), pipeline)
 
 
-def _from_hub(name: str, revision: str | None, device: str) -> SeriesModel:
-    pipeline = _pipeline(name, revision, device, "")
+def _from_hub(name: str, revision: str | None, settings: Settings | None, compute: Compute) -> SeriesModel:
+    """The commit that the home has pinned; without a home what the hub or its cache has."""
+    if settings is not None:
+        pinned = pinned_model(settings, name, revision)
+        pipeline = _loaded(str(pinned.folder), None, compute, pinned.commit)
+        return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, pinned.commit, pinned.licence), pipeline)
+    pipeline = _loaded(name, revision, compute, "")
     commit = getattr(pipeline.model.config, "_commit_hash", None) or revision
     return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, commit), pipeline)
 
 
+def _loaded(source: str, revision: str | None, compute: Compute, digest: str) -> Chronos2Pipeline:
+    pipeline = _pipeline(source, revision, str(compute.device()), digest)
+    compute.use_threads(pipeline.model)
+    return pipeline
+
+
 @lru_cache(maxsize=2)
 def _pipeline(source: str, revision: str | None, device: str, digest: str) -> Chronos2Pipeline:
-    """The pipeline of a folder with this digest, or of a hub id."""
+    """The pipeline of a folder with this digest or commit, or of a hub id."""
     from chronos import Chronos2Pipeline
     from transformers.utils.logging import disable_progress_bar
 

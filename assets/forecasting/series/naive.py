@@ -24,7 +24,7 @@ def naive_quantiles(values: np.ndarray, horizon: int, levels: np.ndarray, season
         # Rows of the same place in the season, the newest first.
         place = len(values) + step % season - season
         rows = np.arange(place, -1, -season)
-        known = np.flatnonzero(np.isfinite(values[rows])) if len(rows) else []
+        known = np.flatnonzero(np.isfinite(values[rows]))
         if len(known):
             median[step] = values[rows[known[0]]]
             seasons[step] = known[0] + step // season + 1

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
-from pandas.tseries.offsets import BaseOffset, Day
+from pandas.tseries.offsets import BaseOffset, Day, Tick
 
 from resources.errors import CandlecastError
 
@@ -63,7 +63,7 @@ def parse_stamps(cells: pd.Series, date_format: str | None = None) -> tuple[pd.I
             "UTC, unlike the rows before it: write all timestamps alike"
         )
     parsed, note = _parse_text(text, bool(zoned.any()), date_format)
-    bad = parsed.isna()
+    bad = np.asarray(parsed.isna())
     if bad.mean() > MOST_MISSING or not len(given):
         first = int(np.argmax(bad)) if len(bad) else 0
         shown = repr(text.iloc[first]) if len(text) else "nothing"
@@ -184,7 +184,7 @@ def _candidates(stamps: pd.DatetimeIndex) -> list[BaseOffset]:
     calendar: list[str] = []
     # A day of a change of the clock has 23 or 25 hours.
     if gap >= _DAY - pd.Timedelta(hours=1):
-        calendar = ["YS-" + month, "YE-" + month, "QS-" + month, "QE-" + month, "MS", "ME", "BME", f"W-{day}", "B", "D"]
+        calendar = ["YS-" + month, "YE-" + month, "QS-" + month, "QE-" + month, "MS", "ME", "BME", f"W-{day}", "D", "B"]
     named = [to_offset(name) for name in calendar]
     days = gap.round("D").days
     return [*named, Day(days)] if calendar else [to_offset(gap)]
@@ -235,12 +235,11 @@ def season_of(frequency: Frequency) -> int:
     calendar = {"D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "BMS": 12, "BME": 12, "QS": 4, "QE": 4, "BQS": 4, "BQE": 4}
     if name in calendar:
         return max(1, calendar[name] // frequency.n)
-    try:
-        seconds = pd.Timedelta(frequency).total_seconds()
-    except ValueError:
+    if not isinstance(frequency, Tick):
         return 1
+    seconds = pd.Timedelta(frequency).total_seconds()
     per_day = round(_DAY.total_seconds() / seconds)
-    return per_day if seconds >= 60 and per_day > 1 else 60 if seconds < 60 else 1
+    return 60 if seconds < 60 else max(1, per_day)
 
 
 def _grid(stamps: pd.Index, frequency: Frequency) -> pd.Index:
@@ -253,7 +252,4 @@ def _size(first: object, last: object, frequency: Frequency) -> int:
     if isinstance(frequency, int):
         return (int(last) - int(first)) // frequency + 1  # type: ignore[call-overload, no-any-return]
     span = pd.Timestamp(last) - pd.Timestamp(first)  # type: ignore[arg-type]
-    try:
-        return int(span / pd.Timedelta(frequency)) + 1
-    except ValueError:
-        return int(span / _DAY) + 1
+    return int(span / (pd.Timedelta(frequency) if isinstance(frequency, Tick) else _DAY)) + 1

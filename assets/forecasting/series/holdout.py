@@ -1,0 +1,136 @@
+"""Scores of forecasts on the withheld end of series, beside naive and seasonal naive forecasts.
+
+Metrics are over the withheld values that are known: mean absolute error, root mean squared error and mean absolute
+percentage error of the median, CRPS, and the coverage of the central intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.intervals import central_intervals
+from assets.forecasting.metrics import covered, crps
+from assets.forecasting.series.models import NAIVE, SEASONAL_NAIVE, SeriesModel, finite_quantiles, naive_model
+from assets.forecasting.series.series import Series, SeriesError, forecast_rows, without_end
+from resources.progress import Progress
+
+# CRPS is an integral over the levels: three would be too few.
+DENSE = np.round(np.arange(0.05, 0.96, 0.05), 2)
+# The row of the scores that is over all series.
+ALL = "all series"
+
+
+@dataclass
+class Holdout:
+    """Forecasts of the withheld ends of series, and their scores.
+
+    Attributes:
+        scores: see `score_frame`.
+        quantiles: as of `forecast_rows`, with the column actual.
+        histories: the series up to their withheld ends.
+    """
+
+    scores: pd.DataFrame
+    quantiles: pd.DataFrame
+    rejected: dict[Hashable, str] = field(default_factory=dict)
+    histories: list[Series] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScoredForecast:
+    """One model's forecast of one series: quantiles (targets, steps, levels), actuals (targets, steps)."""
+
+    model: str
+    series: Series
+    quantiles: np.ndarray
+    actuals: np.ndarray
+
+
+def evaluate(
+    histories: Sequence[Series], model: SeriesModel, steps: int, levels: np.ndarray, season: int, progress: Progress
+) -> Holdout:
+    """Forecast the last `steps` timestamps of each series by a model, and by the naive forecasts beside it."""
+    every = np.unique(np.round(np.r_[levels, DENSE], 6))
+    every = every[(every >= model.levels[0]) & (every <= model.levels[1])]
+    references = [naive_model(NAIVE, 1), naive_model(SEASONAL_NAIVE, season)]
+    scored: list[ScoredForecast] = []
+    frames = []
+    found = Holdout(pd.DataFrame(), pd.DataFrame())
+    for number, series in enumerate(histories):
+        try:
+            cut, actuals = without_end(series, steps)
+            quantiles = finite_quantiles(model, cut, every)
+        except SeriesError as error:
+            found.rejected[series.id] = str(error)
+            continue
+        found.histories.append(cut)
+        wanted = quantiles[..., np.searchsorted(every, np.round(levels, 6))]
+        frames.append(forecast_rows(cut, wanted, levels).assign(actual=actuals.ravel()))
+        own = [one for one in references if one.about.model != model.about.model]
+        scored.append(ScoredForecast(model.about.model, cut, quantiles, actuals))
+        scored += [ScoredForecast(one.about.model, cut, one.quantiles(cut, every), actuals) for one in own]
+        progress(number + 1, len(histories), str(series.id))
+    if frames:
+        found.quantiles = pd.concat(frames, ignore_index=True)
+        found.scores = score_frame(scored, every, levels.tolist())
+    return found
+
+
+def score_frame(forecasts: Sequence[ScoredForecast], levels: np.ndarray, wanted: Sequence[float]) -> pd.DataFrame:
+    """One row of metrics per series, target and model, and per model over all series.
+
+    Args:
+        levels: of the quantiles.
+        wanted: the levels whose central intervals are scored.
+
+    Returns:
+        The columns id, target, model, mae, rmse, mape, crps, one coverage per interval, n. A metric that is not defined
+        is NaN: mape where an actual is 0, all where a model has no forecast.
+    """
+    rows = [
+        (one.model, one.series.id, name, one.quantiles[place], one.actuals[place])
+        for one in forecasts
+        for place, name in enumerate(one.series.names)
+    ]
+    scores = [
+        {"id": one, "target": target, "model": model, **_metrics(quantiles, actuals, levels, wanted)}
+        for model, one, target, quantiles, actuals in rows
+    ]
+    models = dict.fromkeys(row[0] for row in rows)
+    for model in models if len(rows) > len(models) else ():
+        quantiles = np.concatenate([row[3] for row in rows if row[0] == model])
+        actuals = np.concatenate([row[4] for row in rows if row[0] == model])
+        scores.append({"id": ALL, "target": ALL, "model": model, **_metrics(quantiles, actuals, levels, wanted)})
+    return pd.DataFrame(scores)
+
+
+def _metrics(
+    quantiles: np.ndarray, actuals: np.ndarray, levels: np.ndarray, wanted: Sequence[float]
+) -> dict[str, float]:
+    """The metrics of one series: quantiles (steps, levels), actuals (steps,)."""
+    known = np.isfinite(actuals)
+    quantiles, actual = quantiles[known], actuals[known]
+    error = actual - quantiles[:, int(np.argmin(np.abs(levels - 0.5)))]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.abs(error / actual)
+    coverages = {
+        one.metric: covered(quantiles[:, _place(levels, one.low)], quantiles[:, _place(levels, one.high)], actual)
+        for one in central_intervals(wanted)
+    }
+    per_value = {"mae": np.abs(error), "rmse": error**2, "mape": 100 * share, "crps": crps(quantiles, levels, actual)}
+    means = {name: _mean(values, defined=np.isfinite(error)) for name, values in {**per_value, **coverages}.items()}
+    means["rmse"] = float(np.sqrt(means["rmse"]))
+    return {**means, "n": int(known.sum())}
+
+
+def _mean(values: np.ndarray, defined: np.ndarray) -> float:
+    """The mean; NaN where a value or the forecast is not defined."""
+    return float(values.mean()) if len(values) and defined.all() and np.isfinite(values).all() else float("nan")
+
+
+def _place(levels: np.ndarray, level: float) -> int:
+    return int(np.argmin(np.abs(levels - level)))

@@ -1,0 +1,90 @@
+"""A forecaster of bars (assets.forecasting.plugin) as a model of any positive series: its values are the closes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.forecaster import forecast_seed
+from assets.forecasting.plugin import Forecaster, ForecastInput
+from assets.forecasting.plugin_factories import make_forecaster
+from assets.forecasting.plugin_models import plugin_facts
+from assets.forecasting.plugin_output import Row, read_output
+from assets.forecasting.series.about import ModelAbout
+from assets.forecasting.series.series import Series, SeriesError
+from assets.market.history import CLOSE, FIELDS, PRICES
+from resources.errors import CandlecastError
+from resources.settings import ModelSettings, Settings
+
+
+@dataclass(frozen=True)
+class ForecasterModel:
+    """A forecaster of the settings' [models.NAME], or of an entry point. Each target is forecast on its own."""
+
+    about: ModelAbout
+    forecaster: Forecaster
+    seed: int
+    levels: tuple[float, float] = (1e-6, 1 - 1e-6)
+    covariates: bool = False
+    steps: int | None = None
+
+    @property
+    def context(self) -> int | None:
+        return self.forecaster.lookback
+
+    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
+        return np.stack([self._one(series, place, levels) for place in range(len(series.names))])
+
+    def _one(self, series: Series, place: int, levels: np.ndarray) -> np.ndarray:
+        values, name = series.targets[place], series.names[place]
+        wrong = ~(values > 0)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise SeriesError(
+                f"column {name} has {'no value' if np.isnan(values[first]) else values[first]} at "
+                f"{series.stamps[first]}, and {self.about.model} forecasts prices, which are positive and have no "
+                "gaps: use --model chronos2, or fill the gaps"
+            )
+        stamps = _utc(series.stamps.append(series.ahead))
+        count = len(values)
+        bars = np.full((count, len(FIELDS)), np.nan)
+        bars[:, PRICES] = values[:, None]
+        start = max(0, count - self.forecaster.lookback) if self.forecaster.lookback else 0
+        origin = stamps[count - 1]
+        seed = forecast_seed(self.seed, f"{series.id}/{name}", origin) % 2**31
+        one = ForecastInput(str(series.id), stamps[start:count], bars[start:], stamps[count:], seed)
+        try:
+            (row,) = read_output(self.forecaster.predict([one], levels.tolist()), [one], levels.tolist())
+        except CandlecastError as error:
+            raise SeriesError(str(error)) from error
+        except Exception as error:
+            raise SeriesError(f"{self.about.model} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(row, Row):
+            raise SeriesError(f"{self.about.model}: {row}")
+        return np.asarray(row.quantiles[:, row.fields.index(FIELDS[CLOSE])])
+
+
+def forecaster_model(name: str, settings: Settings) -> ForecasterModel:
+    """The model of [models.NAME], or of an entry point of that name.
+
+    Raises:
+        CandlecastError: it cannot be made.
+    """
+    if name not in settings.models:
+        settings = settings.model_copy(update={"models": {**settings.models, name: ModelSettings()}})
+    factory, forecaster = make_forecaster(settings, name)
+    facts = plugin_facts(settings, name)
+    note = f"{name} forecasts the closes of bars: the values are read as closes, one column at a time"
+    return ForecasterModel(
+        ModelAbout(name, factory.reference, licence=facts.licence, notes=(note,)), forecaster, settings.seed
+    )
+
+
+def _utc(stamps: pd.Index) -> np.ndarray:
+    """Timestamps in UTC, datetime64[s]; whole numbers are counted in days."""
+    if not isinstance(stamps, pd.DatetimeIndex):
+        return np.asarray(stamps.to_numpy(dtype=np.int64).astype("datetime64[D]").astype("datetime64[s]"))
+    naive = stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)
+    return np.asarray(naive.to_numpy().astype("datetime64[s]"))

@@ -1,0 +1,89 @@
+"""Scores on the withheld end of series: metrics, and the naive forecasts beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scoringrules
+from scipy.stats import norm
+
+from assets.forecasting.series.naive import naive_quantiles
+from assets.forecasting.series_forecast import SeriesRequest, forecast_series
+
+VALUES = np.array([3.0, 5, 4, 7, 6, 8, 9, 7, 11, 10, 12, 9, 13, 14])
+
+
+def frame(values: np.ndarray = VALUES) -> pd.DataFrame:
+    return pd.DataFrame({"timestamp": pd.date_range("2020-02-03", periods=len(values), freq="D"), "value": values})
+
+
+def test_naive_intervals_grow_with_the_root_of_the_step() -> None:
+    levels = np.array([0.1, 0.5, 0.9])
+    deviation = np.sqrt(np.mean(np.diff(VALUES) ** 2))
+    expected = VALUES[-1] + deviation * np.sqrt([[1], [2], [3]]) * norm.ppf(levels)
+    np.testing.assert_allclose(naive_quantiles(VALUES, 3, levels, 1), expected)
+
+
+def test_a_seasonal_forecast_repeats_the_last_season_that_is_known() -> None:
+    gap = VALUES.copy()
+    gap[-3] = np.nan
+    made = naive_quantiles(gap, 5, np.array([0.5, 0.9]), 4)
+    np.testing.assert_allclose(made[:, 0], [VALUES[-4], VALUES[-7], VALUES[-2], VALUES[-1], VALUES[-4]])
+    deviation = np.sqrt(np.nanmean((gap[4:] - gap[:-4]) ** 2))
+    spread = (made[:, 1] - made[:, 0]) / (deviation * norm.ppf(0.9))
+    np.testing.assert_allclose(spread, np.sqrt([1, 2, 1, 1, 2]))
+
+
+def test_metrics_are_those_of_their_definitions() -> None:
+    request = SeriesRequest(holdout=4, model="naive", season=5, levels=[0.1, 0.25, 0.5, 0.75, 0.9])
+    made = forecast_series(frame(), request)
+    assert made.scores is not None
+    scores = made.scores.set_index("model")
+    assert list(scores.index) == ["naive", "seasonal_naive"]
+    known, actual = VALUES[:-4], VALUES[-4:]
+    error = actual - known[-1]
+    own = scores.loc["naive"]
+    assert own["mae"] == pytest.approx(np.abs(error).mean())
+    assert own["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert own["mape"] == pytest.approx(100 * np.abs(error / actual).mean())
+    deviation = np.sqrt(np.mean(np.diff(known) ** 2)) * np.sqrt(np.arange(1, 5))
+    exact = scoringrules.crps_normal(actual, known[-1], deviation).mean()
+    assert own["crps"] == pytest.approx(exact, rel=0.02)
+    assert own["coverage_80"] == (np.abs(error) <= deviation * norm.ppf(0.9)).mean()
+    assert own["coverage_50"] == (np.abs(error) <= deviation * norm.ppf(0.75)).mean()
+    assert scores.loc["seasonal_naive", "mae"] == pytest.approx(np.abs(actual - known[-5:-1]).mean())
+    assert made.quantiles["actual"].tolist() == actual.tolist()
+
+
+def test_the_withheld_values_do_not_reach_the_forecast() -> None:
+    other = VALUES.copy()
+    other[-4:] = 99.0
+    made, changed = (
+        forecast_series(frame(np.tile(one, 1)), SeriesRequest(holdout=4, model="packaged")).quantiles
+        for one in (VALUES, other)
+    )
+    pd.testing.assert_frame_equal(made.drop(columns="actual"), changed.drop(columns="actual"), check_exact=True)
+
+
+def test_scores_are_per_series_and_over_all_and_unknown_values_do_not_count() -> None:
+    values = VALUES.copy()
+    values[-2] = np.nan
+    both = pd.concat([frame().assign(id="a"), frame(values).assign(id="b"), frame(VALUES[:5]).assign(id="c")])
+    made = forecast_series(both, SeriesRequest(holdout=4, horizon=2, model="naive"))
+    assert made.scores is not None
+    own = made.scores[made.scores["model"] == "naive"].set_index("id")
+    assert own["n"].to_dict() == {"a": 4, "b": 3, "all series": 7}
+    mae = own["mae"].to_dict()
+    assert mae["all series"] == pytest.approx((4 * mae["a"] + 3 * mae["b"]) / 7)
+    assert set(made.rejected) == {"c"} and "holdout" in made.rejected["c"]
+    # With a horizon as well, the forecast is that of the steps after the last value.
+    assert set(made.quantiles["id"]) == {"a", "b", "c"} and "actual" not in made.quantiles
+
+
+def test_a_percentage_of_zero_is_not_defined() -> None:
+    values = VALUES.copy()
+    values[-1] = 0.0
+    made = forecast_series(frame(values), SeriesRequest(holdout=2, model="naive"))
+    assert made.scores is not None
+    assert np.isnan(made.scores["mape"]).all() and np.isfinite(made.scores["mae"]).all()
