@@ -6,6 +6,7 @@ The plots themselves are in the `plots.py` of each stage.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ LABELS = {
     "drift": "Drift",
     "momentum": "Momentum",
 }
+# Of models that the settings name; which one follows from the name, so that it is the same in every plot.
+OTHER_COLOURS = (
+    "#56B4E9", "#E69F00", "#F0E442", "#8c564b", "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#1b7837", "#b2182b",
+)  # fmt: skip
 STYLE: dict[str, Any] = {
     "figure.dpi": 130,
     "font.size": 9,
@@ -53,6 +58,11 @@ STYLE: dict[str, Any] = {
 def label(model: str) -> str:
     """The display name of a model."""
     return LABELS.get(model, model)
+
+
+def model_colour(model: str) -> str:
+    """The colour of a model."""
+    return COLOURS.get(model, OTHER_COLOURS[zlib.crc32(model.encode()) % len(OTHER_COLOURS)])
 
 
 @contextmanager

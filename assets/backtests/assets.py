@@ -190,7 +190,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         from assets.backtests.report.contents import read_contents
         from assets.backtests.report.publish import publish_report
         from assets.backtests.results import current_request, run_backtest, store_backtest
-        from assets.forecasting.registry import checkpoints_in_use
+        from assets.forecasting.registry import checkpoints_in_use, models_in_use
 
         settings, warehouse, checkpoints = candlecast.settings, candlecast.warehouse, candlecast.checkpoints
         request = current_request(settings, warehouse, candlecast.home)
@@ -208,6 +208,7 @@ def _backtest_report() -> dg.AssetsDefinition:
             omissions,
             request.provider.digest,
             _market_warnings(context),
+            {one.model: (one.family, one.licence) for one in models_in_use(settings, checkpoints)},
         )
         report = publish_report(contents, candlecast.home)
         metadata: dict[str, Any] = {

@@ -18,7 +18,7 @@ def signals_plot(signals: pd.DataFrame) -> bytes:
         values = [100 * signals.loc[signals["model"] == model, "value"].to_numpy() for model in models]
         boxes = axes.boxplot(values, orientation="horizontal", whis=(5, 95), showfliers=False, patch_artist=True)
         for box, model in zip(boxes["boxes"], models, strict=True):
-            box.set(facecolor=plots.COLOURS.get(model, "#56B4E9"), alpha=0.5)
+            box.set(facecolor=plots.model_colour(model), alpha=0.5)
         axes.set_yticks(range(1, len(models) + 1), [plots.label(model) for model in models])
         axes.set(title="Expected return over the horizon: 5th, 25th, 50th, 75th and 95th percentile", xlabel="%")
         return plots.png(drawn)

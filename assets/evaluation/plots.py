@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
-from assets.plots import COLOURS, figure, label, png
+from assets.plots import figure, label, model_colour, png
 
 
 def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = BASELINES[0]) -> bytes:
@@ -23,7 +23,7 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
                 skill, low, high = own.loc[horizon, ["skill", "skill_low", "skill_high"]].astype(float) * 100
                 low, high = (skill if np.isnan(edge) else edge for edge in (low, high))
                 height = row + 0.6 * (place / max(1, len(horizons) - 1) - 0.5)
-                colour, marker = COLOURS.get(model, "#56B4E9"), "D" if horizon == ALL_STEPS else "o"
+                colour, marker = model_colour(str(model)), "D" if horizon == ALL_STEPS else "o"
                 axes.plot([low, high], [height, height], color=colour, linewidth=1.4, alpha=0.7)
                 axes.plot(skill, height, marker, color=colour, markersize=5 if horizon == ALL_STEPS else 3)
                 horizon_label = "all" if horizon == ALL_STEPS else f"step {horizon}"
@@ -41,7 +41,9 @@ def step_chart(by_step: pd.DataFrame, metric: str = "crps") -> bytes:
     with figure(5.2, 3.2) as drawn:
         axes = drawn.add_subplot()
         for model, own in rows.groupby("model"):
-            axes.plot(own["step"], own["value"], "o-", markersize=3, color=_colour(model), label=label(str(model)))
+            axes.plot(
+                own["step"], own["value"], "o-", markersize=3, color=model_colour(str(model)), label=label(str(model))
+            )
         axes.set(xlabel="step", ylabel="% of the close at the origin", title=f"{metric.upper()} by step")
         axes.legend()
         return png(drawn)
@@ -62,13 +64,9 @@ def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
                 shares / own["weight"].sum() * bins,
                 width=1 / bins,
                 align="edge",
-                color=_colour(model),
+                color=model_colour(str(model)),
                 alpha=0.8,
             )
             axes.axhline(1, color="#111111", linewidth=0.8, linestyle=":")
             axes.set_title(label(model), fontsize=7.5)
         return png(drawn)
-
-
-def _colour(model: object) -> str:
-    return COLOURS.get(str(model), "#56B4E9")

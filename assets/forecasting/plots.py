@@ -12,7 +12,7 @@ import pandas as pd
 from assets.forecasting.actuals import actual_closes
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.market.history import BarHistory
-from assets.plots import COLOURS, figure, label, png
+from assets.plots import COLOURS, figure, label, model_colour, png
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
         axes = drawn.add_subplot()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="calibrated")
         for model, frame in calibrated.items():
-            axes.plot(frame["level"], frame["share"], "o-", markersize=3, color=_colour(model), label=label(model))
+            axes.plot(frame["level"], frame["share"], "o-", markersize=3, color=model_colour(model), label=label(model))
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Calibration")
         axes.set(xlabel="quantile level", ylabel="share of actual closes at or below")
         axes.legend(loc="upper left")
@@ -138,7 +138,7 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     stamps = np.r_[fan.origin, fan.targets]
-    colour = _colour(fan.model)
+    colour = model_colour(fan.model)
     from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
     for band in drawn_intervals(fan.levels.tolist()):
         below, above = (from_origin[:, int(np.argmax(fan.levels == level))] for level in (band.low, band.high))
@@ -152,7 +152,3 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     locator = AutoDateLocator(maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _colour(model: str) -> str:
-    return COLOURS.get(model, "#56B4E9")

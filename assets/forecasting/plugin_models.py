@@ -143,19 +143,25 @@ class PluginPredictor:
     def _rows(self, inputs: Sequence[ForecastInput]) -> list[Row | str]:
         if not self._succeeded and self._failed >= MOST_FAILURES:
             return [f"not tried: none of the first {MOST_FAILURES} could be forecast"] * len(inputs)
-        try:
-            rows = read_output(self._forecaster.predict(inputs, self._levels), inputs, self._levels)
-        except Exception as error:
-            if len(inputs) > 1:
-                middle = len(inputs) // 2
-                return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
-            if not self._failed:
-                logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
-            rows = [_reason(error)]
+        rows = self._answer(inputs)
+        if rows is None:
+            middle = len(inputs) // 2
+            return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
         failed = sum(isinstance(row, str) for row in rows)
         self._failed += failed
         self._succeeded += len(rows) - failed
         return rows
+
+    def _answer(self, inputs: Sequence[ForecastInput]) -> list[Row | str] | None:
+        """The rows of some inputs; None: one of several inputs made the forecaster fail."""
+        try:
+            return read_output(self._forecaster.predict(inputs, self._levels), inputs, self._levels)
+        except Exception as error:
+            if len(inputs) > 1:
+                return None
+            if not self._failed:
+                logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
+            return [_reason(error)]
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,9 @@ and with intervals that cover about their nominal share of closes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +15,7 @@ import pandas as pd
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.intervals import percent
-from assets.forecasts.generate import ForecastResult, target_timestamps
+from assets.forecasts.generate import FailedForecast, ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
     batch_difference,
     forecasts_changed_by_future_bars,
@@ -196,8 +198,8 @@ def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> 
 def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
     """Whether every forecast could be made; severe where a model made none."""
     problems = [
-        f"{one.forecaster.name}: {len(one.failures):,} of {len(one.tasks):,} forecasts failed, such as "
-        f"{'; '.join(failure.text for failure in one.failures[:EXAMPLES])}"
+        f"{one.forecaster.name}: {len(one.failures):,} of {len(one.tasks):,} forecasts failed: "
+        f"{'; '.join(islice(_failures_by_reason(one.failures), EXAMPLES))}"
         for one in results
         if one.failures
     ]
@@ -206,6 +208,17 @@ def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
     remedy = "The others are stored; the next run tries these again. Correct the model, its options or the bars"
     silent = any(len(one.failures) == len(one.tasks) for one in results)
     return CheckOutcome(False, f"{'; '.join(problems)}. {remedy}", severe=silent)
+
+
+def _failures_by_reason(failures: Sequence[FailedForecast]) -> Iterator[str]:
+    """One text per reason, the most frequent first: the reason, the symbols, and the first origin."""
+    counts = Counter(failure.reason for failure in failures)
+    for reason, count in counts.most_common():
+        own = [failure.task for failure in failures if failure.reason == reason]
+        symbols = sorted({task.symbol for task in own})
+        more = f" and {len(symbols) - EXAMPLES} more" if len(symbols) > EXAMPLES else ""
+        named = f"{', '.join(symbols[:EXAMPLES])}{more}, first from {min(task.origin for task in own)}"
+        yield f"{reason} ({count:,} of {named})"
 
 
 def _newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:

@@ -36,10 +36,6 @@ class FailedForecast:
     task: ForecastTask
     reason: str
 
-    @property
-    def text(self) -> str:
-        return f"{self.task.symbol} from {self.task.origin}: {self.reason}"
-
 
 @dataclass(frozen=True)
 class ForecastResult:

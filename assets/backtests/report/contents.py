@@ -9,10 +9,11 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class ReportContents:
     """Everything that the report shows. Parts without data are empty frames or empty tuples.
 
     `closures`: irregular closures of the test range; `origins_before_closures`: out-of-sample origins that have one
-    within the horizon.
+    within the horizon; `about`: family and licence of each model.
     """
 
     settings: Mapping[str, Any]
@@ -126,6 +127,7 @@ class ReportContents:
     provider: str
     closures: tuple[date, ...] = ()
     origins_before_closures: int = 0
+    about: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def plan(self) -> BacktestPlan | None:
@@ -141,6 +143,7 @@ def read_contents(
     omissions: Sequence[OmittedForecasts],
     provider: str,
     warnings: Sequence[str] = (),
+    about: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> ReportContents:
     """The contents of the report, from the warehouse, the checkpoint store and the settings.
 
@@ -149,6 +152,7 @@ def read_contents(
     Args:
         used: the checkpoints in use of each model.
         warnings: the market's checks that fail, as text.
+        about: family and licence of each model.
     """
     frequency, chosen = settings.market.frequency, ForecastFilter.of(settings, warehouse)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in checkpoint_pairs(used)]}
@@ -192,6 +196,7 @@ def read_contents(
         provider=provider,
         closures=closures,
         origins_before_closures=int(before),
+        about=dict(about),
     )
 
 

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
     from assets.forecasting.plots import Fan
 
-OTHERS = ("#56B4E9", "#E69F00", "#F0E442", "#8c564b")
 WIDTH = 10.0
-
-
-def colour(model: str) -> str:
-    return plots.COLOURS.get(model, OTHERS[sum(model.encode()) % len(OTHERS)])
 
 
 def fan_row(case: FanCase) -> bytes:
@@ -44,8 +39,8 @@ def skill_chart(skill: pd.DataFrame) -> bytes:
             zip(skill["model"], skill["skill"], skill["skill_low"], skill["skill_high"], strict=True)
         ):
             if np.isfinite([low, high]).all():
-                axes.plot([100 * low, 100 * high], [place, place], color=colour(model), linewidth=2.2)
-            axes.plot(100 * value, place, "o", color=colour(model), markersize=6)
+                axes.plot([100 * low, 100 * high], [place, place], color=plots.model_colour(model), linewidth=2.2)
+            axes.plot(100 * value, place, "o", color=plots.model_colour(model), markersize=6)
         axes.set_yticks(range(len(skill)), [plots.label(model) for model in skill["model"]])
         axes.set_ylim(len(skill) - 0.5, -0.5)
         axes.set(title="CRPS skill", xlabel="CRPS reduction, %")
@@ -61,7 +56,7 @@ def equity_chart(days: pd.DataFrame) -> bytes:
         for model in models:
             own = days[days["model"] == model]
             stamps = _with_day_before(own["session"])
-            line = {"color": colour(model), "linewidth": 1.5}
+            line = {"color": plots.model_colour(model), "linewidth": 1.5}
             above.plot(stamps, equity(own["net"].to_numpy()), label=f"{plots.label(model)}, net", **line)
             above.plot(stamps, equity(own["gross"].to_numpy()), **{**line, "linewidth": 0.9, "linestyle": (0, (2, 2))})
             below.plot(stamps, 100 * drawdown(own["net"].to_numpy()), **{**line, "linewidth": 1.1})
@@ -90,7 +85,7 @@ def _fan(axes: Axes, fan: Fan) -> None:
     stamps = np.r_[fan.origin, fan.targets]
     quantiles = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
     # Black is the colour of the actual closes.
-    shade = colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
+    shade = plots.model_colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
     at = {float(level): column for column, level in enumerate(fan.levels)}
     for one in drawn_intervals(fan.levels.tolist()):
         band = quantiles[:, at[one.low]], quantiles[:, at[one.high]]

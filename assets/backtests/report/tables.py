@@ -136,7 +136,7 @@ def omissions_table(contents: ReportContents) -> TextTable | None:
 def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, TextTable], ...]:
     """All settings: one table per section, in the order of the settings."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    sections = {"": plain, **{key: value for key, value in settings.items() if isinstance(value, Mapping)}}
+    sections = {"": plain, **{key: value for key, value in settings.items() if isinstance(value, Mapping) and value}}
     return tuple(
         (name, pairs([(key, _value(value)) for key, value in section.items()])) for name, section in sections.items()
     )
@@ -149,7 +149,7 @@ def mapping_table(values: Mapping[str, Any], left: str = "", right: str = "", nu
 
 
 def used_table(contents: ReportContents) -> TextTable | None:
-    """Number of forecasts, and of origins out of sample and in-sample, per model and checkpoint."""
+    """Family, licence, number of forecasts, and of origins out of sample and in-sample, per model and checkpoint."""
     if not contents.used:
         return None
     made, seen = contents.forecasts, contents.forecasts["in_sample"].astype(bool)
@@ -157,11 +157,16 @@ def used_table(contents: ReportContents) -> TextTable | None:
     clean, in_sample = (made[chosen].groupby(by)["origin"].nunique() for chosen in (~seen, seen))
     columns = (made.groupby(by).size(), clean, in_sample)
     rows = [
-        (model_name(pair[0]), pair[1], *[f"{int(counts.get(pair, 0)):,}" for counts in columns])
+        (
+            model_name(pair[0]),
+            *contents.about.get(pair[0], ("", "")),
+            pair[1],
+            *[f"{int(counts.get(pair, 0)):,}" for counts in columns],
+        )
         for pair in sorted(checkpoint_pairs(contents.used), key=lambda pair: _place(pair[0]))
     ]
-    titles = ("Model", "Checkpoint", "Forecasts", "Origins out of sample", "In-sample")
-    return TextTable(tuple(TextColumn(title, place > 1) for place, title in enumerate(titles)), tuple(rows))
+    titles = ("Model", "Family", "Licence", "Checkpoint", "Forecasts", "Origins out of sample", "In-sample")
+    return TextTable(tuple(TextColumn(title, place > 3) for place, title in enumerate(titles)), tuple(rows))
 
 
 def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
