@@ -150,6 +150,16 @@ CREATE TABLE IF NOT EXISTS forecast_recipes (
     PRIMARY KEY (model, checkpoint)
 );
 
+-- Forecasts that a model could not make when it was last asked for them.
+CREATE TABLE IF NOT EXISTS failed_forecasts (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,       -- of the forecasts that were asked for
+    symbol     VARCHAR   NOT NULL,
+    origin     TIMESTAMP NOT NULL,
+    tried_at   TIMESTAMP NOT NULL,
+    reason     VARCHAR   NOT NULL
+);
+
 -- Time and memory of forecasts: one row per run and checkpoint that made some.
 CREATE TABLE IF NOT EXISTS forecast_costs (
     model      VARCHAR   NOT NULL,

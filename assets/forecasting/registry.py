@@ -42,7 +42,10 @@ def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> 
         return [chronos2_forecaster(settings, checkpoints)]
     if asset in BUILT_IN_ASSETS:
         return baseline_forecasters(settings)
-    return [plugin_model(settings, name) for name in settings.enabled_models if forecast_asset(name) == asset]
+    for name in settings.enabled_models:
+        if forecast_asset(name) == asset:
+            return [plugin_model(settings, name)]
+    raise CandlecastError(f"{asset}: the settings enable no such model: reload the definitions, or enable it")
 
 
 def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:

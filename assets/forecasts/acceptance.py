@@ -15,7 +15,8 @@ import pandas as pd
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.intervals import percent
-from assets.forecasts.generate import FailedForecast, ForecastResult, target_timestamps
+from assets.forecasts.forecast_store import FailedForecast
+from assets.forecasts.generate import ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
     batch_difference,
     forecasts_changed_by_future_bars,

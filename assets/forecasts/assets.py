@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from assets.forecasting.forecaster import ForecastModel
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
-    from assets.forecasts.generate import FailedForecast, ForecastResult
+    from assets.forecasts.forecast_store import FailedForecast
+    from assets.forecasts.generate import ForecastResult
     from assets.forecasts.summary import ForecastRange
     from assets.market.history import BarHistory
 

@@ -45,6 +45,14 @@ FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
 _OTHERWISE_MARKED = """
 model = $model AND checkpoint = $checkpoint AND in_sample <> coalesce(origin::DATE <= $trained_until::DATE, false)
 """
+_FORGET_FAILURES = """
+DELETE FROM failed_forecasts f USING tried t
+WHERE f.model = $model AND f.symbol = t.symbol AND f.origin = t.origin
+"""
+_ADD_FAILURES = """
+INSERT INTO failed_forecasts
+SELECT $model, $checkpoint, symbol, origin, $tried_at::TIMESTAMP, reason FROM failures
+"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,14 @@ class PredictionBatch:
         paths = None if one.paths is None else one.paths[place]
         kept = Prediction(one.fields, one.quantiles[place], one.corrected[place], paths)
         return PredictionBatch([self.tasks[row] for row in rows], self.targets[place], self.levels, kept)
+
+
+@dataclass(frozen=True)
+class FailedForecast:
+    """A forecast that a model did not make, or that is invalid."""
+
+    task: ForecastTask
+    reason: str
 
 
 def existing_forecasts(
@@ -128,6 +144,24 @@ def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: Pred
         connection.register("added", added)
         connection.execute(_ADD_QUANTILES, parameters)
     return len(added)
+
+
+def write_failures(
+    warehouse: Warehouse, forecaster: ForecastModel, tried: Sequence[ForecastTask], failures: Sequence[FailedForecast]
+) -> None:
+    """Replace the recorded failures of the tasks that were tried by those that failed again."""
+    parameters = {
+        "model": forecaster.model,
+        "checkpoint": forecaster.checkpoint,
+        "tried_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    failed = [one.task for one in failures]
+    reasons = {**_keys(failed), "reason": pa.array([one.reason for one in failures], pa.string())}
+    with warehouse.write() as connection:
+        connection.register("tried", pa.table(_keys(tried)))
+        connection.register("failures", pa.table(reasons))
+        connection.execute(_FORGET_FAILURES, {"model": forecaster.model})
+        connection.execute(_ADD_FAILURES, parameters)
 
 
 def validate_batch(model: str, batch: PredictionBatch) -> None:
@@ -213,6 +247,10 @@ def _quantile_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Tab
             "in_sample": _in_sample(forecaster, batch.tasks)[task],
         }
     )
+
+
+def _keys(tasks: Sequence[ForecastTask]) -> dict[str, object]:
+    return {"symbol": pa.array([task.symbol for task in tasks], pa.string()), "origin": _origins(tasks)}
 
 
 def _origins(tasks: Sequence[ForecastTask]) -> np.ndarray:

@@ -15,10 +15,12 @@ import numpy as np
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasts.cost import CostMeter, ForecastCost, write_cost
 from assets.forecasts.forecast_store import (
+    FailedForecast,
     PredictionBatch,
     existing_forecasts,
     invalid_forecasts,
     mark_in_sample,
+    write_failures,
     write_forecasts,
 )
 from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
@@ -27,14 +29,6 @@ from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class FailedForecast:
-    """A forecast that a model did not make, or that is invalid."""
-
-    task: ForecastTask
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +98,7 @@ def generate_forecasts(
         progress(done, len(tasks), forecaster.model)
     cost = replace(meter.cost, forecasts=len(missing))
     write_cost(candlecast.warehouse, forecaster, cost)
+    write_failures(candlecast.warehouse, forecaster, missing, failures)
     return ForecastResult(forecaster, tasks, created, len(tasks) - created - len(failures), failures, cost)
 
 

@@ -20,7 +20,8 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     """The missing forecasts of those of the sessions that are planned origins: columns asset, session (date), symbol.
 
     A symbol needs a bar at the origin and `windows.lookback_window` bars up to it. A forecast by an earlier champion
-    counts, so that a new champion starts no backfill; an origin that `input_drift` blocks is not missing.
+    counts, so that a new champion starts no backfill. So does a failed one: a model that can never forecast a series
+    would be asked for it every day. An origin that `input_drift` blocks is not missing.
     """
     settings, calendar = candlecast.settings, candlecast.calendar
     planned = planned_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)

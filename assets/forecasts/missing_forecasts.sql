@@ -1,4 +1,4 @@
--- The forecasts that could be made and that no checkpoint made: one row per asset, symbol and origin. Registered:
+-- The forecasts that could be made and that no checkpoint made, or failed to make: one row per asset, symbol and origin. Registered:
 -- `origins` (origin, session), `models` (model, asset).
 WITH numbered AS (
     SELECT symbol, ts, row_number() OVER (PARTITION BY symbol ORDER BY ts) AS bars FROM bars
@@ -8,5 +8,6 @@ WITH numbered AS (
 SELECT DISTINCT m.asset, o.session, n.symbol, o.origin
 FROM numbered n JOIN origins o ON o.origin = n.ts CROSS JOIN models m
 ANTI JOIN forecasts f ON f.model = m.model AND f.symbol = n.symbol AND f.origin = o.origin
+ANTI JOIN failed_forecasts x ON x.model = m.model AND x.symbol = n.symbol AND x.origin = o.origin
 WHERE n.bars >= $lookback
 ORDER BY ALL

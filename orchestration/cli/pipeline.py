@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from assets.evaluation.score_queries import forecast_costs
-from assets.forecasting.registry import checkpoints_in_use
+from assets.forecasting.registry import checkpoints_in_use, plugin_problems
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
@@ -85,6 +85,7 @@ class Pipeline:
             if selected & market:
                 self.runner.run(dg.AssetSelection.assets(*(needed & market)), sessions, "ingest")
             if needed - market:
+                require_none(list(plugin_problems(self.settings, self.checkpoints).values()))
                 self._ingest()
                 partitioned = self._partitioned(needed - market)
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
@@ -104,6 +105,7 @@ class Pipeline:
         """Forecast from one session, by default the newest, and return the quantiles."""
         windows = self.settings.windows
         with self.runner.locked(), self._summarised() as summary:
+            require_none(list(plugin_problems(self.settings, self.checkpoints).values()))
             sessions = self.sessions.between(session, session) if session else None
             self._ingest()
             session = session or self.sessions.newest_with_bars()

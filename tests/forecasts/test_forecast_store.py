@@ -15,6 +15,7 @@ from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction, forecast_checkpoint
 from assets.forecasts import acceptance, summary
 from assets.forecasts.generate import batches_by_origin, generate_forecasts
+from assets.forecasts.missing import missing_forecasts
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome
 
@@ -131,9 +132,24 @@ def test_an_impossible_forecast_is_left_out_with_its_reason_and_the_others_are_w
     assert (result.created, len(result.forecast)) == (len(tasks) - 1, len(tasks) - 1)
     found = home.warehouse.frame("FROM forecasts")
     assert not ((found["symbol"] == tasks[3].symbol) & (found["origin"] == tasks[3].origin)).any()
+    recorded = home.warehouse.frame("FROM failed_forecasts")
+    assert list(recorded["reason"]) == [failed.reason] and list(recorded["symbol"]) == [tasks[3].symbol]
     rest = generate_forecasts(home.candlecast, _walk(home), tasks)
     assert (rest.created, rest.existing, rest.failures) == (1, len(tasks) - 1, [])
+    assert home.warehouse.frame("FROM failed_forecasts").empty
     assert acceptance.check_failures([rest]).passed and not acceptance.check_failures([result]).passed
+
+
+def test_a_forecast_that_failed_is_not_missing(home: ForecastHome) -> None:
+    def failing(prediction: Prediction) -> Prediction:
+        return replace(prediction, failures=dict.fromkeys(range(len(prediction.quantiles)), "too quiet"))
+
+    missing = missing_forecasts(home.candlecast, [FIRST])
+    assert len(missing)
+    generate_forecasts(home.candlecast, _changed(_walk(home), failing), home.tasks(FIRST, FIRST))
+    for model in baseline_forecasters(home.settings)[1:]:
+        generate_forecasts(home.candlecast, model, home.tasks(FIRST, FIRST))
+    assert missing_forecasts(home.candlecast, [FIRST]).empty
 
 
 def test_a_forecast_of_another_shape_is_refused(home: ForecastHome) -> None:

@@ -50,6 +50,32 @@ def test_a_context_beyond_that_of_the_base_is_warned_of_with_both_numbers(
         caplog.clear()
 
 
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ("[profiles.sample.models.kronos]", "kronos"),
+        ("[profiles.sample.models.baseline]", "baseline"),
+        ("[profiles.sample.models.benchmark]", "benchmark"),
+        ('[profiles.sample.models."two words"]', "two words"),
+        ("[profiles.sample.models.Theta]\n[profiles.sample.models.theta]", "case alone"),
+        ('[profiles.sample.models.theta]\nfactory = "a b:c"', "models.theta.factory"),
+        ("[profiles.sample.models.theta]\nspeed = 3", "factory, licence, options"),
+    ],
+)
+def test_a_model_with_a_name_that_is_taken_or_a_wrong_key_is_refused(written: Written, table: str, named: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(written(table + "\n"))
+    assert named in str(refused.value) and "models" in str(refused.value)
+
+
+def test_the_environment_overrides_a_key_of_a_model(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written("[profiles.sample.models.theta]\nfactory = 'package.module:make'\noptions = { season = 5 }\n")
+    assert load_settings(file).forecast_assets[-1] == "theta_forecasts"
+    monkeypatch.setenv("CANDLECAST__MODELS__THETA__ENABLED", "false")
+    settings = load_settings(file)
+    assert settings.models["theta"].options == {"season": 5} and settings.enabled_models == {}
+
+
 def test_every_file_inherits_from_the_packaged_sample_profile(written: Written) -> None:
     settings = load_settings(written('[profiles.mine.market]\nsource = "files"\npath = "bars/*.csv"\n'), "mine")
     sample = load_settings(Path(__file__).resolve().parents[2] / "candlecast.toml", "sample")
