@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
+from assets.forecasts.embeddings_asset import GROUP as EMBEDDINGS
 from assets.market.checks import gate
 from assets.training.model_selection.promotion import PROMOTED
 from orchestration.freshness import check_keys
@@ -41,12 +42,20 @@ def build_jobs(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> di
     return {
         name: dg.define_asset_job(
             name,
-            selection=_with_gates(name, selection, settings),
+            selection=_with_gates(name, _selection(name, settings), settings),
             description=DESCRIPTIONS[name],
             partitions_def=None if name in ("train", "backtest") else sessions,
         )
-        for name, selection in SELECTIONS.items()
+        for name in SELECTIONS
     }
+
+
+def _selection(name: JobName, settings: Settings) -> dg.AssetSelection:
+    """The assets of a job. Embeddings are made by request, or daily if the settings say so."""
+    embeddings = dg.AssetSelection.groups(EMBEDDINGS)
+    if name == "everything" and not settings.embeddings.daily:
+        return SELECTIONS[name] - embeddings
+    return SELECTIONS[name] | embeddings if name == "daily" and settings.embeddings.daily else SELECTIONS[name]
 
 
 def without_freshness(selection: dg.AssetSelection, settings: Settings) -> dg.AssetSelection:

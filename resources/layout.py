@@ -57,6 +57,11 @@ class Home:
         return self.root / "paths"
 
     @property
+    def embeddings(self) -> Path:
+        """Hidden states as features: `<model>/<checkpoint>/<origin>.parquet`."""
+        return self.root / "embeddings"
+
+    @property
     def qlib(self) -> Path:
         """Qlib providers: `<digest>/`; `current.json` names the newest."""
         return self.root / "qlib"

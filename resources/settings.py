@@ -293,6 +293,20 @@ class DriftSettings(Section):
     )
 
 
+class EmbeddingSettings(Section):
+    """The asset `embeddings`: hidden states of the models as features."""
+
+    models: tuple[Literal["kronos", "chronos2"], ...] = Field(
+        ("kronos", "chronos2"), min_length=1, description="Models whose hidden states are stored."
+    )
+    pooling: Literal["last", "mean"] = Field(
+        "last",
+        description='How the states of a window become one vector: "last": the state that the next bar is predicted '
+        'from; "mean": the mean over the window.',
+    )
+    daily: bool = Field(False, description="Whether the daily run makes the asset, after the forecasts.")
+
+
 class ComputeSettings(Section):
     """Device, precision and processes."""
 
@@ -356,6 +370,7 @@ class Settings(BaseModel):
     compute: ComputeSettings = ComputeSettings()
     promotion: PromotionSettings = PromotionSettings()
     drift: DriftSettings = DriftSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Forecasters beside the built-in ones, by name."
     )

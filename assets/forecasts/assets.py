@@ -18,6 +18,7 @@ from pydantic import Field
 
 from assets.forecasts.checks import check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
+from assets.forecasts.embeddings_asset import embeddings_asset
 from assets.metadata import (
     OWNERS,
     add_session_contents,
@@ -124,9 +125,13 @@ FORECAST_ASSETS = (
 def build_assets(
     settings: Settings, sessions: dg.DailyPartitionsDefinition
 ) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """input_drift and the assets of forecasts, each with its checks."""
+    """input_drift, embeddings and the assets of forecasts, each with its checks."""
     plugins = (_plugin_asset(name, model) for name, model in settings.enabled_models.items())
-    return [drift_asset(sessions), *(_forecasts(asset, sessions) for asset in (*FORECAST_ASSETS, *plugins))]
+    return [
+        drift_asset(sessions),
+        embeddings_asset(sessions),
+        *(_forecasts(asset, sessions) for asset in (*FORECAST_ASSETS, *plugins)),
+    ]
 
 
 def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:

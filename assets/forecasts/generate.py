@@ -125,12 +125,13 @@ def batches_by_origin(tasks: Sequence[ForecastTask], size: int) -> Iterator[list
 def _write_paths(home: Home, forecaster: ForecastModel, batch: PredictionBatch) -> None:
     """Write the sample paths of a batch, one file per origin."""
     assert batch.prediction.paths is not None
-    for origin, rows in _rows_by_origin(batch.tasks).items():
+    for origin, rows in rows_by_origin(batch.tasks).items():
         file = paths_file(home, forecaster.model, forecaster.checkpoint, origin)
         write_paths(file, [batch.tasks[row].symbol for row in rows], batch.prediction.paths[rows])
 
 
-def _rows_by_origin(tasks: Sequence[ForecastTask]) -> Mapping[np.datetime64, list[int]]:
+def rows_by_origin(tasks: Sequence[ForecastTask]) -> Mapping[np.datetime64, list[int]]:
+    """The places of the tasks of each origin."""
     rows: dict[np.datetime64, list[int]] = {}
     for row, task in enumerate(tasks):
         rows.setdefault(task.origin, []).append(row)

@@ -22,13 +22,22 @@ from resources.publish import publish_bytes
 
 def paths_file(home: Home, model: str, checkpoint: str, origin: np.datetime64) -> Path:
     """The file of an origin's paths."""
+    return home.paths / model / checkpoint / origin_file(origin)
+
+
+def origin_file(origin: np.datetime64) -> str:
+    """The name of a file that belongs to an origin."""
     stamp = np.datetime_as_string(origin, unit="s").replace(":", "").removesuffix("T000000")
-    return home.paths / model / checkpoint / f"{stamp}.parquet"
+    return f"{stamp}.parquet"
 
 
 def write_paths(file: Path, symbols: list[str], paths: np.ndarray) -> None:
     """Write the paths of some symbols, (symbols, paths, steps, 6) float32, and keep those of other symbols."""
-    added = _table(symbols, paths)
+    replace_symbols(file, symbols, _table(symbols, paths))
+
+
+def replace_symbols(file: Path, symbols: list[str], added: pa.Table) -> None:
+    """Write the rows of some symbols, atomically and with a digest, and keep those of other symbols."""
     kept = pq.read_table(file) if file.is_file() else None
     if kept is not None:
         kept = kept.filter(pc.invert(pc.is_in(kept.column("symbol"), pa.array(symbols))))

@@ -34,7 +34,8 @@ HEAVY = {
 }  # fmt: skip
 # What the definitions are built of, beside the packages themselves.
 LOADED = {
-    "assets.metadata", "assets.sessions", "assets.forecasts.drift_asset", "assets.training.model_selection.promotion",
+    "assets.metadata", "assets.sessions", "assets.forecasts.drift_asset", "assets.forecasts.embeddings_asset",
+    "assets.training.model_selection.promotion",
 }  # fmt: skip
 
 
@@ -75,6 +76,7 @@ def test_only_assets_and_checks_import_dagster() -> None:
         "sessions.py",
         "checks.py",
         "drift_asset.py",
+        "embeddings_asset.py",
         "pipes_client.py",
         "comparison.py",
     }
