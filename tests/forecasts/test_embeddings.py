@@ -50,7 +50,7 @@ class _OneBarAhead(GapFill):
 
 def test_an_embedder_that_reads_the_next_bar_is_found(model_home: ForecastHome) -> None:
     source, tasks = _source(model_home, "kronos"), model_home.tasks(FIRST, FIRST)
-    leaking = replace(source, fill=_OneBarAhead("bars", 5, "XNYS", "1d"))  # type: ignore[arg-type]
+    leaking = replace(source, fill=_OneBarAhead("forward", 5, "XNYS", "1d"))
     assert changed_by_future_bars(leaking, tasks) == tasks
 
 
