@@ -50,7 +50,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
     predictor = checkpoints.current("kronos_predictor")
     if predictor is None:
         raise CandlecastError("no Kronos checkpoint yet: materialise kronos_tokenizer and kronos_predictor first")
-    tokenizer = _tokenizer_of(predictor, checkpoints)
+    tokenizer = tokenizer_of(predictor, checkpoints)
     windows, forecasts = settings.windows, settings.forecasts
     recipe: dict[str, Any] = {
         "model": MODEL,
@@ -84,7 +84,12 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
     )
 
 
-def _tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkpoint:
+def tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkpoint:
+    """The tokenizer that a predictor was trained with.
+
+    Raises:
+        CandlecastError: the card names none.
+    """
     digest = predictor.card.get("tokenizer")
     if not digest:
         raise CandlecastError(
