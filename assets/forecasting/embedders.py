@@ -1,7 +1,7 @@
 """Embeddings of windows of bars: the hidden states of Kronos and of Chronos-2 as features for other models.
 
 Belongs here: which bars a model reads, and what of its states is kept. Not here: the asset and its files
-(assets.forecasts), a forecaster that uses them (embedding_ridge).
+(assets.forecasts), a forecaster that uses them (models.embedding_ridge).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assets.forecasting.embedders import embedder
-from assets.forecasting.embedding_ridge import EmbeddingRidge, embedding_ridge, ridge
+from assets.forecasting.models.embedding_ridge import EmbeddingRidge, embedding_ridge, ridge
 from assets.forecasting.plugin import Forecaster, ForecastInput
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome

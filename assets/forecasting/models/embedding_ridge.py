@@ -25,7 +25,7 @@ from datetime import date
 import numpy as np
 from scipy.special import ndtri
 
-from assets.forecasting.embedders import Embed, Embedder, embedder
+from assets.forecasting.embedders import Embed, Embedder, Pooling, embedder
 from assets.forecasting.plugin import ForecastInput
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
@@ -41,7 +41,7 @@ LEAST = 1e-6
 
 
 def embedding_ridge(
-    settings: Settings, source: str = "kronos", windows: int = 250, pooling: str = "last"
+    settings: Settings, source: str = "kronos", windows: int = 250, pooling: Pooling = "last"
 ) -> EmbeddingRidge:
     """The forecaster.
 
@@ -57,7 +57,7 @@ def embedding_ridge(
         raise CandlecastError(f'pooling = {pooling!r} is neither "last" nor "mean"')
     if not isinstance(windows, int) or windows < MIN_WINDOWS:
         raise CandlecastError(f"windows = {windows!r} must be an integer of {MIN_WINDOWS} or more")
-    found = embedder(source, settings, CheckpointStore(Home(settings.home)), pooling)  # type: ignore[arg-type]
+    found = embedder(source, settings, CheckpointStore(Home(settings.home)), pooling)
     return EmbeddingRidge(found, settings.windows.predict_window, windows)
 
 
