@@ -82,6 +82,33 @@ class TradingCalendar:
         days = adhoc[(adhoc >= pd.Timestamp(first)) & (adhoc <= pd.Timestamp(last)) & (adhoc.dayofweek < 5)]
         return tuple(day.date() for day in days.sort_values().unique())
 
+    def holidays(self) -> pd.DatetimeIndex:
+        """Days without a session, of a weekday that has sessions in that year, from the first session to the last.
+
+        Irregular closures are left out, as they may not have been known before; except for calendars that have no
+        rules, whose holidays are all of that kind.
+        """
+        exchange = self._exchange
+        sessions = exchange.sessions
+        days = pd.date_range(sessions[0], sessions[-1])
+        # A few special sessions on weekends (Diwali in Bombay) make no weekend a holiday.
+        counts = sessions.to_series().groupby([sessions.year, sessions.dayofweek]).size()
+        usual = pd.MultiIndex.from_arrays([days.year, days.dayofweek]).isin(counts[counts > 9].index)
+        closed = days[usual & ~days.isin(sessions)]
+        irregular = exchange.adhoc_holidays if exchange.regular_holidays is not None else []
+        found: pd.DatetimeIndex = closed[~closed.isin(pd.DatetimeIndex(irregular))]
+        return found
+
+    def sessions_of(self, stamps: np.ndarray) -> np.ndarray:
+        """The session of each bar: (n,) datetime64[s], UTC, timestamps of bars → datetime64[D]."""
+        if self.is_daily:
+            return stamps.astype("datetime64[D]")
+        opens = self._exchange.opens.dt.tz_localize(None)
+        sessions = opens.index.to_numpy().astype("datetime64[D]")
+        place = np.searchsorted(opens.to_numpy().astype("datetime64[s]"), stamps.astype("datetime64[s]"), side="right")
+        found: np.ndarray = sessions[np.maximum(place - 1, 0)]
+        return found
+
     def within(self, first: date, last: date) -> tuple[date, date]:
         """The part of a date range that the calendar covers."""
         sessions = self._exchange.sessions

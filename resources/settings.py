@@ -20,6 +20,7 @@ from resources.settings_models import BUILT_IN_ASSETS, forecast_asset, require_f
 from resources.settings_models import ModelSettings as ModelSettings
 from resources.settings_section import Fraction
 from resources.settings_section import Section as Section
+from resources.settings_training import CALENDAR_COVARIATES as CALENDAR_COVARIATES
 from resources.settings_training import Chronos2Settings as Chronos2Settings
 from resources.settings_training import FitSettings as FitSettings
 from resources.settings_training import PredictorSettings as PredictorSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Literal
 
@@ -171,8 +172,13 @@ class PredictorSettings(FitSettings):
         return self
 
 
+Chronos2Target = Literal["close", "log_return", "range", "volume"]
+PastCovariate = Literal["volume", "range", "market_return"]
+CALENDAR_COVARIATES = ("weekday", "month", "days_to_holiday", "days_since_holiday", "session_length", "expiry")
+
+
 class Chronos2Settings(StartingWeights):
-    """Chronos-2: published weights, or a compact model of the same architecture."""
+    """Chronos-2: published weights, or a compact model of the same architecture; its targets and covariates."""
 
     mode: Literal["zero-shot", "full", "lora"] = Field(
         "full", description='"zero-shot": the base unchanged; "full": train all weights; "lora": train adapters.'
@@ -188,6 +194,60 @@ class Chronos2Settings(StartingWeights):
     patch_size: int = Field(8, ge=1, description='base = "none": bars per patch.')
     lora_rank: int = Field(8, ge=1, description='mode = "lora": rank of the adapters.')
     evaluate_every: int = Field(100, ge=1, description="Steps between two evaluations on the validation range.")
+    targets: tuple[Chronos2Target, ...] = Field(
+        ("close",),
+        description="What is forecast together: the close, directly or by its log returns (one of the two), the log of "
+        'high / low ("range") and the volume. The quantiles of range and volume are stored as fields of these names.',
+    )
+    past_covariates: tuple[PastCovariate, ...] = Field(
+        (),
+        description="Further input that is known up to the origin only; market_return: the mean log return of all "
+        "symbols of the settings.",
+    )
+    future_covariates: tuple[str, ...] = Field(
+        (),
+        description="Further input that is known over the horizon too.",
+        json_schema_extra={"range": f"{', '.join(CALENDAR_COVARIATES)}, and columns of chronos2.events"},
+    )
+    events: str | None = Field(
+        None,
+        description="Table of known events: a CSV file, absolute or relative to the settings file, or a table of the "
+        'warehouse as "warehouse:NAME". Columns date, optionally symbol (empty: every symbol), and those that '
+        "future_covariates names; a column of text is categorical. Its values must have been known before any origin "
+        "that reads them.",
+    )
+    groups: str | None = Field(
+        None,
+        description="CSV of symbol, group, such as sectors: the symbols of a group are forecast together from each "
+        "origin. A symbol without a group is forecast alone. Unset: every symbol is.",
+    )
+    series_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Symbols per call of the model, always this many: the last bits of a forecast depend on it. Unset: "
+        "64 for compact weights, 8 for larger ones, which suits a CPU; on a GPU, 64 or more are faster.",
+    )
+
+    @model_validator(mode="after")
+    def _inputs_fit(self) -> Chronos2Settings:
+        named = {"targets": self.targets, "past_covariates": self.past_covariates}
+        for key, values in {**named, "future_covariates": self.future_covariates}.items():
+            twice = sorted(_repeated(values))
+            if twice:
+                raise ValueError(f"{key}: {twice[0]} is there twice")
+        if len({"close", "log_return"} & set(self.targets)) != 1:
+            raise ValueError('targets needs one of "close" and "log_return": the close is what is scored')
+        both = sorted(_repeated((*self.targets, *self.past_covariates, *self.future_covariates)))
+        if both:
+            raise ValueError(f"{both[0]} is in two of targets, past_covariates and future_covariates: name it once")
+        of_events = sorted(set(self.future_covariates) - set(CALENDAR_COVARIATES))
+        if of_events and not self.events:
+            raise ValueError(
+                f"future_covariates: {of_events[0]} is none of {', '.join(CALENDAR_COVARIATES)}; for a column of your "
+                "own set events"
+            )
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Chronos2Settings:
@@ -198,3 +258,7 @@ class Chronos2Settings(StartingWeights):
                 'mode = "lora" adapts a base, and base = "none" has none: name a base, or set mode = "full"'
             )
         return self
+
+
+def _repeated(values: Sequence[str]) -> set[str]:
+    return {value for value in values if values.count(value) > 1}

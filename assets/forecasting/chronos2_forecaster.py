@@ -1,27 +1,25 @@
-"""Chronos-2's forecasts: marginal quantiles of the close.
+"""Chronos-2's forecasts: marginal quantiles of the close, and of range and volume where the settings name them.
 
-The input is the log of the adjusted close, adjusted as of the origin. Two corrections are applied to the output:
-
-- Neighbouring quantiles cross in a few per cent of pairs: they are sorted, and the rate is reported.
-- Weights answer a limited number of steps at once: 16 for the packaged ones, 1,024 for the published ones. Further
-  steps are blocks of independent increments, see `extend_quantiles`. chronos' own long-horizon heuristic feeds
-  quantiles back as history and drops their spread: the 90 % band of the packaged weights shrinks by 27 % at step 17.
-- `forecasts.recentre`: the quantiles are shifted so that the median is the last close. A compact model that was trained
-  on log closes and their negatives has learnt a width and a shape; its median is noise around "no change", and costs
-  score. Recentred, it scores like a random walk with 252-day volatility (relative pinball loss .995–1.003 on 100 US
-  stocks, 2019–20). It then predicts no direction, and has no score for it. Published weights are not recentred.
+By default the input is the log of the adjusted close, adjusted as of the origin. Not here: the rows of the input
+(chronos2_inputs), groups of symbols (chronos2_groups), forward passes (chronos2_batches), and the corrections of the
+output (chronos2_outputs).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assets.forecasting.chronos2_batches import Series, SeriesForecaster
+from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, inputs_recipe, market_of
+from assets.forecasting.chronos2_outputs import field_quantiles
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
@@ -33,18 +31,23 @@ from assets.forecasting.forecaster import (
 )
 from assets.forecasting.lookbacks import fill_lookbacks
 from assets.market.gaps import GapFill
+from assets.market.history import CLOSE, BarHistory, read_histories
+from assets.market.selection import source_filter, wanted_symbols
 from resources.checkpoints import Checkpoint, CheckpointStore
-from resources.compute import Compute
+from resources.compute import LARGE, Compute
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
+from resources.publish import digest_of
 from resources.settings import Settings
+from resources.warehouse import Warehouse
 
 MODEL = "chronos2"
 VERSION = 1
 BATCH_SIZE = 1024
-# Every batch has this many series, padded with its last one: the rounding of a matrix product depends on its shape, and
-# a forecast must not depend on the number of series beside it.
-SERIES_AT_ONCE = 64
+BYTES_PER_WEIGHT = 4
+# Series per batch of compact and of larger weights. A compact model is limited by the cost of a call; a larger one
+# takes about as long per series at 8 as at 115 (68 and 64 ms on one core), and five symbols do not pay for 64.
+SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE = 64, 8
 
 
 def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> ForecastModel:
@@ -64,10 +67,14 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         "context_length": settings.chronos2.context_length,
         "levels": settings.forecasts.levels,
         "recentre": settings.forecasts.recentre,
-        "series_at_once": SERIES_AT_ONCE,
+        "series_at_once": series_at_once(settings, weights.folder),
         **market_recipe(settings.market),
         **GapFill.of(settings, weights.card.get("training")).recipe,
+        **inputs_recipe(settings),
     }
+    groups = read_groups(settings)
+    if groups:
+        recipe["groups"] = digest_of(groups)
     steps = steps_at_once(weights.folder)
     if steps < settings.windows.predict_window:
         # Left out elsewhere: a new key would change the `checkpoint` of every stored forecast.
@@ -85,6 +92,14 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
     )
 
 
+def series_at_once(settings: Settings, folder: Path) -> int:
+    """The number of series in every batch: that of the settings, else one that suits the size of the weights."""
+    if settings.chronos2.series_at_once is not None:
+        return settings.chronos2.series_at_once
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return SERIES_AT_ONCE if size < LARGE * BYTES_PER_WEIGHT else SERIES_AT_ONCE_LARGE
+
+
 def steps_at_once(folder: Path) -> int:
     """The number of steps that some Chronos-2 weights were made to forecast in one pass."""
     config = json.loads((folder / "config.json").read_text())["chronos_config"]
@@ -92,7 +107,6 @@ def steps_at_once(folder: Path) -> int:
 
 
 def _load(settings: Settings, weights: Checkpoint) -> Predict:
-    import torch
     from chronos import Chronos2Pipeline
     from transformers.utils.logging import disable_progress_bar
 
@@ -101,80 +115,97 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
     compute.use_threads(pipeline.model)
-    context, levels = settings.chronos2.context_length, list(settings.forecasts.levels)
-
-    fill = GapFill.of(settings, weights.card.get("training"))
-
-    def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        logs = [_log_closes(task, context) for task in fill_lookbacks(tasks, fill)]
-        steps = min(targets.shape[1], steps_at_once(weights.folder))
-        raw = np.empty((len(tasks), steps, len(levels)))
-        for start in range(0, len(logs), SERIES_AT_ONCE):
-            chunk = logs[start : start + SERIES_AT_ONCE]
-            padded = chunk + [chunk[-1]] * (SERIES_AT_ONCE - len(chunk))
-            outputs, _ = pipeline.predict_quantiles(
-                [torch.from_numpy(series.astype(np.float32)) for series in padded],
-                prediction_length=steps,
-                quantile_levels=levels,
-                context_length=context,
-                batch_size=SERIES_AT_ONCE,
-                cross_learning=False,
-            )
-            for row, output in enumerate(outputs[: len(chunk)]):
-                raw[start + row] = output[0].numpy()
-        crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2))
-        last_close = np.array([series[-1] for series in logs])
-        median = levels.index(0.5)
-        extended = extend_quantiles(np.sort(raw, axis=-1), last_close, targets.shape[1], median)
-        quantiles = quantiles_to_prices(extended, last_close, median if settings.forecasts.recentre else None)
-        return Prediction(("close",), quantiles[:, :, None], crossed)
-
-    return predict
+    histories = cache(lambda: _all_histories(settings))
+    return Chronos2Predictor(
+        settings,
+        SeriesForecaster(
+            pipeline,
+            len(settings.chronos2.targets),
+            steps_at_once(weights.folder),
+            settings.forecasts.levels,
+            series_at_once(settings, weights.folder),
+        ),
+        Chronos2Inputs.of(settings, lambda: market_of(list(histories().values()))),
+        read_groups(settings),
+        GapFill.of(settings, weights.card.get("training")),
+        histories,
+    ).predict
 
 
-def extend_quantiles(ordered: np.ndarray, last_close: np.ndarray, horizon: int, median: int) -> np.ndarray:
-    """Log quantiles of `steps` steps continued to `horizon` steps: (tasks, steps, levels) → (tasks, horizon, levels).
+@dataclass(frozen=True)
+class Chronos2Predictor:
+    """Forecasts of tasks. One that cannot be forecast has a reason, and changes no other.
 
-    The path is taken for a sum of independent increments that are distributed as those of the first block of steps. So
-    medians add up, and the squared distances of the quantiles from the median do: a random walk's band keeps growing
-    with the square root of the step. Distances do not shrink with the step: the packaged weights, trained for 10 steps,
-    have a band at step 11 that is 12 % narrower than at step 10.
-
-    Args:
-        ordered: increasing with level. Returned as they are if they reach the horizon.
-        last_close: (tasks,) log of the close at the origin.
-        median: the number of the level 0.5.
+    Attributes:
+        groups: the group of each symbol that has one.
+        histories: reads the histories of all symbols of the settings.
     """
-    steps = ordered.shape[1]
-    if horizon <= steps:
-        return ordered[:, :horizon]
-    blocks, within = np.divmod(np.arange(horizon), steps)
-    centre = ordered[..., median, None]
-    known = np.maximum.accumulate(np.abs(ordered - centre), axis=1)
-    distance = np.sqrt(blocks[:, None] * known[:, -1:] ** 2 + known[:, within] ** 2)
-    side = np.sign(np.arange(ordered.shape[2]) - median)
-    further = blocks[:, None] * (centre[:, -1:] - last_close[:, None, None])
-    return np.asarray(centre[:, within] + further + side * distance)
 
+    settings: Settings
+    forecaster: SeriesForecaster
+    inputs: Chronos2Inputs
+    groups: Mapping[str, str]
+    fill: GapFill
+    histories: Histories
 
-def quantiles_to_prices(raw: np.ndarray, last_close: np.ndarray, median: int | None) -> np.ndarray:
-    """Log quantiles (tasks, steps, levels) → sorted prices.
+    def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        """The forecasts of some tasks.
 
-    Args:
-        last_close: (tasks,) log of the close at the origin.
-        median: the number of the level that is shifted onto `last_close`; None: no shift.
-    """
-    ordered = np.sort(raw, axis=-1)
-    if median is not None:
-        ordered = ordered - ordered[..., median, None] + last_close[:, None, None]
-    return np.asarray(np.exp(ordered))
-
-
-def _log_closes(task: ForecastTask, context: int) -> np.ndarray:
-    closes = task.history.closes_as_of(task.index, first=max(0, task.index + 1 - context))
-    if not (np.isfinite(closes) & (closes > 0)).all():
-        raise CandlecastError(
-            f"Chronos-2 needs finite positive closes: {task.symbol} has a close that is not, in the {len(closes)} bars "
-            f"up to {task.origin}, and it would invalidate every series of its batch. See the asset checks on bars"
+        Raises:
+            CandlecastError: covariates that are known over the horizon, and a horizon beyond what the weights forecast
+                in one pass.
+        """
+        horizon, levels = targets.shape[1], self.settings.forecasts.levels
+        forecaster = replace(self.forecaster, steps=self._steps(horizon))
+        whole = complete_groups(tasks, targets, self.groups, self.settings.windows.lookback_window, self.histories)
+        found = [
+            self._series(task, whole.targets[place], whole.groups[place])
+            for place, task in enumerate(fill_lookbacks(whole.tasks, self.fill))
+        ]
+        usable = [place for place, one in enumerate(found) if isinstance(one, Series)]
+        raw = np.full((len(found), forecaster.targets, forecaster.steps, len(levels)), np.nan)
+        if usable:
+            raw[usable] = forecaster.quantiles([one for one in found if isinstance(one, Series)])
+        raw = raw[list(whole.places)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            last_close = np.log([task.history.quoted[task.index, CLOSE] for task in tasks])
+        fields, quantiles = field_quantiles(
+            raw, self.inputs.targets, last_close, horizon, levels.index(0.5), self.settings.forecasts.recentre
         )
-    return np.asarray(np.log(closes))
+        crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2, 3))
+        reasons = {number: found[place] for number, place in enumerate(whole.places)}
+        failures = {number: reason for number, reason in reasons.items() if isinstance(reason, str)}
+        return Prediction(fields, quantiles, crossed, failures=failures)
+
+    def _steps(self, horizon: int) -> int:
+        most = self.forecaster.steps
+        if self.inputs.future and most < horizon:
+            raise CandlecastError(
+                f"chronos2.future_covariates: these weights forecast {most} steps in one pass, and covariates reach no "
+                f"further: set windows.predict_window to {most} at most, or remove the covariates"
+            )
+        return min(horizon, most)
+
+    def _series(self, task: ForecastTask, targets: np.ndarray, group: Hashable) -> Series | str:
+        """The input of a task, or why there is none."""
+        history, last = task.history, task.index
+        first = max(0, last + 1 - self.settings.chronos2.context_length)
+        # A bar more, where there is one, for the return of the first.
+        before = min(first, 1)
+        bars = history.bars_as_of(last, first - before)
+        try:
+            rows = self.inputs.rows(task.symbol, history.stamps[first - before : last + 1], bars, targets, first=before)
+        except CandlecastError as error:
+            return str(error)
+        return Series(*rows, group)
+
+
+def _all_histories(settings: Settings) -> Mapping[str, BarHistory]:
+    """The histories of all symbols of the settings."""
+    warehouse = Warehouse.of(settings)
+    return read_histories(
+        warehouse,
+        settings.market.frequency,
+        wanted_symbols(settings),
+        sources=source_filter(settings, warehouse),
+    )

@@ -1,0 +1,234 @@
+"""The input of Chronos-2: target and covariate rows of one series, from bars up to the origin and what is known beyond.
+
+Rows are in chronos' order: targets, covariates that are known up to the origin, covariates that are known over the
+horizon. Nothing after the origin is read but the last kind, and the timestamps. Used by forecasts and by the fit. Not
+here: forward passes (chronos2_batches), and the groups of symbols (chronos2_groups).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from assets.forecasting.calendar_covariates import calendar_covariate
+from assets.forecasting.known_events import EventTable, read_events
+from assets.market.history import CLOSE, FIELDS, VOLUME, BarHistory
+from resources.calendar import TradingCalendar
+from resources.errors import CandlecastError
+from resources.publish import digest_of
+from resources.settings import CALENDAR_COVARIATES, Settings
+
+HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
+# chronos smooths the mean target of a category with one observation of the mean target of the series.
+SMOOTHING = 1.0
+
+
+@dataclass(frozen=True)
+class MarketReturns:
+    """The mean log return of all symbols that have a bar and one before it, by timestamp.
+
+    A return is known with its bar, and does not depend on the origin: factors of adjustment cancel.
+    """
+
+    stamps: np.ndarray
+    returns: np.ndarray
+
+    @classmethod
+    def of(cls, series: Sequence[tuple[np.ndarray, np.ndarray]]) -> MarketReturns:
+        """The market of some symbols: of each its timestamps, and its closes adjusted as of any bar."""
+        stamps = np.concatenate([own[1:] for own, _ in series])
+        returns = np.concatenate([np.diff(np.log(closes)) for _, closes in series])
+        # In the order of time and then of value: a sum in another order of symbols has other last bits.
+        order = np.lexsort((returns, stamps))
+        known, first = np.unique(stamps[order], return_index=True)
+        sums = np.add.reduceat(returns[order], first) if len(first) else returns
+        return cls(known, sums / np.diff([*first, len(stamps)]))
+
+    def at(self, stamps: np.ndarray) -> np.ndarray:
+        """(n,) float64; NaN where no symbol has a return."""
+        if not len(self.stamps):
+            return np.full(len(stamps), np.nan)
+        place = np.minimum(np.searchsorted(self.stamps, stamps), len(self.stamps) - 1)
+        found: np.ndarray = np.where(self.stamps[place] == stamps, self.returns[place], np.nan)
+        return found
+
+    def digest(self, last: np.datetime64) -> str:
+        """A digest of the returns up to a timestamp."""
+        known = self.stamps <= last
+        return digest_of([self.stamps[known].astype(np.int64).tolist(), self.returns[known].tolist()])
+
+
+def market_of(histories: Sequence[BarHistory]) -> MarketReturns:
+    """The market of some histories."""
+    return MarketReturns.of([(one.stamps, one.quoted[:, CLOSE] * one.growth) for one in histories if len(one)])
+
+
+@dataclass(frozen=True)
+class Chronos2Inputs:
+    """The rows that the settings name, in an order that does not depend on the order there.
+
+    Attributes:
+        targets: names of the targets; `past` and `future`: names of the covariates.
+        events: the table of known events; None: no covariate is from it.
+        market: None: market_return is not a covariate.
+    """
+
+    targets: tuple[str, ...]
+    past: tuple[str, ...]
+    future: tuple[str, ...]
+    calendar: TradingCalendar
+    events: EventTable | None = None
+    market: MarketReturns | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, market: Callable[[], MarketReturns]) -> Chronos2Inputs:
+        """The input under some settings; `market` is called if it is needed.
+
+        Raises:
+            CandlecastError: the table of known events cannot be used.
+        """
+        chosen = settings.chronos2
+        columns = sorted(set(chosen.future_covariates) - set(CALENDAR_COVARIATES))
+        return cls(
+            tuple(sorted(chosen.targets)),
+            tuple(sorted(chosen.past_covariates)),
+            tuple(sorted(chosen.future_covariates)),
+            TradingCalendar(settings.market.calendar, settings.market.frequency),
+            read_events(settings, columns) if columns else None,
+            market() if "market_return" in chosen.past_covariates else None,
+        )
+
+    def rows(
+        self, symbol: str, stamps: np.ndarray, bars: np.ndarray, targets: np.ndarray, first: int = 0
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows of one series: context (rows, n - first) and future (rows, steps) float32; None: nothing is known.
+
+        Args:
+            stamps: (n,) up to the origin.
+            bars: (n, 6), adjusted as of the origin.
+            targets: (steps,) timestamps after it.
+            first: bars that are read for returns alone.
+
+        Raises:
+            CandlecastError: a price is not finite and positive, a row has no value, or what must be known over the
+                horizon is not.
+        """
+        where = f"{symbol}, {len(stamps) - first} bars up to {stamps[-1]}"
+        names = (*self.targets, *self.past)
+        known = self._bar_rows(names, stamps, bars, where)[:, first:].astype(np.float32)
+        if not self.future:
+            return known, None
+        both = np.concatenate([stamps[first:], targets])
+        later = np.stack([self._known(name, symbol, both, known, where) for name in self.future]).astype(np.float32)
+        split = len(stamps) - first
+        unknown = np.full((len(names), len(targets)), np.nan, dtype=np.float32)
+        return np.concatenate([known, later[:, :split]]), np.concatenate([unknown, later[:, split:]])
+
+    def data_version(self, last: np.datetime64) -> list[str]:
+        """Digests of what is read beside a symbol's own bars, up to a timestamp."""
+        market = [self.market.digest(last)] if self.market else []
+        return [*market, *([self.events.digest(date.max)] if self.events else [])]
+
+    def _bar_rows(self, names: Sequence[str], stamps: np.ndarray, bars: np.ndarray, where: str) -> np.ndarray:
+        closes = bars[:, CLOSE]
+        if not (np.isfinite(closes) & (closes > 0)).all():
+            raise CandlecastError(
+                f"{where}: Chronos-2 needs finite positive closes, and one is not. See the asset checks on bars"
+            )
+        rows = np.stack([self._bar_row(name, stamps, bars) for name in names])
+        for name, row in zip(names, rows, strict=True):
+            if np.isinf(row).any():
+                raise CandlecastError(
+                    f"{where}: {name} is infinite at {stamps[np.isinf(row)][0]}. See the asset checks on bars, or "
+                    f"leave {name} out of chronos2.targets and chronos2.past_covariates"
+                )
+            if not np.isfinite(row).any():
+                raise CandlecastError(
+                    f"{where}: {name} has no value: leave it out of chronos2.targets and chronos2.past_covariates, or "
+                    "the symbol out of market.symbols"
+                )
+        return rows
+
+    def _bar_row(self, name: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
+        if name == "market_return":
+            assert self.market is not None
+            return self.market.at(stamps)
+        return BAR_ROWS[name](bars)
+
+    def _known(self, name: str, symbol: str, stamps: np.ndarray, known: np.ndarray, where: str) -> np.ndarray:
+        """A covariate that is known over the horizon, at the bars and the targets."""
+        bars = known.shape[1]
+        if name in CALENDAR_COVARIATES:
+            values = calendar_covariate(name, self.calendar, stamps)
+        else:
+            assert self.events is not None
+            days = self.calendar.sessions_of(stamps)
+            values = self.events.values(name, symbol, days)
+            if self.events.last_day(symbol) < days[-1].item():
+                raise CandlecastError(
+                    f"{where}: {self.events.name} ends on {self.events.last_day(symbol)}, before the last bar that is "
+                    f"forecast, {days[-1]}: add rows of {name} up to that day, or remove {name} from "
+                    "chronos2.future_covariates"
+                )
+            if name not in self.events.numeric:
+                values = encode_category(values, len(self.events.categories[name]), known[: len(self.targets)])
+        absent = ~np.isfinite(values[bars:])
+        if absent.any() or not np.isfinite(values[:bars]).any():
+            at = f"at {stamps[bars:][absent][0]}, which is forecast" if absent.any() else "up to the origin"
+            raise CandlecastError(
+                f"{where}: {name} has no value {at}: add a row per day to chronos2.events (0 where nothing happens), "
+                f"or remove {name} from chronos2.future_covariates"
+            )
+        return values
+
+
+def encode_category(codes: np.ndarray, categories: int, targets: np.ndarray) -> np.ndarray:
+    """Numbers of categories as the numbers that Chronos-2 reads: (n,) float64.
+
+    As chronos does: of a single target, the smoothed mean of the target over a category's bars; of several, the
+    category's own number, which here does not depend on the other series.
+
+    Args:
+        codes: (n,) of bars and then of the horizon.
+        targets: (targets, bars) float32.
+    """
+    if len(targets) > 1:
+        return codes.astype(np.float64)
+    target, own = targets[0], codes[: targets.shape[1]]
+    seen = np.isfinite(target)
+    sums = np.bincount(own[seen], weights=target[seen], minlength=categories)
+    counts = np.bincount(own[seen], minlength=categories)
+    mean = sums.sum() / max(counts.sum(), 1)
+    encoded: np.ndarray = ((SMOOTHING * mean + sums) / (SMOOTHING + counts))[codes]
+    return encoded
+
+
+def _log_returns(bars: np.ndarray) -> np.ndarray:
+    logs = np.log(bars[:, CLOSE])
+    return np.diff(logs, prepend=np.nan)
+
+
+def _log_range(bars: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(bars[:, HIGH] / bars[:, LOW]))
+
+
+# What a row holds, of bars (n, 6) adjusted as of the origin: (n,) float64, NaN where unknown.
+BAR_ROWS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "close": lambda bars: np.asarray(np.log(bars[:, CLOSE])),
+    "log_return": _log_returns,
+    "range": _log_range,
+    "volume": lambda bars: np.asarray(np.log1p(bars[:, VOLUME])),
+}
+
+
+def inputs_recipe(settings: Settings) -> dict[str, Any]:
+    """The part of a recipe that names the rows; empty for the close alone, as before there were others."""
+    chosen = settings.chronos2
+    rows = {"targets": chosen.targets, "past": chosen.past_covariates, "future": chosen.future_covariates}
+    recipe: dict[str, Any] = {name: sorted(values) for name, values in rows.items() if values}
+    return {} if recipe == {"targets": ["close"]} else {"inputs": recipe}
