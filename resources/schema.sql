@@ -180,7 +180,7 @@ CREATE TABLE IF NOT EXISTS forecast_quantiles (
     made_at    TIMESTAMP NOT NULL,       -- when the forecast was computed
     step       INTEGER   NOT NULL,       -- 1 … horizon, in bars after the origin
     target_ts  TIMESTAMP NOT NULL,       -- timestamp of the forecast bar, from the calendar
-    field      VARCHAR   NOT NULL,       -- 'open', 'high', 'low', 'close', 'volume' or 'amount'
+    field      VARCHAR   NOT NULL,       -- 'open', 'high', 'low', 'close', 'volume', 'amount', or 'range': log(high/low)
     level      DOUBLE    NOT NULL,       -- quantile level, 0 … 1
     value      DOUBLE    NOT NULL,       -- in prices as quoted at the origin
     in_sample  BOOLEAN   NOT NULL        -- the origin is not after the checkpoint's cutoff

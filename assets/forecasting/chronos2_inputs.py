@@ -25,6 +25,8 @@ from resources.settings import CALENDAR_COVARIATES, Settings
 HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
 # chronos smooths the mean target of a category with one observation of the mean target of the series.
 SMOOTHING = 1.0
+# Rows that change sign where prices are reflected.
+SIGNED = frozenset({"close", "log_return", "market_return"})
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Chronos2Inputs:
             CandlecastError: the table of known events cannot be used.
         """
         chosen = settings.chronos2
-        columns = sorted(set(chosen.future_covariates) - set(CALENDAR_COVARIATES))
+        columns = event_columns(settings)
         return cls(
             tuple(sorted(chosen.targets)),
             tuple(sorted(chosen.past_covariates)),
@@ -117,24 +119,42 @@ class Chronos2Inputs:
             CandlecastError: a price is not finite and positive, a row has no value, or what must be known over the
                 horizon is not.
         """
-        where = f"{symbol}, {len(stamps) - first} bars up to {stamps[-1]}"
-        names = (*self.targets, *self.past)
-        known = self._bar_rows(names, stamps, bars, where)[:, first:].astype(np.float32)
+        known = self._bar_rows(symbol, stamps, bars)[:, first:]
         if not self.future:
             return known, None
-        both = np.concatenate([stamps[first:], targets])
-        later = np.stack([self._known(name, symbol, both, known, where) for name in self.future]).astype(np.float32)
         split = len(stamps) - first
-        unknown = np.full((len(names), len(targets)), np.nan, dtype=np.float32)
+        later = self._known_rows(symbol, np.concatenate([stamps[first:], targets]), known)
+        unknown = np.full((len(known), len(targets)), np.nan, dtype=np.float32)
         return np.concatenate([known, later[:, :split]]), np.concatenate([unknown, later[:, split:]])
+
+    def training_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray, origin: int) -> np.ndarray:
+        """The rows of a series that holds its horizon: (rows, n) float32.
+
+        Args:
+            bars: (n, 6), adjusted as of one bar.
+            origin: bars whose targets categories are encoded by; the others are the horizon.
+
+        Raises:
+            CandlecastError: as for `rows`.
+        """
+        known = self._bar_rows(symbol, stamps, bars)
+        return np.concatenate([known, self._known_rows(symbol, stamps, known[:, :origin])])
+
+    def mirrored(self, rows: np.ndarray) -> np.ndarray | None:
+        """The same rows with falls for rises; None: an effect of what is known over the horizon has a direction."""
+        if self.future:
+            return None
+        signs = [-1 if name in SIGNED else 1 for name in (*self.targets, *self.past)]
+        return rows * np.array(signs, dtype=np.float32)[:, None]
 
     def data_version(self, last: np.datetime64) -> list[str]:
         """Digests of what is read beside a symbol's own bars, up to a timestamp."""
         market = [self.market.digest(last)] if self.market else []
         return [*market, *([self.events.digest(date.max)] if self.events else [])]
 
-    def _bar_rows(self, names: Sequence[str], stamps: np.ndarray, bars: np.ndarray, where: str) -> np.ndarray:
-        closes = bars[:, CLOSE]
+    def _bar_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
+        names, closes = (*self.targets, *self.past), bars[:, CLOSE]
+        where = _place(symbol, stamps)
         if not (np.isfinite(closes) & (closes > 0)).all():
             raise CandlecastError(
                 f"{where}: Chronos-2 needs finite positive closes, and one is not. See the asset checks on bars"
@@ -151,7 +171,7 @@ class Chronos2Inputs:
                     f"{where}: {name} has no value: leave it out of chronos2.targets and chronos2.past_covariates, or "
                     "the symbol out of market.symbols"
                 )
-        return rows
+        return rows.astype(np.float32)
 
     def _bar_row(self, name: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
         if name == "market_return":
@@ -159,9 +179,13 @@ class Chronos2Inputs:
             return self.market.at(stamps)
         return BAR_ROWS[name](bars)
 
-    def _known(self, name: str, symbol: str, stamps: np.ndarray, known: np.ndarray, where: str) -> np.ndarray:
-        """A covariate that is known over the horizon, at the bars and the targets."""
-        bars = known.shape[1]
+    def _known_rows(self, symbol: str, stamps: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """The covariates that are known over the horizon, at the bars of `known` and at those after them."""
+        rows = [self._known_row(name, symbol, stamps, known) for name in self.future]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), len(stamps))
+
+    def _known_row(self, name: str, symbol: str, stamps: np.ndarray, known: np.ndarray) -> np.ndarray:
+        bars, where = known.shape[1], _place(symbol, stamps[: known.shape[1]])
         if name in CALENDAR_COVARIATES:
             values = calendar_covariate(name, self.calendar, stamps)
         else:
@@ -184,6 +208,10 @@ class Chronos2Inputs:
                 f"or remove {name} from chronos2.future_covariates"
             )
         return values
+
+
+def _place(symbol: str, stamps: np.ndarray) -> str:
+    return f"{symbol}, {len(stamps)} bars up to {stamps[-1]}"
 
 
 def encode_category(codes: np.ndarray, categories: int, targets: np.ndarray) -> np.ndarray:
@@ -232,3 +260,14 @@ def inputs_recipe(settings: Settings) -> dict[str, Any]:
     rows = {"targets": chosen.targets, "past": chosen.past_covariates, "future": chosen.future_covariates}
     recipe: dict[str, Any] = {name: sorted(values) for name, values in rows.items() if values}
     return {} if recipe == {"targets": ["close"]} else {"inputs": recipe}
+
+
+def event_columns(settings: Settings) -> list[str]:
+    """The covariates that are columns of the table of known events."""
+    return sorted(set(settings.chronos2.future_covariates) - set(CALENDAR_COVARIATES))
+
+
+def events_recipe(settings: Settings) -> dict[str, str]:
+    """The part of a training's recipe that names the known events up to its cutoff; empty without such a covariate."""
+    columns = event_columns(settings)
+    return {"events": read_events(settings, columns).digest(settings.windows.cutoff)} if columns else {}

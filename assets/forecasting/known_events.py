@@ -119,6 +119,23 @@ def read_events(settings: Settings, columns: Sequence[str]) -> EventTable:
     return EventTable(name, frozenset(columns) - set(texts), texts, table)
 
 
+def export_events(settings: Settings, folder: Path) -> Settings:
+    """The settings, with a table of the warehouse as a file in a folder: a training process opens no warehouse."""
+    named = str(settings.chronos2.events)
+    if not named.startswith(IN_WAREHOUSE):
+        return settings
+    header, rows = _warehouse_rows(
+        Warehouse.of(settings), named.removeprefix(IN_WAREHOUSE), f"chronos2.events = {named}"
+    )
+    file = folder / "events.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([_text(row[column]) for column in header] for _, row in rows)
+    return settings.model_copy(update={"chronos2": settings.chronos2.model_copy(update={"events": str(file)})})
+
+
 def csv_rows(file: Path, name: str) -> tuple[list[str], list[Row]]:
     """The header of a CSV file, and its rows with their places.
 

@@ -57,7 +57,7 @@ FORECAST_COLUMNS = schema(
         "made_at": ("timestamp", "UTC, when the forecast was written"),
         "step": ("integer", "1 … horizon"),
         "target_ts": ("timestamp", "UTC, the bar that is forecast, from the exchange calendar"),
-        "field": ("string", "open, high, low, close, volume or amount"),
+        "field": ("string", "open, high, low, close, volume, amount, or range: log of high / low"),
         "level": ("double", "quantile level"),
         "value": ("double", "quantile, in prices as quoted at the origin"),
         "in_sample": ("boolean", "the origin is not after the cutoff of the checkpoint"),

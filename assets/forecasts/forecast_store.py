@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
-from assets.market.history import FIELDS
+from assets.market.history import FIELDS, PRICES
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse
 
 ForecastKey = tuple[str, np.datetime64]
+# The fields of a bar, and the log of high / low.
+STORED_FIELDS = (*FIELDS, "range")
 
 _EXISTING = """
 SELECT symbol, origin FROM forecasts
@@ -186,12 +188,12 @@ def invalid_forecasts(model: str, batch: PredictionBatch) -> dict[int, str]:
     expected = (*batch.targets.shape, len(fields), len(batch.levels))
     if values.shape != expected:
         raise CandlecastError(f"{model} returned quantiles of shape {values.shape}, expected {expected}")
-    prices = [field not in ("volume", "amount") for field in fields]
+    prices = [field in FIELDS[PRICES] for field in fields]
     smallest = np.where(prices, np.nextafter(0, 1), 0.0)[:, None]
     rules = {
         "a value that is not finite": ~np.isfinite(values).all(axis=-1),
         "quantiles that decrease with their level": (np.diff(values, axis=-1) < 0).any(axis=-1),
-        "a price that is not positive, or a negative volume": (values < smallest).any(axis=-1),
+        "a price that is not positive, or a negative volume or range": (values < smallest).any(axis=-1),
         "a bar whose high or low is passed": _outside_of_range(values, fields),
     }
     found: dict[int, str] = {}
@@ -234,14 +236,14 @@ def _quantile_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Tab
     symbols = sorted({one.symbol for one in batch.tasks})
     number = {symbol: place for place, symbol in enumerate(symbols)}
     numbers = np.array([number[one.symbol] for one in batch.tasks], dtype=np.int32)
-    fields = [FIELDS.index(name) for name in batch.prediction.fields]
+    fields = [STORED_FIELDS.index(name) for name in batch.prediction.fields]
     return pa.table(
         {
             "symbol": pa.DictionaryArray.from_arrays(numbers[task], symbols),
             "origin": _origins(batch.tasks)[task],
             "step": step + 1,
             "target_ts": batch.targets[task, step],
-            "field": pa.DictionaryArray.from_arrays(np.array(fields, dtype=np.int32)[field], list(FIELDS)),
+            "field": pa.DictionaryArray.from_arrays(np.array(fields, dtype=np.int32)[field], list(STORED_FIELDS)),
             "level": np.asarray(batch.levels, dtype=np.float64)[level],
             "value": batch.prediction.quantiles.ravel(),
             "in_sample": _in_sample(forecaster, batch.tasks)[task],

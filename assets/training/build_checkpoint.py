@@ -16,6 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from assets.forecasting.chronos2_inputs import events_recipe, inputs_recipe
+from assets.forecasting.known_events import export_events
 from assets.training.data.eligible_windows import preparation
 from assets.training.fit.base_weights import SECTIONS, BaseWeights, base_of, require_matching_shape
 from assets.training.model_card import render_model_card
@@ -37,6 +39,10 @@ RECIPE_VERSION = 2
 _IRRELEVANT = frozenset(
     {"base", "revision", "cutoff", "published", "licence", "micro_batch", "min_codebook_use", "max_reconstruction"}
 )
+# Of Chronos-2 too: the inputs have a key of their own, and batches and groups are of forecasts.
+_IRRELEVANT_CHRONOS2 = _IRRELEVANT | {
+    "targets", "past_covariates", "future_covariates", "events", "groups", "series_at_once"
+}  # fmt: skip
 # What a card has of the windows' manifest; the choices of the preparation are there unless they are the defaults.
 MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
 PREPARATION = ("fill", "events")
@@ -150,6 +156,8 @@ def checkpoint_request(
             "dtype": settings.compute.dtype,
             "processes": settings.compute.processes * settings.compute.nodes,
         }
+        if kind == "chronos2_model":
+            recipe |= inputs_recipe(settings) | events_recipe(settings)
     return CheckpointRequest(kind, recipe, base, trains, tokenizer)
 
 
@@ -218,6 +226,8 @@ def _dated(
 
 def _irrelevant_keys(section: BaseModel) -> set[str]:
     """The keys of a section that the weights do not depend on."""
+    if isinstance(section, Chronos2Settings):
+        return set(_IRRELEVANT_CHRONOS2)
     if isinstance(section, TokenizerSettings) and section.micro_batch and section.micro_batch < section.batch_size:
         # The entropy of the codes of a batch is not the mean over its micro-batches: the weights depend on their size.
         return set(_IRRELEVANT - {"micro_batch"})
@@ -245,7 +255,7 @@ def _job(
     return TrainingJob(
         kind=request.kind,
         # A training process opens no warehouse, whose URI may hold a password.
-        settings=settings.model_copy(update={"warehouse": None}),
+        settings=export_events(settings, work).model_copy(update={"warehouse": None}),
         arrays=windows.folder,
         base=request.base.source,
         tokenizer=request.tokenizer.folder if request.tokenizer else None,

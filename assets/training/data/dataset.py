@@ -169,6 +169,14 @@ class WindowArrays:
         features: np.ndarray = self._time_features[self.rows(starts)]
         return features
 
+    def adjusted_rows(self, first: int, last: int) -> np.ndarray:
+        """The rows `first` … `last` - 1, adjusted to the last of them: (last - first, 6) float64, NaN as in `bars`."""
+        factors = self.factors[first:last]
+        values: np.ndarray = self.bars[first:last].astype(np.float64)
+        values[:, PRICES] *= (factors[:, 0] / factors[-1, 0])[:, None]
+        values[:, VOLUME] *= factors[-1, 1] / factors[:, 1]
+        return values
+
     def log_closes(self, first: int, last: int) -> np.ndarray:
         """Log closes of the rows `first` … `last` - 1, adjusted to the last of them: float64."""
         close = self.bars[first:last, FEATURES.index("close")].astype(np.float64)

@@ -1,7 +1,7 @@
 """Chronos-2: the published model unchanged, or a model fitted with chronos-forecasting's own `fit`.
 
-It is trained on log adjusted closes and their negatives: the negatives remove the market's upward drift from the
-training set. Traps of `fit` that are handled here: dropout stays active without validation inputs; the seed is only an
+It is trained on log adjusted closes, or on the targets and covariates of the settings, and their negatives: the
+negatives remove the market's upward drift from the training set. Traps of `fit` that are handled here: dropout stays active without validation inputs; the seed is only an
 argument; LoRA without peft silently trains every weight; adapters are saved unmerged; one value that is not finite
 makes all weights NaN; its own split of the training series differs from ours.
 """
@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe
+from assets.market.history import CLOSE
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_losses
 from assets.training.fit.chronos2_resume import STATES_KEPT, resuming
@@ -32,6 +34,7 @@ from resources.settings import Chronos2Settings
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
+    from chronos.chronos2.dataset import PreparedInput
 
 QUANTILES = [0.01, *(round(0.05 * i, 2) for i in range(1, 20)), 0.99]
 LOG_EVERY = 20
@@ -122,8 +125,23 @@ def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
     Raises:
         CandlecastError: a value is not finite, or every series is shorter than `shortest`.
     """
-    windows = arrays.windows("train")
     series: list[np.ndarray] = []
+    for symbol, first, last in training_parts(arrays, shortest):
+        closes = arrays.log_closes(first, last).astype(np.float32)
+        if not np.isfinite(closes).all():
+            raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
+        series += [closes, -closes]
+    return series
+
+
+def training_parts(arrays: WindowArrays, shortest: int) -> list[tuple[str, int, int]]:
+    """Symbol, first row and row after the last of each series of the training range.
+
+    Raises:
+        CandlecastError: every series is shorter than `shortest`.
+    """
+    windows = arrays.windows("train")
+    parts: list[tuple[str, int, int]] = []
     for number, symbol in enumerate(arrays.symbols):
         own = windows[windows[:, 0] == number, 1]
         if not len(own):
@@ -131,16 +149,62 @@ def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
         # Events that training leaves out cut the series; a smaller weight has no meaning here.
         is_cut = arrays.manifest.get("events") == "drop"
         for part in np.split(own, np.flatnonzero(np.diff(own) > 1) + 1) if is_cut else [own]:
-            closes = arrays.log_closes(int(part[0]), int(part[-1]) + arrays.shape.length).astype(np.float32)
-            if not np.isfinite(closes).all():
-                raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
-            if len(closes) >= shortest:
-                series += [closes, -closes]
-    if not series:
+            first, last = int(part[0]), int(part[-1]) + arrays.shape.length
+            if last - first >= shortest:
+                parts.append((symbol, first, last))
+    if not parts:
         raise CandlecastError(
             f"no symbol has {shortest} bars in the training range: lower chronos2.context_length or widen windows.train"
         )
-    return series
+    return parts
+
+
+def training_inputs(arrays: WindowArrays, inputs: Chronos2Inputs, shortest: int) -> list[PreparedInput]:
+    """The rows of targets and covariates of the training range: one or two series per symbol or part of it.
+
+    Raises:
+        CandlecastError: a row has no value, or every series is shorter than `shortest`.
+    """
+    series: list[np.ndarray] = []
+    for symbol, first, last in training_parts(arrays, shortest):
+        stamps = np.asarray(arrays.timestamps[first:last])
+        rows = inputs.training_rows(symbol, stamps, arrays.adjusted_rows(first, last), len(stamps))
+        mirrored = inputs.mirrored(rows)
+        series += [rows] if mirrored is None else [rows, mirrored]
+    return [_prepared(rows, inputs, arrays.shape.horizon) for rows in series]
+
+
+def validation_inputs(arrays: WindowArrays, inputs: Chronos2Inputs) -> list[PreparedInput]:
+    """The rows of validation windows, whose last part is the horizon."""
+    windows, length = arrays.windows("validation"), arrays.shape.length
+    chosen = windows[evenly_spaced(len(windows), VALIDATION_SERIES)].tolist()
+    found = []
+    for number, first in chosen:
+        stamps, bars = (
+            np.asarray(arrays.timestamps[first : first + length]),
+            arrays.adjusted_rows(first, first + length),
+        )
+        rows = inputs.training_rows(arrays.symbols[number], stamps, bars, arrays.shape.lookback)
+        found.append(_prepared(rows, inputs, arrays.shape.horizon))
+    return found
+
+
+def _prepared(rows: np.ndarray, inputs: Chronos2Inputs, horizon: int) -> PreparedInput:
+    """Rows as `fit` takes them; it cuts the horizon, and what is known over it, out of them."""
+    return {
+        "context": torch.from_numpy(rows),
+        "future_covariates": torch.full((len(rows), horizon), torch.nan),
+        "n_targets": len(inputs.targets),
+        "n_covariates": len(rows) - len(inputs.targets),
+        "n_future_covariates": len(inputs.future),
+    }
+
+
+def market_in(arrays: WindowArrays) -> MarketReturns:
+    """The market of the symbols that are trained on."""
+    rows = zip(arrays.offsets[:-1].tolist(), arrays.offsets[1:].tolist(), strict=True)
+    parts = [(arrays.timestamps[first:last], arrays.adjusted_rows(first, last)) for first, last in rows]
+    return MarketReturns.of([(np.asarray(stamps), bars[:, CLOSE]) for stamps, bars in parts])
 
 
 def validation_series(arrays: WindowArrays, most: int = VALIDATION_SERIES) -> list[np.ndarray]:
@@ -230,18 +294,25 @@ def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arr
         raise CandlecastError('chronos2.mode = "lora" needs peft, which is not installed: pip install peft')
     scratch = job.work / "trainer"
     lora = {"r": settings.lora_rank, "lora_alpha": 2 * settings.lora_rank, "target_modules": LORA_TARGETS}
+    shortest = settings.context_length // 2 + horizon
+    rows, series, validation = 1, training_series(arrays, shortest), validation_series(arrays)
+    if inputs_recipe(job.settings):
+        inputs = Chronos2Inputs.of(job.settings, lambda: market_in(arrays))
+        series, validation = training_inputs(arrays, inputs, shortest), validation_inputs(arrays, inputs)
+        rows = len(series[0]["context"])
     with resuming(scratch, settings.steps, job.seed) as first:
         fitted = pipeline.fit(
-            training_series(arrays, settings.context_length // 2 + horizon),
+            series,
             prediction_length=horizon,
-            validation_inputs=validation_series(arrays),
+            validation_inputs=validation,
             finetune_mode="lora" if settings.mode == "lora" else "full",
             lora_config=lora if settings.mode == "lora" else None,
             context_length=settings.context_length,
             min_past=settings.context_length // 2,
             learning_rate=settings.learning_rate,
             num_steps=settings.steps,
-            batch_size=settings.batch_size,
+            # `fit` counts the rows of a batch.
+            batch_size=settings.batch_size * rows,
             output_dir=scratch,
             callbacks=[history],
             remove_printer_callback=True,
