@@ -124,9 +124,8 @@ def export_events(settings: Settings, folder: Path) -> Settings:
     named = str(settings.chronos2.events)
     if not named.startswith(IN_WAREHOUSE):
         return settings
-    header, rows = _warehouse_rows(
-        Warehouse.of(settings), named.removeprefix(IN_WAREHOUSE), f"chronos2.events = {named}"
-    )
+    table = named.removeprefix(IN_WAREHOUSE)
+    header, rows = _warehouse_rows(Warehouse.of(settings), table, f"chronos2.events = {named}")
     file = folder / "events.csv"
     folder.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as stream:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.training.acceptance import loss_not_above_base
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit import chronos2 as chronos
 from assets.training.fit.base_weights import WEIGHTS
+from assets.training.fit.chronos2_series import market_in, training_inputs, training_parts, validation_inputs
 from assets.training.fit.finetune import adapt, merge_adapters
 from assets.training.fit.lr_schedule import TrainingSchedule, evenly_spaced
 from assets.training.fit.trainer import Trainer
@@ -24,7 +26,14 @@ from kronos import Kronos, KronosTokenizer, Normalisation
 from kronos.errors import KronosError
 from resources.compute import Compute
 from resources.errors import CandlecastError
-from resources.settings import ComputeSettings, FitSettings, PredictorSettings, TokenizerSettings
+from resources.settings import (
+    Chronos2Settings,
+    ComputeSettings,
+    FitSettings,
+    PredictorSettings,
+    Settings,
+    TokenizerSettings,
+)
 from tests.training.training_setup import (
     CHRONOS,
     FIT_COMPUTE,
@@ -276,6 +285,36 @@ def test_chronos_2_is_fitted_to_the_same_weights_twice_and_zero_shot_leaves_it(a
     still = CHRONOS.model_copy(update={"mode": "zero-shot"})
     left = trained("chronos2_model", arrays, tmp_path / "c", base=str(first), chronos2_settings=still)
     assert same_weights(first, left)
+
+
+def test_chronos_2_is_fitted_to_the_covariates_of_the_settings(arrays: Path, tmp_path: Path) -> None:
+    plain = trained("chronos2_model", arrays, tmp_path / "a")
+    rich = CHRONOS.model_copy(
+        update={
+            "targets": ("log_return", "volume"),
+            "past_covariates": ("market_return", "range"),
+            "future_covariates": ("weekday", "days_to_holiday"),
+        }
+    )
+    fitted, again = (trained("chronos2_model", arrays, tmp_path / n, chronos2_settings=rich) for n in ("b", "c"))
+    assert same_weights(fitted, again) and not same_weights(plain, fitted)
+    inputs = Chronos2Inputs.of(Settings(chronos2=rich), lambda: market_in(WindowArrays(arrays)))
+    windows = WindowArrays(arrays)
+    series, validation = training_inputs(windows, inputs, 21), validation_inputs(windows, inputs)
+    assert len(series) == len(windows.symbols), "not mirrored: a weekday has no negative"
+    assert all(one["context"].shape[0] == 6 and torch.isfinite(one["context"][2:, 1:]).all() for one in series)
+    closes = windows.log_closes(*training_parts(windows, 21)[0][1:])
+    np.testing.assert_allclose(series[0]["context"][0, 1:].numpy(), np.diff(closes), atol=1e-6)
+    assert validation[0]["context"].shape[1] == windows.shape.length
+
+
+def test_reflected_series_change_the_sign_of_returns_alone(arrays: Path) -> None:
+    windows = WindowArrays(arrays)
+    chosen = Chronos2Settings(targets=("close", "volume"), past_covariates=("market_return",))
+    inputs = Chronos2Inputs.of(Settings(chronos2=chosen), lambda: market_in(windows))
+    first, reflected = training_inputs(windows, inputs, 21)[:2]
+    signs = np.array([[-1], [1], [-1]])
+    np.testing.assert_array_equal(reflected["context"].numpy(), signs * first["context"].numpy())
 
 
 @pytest.mark.parametrize(

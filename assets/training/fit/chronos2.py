@@ -1,9 +1,9 @@
 """Chronos-2: the published model unchanged, or a model fitted with chronos-forecasting's own `fit`.
 
-It is trained on log adjusted closes, or on the targets and covariates of the settings, and their negatives: the
-negatives remove the market's upward drift from the training set. Traps of `fit` that are handled here: dropout stays active without validation inputs; the seed is only an
-argument; LoRA without peft silently trains every weight; adapters are saved unmerged; one value that is not finite
-makes all weights NaN; its own split of the training series differs from ours.
+Traps of `fit` that are handled here: dropout stays active without validation inputs; the seed is only an argument; LoRA
+without peft silently trains every weight; adapters are saved unmerged; one value that is not finite makes all weights
+NaN; its own split of the training series differs from ours. Not here: the series that it is trained on
+(chronos2_series).
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe
-from assets.market.history import CLOSE
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_losses
 from assets.training.fit.chronos2_resume import STATES_KEPT, resuming
+from assets.training.fit.chronos2_series import fit_series
 from assets.training.fit.curves import peak_memory
-from assets.training.fit.lr_schedule import evenly_spaced
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_reporting import ReportMetrics, ignore_metrics
 from resources.compute import Compute, versions_used
@@ -34,11 +31,9 @@ from resources.settings import Chronos2Settings
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
-    from chronos.chronos2.dataset import PreparedInput
 
 QUANTILES = [0.01, *(round(0.05 * i, 2) for i in range(1, 20)), 0.99]
 LOG_EVERY = 20
-VALIDATION_SERIES = 512
 LORA_TARGETS = [
     "self_attention.q",
     "self_attention.v",
@@ -117,101 +112,6 @@ def fit_chronos2(
     return TrainingResult(
         curves=curves, scores=scores, parameters=parameters, versions=versions_used(), device=str(device)
     )
-
-
-def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
-    """Log adjusted closes of the training range and their negatives: two (n,) float32 arrays per symbol.
-
-    Raises:
-        CandlecastError: a value is not finite, or every series is shorter than `shortest`.
-    """
-    series: list[np.ndarray] = []
-    for symbol, first, last in training_parts(arrays, shortest):
-        closes = arrays.log_closes(first, last).astype(np.float32)
-        if not np.isfinite(closes).all():
-            raise CandlecastError(f"{symbol}: a close of the training range is not finite or not positive")
-        series += [closes, -closes]
-    return series
-
-
-def training_parts(arrays: WindowArrays, shortest: int) -> list[tuple[str, int, int]]:
-    """Symbol, first row and row after the last of each series of the training range.
-
-    Raises:
-        CandlecastError: every series is shorter than `shortest`.
-    """
-    windows = arrays.windows("train")
-    parts: list[tuple[str, int, int]] = []
-    for number, symbol in enumerate(arrays.symbols):
-        own = windows[windows[:, 0] == number, 1]
-        if not len(own):
-            continue
-        # Events that training leaves out cut the series; a smaller weight has no meaning here.
-        is_cut = arrays.manifest.get("events") == "drop"
-        for part in np.split(own, np.flatnonzero(np.diff(own) > 1) + 1) if is_cut else [own]:
-            first, last = int(part[0]), int(part[-1]) + arrays.shape.length
-            if last - first >= shortest:
-                parts.append((symbol, first, last))
-    if not parts:
-        raise CandlecastError(
-            f"no symbol has {shortest} bars in the training range: lower chronos2.context_length or widen windows.train"
-        )
-    return parts
-
-
-def training_inputs(arrays: WindowArrays, inputs: Chronos2Inputs, shortest: int) -> list[PreparedInput]:
-    """The rows of targets and covariates of the training range: one or two series per symbol or part of it.
-
-    Raises:
-        CandlecastError: a row has no value, or every series is shorter than `shortest`.
-    """
-    series: list[np.ndarray] = []
-    for symbol, first, last in training_parts(arrays, shortest):
-        stamps = np.asarray(arrays.timestamps[first:last])
-        rows = inputs.training_rows(symbol, stamps, arrays.adjusted_rows(first, last), len(stamps))
-        mirrored = inputs.mirrored(rows)
-        series += [rows] if mirrored is None else [rows, mirrored]
-    return [_prepared(rows, inputs, arrays.shape.horizon) for rows in series]
-
-
-def validation_inputs(arrays: WindowArrays, inputs: Chronos2Inputs) -> list[PreparedInput]:
-    """The rows of validation windows, whose last part is the horizon."""
-    windows, length = arrays.windows("validation"), arrays.shape.length
-    chosen = windows[evenly_spaced(len(windows), VALIDATION_SERIES)].tolist()
-    found = []
-    for number, first in chosen:
-        stamps, bars = (
-            np.asarray(arrays.timestamps[first : first + length]),
-            arrays.adjusted_rows(first, first + length),
-        )
-        rows = inputs.training_rows(arrays.symbols[number], stamps, bars, arrays.shape.lookback)
-        found.append(_prepared(rows, inputs, arrays.shape.horizon))
-    return found
-
-
-def _prepared(rows: np.ndarray, inputs: Chronos2Inputs, horizon: int) -> PreparedInput:
-    """Rows as `fit` takes them; it cuts the horizon, and what is known over it, out of them."""
-    return {
-        "context": torch.from_numpy(rows),
-        "future_covariates": torch.full((len(rows), horizon), torch.nan),
-        "n_targets": len(inputs.targets),
-        "n_covariates": len(rows) - len(inputs.targets),
-        "n_future_covariates": len(inputs.future),
-    }
-
-
-def market_in(arrays: WindowArrays) -> MarketReturns:
-    """The market of the symbols that are trained on."""
-    rows = zip(arrays.offsets[:-1].tolist(), arrays.offsets[1:].tolist(), strict=True)
-    parts = [(arrays.timestamps[first:last], arrays.adjusted_rows(first, last)) for first, last in rows]
-    return MarketReturns.of([(np.asarray(stamps), bars[:, CLOSE]) for stamps, bars in parts])
-
-
-def validation_series(arrays: WindowArrays, most: int = VALIDATION_SERIES) -> list[np.ndarray]:
-    """Log adjusted closes of validation windows: (length,) float32 each, whose last part is the horizon."""
-    starts = arrays.windows("validation")[:, 1]
-    chosen = starts[evenly_spaced(len(starts), most)]
-    return [arrays.log_closes(int(s), int(s) + arrays.shape.length).astype(np.float32) for s in chosen]
 
 
 @dataclass(frozen=True)
@@ -294,17 +194,12 @@ def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arr
         raise CandlecastError('chronos2.mode = "lora" needs peft, which is not installed: pip install peft')
     scratch = job.work / "trainer"
     lora = {"r": settings.lora_rank, "lora_alpha": 2 * settings.lora_rank, "target_modules": LORA_TARGETS}
-    shortest = settings.context_length // 2 + horizon
-    rows, series, validation = 1, training_series(arrays, shortest), validation_series(arrays)
-    if inputs_recipe(job.settings):
-        inputs = Chronos2Inputs.of(job.settings, lambda: market_in(arrays))
-        series, validation = training_inputs(arrays, inputs, shortest), validation_inputs(arrays, inputs)
-        rows = len(series[0]["context"])
+    series = fit_series(arrays, job.settings, settings.context_length // 2 + horizon)
     with resuming(scratch, settings.steps, job.seed) as first:
         fitted = pipeline.fit(
-            series,
+            series.train,
             prediction_length=horizon,
-            validation_inputs=validation,
+            validation_inputs=series.validation,
             finetune_mode="lora" if settings.mode == "lora" else "full",
             lora_config=lora if settings.mode == "lora" else None,
             context_length=settings.context_length,
@@ -312,7 +207,7 @@ def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arr
             learning_rate=settings.learning_rate,
             num_steps=settings.steps,
             # `fit` counts the rows of a batch.
-            batch_size=settings.batch_size * rows,
+            batch_size=settings.batch_size * series.rows,
             output_dir=scratch,
             callbacks=[history],
             remove_printer_callback=True,
