@@ -217,9 +217,13 @@ def _from_folder(folder: Path, weights: str, compute: Compute, why: str | None =
     pipeline = _loaded(str(folder), None, compute, digest)
     notes = [f"{why}: these are the packaged weights"] if why else []
     if card.get("training"):
+        fitted = card.get("settings", {})
+        unseen = "of other series"
+        if not (fitted.get("past_covariates") or fitted.get("future_covariates")):
+            unseen += " and of covariates"
         notes.append(
-            "these weights were fitted by candlecast on closes of bars, one series at a time: of other series and of "
-            "covariates they have seen none; --model amazon/chronos-2 reads the published weights"
+            f"these weights were fitted by candlecast on bars, {unseen} they have seen none; --model amazon/chronos-2 "
+            "reads the published weights"
         )
     return Chronos2Model(ModelAbout(CHRONOS2, weights, digest, None, card.get("licence"), tuple(notes)), pipeline)
 
