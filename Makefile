@@ -10,7 +10,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models check-examples example-weights gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -52,6 +52,12 @@ bench-training: $(TESTED) ## a training step, and preparing windows
 
 bench-models: $(TESTED)  ## latency and memory of each forecaster
 	$(BIN)/python -m benchmarks.models
+
+check-examples: $(READY) ## the worked examples against the bounds of published weights; WEIGHTS=hub id or folder
+	$(BIN)/python -m benchmarks.examples --weights $(or $(WEIGHTS),amazon/chronos-2)
+
+example-weights: $(READY) ## fit the compact weights of the worked examples again
+	$(BIN)/python -m assets.examples.fit
 
 gpu-check:               ## the Kronos library on a CUDA device; needs torch and no environment of this project
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py

@@ -25,7 +25,8 @@ SELECTIONS: dict[JobName, dg.AssetSelection] = {
     "forecast": dg.AssetSelection.groups("forecasts", "evaluation"),
     "backtest": dg.AssetSelection.groups("backtests"),
     "daily": dg.AssetSelection.groups("market", "forecasts", "evaluation"),
-    "everything": dg.AssetSelection.all(),
+    # Examples are simulated series: they are materialised on request alone.
+    "everything": dg.AssetSelection.all() - dg.AssetSelection.groups("examples"),
 }
 DESCRIPTIONS: dict[JobName, str] = {
     "ingest": "Ingest new and changed bars into the lake and the warehouse. A range of sessions is one run.",

@@ -72,6 +72,11 @@ class Home:
         return self.root / "backtests"
 
     @property
+    def examples(self) -> Path:
+        """Forecasts of the worked examples: `<example>.parquet`."""
+        return self.root / "examples"
+
+    @property
     def pictures(self) -> Path:
         """Pictures of the assets' pages: `<digest>.png`."""
         return self.root / "pictures"

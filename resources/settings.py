@@ -340,6 +340,20 @@ class ComputeSettings(Section):
         return self
 
 
+class ExampleSettings(Section):
+    """The worked examples (asset group `examples`), which are simulated series."""
+
+    model: str = Field(
+        "packaged",
+        description='Model of the examples; "packaged": compact weights that were fitted on simulated series with '
+        "covariates.",
+        json_schema_extra={
+            "range": '"packaged", a folder of Chronos-2 weights, a hub name such as "amazon/chronos-2", or what '
+            "`candlecast predict --model` allows"
+        },
+    )
+
+
 class Settings(BaseModel):
     """All settings of one profile, as data: the environment has no effect, so that a child process reads what its
     parent wrote. Environment overrides are applied once, by `load_settings`."""
@@ -372,6 +386,7 @@ class Settings(BaseModel):
     promotion: PromotionSettings = PromotionSettings()
     drift: DriftSettings = DriftSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    examples: ExampleSettings = ExampleSettings()
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Forecasters beside the built-in ones, by name."
     )

@@ -57,8 +57,10 @@ class Pipeline:
         self.warehouse, self.source, self.checkpoints = candlecast.warehouse, candlecast.source, candlecast.checkpoints
         self.sessions = SessionPlanner(settings, candlecast.calendar, self.warehouse)
 
-    def run(self) -> dict[str, Any]:
-        """Materialise the whole graph; existing results are kept."""
+    def run(self, assets: str | None = None) -> dict[str, Any]:
+        """Materialise the whole graph, or a selection with all that is upstream of it; existing results are kept."""
+        if assets is not None:
+            return self._run_selection(assets)
         with self.runner.locked(), self._summarised() as summary:
             require_none(settings_problems(self.runner.candlecast))
             self._ingest()
@@ -66,6 +68,19 @@ class Pipeline:
             require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
             self.runner.run(MODELLING, sessions, "everything")
         return self._with_assets({**newest_report(self.settings), **summary})
+
+    def _run_selection(self, assets: str) -> dict[str, Any]:
+        selected = self._resolve(assets)
+        needed = selected | self._upstream(selected)
+        market = needed & self._resolve("group:market")
+        with self.runner.locked(), self._summarised() as summary:
+            if market:
+                self._ingest()
+            if others := needed - market:
+                sessions = self.sessions.test_range() if self._partitioned(others) else None
+                selection = dg.AssetSelection.assets(*others)
+                self.runner.run(selection | gate() if market else selection, sessions, "everything")
+        return self._with_assets({"text": f"materialised {', '.join(sorted(selected))}", **summary})
 
     def ingest(self) -> dict[str, Any]:
         """Materialise the market assets of every session whose bars are missing or would change."""

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "resources": {"resources"},
     "kronos": {"kronos"},
 }
-# The order of the stages: data flow from the left to the right. A stage imports what stands left of it; the last four
+# The order of the stages: data flow from the left to the right. A stage imports what stands left of it; the last five
 # stand beside each other and do not import each other.
 STAGES = {
     "market": {"market"},
@@ -26,6 +26,7 @@ STAGES = {
     "forecasts": {"market", "forecasting", "forecasts"},
     "evaluation": {"market", "forecasting", "evaluation"},
     "backtests": {"market", "forecasting", "backtests"},
+    "examples": {"market", "forecasting", "examples"},
 }
 # Not needed to know which assets there are; Dagster imports none of them.
 HEAVY = {

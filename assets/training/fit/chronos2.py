@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from assets.forecasting.compact_chronos2 import new_chronos2
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_losses
 from assets.training.fit.chronos2_resume import STATES_KEPT, resuming
@@ -27,12 +28,10 @@ from assets.training.worker.pipes_reporting import ReportMetrics, ignore_metrics
 from resources.compute import Compute, versions_used
 from resources.errors import CandlecastError
 from resources.progress import Progress
-from resources.settings import Chronos2Settings
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
 
-QUANTILES = [0.01, *(round(0.05 * i, 2) for i in range(1, 20)), 0.99]
 LOG_EVERY = 20
 LORA_TARGETS = [
     "self_attention.q",
@@ -41,36 +40,6 @@ LORA_TARGETS = [
     "self_attention.o",
     "output_patch_embedding.output_layer",
 ]
-
-
-def new_chronos2(settings: Chronos2Settings, horizon: int) -> Chronos2Pipeline:
-    """A compact Chronos-2 of the shape in the settings, initialised from torch's random generator."""
-    from chronos import Chronos2Pipeline
-    from chronos.chronos2.config import Chronos2CoreConfig
-    from chronos.chronos2.model import Chronos2Model
-
-    patch = settings.patch_size
-    config = Chronos2CoreConfig(
-        d_model=settings.d_model,
-        d_kv=settings.d_model // settings.num_heads,
-        d_ff=settings.d_ff,
-        num_layers=settings.num_layers,
-        num_heads=settings.num_heads,
-        architectures=["Chronos2Model"],
-        chronos_pipeline_class="Chronos2Pipeline",
-        chronos_config={
-            "context_length": settings.context_length,
-            "input_patch_size": patch,
-            "input_patch_stride": patch,
-            "output_patch_size": patch,
-            "max_output_patches": math.ceil(horizon / patch),
-            "quantiles": QUANTILES,
-            "use_arcsinh": True,
-            "use_reg_token": True,
-            "time_encoding_scale": settings.context_length,
-        },
-    )
-    return Chronos2Pipeline(model=Chronos2Model(config))
 
 
 def fit_chronos2(

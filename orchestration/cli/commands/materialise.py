@@ -13,15 +13,19 @@ MODELS = ("kronos", "chronos2")
 
 
 def run(
+    assets: Annotated[
+        str | None,
+        typer.Option(help="Dagster's asset selection syntax, such as group:examples. Default: all others."),
+    ] = None,
     device: Device = None,
     settings: SettingsFile = None,
     profile: Profile = None,
     home: HomeFolder = None,
     json_: AsJson = False,
 ) -> None:
-    """Run the whole pipeline: bars, models, forecasts, scores, backtests, report."""
+    """Run the whole pipeline: bars, models, forecasts, scores, backtests, report; or the assets of a selection."""
     with CommandSession(settings, profile, home, json_, device=device) as session:
-        session.finish(session.pipeline().run())
+        session.finish(session.pipeline().run(assets))
 
 
 def backfill(
