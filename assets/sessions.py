@@ -1,12 +1,13 @@
-"""The trading-session partitions that all stages share.
+"""The partitions that the stages share: trading sessions, and the vintages of the models.
 
-https://docs.dagster.io/guides/build/partitions-and-backfills. Belongs here: which sessions have a partition, and which
-of them a run covers. Not here: the calendar itself (resources.calendar, resources.session_dates).
+https://docs.dagster.io/guides/build/partitions-and-backfills. Belongs here: which sessions and vintages have a
+partition, which of them a run covers, and which vintage a session reads. Not here: the calendar itself
+(resources.calendar, resources.session_dates), and what a vintage is (resources.vintages).
 """
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -15,6 +16,7 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.session_dates import session_dates
 from resources.settings import Settings
+from resources.vintages import first_vintage, has_vintages, vintages_until
 
 KEY_FORMAT = "%Y-%m-%d"
 # Dagster's tags of a run over a range of partitions.
@@ -22,6 +24,10 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 # How far ahead closed days are known to the partitions: longer than a server goes without a restart.
 AHEAD = timedelta(days=180)
 DAY = timedelta(days=1)
+_BEGINS = {"year": "0 0 1 1 *", "quarter": "0 0 1 1,4,7,10 *", "month": "0 0 1 * *"}
+# More than the vintages of any training range: a hundred years of months.
+_ALL_EARLIER = -1200
+Vintages = dg.TimeWindowPartitionsDefinition
 
 
 def session_partitions(settings: Settings, home: Home | None = None) -> dg.DailyPartitionsDefinition:
@@ -52,6 +58,61 @@ def session_partitions(settings: Settings, home: Home | None = None) -> dg.Daily
         end_date=(last + DAY).strftime(KEY_FORMAT) if ends else None,
         exclusions=_closed_days(sessions, first, last) or None,
     )
+
+
+def vintage_partitions(settings: Settings) -> Vintages | None:
+    """One partition per vintage up to `market.end`, or to today; none: there are no vintages.
+
+    A vintage has its partition from its date on. The window of a partition is the sessions that the vintage forecasts.
+    """
+    windows, end = settings.windows, settings.market.end
+    if not has_vintages(windows):
+        return None
+    # The vintage after the last one, which ends the window of that.
+    after = next(one for one in vintages_until(windows, date.max) if one > end) if end else None
+    return dg.TimeWindowPartitionsDefinition(
+        start=first_vintage(windows).strftime(KEY_FORMAT),
+        end=after.strftime(KEY_FORMAT) if after else None,
+        cron_schedule=_BEGINS[windows.vintage],
+        fmt=KEY_FORMAT,
+        end_offset=1,
+    )
+
+
+def vintage_deps(assets: Iterable[str], vintages: Vintages | None) -> list[str | dg.AssetDep]:
+    """The dependencies of a session's forecast on models: of its vintage, if there are vintages."""
+    if vintages is None:
+        return list(assets)
+    own_vintage = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    return [dg.AssetDep(name, partition_mapping=own_vintage) for name in assets]
+
+
+def sessions_before(assets: Iterable[str], vintages: Vintages | None) -> list[str | dg.AssetDep]:
+    """The dependencies of a vintage on assets by session: all sessions before it."""
+    if vintages is None:
+        return list(assets)
+    earlier = dg.TimeWindowPartitionMapping(_ALL_EARLIER, -1, allow_nonexistent_upstream_partitions=True)
+    return [dg.AssetDep(name, partition_mapping=earlier) for name in assets]
+
+
+def vintage_of_run(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, settings: Settings
+) -> date | None:
+    """The vintage that a run of training assets is of; none: there are no vintages.
+
+    Raises:
+        CandlecastError: the run has no vintage, or several.
+    """
+    if not has_vintages(settings.windows):
+        return None
+    chosen = context.has_partition_key or context.has_partition_key_range
+    keys = list(context.partition_keys) if chosen else []
+    if len(keys) != 1:
+        raise CandlecastError(
+            f"{context.job_name}: a run trains one vintage, and {len(keys)} were chosen. Choose one partition in the "
+            "UI, or let `candlecast train` run them one after another"
+        )
+    return date.fromisoformat(keys[0])
 
 
 def _closed_days(sessions: Sequence[date], first: date, last: date) -> list[str | datetime]:

@@ -15,7 +15,7 @@ from assets.evaluation.assets import build_assets as evaluation_assets
 from assets.examples.assets import build_assets as example_assets
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.market.assets import build_assets as market_assets
-from assets.sessions import session_partitions
+from assets.sessions import session_partitions, vintage_partitions
 from assets.training.assets import build_assets as training_assets
 from orchestration.freshness import build_checks
 from orchestration.jobs import build_jobs
@@ -54,7 +54,7 @@ def build_defs(
     jobs = build_jobs(candlecast.settings, sessions)
     built = [
         *market_assets(sessions),
-        *training_assets(sessions),
+        *training_assets(sessions, vintage_partitions(candlecast.settings)),
         *forecast_assets(candlecast.settings, sessions),
         *evaluation_assets(candlecast.settings, sessions),
         *backtest_assets(candlecast.settings, sessions),

@@ -10,9 +10,11 @@ import dagster as dg
 
 from assets.forecasts.embeddings_asset import GROUP as EMBEDDINGS
 from assets.market.checks import gate
+from assets.sessions import Vintages, vintage_partitions
 from assets.training.model_selection.promotion import PROMOTED
 from orchestration.freshness import check_keys
 from resources.settings import Settings
+from resources.vintages import has_vintages
 
 # The type that define_asset_job returns has no public name.
 Job: TypeAlias = Any
@@ -39,13 +41,17 @@ DESCRIPTIONS: dict[JobName, str] = {
 
 
 def build_jobs(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> dict[JobName, Job]:
-    """Every job by name; those with partitioned assets are partitioned by session."""
+    """Every job by name; those with partitioned assets are partitioned by session, training by vintage if there are.
+
+    A job has partitions of one kind: with vintages `everything` leaves the training to `train`.
+    """
+    partitions: dict[JobName, Vintages | None] = {"train": vintage_partitions(settings), "backtest": None}
     return {
         name: dg.define_asset_job(
             name,
             selection=_with_gates(name, _selection(name, settings), settings),
             description=DESCRIPTIONS[name],
-            partitions_def=None if name in ("train", "backtest") else sessions,
+            partitions_def=partitions.get(name, sessions),
         )
         for name in SELECTIONS
     }
@@ -53,10 +59,17 @@ def build_jobs(settings: Settings, sessions: dg.DailyPartitionsDefinition) -> di
 
 def _selection(name: JobName, settings: Settings) -> dg.AssetSelection:
     """The assets of a job. Embeddings are made by request, or daily if the settings say so."""
-    embeddings = dg.AssetSelection.groups(EMBEDDINGS)
+    embeddings, selection = dg.AssetSelection.groups(EMBEDDINGS), SELECTIONS[name]
     if name == "everything" and not settings.embeddings.daily:
-        return SELECTIONS[name] - embeddings
-    return SELECTIONS[name] | embeddings if name == "daily" and settings.embeddings.daily else SELECTIONS[name]
+        selection -= embeddings
+    if name == "daily" and settings.embeddings.daily:
+        selection |= embeddings
+    return without_training(selection) if has_vintages(settings.windows) and name != "train" else selection
+
+
+def without_training(selection: dg.AssetSelection) -> dg.AssetSelection:
+    """A selection without the assets that vintages partition."""
+    return selection - SELECTIONS["train"]
 
 
 def without_freshness(selection: dg.AssetSelection, settings: Settings) -> dg.AssetSelection:

@@ -8,21 +8,25 @@ Modules that compute are imported inside the functions: loading the definitions 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import dagster as dg
 
-from assets.sessions import RANGE_END, RANGE_START
+from assets.sessions import RANGE_END, RANGE_START, Vintages, vintage_partitions
 from orchestration.catch_up import CatchUp, Reasons, incomplete_by_records, plan_runs, reasons_to_run
 from orchestration.completeness import impatient
 from orchestration.jobs import Job, JobName
 from resources.candlecast import Candlecast
+from resources.checkpoints import Kind
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 # Half an hour for the source to settle after midnight UTC.
 HOUR, MINUTE = 0, 30
+# After the daily run of the last session before a vintage.
+TRAINING_HOUR = 12
+TRAINED = get_args(Kind)
 
 
 def build_schedules(
@@ -52,7 +56,27 @@ def build_schedules(
             return dg.SkipReason(f"session {closed[-1]} is complete")
         return [_request(one, closed[-1], tick) for one in planned]
 
-    return [daily_after_close]
+    vintages = vintage_partitions(candlecast.settings)
+    return [daily_after_close, _train_vintage(jobs["train"], vintages)] if vintages else [daily_after_close]
+
+
+def _train_vintage(job: Job, vintages: Vintages) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="train_vintage",
+        job=job,
+        cron_schedule=f"{MINUTE} {TRAINING_HOUR} * * *",
+        execution_timezone="UTC",
+        description="Trains the vintages whose date has come and that are missing, before their first session is over.",
+    )
+    def train_vintage(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        made = [context.instance.get_materialized_partitions(dg.AssetKey([kind])) for kind in TRAINED]
+        missing = [key for key in vintages.get_partition_keys(current_time=tick) if any(key not in one for one in made)]
+        # A run that failed, such as one whose bars had not arrived, is tried again on the next day.
+        requests = [dg.RunRequest(run_key=f"{key} {tick:%Y-%m-%d}", partition_key=key) for key in missing]
+        return requests or dg.SkipReason("every vintage is trained")
+
+    return train_vintage
 
 
 def _reasons(context: dg.ScheduleEvaluationContext, candlecast: Candlecast, closed: Sequence[str]) -> Reasons:

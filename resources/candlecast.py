@@ -14,6 +14,8 @@ from resources.layout import Home
 from resources.settings import Settings
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from resources.calendar import TradingCalendar
     from resources.checkpoints import CheckpointStore
     from resources.sources.protocol import Source
@@ -40,6 +42,15 @@ class Candlecast:
         given = {"warehouse": warehouse, "checkpoints": checkpoints, "source": source}
         # A value in the instance's dictionary takes precedence over the cached property of that name.
         self.__dict__ |= {name: part for name, part in given.items() if part is not None}
+
+    def at_vintage(self, vintage: date | None) -> Candlecast:
+        """The same home with the settings and the checkpoints in use of one vintage; none: unchanged."""
+        if vintage is None:
+            return self
+        from resources.vintages import at_vintage
+
+        settings = at_vintage(self.settings, vintage)
+        return Candlecast(settings, warehouse=self.warehouse, checkpoints=self.checkpoints.at(vintage))
 
     @cached_property
     def home(self) -> Home:

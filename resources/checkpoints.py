@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -85,9 +85,23 @@ def trained_until(card: Mapping[str, Any]) -> date | None:
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """Checkpoints under `home.checkpoints`."""
+    """Checkpoints under `home.checkpoints`.
+
+    Attributes:
+        vintage: the vintage whose checkpoints in use are read and set; none: there are no vintages.
+    """
 
     home: Home
+    vintage: date | None = field(default=None, kw_only=True)
+
+    def at(self, vintage: date | None) -> CheckpointStore:
+        """The same checkpoints, with those in use of another vintage."""
+        return replace(self, vintage=vintage)
+
+    def vintages(self, kind: Kind) -> list[date]:
+        """The vintages of a kind that have a checkpoint in use, oldest first."""
+        files = self.home.checkpoints.glob(f"{kind}/vintages/*/{CURRENT}")
+        return sorted(date.fromisoformat(file.parent.name) for file in files)
 
     def find(self, kind: Kind, recipe: Mapping[str, Any]) -> Checkpoint | None:
         """The checkpoint of a recipe; None: it was not trained yet, was removed, or is damaged.
@@ -206,11 +220,11 @@ class CheckpointStore:
         return None if digest is None else self.load(kind, digest)
 
     def _digest_in(self, kind: Kind, name: str) -> str | None:
-        return read_pointer(self.home.checkpoints / kind / name)
+        return read_pointer(self.home.pointers(kind, self.vintage) / name)
 
     def _point(self, kind: Kind, digest: str, name: str) -> Checkpoint:
         checkpoint = self.load(kind, digest)
-        write_pointer(self.home.checkpoints / kind / name, checkpoint.digest)
+        write_pointer(self.home.pointers(kind, self.vintage) / name, checkpoint.digest)
         return checkpoint
 
     def _recipe_file(self, kind: Kind, recipe: Mapping[str, Any]) -> Path:

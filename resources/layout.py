@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 
@@ -43,8 +44,17 @@ class Home:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints: `<kind>/<digest>/`; `<kind>/current.json` names the one in use."""
+        """Checkpoints: `<kind>/<digest>/`; `<kind>/current.json`, or that of a vintage, names the one in use."""
         return self.root / "checkpoints"
+
+    def pointers(self, kind: str, vintage: date | None = None) -> Path:
+        """Where the checkpoints in use of a kind, or of one of its vintages, are named, and the decisions on them."""
+        folder = self.checkpoints / kind
+        return folder if vintage is None else folder / "vintages" / vintage.isoformat()
+
+    def current_windows(self, vintage: date | None = None) -> Path:
+        """The file that names the training arrays in use, of all or of one vintage."""
+        return self.windows / ("current.json" if vintage is None else f"vintage-{vintage.isoformat()}.json")
 
     @property
     def drift(self) -> Path:

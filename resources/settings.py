@@ -28,6 +28,7 @@ from resources.settings_training import TokenizerSettings as TokenizerSettings
 from resources.settings_windows import DateRange as DateRange
 from resources.settings_windows import FillRule as FillRule
 from resources.settings_windows import WindowSettings as WindowSettings
+from resources.vintages import BASES, has_vintages, is_template
 
 ENV_PREFIX = "CANDLECAST__"
 
@@ -421,6 +422,19 @@ class Settings(BaseModel):
         step, horizon = self.backtest.signal_step, self.windows.predict_window
         if step and step > horizon:
             raise ValueError(f"backtest.signal_step {step} exceeds windows.predict_window {horizon}")
+        return self
+
+    @model_validator(mode="after")
+    def _templates_have_vintages(self) -> Settings:
+        named = {f"{name}.base": getattr(self, name).base for name in BASES}
+        for name, model in self.models.items():
+            named |= {f"models.{name}.options.{key}": value for key, value in model.options.items()}
+        found = [key for key, value in named.items() if is_template(value)]
+        if found and not has_vintages(self.windows):
+            raise ValueError(
+                f'{found[0]} = "{named[found[0]]}" differs by vintage: set windows.vintage to "year", "quarter" or '
+                '"month", or name one set of weights'
+            )
         return self
 
     @model_validator(mode="after")

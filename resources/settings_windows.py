@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from resources.settings_section import Section
+from resources.vintages import MONTHS
 
 DateRange = tuple[date, date]
 FillRule = Literal["none", "forward", "interpolate"]
@@ -75,6 +76,37 @@ class WindowSettings(Section):
         'split, a split): "keep" them, "drop" them, or "downweight" them to one in four. Validation and forecasts keep '
         "all.",
     )
+
+    vintage: Literal["none", "year", "quarter", "month"] = Field(
+        "none",
+        description="How often the models are trained anew. A vintage is trained on bars before its date alone, and "
+        'forecasts the sessions from it to the next one. "none": one training, for all sessions. Otherwise train and '
+        "validation are the ranges of the first vintage, whose date is the day after validation; later vintages move "
+        "both forward.",
+    )
+    vintage_train_years: int | None = Field(
+        None,
+        ge=1,
+        description="Length of a vintage's training range, in years up to its validation range, not before the start "
+        "of train; unset: all from the start of train.",
+    )
+
+    @model_validator(mode="after")
+    def _vintages_begin_a_period(self) -> WindowSettings:
+        if self.vintage == "none":
+            if self.vintage_train_years is not None:
+                raise ValueError(
+                    f'vintage_train_years = {self.vintage_train_years} needs vintage = "year", "quarter" or "month"'
+                )
+            return self
+        first, months = self.validation[1] + timedelta(days=1), MONTHS[self.vintage]
+        if first.day != 1 or (first.month - 1) % months:
+            begins = date(first.year, first.month - (first.month - 1) % months, 1)
+            raise ValueError(
+                f'validation ends on {self.validation[1]}: with vintage = "{self.vintage}" it ends on the last day of '
+                f"a {self.vintage}, such as {begins - timedelta(days=1)}; the first vintage is of the day after"
+            )
+        return self
 
     @model_validator(mode="after")
     def _in_order(self) -> WindowSettings:

@@ -55,7 +55,8 @@ class ScoreboardResult:
         scoreboard: the rows of the table `scoreboard`.
         block: sessions per block of the bootstrap, where a model has forecasts of all origins.
         counts: columns model, in_sample, out_of_sample, forward: the number of origins excluded and compared, and of
-            those compared that were forecast before the first target's session (origins.forward_steps).
+            those compared that were forecast before the first target's session (origins.forward_steps);
+            and vintages, the number of checkpoints, where a model has several.
         by_step: columns model, metric, step, value.
         pits: columns model, pit, weight.
         corrected_since: forecasts per model that were made from bars which were corrected since.
@@ -88,11 +89,16 @@ def build_scoreboard(
     return ScoreboardResult(
         scoreboard=compute_scoreboard(paired, settings.evaluation, times, settings.seed),
         block=float(weights.sum()) / max(1, times.blocks(weights, settings.evaluation)),
-        counts=_with_forward(origin_counts(warehouse, checkpoints, chosen), forward),
+        counts=_with_vintages(_with_forward(origin_counts(warehouse, checkpoints, chosen), forward), checkpoints),
         by_step=means_by_step(warehouse, checkpoints, chosen, by_origin),
         pits=pit_values(warehouse, checkpoints, by_origin, chosen),
         corrected_since=corrected_since(warehouse, checkpoints, chosen),
     )
+
+
+def _with_vintages(counts: pd.DataFrame, checkpoints: UsedCheckpoints) -> pd.DataFrame:
+    vintages = {model: len(used) for model, used in checkpoints.items() if not isinstance(used, str)}
+    return counts.assign(vintages=counts["model"].map(vintages).fillna(1).astype(int)) if vintages else counts
 
 
 def scoreboard_horizons(predict_window: int) -> list[int]:

@@ -58,7 +58,8 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
     """
     weights = checkpoints.current("chronos2_model")
     if weights is None:
-        raise CandlecastError("no Chronos-2 checkpoint yet: materialise chronos2_model first")
+        vintage = f" of the vintage {checkpoints.vintage}" if checkpoints.vintage else ""
+        raise CandlecastError(f"no Chronos-2 checkpoint{vintage} yet: materialise chronos2_model first")
     recipe: dict[str, Any] = {
         "model": MODEL,
         "version": VERSION,

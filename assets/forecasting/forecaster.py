@@ -103,9 +103,14 @@ def forecast_checkpoint(recipe: Mapping[str, Any], weights: Checkpoint | None = 
 
     If either changes, new forecasts are stored beside the old ones.
     """
+    return checkpoint_name(recipe, weights.digest if weights else None)
+
+
+def checkpoint_name(recipe: Mapping[str, Any], weights: str | None) -> str:
+    """`forecast_checkpoint` of weights with this digest."""
     if weights is None:
         return digest_of(recipe)[:WEIGHTS_DIGITS]
-    return f"{weights.digest[:WEIGHTS_DIGITS]}-{digest_of(recipe)[:RECIPE_DIGITS]}"
+    return f"{weights[:WEIGHTS_DIGITS]}-{digest_of(recipe)[:RECIPE_DIGITS]}"
 
 
 def forecast_seed(seed: int, symbol: str, origin: np.datetime64) -> int:

@@ -49,7 +49,10 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
     """
     predictor = checkpoints.current("kronos_predictor")
     if predictor is None:
-        raise CandlecastError("no Kronos checkpoint yet: materialise kronos_tokenizer and kronos_predictor first")
+        vintage = f" of the vintage {checkpoints.vintage}" if checkpoints.vintage else ""
+        raise CandlecastError(
+            f"no Kronos checkpoint{vintage} yet: materialise kronos_tokenizer and kronos_predictor first"
+        )
     tokenizer = tokenizer_of(predictor, checkpoints)
     windows, forecasts = settings.windows, settings.forecasts
     recipe: dict[str, Any] = {

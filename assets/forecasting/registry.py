@@ -1,11 +1,20 @@
-"""The models of each forecast asset: the built-in ones, and the plug-ins that the settings name."""
+"""The models of each forecast asset: the built-in ones, and the plug-ins that the settings name; each of its vintages.
+
+With vintages (`windows.vintage`) a trained model is one model with several checkpoints: every origin is forecast by the
+newest vintage on or before its session.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.forecaster import ForecastModel
+from assets.forecasting.filters import UsedCheckpoints
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoint_name
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.plugin_models import plugin_model
@@ -14,6 +23,7 @@ from resources.errors import CandlecastError
 from resources.licences import refusal
 from resources.settings import Settings
 from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset
+from resources.vintages import at_vintage, has_vintages, is_template, vintage_of, vintages_until
 
 # The weights without which a built-in model cannot forecast.
 WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model"}
@@ -52,31 +62,128 @@ def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[st
     """Why models of the settings cannot be used, by name."""
     problems = {}
     for name in settings.enabled_models:
-        try:
-            forecasters_in(forecast_asset(name), settings, checkpoints)
-        except CandlecastError as error:
-            problems[name] = str(error)
+        for vintage in _vintages(name, settings, checkpoints):
+            try:
+                _forecasters_at(forecast_asset(name), settings, checkpoints, vintage)
+            except CandlecastError as error:
+                problems[name] = f"{error} (vintage {vintage})" if vintage else str(error)
+                break
     return problems
 
 
+def forecasters_by_task(
+    asset: str, settings: Settings, checkpoints: CheckpointStore, tasks: Sequence[ForecastTask]
+) -> list[tuple[ForecastModel, list[ForecastTask]]]:
+    """The models of one asset, each with the tasks that it forecasts: all, or those of its vintage, oldest first.
+
+    Raises:
+        CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage is missing.
+    """
+    if not any(_is_by_vintage(name, settings) for name in _names(settings) if forecast_asset(name) == asset):
+        return [(model, list(tasks)) for model in forecasters_in(asset, settings, checkpoints)]
+    return [
+        (model, own)
+        for vintage, own in tasks_by_vintage(settings, tasks).items()
+        for model in _forecasters_at(asset, settings, checkpoints, vintage)
+    ]
+
+
+def tasks_by_vintage(settings: Settings, tasks: Sequence[ForecastTask]) -> dict[date | None, list[ForecastTask]]:
+    """The tasks of each vintage, in their order; all under None if there are no vintages.
+
+    Raises:
+        CandlecastError: a task is before the first vintage.
+    """
+    found: dict[date | None, list[ForecastTask]] = {}
+    known: dict[date, date | None] = {}
+    for task in tasks:
+        session: date = task.history.days[task.index].astype(object)
+        if session not in known:
+            known[session] = vintage_of(settings.windows, session)
+        found.setdefault(known[session], []).append(task)
+    return found
+
+
 def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
-    """All models under these settings, without those that have no weights yet.
+    """All models under these settings, and all vintages of each, without those that have no weights yet.
 
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
-    assets = dict.fromkeys(models_by_asset(settings, checkpoints).values())
-    return [model for asset in assets for model in forecasters_in(asset, settings, checkpoints)]
+    vintages = {forecast_asset(name): _vintages(name, settings, checkpoints) for name in _names(settings)}
+    return [
+        model
+        for asset, found in vintages.items()
+        for vintage in found
+        for model in _forecasters_at(asset, settings, checkpoints, vintage)
+    ]
 
 
-def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
-    """The `checkpoint` of each model's forecasts under these settings, without models that have no weights yet."""
-    return {one.model: one.checkpoint for one in models_in_use(settings, checkpoints)}
+def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> UsedCheckpoints:
+    """The `checkpoint` of each model's forecasts under these settings, without models that have no weights yet.
+
+    Of a model with vintages a list, the newest last.
+    """
+    found: dict[str, str | list[str]] = {}
+    for one in models_in_use(settings, checkpoints):
+        if one.vintage is None:
+            found[one.model] = one.checkpoint
+        else:
+            found[one.model] = [*found.get(one.model, []), one.checkpoint]
+    return found
 
 
 def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
     """The asset of each model that can forecast, by model."""
-    names = [*BUILT_IN_MODELS, *settings.enabled_models]
-    return {
-        name: forecast_asset(name) for name in names if name not in WEIGHTS or checkpoints.current_digest(WEIGHTS[name])
-    }
+    return {name: forecast_asset(name) for name in _names(settings) if _vintages(name, settings, checkpoints)}
+
+
+def _names(settings: Settings) -> list[str]:
+    return [*BUILT_IN_MODELS, *settings.enabled_models]
+
+
+def _vintages(model: str, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
+    """The vintages of a model that can forecast, oldest first; [None]: it has no vintages; empty: it has no weights."""
+    if model in WEIGHTS:
+        return trained_vintages(WEIGHTS[model], settings, checkpoints)
+    published = vintages_until(settings.windows, settings.market.end or date.today())
+    return [*published] if _is_by_vintage(model, settings) else [None]
+
+
+def _is_by_vintage(model: str, settings: Settings) -> bool:
+    """Whether a model has vintages: those that are trained, and plug-ins whose options name weights by vintage."""
+    if not has_vintages(settings.windows):
+        return False
+    options = settings.models[model].options if model in settings.models else {}
+    return model in WEIGHTS or any(map(is_template, options.values()))
+
+
+def trained_vintages(kind: Kind, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
+    """The vintages whose checkpoints are in use, oldest first; [None]: there are no vintages, and one is in use."""
+    if not has_vintages(settings.windows):
+        return [None] if checkpoints.current_digest(kind) else []
+    stored = checkpoints.vintages(kind)
+    # A home may hold vintages of other settings.
+    return [one for one in vintages_until(settings.windows, stored[-1]) if one in stored] if stored else []
+
+
+def _forecasters_at(
+    asset: str, settings: Settings, checkpoints: CheckpointStore, vintage: date | None
+) -> list[ForecastModel]:
+    """The models of one asset at one vintage."""
+    if vintage is None:
+        return forecasters_in(asset, settings, checkpoints)
+    own, store = at_vintage(settings, vintage), checkpoints.at(vintage)
+    return [_of_vintage(one, vintage, settings) for one in forecasters_in(asset, own, store)]
+
+
+def _of_vintage(model: ForecastModel, vintage: date, settings: Settings) -> ForecastModel:
+    """A model as the vintage of a date: forecasts of different vintages never have the same `checkpoint`."""
+    if model.trained_until is not None and model.trained_until >= vintage:
+        raise CandlecastError(
+            f"{model.model}: the weights of the vintage {vintage} may have been trained on its sessions (last day: "
+            f"{'unknown' if model.trained_until == date.max else model.trained_until}): train it again, or use other "
+            "base weights"
+        )
+    recipe = {**model.recipe, "vintage": [settings.windows.vintage, vintage.isoformat()]}
+    return replace(model, recipe=recipe, checkpoint=checkpoint_name(recipe, model.weights), vintage=vintage)

@@ -29,14 +29,13 @@ from assets.metadata import (
     schema,
     table,
 )
-from assets.sessions import sessions_of
+from assets.sessions import Vintages, sessions_of, vintage_deps, vintage_partitions
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 from resources.settings import ModelSettings, Settings
 from resources.settings_models import forecast_asset
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from assets.forecasting.forecaster import ForecastModel
@@ -77,6 +76,7 @@ class ForecastAsset:
     kinds: set[str]
     reads: tuple[str, ...] = _CLOSE
     needs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     pool: str = "gpu"
 
     @property
@@ -111,13 +111,14 @@ FORECAST_ASSETS = (
         "Forecasts by Kronos: sample paths of bars in Parquet, and quantiles of all six fields in DuckDB.",
         {"duckdb", "parquet", "pytorch"},
         reads=_FIELDS,
-        needs=("kronos_tokenizer", "kronos_predictor", "input_drift"),
+        needs=("input_drift",),
+        models=("kronos_tokenizer", "kronos_predictor"),
     ),
     ForecastAsset(
         "chronos2_forecasts",
         "Forecasts by Chronos-2: quantiles of the close from log closes, sorted where they cross.",
         {"duckdb", "pytorch"},
-        needs=("chronos2_model",),
+        models=("chronos2_model",),
     ),
 )
 
@@ -126,11 +127,12 @@ def build_assets(
     settings: Settings, sessions: dg.DailyPartitionsDefinition
 ) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """input_drift, embeddings and the assets of forecasts, each with its checks."""
+    vintages = vintage_partitions(settings)
     plugins = (_plugin_asset(name, model) for name, model in settings.enabled_models.items())
     return [
-        drift_asset(sessions),
-        embeddings_asset(sessions),
-        *(_forecasts(asset, sessions) for asset in (*FORECAST_ASSETS, *plugins)),
+        drift_asset(sessions, vintages),
+        embeddings_asset(sessions, vintages),
+        *(_forecasts(asset, sessions, vintages) for asset in (*FORECAST_ASSETS, *plugins)),
     ]
 
 
@@ -141,7 +143,9 @@ def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
     return ForecastAsset(forecast_asset(name), description, {"duckdb", "python"}, reads=_FIELDS)
 
 
-def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _forecasts(
+    asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition, vintages: Vintages | None
+) -> dg.AssetsDefinition:
     @dg.asset(
         name=asset.name,
         description=asset.description,
@@ -151,7 +155,7 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
         kinds=asset.kinds,
         owners=OWNERS,
         code_version="1",
-        deps=["bars", "corporate_actions", *asset.needs],
+        deps=["bars", "corporate_actions", *asset.needs, *vintage_deps(asset.models, vintages)],
         pool=asset.pool,
         check_specs=check_specs(asset.name),
     )
@@ -159,39 +163,28 @@ def _forecasts(asset: ForecastAsset, sessions: dg.DailyPartitionsDefinition) -> 
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        from assets.forecasting.drift_gate import blocked_by_drift
         from assets.forecasting.origins import origin_timestamps, select_tasks
-        from assets.forecasting.registry import forecasters_in
+        from assets.forecasting.registry import forecasters_by_task
         from assets.forecasts.generate import generate_forecasts
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
-        blocked = _blocked_origins(asset.name, candlecast, origins)
+        blocked = blocked_by_drift(candlecast, sessions_of(context)) if asset.name == "kronos_forecasts" else {}
         symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         selection = select_tasks(histories, origins, settings.windows.lookback_window, blocked)
         progress = logged_progress(context, asset.name)
         results = [
-            generate_forecasts(candlecast, forecaster, selection.tasks, progress)
-            for forecaster in forecasters_in(asset.name, settings, candlecast.checkpoints)
+            generate_forecasts(candlecast, forecaster, tasks, progress)
+            for forecaster, tasks in forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
         ]
         add_to_newest_partition(context, {"dagster/column_lineage": asset.lineage})
         return _result(context, candlecast, results, selection, histories)
 
     return forecasts
-
-
-def _blocked_origins(
-    asset: str, candlecast: Candlecast, origins: "Sequence[np.datetime64]"
-) -> "dict[np.datetime64, str]":
-    """Origins that `input_drift` blocks for this asset, with the reason."""
-    from assets.forecasting.drift_gate import blocked_origins
-
-    used = candlecast.checkpoints.current("kronos_predictor") if asset == "kronos_forecasts" else None
-    if used is None or candlecast.settings.drift.action != "block":
-        return {}
-    return blocked_origins(candlecast.home, used.digest, origins)
 
 
 def _result(

@@ -7,12 +7,13 @@ Modules that compute are imported inside the functions: loading the definitions 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, picture
-from assets.sessions import sessions_of
+from assets.sessions import Vintages, sessions_of, vintage_deps
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
 from resources.integrity import publish_kept_json, read_kept_json
@@ -28,7 +29,7 @@ CHECK = "input_has_not_drifted"
 NAMED = 5
 
 
-def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | None = None) -> dg.AssetsDefinition:
     """The asset `input_drift` with its check."""
 
     @dg.asset(
@@ -38,7 +39,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         kinds={"pytorch"},
         owners=OWNERS,
         code_version="2",
-        deps=["bars", "corporate_actions", "kronos_tokenizer", "kronos_predictor"],
+        deps=["bars", "corporate_actions", *vintage_deps(("kronos_tokenizer", "kronos_predictor"), vintages)],
         pool="gpu",
         check_specs=[
             dg.AssetCheckSpec(
@@ -57,34 +58,40 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         from assets.forecasting.drift import drift_chart, drift_limits
         from assets.forecasting.drift_gate import write_blocked_origins
         from assets.forecasting.origins import origin_timestamps, select_tasks
+        from assets.forecasting.registry import tasks_by_vintage
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
 
-        settings = candlecast.settings
-        predictor = candlecast.checkpoints.current("kronos_predictor")
-        if predictor is None:
-            raise dg.Failure("no Kronos checkpoint yet: materialise kronos_predictor first", allow_retries=False)
-        action = settings.drift.action
+        settings, action = candlecast.settings, candlecast.settings.drift.action
         if action == "off":
             return not_measured("switched off")
-        allowed = drift_limits(predictor.card, settings.drift.quantile)
-        if isinstance(allowed, str):
-            return not_measured(allowed, passed=action != "block")
         symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         tasks = select_tasks(histories, origins, settings.windows.lookback_window).tasks
-        drifts = _drifts(tasks, predictor, allowed, candlecast)
-        blocks = {
-            day: drift.description if action == "block" and drift.drifted else None for day, drift in drifts.items()
-        }
-        write_blocked_origins(candlecast.home, predictor.digest, blocks)
+        found: list[tuple[Checkpoint, dict[np.datetime64, InputDrift]]] = []
+        for vintage, own in tasks_by_vintage(settings, tasks).items():
+            predictor = candlecast.checkpoints.at(vintage).current("kronos_predictor")
+            if predictor is None:
+                of = f" of the vintage {vintage}" if vintage else ""
+                raise dg.Failure(
+                    f"no Kronos checkpoint{of} yet: materialise kronos_predictor first", allow_retries=False
+                )
+            allowed = drift_limits(predictor.card, settings.drift.quantile)
+            if isinstance(allowed, str):
+                return not_measured(allowed, passed=action != "block")
+            drifts = _drifts(own, predictor, allowed, candlecast)
+            reasons = {day: drift.description if drift.drifted else None for day, drift in drifts.items()}
+            blocks = reasons if action == "block" else dict.fromkeys(drifts)
+            write_blocked_origins(candlecast.home, predictor.digest, blocks)
+            found.append((predictor, drifts))
+        newest, drifts = found[-1]
         measured = len({task.symbol for task in tasks})
         add_to_newest_partition(
-            context, {"picture": picture(drift_chart(predictor.card, drifts, measured), candlecast.home)}
+            context, {"picture": picture(drift_chart(newest.card, drifts, measured), candlecast.home)}
         )
-        _add_contents(context, candlecast, predictor, drifts)
-        return _result(predictor, drifts, block=action == "block")
+        _add_contents(context, candlecast, found)
+        return _result(found, block=action == "block")
 
     return input_drift
 
@@ -117,26 +124,25 @@ def _drifts(
 def _add_contents(
     context: dg.AssetExecutionContext,
     candlecast: Candlecast,
-    predictor: Checkpoint,
-    drifts: "dict[np.datetime64, InputDrift]",
+    found: "Sequence[tuple[Checkpoint, dict[np.datetime64, InputDrift]]]",
 ) -> None:
     """One distance per session that is an origin, with its version."""
     sessions = sessions_of(context)
     stamps = {session: candlecast.calendar.stamps(session, session) for session in sessions}
-    found = {
-        day: drifts.get(own[-1].to_datetime64().astype("datetime64[s]")) for day, own in stamps.items() if len(own)
-    }
+    ends = {own[-1].to_datetime64().astype("datetime64[s]"): day for day, own in stamps.items() if len(own)}
     contents = {
-        session: (1, digest_of([predictor.digest, drift.distance, drift.threshold]))
-        for session, drift in found.items()
-        if drift is not None
+        ends[origin]: (1, digest_of([predictor.digest, drift.distance, drift.threshold]))
+        for predictor, drifts in found
+        for origin, drift in drifts.items()
     }
     add_session_contents(context, contents, sessions)
 
 
 def _result(
-    predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", block: bool
+    found: "Sequence[tuple[Checkpoint, dict[np.datetime64, InputDrift]]]", block: bool
 ) -> dg.MaterializeResult[None]:
+    predictors = [predictor.digest for predictor, _ in found]
+    drifts = {day: drift for _, own in found for day, drift in own.items()}
     drifted = [day for day, drift in drifts.items() if drift.drifted]
     newest = drifts[max(drifts)]
     description = f"newest origin: {newest.description}. Above the limit: {len(drifted)} of {len(drifts)} origins"
@@ -147,7 +153,7 @@ def _result(
     stops = block and len(drifted) == len(drifts)
     content = {str(day): [drift.distance, drift.threshold] for day, drift in drifts.items()}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([predictor.digest, block, content])),
+        data_version=dg.DataVersion(digest_of([*predictors, block, content])),
         metadata={
             "distance": newest.distance,
             "threshold": newest.threshold,

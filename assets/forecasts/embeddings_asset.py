@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, logged_progress, schema, table
-from assets.sessions import sessions_of
+from assets.sessions import Vintages, sessions_of, vintage_deps
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "embeddings"
 CHECK = "no_lookahead"
+MODELS = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
 COLUMNS = schema(
     {
         "model": ("string", "kronos or chronos2"),
@@ -33,7 +34,7 @@ COLUMNS = schema(
 )
 
 
-def embeddings_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def embeddings_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | None = None) -> dg.AssetsDefinition:
     """The asset `embeddings` with its check."""
 
     @dg.asset(
@@ -43,7 +44,7 @@ def embeddings_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         kinds={"parquet", "pytorch"},
         owners=OWNERS,
         code_version="1",
-        deps=["bars", "corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model"],
+        deps=["bars", "corporate_actions", *vintage_deps(MODELS, vintages)],
         pool="gpu",
         check_specs=[
             dg.AssetCheckSpec(
@@ -59,6 +60,7 @@ def embeddings_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         """Hidden states of the models per symbol and origin, in Parquet: features for models of your own."""
         from assets.forecasting.embedders import embedder
         from assets.forecasting.origins import origin_timestamps, select_tasks
+        from assets.forecasting.registry import tasks_by_vintage
         from assets.forecasts.embeddings import create_embeddings
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
@@ -72,10 +74,11 @@ def embeddings_asset(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinit
         results = [
             create_embeddings(
                 candlecast.home,
-                embedder(model, settings, candlecast.checkpoints, settings.embeddings.pooling),
-                tasks,
+                embedder(model, settings, candlecast.checkpoints.at(vintage), settings.embeddings.pooling),
+                own,
                 progress,
             )
+            for vintage, own in tasks_by_vintage(settings, tasks).items()
             for model in settings.embeddings.models
         ]
         return _result(context, candlecast, results)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-import numpy as np
 import pandas as pd
 
-from assets.forecasting.drift_gate import blocked_origins
+from assets.forecasting.drift_gate import blocked_by_drift
 from assets.forecasting.origins import planned_sessions
 from assets.forecasting.registry import models_by_asset
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
@@ -49,9 +48,7 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
 
 def _blocked(candlecast: Candlecast, found: pd.DataFrame) -> pd.Series:
     """Whether `input_drift` blocks each missing forecast."""
-    predictor = candlecast.checkpoints.current_digest("kronos_predictor")
-    if predictor is None or candlecast.settings.drift.action != "block":
-        return pd.Series(False, index=found.index)
+    sessions = sorted(pd.Timestamp(day).date() for day in found["session"].unique())
+    blocked = blocked_by_drift(candlecast, sessions)
     origins = found["origin"].to_numpy().astype("datetime64[s]")
-    blocked = blocked_origins(candlecast.home, predictor, list(np.unique(origins)))
     return found["asset"].eq("kronos_forecasts") & pd.Series([one in blocked for one in origins], index=found.index)

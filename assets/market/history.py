@@ -8,7 +8,7 @@ read as of the origin, not even in the last bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -70,6 +70,16 @@ class BarHistory:
 
     def __len__(self) -> int:
         return len(self.stamps)
+
+    def rows(self, rows: slice) -> BarHistory:
+        """Some of the bars."""
+        parts = ("stamps", "quoted", "growth", "shares", "filled", "events")
+        own = {name: part[rows] for name in parts if (part := getattr(self, name)) is not None}
+        return replace(self, **own, sessions=self.days[rows])
+
+    def until(self, last: date) -> BarHistory:
+        """The bars up to a session."""
+        return self.rows(slice(int(np.searchsorted(self.days, np.datetime64(last), side="right"))))
 
     def index_of(self, origin: np.datetime64) -> int | None:
         """Index of the bar with timestamp `origin`; None: there is no such bar."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.metadata import OWNERS, home_path, logged_progress, picture, schema, table
+from assets.sessions import Vintages, sessions_before, vintage_of_run
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
 from resources.checkpoints import PICTURES, Checkpoint, cutoff_text, weights_in_use
@@ -40,18 +41,25 @@ WINDOW_COLUMNS = schema(
 )
 
 
-def build_assets(sessions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
-    """The assets and checks. None is partitioned: a checkpoint is fitted to all sessions up to its cutoff."""
-    return [_training_windows(), _kronos_tokenizer(), _kronos_predictor(), _chronos2_model(), *build_checks()]
+def build_assets(
+    sessions: dg.DailyPartitionsDefinition, vintages: Vintages | None = None
+) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """The assets and checks. They are partitioned by vintage, if there are vintages, and never by session.
+
+    A checkpoint is fitted to all sessions up to its cutoff.
+    """
+    builders = (_training_windows, _kronos_tokenizer, _kronos_predictor, _chronos2_model)
+    return [*(build(vintages) for build in builders), *build_checks()]
 
 
-def _training_windows() -> dg.AssetsDefinition:
+def _training_windows(vintages: Vintages | None) -> dg.AssetsDefinition:
     @dg.asset(
+        partitions_def=vintages,
         group_name=GROUP,
         kinds={"numpy"},
         owners=OWNERS,
         code_version="1",  # assets.training.data.windows.WINDOWS_VERSION
-        deps=["bars", "corporate_actions"],
+        deps=[*sessions_before(["bars"], vintages), "corporate_actions"],
     )
     def training_windows(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
@@ -62,16 +70,21 @@ def _training_windows() -> dg.AssetsDefinition:
         """
         from assets.training.build_checkpoint import set_current_windows
         from assets.training.data.dataset import write_arrays
-        from assets.training.data.histories import training_histories
+        from assets.training.data.histories import require_bars_before, training_histories
         from assets.training.data.windows import build_windows, sufficiency
 
+        vintage = vintage_of_run(context, candlecast.settings)
+        candlecast = candlecast.at_vintage(vintage)
         settings, home = candlecast.settings, candlecast.home
-        windows = build_windows(training_histories(settings, candlecast.warehouse), settings.windows)
+        if vintage:
+            require_bars_before(vintage, candlecast)
+        histories = training_histories(settings, candlecast.warehouse, vintage and settings.windows.cutoff)
+        windows = build_windows(histories, settings.windows, needs_origins=vintage is None)
         folder = home.windows / windows.digest
         if not keep_if_intact(folder, home.root):
             with publishing_folder(folder, home.scratch / "windows") as scratch:
                 write_arrays(scratch, windows.arrays, dict(windows.manifest))
-        set_current_windows(home, windows.digest)
+        set_current_windows(home, windows.digest, vintage)
         message, _ = sufficiency(windows)
         context.log.info("%s", message)
         return dg.MaterializeResult(
@@ -108,26 +121,33 @@ def _window_metadata(windows: "WindowSet", home: Home) -> dict[str, Any]:
     }
 
 
-def _kronos_tokenizer() -> dg.AssetsDefinition:
+def _kronos_tokenizer(vintages: Vintages | None) -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
+        partitions_def=vintages,
+        group_name=GROUP,
+        kinds={"pytorch"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["training_windows"],
+        pool="gpu",
     )
     def kronos_tokenizer(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """The Kronos tokenizer: bars to pairs of tokens and back, by binary spherical quantisation."""
-        from assets.training.build_checkpoint import checkpoint_request, current_windows
+        from assets.training.build_checkpoint import checkpoint_request
 
-        windows = current_windows(candlecast.home)
-        return _checkpoint(
-            context, checkpoint_request("kronos_tokenizer", candlecast.settings, windows), candlecast, windows
-        )
+        candlecast, windows = _of_run(context, candlecast)
+        vintage = candlecast.checkpoints.vintage
+        request = checkpoint_request("kronos_tokenizer", candlecast.settings, windows, vintage=vintage)
+        return _checkpoint(context, request, candlecast, windows)
 
     return kronos_tokenizer
 
 
-def _kronos_predictor() -> dg.AssetsDefinition:
+def _kronos_predictor(vintages: Vintages | None) -> dg.AssetsDefinition:
     @dg.asset(
+        partitions_def=vintages,
         group_name=GROUP,
         kinds={"pytorch"},
         owners=OWNERS,
@@ -139,31 +159,48 @@ def _kronos_predictor() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """The Kronos predictor: a causal transformer over the tokens of the frozen tokenizer."""
-        from assets.training.build_checkpoint import checkpoint_request, current_windows
+        from assets.training.build_checkpoint import checkpoint_request
 
-        windows, tokenizer = current_windows(candlecast.home), candlecast.checkpoints.current("kronos_tokenizer")
-        request = checkpoint_request("kronos_predictor", candlecast.settings, windows, tokenizer)
+        candlecast, windows = _of_run(context, candlecast)
+        tokenizer = candlecast.checkpoints.current("kronos_tokenizer")
+        request = checkpoint_request(
+            "kronos_predictor", candlecast.settings, windows, tokenizer, candlecast.checkpoints.vintage
+        )
         return _checkpoint(context, request, candlecast, windows)
 
     return kronos_predictor
 
 
-def _chronos2_model() -> dg.AssetsDefinition:
+def _chronos2_model(vintages: Vintages | None) -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"pytorch"}, owners=OWNERS, code_version="1", deps=["training_windows"], pool="gpu"
+        partitions_def=vintages,
+        group_name=GROUP,
+        kinds={"pytorch"},
+        owners=OWNERS,
+        code_version="1",
+        deps=["training_windows"],
+        pool="gpu",
     )
     def chronos2_model(
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
-        from assets.training.build_checkpoint import checkpoint_request, current_windows
+        from assets.training.build_checkpoint import checkpoint_request
 
-        windows = current_windows(candlecast.home)
-        return _checkpoint(
-            context, checkpoint_request("chronos2_model", candlecast.settings, windows), candlecast, windows
-        )
+        candlecast, windows = _of_run(context, candlecast)
+        vintage = candlecast.checkpoints.vintage
+        request = checkpoint_request("chronos2_model", candlecast.settings, windows, vintage=vintage)
+        return _checkpoint(context, request, candlecast, windows)
 
     return chronos2_model
+
+
+def _of_run(context: dg.AssetExecutionContext, candlecast: Candlecast) -> tuple[Candlecast, "TrainingWindows"]:
+    """Settings and checkpoints of the run's vintage, if there are vintages, and its training windows."""
+    from assets.training.build_checkpoint import current_windows
+
+    vintage = vintage_of_run(context, candlecast.settings)
+    return candlecast.at_vintage(vintage), current_windows(candlecast.home, vintage)
 
 
 def _checkpoint(

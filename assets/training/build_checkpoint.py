@@ -34,6 +34,7 @@ from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
 
 RECIPE_VERSION = 2
+VINTAGE = "vintage.json"
 # Keys that weights do not depend on: the location of the base (its digest is in the recipe) and its dates, limits of
 # the acceptance checks, the size of a micro-batch.
 _IRRELEVANT = frozenset(
@@ -62,13 +63,13 @@ class TrainingWindows:
         return manifest
 
 
-def current_windows(home: Home) -> TrainingWindows:
-    """The windows that the asset `training_windows` built last.
+def current_windows(home: Home, vintage: date | None = None) -> TrainingWindows:
+    """The windows that the asset `training_windows` built last, of all or of one vintage.
 
     Raises:
         CandlecastError: there are none yet, or they are damaged.
     """
-    digest = read_pointer(home.windows / "current.json")
+    digest = read_pointer(home.current_windows(vintage))
     if digest is None:
         raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
     if not is_intact(home.windows / digest):
@@ -79,9 +80,9 @@ def current_windows(home: Home) -> TrainingWindows:
     return TrainingWindows(digest, home.windows / digest)
 
 
-def set_current_windows(home: Home, digest: str) -> None:
+def set_current_windows(home: Home, digest: str, vintage: date | None = None) -> None:
     """Set the windows in use; writes nothing if they already are."""
-    write_pointer(home.windows / "current.json", digest)
+    write_pointer(home.current_windows(vintage), digest)
 
 
 @dataclass(frozen=True)
@@ -125,21 +126,30 @@ class CheckpointRequest:
 
 
 def checkpoint_request(
-    kind: Kind, settings: Settings, windows: TrainingWindows, tokenizer: Checkpoint | None = None
+    kind: Kind,
+    settings: Settings,
+    windows: TrainingWindows,
+    tokenizer: Checkpoint | None = None,
+    vintage: date | None = None,
 ) -> CheckpointRequest:
     """The checkpoint of a kind for some settings.
 
     Args:
+        settings: those of the vintage, if there are vintages.
         tokenizer: the frozen tokenizer, for a predictor.
 
     Raises:
-        CandlecastError: the base does not exist, or a predictor has no tokenizer.
+        CandlecastError: the base does not exist, may have been trained on sessions of the vintage, or a predictor has
+            no tokenizer.
     """
     if kind == "kronos_predictor" and tokenizer is None:
         raise CandlecastError("a predictor needs its tokenizer: materialise the asset `kronos_tokenizer` first")
     section = _section(kind, settings)
     base, trains = starting_weights(kind, settings)
     recipe: dict[str, Any] = {"version": RECIPE_VERSION, "kind": kind, "base": base.digest}
+    if vintage is not None:
+        base.require_before(vintage, SECTIONS[kind])
+        recipe["vintage"] = vintage.isoformat()
     if tokenizer is not None:
         recipe["tokenizer"] = tokenizer.digest
     if kind != "chronos2_model":
@@ -205,6 +215,9 @@ def build_checkpoint(
 
         def write(folder: Path) -> None:
             shutil.copytree(out / MODEL, folder, dirs_exist_ok=True)
+            if "vintage" in request.recipe:
+                # Part of the digest: equal weights of two vintages, such as an unchanged base, keep a card each.
+                publish_bytes(folder / VINTAGE, json.dumps({"vintage": request.recipe["vintage"]}).encode())
             publish_bytes(folder / README, render_model_card(card).encode())
 
         checkpoint = store.publish(request.kind, request.recipe, write, card)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.sessions import vintage_of_run
 from assets.training.model_selection.promotion import PROMOTED, expiry_problem
 from resources.candlecast import Candlecast
-from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.checkpoints import Checkpoint, Kind
 
 if TYPE_CHECKING:
     from assets.acceptance import CheckOutcome
@@ -35,24 +36,29 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
 
 def _windows_end_before_the_cutoff() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="training_windows", blocking=True)
-    def windows_end_before_the_cutoff(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+    def windows_end_before_the_cutoff(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
         """No training window has a bar of the validation range, and no window a bar after the cutoff."""
         from assets.training.acceptance import windows_in_range
         from assets.training.build_checkpoint import current_windows
         from assets.training.data.dataset import WindowArrays
 
-        return _result(windows_in_range(WindowArrays(current_windows(candlecast.home).folder)))
+        windows = current_windows(candlecast.home, vintage_of_run(context, candlecast.settings))
+        return _result(windows_in_range(WindowArrays(windows.folder)))
 
     return windows_end_before_the_cutoff
 
 
 def _codebook_is_used() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="kronos_tokenizer", blocking=True)
-    def codebook_is_used(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+    def codebook_is_used(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
         """Both halves of the codebook are in use: a collapsed tokenizer maps every bar to the same token."""
         from assets.training.acceptance import codebook_in_use
 
-        card = _newest("kronos_tokenizer", candlecast.checkpoints).card
+        card = _newest("kronos_tokenizer", candlecast, context).card
         return _result(codebook_in_use(card, candlecast.settings.tokenizer))
 
     return codebook_is_used
@@ -60,11 +66,13 @@ def _codebook_is_used() -> dg.AssetChecksDefinition:
 
 def _reconstruction_error_is_low() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="kronos_tokenizer", blocking=True)
-    def reconstruction_error_is_low(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+    def reconstruction_error_is_low(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
         """The RMSE of prices decoded from their tokens is below `tokenizer.max_reconstruction`."""
         from assets.training.acceptance import reconstruction_is_accurate
 
-        card = _newest("kronos_tokenizer", candlecast.checkpoints).card
+        card = _newest("kronos_tokenizer", candlecast, context).card
         return _result(reconstruction_is_accurate(card, candlecast.settings.tokenizer))
 
     return reconstruction_error_is_low
@@ -72,22 +80,26 @@ def _reconstruction_error_is_low() -> dg.AssetChecksDefinition:
 
 def _weights_are_finite(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="weights_are_finite", blocking=True)
-    def weights_are_finite(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+    def weights_are_finite(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
         """All weights are finite."""
         from assets.training.acceptance import weights_are_finite as outcome_of
 
-        return _result(outcome_of(_newest(kind, candlecast.checkpoints)))
+        return _result(outcome_of(_newest(kind, candlecast, context)))
 
     return weights_are_finite
 
 
 def _loss_is_not_above_its_base(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, blocking=True)
-    def loss_is_not_above_its_base(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
+    def loss_is_not_above_its_base(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
         """The validation loss is not above that of the base weights."""
         from assets.training.acceptance import loss_not_above_base
 
-        return _result(loss_not_above_base(_newest(kind, candlecast.checkpoints).card))
+        return _result(loss_not_above_base(_newest(kind, candlecast, context).card))
 
     return loss_is_not_above_its_base
 
@@ -95,8 +107,11 @@ def _loss_is_not_above_its_base(kind: Kind) -> dg.AssetChecksDefinition:
 def _is_not_expired(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="is_not_expired")
     def is_not_expired(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """The checkpoint in use is not older than `promotion.expires_days`."""
-        used = candlecast.checkpoints.current(kind)
+        """The checkpoint in use is not older than `promotion.expires_days`; of vintages the newest."""
+        from assets.forecasting.registry import trained_vintages
+
+        trained = trained_vintages(kind, candlecast.settings, candlecast.checkpoints)
+        used = candlecast.checkpoints.at(trained[-1]).current(kind) if trained else None
         with candlecast.warehouse.read() as connection:
             row = connection.execute("SELECT max(session) FROM bars").fetchone()
         newest = row[0] if row else None
@@ -108,8 +123,9 @@ def _is_not_expired(kind: Kind) -> dg.AssetChecksDefinition:
     return is_not_expired
 
 
-def _newest(kind: Kind, checkpoints: CheckpointStore) -> Checkpoint:
-    checkpoint = checkpoints.built(kind)
+def _newest(kind: Kind, candlecast: Candlecast, context: dg.AssetCheckExecutionContext) -> Checkpoint:
+    """The checkpoint that was built last, of the run's vintage if there are vintages."""
+    checkpoint = candlecast.checkpoints.at(vintage_of_run(context, candlecast.settings)).built(kind)
     if checkpoint is None:
         raise dg.Failure(f"there is no {kind} to check: materialise it first", allow_retries=False)
     return checkpoint

@@ -23,6 +23,7 @@ from assets.training.fit.lr_schedule import TrainingSchedule
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.settings import Chronos2Settings, FitSettings, Settings
+from resources.vintages import at_vintage, of_vintages, vintage_of
 
 CONFIG, MODEL_FILE = "config.json", "model.safetensors"
 # Keys that the configuration of each kind has, and others lack.
@@ -34,12 +35,19 @@ _OWN_KEYS: Mapping[Kind, str] = {
 
 
 def weight_problems(settings: Settings) -> list[str]:
-    """Why a model cannot start from its base: missing, of another family or shape, damaged, expired."""
+    """Why a model, or a vintage of it, cannot start from its base: missing, of a wrong family, shape or cutoff."""
+    found = [(vintage, text) for vintage, own in of_vintages(settings) for text in _weight_problems(own, vintage)]
+    return [text if vintage is None else f"{text} (vintage {vintage})" for vintage, text in found]
+
+
+def _weight_problems(settings: Settings, vintage: date | None) -> list[str]:
     problems: list[str] = []
     bases: dict[Kind, BaseWeights] = {}
     for kind, section in SECTIONS.items():
         try:
             bases[kind], _ = starting_weights(kind, settings)
+            if vintage is not None:
+                bases[kind].require_before(vintage, section)
             problems += _folder_problems(kind, bases[kind], getattr(settings, section))
         except CandlecastError as error:
             problems.append(f"{section}.base: {error}")
@@ -48,10 +56,14 @@ def weight_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def window_problems(settings: Settings, histories: Mapping[str, BarHistory]) -> list[str]:
-    """Why the bars cannot be trained on: too little history, empty ranges, too few windows for a batch."""
+def window_problems(settings: Settings, histories: Mapping[str, BarHistory], needs_origins: bool = True) -> list[str]:
+    """Why the bars cannot be trained on: too little history, empty ranges, too few windows for a batch.
+
+    Args:
+        needs_origins: as for `build_windows`.
+    """
     try:
-        windows = build_windows(histories, settings.windows)
+        windows = build_windows(histories, settings.windows, needs_origins)
     except CandlecastError as error:
         return [str(error)]
     return [*_batch_problems(windows, settings), *_context_problems(windows, settings)]
@@ -62,6 +74,8 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
     days = settings.promotion.expires_days
     if days is None:
         return []
+    vintage = vintage_of(settings.windows, newest)
+    settings = at_vintage(settings, vintage) if vintage else settings
     problems = []
     for kind in ("kronos_predictor", "chronos2_model"):
         base, trains = starting_weights(kind, settings)
@@ -85,6 +99,7 @@ def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
     Empty if a base cannot be used: `weight_problems` says why.
     """
     own: dict[str, tuple[date | None, bool]] = {}
+    _, settings = of_vintages(settings)[0]
     for kind, section in SECTIONS.items():
         try:
             base, trains = starting_weights(kind, settings)

@@ -5,7 +5,7 @@ Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any
@@ -28,12 +28,13 @@ from orchestration.cli.preflight import bar_problems, require_none, settings_pro
 from orchestration.cli.run_summary import RunSummary, summarise
 from orchestration.cli.session_ranges import SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
-from orchestration.jobs import SELECTIONS
+from orchestration.jobs import SELECTIONS, JobName, without_training
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import progress_of
 from resources.settings import Settings
+from resources.vintages import first_vintage, has_vintages, vintage_of, vintages_until
 
 FORECASTING = dg.AssetSelection.groups("training", "forecasts") | gate()
 EVALUATION = dg.AssetSelection.groups("evaluation") | gate()
@@ -66,7 +67,7 @@ class Pipeline:
             self._ingest()
             sessions = self.sessions.test_range()
             require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
-            self.runner.run(MODELLING, sessions, "everything")
+            self._materialise(MODELLING, sessions, "everything")
         return self._with_assets({**newest_report(self.settings), **summary})
 
     def _run_selection(self, assets: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class Pipeline:
                 self._ingest()
                 partitioned = self._partitioned(needed - market)
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
-                self.runner.run(modelling, sessions if partitioned else None, "everything")
+                self._materialise(modelling, sessions if partitioned else None, "everything")
         text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
         return self._with_assets({"text": text, **summary})
 
@@ -113,8 +114,10 @@ class Pipeline:
         kinds = [kind for model in models for kind in TRAINED[model]]
         with self.runner.locked(), self._summarised() as summary:
             self._ingest()
-            self.runner.run(dg.AssetSelection.assets("training_windows", *kinds) | gate(), None, "train")
-        return self._with_assets({**champions(self.checkpoints, kinds), **summary})
+            sessions = self.sessions.test_range() if has_vintages(self.settings.windows) else None
+            self._materialise(dg.AssetSelection.assets("training_windows", *kinds) | gate(), sessions, "train")
+        newest = vintage_of(self.settings.windows, sessions.last) if sessions else None
+        return self._with_assets({**champions(self.checkpoints.at(newest), kinds), **summary})
 
     def forecast(self, session: date | None, symbols: list[str], files: ForecastFiles = ON_TERMINAL) -> dict[str, Any]:
         """Forecast from one session, by default the newest, and return the quantiles."""
@@ -129,7 +132,7 @@ class Pipeline:
             origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window, sources)
             config = {name: {"symbols": origin.requested} for name in self.settings.forecast_assets}
             sessions = sessions or self.sessions.between(session, session)
-            self.runner.run(FORECASTING, sessions, "forecast", config if origin.requested else None)
+            self._materialise(FORECASTING, sessions, "forecast", config if origin.requested else None)
             used = checkpoints_in_use(self.settings, self.checkpoints)
             ends = sorted({1, windows.predict_window})
             shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)
@@ -166,6 +169,31 @@ class Pipeline:
             done = rebuild(Lake(self.home), self.warehouse, progress_of("market tables"))
         text = f"rebuilt from {done.batches:,} batches: {done.received:,} rows, {done.kept:,} kept"
         return {"batches": done.batches, "received": done.received, "kept": done.kept, "text": text}
+
+    def _materialise(
+        self,
+        selection: dg.AssetSelection,
+        sessions: SessionRange | None,
+        name: JobName,
+        config: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Run a selection; with vintages its models first, in a run for each vintage that the sessions need."""
+        graph = self.runner.defs.resolve_asset_graph()
+        models = _names((selection & SELECTIONS["train"]).resolve(graph))
+        if sessions and models and has_vintages(self.settings.windows):
+            for vintage in self._vintages(sessions):
+                training = dg.AssetSelection.assets(*sorted(models)) | gate()
+                self.runner.run(training, SessionRange(vintage, vintage), "train")
+            selection = without_training(selection)
+            if not selection.resolve(graph):
+                return
+        self.runner.run(selection, sessions, name, config)
+
+    def _vintages(self, sessions: SessionRange) -> list[date]:
+        """The vintages that forecast some sessions, oldest first."""
+        windows = self.settings.windows
+        oldest = vintage_of(windows, max(sessions.first, min(first_vintage(windows), sessions.last)))
+        return [one for one in vintages_until(windows, sessions.last) if oldest and one >= oldest]
 
     @contextmanager
     def _summarised(self) -> Iterator[dict[str, Any]]:

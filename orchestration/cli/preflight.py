@@ -35,6 +35,7 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
 from resources.sources.files import KEY
+from resources.vintages import at_vintage, first_vintage, has_vintages
 from resources.warehouse import Warehouse
 
 # Files that the doctor reads though no run has ingested them: some seconds.
@@ -70,11 +71,21 @@ def bar_problems(settings: Settings, warehouse: Warehouse, calendar: TradingCale
     newest = max(history.days[-1] for history in histories.values()).astype(object)
     return [
         *_universe_problems(settings, warehouse),
-        *window_problems(settings, prepared(histories, settings, warehouse)),
+        *_training_problems(settings, histories, warehouse),
         *horizon_problems(settings, histories, calendar),
         *cutoff_problems(settings, histories, calendar),
         *expiry_problems(settings, newest),
     ]
+
+
+def _training_problems(settings: Settings, histories: Mapping[str, BarHistory], warehouse: Warehouse) -> list[str]:
+    """Problems of the training ranges; with vintages of those of the first one, which has the fewest bars."""
+    if not has_vintages(settings.windows):
+        return window_problems(settings, prepared(histories, settings, warehouse))
+    own = at_vintage(settings, first_vintage(settings.windows))
+    cut = {name: one.until(own.windows.cutoff) for name, one in histories.items()}
+    known = {name: one for name, one in cut.items() if len(one)}
+    return window_problems(own, prepared(known, own, warehouse), needs_origins=False)
 
 
 def horizon_problems(settings: Settings, histories: Mapping[str, BarHistory], calendar: TradingCalendar) -> list[str]:

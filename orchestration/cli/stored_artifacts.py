@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger
 from orchestration.cli.instance import INSTANCE_FILE
-from resources.checkpoints import CARD, CheckpointStore, Kind
+from resources.checkpoints import BUILT, CARD, CURRENT, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.integrity import is_intact, is_sealed, seal_of
 from resources.layout import Home
@@ -140,16 +141,19 @@ def _checkpoints(home: Home) -> Iterator[Damage]:
 
 
 def _pointers(home: Home) -> Iterator[Damage]:
-    files = [home.windows / "current.json", home.qlib / "current.json", home.reports / "latest.json"]
-    files += [home.checkpoints / kind / name for kind in get_args(Kind) for name in ("current.json", "made.json")]
-    for file in files:
+    files = {file: file.parent for file in (home.qlib / "current.json", home.reports / "latest.json")}
+    files |= dict.fromkeys([home.windows / "current.json", *sorted(home.windows.glob("vintage-*.json"))], home.windows)
+    for kind, name in product(get_args(Kind), (CURRENT, BUILT)):
+        root = home.checkpoints / kind
+        files |= dict.fromkeys([root / name, *sorted(root.glob(f"vintages/*/{name}"))], root)
+    for file, folders in files.items():
         try:
             digest = read_pointer(file)
         except CandlecastError:
             yield Damage(file, "names no digest")
             continue
-        if digest is not None and not (file.parent / digest).is_dir():
-            yield Damage(file.parent / digest, f"{GONE}, and {file.name} names it")
+        if digest is not None and not (folders / digest).is_dir():
+            yield Damage(folders / digest, f"{GONE}, and {file.name} names it")
 
 
 def _warehouse(settings: Settings) -> Iterator[Damage]:

@@ -22,12 +22,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _defs(folder: Path, test_end: date = date(2012, 6, 29)) -> dg.Definitions:
+def _defs(folder: Path, test_end: date = date(2012, 6, 29), vintage: str = "none") -> dg.Definitions:
     market = {"source": "files", "path": "bars/*.csv", "start": date(2012, 1, 3)}
     windows = {
         "train": [date(2012, 1, 3), date(2012, 3, 1)],
         "validation": [date(2012, 3, 2), date(2012, 5, 31)],
         "test": [date(2012, 6, 1), test_end],
+        "vintage": vintage,
     }
     return build_defs(settings=Settings(market=market, windows=windows, root=folder, home=folder / "home"))
 
@@ -122,3 +123,22 @@ def test_a_range_between_two_planned_origins_begins_with_the_previous_one(
     _materialize(instance, "2012-07-02")
     (run,) = _requests(_defs(tmp_path, test_end=date(2012, 12, 31)), instance, 7, 6)
     assert (run.tags[RANGE_START], run.tags[RANGE_END]) == ("2012-06-29", "2012-07-05")
+
+
+def test_vintages_whose_date_has_come_are_trained_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    assert [one.name for one in _defs(tmp_path).schedules or []] == ["daily_after_close"]
+    defs = _defs(tmp_path, vintage="month")
+    schedule = defs.resolve_schedule_def("train_vintage")
+
+    def due() -> list[str | None]:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2012, 8, 1, 12, 30, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
+        return [one.partition_key for one in schedule.evaluate_tick(context).run_requests or []]
+
+    assert due() == ["2012-06-01", "2012-07-01", "2012-08-01"]
+    for kind in ("kronos_tokenizer", "kronos_predictor", "chronos2_model"):
+        instance.report_runless_asset_event(dg.AssetMaterialization(kind, partition="2012-06-01"))
+    assert due() == ["2012-07-01", "2012-08-01"]

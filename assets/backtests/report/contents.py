@@ -24,6 +24,7 @@ from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.plots import Fan, read_fan
+from assets.forecasting.registry import trained_vintages
 from assets.market.history import BarHistory, read_histories
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import FileOutcome, file_outcomes
@@ -33,10 +34,16 @@ from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.disclosure import public_settings
 from resources.settings import Settings
 from resources.sql import load_sql
+from resources.vintages import has_vintages
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
+TITLES: Mapping[Kind, str] = {
+    "kronos_tokenizer": "Kronos tokenizer",
+    "kronos_predictor": "Kronos predictor",
+    "chronos2_model": "Chronos-2",
+}
 PACKAGES = (
     "candlecast", "dagster", "duckdb", "numpy", "pandas", "torch", "transformers", "chronos-forecasting", "pyqlib",
     "arch", "exchange-calendars", "matplotlib",
@@ -106,6 +113,7 @@ class MarketSummary:
 class ReportContents:
     """Everything that the report shows. Parts without data are empty frames or empty tuples.
 
+    `vintages`: by kind, the checkpoints of all vintages, oldest first; `checkpoints` are then those of the newest.
     `closures`: irregular closures of the test range; `origins_before_closures`: out-of-sample origins that have one
     within the horizon; `about`: family and licence of each model.
     """
@@ -125,6 +133,7 @@ class ReportContents:
     versions: Mapping[str, str]
     revision: str
     provider: str
+    vintages: tuple[tuple[Kind, tuple[Checkpoint, ...]], ...] = ()
     closures: tuple[date, ...] = ()
     origins_before_closures: int = 0
     about: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -157,6 +166,7 @@ def read_contents(
     frequency, chosen = settings.market.frequency, ForecastFilter.of(settings, warehouse)
     pairs = {"checkpoints": [f"{model} {checkpoint}" for model, checkpoint in checkpoint_pairs(used)]}
     levels = list(settings.forecasts.levels)
+    in_use = {kind: _checkpoints_in_use(kind, settings, checkpoints) for kind in KINDS}
     closures = TradingCalendar(settings.market.calendar).irregular_closures(*settings.windows.test)
     files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))
     with warehouse.read() as connection:
@@ -188,7 +198,10 @@ def read_contents(
         fans=tuple(_fan_cases(warehouse, frequency, forecasts, settings.windows.predict_window)),
         omissions=tuple(omissions),
         backtest=result,
-        checkpoints=tuple(found for kind in KINDS if (found := checkpoints.current(kind))),
+        checkpoints=tuple(in_use[kind][-1] for kind in KINDS if in_use[kind]),
+        vintages=tuple((kind, in_use[kind]) for kind in KINDS if in_use[kind])
+        if has_vintages(settings.windows)
+        else (),
         used=dict(used),
         rows=rows,
         versions=_versions(),
@@ -198,6 +211,12 @@ def read_contents(
         origins_before_closures=int(before),
         about=dict(about),
     )
+
+
+def _checkpoints_in_use(kind: Kind, settings: Settings, checkpoints: CheckpointStore) -> tuple[Checkpoint, ...]:
+    """The checkpoint in use of a kind, or those of its vintages, the newest last."""
+    trained = trained_vintages(kind, settings, checkpoints)
+    return tuple(found for vintage in trained if (found := checkpoints.at(vintage).current(kind)))
 
 
 def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, horizon: int) -> list[FanCase]:

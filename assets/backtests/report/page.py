@@ -11,7 +11,7 @@ from typing import Any
 from assets.backtests.plan import NoBacktest
 from assets.backtests.report import descriptions, tables
 from assets.backtests.report.cards import checkpoint_table
-from assets.backtests.report.contents import ReportContents
+from assets.backtests.report.contents import TITLES, ReportContents
 from assets.backtests.report.formatting import TextTable, listing, plural, typeset
 from assets.backtests.report.verdict import backtest_verdict
 from assets.forecasting.verdict import REFERENCE_MODEL, verdict_text
@@ -20,11 +20,6 @@ from resources.checkpoints import Checkpoint
 
 DOTS_PER_CSS_PIXEL = 1.3
 HEADLINE_METRIC = "crps"
-TITLES = {
-    "kronos_tokenizer": "Kronos tokenizer",
-    "kronos_predictor": "Kronos predictor",
-    "chronos2_model": "Chronos-2",
-}
 
 
 @dataclass(frozen=True)
@@ -101,6 +96,7 @@ class ReportPage:
     equity: PlotImage | None
     omissions: TextTable | None
     checkpoints: tuple[CheckpointSection, ...]
+    vintages: TextTable | None
     rows: TextTable | None
     files: TextTable | None
     warnings: tuple[str, ...]
@@ -153,6 +149,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         plan_notes=plan.notes if plan else (),
         equity=_equity(contents),
         omissions=tables.omissions_table(contents),
+        vintages=tables.vintage_table(contents),
         checkpoints=tuple(_checkpoint(checkpoint) for checkpoint in contents.checkpoints),
         rows=tables.rows_table(contents),
         rejected=tables.rejected_table(contents),

@@ -128,6 +128,7 @@ def _summary(page: ReportPage, contents: ReportContents) -> str:
         "backtests": by_model(contents.backtest.measures) if len(contents.backtest.measures) else {},
         "backtest_recipe": contents.backtest.recipe,
         "checkpoints": {checkpoint.kind: checkpoint.digest for checkpoint in contents.checkpoints},
+        "vintages": {kind: [one.digest for one in found] for kind, found in contents.vintages},
         "forecasts_by": dict(contents.used),
         "qlib_provider": contents.provider,
         "rows": dict(contents.rows),

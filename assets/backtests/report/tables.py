@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from assets.backtests.measures import BENCHMARK, by_model
-from assets.backtests.report.contents import ReportContents
+from assets.backtests.report.contents import TITLES, ReportContents
 from assets.backtests.report.formatting import (
     MEASURES,
     MISSING,
@@ -28,6 +28,7 @@ from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.outcomes import COUNTS, FileOutcome
 
 MOST_FILES = 50
+VINTAGE_COLUMNS = ("Model", "Vintage", "Training cutoff", "Checkpoint")
 ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2", BENCHMARK)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
@@ -167,6 +168,18 @@ def used_table(contents: ReportContents) -> TextTable | None:
     ]
     titles = ("Model", "Family", "Licence", "Checkpoint", "Forecasts", "Origins out of sample", "In-sample")
     return TextTable(tuple(TextColumn(title, place > 3) for place, title in enumerate(titles)), tuple(rows))
+
+
+def vintage_table(contents: ReportContents) -> TextTable | None:
+    """Date, cutoff and digest of every vintage. None: there are none."""
+    if not contents.vintages:
+        return None
+    rows = [
+        (TITLES[kind], str(one.card.get("recipe", {}).get("vintage")), str(one.card.get("cutoff")), one.digest)
+        for kind, found in contents.vintages
+        for one in found
+    ]
+    return TextTable(tuple(TextColumn(name, False) for name in VINTAGE_COLUMNS), tuple(rows))
 
 
 def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:

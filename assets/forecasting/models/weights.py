@@ -27,7 +27,7 @@ class PublishedWeights:
         identity: determines the weights: hub id and commit, or the digest of the folder.
         licence: SPDX identifier, or "unknown".
         cutoff: the last day whose data may have influenced them: as their card or authors state it, else the day of
-            the hub's commit; None: not known.
+            their publication, in the settings or of the hub's commit; None: not known.
     """
 
     folder: Path
@@ -39,6 +39,12 @@ class PublishedWeights:
     def config(self) -> dict[str, Any]:
         """The content of config.json."""
         return dict(json.loads((self.folder / CONFIG).read_text()))
+
+
+def _published(settings: Settings, name: str) -> date | None:
+    """The publication that the settings state of a hub id, by `published` of a model or as the weights of a vintage."""
+    stated = [one.published for one in settings.models.values() if one.published and name in one.options.values()]
+    return max(stated, default=None)
 
 
 def find_weights(
@@ -57,7 +63,7 @@ def find_weights(
     if hub_name(name, settings.root):
         model = pinned_model(settings, name, revision)
         _require(model.folder, files)
-        cutoff = STATED_CUTOFFS.get(name, model.published)
+        cutoff = STATED_CUTOFFS.get(name) or _published(settings, name) or model.published
         return PublishedWeights(model.folder, f"{name}@{model.commit}", model.licence or UNKNOWN, cutoff)
     folder = settings.root / Path(name).expanduser()
     if not folder.is_dir():

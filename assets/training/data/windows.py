@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -69,11 +69,14 @@ class WindowSet:
         return pd.DataFrame([vars(count) for count in self.counts])
 
 
-def build_windows(histories: Mapping[str, BarHistory], settings: WindowSettings) -> WindowSet:
+def build_windows(
+    histories: Mapping[str, BarHistory], settings: WindowSettings, needs_origins: bool = True
+) -> WindowSet:
     """The windows of all symbols.
 
     Args:
         histories: complete histories; bars after the cutoff are counted and never stored.
+        needs_origins: whether the test range must have an origin; a vintage is trained before there is one.
 
     Raises:
         CandlecastError: no bars; a symbol with too little history (unless `short_history` is "exclude"); bars that
@@ -88,6 +91,8 @@ def build_windows(histories: Mapping[str, BarHistory], settings: WindowSettings)
     origins = [eligible_origins(history, settings) for history in kept]
     counts = _counts(kept, short, starts, origins)
     _refuse_empty(counts, spans, settings, shape)
+    if needs_origins:
+        _refuse_no_origins(counts, settings, shape)
     used = [number for number in range(len(kept)) if any(len(starts[split][number]) for split in FIT_SPLITS)]
     cut = [_cut(kept[number], settings.train[0], settings.cutoff) for number in used]
     for history, _ in cut:
@@ -199,6 +204,9 @@ def _refuse_empty(
                 f"too few windows of {shape.lookback} + {shape.horizon} bars: {counted}; {split} needs {FEWEST[split]} "
                 f"that share no bar. Widen windows.{split}, shorten windows.lookback_window, or add symbols"
             )
+
+
+def _refuse_no_origins(counts: Sequence[SymbolCount], settings: WindowSettings, shape: WindowShape) -> None:
     if not any(count.origins for count in counts):
         raise CandlecastError(
             f"the test range {settings.test[0]} … {settings.test[1]} holds 0 origins with {shape.lookback} bars up to "
@@ -216,18 +224,7 @@ def _cut(history: BarHistory, first: date, last: date) -> tuple[BarHistory, int]
     """The bars of the days `first` … `last`, and the row of the first of them."""
     days = history.days
     low = int(np.searchsorted(days, np.datetime64(first), side="left"))
-    rows = slice(low, int(np.searchsorted(days, np.datetime64(last), side="right")))
-    cut = replace(
-        history,
-        stamps=history.stamps[rows],
-        quoted=history.quoted[rows],
-        growth=history.growth[rows],
-        shares=history.shares[rows],
-        sessions=days[rows],
-        filled=None if history.filled is None else history.filled[rows],
-        events=None if history.events is None else history.events[rows],
-    )
-    return cut, low
+    return history.rows(slice(low, int(np.searchsorted(days, np.datetime64(last), side="right")))), low
 
 
 def _refuse_non_finite(history: BarHistory) -> None:

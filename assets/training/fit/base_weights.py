@@ -76,6 +76,20 @@ class BaseWeights:
             return replace(self, cutoff=published, trained_until=published, bounded=True)
         return self
 
+    def require_before(self, vintage: date, section: str) -> None:
+        """Refuse weights that may have been trained on sessions that a vintage forecasts.
+
+        Raises:
+            CandlecastError: their cutoff is unknown, or not before the vintage.
+        """
+        if self.from_scratch or (self.cutoff is not None and self.cutoff < vintage):
+            return
+        raise CandlecastError(
+            f"{self.source} has the cutoff {self.cutoff or '(unknown)'}, so it may have been trained on sessions of "
+            f'the vintage {vintage}: set {section}.base = "none", to weights with an earlier cutoff or to a name with '
+            "{year}, or let windows.validation end later"
+        )
+
     def _latest(self, own: date | None, later: date | None) -> date | None:
         if self.from_scratch:
             return later

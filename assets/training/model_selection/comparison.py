@@ -51,6 +51,9 @@ class ComparisonRequest(BaseModel):
         """A digest of everything that the result depends on."""
         values = self.model_dump(mode="json", exclude={"home", "arrays", "settings"})
         used = self.settings.model_dump(mode="json", include=SECTIONS)
+        # The ranges are those of the vintage. Results that were kept before there were vintages stay valid.
+        for key in ("vintage", "vintage_train_years"):
+            del used["windows"][key]
         return digest_of({**values, "settings": used, "arrays": self.arrays.name, "rules": COMPARISON_VERSION})
 
 

@@ -66,10 +66,10 @@ class PromotionDecision:
 
 
 class PromotionLedger:
-    """The promotion decisions of one kind, oldest first, in `promotions.json` beside its checkpoints."""
+    """The promotion decisions of one kind or vintage, oldest first, in `promotions.json` beside its pointers."""
 
-    def __init__(self, home: Home, kind: Kind) -> None:
-        self.file = home.checkpoints / kind / "promotions.json"
+    def __init__(self, home: Home, kind: Kind, vintage: date | None = None) -> None:
+        self.file = home.pointers(kind, vintage) / "promotions.json"
 
     def decisions(self) -> list[PromotionDecision]:
         """All entries, oldest first.
@@ -121,7 +121,7 @@ def decide(
         problems: acceptance checks that the challenger fails.
         compare: compares challenger and champion by their forecasts; called only if the decision depends on it.
     """
-    kind, ledger = challenger.kind, PromotionLedger(store.home, challenger.kind)
+    kind, ledger = challenger.kind, PromotionLedger(store.home, challenger.kind, store.vintage)
     champion, missing = _champion(store, ledger, kind)
     decision = _decision(champion, missing, challenger, problems, settings, compare, ledger)
     if decision is None:
@@ -143,7 +143,7 @@ def rollback(store: CheckpointStore, kind: Kind, to: str | None = None) -> Promo
     Raises:
         CandlecastError: there is no earlier champion, or the given checkpoint is missing or damaged.
     """
-    ledger = PromotionLedger(store.home, kind)
+    ledger = PromotionLedger(store.home, kind, store.vintage)
     current, missing = _champion(store, ledger, kind)
     earlier = _earlier_champions(store, ledger, kind, current)
     if to is None and not earlier:
