@@ -8,6 +8,7 @@ extends the caches, `fine.onnx` gives the logits of the fine token. The tokenize
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,13 @@ class StepGraph(nn.Module):
         model, past, new = self.model, keys.shape[3], s1.shape[1]
         places = torch.arange(past + new)
         visible = places[None, :] <= places[past:, None]
-        angle = places[past:, None].float() * model.transformer[0].self_attn.rotary.inv_freq  # type: ignore[union-attr]
+        blocks = [cast(TransformerBlock, block) for block in model.transformer]
+        angle = places[past:, None].float() * blocks[0].self_attn.rotary.inv_freq
         rotation = torch.cat((angle, angle), dim=-1)
         x = model.embedding(s1, s2) + model.time_emb(stamps)
         grown = []
-        for depth, block in enumerate(model.transformer):
-            x, *pair = _block(block, x, rotation, visible, keys[depth], values[depth])  # type: ignore[arg-type]
+        for depth, block in enumerate(blocks):
+            x, *pair = _block(block, x, rotation, visible, keys[depth], values[depth])
             grown.append(pair)
         hidden = model.norm(x)
         cross = model.dep_layer.cross_attn
