@@ -20,7 +20,7 @@ from assets.forecasting.plugin import ENTRY_POINTS, Forecaster
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
-OWN_PACKAGE = "candlecast"
+OWN_PACKAGE = __name__.partition(".")[0]
 _ATTRIBUTES = ("family", "licence", "cutoff", "recipe", "lookback", "predict")
 
 
@@ -130,9 +130,10 @@ def _module(name: str, root: Path) -> object:
 
 
 def _code(module_name: str) -> Mapping[str, str]:
-    packages = sorted(set(_distributions().get(module_name.partition(".")[0], ())))
-    if packages == [OWN_PACKAGE]:
+    package = module_name.partition(".")[0]
+    if package == OWN_PACKAGE:
         return {}
+    packages = sorted(set(_distributions().get(package, ())))
     if packages:
         return {package: version(package) for package in packages}
     file = getattr(sys.modules[module_name], "__file__", None)

@@ -37,8 +37,6 @@ from resources.settings import ModelSettings, Settings
 logger = logging.getLogger("candlecast.plugins")
 VERSION = 1
 BATCH_SIZE = 256
-# A plug-in that fails on this many inputs, each alone, and that forecast none yet is not called again.
-MOST_FAILURES = 20
 # Below 2³¹, which every random generator takes.
 SEEDS = 2**31
 
@@ -117,7 +115,7 @@ class PluginPredictor:
     def __init__(self, settings: Settings, forecaster: Forecaster) -> None:
         self._seed, self._levels, self._fill = settings.seed, settings.forecasts.levels, GapFill.of(settings)
         self._forecaster = forecaster
-        self._succeeded, self._failed = 0, 0
+        self._logged = False
 
     def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         """The forecasts of some tasks; those that failed have a reason."""
@@ -141,16 +139,11 @@ class PluginPredictor:
         )
 
     def _rows(self, inputs: Sequence[ForecastInput]) -> list[Row | str]:
-        if not self._succeeded and self._failed >= MOST_FAILURES:
-            return [f"not tried: none of the first {MOST_FAILURES} could be forecast"] * len(inputs)
         rows = self._answer(inputs)
-        if rows is None:
-            middle = len(inputs) // 2
-            return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
-        failed = sum(isinstance(row, str) for row in rows)
-        self._failed += failed
-        self._succeeded += len(rows) - failed
-        return rows
+        if rows is not None:
+            return rows
+        middle = len(inputs) // 2
+        return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
 
     def _answer(self, inputs: Sequence[ForecastInput]) -> list[Row | str] | None:
         """The rows of some inputs; None: one of several inputs made the forecaster fail."""
@@ -159,8 +152,9 @@ class PluginPredictor:
         except Exception as error:
             if len(inputs) > 1:
                 return None
-            if not self._failed:
+            if not self._logged:
                 logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
+            self._logged = True
             return [_reason(error)]
 
 
