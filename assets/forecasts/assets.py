@@ -38,10 +38,8 @@ from resources.settings_models import forecast_asset
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assets.forecasting.forecaster import ForecastModel
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
-    from assets.forecasts.forecast_store import FailedForecast
     from assets.forecasts.generate import ForecastResult
     from assets.forecasts.summary import ForecastRange
     from assets.market.history import BarHistory
@@ -239,6 +237,7 @@ def _metadata(
     import pandas as pd
 
     from assets.forecasting.plots import calibration_chart, fan_chart
+    from assets.forecasts.summary import about_models, costs_by_model, failed_forecasts
 
     origins = sorted({task.origin for task in selection.tasks})
     metadata: dict[str, Any] = {
@@ -248,11 +247,11 @@ def _metadata(
         "last_origin": str(origins[-1]),
         "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
         "models": table(pd.DataFrame([_row(candlecast, one, calibrated) for one in results])),
-        "about": table(pd.DataFrame([_about(one.forecaster) for one in results])),
-        **_costs(results),
+        "about": table(about_models(results)),
+        **costs_by_model(results),
     }
-    if failed := [_failure(one.forecaster, failure) for one in results for failure in one.failures]:
-        metadata["failed"] = table(pd.DataFrame(failed))
+    if len(failed := failed_forecasts(results)):
+        metadata["failed"] = table(failed)
     if fans := _fans(candlecast, results, histories):
         metadata["fans"] = picture(fan_chart(fans), candlecast.home)
     with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
@@ -278,27 +277,6 @@ def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, p
         "corrected": corrected_rate(candlecast.warehouse, one.range),
         **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
     }
-
-
-def _about(forecaster: "ForecastModel") -> dict[str, object]:
-    until = "none" if forecaster.trained_until is None else str(forecaster.trained_until)
-    cutoff = "not known" if forecaster.trained_until == date.max else until
-    return {"model": forecaster.name, "family": forecaster.family, "licence": forecaster.licence, "cutoff": cutoff}
-
-
-def _failure(forecaster: "ForecastModel", one: "FailedForecast") -> dict[str, object]:
-    symbol, origin = one.task.symbol, str(one.task.origin)
-    return {"model": forecaster.name, "symbol": symbol, "origin": origin, "reason": one.reason}
-
-
-def _costs(results: "Sequence[ForecastResult]") -> dict[str, float]:
-    """Time and memory of the models that forecast in this run."""
-    costs: dict[str, float] = {}
-    for one in results:
-        if one.cost is not None:
-            costs[f"seconds_per_forecast/{one.forecaster.name}"] = one.cost.seconds / one.cost.forecasts
-            costs[f"peak_mib/{one.forecaster.name}"] = one.cost.peak_mib
-    return costs
 
 
 def _fans(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from assets.forecasting.origins import forward_steps
 from resources.calendar import TradingCalendar
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from assets.forecasts.generate import ForecastResult
 
 _IN_RANGE = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
 _CONTENT = f"""
@@ -85,6 +89,33 @@ def content_by_origin(warehouse: Warehouse, forecasts: ForecastRange) -> dict[da
 def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
     """The mean share of raw model output that was corrected: bars projected, crossing quantiles sorted."""
     return float(warehouse.frame(_CORRECTED, forecasts.parameters)["rate"][0])
+
+
+def about_models(results: Sequence[ForecastResult]) -> pd.DataFrame:
+    """What the models state of themselves: columns model, family, licence, cutoff."""
+    rows = []
+    for model in (one.forecaster for one in results):
+        until = "none" if model.trained_until is None else str(model.trained_until)
+        cutoff = "not known" if model.trained_until == date.max else until
+        rows.append({"model": model.name, "family": model.family, "licence": model.licence, "cutoff": cutoff})
+    return pd.DataFrame(rows)
+
+
+def failed_forecasts(results: Sequence[ForecastResult]) -> pd.DataFrame:
+    """The forecasts that failed: columns model, symbol, origin, reason."""
+    rows = [(one.forecaster.name, failed.task, failed.reason) for one in results for failed in one.failures]
+    found = [(model, task.symbol, str(task.origin), reason) for model, task, reason in rows]
+    return pd.DataFrame(found, columns=["model", "symbol", "origin", "reason"])
+
+
+def costs_by_model(results: Sequence[ForecastResult]) -> dict[str, float]:
+    """Seconds per forecast and highest memory of the models that forecast in this run."""
+    costs: dict[str, float] = {}
+    for one in results:
+        if one.cost is not None:
+            costs[f"seconds_per_forecast/{one.forecaster.name}"] = one.cost.seconds / one.cost.forecasts
+            costs[f"peak_mib/{one.forecaster.name}"] = one.cost.peak_mib
+    return costs
 
 
 def not_made_text(
