@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,7 +145,8 @@ def local_hub() -> Iterator[LocalHub]:
             for start in range(0, len(payload), CHUNK):
                 if hub.stop_after is not None and start >= hub.stop_after:
                     hub.resumed.wait()
-                self.wfile.write(payload[start : start + CHUNK])
+                with suppress(ConnectionError):  # of a client that was killed
+                    self.wfile.write(payload[start : start + CHUNK])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
