@@ -10,7 +10,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models check-examples example-weights gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-chronos check-examples example-weights gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -39,10 +39,13 @@ format: $(TESTED)
 bench-evaluation: $(READY) ## scoring at the scale of an index
 	$(BIN)/python -m benchmarks.evaluation
 
-bench: bench-kronos bench-market bench-training bench-evaluation bench-models   ## every benchmark's table
+bench: bench-kronos bench-chronos bench-market bench-training bench-evaluation bench-models   ## every benchmark's table
 
 bench-kronos: $(TESTED)  ## the engine against the authors' package
 	$(BIN)/python -m benchmarks.kronos
+
+bench-chronos: $(TESTED) ## Chronos-2's forecasts against the bare pipeline
+	$(BIN)/python -m benchmarks.chronos2
 
 bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 	$(BIN)/python -m benchmarks.market --data $(DATA)

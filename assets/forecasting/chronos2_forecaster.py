@@ -90,6 +90,7 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
+        data=lambda last: _inputs(settings, lambda: _all_histories(settings)).data_version(last),
     )
 
 
@@ -126,7 +127,7 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
             settings.forecasts.levels,
             series_at_once(settings, weights.folder),
         ),
-        Chronos2Inputs.of(settings, lambda: market_of(list(histories().values()))),
+        _inputs(settings, histories),
         read_groups(settings),
         GapFill.of(settings, weights.card.get("training")),
         histories,
@@ -199,6 +200,10 @@ class Chronos2Predictor:
         except CandlecastError as error:
             return str(error)
         return Series(*rows, group)
+
+
+def _inputs(settings: Settings, histories: Histories) -> Chronos2Inputs:
+    return Chronos2Inputs.of(settings, lambda: market_of(list(histories().values())))
 
 
 def _all_histories(settings: Settings) -> Mapping[str, BarHistory]:

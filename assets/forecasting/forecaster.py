@@ -75,6 +75,7 @@ class ForecastModel:
         family: the kind of model, such as "foundation model".
         licence: SPDX identifier of code and weights, or "unknown".
         vintage: the date of the vintage; None: there are none.
+        data: digests of what it read up to a timestamp beside a symbol's own bars: the market, known events.
     """
 
     model: str
@@ -87,6 +88,7 @@ class ForecastModel:
     family: str
     licence: str
     vintage: date | None = None
+    data: Callable[[np.datetime64], Sequence[str]] = field(default=lambda last: ())
 
     @property
     def name(self) -> str:

@@ -255,6 +255,17 @@ def test_the_market_is_the_mean_of_known_returns() -> None:
     assert later.digest(stamps[3]) != market.digest(stamps[3])
 
 
+def test_the_data_version_names_the_market_and_the_events(model_home: ForecastHome, tmp_path: Path) -> None:
+    last = np.datetime64("2012-03-05")
+    assert not list(chronos2_forecaster(model_home.settings, model_home.checkpoints).data(last))
+    home = rich_home(model_home, tmp_path)
+    read = chronos2_forecaster(home.settings, home.checkpoints).data
+    before = list(read(last))
+    assert len(before) == 2 and read(last - np.timedelta64(5, "D"))[0] != before[0]
+    events_file(tmp_path, last="2012-05-02")
+    assert read(last)[0] == before[0] and read(last)[1] != before[1]
+
+
 def test_range_and_volume_are_stored_as_fields(home: ForecastHome, tmp_path: Path) -> None:
     from tests.forecasts.forecast_home import publish_tiny_chronos2
 

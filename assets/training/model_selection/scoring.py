@@ -19,6 +19,7 @@ from assets.market.gaps import without_filled
 from assets.market.history import FIELDS, BarHistory
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
+from resources.errors import CandlecastError
 
 CONFIDENCE, DRAWS = 0.9, 2000
 FEWEST_ORIGINS = 6
@@ -110,15 +111,23 @@ def score_forecasts(
     """Scores of tasks whose actual closes are in their histories, one row per task and step, `SCORE_COLUMNS`.
 
     `until` is the timestamp of the last step, `crps` is in percent of the close at the origin; `predicted` (median)
-    and `actual` are returns since the origin.
+    and `actual` are returns since the origin. Tasks that the model cannot forecast have no row.
+
+    Raises:
+        CandlecastError: it can forecast none.
     """
-    parts = []
+    parts, failures = [], list[str]()
     for first in range(0, len(tasks), batch_size):
         batch = list(tasks[first : first + batch_size])
         targets = np.stack([task.history.stamps[task.index + 1 : task.index + 1 + horizon] for task in batch])
         prediction = predict(batch, targets)
         quantiles = prediction.quantiles[:, :, prediction.fields.index(CLOSE_NAME)]
-        parts.append(_scores(batch, targets, quantiles, np.asarray(levels)))
+        failures += prediction.failures.values()
+        kept = [row for row in range(len(batch)) if row not in prediction.failures]
+        if kept:
+            parts.append(_scores([batch[row] for row in kept], targets[kept], quantiles[kept], np.asarray(levels)))
+    if not parts and failures:
+        raise CandlecastError(f"none of {len(failures)} validation forecasts can be made, the first: {failures[0]}")
     return pd.concat(parts, ignore_index=True)
 
 

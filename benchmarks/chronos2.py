@@ -1,0 +1,113 @@
+"""Benchmark of Chronos-2's forecasts against the bare pipeline and `predict_df` with the same random weights.
+
+    python -m benchmarks.chronos2 [--size published compact] [--series 5 115 500] [--clock cpu] [--rounds 3]
+
+The forecaster of the asset, from histories to quantiles, takes turns with `pipeline.predict_quantiles` on arrays and
+`pipeline.predict_df` on a frame; the best time of each counts. `--clock cpu` measures processor seconds on one thread,
+for shared machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import torch
+from chronos import Chronos2Pipeline
+
+from assets.forecasting.chronos2_batches import SeriesForecaster
+from assets.forecasting.chronos2_forecaster import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE, Chronos2Predictor
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns
+from assets.forecasting.forecaster import ForecastTask
+from assets.market.gaps import GapFill
+from assets.market.history import BarHistory
+from assets.training.fit.chronos2 import new_chronos2
+from resources.calendar import TradingCalendar
+from resources.settings import Chronos2Settings, Settings
+
+CONTEXT, HORIZON = 512, 10
+SIZES = {
+    "published": Chronos2Settings(
+        d_model=768, d_ff=3072, num_layers=12, num_heads=12, patch_size=16, context_length=CONTEXT
+    ),
+    "compact": Chronos2Settings(context_length=CONTEXT),
+}
+AT_ONCE = {"published": SERIES_AT_ONCE_LARGE, "compact": SERIES_AT_ONCE}
+
+
+def histories(count: int, stamps: np.ndarray) -> list[BarHistory]:
+    """Random walks without corporate actions."""
+    random = np.random.default_rng(count)
+    closes = np.exp(4 + np.cumsum(random.normal(0, 0.02, size=(count, len(stamps))), axis=1))
+    ones = np.ones(len(stamps))
+    return [BarHistory(f"S{n:03}", stamps, np.tile(own[:, None], 6), ones, ones) for n, own in enumerate(closes)]
+
+
+def frame_of(found: Sequence[BarHistory]) -> pd.DataFrame:
+    """What `predict_df` reads: log closes on consecutive days, as it takes no exchange's holidays."""
+    days = pd.date_range("2020-01-01", periods=CONTEXT)
+    parts = [pd.DataFrame({"item_id": h.symbol, "timestamp": days, "target": np.log(h.quoted[:, 3])}) for h in found]
+    return pd.concat(parts, ignore_index=True)
+
+
+def predictor(pipeline: Chronos2Pipeline, settings: Settings, series_at_once: int) -> Chronos2Predictor:
+    """The forecaster of the asset on these weights."""
+    forecaster = SeriesForecaster(pipeline, 1, HORIZON, settings.forecasts.levels, series_at_once)
+    inputs = Chronos2Inputs.of(settings, lambda: MarketReturns.of([]))
+    return Chronos2Predictor(settings, forecaster, inputs, {}, GapFill.of(settings), dict)
+
+
+def measure(size: str, count: int, rounds: int, clock: Callable[[], float]) -> dict[str, float | str | int]:
+    """Seconds of each way for some series, and the ratios."""
+    settings = Settings(chronos2=SIZES[size])
+    torch.manual_seed(0)
+    pipeline = new_chronos2(SIZES[size], HORIZON)
+    pipeline.model.eval()
+    calendar = TradingCalendar("XNYS")
+    stamps = calendar.stamps(date(2018, 1, 2), date(2022, 1, 3))[:CONTEXT].to_numpy().astype("datetime64[s]")
+    found = histories(count, stamps)
+    tasks = [ForecastTask(one.symbol, stamps[-1], one, CONTEXT - 1) for one in found]
+    targets = np.tile(calendar.following(stamps[-1], HORIZON), (count, 1))
+    ours, frame = predictor(pipeline, settings, AT_ONCE[size]), frame_of(found)
+    arrays = [np.log(one.quoted[:, 3]).astype(np.float32) for one in found]
+    levels = list(settings.forecasts.levels)
+    ways: dict[str, Callable[[], object]] = {
+        "asset": lambda: ours.predict(tasks, targets),
+        "pipeline": lambda: pipeline.predict_quantiles(arrays, prediction_length=HORIZON, quantile_levels=levels),
+        "predict_df": lambda: pipeline.predict_df(frame, prediction_length=HORIZON, quantile_levels=levels),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            start = clock()
+            run()
+            seconds[name].append(clock() - start)
+    best = {name: min(times) for name, times in seconds.items()}
+    ratios = {f"asset / {name}": best["asset"] / best[name] for name in ("pipeline", "predict_df")}
+    return {"weights": size, "series": count, "series_at_once": AT_ONCE[size], **best, **ratios}
+
+
+def main() -> None:
+    """Measure what the command line names, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--size", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--series", nargs="+", type=int, default=[5, 115, 500])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    chosen = parser.parse_args()
+    if chosen.clock == "cpu":
+        torch.set_num_threads(1)
+    clock = time.process_time if chosen.clock == "cpu" else time.perf_counter
+    print(f"context {CONTEXT}, horizon {HORIZON}, {torch.get_num_threads()} threads, {chosen.clock} seconds")
+    for size in chosen.size:
+        for count in chosen.series:
+            row = measure(size, count, chosen.rounds, clock)
+            print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
