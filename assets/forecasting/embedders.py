@@ -119,7 +119,9 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
     @cache
     def load() -> Embed:
         from chronos import Chronos2Pipeline
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         compute = Compute(settings.compute)
         pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
         pipeline.model.eval()
