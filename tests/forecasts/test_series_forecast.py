@@ -193,7 +193,11 @@ def test_a_constant_series_stays_where_it_is() -> None:
 
 def test_a_forecaster_of_bars_forecasts_a_positive_series() -> None:
     settings = Settings(models={"walk": ModelSettings(factory="tests.forecasts.test_series_forecast:walk")})
-    made = predict(long(up=wave(1), cold=wave(2) - 30), horizon=2, model="walk", settings=settings)
+    gaps = wave(3)
+    gaps[40:50] = np.nan
+    made = predict(long(up=wave(1), cold=wave(2) - 30, gaps=gaps), horizon=2, model="walk", settings=settings)
+    assert set(made["id"]) == {"up", "gaps"}
+    made = made[made["id"] == "up"]
     np.testing.assert_allclose(made["0.5"], wave(1)[-1])
     assert "value" in made.attrs["rejected"]["cold"]
     assert "BSD-2-Clause" in made.attrs["model"]
@@ -234,6 +238,7 @@ class _Walk:
         self.recipe: dict[str, object] = {"version": 1}
 
     def predict(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> np.ndarray:
+        assert all(np.isfinite(one.closes).all() for one in inputs)
         spread = np.array(levels) - 0.5
         return np.stack([one.closes[-1] + np.arange(len(one.targets))[:, None] * spread for one in inputs])
 

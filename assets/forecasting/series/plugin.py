@@ -38,16 +38,15 @@ class ForecasterModel:
         return np.stack([self._one(series, place, levels) for place in range(len(series.names))])
 
     def _one(self, series: Series, place: int, levels: np.ndarray) -> np.ndarray:
-        values, name = series.targets[place], series.names[place]
-        wrong = ~(values > 0)
-        if wrong.any():
-            first = int(np.argmax(wrong))
+        known = np.isfinite(series.targets[place])
+        values, name = series.targets[place][known], series.names[place]
+        if not (values > 0).all():
+            first = int(np.argmin(values > 0))
             raise SeriesError(
-                f"column {name} has {'no value' if np.isnan(values[first]) else values[first]} at "
-                f"{series.stamps[first]}, and {self.about.model} forecasts prices, which are positive and have no "
-                "gaps: use --model chronos2, or fill the gaps"
+                f"column {name} is {values[first]} at {series.stamps[known][first]}, and {self.about.model} forecasts "
+                "prices, which are positive: use --model chronos2"
             )
-        stamps = _utc(series.stamps.append(series.ahead))
+        stamps = _utc(series.stamps[known].append(series.ahead))
         count = len(values)
         bars = np.full((count, len(FIELDS)), np.nan)
         bars[:, PRICES] = values[:, None]
@@ -76,7 +75,7 @@ def forecaster_model(name: str, settings: Settings) -> ForecasterModel:
         settings = settings.model_copy(update={"models": {**settings.models, name: ModelSettings()}})
     factory, forecaster = make_forecaster(settings, name)
     facts = plugin_facts(settings, name)
-    note = f"{name} forecasts the closes of bars: the values are read as closes, one column at a time"
+    note = f"{name} forecasts closes of bars: it reads the values as closes, one column at a time, and leaves gaps out"
     return ForecasterModel(
         ModelAbout(name, factory.reference, licence=facts.licence, notes=(note,)), forecaster, settings.seed
     )
