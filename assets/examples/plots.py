@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from assets.examples.forecasts import HORIZON, LEVELS, ExampleForecast
 from assets.examples.processes import TIMESTAMP
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
@@ -52,13 +50,13 @@ def _draw_forecast(axes: Axes, forecast: ExampleForecast) -> None:
         f"MAE {scores['mae']:.3g}, RMSE {scores['rmse']:.3g}, CRPS {scores['crps']:.3g} {example.unit}".strip()
     )
     axes.legend(loc="upper left", ncols=3)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + 0.25 * (top - bottom))  # room for the legend
     _mark_origin(axes, forecast)
 
 
 def _mark_origin(axes: Axes, forecast: ExampleForecast) -> None:
-    axes.axvline(np.datetime64(forecast.frame[TIMESTAMP].iloc[-HORIZON - 1]), color="#999999", linewidth=0.8)
+    axes.axvline(forecast.frame[TIMESTAMP].to_numpy()[-HORIZON - 1], color="#999999", linewidth=0.8)
 
 
 def _format_dates(axes: Axes) -> None:

@@ -25,10 +25,10 @@ def test_known_covariates_lower_the_error_of_the_packaged_weights() -> None:
     from chronos import Chronos2Pipeline
 
     pipeline = Chronos2Pipeline.from_pretrained(WEIGHTS)
-    series = list(synthetic_series(120, pipeline.model_context_length + HORIZON, UNSEEN))
+    series = list(synthetic_series(60, pipeline.model_context_length + HORIZON, UNSEEN))
     gains = _by_name(covariate_gains(pipeline, series, HORIZON))
-    assert all(gain.low > 0.3 for gain in gains.values()), gains
-    assert gains["mae without"].series == sum(map(has_effect, series)) > 40
+    assert all(gain.low > 0.25 for gain in gains.values()), gains
+    assert gains["mae without"].series == sum(map(has_effect, series)) > 20
 
 
 FIT = """
