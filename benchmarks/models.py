@@ -4,7 +4,7 @@ Every model runs in a process of its own, one after the other, on the same rando
 own lookback), 10 steps, 9 levels; Kronos reads 90 bars and draws 100 paths. Published weights are replaced by random
 ones of the same shape: the time does not depend on their values. Times are processor time of one thread, so that other
 programs on the machine change them little. *alone*: one forecast, as for one symbol a day. *batch*: per forecast, of 32
-together, with its ratio to `random_walk_ewma`. *peak*: memory of the whole process, with Python and torch.
+together, with its ratio to `random_walk_ewma`. *peak*: memory of the whole process, with Python and what the model imports.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from assets.forecasting.models.pretrained import DECILES
 from assets.forecasting.plugin import Forecaster, ForecastInput
-from benchmarks.random_weights import DECILES
 from resources.settings import Settings
 
 # Bars of a forecaster that reads all there are.
@@ -32,7 +32,7 @@ MOST_BARS = 2_000
 HORIZON, TOGETHER, REPEATS = 10, 32, 3
 SETTINGS = Settings().model_copy(
     update={
-        "forecasts": Settings().forecasts.model_copy(update={"levels": tuple(DECILES)}),
+        "forecasts": Settings().forecasts.model_copy(update={"levels": DECILES}),
         "compute": Settings().compute.model_copy(update={"device": "cpu", "threads": 1}),
     }
 )
