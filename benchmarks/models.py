@@ -4,7 +4,7 @@ Every model runs in a process of its own, one after the other, on the same rando
 own lookback), 10 steps, 9 levels; Kronos reads 90 bars and draws 100 paths. Published weights are replaced by random
 ones of the same shape: the time does not depend on their values. Times are processor time of one thread, so that other
 programs on the machine change them little. *alone*: one forecast, as for one symbol a day. *batch*: per forecast, of 32
-together, with its ratio to `random_walk_ewma`. *peak*: memory of the whole process, with Python and what the model imports.
+together, with its ratio to `random_walk_ewma`. *peak*: memory of the whole process, with Python and its imports.
 """
 
 from __future__ import annotations
