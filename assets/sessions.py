@@ -109,7 +109,7 @@ def vintage_of_run(
     keys = list(context.partition_keys) if chosen else []
     if len(keys) != 1:
         raise CandlecastError(
-            f"{context.job_name}: a run trains one vintage, and {len(keys)} were chosen. Choose one partition in the "
+            f"a run trains one vintage, and {len(keys)} were chosen. Choose one partition in the "
             "UI, or let `candlecast train` run them one after another"
         )
     return date.fromisoformat(keys[0])

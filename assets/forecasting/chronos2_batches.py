@@ -90,7 +90,7 @@ class SeriesForecaster:
         """The bars of a series, in whole patches up to the model's context."""
         patch: int = self.pipeline.model_output_patch_size
         most: int = self.pipeline.model_context_length
-        length = one.context.shape[1]
+        length: int = one.context.shape[1]
         padded: int = min(math.ceil(length / patch) * patch, most)
         return max(length, padded)
 

@@ -133,7 +133,7 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
 
         return embed
 
-    read = {"context_length": context, "series_at_once": SERIES_AT_ONCE}
+    read: dict[str, object] = {"context_length": context, "series_at_once": SERIES_AT_ONCE}
     return _embedder("chronos2", settings, weights, trained_until(weights), context, pooling, read, load)
 
 

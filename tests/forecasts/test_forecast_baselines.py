@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import lognorm
 
 from assets.forecasting.baselines import MODELS, baseline_forecasters, drift, momentum, random_walk, random_walk_ewma
+from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.registry import checkpoints_in_use
 from assets.forecasts import summary
@@ -44,7 +45,7 @@ def test_quantiles_are_finite_positive_and_rise_whatever_the_prices(closes: np.n
 
 
 def test_forecasts_of_other_bars_have_another_checkpoint(model_home: ForecastHome) -> None:
-    def named(**market: str) -> dict[str, str]:
+    def named(**market: str) -> UsedCheckpoints:
         changed = model_home.settings.market.model_copy(update=market)
         return checkpoints_in_use(model_home.settings.model_copy(update={"market": changed}), model_home.checkpoints)
 

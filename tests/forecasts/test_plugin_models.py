@@ -207,8 +207,7 @@ def test_under_commercial_licences_an_unknown_licence_is_refused_until_it_is_sta
 
 def test_weights_whose_card_states_no_licence_are_refused_until_it_is_stated(model_home: ForecastHome) -> None:
     def settings(licence: str | None) -> Settings:
-        changed = {"compute": {"licences": "commercial"}, "chronos2": {"licence": licence}}
-        return model_home.with_settings(**changed).settings
+        return model_home.with_settings(compute={"licences": "commercial"}, chronos2={"licence": licence}).settings
 
     with pytest.raises(CandlecastError, match=r"chronos2\.licence"):
         forecasters_in("chronos2_forecasts", settings(None), model_home.checkpoints)
