@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from assets.examples.forecasts import HORIZON, LEVELS, ExampleForecast
 from assets.examples.processes import TIMESTAMP
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
-from assets.plots import COLOURS, figure, png
+from assets.plots import COLOURS, draw_intervals, figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,9 @@ def _draw_forecast(axes: Axes, forecast: ExampleForecast) -> None:
     example, quantiles = forecast.example, forecast.quantiles
     history = forecast.frame.tail(SHOWN).iloc[: SHOWN - HORIZON]
     ahead = quantiles["timestamp"]
-    for band in drawn_intervals(LEVELS):
-        low, high = quantiles[str(band.low)], quantiles[str(band.high)]
-        axes.fill_between(
-            ahead, low, high, color=COLOURS["chronos2"], alpha=0.18, linewidth=0, label=f"{band.text} interval"
-        )
+    bands = drawn_intervals(LEVELS)
+    ends = [(f"{band.text} interval", quantiles[str(band.low)], quantiles[str(band.high)]) for band in bands]
+    draw_intervals(axes, ahead, ends, COLOURS["chronos2"])
     axes.plot(history[TIMESTAMP], history[example.target], color=COLOURS["actual"], linewidth=1.0, label="history")
     axes.plot(ahead, quantiles["actual"], color=COLOURS["actual"], linewidth=1.0, linestyle="--", label="actual")
     axes.plot(ahead, quantiles[str(MEDIAN)], color=COLOURS["chronos2"], label="median")

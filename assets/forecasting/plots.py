@@ -12,7 +12,7 @@ import pandas as pd
 from assets.forecasting.actuals import actual_closes
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.market.history import BarHistory
-from assets.plots import COLOURS, figure, label, model_colour, png
+from assets.plots import COLOURS, draw_intervals, figure, label, model_colour, png
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -140,10 +140,13 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     stamps = np.r_[fan.origin, fan.targets]
     colour = model_colour(fan.model)
     from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
-    for band in drawn_intervals(fan.levels.tolist()):
-        below, above = (from_origin[:, int(np.argmax(fan.levels == level))] for level in (band.low, band.high))
-        axes.fill_between(stamps, below, above, color=colour, alpha=0.16, linewidth=0, label=f"{band.text} interval")
-    axes.plot(stamps, from_origin[:, int(np.argmax(fan.levels == MEDIAN))], color=colour, label="median")
+
+    def at(level: float) -> np.ndarray:
+        return np.asarray(from_origin[:, int(np.argmax(fan.levels == level))])
+
+    bands = drawn_intervals(fan.levels.tolist())
+    draw_intervals(axes, stamps, [(f"{band.text} interval", at(band.low), at(band.high)) for band in bands], colour)
+    axes.plot(stamps, at(MEDIAN), color=colour, label="median")
     axes.plot(fan.past_stamps, fan.past, color=COLOURS["actual"])
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
     axes.axvline(stamps[0], color="#999999", linewidth=0.8)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.forecasting.series.series import EVERY, Series
-from assets.plots import COLOURS, figure, label, png
+from assets.plots import COLOURS, draw_intervals, figure, label, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +48,9 @@ def _draw(axes: Axes, series: Series, place: int, forecast: pd.DataFrame, levels
     def from_origin(column: str) -> np.ndarray:
         return np.append(values[-1:], forecast[column].to_numpy(dtype=np.float64))
 
-    for band in drawn_intervals(levels):
-        low, high = from_origin(str(band.low)), from_origin(str(band.high))
-        axes.fill_between(ahead, low, high, color=colour, alpha=0.18, linewidth=0, label=f"{band.text} interval")
+    bands = drawn_intervals(levels)
+    ends = [(f"{band.text} interval", from_origin(str(band.low)), from_origin(str(band.high))) for band in bands]
+    draw_intervals(axes, ahead, ends, colour)
     axes.plot(past, values, color=COLOURS["actual"], linewidth=1.1, label="history")
     if "actual" in forecast:
         axes.plot(ahead, from_origin("actual"), color=COLOURS["actual"], linewidth=1.1, linestyle="--", label="actual")
