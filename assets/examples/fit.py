@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from assets.examples.covariate_gain import covariate_gains
-from assets.examples.forecasts import HORIZON, WEIGHTS
+from assets.examples.forecasts import HORIZON
 from assets.examples.training_series import SyntheticSeries, synthetic_series
 from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.series.models import PACKAGED_FOLDER
 from resources.checkpoints import CARD, README
 from resources.compute import versions_used
 from resources.publish import publish_bytes
@@ -156,7 +157,7 @@ def write_card(folder: Path, shape: Chronos2Settings, series: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, save, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+    parser.add_argument("--out", type=Path, default=PACKAGED_FOLDER, help="folder of the weights")
     parser.add_argument("--steps", type=int, default=SHAPE.steps)
     parser.add_argument("--series", type=int, default=8000)
     options = parser.parse_args(arguments)

@@ -29,9 +29,6 @@ from resources.settings import Settings
 ExampleName: TypeAlias = Literal["sine", "electricity"]
 HORIZON = 48
 LEVELS = tuple(round(0.05 * number, 2) for number in range(1, 20))
-# The value of the settings' `examples.model` that stands for the weights beside this module.
-PACKAGED = "packaged"
-WEIGHTS = Path(__file__).parent / "weights"
 WITH, WITHOUT = "with covariates", "without covariates"
 NAIVE = ("seasonal_naive", "naive")
 METRICS = ("mae", "rmse", "mape", "crps")
@@ -87,7 +84,7 @@ def forecast_example(name: ExampleName, settings: Settings) -> ExampleForecast:
     """
     example = EXAMPLES[name]
     frame = example.frame()
-    model = str(WEIGHTS) if settings.examples.model == PACKAGED else settings.examples.model
+    model = settings.examples.model
     covariates = example.covariates if model not in NAIVE else ()
     own = _predicted(example, frame, model, settings, covariates)
     forecasts = {WITH if covariates else WITHOUT: own}
@@ -97,8 +94,7 @@ def forecast_example(name: ExampleName, settings: Settings) -> ExampleForecast:
     actual = frame[example.target].to_numpy()[-HORIZON:]
     scores = pd.DataFrame([{"forecast": one, **_scores(made, actual)} for one, made in forecasts.items()])
     quantiles = own.drop(columns=["id", "target", "step"]).assign(actual=actual)
-    about = str(own.attrs["model"]).replace(f"folder {WEIGHTS}", "the packaged weights of the examples")
-    return ExampleForecast(example, frame, quantiles, scores, about, list(own.attrs["notes"]))
+    return ExampleForecast(example, frame, quantiles, scores, str(own.attrs["model"]), list(own.attrs["notes"]))
 
 
 def _predicted(

@@ -20,7 +20,7 @@ from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.columns import find_layout
 from assets.forecasting.series.frames import SeriesSet, read_series
 from assets.forecasting.series.holdout import evaluate
-from assets.forecasting.series.models import CHRONOS2, SeriesModel, finite_quantiles, load_series_model
+from assets.forecasting.series.models import CHRONOS2, PACKAGED, SeriesModel, finite_quantiles, load_series_model
 from assets.forecasting.series.series import INDEX, Series, SeriesError, forecast_rows
 from assets.forecasting.series.stamps import frequency_text, season_of
 from assets.forecasting.series.tables import Reading, Resample
@@ -53,7 +53,7 @@ class SeriesRequest:
     date_format: str | None = None
     resample: Resample | None = None
     levels: Sequence[float] = LEVELS
-    model: str = CHRONOS2
+    model: str = PACKAGED
     season: int | None = None
     holdout: int = 0
 
@@ -98,7 +98,7 @@ def predict(
     date_format: str | None = None,
     resample: Resample | None = None,
     levels: Sequence[float] = LEVELS,
-    model: str = CHRONOS2,
+    model: str = PACKAGED,
     season: int | None = None,
     settings: Settings | None = None,
 ) -> pd.DataFrame:
@@ -122,9 +122,9 @@ def predict(
         date_format: of text that is not ISO 8601, as of strptime.
         resample: how the rows of one interval of `frequency` become one. Default: irregular timestamps are refused.
         levels: quantile levels.
-        model: "chronos2" (the checkpoint in use of the settings' home; the packaged weights if it has none or there
-            are no settings), "packaged", "naive", "seasonal_naive", a folder of Chronos-2 weights, a forecaster of
-            [models.NAME] or of an entry point, or a hub id with `@revision` if wanted.
+        model: "packaged" (compact weights of the package), "chronos2" (the checkpoint in use of the settings' home),
+            "naive", "seasonal_naive", a folder of Chronos-2 weights, a forecaster of [models.NAME] or of an entry
+            point, or a hub id with `@revision` if wanted.
         season: in steps, of "seasonal_naive"; default: that of the frequency.
         settings: candlecast's settings: home, device, threads.
 

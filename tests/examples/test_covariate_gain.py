@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from assets.examples.covariate_gain import Gain, covariate_gains, has_effect
-from assets.examples.forecasts import HORIZON, WEIGHTS
+from assets.examples.forecasts import HORIZON
 from assets.examples.training_series import synthetic_series
+from assets.forecasting.series.models import PACKAGED_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not those of the fit.
@@ -24,7 +25,7 @@ def _by_name(gains: list[Gain]) -> dict[str, Gain]:
 def test_known_covariates_lower_the_error_of_the_packaged_weights() -> None:
     from chronos import Chronos2Pipeline
 
-    pipeline = Chronos2Pipeline.from_pretrained(WEIGHTS)
+    pipeline = Chronos2Pipeline.from_pretrained(PACKAGED_FOLDER)
     series = list(synthetic_series(60, pipeline.model_context_length + HORIZON, UNSEEN))
     gains = _by_name(covariate_gains(pipeline, series, HORIZON))
     assert all(gain.low > 0.25 for gain in gains.values()), gains

@@ -172,13 +172,13 @@ def test_several_targets_are_forecast_together() -> None:
     assert (together["0.5"].iloc[:2].to_numpy() != predict(with_weather(), "load", horizon=2)["0.5"].to_numpy()).all()
 
 
-def test_steps_beyond_the_pass_of_the_weights_are_forecast_and_said() -> None:
-    made = predict(long(a=wave(1)), horizon=40)
+def test_steps_beyond_the_pass_of_the_weights_are_forecast_with_a_note() -> None:
+    made = predict(long(a=wave(1)), horizon=60)
     assert np.isfinite(made["0.9"]).all()
-    assert any("16 steps" in note for note in made.attrs["notes"])
+    assert any("48 steps" in note for note in made.attrs["notes"])
 
 
-def test_ends_without_values_are_said_and_the_forecast_follows_the_last_value() -> None:
+def test_ends_without_values_are_noted_and_the_forecast_follows_the_last_value() -> None:
     values = wave(1)
     values[:3] = values[-2:] = np.nan
     made = predict(long(a=values), horizon=1)
@@ -213,9 +213,11 @@ def test_the_checkpoint_in_use_of_a_home_is_read_and_named(tmp_path: Path) -> No
 
     weights = store.publish("chronos2_model", {"base": "another"}, write, {"licence": "MIT"})
     settings = Settings(home=tmp_path)
-    assert weights.digest[:16] not in predict(long(a=wave(1)), horizon=1, settings=settings).attrs["model"]
+    with pytest.raises(CandlecastError, match="--model packaged"):
+        predict(long(a=wave(1)), horizon=1, model="chronos2", settings=settings)
     store.set_current("chronos2_model", weights.digest)
-    assert weights.digest[:16] in predict(long(a=wave(1)), horizon=1, settings=settings).attrs["model"]
+    read = predict(long(a=wave(1)), horizon=1, model="chronos2", settings=settings)
+    assert weights.digest[:16] in read.attrs["model"]
 
 
 def test_a_licence_that_is_not_allowed_is_refused(tmp_path: Path) -> None:

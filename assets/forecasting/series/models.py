@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-import assets
 from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 CHRONOS2, PACKAGED = "chronos2", "packaged"
 NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
-PACKAGED_FOLDER = Path(assets.__file__).parent / "training" / "weights" / "chronos2_model"
+# Fitted to simulated series with covariates (assets.examples.fit).
+PACKAGED_FOLDER = Path(__file__).parent / "weights"
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
 
@@ -171,9 +171,9 @@ def load_series_model(name: str, settings: Settings | None, season: int) -> Seri
     """The model of a name.
 
     Args:
-        name: "chronos2": the checkpoint in use of the settings' home, and if it has none, or there are no settings, the
-            packaged weights; "packaged"; "naive"; "seasonal_naive"; a folder; a forecaster of [models.NAME] or of an
-            entry point; a hub id, with `@revision` if wanted: the commit that the settings' home has pinned.
+        name: "packaged": the compact weights of the package; "chronos2": the checkpoint in use of the settings' home;
+            "naive"; "seasonal_naive"; a folder; a forecaster of [models.NAME] or of an entry point; a hub id, with
+            `@revision` if wanted: the commit that the settings' home has pinned.
         season: in steps, of "seasonal_naive".
 
     Raises:
@@ -184,10 +184,13 @@ def load_series_model(name: str, settings: Settings | None, season: int) -> Seri
     compute = Compute(settings.compute) if settings else Compute()
     if name == CHRONOS2:
         used = CheckpointStore(Home(settings.home)).current("chronos2_model") if settings else None
-        if used is not None:
-            return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", compute)
-        why = f"{settings.home} has no Chronos-2 checkpoint yet" if settings else None
-        return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", compute, why)
+        if used is None:
+            where = f"the home {settings.home}" if settings else "no home: without settings there is"
+            raise CandlecastError(
+                f"--model {CHRONOS2}: {where} has no Chronos-2 checkpoint yet: `candlecast run` makes it; --model "
+                f"{PACKAGED} reads the weights of the package"
+            )
+        return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", compute)
     if name == PACKAGED:
         return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", compute)
     if (settings is not None and name in settings.models) or name in entry_points(group=ENTRY_POINTS).names:
@@ -208,14 +211,16 @@ def load_series_model(name: str, settings: Settings | None, season: int) -> Seri
     )
 
 
-def _from_folder(folder: Path, weights: str, compute: Compute, why: str | None = None) -> SeriesModel:
+def _from_folder(folder: Path, weights: str, compute: Compute) -> SeriesModel:
     config = folder / "config.json"
     if not config.is_file():
         raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
     digest = digest_of_folder(folder, UNNAMED)
     card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
     pipeline = _loaded(str(folder), None, compute, digest)
-    notes = [f"{why}: these are the packaged weights"] if why else []
+    notes = []
+    if folder == PACKAGED_FOLDER:
+        notes.append("these weights were fitted to simulated series; --model amazon/chronos-2 reads the published ones")
     if card.get("training"):
         fitted = card.get("settings", {})
         unseen = "of other series"

@@ -47,10 +47,10 @@ def predict(
     model: Annotated[
         str,
         typer.Option(
-            help="chronos2 (the checkpoint in use, else the packaged weights), packaged, a hub id with @revision if "
-            "wanted, a folder of weights, naive, or seasonal_naive."
+            help="packaged (compact weights), a hub id with @revision if wanted, chronos2 (the checkpoint in use), a "
+            "folder of weights, a forecaster of the settings, naive, or seasonal_naive."
         ),
-    ] = "chronos2",
+    ] = "packaged",
     holdout: Annotated[int, typer.Option(min=0, help="Withhold the last N values, forecast and score them.")] = 0,
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season, of the seasonal naive forecast. Default: inferred.")
