@@ -1,6 +1,6 @@
 """A picture of a forecast: candles of the history, the fan of the close, and the volume below.
 
-matplotlib is imported with the first picture. The x axis counts bars: nights, weekends and holidays take no room.
+matplotlib is imported with the first picture. The x axis counts bars: nights, weekends and holidays take no space.
 """
 
 from __future__ import annotations

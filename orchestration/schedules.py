@@ -70,8 +70,10 @@ def _train_vintage(job: Job, vintages: Vintages) -> dg.ScheduleDefinition:
     )
     def train_vintage(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         tick = context.scheduled_execution_time
-        made = [context.instance.get_materialized_partitions(dg.AssetKey([kind])) for kind in TRAINED]
-        missing = [key for key in vintages.get_partition_keys(current_time=tick) if any(key not in one for one in made)]
+        materialized = [context.instance.get_materialized_partitions(dg.AssetKey([kind])) for kind in TRAINED]
+        missing = [
+            key for key in vintages.get_partition_keys(current_time=tick) if any(key not in one for one in materialized)
+        ]
         # A run that failed, such as one whose bars had not arrived, is tried again on the next day.
         requests = [dg.RunRequest(run_key=f"{key} {tick:%Y-%m-%d}", partition_key=key) for key in missing]
         return requests or dg.SkipReason("every vintage is trained")

@@ -21,7 +21,7 @@ from resources.integrity import matches
 from resources.layout import Home
 from resources.publish import publish_bytes
 from resources.settings import Settings
-from resources.vintages import of_vintages
+from resources.vintages import settings_by_vintage
 
 MAIN = "main"
 # Options of a model in [models.NAME] that may name a repository, and those with its revision.
@@ -110,7 +110,7 @@ class NamedModel:
 
 def named_models(settings: Settings) -> list[NamedModel]:
     """The repositories of the hub that a profile names, as a base or in the options of a model, of every vintage."""
-    return list(dict.fromkeys(one for _, own in of_vintages(settings) for one in _named_by(own)))
+    return list(dict.fromkeys(one for _, own in settings_by_vintage(settings) for one in _named_by(own)))
 
 
 def _named_by(settings: Settings) -> list[NamedModel]:

@@ -91,7 +91,7 @@ def at_vintage(settings: Settings, vintage: date) -> Settings:
     return settings.model_copy(update={"windows": own, "models": models, **bases})
 
 
-def of_vintages(settings: Settings) -> list[tuple[date | None, Settings]]:
+def settings_by_vintage(settings: Settings) -> list[tuple[date | None, Settings]]:
     """The vintages up to `market.end` or today with the settings of each, or (None, settings) without vintages.
 
     Only the first one where all name the same weights.

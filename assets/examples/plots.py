@@ -49,7 +49,7 @@ def _draw_forecast(axes: Axes, forecast: ExampleForecast) -> None:
     )
     axes.legend(loc="upper left", ncols=3)
     bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom, top + 0.25 * (top - bottom))  # room for the legend
+    axes.set_ylim(bottom, top + 0.25 * (top - bottom))  # space for the legend
     _mark_origin(axes, forecast)
 
 

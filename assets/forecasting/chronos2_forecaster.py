@@ -159,23 +159,23 @@ class Chronos2Predictor:
         """
         horizon, levels = targets.shape[1], self.settings.forecasts.levels
         forecaster = replace(self.forecaster, steps=self._steps(horizon))
-        whole = complete_groups(tasks, targets, self.groups, self.settings.windows.lookback_window, self.histories)
+        completed = complete_groups(tasks, targets, self.groups, self.settings.windows.lookback_window, self.histories)
         found = [
-            self._series(task, whole.targets[place], whole.groups[place])
-            for place, task in enumerate(fill_lookbacks(whole.tasks, self.fill))
+            self._series(task, completed.targets[place], completed.groups[place])
+            for place, task in enumerate(fill_lookbacks(completed.tasks, self.fill))
         ]
         usable = [place for place, one in enumerate(found) if isinstance(one, Series)]
         raw = np.full((len(found), forecaster.targets, forecaster.steps, len(levels)), np.nan)
         if usable:
             raw[usable] = forecaster.quantiles([one for one in found if isinstance(one, Series)])
-        raw = raw[list(whole.places)]
+        raw = raw[list(completed.places)]
         with np.errstate(divide="ignore", invalid="ignore"):
             last_close = np.log([task.history.quoted[task.index, CLOSE] for task in tasks])
         fields, quantiles = field_quantiles(
             raw, self.inputs.targets, last_close, horizon, levels.index(0.5), self.settings.forecasts.recentre
         )
         crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2, 3))
-        reasons = {number: found[place] for number, place in enumerate(whole.places)}
+        reasons = {number: found[place] for number, place in enumerate(completed.places)}
         failures = {number: reason for number, reason in reasons.items() if isinstance(reason, str)}
         return Prediction(fields, quantiles, crossed, failures=failures)
 

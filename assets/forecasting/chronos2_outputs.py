@@ -46,8 +46,8 @@ def field_quantiles(
             extended = extend_quantiles(closes, last_close, horizon, median)
             found["close"] = quantiles_to_prices(extended, last_close, median if recentre else None)
         else:
-            held = values[:, np.minimum(np.arange(horizon), values.shape[1] - 1)]
-            found[name] = np.maximum(np.expm1(held) if name == "volume" else held, 0.0)
+            extended = values[:, np.minimum(np.arange(horizon), values.shape[1] - 1)]
+            found[name] = np.maximum(np.expm1(extended) if name == "volume" else extended, 0.0)
     fields = tuple(field for field in FIELD_ORDER if field in found)
     return fields, np.stack([found[field] for field in fields], axis=2)
 
@@ -55,9 +55,9 @@ def field_quantiles(
 def accumulate_returns(ordered: np.ndarray, last_close: np.ndarray, median: int) -> np.ndarray:
     """Log quantiles of the close from those of each step's log return: (series, steps, levels), both.
 
-    Marginal quantiles do not tell the distribution of a sum. Returns are taken for independent, so medians add up, and
-    the squared distances of a level from the median do, as for normal distributions; fat tails thin out too slowly, and
-    correlation between steps (trend, clustered volatility) is not seen.
+    Marginal quantiles do not determine the distribution of a sum. Returns are taken as independent, so medians add up,
+    and so do the squared distances of a level from the median, as for normal distributions. Fat tails thin out too
+    slowly, and correlation between steps (trend, clustered volatility) is not modelled.
     """
     centre = ordered[..., median, None]
     distance = np.sqrt(np.cumsum((ordered - centre) ** 2, axis=1))

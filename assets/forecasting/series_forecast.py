@@ -38,7 +38,7 @@ class SeriesWarning(UserWarning):
 
 @dataclass(frozen=True)
 class SeriesRequest:
-    """What is to be forecast of a frame; the arguments of `predict`."""
+    """The target, covariates and horizon of a forecast; the arguments of `predict`."""
 
     target: Sequence[str] = ()
     horizon: int = 0

@@ -206,7 +206,7 @@ def _result(
     not_made = not_made_text(sessions_of(context), len(origins), test[0], every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
     _add_contents(context, candlecast, runs)
-    # Stored forecasts stay when the market or an event is corrected: the version tells that they would differ.
+    # Stored forecasts stay when the market or an event is corrected: the data version shows that they would differ.
     read = [digest for one in results for digest in one.forecaster.data(max(origins))]
     made_of = [[one.forecaster.checkpoint for one in results], contents, *([read] if read else [])]
     return dg.MaterializeResult(

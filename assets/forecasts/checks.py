@@ -34,7 +34,7 @@ CHECKS = (
     # Inputs of several origins may share a batch: what depends on its batch may know bars after its origin.
     ForecastCheck(
         "independent_of_batch",
-        "Forecasts made one by one are those made together. Of forecasts made in this run.",
+        "Forecasts do not depend on their batch. Checked on forecasts of this run.",
     ),
     ForecastCheck(
         "every_series_is_forecast",

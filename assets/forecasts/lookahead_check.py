@@ -35,7 +35,7 @@ def forecasts_changed_by_future_bars(
 
 
 def unstable_forecasts(predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray) -> list[ForecastTask]:
-    """The tasks whose forecast differs in any bit when it is asked for twice."""
+    """The tasks whose forecast differs in any bit when it is computed twice."""
     first, second = predict(tasks, targets), predict(tasks, targets)
     return [task for row, task in enumerate(tasks) if _content(first, row) != _content(second, row)]
 
@@ -45,7 +45,7 @@ def batch_difference(predict: Predict, tasks: Sequence[ForecastTask], targets: n
 
     Infinite where it fails alone or together.
     """
-    # The other way round than they were made: a forecast depends on the order neither.
+    # In reverse order: a forecast must not depend on the order either.
     together = predict(tasks[::-1], targets[::-1]).quantiles[::-1]
     alone = np.concatenate([predict([task], targets[[row]]).quantiles for row, task in enumerate(tasks)])
     difference = np.abs(together - alone) / np.maximum(np.abs(alone), np.finfo(np.float64).tiny)

@@ -1,5 +1,5 @@
--- The forecasts that could be made and that no checkpoint made, or failed to make: one row per asset, symbol and origin. Registered:
--- `origins` (origin, session), `models` (model, asset).
+-- Possible forecasts without a stored forecast or failure of any checkpoint: one row per asset, symbol and origin.
+-- Registered: `origins` (origin, session), `models` (model, asset).
 WITH numbered AS (
     SELECT symbol, ts, row_number() OVER (PARTITION BY symbol ORDER BY ts) AS bars FROM bars
     WHERE frequency = $frequency AND ($symbols IS NULL OR list_contains($symbols, symbol))

@@ -23,7 +23,7 @@ from assets.training.fit.lr_schedule import TrainingSchedule
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.settings import Chronos2Settings, FitSettings, Settings
-from resources.vintages import at_vintage, of_vintages, vintage_of
+from resources.vintages import at_vintage, settings_by_vintage, vintage_of
 
 CONFIG, MODEL_FILE = "config.json", "model.safetensors"
 # Keys that the configuration of each kind has, and others lack.
@@ -36,7 +36,9 @@ _OWN_KEYS: Mapping[Kind, str] = {
 
 def weight_problems(settings: Settings) -> list[str]:
     """Why a model, or a vintage of it, cannot start from its base: missing, of a wrong family, shape or cutoff."""
-    found = [(vintage, text) for vintage, own in of_vintages(settings) for text in _weight_problems(own, vintage)]
+    found = [
+        (vintage, text) for vintage, own in settings_by_vintage(settings) for text in _weight_problems(own, vintage)
+    ]
     return [text if vintage is None else f"{text} (vintage {vintage})" for vintage, text in found]
 
 
@@ -99,7 +101,7 @@ def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
     Empty if a base cannot be used: `weight_problems` says why.
     """
     own: dict[str, tuple[date | None, bool]] = {}
-    _, settings = of_vintages(settings)[0]
+    _, settings = settings_by_vintage(settings)[0]
     for kind, section in SECTIONS.items():
         try:
             base, trains = starting_weights(kind, settings)

@@ -190,8 +190,8 @@ def bars_to_check(candlecast: Candlecast) -> Iterator[CheckedBars]:
     if stored.exists and not pending_sessions(settings, candlecast.home, stored, candlecast.calendar, source):
         yield CheckedBars(stored, "the stored bars")
     elif source.by_range or (settings.market.drop and stored.exists):
-        held = stored if stored.exists else None
-        yield CheckedBars(held, "some bars are not ingested yet: `candlecast run` checks them before any fit")
+        existing = stored if stored.exists else None
+        yield CheckedBars(existing, "some bars are not ingested yet: `candlecast run` checks them before any fit")
     elif (size := _source_size(candlecast)) > READ_AT_ONCE:
         text = f"files of {size / 2**20:,.0f} MiB are not ingested yet: `candlecast run` checks them before any fit"
         yield CheckedBars(None, text)

@@ -112,8 +112,8 @@ class _Forecast:
         if volatility[-1] == 0:
             raise NoFitError("the price never moves")
         fitted = self._fitted(*_training_rows(features, volatility, closes, before - first, steps), levels)
-        asked = np.column_stack([np.tile(features[-1], (len(steps), 1)), steps])
-        scaled = np.sort(np.column_stack([model.predict(asked) for model in fitted]), axis=1)
+        inputs = np.column_stack([np.tile(features[-1], (len(steps), 1)), steps])
+        scaled = np.sort(np.column_stack([model.predict(inputs) for model in fitted]), axis=1)
         return np.asarray(np.exp(closes[-1] + scaled * (volatility[-1] * np.sqrt(steps))[:, None]))
 
     def _fitted(self, features: np.ndarray, targets: np.ndarray, levels: Sequence[float]) -> list[Booster]:

@@ -194,7 +194,7 @@ def _resampled(data: pd.DataFrame, frequency: Frequency, rule: Resample, part: _
     if isinstance(frequency, int):
         raise SeriesError("--resample needs timestamps, these are whole numbers: remove duplicates and gaps yourself")
     groups = data.resample(frequency)
-    made = pd.DataFrame(
+    resampled = pd.DataFrame(
         {
             name: (
                 groups[name].sum(min_count=1)
@@ -204,12 +204,12 @@ def _resampled(data: pd.DataFrame, frequency: Frequency, rule: Resample, part: _
             for name in data.columns
         }
     )
-    if len(made) != len(data) or not made.index.equals(data.index):
+    if len(resampled) != len(data) or not resampled.index.equals(data.index):
         notes.append(
-            f"{part.id}: {len(data):,} rows became {len(made):,} by --resample {rule}; the last interval, "
-            f"{made.index[-1]}, may be incomplete"
+            f"{part.id}: {len(data):,} rows became {len(resampled):,} by --resample {rule}; the last interval, "
+            f"{resampled.index[-1]}, may be incomplete"
         )
-    return made
+    return resampled
 
 
 def _sorted_unique(stamps: pd.Index) -> pd.Index:

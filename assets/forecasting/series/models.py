@@ -128,7 +128,7 @@ class Chronos2Model:
                 future[name] = _standardised(series.future[name], *used)[0]
         item: dict[str, Any] = {"target": targets, "past_covariates": past, "future_covariates": future}
         with warnings.catch_warnings():
-            # Said in a note, with what it means.
+            # The notes of the forecast state it.
             warnings.filterwarnings("ignore", message="We recommend keeping prediction length")
             own = self.pipeline.predict([item], prediction_length=series.horizon, batch_size=1)[0].numpy()
         known = np.asarray(self.pipeline.quantiles)

@@ -95,8 +95,8 @@ def _parse_text(text: pd.Series, zoned: bool, date_format: str | None) -> tuple[
 def in_zone(stamps: pd.Index, timezone: str, ids: pd.Series | None) -> pd.Index:
     """Timestamps in a zone: aware ones are converted, naive ones are its local times.
 
-    An hour that clocks show twice is told by its order within a series. NaT where that leaves it open, and for local
-    times that clocks skip.
+    The order within a series decides which of two equal local times is the earlier; NaT where it does not, and for
+    local times that do not exist.
 
     Args:
         ids: the series of each timestamp; None: there is one.
