@@ -107,13 +107,13 @@ def _signals(forecasts: Sequence[str]) -> dg.AssetsDefinition:
         from assets.backtests.results import digest_of_frame
         from assets.backtests.signals import store_signals
 
-        made = _make_signals(candlecast)
-        if store_signals(candlecast.warehouse, made.frame):
-            context.log.info("%d signals", len(made.frame))
+        signal_set = _make_signals(candlecast)
+        if store_signals(candlecast.warehouse, signal_set.frame):
+            context.log.info("%d signals", len(signal_set.frame))
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest_of_frame(made.frame)),
+            data_version=dg.DataVersion(digest_of_frame(signal_set.frame)),
             metadata={
-                **_signal_metadata(made, candlecast.home),
+                **_signal_metadata(signal_set, candlecast.home),
                 "dagster/column_lineage": signal_lineage(forecasts),
             },
         )
@@ -121,23 +121,24 @@ def _signals(forecasts: Sequence[str]) -> dg.AssetsDefinition:
     return signals
 
 
-def _signal_metadata(made: "SignalSet", home: Home) -> dict[str, Any]:
+def _signal_metadata(signal_set: "SignalSet", home: Home) -> dict[str, Any]:
     import pandas as pd
 
-    counts = made.frame.groupby("model", as_index=False).agg(
+    counts = signal_set.frame.groupby("model", as_index=False).agg(
         signals=("value", "size"), origins=("origin", "nunique"), symbols=("symbol", "nunique")
     )
+    omissions = [vars(one) for one in signal_set.omissions]
     metadata: dict[str, Any] = {
-        "dagster/row_count": len(made.frame),
+        "dagster/row_count": len(signal_set.frame),
         "dagster/column_schema": SIGNAL_COLUMNS,
-        "horizon": made.step,
+        "horizon": signal_set.step,
         "models": table(counts),
-        "left_out": table(pd.DataFrame([vars(one) for one in made.omissions])) if made.omissions else "nothing",
+        "left_out": table(pd.DataFrame(omissions)) if omissions else "nothing",
     }
-    if len(made.frame):
+    if len(signal_set.frame):
         from assets.backtests.plots import signals_plot
 
-        metadata["expected_returns"] = picture(signals_plot(made.frame), home)
+        metadata["expected_returns"] = picture(signals_plot(signal_set.frame), home)
     return metadata
 
 

@@ -139,16 +139,19 @@ def predict(
         [target] if isinstance(target, str) else target, horizon, past, known, id, timestamp, wide, categorical,
         frequency, timezone, date_format, resample, levels, model, season,
     )  # fmt: skip
-    made = forecast_series(frame, request, future, settings)
-    if made.quantiles.empty:
-        one, reason = next(iter(made.rejected.items()))
-        raise CandlecastError(f"no series can be forecast ({len(made.rejected)}): {one}: {reason}")
-    for text in [f"{one} is not forecast: {reason}" for one, reason in made.rejected.items()] + made.notes:
+    forecast = forecast_series(frame, request, future, settings)
+    if forecast.quantiles.empty:
+        one, reason = next(iter(forecast.rejected.items()))
+        raise CandlecastError(f"no series can be forecast ({len(forecast.rejected)}): {one}: {reason}")
+    for text in [f"{one} is not forecast: {reason}" for one, reason in forecast.rejected.items()] + forecast.notes:
         warnings.warn(text, SeriesWarning, stacklevel=2)
-    made.quantiles.attrs.update(
-        model=made.about.text, frequency=made.frequency, rejected=dict(made.rejected), notes=list(made.notes)
+    forecast.quantiles.attrs.update(
+        model=forecast.about.text,
+        frequency=forecast.frequency,
+        rejected=dict(forecast.rejected),
+        notes=list(forecast.notes),
     )
-    return made.quantiles
+    return forecast.quantiles
 
 
 def forecast_series(
@@ -181,18 +184,18 @@ def forecast_series(
         *model.about.notes,
         *_limits(model, found.histories, max(request.horizon, request.holdout)),
     ]
-    made = SeriesForecast(
+    forecast = SeriesForecast(
         pd.DataFrame(), dict(found.rejected), notes, model.about, frequency_text(found.frequency), season
     )
     if request.holdout:
         scored = evaluate(found.histories, model, request.holdout, levels, season, progress)
-        made.rejected.update(scored.rejected)
-        made = replace(made, quantiles=scored.quantiles, histories=scored.histories, scores=scored.scores)
-    return _forecast(made, found, model, levels, progress) if request.horizon else made
+        forecast.rejected.update(scored.rejected)
+        forecast = replace(forecast, quantiles=scored.quantiles, histories=scored.histories, scores=scored.scores)
+    return _forecast(forecast, found, model, levels, progress) if request.horizon else forecast
 
 
 def _forecast(
-    made: SeriesForecast, found: SeriesSet, model: SeriesModel, levels: np.ndarray, progress: Progress
+    forecast: SeriesForecast, found: SeriesSet, model: SeriesModel, levels: np.ndarray, progress: Progress
 ) -> SeriesForecast:
     """The forecasts after the last values."""
     kept, frames = [], []
@@ -201,11 +204,11 @@ def _forecast(
             frames.append(forecast_rows(series, finite_quantiles(model, series, levels), levels))
             kept.append(series)
         except SeriesError as error:
-            made.rejected[series.id] = str(error)
+            forecast.rejected[series.id] = str(error)
         progress(number + 1, len(found.series), str(series.id))
     columns = [*INDEX, *map(str, levels.tolist())]
     quantiles = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    return replace(made, quantiles=quantiles, histories=kept)
+    return replace(forecast, quantiles=quantiles, histories=kept)
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:

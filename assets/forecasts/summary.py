@@ -50,8 +50,8 @@ class ForecastRange:
 
 def forward_origins(warehouse: Warehouse, forecasts: ForecastRange, calendar: TradingCalendar) -> int:
     """The number of origins that were forecast before the session of their first target began."""
-    made = warehouse.frame(_MADE_AT, forecasts.parameters)
-    return int(forward_steps(made["origin"].to_numpy(), made["made_at"].to_numpy(), 1, calendar).sum())
+    times = warehouse.frame(_MADE_AT, forecasts.parameters)
+    return int(forward_steps(times["origin"].to_numpy(), times["made_at"].to_numpy(), 1, calendar).sum())
 
 
 def range_query(script: str) -> str:

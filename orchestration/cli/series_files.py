@@ -68,16 +68,16 @@ def file_problem(out: Path | None, plot: Path | None, read: Sequence[Path]) -> s
     return next(filter(None, found), None)
 
 
-def write_files(made: SeriesForecast, levels: Sequence[float], out: Path | None, plot: Path | None) -> list[str]:
+def write_files(forecast: SeriesForecast, levels: Sequence[float], out: Path | None, plot: Path | None) -> list[str]:
     """Write the files, each completely or not at all; one line of text per file."""
     lines = []
     if out is not None:
-        publish_bytes(out, _content(made.quantiles, out.suffix.lower()))
-        lines.append(f"{len(made.quantiles):,} rows: {out}")
+        publish_bytes(out, _content(forecast.quantiles, out.suffix.lower()))
+        lines.append(f"{len(forecast.quantiles):,} rows: {out}")
     if plot is not None:
-        picture, shown = series_chart(made.histories, made.quantiles, levels, made.about.model)
+        picture, shown = series_chart(forecast.histories, forecast.quantiles, levels, forecast.about.model)
         publish_bytes(plot, picture)
-        panels = sum(len(one.names) for one in made.histories)
+        panels = sum(len(one.names) for one in forecast.histories)
         lines.append(f"fan charts{f', {shown} of {panels} series' if panels > shown else ''}: {plot}")
     return lines
 

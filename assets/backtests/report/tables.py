@@ -153,10 +153,10 @@ def used_table(contents: ReportContents) -> TextTable | None:
     """Family, licence, number of forecasts, and of origins out of sample and in-sample, per model and checkpoint."""
     if not contents.used:
         return None
-    made, seen = contents.forecasts, contents.forecasts["in_sample"].astype(bool)
+    forecasts, seen = contents.forecasts, contents.forecasts["in_sample"].astype(bool)
     by = ["model", "checkpoint"]
-    clean, in_sample = (made[chosen].groupby(by)["origin"].nunique() for chosen in (~seen, seen))
-    columns = (made.groupby(by).size(), clean, in_sample)
+    clean, in_sample = (forecasts[chosen].groupby(by)["origin"].nunique() for chosen in (~seen, seen))
+    columns = (forecasts.groupby(by).size(), clean, in_sample)
     rows = [
         (
             model_name(pair[0]),

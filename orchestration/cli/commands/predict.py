@@ -103,13 +103,13 @@ def predict(
             holdout=holdout,
         )
         with session.work("predict") as progress:
-            made = forecast_series(table, request, ahead, session.settings, progress)
-        _report(session, made, wanted, out, plot, format_, skip_bad)
+            forecast = forecast_series(table, request, ahead, session.settings, progress)
+        _report(session, forecast, wanted, out, plot, format_, skip_bad)
 
 
 def _report(
     session: CommandSession,
-    made: "SeriesForecast",
+    forecast: "SeriesForecast",
     levels: Sequence[float],
     out: Path | None,
     plot: Path | None,
@@ -119,37 +119,42 @@ def _report(
     """Results on stdout; which model made them, and what else must be known, on stderr unless the format has it."""
     from orchestration.cli import series_files
 
-    ok = not made.rejected or (skip_bad and not made.quantiles.empty)
-    lines = [] if made.quantiles.empty else series_files.write_files(made, levels, out, plot)
-    rejected = [f"not forecast: {one}: {reason}" for one, reason in made.rejected.items()]
+    ok = not forecast.rejected or (skip_bad and not forecast.quantiles.empty)
+    lines = [] if forecast.quantiles.empty else series_files.write_files(forecast, levels, out, plot)
+    rejected = [f"not forecast: {one}: {reason}" for one, reason in forecast.rejected.items()]
     if session.as_json:
-        session.finish({"ok": ok, **_as_json(made)})
+        session.finish({"ok": ok, **_as_json(forecast)})
     else:
-        if out is None and not made.quantiles.empty:
-            sys.stdout.write(series_files.FORMATS[format_](made.quantiles))
-        scores = [] if made.scores is None or made.scores.empty else ["", series_files.score_table(made.scores)]
-        about = [f"model: {made.about.text}; frequency {made.frequency}, season {made.season}"]
+        if out is None and not forecast.quantiles.empty:
+            sys.stdout.write(series_files.FORMATS[format_](forecast.quantiles))
+        scores = (
+            [] if forecast.scores is None or forecast.scores.empty else ["", series_files.score_table(forecast.scores)]
+        )
+        about = [f"model: {forecast.about.text}; frequency {forecast.frequency}, season {forecast.season}"]
         text = "\n".join([*scores, "", *about, *lines]) + "\n"
         (sys.stdout if format_ == "table" or out is not None else sys.stderr).write(text)
-        for one in [*series_files.remarks([f"note: {note}" for note in made.notes]), *series_files.remarks(rejected)]:
+        for one in [
+            *series_files.remarks([f"note: {note}" for note in forecast.notes]),
+            *series_files.remarks(rejected),
+        ]:
             sys.stderr.write(f"{one}\n")
     if not ok:
         raise typer.Exit(FAILED)
 
 
-def _as_json(made: "SeriesForecast") -> dict[str, Any]:
+def _as_json(forecast: "SeriesForecast") -> dict[str, Any]:
     from dataclasses import asdict
 
     from orchestration.cli.series_files import as_records
 
     return {
-        "model": asdict(made.about),
-        "frequency": made.frequency,
-        "season": made.season,
-        "forecasts": [] if made.quantiles.empty else as_records(made.quantiles),
-        "scores": None if made.scores is None else made.scores.to_dict("records"),
-        "rejected": {str(one): reason for one, reason in made.rejected.items()},
-        "notes": made.notes,
+        "model": asdict(forecast.about),
+        "frequency": forecast.frequency,
+        "season": forecast.season,
+        "forecasts": [] if forecast.quantiles.empty else as_records(forecast.quantiles),
+        "scores": None if forecast.scores is None else forecast.scores.to_dict("records"),
+        "rejected": {str(one): reason for one, reason in forecast.rejected.items()},
+        "notes": forecast.notes,
     }
 
 
