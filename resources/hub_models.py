@@ -154,14 +154,13 @@ def pinned_model(settings: Settings, repository: str, revision: str | None) -> H
     Raises:
         CandlecastError: it was not fetched, or a file is missing or altered. The message has the command that mends it.
     """
-    model, mend = locked_model(Home(settings.home), repository, revision), fetch_command(settings, repository, revision)
+    model = locked_model(Home(settings.home), repository, revision)
     if model is None:
-        at = f" at revision {revision}" if revision else ""
-        raise CandlecastError(f"{repository}{at} was not fetched into this home: {mend}, or name a folder instead")
+        at, remedy = f" at revision {revision}" if revision else "", fetch_command(settings, repository, revision)
+        raise CandlecastError(f"{repository}{at} was not fetched into this home: {remedy}, or name a folder instead")
     if damage := model.damage():
-        raise CandlecastError(
-            f"{repository} at {model.commit[:12]} in {model.folder}: {damage}. {mend}: it downloads these files again"
-        )
+        remedy = f"{fetch_command(settings, repository, revision)}: it downloads these files again"
+        raise CandlecastError(f"{repository} at {model.commit[:12]} in {model.folder}: {damage}. {remedy}")
     return model
 
 
