@@ -42,44 +42,44 @@ SEEDS = 2**31
 
 
 @dataclass(frozen=True)
-class PluginFacts:
-    """What a forecaster states of itself, with the recipe of its forecasts."""
+class Plugin:
+    """A forecaster of the settings, and what it states of itself.
 
+    Attributes:
+        factory: "package.module:function".
+        recipe: determines its forecasts.
+    """
+
+    forecaster: Forecaster
+    factory: str
     family: str
     licence: str
     trained_until: date | None
     recipe: Mapping[str, Any]
 
 
-# By settings and name: a factory may read weights, and the facts are asked for by every asset.
-_known: dict[tuple[str, str], PluginFacts] = {}
-
-
 def plugin_model(settings: Settings, name: str) -> ForecastModel:
-    """The model of [models.NAME]. Its forecaster is made by `load`.
+    """The model of [models.NAME]: what it states and what it forecasts are of one forecaster.
 
     Raises:
         CandlecastError: the forecaster cannot be made, or states something impossible.
     """
-    key = settings.model_dump_json(), name
-    if key not in _known:
-        _known[key] = plugin_facts(settings, name)
-    facts = _known[key]
+    plugin = read_plugin(settings, name)
     return ForecastModel(
         model=name,
-        checkpoint=forecast_checkpoint(facts.recipe),
+        checkpoint=forecast_checkpoint(plugin.recipe),
         weights=None,
-        recipe=facts.recipe,
-        trained_until=facts.trained_until,
-        load=cache(lambda: PluginPredictor(settings, make_forecaster(settings, name)[1]).predict),
+        recipe=plugin.recipe,
+        trained_until=plugin.trained_until,
+        load=cache(lambda: PluginPredictor(settings, plugin.forecaster).predict),
         batch_size=BATCH_SIZE,
-        family=facts.family,
-        licence=facts.licence,
+        family=plugin.family,
+        licence=plugin.licence,
     )
 
 
-def plugin_facts(settings: Settings, name: str) -> PluginFacts:
-    """Family, licence, cutoff and recipe of [models.NAME].
+def read_plugin(settings: Settings, name: str) -> Plugin:
+    """The forecaster of [models.NAME] with family, licence, cutoff and recipe.
 
     Raises:
         CandlecastError: the forecaster cannot be made, or states something impossible.
@@ -102,8 +102,8 @@ def plugin_facts(settings: Settings, name: str) -> PluginFacts:
         **market_recipe(settings.market),
         **GapFill.of(settings).recipe,
     }
-    licence = stated.licence or str(forecaster.licence)
-    return PluginFacts(str(forecaster.family), licence, _trained_until(name, stated, forecaster.cutoff), recipe)
+    licence, until = stated.licence or str(forecaster.licence), _trained_until(name, stated, forecaster.cutoff)
+    return Plugin(forecaster, factory.reference, str(forecaster.family), licence, until, recipe)
 
 
 class PluginPredictor:

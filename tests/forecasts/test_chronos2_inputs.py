@@ -192,6 +192,17 @@ def test_events_of_a_symbol_count_before_those_of_all(model_home: ForecastHome, 
     assert np.isnan(table.values("rain", "IBM", days)[2])
 
 
+def test_a_later_category_changes_the_number_of_no_earlier_one(model_home: ForecastHome, tmp_path: Path) -> None:
+    rows = "date,sky\n2012-03-02,wet\n2012-03-01,sunny\n2012-03-03,cloudy\n"
+    days = np.array(["2012-03-01", "2012-03-02", "2012-03-03", "2012-03-04"], dtype="datetime64[D]")
+    home = model_home.with_settings(chronos2={"events": written(tmp_path, "events.csv", rows)})
+    before = read_events(home.settings, ["sky"])
+    written(tmp_path, "events.csv", f"{rows}2012-06-01,blizzard\n2012-06-02,wet\n")
+    after = read_events(home.settings, ["sky"])
+    assert before.values("sky", "IBM", days).tolist() == after.values("sky", "IBM", days).tolist() == [1, 2, 3, 0]
+    assert before.digest(date(2012, 5, 1)) == after.digest(date(2012, 5, 1))
+
+
 def test_categories_are_encoded_as_chronos_encodes_them() -> None:
     random = np.random.default_rng(4)
     stamps = np.arange(np.datetime64("2012-01-02"), np.datetime64("2012-03-22")).astype("datetime64[s]")

@@ -18,6 +18,7 @@ leaves the mean of the past.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -38,6 +39,8 @@ MIN_WINDOWS = 40
 PENALTIES = 10.0 ** np.arange(-1, 7)
 # Volatility per bar below which a window is a suspended symbol's.
 LEAST = 1e-6
+# One per symbol and year in use.
+FITS_KEPT = 512
 
 
 def embedding_ridge(
@@ -102,7 +105,7 @@ class EmbeddingRidge:
         self._load, self._window, self._horizon = source.load, source.bars, horizon
         self.lookback: int | None = None
         self._most = most
-        self._fits: dict[bytes, Fit | None] = {}
+        self._fits: OrderedDict[bytes, Fit | None] = OrderedDict()
 
     def predict(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> np.ndarray:
         """Quantiles of the close: (inputs, horizon, levels)."""
@@ -136,6 +139,9 @@ class EmbeddingRidge:
         key = hashlib.blake2b(b"|".join(parts), digest_size=16).digest()
         if key not in self._fits:
             self._fits[key] = self._fitted(one, ends, levels, embed)
+        self._fits.move_to_end(key)
+        if len(self._fits) > FITS_KEPT:
+            self._fits.popitem(last=False)
         return self._fits[key]
 
     def _fitted(self, one: ForecastInput, ends: np.ndarray, levels: Sequence[float], embed: Embed) -> Fit | None:

@@ -9,8 +9,7 @@ import pandas as pd
 
 from assets.forecasting.forecaster import forecast_seed
 from assets.forecasting.plugin import Forecaster, ForecastInput
-from assets.forecasting.plugin_factories import make_forecaster
-from assets.forecasting.plugin_models import plugin_facts
+from assets.forecasting.plugin_models import SEEDS, read_plugin
 from assets.forecasting.plugin_output import Row, read_output
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.series import Series, SeriesError
@@ -52,7 +51,7 @@ class ForecasterModel:
         bars[:, PRICES] = values[:, None]
         start = max(0, count - self.forecaster.lookback) if self.forecaster.lookback else 0
         origin = stamps[count - 1]
-        seed = forecast_seed(self.seed, f"{series.id}/{name}", origin) % 2**31
+        seed = forecast_seed(self.seed, f"{series.id}/{name}", origin) % SEEDS
         one = ForecastInput(str(series.id), stamps[start:count], bars[start:], stamps[count:], seed)
         try:
             (row,) = read_output(self.forecaster.predict([one], levels.tolist()), [one], levels.tolist())
@@ -73,11 +72,10 @@ def forecaster_model(name: str, settings: Settings) -> ForecasterModel:
     """
     if name not in settings.models:
         settings = settings.model_copy(update={"models": {**settings.models, name: ModelSettings()}})
-    factory, forecaster = make_forecaster(settings, name)
-    facts = plugin_facts(settings, name)
+    plugin = read_plugin(settings, name)
     note = f"{name} forecasts closes of bars: it reads the values as closes, one column at a time, and leaves gaps out"
     return ForecasterModel(
-        ModelAbout(name, factory.reference, licence=facts.licence, notes=(note,)), forecaster, settings.seed
+        ModelAbout(name, plugin.factory, licence=plugin.licence, notes=(note,)), plugin.forecaster, settings.seed
     )
 
 
