@@ -26,6 +26,8 @@ from resources.warehouse import Warehouse
 
 IN_WAREHOUSE = "warehouse:"
 EVERY_SYMBOL = ""
+# A part of the digest: weights that were fitted to other numbers of the same categories are not used.
+CATEGORY_ORDER = "by first day"
 Row = tuple[str, Mapping[str, object]]
 
 
@@ -36,7 +38,8 @@ class EventTable:
     Attributes:
         name: how messages name it.
         numeric: the columns of numbers; the others are of text.
-        categories: the values of each column of text, "" among them, sorted.
+        categories: the values of each column of text: "", then by the day of the first row and by name. A later row
+            changes the place of no earlier category.
         rows: by symbol (or EVERY_SYMBOL) and day, the value of each column.
     """
 
@@ -68,8 +71,10 @@ class EventTable:
         return max(self._last_days.values(), default=date.min)
 
     def digest(self, last: date) -> str:
-        """A digest of the rows up to a day."""
-        return digest_of([[*key, dict(row)] for key, row in sorted(self.rows.items()) if key[1] <= last])
+        """A digest of the rows up to a day, and of the order of their categories."""
+        rows = [[*key, dict(row)] for key, row in sorted(self.rows.items()) if key[1] <= last]
+        # A table of numbers alone keeps the digest that it had before categories were in order of their first day.
+        return digest_of([*rows, CATEGORY_ORDER] if self.categories else rows)
 
     @cached_property
     def _last_days(self) -> dict[str, date]:
@@ -120,7 +125,7 @@ def read_events(settings: Settings, columns: Sequence[str]) -> EventTable:
         values = {c: numbers[c][place] if numbers[c] else _text(row[c]) for c in columns}
         # An empty cell is no value: a symbol's own row does not hide that of every symbol.
         table[key] = {c: v for c, v in values.items() if v not in ("", None)}
-    texts = {c: tuple(sorted({"", *(_text(row[c]) for _, row in rows)})) for c in columns if not numbers[c]}
+    texts = {column: _categories(column, table) for column in columns if not numbers[column]}
     return EventTable(name, frozenset(columns) - set(texts), texts, table)
 
 
@@ -193,6 +198,12 @@ def _as_numbers(rows: Sequence[Row], column: str, name: str) -> list[float | Non
         if value is not None and math.isinf(value):
             raise CandlecastError(f"{name}, {where}: {column} = {text} is infinite: correct it, or leave it empty")
     return [None if value is None or math.isnan(value) else value for _, _, value in parsed]
+
+
+def _categories(column: str, table: Mapping[tuple[str, date], Mapping[str, float | str]]) -> tuple[str, ...]:
+    """The values of a column of text, see `EventTable.categories`."""
+    by_day = sorted((day, str(row[column])) for (_, day), row in table.items() if column in row)
+    return tuple(dict.fromkeys(["", *(category for _, category in by_day)]))
 
 
 def _parsed(rows: Sequence[Row], column: str) -> Iterator[tuple[str, str, float | None]]:
