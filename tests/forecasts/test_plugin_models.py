@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,25 @@ def test_the_checkpoint_changes_with_factory_options_and_recipe(model_home: Fore
     assert made[2].recipe["options"] == {"version": "2020-01-01"}
     reseeded = settings.model_copy(update={"seed": settings.seed + 1})
     assert plugin_model(reseeded, "plain").checkpoint != made[0].checkpoint
+
+
+def make_versioned(settings: Settings, file: str) -> Toy:
+    version = Path(file).read_text()
+    return Toy(lambda inputs, levels: spread(inputs, levels) * float(version), recipe={"version": version})
+
+
+def test_a_forecast_is_by_the_weights_that_its_checkpoint_names(model_home: ForecastHome, tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    settings = with_models(model_home, toy={"factory": f"{__name__}:make_versioned", "options": {"file": str(file)}})
+    file.write_text("1")
+    old = plugin_model(settings, "toy")
+    file.write_text("2")
+    new = plugin_model(settings, "toy")
+    assert (old.recipe["forecaster"], new.recipe["forecaster"]) == ({"version": "1"}, {"version": "2"})
+    tasks = model_home.tasks(ORIGIN, ORIGIN)
+    targets = target_timestamps(tasks, model_home.candlecast.calendar, 10)
+    before, after = (one.load()(tasks, targets).quantiles for one in (old, new))
+    assert np.array_equal(2 * before, after)
 
 
 @pytest.mark.parametrize(
