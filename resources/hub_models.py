@@ -197,7 +197,7 @@ def lock_model(home: Home, model: HubModel) -> None:
     """Record a model in the lock, in place of an earlier commit of the same name and revision."""
     entry = {key: value for key, value in asdict(model).items() if key not in ("repository", "revision")}
     entries = {**_read(home), _key(model.repository, model.revision): entry}
-    publish_bytes(home.hub_lock, (json.dumps(entries, indent=1, sort_keys=True, default=str) + "\n").encode())
+    publish_bytes(home.hub_pins, (json.dumps(entries, indent=1, sort_keys=True, default=str) + "\n").encode())
 
 
 def _key(repository: str, revision: str | None) -> str:
@@ -210,10 +210,10 @@ def _git_hash(path: Path) -> str:
 
 
 def _read(home: Home) -> dict[str, Any]:
-    if not home.hub_lock.is_file():
+    if not home.hub_pins.is_file():
         return {}
     try:
-        entries = json.loads(home.hub_lock.read_bytes())
+        entries = json.loads(home.hub_pins.read_bytes())
     except ValueError as error:
         raise _damaged(home, str(error)) from error
     if not isinstance(entries, dict):
@@ -222,4 +222,4 @@ def _read(home: Home) -> dict[str, Any]:
 
 
 def _damaged(home: Home, why: str) -> CandlecastError:
-    return CandlecastError(f"{home.hub_lock} is damaged ({why}): remove it and run `candlecast fetch`")
+    return CandlecastError(f"{home.hub_pins} is damaged ({why}): remove it and run `candlecast fetch`")

@@ -28,7 +28,7 @@ class Home:
         return self.root / "profile.json"
 
     @property
-    def hub_lock(self) -> Path:
+    def hub_pins(self) -> Path:
         """The commits of the Hugging Face Hub that the home uses, with the digests of their files."""
         return self.root / "hub.json"
 

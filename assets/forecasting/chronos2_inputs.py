@@ -149,7 +149,7 @@ class Chronos2Inputs:
     def data_version(self, last: np.datetime64) -> list[str]:
         """Digests of what is read beside a symbol's own bars, up to a timestamp."""
         market = [self.market.digest(last)] if self.market else []
-        return [*market, *([self.events.digest(self.events.newest_day)] if self.events else [])]
+        return [*market, *([self.events.digest()] if self.events else [])]
 
     def _bar_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
         names, closes = (*self.targets, *self.past), bars[:, CLOSE]

@@ -65,13 +65,8 @@ class EventTable:
         """The last day that the table covers for a symbol; `date.min`: it has no row of it."""
         return max(self._last_days.get(owner, date.min) for owner in (symbol, EVERY_SYMBOL))
 
-    @property
-    def newest_day(self) -> date:
-        """The last day of the table; `date.min`: it has no row."""
-        return max(self._last_days.values(), default=date.min)
-
-    def digest(self, last: date) -> str:
-        """A digest of the rows up to a day, and of the order of their categories."""
+    def digest(self, last: date = date.max) -> str:
+        """A digest of the rows up to a day, and of the order of their categories; default: of all rows."""
         rows = [[*key, dict(row)] for key, row in sorted(self.rows.items()) if key[1] <= last]
         # A table of numbers alone keeps the digest that it had before categories were in order of their first day.
         return digest_of([*rows, CATEGORY_ORDER] if self.categories else rows)

@@ -48,11 +48,6 @@ class ForecastInput:
         """Adjusted closes, (n,) float64."""
         return np.asarray(self.bars[:, CLOSE])
 
-    @property
-    def log_returns(self) -> np.ndarray:
-        """Log returns of the closes, (n - 1,) float64."""
-        return np.diff(np.log(self.closes))
-
 
 @dataclass(frozen=True)
 class Quantiles:

@@ -59,10 +59,9 @@ class CostMeter:
             stop.set()
             sampler.join()
 
-    @property
-    def cost(self) -> ForecastCost:
-        """What was measured so far, of no forecasts."""
-        return ForecastCost(0, self._seconds, self._peak, self._peak - self._before)
+    def cost(self, forecasts: int) -> ForecastCost:
+        """The time and memory measured so far, of a number of forecasts."""
+        return ForecastCost(forecasts, self._seconds, self._peak, self._peak - self._before)
 
     def _sample(self, stop: threading.Event) -> None:
         stopped = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def generate_forecasts(
         created += write_forecasts(candlecast.warehouse, forecaster, valid) if valid.tasks else 0
         done += len(batch_tasks)
         progress(done, len(tasks), forecaster.model)
-    cost = replace(meter.cost, forecasts=len(missing))
+    cost = meter.cost(len(missing))
     write_cost(candlecast.warehouse, forecaster, cost)
     write_failures(candlecast.warehouse, forecaster, missing, failures)
     return ForecastResult(forecaster, tasks, created, len(tasks) - created - len(failures), failures, cost)

@@ -161,7 +161,7 @@ def test_a_short_history_is_forecast_by_the_baseline_and_reported(name: str, cap
     forecaster = FITTED[name](SETTINGS)
     with caplog.at_level(logging.WARNING, "candlecast.models"):
         values = _values(forecaster, [one])[0, :, 0]
-    _, variance = random_walk_ewma(one.log_returns, np.arange(1.0, 11))
+    _, variance = random_walk_ewma(np.diff(np.log(one.closes)), np.arange(1.0, 11))
     expected = ndtr(np.log(values / one.closes[-1]) / np.sqrt(variance)[:, None])
     np.testing.assert_allclose(expected, np.tile(DECILES, (10, 1)), rtol=1e-9)
     assert "IBM" in caplog.text and forecaster.recipe["fallback"] == "random_walk_ewma"
