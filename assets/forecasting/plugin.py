@@ -77,6 +77,8 @@ class Paths:
 class Forecaster(Protocol):
     """What a forecaster has and does.
 
+    It may also have `level_range`, the lowest and the highest quantile level that it gives; without: any.
+
     Attributes:
         family: the kind of model, such as "volatility model" or "foundation model".
         licence: SPDX identifier of its code and weights, the stricter of the two.

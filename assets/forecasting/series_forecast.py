@@ -175,14 +175,15 @@ def forecast_series(
     frame, future = _index_as_columns(frame), None if future is None else _index_as_columns(future)
     reading = _reading(frame, request, future)
     found = read_series(frame, reading, request.horizon, future)
+    longest = max(request.horizon, request.holdout)
     season = request.season or season_of(found.frequency)
-    model = load_series_model(request.model, settings, season)
+    model = load_series_model(request.model, settings, season, levels.tolist(), longest)
     _require_licence(model.about, settings)
     _require_possible(model, levels, found.histories)
     notes = [
         *dict.fromkeys(found.notes),
         *model.about.notes,
-        *_limits(model, found.histories, max(request.horizon, request.holdout)),
+        *_limits(model, found.histories, longest),
     ]
     forecast = SeriesForecast(
         pd.DataFrame(), dict(found.rejected), notes, model.about, frequency_text(found.frequency), season

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,9 @@ from scipy.stats import norm
 
 from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series_forecast import SeriesRequest, forecast_series
+from resources.errors import CandlecastError
+from resources.settings import ForecastSettings, ModelSettings, Settings
+from tests.forecasts.published_weights import BOLT_STEPS, save_chronos_t5
 
 VALUES = np.array([3.0, 5, 4, 7, 6, 8, 9, 7, 11, 10, 12, 9, 13, 14])
 
@@ -79,6 +84,26 @@ def test_scores_are_per_series_and_over_all_and_unknown_values_do_not_count() ->
     assert set(made.rejected) == {"c"} and "holdout" in made.rejected["c"]
     # With a horizon as well, the forecast is that of the steps after the last value.
     assert set(made.quantiles["id"]) == {"a", "b", "c"} and "actual" not in made.quantiles
+
+
+def test_forecasters_are_asked_for_the_levels_and_steps_of_the_request(tmp_path: Path) -> None:
+    long = frame(np.tile(VALUES, 5))
+    save_chronos_t5(tmp_path)
+    factories = "assets.forecasting.models."
+    paths = ModelSettings(factory=f"{factories}chronos_models:chronos", options={"model": str(tmp_path)})
+    models = {"fracast": ModelSettings(factory=f"{factories}fracast_model:fracast"), "paths": paths}
+    settings = Settings(models=models, forecasts=ForecastSettings(sample_count=30))
+    made = forecast_series(long, SeriesRequest(holdout=12, model="fracast"), settings=settings)
+    assert made.scores is not None
+    assert np.isfinite(
+        made.scores.set_index("model").loc["fracast", ["mae", "crps", "coverage_80"]].astype(float)
+    ).all()
+    with pytest.raises(CandlecastError, match=r"fracast.* 0\.9, not 0\.95.*--levels"):
+        forecast_series(long, SeriesRequest(horizon=2, model="fracast", levels=[0.5, 0.95]), settings=settings)
+    drawn = forecast_series(long, SeriesRequest(horizon=2, holdout=BOLT_STEPS, model="paths"), settings=settings)
+    assert len(drawn.quantiles) == 2
+    with pytest.raises(CandlecastError, match=f"{BOLT_STEPS} bars, not {BOLT_STEPS + 1}.*--horizon"):
+        forecast_series(long, SeriesRequest(horizon=BOLT_STEPS + 1, model="paths"), settings=settings)
 
 
 def test_a_percentage_of_zero_is_not_defined() -> None:

@@ -122,8 +122,8 @@ def _paths(
     steps, horizon = weights.config["chronos_config"]["prediction_length"], settings.windows.predict_window
     if horizon > steps:
         raise CandlecastError(
-            f"{NAME}: {model} draws paths of {steps} bars, and windows.predict_window is {horizon}: lower it, or use "
-            "a Chronos-Bolt or Chronos-2 model"
+            f"{NAME}: {model} draws paths of {steps} bars, not {horizon}: lower the horizon "
+            "(windows.predict_window; of predict --horizon and --holdout), or use a Chronos-Bolt or Chronos-2 model"
         )
     return ChronosPaths(settings, weights, weights.licence, weights.cutoff, recipe, context)
 

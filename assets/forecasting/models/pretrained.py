@@ -57,6 +57,10 @@ class PretrainedQuantiles:
         self.lookback: int | None = self.context
         self.recipe = {"version": VERSION, "context": self.context, "series_at_once": SERIES_AT_ONCE, **self.recipe}
 
+    @property
+    def level_range(self) -> tuple[float, float]:
+        return self.own_levels[0], self.own_levels[-1]
+
     @cached_property
     def network(self) -> Network:
         return self.load()
@@ -98,8 +102,9 @@ def require_levels(model: str, levels: Sequence[float], own: Sequence[float]) ->
     outside = [level for level in levels if not own[0] <= level <= own[-1]]
     if outside:
         raise CandlecastError(
-            f"{model} gives quantile levels from {own[0]:g} to {own[-1]:g}, and forecasts.levels has "
-            f"{', '.join(f'{level:g}' for level in outside)}: leave them out, or leave out the model"
+            f"{model} gives quantile levels from {own[0]:g} to {own[-1]:g}, not "
+            f"{', '.join(f'{level:g}' for level in outside)}: leave them out (forecasts.levels; of predict --levels), "
+            "or leave out the model"
         )
 
 

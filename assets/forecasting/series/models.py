@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -167,7 +168,9 @@ def _standardised(
     return ((values - centre) / scale).astype(np.float32), centre, scale
 
 
-def load_series_model(name: str, settings: Settings | None, season: int) -> SeriesModel:
+def load_series_model(
+    name: str, settings: Settings | None, season: int, levels: Sequence[float], horizon: int
+) -> SeriesModel:
     """The model of a name.
 
     Args:
@@ -175,6 +178,8 @@ def load_series_model(name: str, settings: Settings | None, season: int) -> Seri
             "naive"; "seasonal_naive"; a folder; a forecaster of [models.NAME] or of an entry point; a hub id, with
             `@revision` if wanted: the commit that the settings' home has pinned.
         season: in steps, of "seasonal_naive".
+        levels: the quantile levels that are to be forecast.
+        horizon: the most steps that are to be forecast.
 
     Raises:
         CandlecastError: there is no such model, or it cannot be loaded.
@@ -196,7 +201,7 @@ def load_series_model(name: str, settings: Settings | None, season: int) -> Seri
     if (settings is not None and name in settings.models) or name in entry_points(group=ENTRY_POINTS).names:
         from assets.forecasting.series.plugin import forecaster_model
 
-        return forecaster_model(name, settings or Settings())
+        return forecaster_model(name, settings or Settings(), levels, horizon)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _from_folder(folder, f"folder {folder}", compute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from assets.market.history import CLOSE, FIELDS, PRICES
 from resources.errors import CandlecastError
 from resources.settings import ModelSettings, Settings
 
+ANY_LEVEL = (1e-6, 1 - 1e-6)
+
 
 @dataclass(frozen=True)
 class ForecasterModel:
@@ -25,7 +28,7 @@ class ForecasterModel:
     about: ModelAbout
     forecaster: Forecaster
     seed: int
-    levels: tuple[float, float] = (1e-6, 1 - 1e-6)
+    levels: tuple[float, float]
     covariates: bool = False
     steps: int | None = None
 
@@ -64,18 +67,30 @@ class ForecasterModel:
         return np.asarray(row.quantiles[:, row.fields.index(FIELDS[CLOSE])])
 
 
-def forecaster_model(name: str, settings: Settings) -> ForecasterModel:
+def forecaster_model(name: str, settings: Settings, levels: Sequence[float], horizon: int) -> ForecasterModel:
     """The model of [models.NAME], or of an entry point of that name.
 
+    Args:
+        levels: the quantile levels that are to be forecast, instead of those of the settings.
+        horizon: the most steps that are to be forecast, instead of those of the settings.
+
     Raises:
-        CandlecastError: it cannot be made.
+        CandlecastError: it cannot be made, or does not give these levels or steps.
     """
-    if name not in settings.models:
-        settings = settings.model_copy(update={"models": {**settings.models, name: ModelSettings()}})
+    settings = settings.model_copy(
+        update={
+            "models": {name: ModelSettings(), **settings.models},
+            "forecasts": settings.forecasts.model_copy(update={"levels": tuple(levels)}),
+            "windows": settings.windows.model_copy(update={"predict_window": horizon}),
+        }
+    )
     plugin = read_plugin(settings, name)
     note = f"{name} forecasts closes of bars: it reads the values as closes, one column at a time, and leaves gaps out"
     return ForecasterModel(
-        ModelAbout(name, plugin.factory, licence=plugin.licence, notes=(note,)), plugin.forecaster, settings.seed
+        ModelAbout(name, plugin.factory, licence=plugin.licence, notes=(note,)),
+        plugin.forecaster,
+        settings.seed,
+        getattr(plugin.forecaster, "level_range", ANY_LEVEL),
     )
 
 
