@@ -66,6 +66,7 @@ class SeriesForecast:
         quantiles: the columns id, target, step, timestamp and one per level, named by it; of a holdout also actual.
         season: in steps, of the seasonal naive forecast.
         rejected: the reason for each series that is not forecast.
+        not_scored: the reason for each series whose end is not forecast and scored, of a request with a horizon too.
         notes: what a reader must know: how the frame was read, limits of the model.
         histories: the series that were forecast.
         scores: of a holdout, by series, target and model (series.holdout); None: there is none.
@@ -78,6 +79,7 @@ class SeriesForecast:
     frequency: str
     season: int
     histories: list[Series] = field(default_factory=list)
+    not_scored: dict[Hashable, str] = field(default_factory=dict)
     scores: pd.DataFrame | None = None
 
 
@@ -136,8 +138,9 @@ def predict(
         CandlecastError: the frame, a column, a level or the model is not usable, or no series is.
     """
     request = SeriesRequest(
-        [target] if isinstance(target, str) else target, horizon, past, known, id, timestamp, wide, categorical,
-        frequency, timezone, date_format, resample, levels, model, season,
+        target=[target] if isinstance(target, str) else target, horizon=horizon, past=past, known=known, id=id,
+        timestamp=timestamp, wide=wide, categorical=categorical, frequency=frequency, timezone=timezone,
+        date_format=date_format, resample=resample, levels=levels, model=model, season=season,
     )  # fmt: skip
     forecast = forecast_series(frame, request, future, settings)
     if forecast.quantiles.empty:
@@ -190,7 +193,7 @@ def forecast_series(
     )
     if request.holdout:
         scored = evaluate(found.histories, model, request.holdout, levels, season, progress)
-        forecast.rejected.update(scored.rejected)
+        (forecast.not_scored if request.horizon else forecast.rejected).update(scored.rejected)
         forecast = replace(forecast, quantiles=scored.quantiles, histories=scored.histories, scores=scored.scores)
     return _forecast(forecast, found, model, levels, progress) if request.horizon else forecast
 
@@ -223,16 +226,22 @@ def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
 def _reading(frame: pd.DataFrame, request: SeriesRequest, future: pd.DataFrame | None) -> Reading:
     layout = find_layout(
         frame.columns,
-        request.target,
-        request.past,
-        request.known,
-        None if future is None else future.columns,
-        request.id,
-        request.timestamp,
-        request.wide,
-        request.categorical,
+        target=request.target,
+        past=request.past,
+        known=request.known,
+        future=None if future is None else future.columns,
+        id=request.id,
+        timestamp=request.timestamp,
+        wide=request.wide,
+        categorical=request.categorical,
     )
-    return Reading(layout, request.frequency, request.timezone, request.date_format, request.resample)
+    return Reading(
+        layout,
+        frequency=request.frequency,
+        timezone=request.timezone,
+        date_format=request.date_format,
+        resample=request.resample,
+    )
 
 
 def _levels(stated: Sequence[float]) -> np.ndarray:

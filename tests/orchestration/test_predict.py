@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assets.forecasting.series.models import PACKAGED_FOLDER
+from assets.forecasting.series.tables import Resample
+from orchestration.cli import series_files
 from orchestration.cli.app import app
+from orchestration.cli.commands.predict import FORMATS, RESAMPLE
 from resources.checkpoints import UNNAMED
 from resources.publish import digest_of_folder
 
@@ -68,6 +72,17 @@ def test_a_bad_series_is_listed_and_the_exit_status_says_so(folder: Path) -> Non
     assert done.stdout.splitlines()[1].startswith("one,sales,1,2019-08-02")
     assert "two" in done.stderr and "row 61" in done.stderr and "x7" in done.stderr
     assert call(*options, "--skip-bad").exit_code == 0
+
+
+def test_a_series_that_is_forecast_and_not_scored_is_not_listed_as_not_forecast(folder: Path) -> None:
+    done = call(
+        "bad.csv", "--id", "shop", "--timestamp", "day", "--horizon", "1", "--holdout", "59", "--model", "naive"
+    )
+    assert done.exit_code == 1 and "not scored: one" in done.stderr and "not forecast: one" not in done.stderr
+
+
+def test_the_choices_of_options_are_those_of_the_library() -> None:
+    assert get_args(Resample) == RESAMPLE and tuple(series_files.FORMATS) == FORMATS
 
 
 @pytest.mark.parametrize(

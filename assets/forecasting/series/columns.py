@@ -53,6 +53,7 @@ class Layout:
 
 def find_layout(
     columns: Iterable[Hashable],
+    *,
     target: Sequence[str] = (),
     past: Sequence[str] = (),
     known: Sequence[str] = (),

@@ -67,7 +67,7 @@ def predict(
 ) -> None:
     """Forecast the series of a file, of any kind, with quantiles.
 
-    Exit status 1: a series could not be forecast; the others are.
+    Exit status 1: a series could not be forecast, or not be scored; the others are.
     """
     if horizon is None and not holdout:
         reject("--horizon N is needed: the steps to forecast; or --holdout N, to score forecasts of the last N values")
@@ -119,9 +119,14 @@ def _report(
     """Results on stdout; which model made them, and what else must be known, on stderr unless the format has it."""
     from orchestration.cli import series_files
 
-    ok = not forecast.rejected or (skip_bad and not forecast.quantiles.empty)
+    bad = forecast.rejected or forecast.not_scored
+    ok = not bad or (skip_bad and not forecast.quantiles.empty)
     lines = [] if forecast.quantiles.empty else series_files.write_files(forecast, levels, out, plot)
-    rejected = [f"not forecast: {one}: {reason}" for one, reason in forecast.rejected.items()]
+    rejected = [
+        f"{what}: {one}: {reason}"
+        for what, reasons in (("not forecast", forecast.rejected), ("not scored", forecast.not_scored))
+        for one, reason in reasons.items()
+    ]
     if session.as_json:
         session.finish({"ok": ok, **_as_json(forecast)})
     else:
@@ -154,6 +159,7 @@ def _as_json(forecast: "SeriesForecast") -> dict[str, Any]:
         "forecasts": [] if forecast.quantiles.empty else as_records(forecast.quantiles),
         "scores": None if forecast.scores is None else forecast.scores.to_dict("records"),
         "rejected": {str(one): reason for one, reason in forecast.rejected.items()},
+        "not_scored": {str(one): reason for one, reason in forecast.not_scored.items()},
         "notes": forecast.notes,
     }
 
