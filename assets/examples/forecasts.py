@@ -1,6 +1,6 @@
 """The worked examples: which series, how far ahead, with which covariates; their forecasts and scores.
 
-The last two days of each series are withheld, forecast with `series_forecast`, and scored beside naive forecasts and,
+The last two days of each series are withheld, forecast and scored with `series_forecast`, beside naive forecasts and,
 if the example has covariates, beside the same model without them. Not here: the generating processes (processes), and
 what must be true of the forecasts (acceptance).
 """
@@ -8,19 +8,17 @@ what must be true of the forecasts (acceptance).
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from assets.examples.processes import TIMESTAMP, ElectricityLoad, Sine
-from assets.forecasting.intervals import MEDIAN, central_intervals
-from assets.forecasting.metrics import covered, crps
-from assets.forecasting.series_forecast import SeriesWarning, predict
+from assets.forecasting.intervals import central_intervals
+from assets.forecasting.series.models import NAIVE, SEASONAL_NAIVE
+from assets.forecasting.series_forecast import SeriesForecast, SeriesRequest, forecast_series
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.publish import publish_bytes
@@ -30,7 +28,6 @@ ExampleName: TypeAlias = Literal["sine", "electricity"]
 HORIZON = 48
 LEVELS = tuple(round(0.05 * number, 2) for number in range(1, 20))
 WITH, WITHOUT = "with covariates", "without covariates"
-NAIVE = ("seasonal_naive", "naive")
 METRICS = ("mae", "rmse", "mape", "crps")
 
 
@@ -82,50 +79,41 @@ def forecast_example(name: ExampleName, settings: Settings) -> ExampleForecast:
     Raises:
         CandlecastError: the model is not there.
     """
-    example = EXAMPLES[name]
+    example, model = EXAMPLES[name], settings.examples.model
     frame = example.frame()
-    model = settings.examples.model
-    covariates = example.covariates if model not in NAIVE else ()
-    own = _predicted(example, frame, model, settings, covariates)
-    forecasts = {WITH if covariates else WITHOUT: own}
-    if covariates:
-        forecasts[WITHOUT] = _predicted(example, frame, model, settings)
-    forecasts |= {one: _predicted(example, frame, one, settings) for one in NAIVE}
-    actual = frame[example.target].to_numpy()[-HORIZON:]
-    scores = pd.DataFrame([{"forecast": one, **_scores(made, actual)} for one, made in forecasts.items()])
-    quantiles = own.drop(columns=["id", "target", "step"]).assign(actual=actual)
-    return ExampleForecast(example, frame, quantiles, scores, str(own.attrs["model"]), list(own.attrs["notes"]))
+    covariates = example.covariates if model not in (NAIVE, SEASONAL_NAIVE) else ()
+    forecasts = {WITH: _forecast(example, frame, settings, covariates)} if covariates else {}
+    forecasts[WITHOUT] = _forecast(example, frame, settings)
+    own = next(iter(forecasts.values()))
+    rows = {label: _scores(one).loc[one.about.model] for label, one in forecasts.items()}
+    rows |= {str(reference): row for reference, row in _scores(own).iterrows() if reference != own.about.model}
+    scores = pd.DataFrame(rows).T.rename_axis("forecast").reset_index()
+    quantiles = own.quantiles.drop(columns=["id", "target", "step"])
+    return ExampleForecast(example, frame, quantiles, scores, own.about.text, own.notes)
 
 
-def _predicted(
-    example: Example, frame: pd.DataFrame, model: str, settings: Settings, covariates: tuple[str, ...] = ()
-) -> pd.DataFrame:
-    """The forecast of the withheld hours: of the target the model gets those before them alone."""
-    columns = [TIMESTAMP, *covariates]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SeriesWarning)  # they are in the notes
-        return predict(
-            frame[[*columns, example.target]].iloc[:-HORIZON],
-            example.target,
-            horizon=HORIZON,
-            future=frame[columns].iloc[-HORIZON:] if covariates else None,
-            levels=LEVELS,
-            model=model,
-            settings=settings,
-        )
+def _forecast(
+    example: Example, frame: pd.DataFrame, settings: Settings, covariates: tuple[str, ...] = ()
+) -> SeriesForecast:
+    """The forecast of the withheld hours, with its scores."""
+    request = SeriesRequest(
+        target=[example.target],
+        known=covariates,
+        timestamp=TIMESTAMP,
+        levels=LEVELS,
+        model=settings.examples.model,
+        holdout=HORIZON,
+    )
+    forecast = forecast_series(frame, request, settings=settings)
+    for one, reason in forecast.rejected.items():
+        raise CandlecastError(f"{one}: {reason}")
+    return forecast
 
 
-def _scores(forecast: pd.DataFrame, actual: np.ndarray) -> dict[str, float]:
-    quantiles = forecast[[str(level) for level in LEVELS]].to_numpy(dtype=np.float64)
-    error = actual - quantiles[:, LEVELS.index(MEDIAN)]
-    widest = central_intervals(LEVELS)[0]
-    return {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "mape": float(np.abs(error / actual).mean() * 100),
-        "crps": float(crps(quantiles, np.asarray(LEVELS), actual).mean()),
-        widest.metric: float(covered(quantiles[:, 0], quantiles[:, -1], actual).mean()),
-    }
+def _scores(forecast: SeriesForecast) -> pd.DataFrame:
+    """The metrics of a forecast and of the naive ones beside it, by model, with the coverage of the widest interval."""
+    assert forecast.scores is not None
+    return forecast.scores.set_index("model")[[*METRICS, central_intervals(LEVELS)[0].metric]]
 
 
 def write_forecast(name: ExampleName, forecast: ExampleForecast, home: Home) -> None:
