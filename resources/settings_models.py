@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -43,6 +43,12 @@ class ModelSettings(Section):
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments of the factory. Other values make new forecasts."
+    )
+    reads: tuple[Literal["kronos", "chronos2"], ...] = Field(
+        (),
+        description="The built-in models whose checkpoints the forecaster reads, such as those of embedding_ridge: it "
+        "forecasts when they are trained, and with windows.vintage from the vintage of each session.",
+        json_schema_extra={"range": '"kronos", "chronos2"'},
     )
     cutoff: date | None = Field(
         None,

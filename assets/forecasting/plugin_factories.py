@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 from assets.forecasting.plugin import ENTRY_POINTS, Forecaster
+from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
+# The argument of a factory that reads checkpoints: a mapping from the models in `reads` to their store.
+CHECKPOINTS = "checkpoints"
 OWN_PACKAGE = __name__.partition(".")[0]
 _ATTRIBUTES = ("family", "licence", "cutoff", "recipe", "lookback", "predict")
 
@@ -39,25 +43,21 @@ class Factory:
     make: Callable[..., object]
 
 
-def make_forecaster(settings: Settings, name: str) -> tuple[Factory, Forecaster]:
+def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore) -> tuple[Factory, Forecaster]:
     """The forecaster of [models.NAME], and its factory.
+
+    Args:
+        checkpoints: those of its vintage; a factory with an argument `checkpoints` gets them, by model in `reads`.
 
     Raises:
         CandlecastError: it is not installed, refuses its options, fails, or makes something else.
     """
-    options = settings.models[name].options
-    factory = find_factory(settings, name)
+    factory = require_factory(settings, name)
+    arguments: dict[str, Any] = dict(settings.models[name].options)
+    if CHECKPOINTS in _parameters(factory):
+        arguments[CHECKPOINTS] = dict.fromkeys(settings.models[name].reads, checkpoints)
     try:
-        inspect.signature(factory.make).bind(settings, **options)
-    except TypeError as error:
-        allowed = ", ".join(list(inspect.signature(factory.make).parameters)[1:]) or "none"
-        raise CandlecastError(
-            f"models.{name}.options: {factory.reference} does not take them: {error}; allowed: {allowed}"
-        ) from None
-    except ValueError:  # a function without a signature
-        pass
-    try:
-        made = factory.make(settings, **options)
+        made = factory.make(settings, **arguments)
     except CandlecastError as error:
         raise CandlecastError(f"models.{name}: {error}") from error
     except Exception as error:
@@ -71,6 +71,39 @@ def make_forecaster(settings: Settings, name: str) -> tuple[Factory, Forecaster]
             f"{', '.join(missing)}. See assets.forecasting.plugin.Forecaster"
         )
     return factory, made
+
+
+def require_factory(settings: Settings, name: str) -> Factory:
+    """The factory of [models.NAME], which takes its options.
+
+    Raises:
+        CandlecastError: it cannot be found, or does not take the options, or reads checkpoints that are not named.
+    """
+    factory, model = find_factory(settings, name), settings.models[name]
+    parameters = _parameters(factory)
+    if CHECKPOINTS in parameters and not model.reads:
+        raise CandlecastError(
+            f"models.{name}.reads: {factory.reference} reads checkpoints: name their models, such as "
+            f'models.{name}.reads = ["kronos"]'
+        )
+    allowed = [one for one in list(parameters)[1:] if one != CHECKPOINTS]
+    try:
+        given: dict[str, object] = {CHECKPOINTS: {}} if CHECKPOINTS in parameters else {}
+        if parameters:
+            inspect.signature(factory.make).bind(settings, **given, **model.options)
+    except TypeError as error:
+        raise CandlecastError(
+            f"models.{name}.options: {factory.reference} does not take them: {error}; allowed: "
+            f"{', '.join(allowed) or 'none'}"
+        ) from None
+    return factory
+
+
+def _parameters(factory: Factory) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory.make).parameters
+    except ValueError:  # a function without a signature
+        return {}
 
 
 def find_factory(settings: Settings, name: str) -> Factory:
@@ -129,7 +162,9 @@ def _module(name: str, root: Path) -> object:
     return importlib.import_module(name)
 
 
+@cache
 def _code(module_name: str) -> Mapping[str, str]:
+    """What identifies the code of a module as it was imported: a later change of its file is not in the process."""
     package = module_name.partition(".")[0]
     if package == OWN_PACKAGE:
         return {}

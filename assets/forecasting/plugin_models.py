@@ -31,6 +31,7 @@ from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput
 from assets.forecasting.plugin_factories import make_forecaster
 from assets.forecasting.plugin_output import Row, read_output, stacked
 from assets.market.gaps import GapFill
+from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.settings import ModelSettings, Settings
 
@@ -58,13 +59,13 @@ class Plugin:
     recipe: Mapping[str, Any]
 
 
-def plugin_model(settings: Settings, name: str) -> ForecastModel:
+def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) -> ForecastModel:
     """The model of [models.NAME]: what it states and what it forecasts are of one forecaster.
 
     Raises:
         CandlecastError: the forecaster cannot be made, or states something impossible.
     """
-    plugin = read_plugin(settings, name)
+    plugin = read_plugin(settings, name, checkpoints)
     return ForecastModel(
         model=name,
         checkpoint=forecast_checkpoint(plugin.recipe),
@@ -78,13 +79,13 @@ def plugin_model(settings: Settings, name: str) -> ForecastModel:
     )
 
 
-def read_plugin(settings: Settings, name: str) -> Plugin:
+def read_plugin(settings: Settings, name: str, checkpoints: CheckpointStore) -> Plugin:
     """The forecaster of [models.NAME] with family, licence, cutoff and recipe.
 
     Raises:
         CandlecastError: the forecaster cannot be made, or states something impossible.
     """
-    factory, forecaster = make_forecaster(settings, name)
+    factory, forecaster = make_forecaster(settings, name, checkpoints)
     stated = settings.models[name]
     windows = settings.windows
     recipe = {

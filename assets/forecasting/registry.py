@@ -17,6 +17,7 @@ from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoint_name
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
+from assets.forecasting.plugin_factories import require_factory
 from assets.forecasting.plugin_models import plugin_model
 from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError
@@ -54,20 +55,20 @@ def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> 
         return baseline_forecasters(settings)
     for name in settings.enabled_models:
         if forecast_asset(name) == asset:
-            return [plugin_model(settings, name)]
+            return [plugin_model(settings, name, checkpoints)]
     raise CandlecastError(f"{asset}: the settings enable no such model: reload the definitions, or enable it")
 
 
 def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
-    """Why models of the settings cannot be used, by name."""
+    """Why models of the settings cannot be used, by name. Weights that are yet to be trained are no problem."""
     problems = {}
     for name in settings.enabled_models:
-        for vintage in _vintages(name, settings, checkpoints):
-            try:
+        try:
+            require_factory(settings, name)
+            for vintage in _vintages(name, settings, checkpoints):
                 _forecasters_at(forecast_asset(name), settings, checkpoints, vintage)
-            except CandlecastError as error:
-                problems[name] = f"{error} (vintage {vintage})" if vintage else str(error)
-                break
+        except CandlecastError as error:
+            problems[name] = str(error)
     return problems
 
 
@@ -146,16 +147,22 @@ def _vintages(model: str, settings: Settings, checkpoints: CheckpointStore) -> l
     """The vintages of a model that can forecast, oldest first; [None]: it has no vintages; empty: it has no weights."""
     if model in WEIGHTS:
         return trained_vintages(WEIGHTS[model], settings, checkpoints)
-    published = vintages_until(settings.windows, settings.market.end or date.today())
-    return [*published] if _is_by_vintage(model, settings) else [None]
+    reads = settings.models[model].reads if model in settings.models else ()
+    trained = [trained_vintages(WEIGHTS[one], settings, checkpoints) for one in reads]
+    published: list[date | None] = [None]
+    if _is_by_vintage(model, settings):
+        published = [*vintages_until(settings.windows, settings.market.end or date.today())]
+    return [one for one in published if all(one in known for known in trained)]
 
 
 def _is_by_vintage(model: str, settings: Settings) -> bool:
-    """Whether a model has vintages: those that are trained, and plug-ins whose options name weights by vintage."""
+    """Whether a model has vintages: those that are trained, and plug-ins that read them or name weights by vintage."""
     if not has_vintages(settings.windows):
         return False
-    options = settings.models[model].options if model in settings.models else {}
-    return model in WEIGHTS or any(map(is_template, options.values()))
+    if model not in settings.models:
+        return model in WEIGHTS
+    plugin = settings.models[model]
+    return bool(plugin.reads) or any(map(is_template, plugin.options.values()))
 
 
 def trained_vintages(kind: Kind, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
@@ -174,7 +181,10 @@ def _forecasters_at(
     if vintage is None:
         return forecasters_in(asset, settings, checkpoints)
     own, store = at_vintage(settings, vintage), checkpoints.at(vintage)
-    return [_of_vintage(one, vintage, settings) for one in forecasters_in(asset, own, store)]
+    try:
+        return [_of_vintage(one, vintage, settings) for one in forecasters_in(asset, own, store)]
+    except CandlecastError as error:
+        raise CandlecastError(f"{error} (vintage {vintage})") from error
 
 
 def _of_vintage(model: ForecastModel, vintage: date, settings: Settings) -> ForecastModel:

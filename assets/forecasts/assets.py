@@ -61,6 +61,8 @@ FORECAST_COLUMNS = schema(
     }
 )
 SHOWN = 4
+# The assets that train each model.
+_TRAINING = {"kronos": ("kronos_tokenizer", "kronos_predictor"), "chronos2": ("chronos2_model",)}
 _CLOSE = ("close",)
 _FIELDS = ("open", "high", "low", "close", "volume", "amount")
 
@@ -110,13 +112,13 @@ FORECAST_ASSETS = (
         {"duckdb", "parquet", "pytorch"},
         reads=_FIELDS,
         needs=("input_drift",),
-        models=("kronos_tokenizer", "kronos_predictor"),
+        models=_TRAINING["kronos"],
     ),
     ForecastAsset(
         "chronos2_forecasts",
         "Forecasts by Chronos-2: quantiles of the close from log closes, sorted where they cross.",
         {"duckdb", "pytorch"},
-        models=("chronos2_model",),
+        models=_TRAINING["chronos2"],
     ),
 )
 
@@ -138,7 +140,8 @@ def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
     """The asset of a model of the settings. Its module is not imported: family and licence are on the asset's page."""
     licence = f" Licence: {model.licence}." if model.licence else ""
     description = f"Forecasts by {name}, made by `{model.factory or name}`.{licence}"
-    return ForecastAsset(forecast_asset(name), description, {"duckdb", "python"}, reads=_FIELDS)
+    trained = tuple(asset for one in model.reads for asset in _TRAINING[one])
+    return ForecastAsset(forecast_asset(name), description, {"duckdb", "python"}, reads=_FIELDS, models=trained)
 
 
 def _forecasts(

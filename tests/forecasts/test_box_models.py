@@ -278,7 +278,7 @@ def test_bars_after_the_origin_change_no_bit_of_a_forecast(name: str, home: Fore
     settings = SETTINGS.model_copy(update={"models": models})
     tasks = home.tasks(date(2012, 5, 1), date(2012, 5, 10))
     targets = target_timestamps(tasks, home.candlecast.calendar, 10)
-    assert not forecasts_changed_by_future_bars(plugin_model(settings, name).load(), tasks, targets)
+    assert not forecasts_changed_by_future_bars(plugin_model(settings, name, home.checkpoints).load(), tasks, targets)
 
 
 def published_in_march_2012(settings: Settings) -> Forecaster:
@@ -296,7 +296,7 @@ def test_a_pretrained_model_of_another_package_is_stored_scored_and_compared(hom
         )
     )
     tasks = home.tasks(date(2012, 2, 1), date(2012, 5, 31))
-    forecasters = [plugin_model(home.settings, "fracast"), *baseline_forecasters(home.settings)]
+    forecasters = [plugin_model(home.settings, "fracast", home.checkpoints), *baseline_forecasters(home.settings)]
     for forecaster in forecasters:
         generate_forecasts(home.candlecast, forecaster, tasks)
     score_sessions(home.warehouse, home.histories(), [date(2012, 2, 1), date(2012, 6, 15)])

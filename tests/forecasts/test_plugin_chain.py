@@ -81,7 +81,10 @@ def plugin_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[For
 
 def test_the_plugin_of_the_page_has_at_most_30_lines_and_forecasts(plugin_home: ForecastHome) -> None:
     assert len([line for line in block("python").splitlines() if line.strip()]) <= 30
-    model, tasks = plugin_model(plugin_home.settings, "historical"), plugin_home.tasks(FIRST, LAST)
+    model, tasks = (
+        plugin_model(plugin_home.settings, "historical", plugin_home.checkpoints),
+        plugin_home.tasks(FIRST, LAST),
+    )
     assert model.recipe["options"] == {"bars": 250} and "source" in model.recipe["code"]
     assert generate_forecasts(plugin_home.candlecast, model, tasks).created == len(tasks)
     last = tasks[0].history.closes_as_of(tasks[0].index)[-251:]

@@ -169,13 +169,13 @@ def test_the_checkpoint_changes_with_factory_options_and_recipe(model_home: Fore
         other={"options": {"version": 2}},
         dated={"options": {"version": date(2020, 1, 1)}},
     )
-    made = [plugin_model(settings, name) for name in settings.models]
+    made = [plugin_model(settings, name, model_home.checkpoints) for name in settings.models]
     assert len({one.checkpoint for one in made}) == 3
-    assert plugin_model(settings, "plain").checkpoint == made[0].checkpoint
+    assert plugin_model(settings, "plain", model_home.checkpoints).checkpoint == made[0].checkpoint
     assert (made[0].licence, made[0].family, made[0].trained_until) == ("MIT", "toy", None)
     assert made[2].recipe["options"] == {"version": "2020-01-01"}
     reseeded = settings.model_copy(update={"seed": settings.seed + 1})
-    assert plugin_model(reseeded, "plain").checkpoint != made[0].checkpoint
+    assert plugin_model(reseeded, "plain", model_home.checkpoints).checkpoint != made[0].checkpoint
 
 
 def make_versioned(settings: Settings, file: str) -> Toy:
@@ -187,9 +187,9 @@ def test_a_forecast_is_by_the_weights_that_its_checkpoint_names(model_home: Fore
     file = tmp_path / "version"
     settings = with_models(model_home, toy={"factory": f"{__name__}:make_versioned", "options": {"file": str(file)}})
     file.write_text("1")
-    old = plugin_model(settings, "toy")
+    old = plugin_model(settings, "toy", model_home.checkpoints)
     file.write_text("2")
-    new = plugin_model(settings, "toy")
+    new = plugin_model(settings, "toy", model_home.checkpoints)
     assert (old.recipe["forecaster"], new.recipe["forecaster"]) == ({"version": "1"}, {"version": "2"})
     tasks = model_home.tasks(ORIGIN, ORIGIN)
     targets = target_timestamps(tasks, model_home.candlecast.calendar, 10)
@@ -210,7 +210,7 @@ def test_a_forecast_is_by_the_weights_that_its_checkpoint_names(model_home: Fore
 def test_the_latest_stated_cutoff_counts_and_an_unknown_one_makes_all_in_sample(
     model_home: ForecastHome, stated: dict[str, object], until: date
 ) -> None:
-    assert plugin_model(with_models(model_home, toy=stated), "toy").trained_until == until
+    assert plugin_model(with_models(model_home, toy=stated), "toy", model_home.checkpoints).trained_until == until
 
 
 def test_under_commercial_licences_an_unknown_licence_is_refused_until_it_is_stated(model_home: ForecastHome) -> None:
@@ -251,5 +251,5 @@ def test_a_factory_that_cannot_be_used_is_named_with_the_key_that_mends_it(
     model_home: ForecastHome, stated: dict[str, object], named: list[str]
 ) -> None:
     with pytest.raises(CandlecastError) as refused:
-        plugin_model(with_models(model_home, toy=stated), "toy")
+        plugin_model(with_models(model_home, toy=stated), "toy", model_home.checkpoints)
     assert all(part in str(refused.value) for part in named)

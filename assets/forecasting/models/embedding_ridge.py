@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -30,7 +30,6 @@ from assets.forecasting.embedders import Embed, Embedder, Pooling, embedder
 from assets.forecasting.plugin import ForecastInput
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
-from resources.layout import Home
 from resources.settings import Settings
 
 VERSION = 1
@@ -44,11 +43,16 @@ FITS_KEPT = 512
 
 
 def embedding_ridge(
-    settings: Settings, source: str = "kronos", windows: int = 250, pooling: Pooling = "last"
+    settings: Settings,
+    checkpoints: Mapping[str, CheckpointStore],
+    source: str = "kronos",
+    windows: int = 250,
+    pooling: Pooling = "last",
 ) -> EmbeddingRidge:
     """The forecaster.
 
     Args:
+        checkpoints: the store by model, of those in `reads`.
         source: the model whose embeddings are used, "kronos" or "chronos2".
         windows: past windows of a fit at most, one per horizon: the newest ones.
         pooling: "last" or "mean", as `embeddings.pooling`.
@@ -60,7 +64,12 @@ def embedding_ridge(
         raise CandlecastError(f'pooling = {pooling!r} is neither "last" nor "mean"')
     if not isinstance(windows, int) or windows < MIN_WINDOWS:
         raise CandlecastError(f"windows = {windows!r} must be an integer of {MIN_WINDOWS} or more")
-    found = embedder(source, settings, CheckpointStore(Home(settings.home)), pooling)
+    if source not in checkpoints:
+        named = ", ".join(f'"{one}"' for one in checkpoints)
+        raise CandlecastError(
+            f"options.source = {source!r}, and reads = [{named}]: the source must be among the models that it reads"
+        )
+    found = embedder(source, settings, checkpoints[source], pooling)
     return EmbeddingRidge(found, settings.windows.predict_window, windows)
 
 
@@ -100,7 +109,7 @@ class EmbeddingRidge:
 
     def __init__(self, source: Embedder, horizon: int, most: int) -> None:
         self.licence = source.licence
-        self.cutoff: date | None = source.trained_until
+        self.cutoff = None if source.trained_until == date.max else source.trained_until
         self.recipe: dict[str, object] = {"version": VERSION, "embeddings": source.checkpoint}
         self._load, self._window, self._horizon = source.load, source.bars, horizon
         self.lookback: int | None = None

@@ -15,7 +15,9 @@ from assets.forecasting.plugin_output import Row, read_output
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.series import Series, SeriesError
 from assets.market.history import CLOSE, FIELDS, PRICES
+from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
+from resources.layout import Home
 from resources.settings import ModelSettings, Settings
 
 ANY_LEVEL = (1e-6, 1 - 1e-6)
@@ -84,7 +86,7 @@ def forecaster_model(name: str, settings: Settings, levels: Sequence[float], hor
             "windows": settings.windows.model_copy(update={"predict_window": horizon}),
         }
     )
-    plugin = read_plugin(settings, name)
+    plugin = read_plugin(settings, name, CheckpointStore(Home(settings.home)))
     note = f"{name} forecasts closes of bars: it reads the values as closes, one column at a time, and leaves gaps out"
     return ForecasterModel(
         ModelAbout(name, plugin.factory, licence=plugin.licence, notes=(note,)),
