@@ -21,6 +21,7 @@ from assets.forecasting.plugin_factories import require_factory
 from assets.forecasting.plugin_models import plugin_model
 from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError
+from resources.layout import Home
 from resources.licences import refusal
 from resources.settings import Settings
 from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset
@@ -172,6 +173,12 @@ def trained_vintages(kind: Kind, settings: Settings, checkpoints: CheckpointStor
     stored = checkpoints.vintages(kind)
     # A home may hold vintages of other settings.
     return [one for one in vintages_until(settings.windows, stored[-1]) if one in stored] if stored else []
+
+
+def newest_store(kind: Kind, settings: Settings) -> CheckpointStore:
+    """The checkpoints of the home, with those in use of the newest vintage of a kind if there are vintages."""
+    store = CheckpointStore(Home(settings.home))
+    return store.at(max(filter(None, trained_vintages(kind, settings, store)), default=None))
 
 
 def _forecasters_at(

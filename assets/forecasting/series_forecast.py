@@ -20,7 +20,14 @@ from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.columns import find_layout
 from assets.forecasting.series.frames import SeriesSet, read_series
 from assets.forecasting.series.holdout import evaluate
-from assets.forecasting.series.models import CHRONOS2, PACKAGED, SeriesModel, finite_quantiles, load_series_model
+from assets.forecasting.series.models import (
+    CHRONOS2,
+    PACKAGED,
+    SeriesModel,
+    chronos2_weights,
+    finite_quantiles,
+    load_series_model,
+)
 from assets.forecasting.series.series import INDEX, Series, SeriesError, forecast_rows
 from assets.forecasting.series.stamps import frequency_text, season_of
 from assets.forecasting.series.tables import Reading, Resample
@@ -181,7 +188,7 @@ def forecast_series(
     longest = max(request.horizon, request.holdout)
     season = request.season or season_of(found.frequency)
     model = load_series_model(request.model, settings, season, levels.tolist(), longest)
-    _require_licence(model.about, settings)
+    _require_licence(model.about, request.model, settings)
     _require_possible(model, levels, found.histories)
     notes = [
         *dict.fromkeys(found.notes),
@@ -253,9 +260,15 @@ def _levels(stated: Sequence[float]) -> np.ndarray:
     return levels
 
 
-def _require_licence(about: ModelAbout, settings: Settings | None) -> None:
-    key = "licence in the card.json of the weights" if about.model == CHRONOS2 else f"models.{about.model}.licence"
-    if settings is not None and (reason := refusal(about.licence or UNKNOWN, settings.compute.licences, key)):
+def _require_licence(about: ModelAbout, name: str, settings: Settings | None) -> None:
+    if settings is None:
+        return
+    if about.model != CHRONOS2:
+        key = f"models.{about.model}.licence"
+    else:
+        own = name in chronos2_weights(settings)
+        key = "chronos2.licence" if own else "licence in the card.json of the weights"
+    if reason := refusal(about.licence or UNKNOWN, settings.compute.licences, key):
         raise CandlecastError(reason)
 
 

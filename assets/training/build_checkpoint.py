@@ -102,6 +102,11 @@ class CheckpointRequest:
     trains: bool
     tokenizer: Checkpoint | None = None
 
+    @property
+    def licence(self) -> str:
+        """The licence of the weights: that of the base, from scratch MIT."""
+        return "MIT" if self.base.from_scratch else self.base.licence
+
     def cutoff(self, settings: Settings) -> date | None:
         """The last day whose bars influence the weights, by training or selection."""
         own = self.base.cutoff_after(settings.windows.cutoff if self.trains else None)
@@ -207,7 +212,7 @@ def build_checkpoint(
     """
     existing = store.find(request.kind, request.recipe)
     if existing is not None:
-        return _dated(existing, request, settings, store)
+        return _current_card(existing, request, settings, store)
     work = home.scratch / "fits" / digest_of(request.recipe)[:24]
     with scratch_folder(home.scratch / "models") as out:
         result = run(_job(request, settings, windows, work, out), progress)
@@ -222,17 +227,19 @@ def build_checkpoint(
 
         checkpoint = store.publish(request.kind, request.recipe, write, card)
     shutil.rmtree(work, ignore_errors=True)
-    return _dated(checkpoint, request, settings, store)
+    return _current_card(checkpoint, request, settings, store)
 
 
-def _dated(
+def _current_card(
     checkpoint: Checkpoint, request: CheckpointRequest, settings: Settings, store: CheckpointStore
 ) -> Checkpoint:
-    """The checkpoint, whose card states what is known of its training data now: a date may have been added since."""
-    dates = request.dates(settings)
-    if all(checkpoint.card.get(key) == dates[key] for key in ("cutoff", "cutoff_basis")):
+    """The checkpoint, whose card states what is known of its base now: a date or licence may have been added since."""
+    dates, card = request.dates(settings), checkpoint.card
+    known = {"cutoff": dates["cutoff"], "cutoff_basis": dates["cutoff_basis"], "licence": request.licence}
+    if all(card.get(key) == value for key, value in known.items()):
         return checkpoint
-    updated = store.update_card(checkpoint, dates)
+    base = {**card["base"], "licence": request.base.licence}
+    updated = store.update_card(checkpoint, {**dates, "licence": request.licence, "base": base})
     publish_bytes(updated.folder / README, render_model_card(updated.card).encode())
     return updated
 
@@ -283,7 +290,7 @@ def _card(
     manifest = windows.manifest
     return {
         "name": f"candlecast {request.kind.replace('_', ' ')}",
-        "licence": "MIT" if request.base.from_scratch else request.base.licence,
+        "licence": request.licence,
         "base": {
             "weights": request.base.note or request.base.source or FROM_SCRATCH,
             "revision": request.base.revision,

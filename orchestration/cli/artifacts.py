@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from assets.backtests.report.publish import latest_report
-from assets.forecasting.registry import trained_vintages
+from assets.forecasting.registry import newest_store
 from assets.training.export import export, push
 from assets.training.model_card import SCORE_LABELS
 from assets.training.model_selection.promotion import rollback
@@ -93,21 +93,15 @@ def rollback_champion(settings: Settings, kind: str, to: str | None = None) -> d
     """Make the previous champion, or the checkpoint `to`, the champion again."""
     home = Home(settings.home)
     with run_lock(home):
-        decision = rollback(_newest_store(settings, cast(Kind, kind)), cast(Kind, kind), to)
+        decision = rollback(newest_store(cast(Kind, kind), settings), cast(Kind, kind), to)
     replaced = f", in place of {decision.over[:16]}" if decision.over else ""
     text = f"{kind}: {decision.digest[:16]} is the champion{replaced}; {decision.why}"
     return {"digest": decision.digest, "replaced": decision.over, "reason": decision.why, "text": text}
 
 
-def _newest_store(settings: Settings, kind: Kind) -> CheckpointStore:
-    """The checkpoints, with those of the newest vintage in use if there are vintages."""
-    store = CheckpointStore(Home(settings.home))
-    return store.at(max(filter(None, trained_vintages(kind, settings, store)), default=None))
-
-
 def export_champion(settings: Settings, kind: str, to: Path, digest: str | None, name: str | None) -> dict[str, Any]:
     """A checkpoint as folders; with a name, on the hub too."""
-    folders = export(_newest_store(settings, cast(Kind, kind)), cast(Kind, kind), to, digest)
+    folders = export(newest_store(cast(Kind, kind), settings), cast(Kind, kind), to, digest)
     addresses = push(folders, name) if name else []
     return {
         "folders": {part: str(folder) for part, folder in folders.items()},

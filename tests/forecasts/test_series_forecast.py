@@ -19,7 +19,7 @@ from assets.forecasting.series_forecast import SeriesWarning, predict
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.settings import ComputeSettings, ModelSettings, Settings
+from resources.settings import ComputeSettings, ModelSettings, Settings, WindowSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::assets.forecasting.series_forecast.SeriesWarning")
 HOURS = pd.date_range("2023-05-01", periods=90, freq="h")
@@ -218,6 +218,27 @@ def test_the_checkpoint_in_use_of_a_home_is_read_and_named(tmp_path: Path) -> No
     store.set_current("chronos2_model", weights.digest)
     read = predict(long(a=wave(1)), horizon=1, model="chronos2", settings=settings)
     assert weights.digest[:16] in read.attrs["model"]
+
+
+def test_the_checkpoint_of_the_newest_vintage_is_read_under_the_licence_that_the_settings_state(
+    tmp_path: Path,
+) -> None:
+    store = CheckpointStore(Home(tmp_path))
+
+    def write(folder: Path) -> None:
+        shutil.copytree(PACKAGED_FOLDER, folder, dirs_exist_ok=True)
+
+    for year in (2024, 2025):
+        weights = store.publish("chronos2_model", {"year": year}, write, {"licence": "unknown: see the hub"})
+        store.at(date(year, 1, 1)).set_current("chronos2_model", weights.digest)
+    settings = Settings(
+        home=tmp_path, windows=WindowSettings(vintage="year"), compute=ComputeSettings(licences="commercial")
+    )
+    with pytest.raises(CandlecastError, match=r"^chronos2\.licence"):
+        predict(long(a=wave(1)), horizon=1, model="chronos2", settings=settings)
+    stated = settings.model_copy(update={"chronos2": settings.chronos2.model_copy(update={"licence": "CC-BY-4.0"})})
+    read = predict(long(a=wave(1)), horizon=1, model="chronos2", settings=stated)
+    assert weights.digest[:16] in read.attrs["model"] and "CC-BY-4.0" in read.attrs["model"]
 
 
 def test_a_licence_that_is_not_allowed_is_refused(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_cutoff_that_the_weights_state_is_not_replaced(hub: LocalHub, tmp_path
             base_of("kronos_predictor", section.model_copy(update={"cutoff": date(2023, 1, 1)}), settings)
 
 
-def test_a_date_that_is_stated_later_reaches_the_card_of_existing_weights(tmp_path: Path) -> None:
+def test_a_date_and_a_licence_that_are_stated_later_reach_the_card_of_existing_weights(tmp_path: Path) -> None:
     home, warehouse = filled_home(tmp_path / "home")
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -73,8 +73,8 @@ def test_a_date_that_is_stated_later_reaches_the_card_of_existing_weights(tmp_pa
     windows.folder.mkdir(parents=True)
     write_arrays(windows.folder, found.arrays, dict(found.manifest))
 
-    def built(**dates: date) -> Checkpoint:
-        section = settings.chronos2.model_copy(update=dates)
+    def built(**stated: date | str) -> Checkpoint:
+        section = settings.chronos2.model_copy(update=stated)
         dated = settings.model_copy(update={"chronos2": section})
         request = checkpoint_request("chronos2_model", dated, windows)
         return build_checkpoint(request, dated, home, store, windows, run=in_process)
@@ -86,3 +86,7 @@ def test_a_date_that_is_stated_later_reaches_the_card_of_existing_weights(tmp_pa
     assert "2025-10-20" in (bounded.folder / "README.md").read_text()
     exact = built(published=date(2025, 10, 20), cutoff=date(2025, 1, 31))
     assert exact.digest == unknown.digest and exact.cutoff == date(2025, 1, 31) and not is_bounded(exact.card)
+    licensed = built(published=date(2025, 10, 20), cutoff=date(2025, 1, 31), licence="CC-BY-4.0")
+    assert licensed.digest == unknown.digest
+    assert licensed.card["licence"] == licensed.card["base"]["licence"] == "CC-BY-4.0"
+    assert "CC-BY-4.0" in (licensed.folder / "README.md").read_text()

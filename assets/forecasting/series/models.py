@@ -23,11 +23,10 @@ from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series.series import Series, SeriesError
-from resources.checkpoints import CARD, UNNAMED, CheckpointStore
+from resources.checkpoints import CARD, UNNAMED
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.hub_models import pinned_model
-from resources.layout import Home
 from resources.publish import digest_of_folder
 from resources.settings import Settings
 
@@ -187,15 +186,18 @@ def load_series_model(
     if name in (NAIVE, SEASONAL_NAIVE):
         return naive_model(name, 1 if name == NAIVE else season)
     compute = Compute(settings.compute) if settings else Compute()
+    licence = settings.chronos2.licence if settings and name in chronos2_weights(settings) else None
     if name == CHRONOS2:
-        used = CheckpointStore(Home(settings.home)).current("chronos2_model") if settings else None
+        from assets.forecasting.registry import newest_store
+
+        used = newest_store("chronos2_model", settings).current("chronos2_model") if settings else None
         if used is None:
             where = f"the home {settings.home}" if settings else "no home: without settings there is"
             raise CandlecastError(
                 f"--model {CHRONOS2}: {where} has no Chronos-2 checkpoint yet: `candlecast run` makes it; --model "
                 f"{PACKAGED} reads the weights of the package"
             )
-        return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", compute)
+        return _from_folder(used.folder, f"the checkpoint in use of {used.folder.parents[2]}", compute, licence)
     if name == PACKAGED:
         return _from_folder(PACKAGED_FOLDER, "the packaged compact weights", compute)
     if (settings is not None and name in settings.models) or name in entry_points(group=ENTRY_POINTS).names:
@@ -204,10 +206,10 @@ def load_series_model(
         return forecaster_model(name, settings or Settings(), levels, horizon)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _from_folder(folder, f"folder {folder}", compute)
+        return _from_folder(folder, f"folder {folder}", compute, licence)
     hub = _HUB_NAME.fullmatch(name)
     if hub is not None and not name.startswith("."):
-        return _from_hub(hub["name"], hub["revision"], settings, compute)
+        return _from_hub(hub["name"], hub["revision"], settings, compute, licence)
     own = sorted({*(settings.models if settings else ()), *entry_points(group=ENTRY_POINTS).names})
     every = ", ".join([CHRONOS2, PACKAGED, NAIVE, SEASONAL_NAIVE, *own])
     raise CandlecastError(
@@ -216,7 +218,12 @@ def load_series_model(
     )
 
 
-def _from_folder(folder: Path, weights: str, compute: Compute) -> SeriesModel:
+def chronos2_weights(settings: Settings) -> tuple[str, ...]:
+    """The names of the Chronos-2 weights whose licence the settings may state: `chronos2.licence`."""
+    return CHRONOS2, settings.chronos2.base
+
+
+def _from_folder(folder: Path, weights: str, compute: Compute, licence: str | None = None) -> SeriesModel:
     config = folder / "config.json"
     if not config.is_file():
         raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
@@ -235,15 +242,19 @@ def _from_folder(folder: Path, weights: str, compute: Compute) -> SeriesModel:
             f"these weights were fitted by candlecast on bars, {unseen} they have seen none; --model amazon/chronos-2 "
             "reads the published weights"
         )
-    return Chronos2Model(ModelAbout(CHRONOS2, weights, digest, None, card.get("licence"), tuple(notes)), pipeline)
+    about = ModelAbout(CHRONOS2, weights, digest, None, licence or card.get("licence"), tuple(notes))
+    return Chronos2Model(about, pipeline)
 
 
-def _from_hub(name: str, revision: str | None, settings: Settings | None, compute: Compute) -> SeriesModel:
+def _from_hub(
+    name: str, revision: str | None, settings: Settings | None, compute: Compute, licence: str | None
+) -> SeriesModel:
     """The commit that the home has pinned; without a home what the hub or its cache has."""
     if settings is not None:
         pinned = pinned_model(settings, name, revision)
         pipeline = _loaded(str(pinned.folder), None, compute, pinned.commit)
-        return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, pinned.commit, pinned.licence), pipeline)
+        about = ModelAbout(CHRONOS2, f"hub {name}", None, pinned.commit, licence or pinned.licence)
+        return Chronos2Model(about, pipeline)
     pipeline = _loaded(name, revision, compute, "")
     commit = getattr(pipeline.model.config, "_commit_hash", None) or revision
     return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, commit), pipeline)
