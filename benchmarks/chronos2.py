@@ -26,14 +26,13 @@ from assets.forecasting.compact_chronos2 import new_chronos2
 from assets.forecasting.forecaster import ForecastTask
 from assets.market.gaps import GapFill
 from assets.market.history import BarHistory
+from benchmarks.random_weights import published_chronos_2
 from resources.calendar import TradingCalendar
 from resources.settings import Chronos2Settings, Settings
 
 CONTEXT, HORIZON = 512, 10
 SIZES = {
-    "published": Chronos2Settings(
-        d_model=768, d_ff=3072, num_layers=12, num_heads=12, patch_size=16, context_length=CONTEXT
-    ),
+    "published": published_chronos_2(CONTEXT),
     "compact": Chronos2Settings(context_length=CONTEXT),
 }
 AT_ONCE = {"published": SERIES_AT_ONCE_LARGE, "compact": SERIES_AT_ONCE}

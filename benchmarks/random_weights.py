@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.models.pretrained import DECILES
 from benchmarks.kronos_workload import models
 from resources.settings import Chronos2Settings
 
-DECILES = [round(0.1 * number, 1) for number in range(1, 10)]
+# Of amazon/chronos-2.
+CHRONOS_2 = {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "patch_size": 16}
 # d_model, layers of encoder and of decoder, heads, width of the feed-forward layers; heads are 64 wide. From the
 # config.json of amazon/chronos-t5-… and amazon/chronos-bolt-… of the same name.
 T5_SHAPES = {
@@ -32,7 +34,7 @@ def save_chronos_bolt(folder: Path, shape: Shape, context: int = 2048, steps: in
         "input_patch_size": 16,
         "input_patch_stride": 16,
         "prediction_length": steps,
-        "quantiles": DECILES,
+        "quantiles": list(DECILES),
         "use_reg_token": True,
     }
     config = _t5_config(shape, 2, "ChronosBoltModelForForecasting", "ChronosBoltPipeline", chronos)
@@ -68,8 +70,12 @@ def save_chronos_t5(folder: Path, shape: Shape, context: int = 512, steps: int =
 def save_chronos_2(folder: Path) -> None:
     """A Chronos-2 model of the published size, 120 million parameters."""
     torch.manual_seed(0)
-    shape = {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "patch_size": 16, "context_length": 8192}
-    new_chronos2(Chronos2Settings.model_validate(shape), horizon=1024).save_pretrained(folder)
+    new_chronos2(published_chronos_2(8192), horizon=1024).save_pretrained(folder)
+
+
+def published_chronos_2(context: int) -> Chronos2Settings:
+    """The settings of a Chronos-2 model of the published size with a context of some steps."""
+    return Chronos2Settings.model_validate({**CHRONOS_2, "context_length": context})
 
 
 def save_kronos(folder: Path, size: str) -> None:

@@ -25,6 +25,8 @@ BUILT_IN_MODELS: Mapping[str, str] = {
     "chronos2": "chronos2_forecasts",
 }
 BUILT_IN_ASSETS = tuple(dict.fromkeys(BUILT_IN_MODELS.values()))
+# The sections of the built-in models that have weights.
+_SECTIONS = {"kronos": "predictor", "chronos2": "chronos2"}
 # Series of the plots and tables that are no model.
 _OTHER_SERIES = frozenset({"actual", "benchmark"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -78,6 +80,11 @@ class ModelSettings(Section):
 def forecast_asset(model: str) -> str:
     """The asset that holds the forecasts of a model."""
     return BUILT_IN_MODELS.get(model, f"{model}_forecasts")
+
+
+def section_of(model: str) -> str:
+    """The section of the settings that states cutoff and licence of a model."""
+    return _SECTIONS.get(model, f"models.{model}")
 
 
 def require_free_names(models: Mapping[str, ModelSettings]) -> None:

@@ -9,11 +9,10 @@ import pandas as pd
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from resources.settings_models import section_of
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
-# The section of the settings that states the cutoff of a model; that of others is models.NAME.
-CUTOFF_SECTIONS = {"kronos": "predictor", "chronos2": "chronos2"}
 _ORIGINS = """
 SELECT model, count(DISTINCT origin) FILTER (in_sample) AS in_sample,
        count(DISTINCT origin) FILTER (NOT in_sample) AS clean, max(origin) AS last
@@ -44,7 +43,7 @@ def check_models_compared(warehouse: Warehouse, checkpoints: UsedCheckpoints) ->
 
 def _why_not_compared(model: str, counts: Mapping[Hashable, Any]) -> str:
     if counts and not counts["clean"]:
-        section = CUTOFF_SECTIONS.get(model, f"models.{model}")
+        section = section_of(model)
         return (
             f"no out-of-sample scores for {model}: its {counts['in_sample']:,} origins, up to "
             f"{counts['last']:%Y-%m-%d}, are all in-sample. Forecast from origins after the cutoff of its "

@@ -95,8 +95,13 @@ def _daily(hour: np.ndarray, highest: int) -> np.ndarray:
 
 def _autoregression(rng: np.random.Generator, steps: int, persistence: float, deviation: float) -> np.ndarray:
     """A(t) = persistence · A(t−1) + shock(t), stationary with the standard deviation `deviation`."""
-    from scipy.signal import lfilter
-
     shocks = rng.normal(0, deviation * np.sqrt(1 - persistence**2), steps)
     shocks[0] = rng.normal(0, deviation)
+    return first_order(shocks, persistence)
+
+
+def first_order(shocks: np.ndarray, persistence: float) -> np.ndarray:
+    """A(t) = persistence · A(t−1) + shocks(t) with A(0) = shocks(0): (n,), both."""
+    from scipy.signal import lfilter
+
     return np.asarray(lfilter([1.0], [1.0, -persistence], shocks))

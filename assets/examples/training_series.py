@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.signal import lfilter
+
+from assets.examples.processes import first_order
 
 PERIODS = (4, 6, 7, 12, 24, 24, 24, 24, 24, 48, 168)
 # Numbers of covariates, and their shares.
@@ -19,6 +20,7 @@ COVARIATES, SHARES = (0, 1, 2), (0.2, 0.4, 0.4)
 # Shares of covariates without effect, with a positive and with a negative one. With as many negative as positive ones a
 # small model learns none of either within minutes: it finds no first step.
 SIGNS = (0.1, 0.68, 0.22)
+BURN_IN = 100
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _series(rng: np.random.Generator, length: int) -> SyntheticSeries:
         (known if rng.random() < 0.85 else past_only)[name] = values * np.exp(rng.normal()) + rng.normal(0, 5)
         weight = rng.choice([0, 1, -1], p=SIGNS) * rng.uniform(0.3, 1.5)
         shares[name] = weight * _response(rng, values)
-    noise = np.exp(rng.uniform(np.log(0.05), np.log(0.4))) * _autoregression(rng, length, rng.uniform(0, 0.9))
+    noise = np.exp(rng.uniform(np.log(0.05), np.log(0.4))) * _noise(rng, length, rng.uniform(0, 0.9))
     target = parts + sum(shares.values()) + noise
     spread = max(float(np.std(target)), 1e-9)
     effects = {name: float(np.std(share)) / spread for name, share in shares.items()}
@@ -70,7 +72,7 @@ def _season(rng: np.random.Generator, steps: np.ndarray, period: int) -> np.ndar
     sizes = rng.normal(size=len(harmonics)) / harmonics
     phases = rng.uniform(0, 2 * np.pi, len(harmonics))
     waves = np.sin(2 * np.pi * harmonics[:, None] * steps / period + phases[:, None])
-    return _standardised(sizes @ waves)
+    return _z_scores(sizes @ waves)
 
 
 def _covariate(rng: np.random.Generator, steps: np.ndarray, period: int) -> np.ndarray:
@@ -78,31 +80,30 @@ def _covariate(rng: np.random.Generator, steps: np.ndarray, period: int) -> np.n
     length = len(steps)
     kind = rng.choice(["weather", "noise", "pulses", "levels"], p=[0.7, 0.1, 0.1, 0.1])
     if kind == "weather":
-        smooth = _standardised(_autoregression(rng, length, rng.uniform(0.8, 0.995)))
-        return _standardised(smooth + rng.gamma(0.7) * _season(rng, steps, period))
+        smooth = _z_scores(_noise(rng, length, rng.uniform(0.8, 0.995)))
+        return _z_scores(smooth + rng.gamma(0.7) * _season(rng, steps, period))
     if kind == "noise":
         return rng.normal(size=length)
     if kind == "pulses":
-        return _standardised((rng.random(length) < rng.uniform(0.03, 0.3)).astype(float))
+        return _z_scores((rng.random(length) < rng.uniform(0.03, 0.3)).astype(float))
     changes = rng.random(length) < rng.uniform(0.02, 0.1)
-    return _standardised(rng.normal(size=length)[np.maximum.accumulate(np.where(changes, steps, 0))])
+    return _z_scores(rng.normal(size=length)[np.maximum.accumulate(np.where(changes, steps, 0))])
 
 
 def _response(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
     """What a covariate adds to the target: mostly linear, sometimes beyond a threshold alone."""
     if rng.random() < 0.85:
         return values
-    return _standardised(np.maximum(values - rng.normal(0, 0.5), 0))
+    return _z_scores(np.maximum(values - rng.normal(0, 0.5), 0))
 
 
-def _autoregression(rng: np.random.Generator, length: int, persistence: float) -> np.ndarray:
-    """An AR(1) process of variance 1."""
-    burn_in = 100
-    shocks = rng.normal(size=length + burn_in) * np.sqrt(1 - persistence**2)
-    return np.asarray(lfilter([1.0], [1.0, -persistence], shocks)[burn_in:])
+def _noise(rng: np.random.Generator, length: int, persistence: float) -> np.ndarray:
+    """An AR(1) process of variance 1 after `BURN_IN` steps."""
+    shocks = rng.normal(size=length + BURN_IN) * np.sqrt(1 - persistence**2)
+    return first_order(shocks, persistence)[BURN_IN:]
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def _z_scores(values: np.ndarray) -> np.ndarray:
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
 
 

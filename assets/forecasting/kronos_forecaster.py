@@ -31,10 +31,10 @@ from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
-from resources.settings import Settings
+from resources.settings import ForecastSettings, Settings
 
 if TYPE_CHECKING:
-    from kronos import KronosPredictor
+    from kronos import KronosPredictor, PathResult
 
 MODEL = "kronos"
 VERSION = 1
@@ -117,30 +117,61 @@ def load_predictor(settings: Settings, predictor: Path, tokenizer: Path) -> Kron
     )
 
 
-def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
+def sample_paths(
+    model: KronosPredictor,
+    forecasts: ForecastSettings,
+    bars: Sequence[np.ndarray],
+    stamps: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray] | np.ndarray,
+    *,
+    seeds: Sequence[int],
+    names: Sequence[str],
+) -> PathResult:
+    """Sample paths of valid bars, with the sampling of the settings.
+
+    Args:
+        bars: lookbacks, each (n, 6); `stamps` are their timestamps.
+        targets: the timestamps of the forecast, (horizon,) each.
+        names: of the forecasts, for errors.
+
+    Raises:
+        kronos.InputError: bars are not valid, with name, field and row.
+    """
     from kronos.features import time_features
 
-    windows, forecasts = settings.windows, settings.forecasts
+    return model.sample_paths(
+        bars,
+        [time_features(one) for one in stamps],
+        [time_features(one) for one in targets],
+        len(targets[0]),
+        paths=forecasts.sample_count,
+        T=forecasts.temperature,
+        top_k=forecasts.top_k,
+        top_p=forecasts.top_p,
+        seeds=seeds,
+        project=True,
+        names=names,
+    )
+
+
+def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
+    lookback = settings.windows.lookback_window
     model = load_predictor(settings, predictor.folder, tokenizer.folder)
     fill = GapFill.of(settings, predictor.card.get("training"))
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         tasks = fill_lookbacks(tasks, fill)
-        lookbacks = [(task.history, task.index - windows.lookback_window + 1, task.index) for task in tasks]
-        result = model.sample_paths(
+        lookbacks = [(task.history, task.index - lookback + 1, task.index) for task in tasks]
+        result = sample_paths(
+            model,
+            settings.forecasts,
             [history.bars_as_of(last, first) for history, first, last in lookbacks],
-            [time_features(history.stamps[first : last + 1]) for history, first, last in lookbacks],
-            [time_features(stamps) for stamps in targets],
-            targets.shape[1],
-            paths=forecasts.sample_count,
-            T=forecasts.temperature,
-            top_k=forecasts.top_k,
-            top_p=forecasts.top_p,
+            [history.stamps[first : last + 1] for history, first, last in lookbacks],
+            targets,
             seeds=[forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
-            project=True,
             names=[f"{task.symbol} from {task.origin}" for task in tasks],
         )
-        quantiles = path_quantiles(result.paths, forecasts.levels)
+        quantiles = path_quantiles(result.paths, settings.forecasts.levels)
         return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
 
     return predict

@@ -24,13 +24,11 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.licences import refusal
 from resources.settings import Settings
-from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset
+from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset, section_of
 from resources.vintages import at_vintage, has_vintages, is_template, vintage_of, vintages_until
 
 # The weights without which a built-in model cannot forecast.
 WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model"}
-# The sections of the settings that state the licence of a built-in model.
-LICENCE_SECTIONS = {KRONOS: "predictor", CHRONOS2: "chronos2"}
 
 
 def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
@@ -41,7 +39,7 @@ def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore)
     """
     models = _models_of(asset, settings, checkpoints)
     for one in models:
-        key = f"{LICENCE_SECTIONS.get(one.model, f'models.{one.model}')}.licence"
+        key = f"{section_of(one.model)}.licence"
         if reason := refusal(one.licence, settings.compute.licences, key):
             raise CandlecastError(reason)
     return models

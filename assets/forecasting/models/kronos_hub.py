@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.forecasting.kronos_forecaster import load_predictor
+from assets.forecasting.kronos_forecaster import load_predictor, sample_paths
 from assets.forecasting.models.pretrained import LEAST_CLOSES
 from assets.forecasting.models.series import log_closes, require_at_least
 from assets.forecasting.models.weights import find_weights
@@ -105,20 +105,14 @@ class KronosHub:
             CandlecastError: the closes of an input cannot be used.
             kronos.InputError: its bars are not valid, with symbol, field and row.
         """
-        from kronos.features import time_features
-
         for one in inputs:
             log_closes(one, LEAST_CLOSES)
-        forecasts = self.settings.forecasts
-        result = self.model.sample_paths(
+        result = sample_paths(
+            self.model,
+            self.settings.forecasts,
             [one.bars for one in inputs],
-            [time_features(one.stamps) for one in inputs],
-            [time_features(one.targets) for one in inputs],
-            len(inputs[0].targets),
-            paths=forecasts.sample_count,
-            T=forecasts.temperature,
-            top_k=forecasts.top_k,
-            top_p=forecasts.top_p,
+            [one.stamps for one in inputs],
+            [one.targets for one in inputs],
             seeds=[one.seed for one in inputs],
             names=[f"{one.symbol} from {one.origin}" for one in inputs],
         )
