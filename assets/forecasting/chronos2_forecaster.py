@@ -8,7 +8,7 @@ output (chronos2_outputs).
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from assets.forecasting.chronos2_batches import Series, SeriesForecaster
 from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, inputs_recipe, market_of
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe, market_of
 from assets.forecasting.chronos2_outputs import field_quantiles
 from assets.forecasting.forecaster import (
     ForecastModel,
@@ -31,8 +31,7 @@ from assets.forecasting.forecaster import (
 )
 from assets.forecasting.lookbacks import fill_lookbacks
 from assets.market.gaps import GapFill
-from assets.market.history import CLOSE, BarHistory, read_histories
-from assets.market.selection import source_filter, wanted_symbols
+from assets.market.history import CLOSE, own_histories
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import LARGE, Compute
 from resources.errors import CandlecastError
@@ -50,8 +49,32 @@ BYTES_PER_WEIGHT = 4
 SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE = 64, 8
 
 
-def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> ForecastModel:
+@dataclass(frozen=True)
+class OtherSymbols:
+    """What the forecasts of a symbol read of others.
+
+    Attributes:
+        histories: reads the histories that groups are completed from.
+        market: the mean return of all symbols.
+    """
+
+    histories: Histories
+    market: Callable[[], MarketReturns]
+
+    @classmethod
+    def stored(cls, settings: Settings) -> OtherSymbols:
+        """The symbols of the settings, read from the warehouse once they are needed."""
+        histories = cache(lambda: own_histories(settings, Warehouse.of(settings)))
+        return cls(histories, lambda: market_of(histories().values()))
+
+
+def chronos2_forecaster(
+    settings: Settings, checkpoints: CheckpointStore, others: OtherSymbols | None = None
+) -> ForecastModel:
     """The forecaster of the Chronos-2 checkpoint in use.
+
+    Args:
+        others: None: those of the warehouse.
 
     Raises:
         CandlecastError: there is no checkpoint yet.
@@ -86,11 +109,11 @@ def chronos2_forecaster(settings: Settings, checkpoints: CheckpointStore) -> For
         weights=weights.digest,
         recipe=recipe,
         trained_until=trained_until(weights),
-        load=cache(lambda: _load(settings, weights)),
+        load=cache(lambda: _load(settings, weights, others or OtherSymbols.stored(settings))),
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
-        data=lambda last: _inputs(settings, lambda: _all_histories(settings)).data_version(last),
+        data=lambda last: Chronos2Inputs.of(settings, OtherSymbols.stored(settings).market).data_version(last),
     )
 
 
@@ -108,7 +131,7 @@ def steps_at_once(folder: Path) -> int:
     return int(config["max_output_patches"] * config["output_patch_size"])
 
 
-def _load(settings: Settings, weights: Checkpoint) -> Predict:
+def _load(settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Predict:
     from chronos import Chronos2Pipeline
     from transformers.utils.logging import disable_progress_bar
 
@@ -117,7 +140,6 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
     pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
     pipeline.model.eval()
     compute.use_threads(pipeline.model)
-    histories = cache(lambda: _all_histories(settings))
     return Chronos2Predictor(
         settings,
         SeriesForecaster(
@@ -127,10 +149,10 @@ def _load(settings: Settings, weights: Checkpoint) -> Predict:
             settings.forecasts.levels,
             series_at_once(settings, weights.folder),
         ),
-        _inputs(settings, histories),
+        Chronos2Inputs.of(settings, others.market),
         read_groups(settings),
         GapFill.of(settings, weights.card.get("training")),
-        histories,
+        others.histories,
     ).predict
 
 
@@ -200,18 +222,3 @@ class Chronos2Predictor:
         except CandlecastError as error:
             return str(error)
         return Series(*rows, group)
-
-
-def _inputs(settings: Settings, histories: Histories) -> Chronos2Inputs:
-    return Chronos2Inputs.of(settings, lambda: market_of(list(histories().values())))
-
-
-def _all_histories(settings: Settings) -> Mapping[str, BarHistory]:
-    """The histories of all symbols of the settings."""
-    warehouse = Warehouse.of(settings)
-    return read_histories(
-        warehouse,
-        settings.market.frequency,
-        wanted_symbols(settings),
-        sources=source_filter(settings, warehouse),
-    )

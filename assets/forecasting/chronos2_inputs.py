@@ -7,7 +7,7 @@ here: forward passes (chronos2_batches), and the groups of symbols (chronos2_gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class MarketReturns:
         return digest_of([self.stamps[known].astype(np.int64).tolist(), self.returns[known].tolist()])
 
 
-def market_of(histories: Sequence[BarHistory]) -> MarketReturns:
+def market_of(histories: Iterable[BarHistory]) -> MarketReturns:
     """The market of some histories."""
     return MarketReturns.of([(one.stamps, one.quoted[:, CLOSE] * one.growth) for one in histories if len(one)])
 

@@ -13,7 +13,8 @@ from datetime import date
 
 import numpy as np
 
-from assets.market.selection import OWN_BARS
+from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 FIELDS = ("open", "high", "low", "close", "volume", "amount")
@@ -141,6 +142,16 @@ def read_histories(
         growth, shares = _cumulative(sessions[rows], ex_dates[own], price_factors[own], splits[own])
         histories[name] = BarHistory(name, stamps[rows], quoted[rows], growth, shares, sessions[rows])
     return histories
+
+
+def own_histories(settings: Settings, warehouse: Warehouse, last: date | None = None) -> dict[str, BarHistory]:
+    """The histories of all symbols of the settings, of bars of the own source.
+
+    Args:
+        last: newest session to read; None: all.
+    """
+    symbols, sources = wanted_symbols(settings), source_filter(settings, warehouse)
+    return read_histories(warehouse, settings.market.frequency, symbols, last, sources)
 
 
 def _cumulative(

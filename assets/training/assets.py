@@ -70,7 +70,7 @@ def _training_windows(vintages: Vintages | None) -> dg.AssetsDefinition:
         """
         from assets.training.build_checkpoint import set_current_windows
         from assets.training.data.dataset import write_arrays
-        from assets.training.data.histories import require_bars_before, training_histories
+        from assets.training.data.histories import require_bars_before, training_histories, training_market
         from assets.training.data.windows import build_windows, sufficiency
 
         vintage = vintage_of_run(context, candlecast.settings)
@@ -79,7 +79,8 @@ def _training_windows(vintages: Vintages | None) -> dg.AssetsDefinition:
         if vintage:
             require_bars_before(vintage, candlecast)
         histories = training_histories(settings, candlecast.warehouse, vintage and settings.windows.cutoff)
-        windows = build_windows(histories, settings.windows, needs_origins=vintage is None)
+        market = training_market(settings, candlecast.warehouse)
+        windows = build_windows(histories, settings.windows, needs_origins=vintage is None, market=market)
         folder = home.windows / windows.digest
         if not keep_if_intact(folder, home.root):
             with publishing_folder(folder, home.scratch / "windows") as scratch:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.forecasting.chronos2_inputs import market_of
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from tests.training.training_setup import WINDOWS, all_histories, filled_home, trained
@@ -15,7 +16,8 @@ from tests.training.training_setup import WINDOWS, all_histories, filled_home, t
 def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
     _, warehouse = filled_home(folder)
-    found = build_windows(all_histories(warehouse), WINDOWS)
+    histories = all_histories(warehouse)
+    found = build_windows(histories, WINDOWS, market=market_of(histories.values()))
     write_arrays(folder, found.arrays, dict(found.manifest))
     return folder
 

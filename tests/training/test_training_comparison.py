@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from assets.training.data.dataset import WindowArrays
+from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.training.data.dataset import WindowArrays, write_arrays
+from assets.training.data.histories import training_market
+from assets.training.data.windows import build_windows
 from assets.training.model_selection import comparison
 from assets.training.model_selection.candidates import CandidateStore, candidate_scores
 from assets.training.model_selection.comparison import (
@@ -19,6 +23,7 @@ from assets.training.model_selection.comparison import (
     ComparisonOutcome,
     ComparisonRequest,
     compare_checkpoints,
+    comparison_request,
     comparisons_folder,
     run_comparison,
 )
@@ -29,8 +34,9 @@ from resources.checkpoints import CARD, Checkpoint, CheckpointStore, trained_unt
 from resources.integrity import publish_kept_json
 from resources.layout import Home
 from resources.settings import PromotionSettings, Settings
+from resources.warehouse import Warehouse
 from tests.training.test_training_assets import build_kronos_chain
-from tests.training.training_setup import PREDICTOR, filled_home, small_settings
+from tests.training.training_setup import CHRONOS, PREDICTOR, WINDOWS, all_histories, filled_home, small_settings
 
 
 def predictor_comparison(
@@ -111,6 +117,72 @@ def test_a_kept_comparison_is_that_of_its_checkpoints_windows_and_settings(tmp_p
     names = {request.model_copy(update=change).name for change in changes}
     assert len(names | {request.name}) == len(changes) + 1
     assert request.model_copy(update={"home": tmp_path / "moved"}).name == request.name
+
+
+def rich_settings(home: Home, folder: Path) -> Settings:
+    """Settings of Chronos-2 with a market return, events in a warehouse outside the home, and a group."""
+    (folder / "groups.csv").write_text("symbol,group\nAAPL,one\nIBM,one\n")
+    rich = {
+        "past_covariates": ("market_return",),
+        "future_covariates": ("rain",),
+        "events": "warehouse:weather",
+        "groups": "groups.csv",
+    }
+    _, warehouse = filled_home(folder / "elsewhere")
+    _write_events(warehouse, rain=1)
+    return small_settings(
+        home,
+        root=folder,
+        warehouse=str(warehouse.path),
+        chronos2=CHRONOS.model_copy(update=rich),
+        promotion=PromotionSettings(origins=6, paths=30),
+    )
+
+
+def test_a_kept_comparison_of_chronos_2_is_that_of_its_events_and_groups(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    settings = rich_settings(home, tmp_path)
+    sides = [Checkpoint("chronos2_model", digest, home.root, {}) for digest in "ab"]
+
+    def name() -> str:
+        return comparison_request(sides[0], sides[1], CheckpointStore(home), settings, home.windows / "c").name
+
+    before = name()
+    assert name() == before
+    _write_events(Warehouse.of(settings), rain=2)
+    changed = name()
+    (tmp_path / "groups.csv").write_text("symbol,group\nAAPL,one\nIBM,two\n")
+    assert len({before, changed, name()}) == 3
+
+
+@pytest.mark.slow
+def test_a_comparison_of_chronos_2_reads_the_arrays_and_no_warehouse(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    settings = rich_settings(home, tmp_path)
+    warehouse = Warehouse.of(settings)
+    found = build_windows(all_histories(warehouse), WINDOWS, market=training_market(settings, warehouse))
+    arrays = home.windows / found.digest
+    arrays.mkdir(parents=True)
+    write_arrays(arrays, found.arrays, dict(found.manifest))
+    store = CheckpointStore(home)
+    champion, challenger = (_untrained_chronos2(store, seed) for seed in (1, 2))
+    outcome = run_comparison(challenger, champion, store, settings, arrays)
+    assert outcome.skill is not None and outcome.origins == outcome.skill.origins == 6
+    assert not home.warehouse.exists()
+
+
+def _write_events(warehouse: Warehouse, rain: int) -> None:
+    days = "SELECT unnest(range(DATE '2000-01-01', DATE '2004-01-31', INTERVAL 1 DAY))::DATE AS date"
+    with warehouse.write() as connection:
+        connection.execute(
+            f"CREATE OR REPLACE TABLE weather AS SELECT date, day(date) % 5 * {rain} AS rain FROM ({days})"
+        )
+
+
+def _untrained_chronos2(store: CheckpointStore, seed: int) -> Checkpoint:
+    torch.manual_seed(seed)
+    pipeline = new_chronos2(CHRONOS, WINDOWS.predict_window)
+    return store.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": "2002-12-31"})
 
 
 def _other(settings: Settings, key: str) -> object:

@@ -17,7 +17,7 @@ from assets.training.acceptance import loss_not_above_base
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit import chronos2 as chronos
 from assets.training.fit.base_weights import WEIGHTS
-from assets.training.fit.chronos2_series import market_in, training_inputs, training_parts, validation_inputs
+from assets.training.fit.chronos2_series import training_inputs, training_parts, validation_inputs
 from assets.training.fit.finetune import adapt, merge_adapters
 from assets.training.fit.lr_schedule import TrainingSchedule, evenly_spaced
 from assets.training.fit.trainer import Trainer
@@ -298,7 +298,7 @@ def test_chronos_2_is_fitted_to_the_covariates_of_the_settings(arrays: Path, tmp
     )
     fitted, again = (trained("chronos2_model", arrays, tmp_path / n, chronos2_settings=rich) for n in ("b", "c"))
     assert same_weights(fitted, again) and not same_weights(plain, fitted)
-    inputs = Chronos2Inputs.of(Settings(chronos2=rich), lambda: market_in(WindowArrays(arrays)))
+    inputs = Chronos2Inputs.of(Settings(chronos2=rich), lambda: WindowArrays(arrays).market)
     windows = WindowArrays(arrays)
     series, validation = training_inputs(windows, inputs, 21), validation_inputs(windows, inputs)
     assert len(series) == len(windows.symbols), "not mirrored: a weekday has no negative"
@@ -311,7 +311,7 @@ def test_chronos_2_is_fitted_to_the_covariates_of_the_settings(arrays: Path, tmp
 def test_reflected_series_change_the_sign_of_returns_alone(arrays: Path) -> None:
     windows = WindowArrays(arrays)
     chosen = Chronos2Settings(targets=("close", "volume"), past_covariates=("market_return",))
-    inputs = Chronos2Inputs.of(Settings(chronos2=chosen), lambda: market_in(windows))
+    inputs = Chronos2Inputs.of(Settings(chronos2=chosen), lambda: windows.market)
     first, reflected = training_inputs(windows, inputs, 21)[:2]
     signs = np.array([[-1], [1], [-1]])
     np.testing.assert_array_equal(reflected["context"].numpy(), signs * first["context"].numpy())

@@ -12,14 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.forecasting.chronos2_forecaster import OtherSymbols
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
+from assets.training.data.histories import training_market
 from assets.training.data.splits import SPLITS, WindowShape, origin_rows, split_ranges, window_starts
 from assets.training.data.windows import WindowSet, build_windows, digest_of_arrays, sufficiency, volatility_regimes
 from kronos.normalisation import Normalisation, window_statistics
 from resources.errors import CandlecastError
 from resources.settings import FitSettings, WindowSettings
-from tests.training.training_setup import CUTOFF, WINDOWS, all_histories, filled_home, sample_rows
+from tests.training.training_setup import (
+    CHRONOS,
+    CUTOFF,
+    WINDOWS,
+    all_histories,
+    filled_home,
+    sample_rows,
+    small_settings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +302,26 @@ def test_a_bar_of_the_evening_before_is_cut_with_its_session() -> None:
     found = build_windows({"A": east}, settings)
     kept = np.asarray(found.arrays["stamps"])
     assert kept.max() == np.datetime64("2007-06-29T01:00") and kept.min() == np.datetime64("2003-12-31T23:00")
+
+
+def test_the_market_of_training_is_that_of_forecasts(tmp_path: Path) -> None:
+    """Of every symbol of the settings, also of one that has no window, and up to the cutoff."""
+    rows = sample_rows(("AAPL", "IBM", "MSFT"))
+    left_out = rows["Ticker"].eq("MSFT") & ~rows["Date"].between("2003-10-01", "2003-10-31")
+    home, warehouse = filled_home(tmp_path, rows[~left_out])
+    assert training_market(small_settings(home), warehouse) is None
+    rich = CHRONOS.model_copy(update={"past_covariates": ("market_return",)})
+    windows = WINDOWS.model_copy(update={"short_history": "exclude"})
+    settings = small_settings(home, chronos2=rich, windows=windows)
+    histories, market = all_histories(warehouse), training_market(settings, warehouse)
+    assert market is not None and market.stamps[-1] == np.datetime64(CUTOFF)
+    plain, found = build_windows(histories, windows), build_windows(histories, windows, market=market)
+    arrays, stamps = write_windows(tmp_path, found), histories["MSFT"].stamps
+    assert plain.digest != found.digest and "MSFT" not in arrays.symbols
+    forecast = OtherSymbols.stored(settings).market()
+    np.testing.assert_array_equal(arrays.market.at(stamps), forecast.at(stamps))
+
+
+def test_windows_without_the_market_name_the_asset_that_adds_it(tmp_path: Path, real: dict[str, BarHistory]) -> None:
+    with pytest.raises(CandlecastError, match=r"market_return.*training_windows"):
+        _ = write_windows(tmp_path, build_windows(real, WINDOWS)).market

@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from assets.forecasting.chronos2_inputs import MarketReturns
 from assets.market.history import PRICES, VOLUME, BarHistory
 from assets.training.data.splits import WindowShape
 from kronos.features import FEATURES, time_features
 from kronos.normalisation import Normalisation
+from resources.errors import CandlecastError
 from resources.settings import FitSettings
 
 MANIFEST = "manifest.json"
@@ -132,6 +134,19 @@ class WindowArrays:
     def timestamps(self) -> np.ndarray:
         """(rows,) datetime64[s], the timestamp of each bar. Memory-mapped."""
         return self._map("stamps")
+
+    @cached_property
+    def market(self) -> MarketReturns:
+        """The market returns up to the cutoff, of all symbols of the settings.
+
+        Raises:
+            CandlecastError: the windows were built without them.
+        """
+        if not (self.folder / "market_stamps.npy").is_file():
+            raise CandlecastError(
+                "chronos2.past_covariates: the training windows hold no market_return: materialise `training_windows`"
+            )
+        return MarketReturns(self._map("market_stamps"), self._map("market_returns"))
 
     @cached_property
     def _time_features(self) -> np.ndarray:

@@ -7,10 +7,10 @@ from datetime import date
 
 import pandas as pd
 
+from assets.forecasting.chronos2_inputs import MarketReturns, market_of
 from assets.market.events import with_events
 from assets.market.gaps import GapFill
-from assets.market.history import BarHistory, read_histories
-from assets.market.selection import source_filter, wanted_symbols
+from assets.market.history import BarHistory, own_histories
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -23,9 +23,17 @@ def training_histories(settings: Settings, warehouse: Warehouse, last: date | No
     Args:
         last: the newest session that is read, so that nothing later has an influence; none: all.
     """
-    symbols, sources = wanted_symbols(settings), source_filter(settings, warehouse)
-    histories = read_histories(warehouse, settings.market.frequency, symbols, last, sources)
-    return prepared(histories, settings, warehouse)
+    return prepared(own_histories(settings, warehouse, last), settings, warehouse)
+
+
+def training_market(settings: Settings, warehouse: Warehouse) -> MarketReturns | None:
+    """The market returns up to the cutoff, as forecasts read them; None: no model reads them.
+
+    They are of all symbols of the settings, of bars that are not prepared, those before the training range included.
+    """
+    if "market_return" not in settings.chronos2.past_covariates:
+        return None
+    return market_of(own_histories(settings, warehouse, settings.windows.cutoff).values())
 
 
 def require_bars_before(vintage: date, candlecast: Candlecast) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.chronos2_inputs import MarketReturns
 from assets.market.gaps import without_filled
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
@@ -70,13 +71,17 @@ class WindowSet:
 
 
 def build_windows(
-    histories: Mapping[str, BarHistory], settings: WindowSettings, needs_origins: bool = True
+    histories: Mapping[str, BarHistory],
+    settings: WindowSettings,
+    needs_origins: bool = True,
+    market: MarketReturns | None = None,
 ) -> WindowSet:
     """The windows of all symbols.
 
     Args:
         histories: complete histories; bars after the cutoff are counted and never stored.
         needs_origins: whether the test range must have an origin; a vintage is trained before there is one.
+        market: the market returns up to the cutoff; None: no model reads them.
 
     Raises:
         CandlecastError: no bars; a symbol with too little history (unless `short_history` is "exclude"); bars that
@@ -101,6 +106,8 @@ def build_windows(
         [history for history, _ in cut],
         {split: [starts[split][n] - first for n, (_, first) in zip(used, cut, strict=True)] for split in FIT_SPLITS},
     )
+    if market is not None:
+        arrays |= {"market_stamps": market.stamps, "market_returns": market.returns}
     manifest = _manifest([kept[number].symbol for number in used], arrays, settings, spans)
     digest = digest_of_arrays(arrays, manifest)
     return WindowSet(digest, arrays, {**manifest, "digest": digest}, tuple(counts), spans)

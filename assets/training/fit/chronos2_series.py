@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe
-from assets.market.history import CLOSE
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, inputs_recipe
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
 from resources.errors import CandlecastError
@@ -47,7 +46,7 @@ def fit_series(arrays: WindowArrays, settings: Settings, shortest: int) -> FitSe
     """
     if not inputs_recipe(settings):
         return FitSeries(training_series(arrays, shortest), validation_series(arrays), 1)
-    inputs = Chronos2Inputs.of(settings, lambda: market_in(arrays))
+    inputs = Chronos2Inputs.of(settings, lambda: arrays.market)
     train = training_inputs(arrays, inputs, shortest)
     return FitSeries(train, validation_inputs(arrays, inputs), len(train[0]["context"]))
 
@@ -131,13 +130,6 @@ def _prepared(rows: np.ndarray, inputs: Chronos2Inputs, horizon: int) -> Prepare
         "n_covariates": len(rows) - len(inputs.targets),
         "n_future_covariates": len(inputs.future),
     }
-
-
-def market_in(arrays: WindowArrays) -> MarketReturns:
-    """The market of the symbols that are trained on."""
-    rows = zip(arrays.offsets[:-1].tolist(), arrays.offsets[1:].tolist(), strict=True)
-    parts = [(arrays.timestamps[first:last], arrays.adjusted_rows(first, last)) for first, last in rows]
-    return MarketReturns.of([(np.asarray(stamps), bars[:, CLOSE]) for stamps, bars in parts])
 
 
 def validation_series(arrays: WindowArrays, most: int = VALIDATION_SERIES) -> list[np.ndarray]:

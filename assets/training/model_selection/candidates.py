@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.chronos2_forecaster import OtherSymbols, chronos2_forecaster
 from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.data.dataset import WindowArrays
-from assets.training.model_selection.scoring import SCORE_COLUMNS, mean_rank_ic, score_forecasts, validation_tasks
+from assets.training.model_selection.scoring import (
+    SCORE_COLUMNS,
+    histories_in,
+    mean_rank_ic,
+    score_forecasts,
+    validation_tasks,
+)
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.settings import ForecastSettings, Settings
-
-FORECASTERS: dict[Kind, Callable[[Settings, CheckpointStore], ForecastModel]] = {
-    "kronos_predictor": kronos_forecaster,
-    "chronos2_model": chronos2_forecaster,
-}
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,20 @@ def candidate_scores(
         sample_count=paths, levels=settings.forecasts.levels, recentre=settings.forecasts.recentre
     )
     settings = settings.model_copy(update={"forecasts": unfiltered})
-    forecaster = replace(FORECASTERS[store.candidate.kind](settings, store), trained_until=trained_until)
+    forecaster = replace(_forecaster(store, settings, arrays), trained_until=trained_until)
     tasks = [task for task in validation_tasks(arrays, origins) if not forecaster.in_sample(task.origin)]
     if not tasks:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
     predict = forecaster.load()
     return score_forecasts(predict, tasks, arrays.shape.horizon, unfiltered.levels, forecaster.batch_size)
+
+
+def _forecaster(store: CandidateStore, settings: Settings, arrays: WindowArrays) -> ForecastModel:
+    """The candidate's forecaster. It reads the arrays alone, as a training process opens no warehouse."""
+    if store.candidate.kind == "kronos_predictor":
+        return kronos_forecaster(settings, store)
+    others = OtherSymbols(cache(lambda: histories_in(arrays)), lambda: arrays.market)
+    return chronos2_forecaster(settings, store, others)
 
 
 def mean_scores(scores: pd.DataFrame) -> dict[str, Any]:

@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from assets.forecasting.chronos2_groups import read_groups
+from assets.forecasting.chronos2_inputs import events_recipe
+from assets.forecasting.known_events import export_events
 from assets.training.model_selection.scoring import FEWEST_ORIGINS, SkillComparison
 from assets.training.worker.pipes_client import run_pipes_child
 from assets.training.worker.pipes_reporting import run_and_report
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.integrity import publish_kept_json, read_kept_json
 from resources.layout import Home
-from resources.publish import digest_of, publish_bytes
+from resources.publish import digest_of, scratch_folder
 from resources.settings import Settings
 
 # Raised when a comparison would give another result: results of an earlier version are then not used.
@@ -35,7 +38,11 @@ SECTIONS = {"windows", "forecasts", "promotion", "compute", "chronos2", "seed"}
 
 
 class ComparisonRequest(BaseModel):
-    """Two checkpoints, and the windows and settings to compare them with."""
+    """Two checkpoints, and the windows and settings to compare them with.
+
+    Attributes:
+        data: digests of what is read beside the arrays, by name.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,16 +52,18 @@ class ComparisonRequest(BaseModel):
     champion: str
     arrays: Path
     settings: Settings
+    data: dict[str, str] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """A digest of everything that the result depends on."""
-        values = self.model_dump(mode="json", exclude={"home", "arrays", "settings"})
+        values = self.model_dump(mode="json", exclude={"home", "arrays", "settings", "data"})
         used = self.settings.model_dump(mode="json", include=SECTIONS)
         # The ranges are those of the vintage. Results that were kept before there were vintages stay valid.
         for key in ("vintage", "vintage_train_years"):
             del used["windows"][key]
-        return digest_of({**values, "settings": used, "arrays": self.arrays.name, "rules": COMPARISON_VERSION})
+        read = {**self.data, "settings": used, "arrays": self.arrays.name}
+        return digest_of({**values, **read, "rules": COMPARISON_VERSION})
 
 
 @dataclass(frozen=True)
@@ -136,28 +145,40 @@ def run_comparison(
         arrays: the folder of training arrays.
         context: the run that shows the output of the process; none outside Dagster.
     """
-    request = ComparisonRequest(
-        home=store.home.root,
-        kind=challenger.kind,
-        challenger=challenger.digest,
-        champion=champion.digest,
-        arrays=arrays,
-        settings=settings.model_copy(update={"home": store.home.root, "warehouse": None}),
-    )
+    request = comparison_request(challenger, champion, store, settings, arrays)
     folder = comparisons_folder(store.home, challenger.kind)
     result = folder / f"{request.name}.json"
     _adopt_earlier_result(store.home.checkpoints / challenger.kind / "contests" / result.name, result)
     kept = read_kept_json(result, store.home.root)
     if kept is None:
-        file = folder / f"{request.name}.request"
-        publish_bytes(file, request.model_dump_json().encode())
-        try:
+        with scratch_folder(store.home.scratch / "comparisons") as work:
+            # The process opens no warehouse, whose URI may hold a password.
+            exported = export_events(settings, work).model_copy(update={"home": store.home.root, "warehouse": None})
+            file = work / "request.json"
+            file.write_text(request.model_copy(update={"settings": exported}).model_dump_json())
             command = [sys.executable, "-m", "assets.training.model_selection.comparison", str(file), str(result)]
             run_pipes_child(command, challenger.kind, context=context)
-        finally:
-            file.unlink(missing_ok=True)
         kept = json.loads(result.read_text())
     return ComparisonOutcome.from_dict(kept)
+
+
+def comparison_request(
+    challenger: Checkpoint, champion: Checkpoint, store: CheckpointStore, settings: Settings, arrays: Path
+) -> ComparisonRequest:
+    """The comparison of two checkpoints, with the known events up to the cutoff and the groups as they are now."""
+    data: dict[str, str] = {}
+    if challenger.kind == "chronos2_model":
+        groups = read_groups(settings)
+        data = events_recipe(settings) | ({"groups": digest_of(groups)} if groups else {})
+    return ComparisonRequest(
+        home=store.home.root,
+        kind=challenger.kind,
+        challenger=challenger.digest,
+        champion=champion.digest,
+        arrays=arrays,
+        settings=settings,
+        data=data,
+    )
 
 
 def comparisons_folder(home: Home, kind: Kind) -> Path:

@@ -83,13 +83,18 @@ def validation_tasks(arrays: WindowArrays, most_origins: int) -> list[ForecastTa
     timestamps = np.asarray(arrays.timestamps)[rows]
     origins = np.unique(timestamps)
     chosen = origins[evenly_spaced(len(origins), most_origins)]
-    histories = {number: _history(arrays, int(number)) for number in np.unique(windows[:, 0])}
+    histories = list(histories_in(arrays).values())
     wanted = np.flatnonzero(np.isin(timestamps, chosen))
     ordered = wanted[np.lexsort((windows[wanted, 0], timestamps[wanted]))]
     found = [(histories[int(windows[n, 0])], timestamps[n]) for n in ordered]
     tasks = [ForecastTask(one.symbol, origin, one, one.index_of(origin) or 0) for one, origin in found]
     # Histories are without filled bars: where a lookback held some, it may be too short here.
     return [task for task in tasks if task.index + 1 >= arrays.shape.lookback]
+
+
+def histories_in(arrays: WindowArrays) -> dict[str, BarHistory]:
+    """The histories of training arrays by symbol, without filled bars: forecasters fill their own input."""
+    return {symbol: _history(arrays, number) for number, symbol in enumerate(arrays.symbols)}
 
 
 def tasks_at_origins(
@@ -201,7 +206,6 @@ def _skill(means: np.ndarray) -> np.ndarray:
 
 
 def _history(arrays: WindowArrays, number: int) -> BarHistory:
-    """The bars of a symbol without filled ones: a forecaster fills its own input, and none is scored."""
     rows = slice(int(arrays.offsets[number]), int(arrays.offsets[number + 1]))
     factors = arrays.factors[rows]
     history = BarHistory(
