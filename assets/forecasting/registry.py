@@ -110,11 +110,20 @@ def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[Fore
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
-    vintages = {forecast_asset(name): _vintages(name, settings, checkpoints) for name in _names(settings)}
+    assets = dict.fromkeys(forecast_asset(name) for name in _names(settings))
+    return [model for asset in assets for model in models_of(asset, settings, checkpoints)]
+
+
+def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
+    """The models of one asset, as `models_in_use`.
+
+    Raises:
+        CandlecastError: a plug-in cannot be used.
+    """
+    name = next(one for one in _names(settings) if forecast_asset(one) == asset)
     return [
         model
-        for asset, found in vintages.items()
-        for vintage in found
+        for vintage in _vintages(name, settings, checkpoints)
         for model in _forecasters_at(asset, settings, checkpoints, vintage)
     ]
 

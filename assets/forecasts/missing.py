@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import pandas as pd
 
 from assets.forecasting.drift_gate import blocked_by_drift
 from assets.forecasting.origins import planned_sessions
-from assets.forecasting.registry import models_by_asset
+from assets.forecasting.registry import models_by_asset, models_of
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from resources.candlecast import Candlecast
+from resources.errors import CandlecastError
 from resources.sql import load_sql
 
 
@@ -19,8 +20,9 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     """The missing forecasts of those of the sessions that are planned origins: columns asset, session (date), symbol.
 
     A symbol needs a bar at the origin and `windows.lookback_window` bars up to it. A forecast by an earlier champion
-    counts, so that a new champion starts no backfill. So does a failed one: a model that can never forecast a series
-    would be asked for it every day. An origin that `input_drift` blocks is not missing.
+    counts, so that a new champion starts no backfill. So does a failed one, until the checkpoint or the bars change: a
+    model that can never forecast a series would be asked for it every day. An origin that `input_drift` blocks is not
+    missing.
     """
     settings, calendar = candlecast.settings, candlecast.calendar
     planned = planned_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
@@ -37,13 +39,30 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
         "lookback": settings.windows.lookback_window,
     }
     sql = load_sql("assets.forecasts", "missing_forecasts.sql").format(own_bars=OWN_BARS)
+    used = _used_checkpoints(candlecast, models)
     with candlecast.warehouse.read() as connection:
         connection.register("origins", origins)
         connection.register("models", pd.DataFrame({"model": list(models), "asset": list(models.values())}, dtype=str))
+        connection.register("used", used)
         found = connection.execute(sql, parameters).df()
     if found.empty:
         return empty
     return found[~_blocked(candlecast, found)].drop(columns="origin").reset_index(drop=True)
+
+
+def _used_checkpoints(candlecast: Candlecast, models: Mapping[str, str]) -> pd.DataFrame:
+    """The checkpoints in use of the models that failed, with those of a model that cannot be made: columns model,
+    checkpoint."""
+    failed = candlecast.warehouse.frame("SELECT DISTINCT model, checkpoint FROM failed_forecasts")
+    used = [failed.iloc[:0]]
+    for name, own in failed.groupby("model"):
+        if name in models:
+            try:
+                found = models_of(models[name], candlecast.settings, candlecast.checkpoints)
+                used.append(own[own["checkpoint"].isin([one.checkpoint for one in found])])
+            except CandlecastError:
+                used.append(own)
+    return pd.concat(used)
 
 
 def _blocked(candlecast: Candlecast, found: pd.DataFrame) -> pd.Series:

@@ -140,7 +140,7 @@ def test_an_impossible_forecast_is_left_out_with_its_reason_and_the_others_are_w
     assert acceptance.check_failures([rest]).passed and not acceptance.check_failures([result]).passed
 
 
-def test_a_forecast_that_failed_is_not_missing(home: ForecastHome) -> None:
+def test_a_forecast_that_failed_is_missing_again_by_another_checkpoint_or_from_later_bars(home: ForecastHome) -> None:
     def failing(prediction: Prediction) -> Prediction:
         return replace(prediction, failures=dict.fromkeys(range(len(prediction.quantiles)), "too quiet"))
 
@@ -150,6 +150,16 @@ def test_a_forecast_that_failed_is_not_missing(home: ForecastHome) -> None:
     for model in baseline_forecasters(home.settings)[1:]:
         generate_forecasts(home.candlecast, model, home.tasks(FIRST, FIRST))
     assert missing_forecasts(home.candlecast, [FIRST]).empty
+
+    def symbols_after(change: str) -> list[str]:
+        with home.warehouse.write() as connection:
+            connection.execute(change)
+        return missing_forecasts(home.candlecast, [FIRST])["symbol"].tolist()
+
+    later = "UPDATE bars SET available_at = now()::TIMESTAMP + INTERVAL 1 DAY"
+    assert symbols_after(f"{later} WHERE session > DATE '{FIRST}'") == []
+    assert symbols_after(f"{later} WHERE session = DATE '{FIRST}' AND symbol = 'IBM'") == ["IBM"]
+    assert symbols_after("UPDATE failed_forecasts SET checkpoint = 'earlier'") == missing["symbol"].tolist()
 
 
 def test_a_forecast_of_another_shape_is_refused(home: ForecastHome) -> None:
