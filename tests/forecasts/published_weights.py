@@ -64,6 +64,9 @@ def save_tirex(folder: Path) -> None:
     }
     torch.manual_seed(0)
     model = TiRexZero(backend="torch", model_config=config, train_ctx_len=64)
+    with torch.no_grad():
+        for parameter in model.parameters():  # the package leaves some without initial values
+            parameter.normal_(std=0.1)
     folder.mkdir(parents=True)
     parameters = {"model_config": config, "train_ctx_len": 64}
     torch.save({"hyper_parameters": parameters, "state_dict": model.state_dict()}, folder / "model.ckpt")

@@ -18,7 +18,8 @@ from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.settings import Settings
 
-SETTINGS = Settings(market={"start": date(2024, 1, 2)})
+# A home without a warehouse, whatever a run made in the working directory.
+SETTINGS = Settings(market={"start": date(2024, 1, 2)}, home=Path(__file__).parent / "no-home")
 CALENDAR = TradingCalendar("XNYS")
 SESSIONS = session_partitions(SETTINGS)
 CANDLECAST = Candlecast(SETTINGS)

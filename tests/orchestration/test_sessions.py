@@ -18,7 +18,10 @@ from resources.settings import MarketSettings, Settings, WindowSettings
 from resources.warehouse import Warehouse
 from tests.training.training_setup import insert_bars, sample_rows
 
-YESTERDAY = date.today() - timedelta(days=1)
+
+def yesterday() -> date:
+    """The newest day that is over, also where the tests run past midnight."""
+    return date.today() - timedelta(days=1)
 
 
 # A week from Sunday, one that changed, Orthodox Easters, calendars that end with the year, one that never closes.
@@ -26,7 +29,7 @@ YESTERDAY = date.today() - timedelta(days=1)
 def test_every_closed_session_has_a_partition_and_no_other_day(name: str) -> None:
     calendar = TradingCalendar(name)
     found = session_partitions(Settings(market=MarketSettings(calendar=name, start=date(2021, 3, 1))))
-    sessions = calendar.sessions(date(2021, 3, 1), YESTERDAY)
+    sessions = calendar.sessions(date(2021, 3, 1), yesterday())
     assert found.get_partition_keys() == [day.strftime(KEY_FORMAT) for day in sessions]
 
 
@@ -50,12 +53,12 @@ def test_dates_of_another_version_or_that_end_too_early_are_computed_again(
     change: dict[str, object], tmp_path: Path
 ) -> None:
     home = Home(tmp_path)
-    expected = session_dates("XNYS", YESTERDAY, home)
+    expected = session_dates("XNYS", yesterday(), home)
     (file,) = home.calendars.iterdir()
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    assert session_dates("XNYS", YESTERDAY, home) == expected
+    assert session_dates("XNYS", yesterday(), home) == expected
     file.write_text("{")
-    assert session_dates("XNYS", YESTERDAY, home) == expected
+    assert session_dates("XNYS", yesterday(), home) == expected
     assert json.loads(file.read_text())["sessions"][-1] == str(expected[-1])
 
 
