@@ -14,6 +14,10 @@ class SettingsError(CandlecastError):
     """A setting is unknown, of the wrong type or out of range. Raised while loading, before any work."""
 
 
+class MissingWeightsError(CandlecastError):
+    """Published weights are not on this machine. Of a vintage: its sessions fail, and those of the others do not."""
+
+
 class WarehouseBusyError(CandlecastError):
     """Another process, named in the message, kept the warehouse locked for longer than the wait."""
 

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, MissingWeightsError
 from resources.integrity import matches
 from resources.layout import Home
 from resources.publish import publish_bytes
@@ -152,12 +152,15 @@ def pinned_model(settings: Settings, repository: str, revision: str | None) -> H
         revision: as in the settings; None: the main branch.
 
     Raises:
-        CandlecastError: it was not fetched, or a file is missing or altered. The message has the command that mends it.
+        MissingWeightsError: it was not fetched. The message has the command that fetches it.
+        CandlecastError: a file is missing or altered. The message has the command that restores it.
     """
     model = locked_model(Home(settings.home), repository, revision)
     if model is None:
         at, remedy = f" at revision {revision}" if revision else "", fetch_command(settings, repository, revision)
-        raise CandlecastError(f"{repository}{at} was not fetched into this home: {remedy}, or name a folder instead")
+        raise MissingWeightsError(
+            f"{repository}{at} was not fetched into this home: {remedy}, or name a folder instead"
+        )
     if damage := model.damage():
         remedy = f"{fetch_command(settings, repository, revision)}: it downloads these files again"
         raise CandlecastError(f"{repository} at {model.commit[:12]} in {model.folder}: {damage}. {remedy}")

@@ -19,7 +19,7 @@ from typing import Any
 
 from assets.forecasting.plugin import ENTRY_POINTS, Forecaster
 from resources.checkpoints import CheckpointStore
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, MissingWeightsError
 from resources.settings import Settings
 
 # The argument of a factory that reads checkpoints: a mapping from the models in `reads` to their store.
@@ -50,6 +50,7 @@ def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore)
         checkpoints: those of its vintage; a factory with an argument `checkpoints` gets them, by model in `reads`.
 
     Raises:
+        MissingWeightsError: its weights are not on this machine.
         CandlecastError: it is not installed, refuses its options, fails, or makes something else.
     """
     factory = require_factory(settings, name)
@@ -58,6 +59,8 @@ def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore)
         arguments[CHECKPOINTS] = dict.fromkeys(settings.models[name].reads, checkpoints)
     try:
         made = factory.make(settings, **arguments)
+    except MissingWeightsError as error:
+        raise MissingWeightsError(f"models.{name}: {error}") from error
     except CandlecastError as error:
         raise CandlecastError(f"models.{name}: {error}") from error
     except Exception as error:

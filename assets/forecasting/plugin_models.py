@@ -33,6 +33,7 @@ from assets.forecasting.plugin_output import Row, read_output, stacked
 from assets.market.gaps import GapFill
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
+from resources.licences import UNKNOWN
 from resources.settings import ModelSettings, Settings
 
 logger = logging.getLogger("candlecast.plugins")
@@ -76,6 +77,19 @@ def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) ->
         batch_size=BATCH_SIZE,
         family=plugin.family,
         licence=plugin.licence,
+    )
+
+
+def failing_model(settings: Settings, name: str, vintage: date | None, reason: str) -> ForecastModel:
+    """The model of [models.NAME] at a vintage whose weights are missing: each of its forecasts fails for a reason."""
+
+    def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        return stacked([reason] * len(tasks), targets.shape[1], len(settings.forecasts.levels))
+
+    recipe = {"model": name, "vintage": str(vintage), "weights": "missing"}
+    checkpoint, licence = forecast_checkpoint(recipe), settings.models[name].licence or UNKNOWN
+    return ForecastModel(
+        name, checkpoint, None, recipe, None, lambda: predict, BATCH_SIZE, "without weights", licence, vintage
     )
 
 

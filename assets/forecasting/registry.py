@@ -18,9 +18,9 @@ from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoin
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.plugin_factories import require_factory
-from assets.forecasting.plugin_models import plugin_model
+from assets.forecasting.plugin_models import failing_model, plugin_model
 from resources.checkpoints import CheckpointStore, Kind
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, MissingWeightsError
 from resources.layout import Home
 from resources.licences import refusal
 from resources.settings import Settings
@@ -52,20 +52,22 @@ def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> 
         return [chronos2_forecaster(settings, checkpoints)]
     if asset in BUILT_IN_ASSETS:
         return baseline_forecasters(settings)
-    for name in settings.enabled_models:
-        if forecast_asset(name) == asset:
-            return [plugin_model(settings, name, checkpoints)]
-    raise CandlecastError(f"{asset}: the settings enable no such model: reload the definitions, or enable it")
+    return [plugin_model(settings, _name_of(asset, settings), checkpoints)]
 
 
 def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
-    """Why models of the settings cannot be used, by name. Weights that are yet to be trained are no problem."""
+    """Why models of the settings cannot be used, by name.
+
+    Weights that are yet to be trained are no problem, nor is a vintage whose published weights are missing as long as
+    another has them.
+    """
     problems = {}
     for name in settings.enabled_models:
         try:
             require_factory(settings, name)
-            for vintage in _vintages(name, settings, checkpoints):
-                _forecasters_at(forecast_asset(name), settings, checkpoints, vintage)
+            vintages = _vintages(name, settings, checkpoints)
+            if vintages and not models_of(forecast_asset(name), settings, checkpoints):
+                _forecasters_at(forecast_asset(name), settings, checkpoints, vintages[0])
         except CandlecastError as error:
             problems[name] = str(error)
     return problems
@@ -77,15 +79,20 @@ def forecasters_by_task(
     """The models of one asset, each with the tasks that it forecasts: all, or those of its vintage, oldest first.
 
     Raises:
-        CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage is missing.
+        CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage was not trained. Tasks of
+            one whose published weights are missing fail with that reason.
     """
-    if not any(_is_by_vintage(name, settings) for name in _names(settings) if forecast_asset(name) == asset):
+    name = _name_of(asset, settings)
+    if not _is_by_vintage(name, settings):
         return [(model, list(tasks)) for model in forecasters_in(asset, settings, checkpoints)]
-    return [
-        (model, own)
-        for vintage, own in tasks_by_vintage(settings, tasks).items()
-        for model in _forecasters_at(asset, settings, checkpoints, vintage)
-    ]
+    found: list[tuple[ForecastModel, list[ForecastTask]]] = []
+    for vintage, own in tasks_by_vintage(settings, tasks).items():
+        try:
+            models = _forecasters_at(asset, settings, checkpoints, vintage)
+        except MissingWeightsError as error:
+            models = [failing_model(settings, name, vintage, str(error))]
+        found += [(model, own) for model in models]
+    return found
 
 
 def tasks_by_vintage(settings: Settings, tasks: Sequence[ForecastTask]) -> dict[date | None, list[ForecastTask]]:
@@ -120,12 +127,14 @@ def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> l
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
-    name = next(one for one in _names(settings) if forecast_asset(one) == asset)
-    return [
-        model
-        for vintage in _vintages(name, settings, checkpoints)
-        for model in _forecasters_at(asset, settings, checkpoints, vintage)
-    ]
+    name, found = _name_of(asset, settings), list[ForecastModel]()
+    for vintage in _vintages(name, settings, checkpoints):
+        try:
+            found += _forecasters_at(asset, settings, checkpoints, vintage)
+        except MissingWeightsError:
+            if vintage is None:
+                raise
+    return found
 
 
 def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> UsedCheckpoints:
@@ -149,6 +158,18 @@ def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[st
 
 def _names(settings: Settings) -> list[str]:
     return [*BUILT_IN_MODELS, *settings.enabled_models]
+
+
+def _name_of(asset: str, settings: Settings) -> str:
+    """The model of an asset; of the baselines the first.
+
+    Raises:
+        CandlecastError: the settings enable none.
+    """
+    for name in _names(settings):
+        if forecast_asset(name) == asset:
+            return name
+    raise CandlecastError(f"{asset}: the settings enable no such model: reload the definitions, or enable it")
 
 
 def _vintages(model: str, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
@@ -197,6 +218,8 @@ def _forecasters_at(
     own, store = at_vintage(settings, vintage), checkpoints.at(vintage)
     try:
         return [_of_vintage(one, vintage, settings) for one in forecasters_in(asset, own, store)]
+    except MissingWeightsError as error:
+        raise MissingWeightsError(f"{error} (vintage {vintage})") from error
     except CandlecastError as error:
         raise CandlecastError(f"{error} (vintage {vintage})") from error
 

@@ -291,7 +291,7 @@ def _fans(
     """One model: some symbols of one origin. Several models: the first symbol by each. Of vintages: the newest."""
     from assets.forecasting.plots import example_forecasts, read_fan
 
-    newest = {one.forecaster.model: one for one in results}.values()
+    newest = {one.forecaster.model: one for one in results if one.created or one.existing}.values()
     each = SHOWN if len(newest) == 1 else 1
     fans = []
     for one in newest:

@@ -55,7 +55,8 @@ def _used_checkpoints(candlecast: Candlecast, models: Mapping[str, str]) -> pd.D
     checkpoint."""
     failed = candlecast.warehouse.frame("SELECT DISTINCT model, checkpoint FROM failed_forecasts")
     used = [failed.iloc[:0]]
-    for name, own in failed.groupby("model"):
+    for name in map(str, failed["model"].unique()):
+        own = failed[failed["model"] == name]
         if name in models:
             try:
                 found = models_of(models[name], candlecast.settings, candlecast.checkpoints)

@@ -12,7 +12,13 @@ import pytest
 from assets.evaluation.score_queries import origin_counts
 from assets.forecasting.models.weights import find_weights
 from assets.forecasting.plugin import ForecastInput
-from assets.forecasting.registry import checkpoints_in_use, forecasters_by_task, models_by_asset
+from assets.forecasting.registry import (
+    checkpoints_in_use,
+    forecasters_by_task,
+    models_by_asset,
+    models_in_use,
+    plugin_problems,
+)
 from assets.forecasts.generate import generate_forecasts
 from resources.errors import CandlecastError
 from resources.hub_download import fetch_model
@@ -91,6 +97,27 @@ class LastClose:
 
 def make(settings: Settings, weights: str) -> LastClose:
     return LastClose(weights)
+
+
+def make_of_folder(settings: Settings, weights: str) -> LastClose:
+    return LastClose(find_weights(settings, weights, None).identity)
+
+
+def test_a_vintage_that_is_not_published_fails_and_the_others_are_forecast(home: ForecastHome, tmp_path: Path) -> None:
+    model = ModelSettings(factory=f"{__name__}:make_of_folder", options={"weights": f"{tmp_path}/us_{{year}}"})
+    settings = home.with_settings(windows={"vintage": "year"}).settings.model_copy(update={"models": {"yearly": model}})
+    assert "us_2010" in plugin_problems(settings, home.checkpoints)["yearly"], "there is no vintage at all"
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / "us_2010").mkdir(exist_ok=True)
+        (tmp_path / "us_2010" / file).write_bytes(b"{}")
+    assert plugin_problems(settings, home.checkpoints) == {}
+    tasks = home.tasks(date(2011, 12, 20), date(2012, 1, 20))
+    published, missing = forecasters_by_task("yearly_forecasts", settings, home.checkpoints, tasks)
+    assert generate_forecasts(home.candlecast, *published).created == len(published[1])
+    failed = generate_forecasts(home.candlecast, *missing)
+    assert len(failed.failures) == len(missing[1]) and all("us_2011" in one.reason for one in failed.failures)
+    used = [one.checkpoint for one in models_in_use(settings, home.checkpoints) if one.model == "yearly"]
+    assert used == [published[0].checkpoint]
 
 
 def test_the_option_of_a_plugin_names_the_weights_of_each_vintage(home: ForecastHome) -> None:

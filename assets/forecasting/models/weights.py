@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.checkpoints import CARD, UNNAMED, cutoff_of
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, MissingWeightsError
 from resources.hub_models import STATED_CUTOFFS, hub_name, pinned_model
 from resources.licences import UNKNOWN
 from resources.publish import digest_of_folder
@@ -58,7 +58,8 @@ def find_weights(
         files: the files that it must have.
 
     Raises:
-        CandlecastError: there is no such folder, it was not fetched, or a file is missing or altered.
+        MissingWeightsError: there is no such folder, or it was not fetched.
+        CandlecastError: a file is missing or altered.
     """
     if hub_name(name, settings.root):
         model = pinned_model(settings, name, revision)
@@ -67,7 +68,9 @@ def find_weights(
         return PublishedWeights(model.folder, f"{name}@{model.commit}", model.licence or UNKNOWN, cutoff)
     folder = settings.root / Path(name).expanduser()
     if not folder.is_dir():
-        raise CandlecastError(f"{name!r} is neither a folder under {settings.root} nor a hub id like amazon/chronos-2")
+        raise MissingWeightsError(
+            f"{name!r} is neither a folder under {settings.root} nor a hub id like amazon/chronos-2"
+        )
     _require(folder, files)
     card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
     identity = digest_of_folder(folder, UNNAMED)
