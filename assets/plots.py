@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The palette of Okabe and Ito: distinguishable with colour vision deficiency, and in print.
@@ -64,19 +63,6 @@ def label(model: str) -> str:
 def model_colour(model: str) -> str:
     """The colour of a model."""
     return COLOURS.get(model, OTHER_COLOURS[zlib.crc32(model.encode()) % len(OTHER_COLOURS)])
-
-
-def draw_intervals(axes: Axes, at: Any, intervals: Sequence[tuple[str, Any, Any]], colour: str) -> None:
-    """Draw central intervals, (label, lower ends, upper ends), the widest first, each darker than the one around it.
-
-    The shades are opaque, so that those of the legend are those of the bands.
-    """
-    from matplotlib.colors import to_rgb
-
-    for number, (name, low, high) in enumerate(intervals, start=1):
-        light = 0.82**number
-        shade = tuple(light + (1 - light) * part for part in to_rgb(colour))
-        axes.fill_between(at, low, high, color=shade, linewidth=0, label=name)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from assets.examples.forecasts import HORIZON, LEVELS, ExampleForecast
 from assets.examples.processes import TIMESTAMP
-from assets.forecasting.intervals import MEDIAN, drawn_intervals
-from assets.plots import COLOURS, draw_intervals, figure, png
+from assets.forecasting.fan import draw_fan, format_dates, mark_origin
+from assets.plots import COLOURS, figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,8 @@ def example_chart(forecast: ExampleForecast) -> bytes:
         for below, name in zip(axes[1:], covariates, strict=True):
             below.plot(shown[TIMESTAMP], shown[name], color=COLOURS["benchmark"])
             below.set_ylabel(f"{name}, {UNITS[name]}" if name in UNITS else name)
-            _mark_origin(below, forecast)
-        _format_dates(axes[-1])
+            mark_origin(below, shown[TIMESTAMP].iloc[-HORIZON - 1])
+        format_dates(axes[-1], 8)
         return png(drawn)
 
 
@@ -36,12 +36,9 @@ def _draw_forecast(axes: Axes, forecast: ExampleForecast) -> None:
     example, quantiles = forecast.example, forecast.quantiles
     history = forecast.frame.tail(SHOWN).iloc[: SHOWN - HORIZON]
     ahead = quantiles["timestamp"]
-    bands = drawn_intervals(LEVELS)
-    ends = [(f"{band.text} interval", quantiles[str(band.low)], quantiles[str(band.high)]) for band in bands]
-    draw_intervals(axes, ahead, ends, COLOURS["chronos2"])
+    draw_fan(axes, ahead, {level: quantiles[str(level)].to_numpy() for level in LEVELS}, COLOURS["chronos2"])
     axes.plot(history[TIMESTAMP], history[example.target], color=COLOURS["actual"], linewidth=1.0, label="history")
     axes.plot(ahead, quantiles["actual"], color=COLOURS["actual"], linewidth=1.0, linestyle="--", label="actual")
-    axes.plot(ahead, quantiles[str(MEDIAN)], color=COLOURS["chronos2"], label="median")
     axes.set_ylabel(f"{example.target}, {example.unit}" if example.unit else example.target)
     scores = forecast.own_scores
     axes.set_title(
@@ -50,16 +47,4 @@ def _draw_forecast(axes: Axes, forecast: ExampleForecast) -> None:
     axes.legend(loc="upper left", ncols=3)
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top + 0.25 * (top - bottom))  # space for the legend
-    _mark_origin(axes, forecast)
-
-
-def _mark_origin(axes: Axes, forecast: ExampleForecast) -> None:
-    axes.axvline(forecast.frame[TIMESTAMP].to_numpy()[-HORIZON - 1], color="#999999", linewidth=0.8)
-
-
-def _format_dates(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    mark_origin(axes, history[TIMESTAMP].iloc[-1])

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.actuals import actual_closes
-from assets.forecasting.intervals import MEDIAN, drawn_intervals
+from assets.forecasting.fan import draw_fan, format_dates, mark_origin
 from assets.market.history import BarHistory
-from assets.plots import COLOURS, draw_intervals, figure, label, model_colour, png
+from assets.plots import COLOURS, figure, label, model_colour, png
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -47,6 +47,18 @@ class Fan:
     levels: np.ndarray
     quantiles: np.ndarray
     actual: np.ndarray
+
+    @property
+    def stamps(self) -> np.ndarray:
+        """The origin and the timestamps of the forecast, (1 + horizon,)."""
+        return np.concatenate([[self.origin], self.targets])
+
+    @property
+    def from_origin(self) -> dict[float, np.ndarray]:
+        """The quantiles by level, after the close at the origin: (1 + horizon,) each."""
+        return {
+            float(level): np.r_[self.past[-1], own] for level, own in zip(self.levels, self.quantiles.T, strict=True)
+        }
 
 
 def read_fan(
@@ -135,23 +147,11 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def _draw_fan(axes: Axes, fan: Fan) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    stamps = np.r_[fan.origin, fan.targets]
-    colour = model_colour(fan.model)
-    from_origin = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
-
-    def at(level: float) -> np.ndarray:
-        return np.asarray(from_origin[:, int(np.argmax(fan.levels == level))])
-
-    bands = drawn_intervals(fan.levels.tolist())
-    draw_intervals(axes, stamps, [(f"{band.text} interval", at(band.low), at(band.high)) for band in bands], colour)
-    axes.plot(stamps, at(MEDIAN), color=colour, label="median")
+    stamps = fan.stamps
+    draw_fan(axes, stamps, fan.from_origin, model_colour(fan.model))
     axes.plot(fan.past_stamps, fan.past, color=COLOURS["actual"])
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
-    axes.axvline(stamps[0], color="#999999", linewidth=0.8)
+    mark_origin(axes, fan.origin)
     mark = " (in sample)" if fan.in_sample else ""
     axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8.5)
-    locator = AutoDateLocator(maxticks=6)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    format_dates(axes, 6)

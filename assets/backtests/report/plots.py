@@ -10,7 +10,7 @@ import pandas as pd
 from assets import plots
 from assets.backtests.measures import drawdown, equity
 from assets.backtests.report.contents import FanCase
-from assets.forecasting.intervals import MEDIAN, drawn_intervals
+from assets.forecasting.fan import draw_fan, mark_origin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,20 +80,15 @@ def _with_day_before(sessions: pd.Series) -> np.ndarray:
 
 
 def _fan(axes: Axes, fan: Fan) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
 
-    stamps = np.r_[fan.origin, fan.targets]
-    quantiles = np.vstack([np.full(len(fan.levels), fan.past[-1]), fan.quantiles])
+    stamps = fan.stamps
     # Black is the colour of the actual closes.
-    shade = plots.model_colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
-    at = {float(level): column for column, level in enumerate(fan.levels)}
-    for one in drawn_intervals(fan.levels.tolist()):
-        band = quantiles[:, at[one.low]], quantiles[:, at[one.high]]
-        axes.fill_between(stamps, *band, color=shade, alpha=0.18, linewidth=0)
-    axes.plot(stamps, quantiles[:, at[MEDIAN]], color=shade, linewidth=1.6)
+    colour = plots.model_colour("random_walk" if fan.model == "random_walk_ewma" else fan.model)
+    draw_fan(axes, stamps, fan.from_origin, colour)
     axes.plot(fan.past_stamps, fan.past, color=plots.COLOURS["actual"], linewidth=1.1)
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=plots.COLOURS["actual"], linewidth=1.1, linestyle="--")
-    axes.axvline(date2num(fan.origin), color="#999999", linewidth=0.8)
+    mark_origin(axes, fan.origin)
     axes.set_title(plots.label(fan.model).replace(" volatility)", ")"))
     locator = AutoDateLocator(minticks=2, maxticks=4)
     axes.xaxis.set_major_locator(locator)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.intervals import MEDIAN, drawn_intervals
+from assets.forecasting.fan import draw_fan, format_dates, mark_origin
 from assets.forecasting.series.series import EVERY, Series
-from assets.plots import COLOURS, draw_intervals, figure, label, png
+from assets.plots import COLOURS, figure, label, model_colour, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,23 +43,19 @@ def _draw(axes: Axes, series: Series, place: int, forecast: pd.DataFrame, levels
     shown = max(SHOWN_ROWS, SHOWN_HORIZONS * series.horizon)
     past, ahead = _on_axis(series.stamps[-shown:]), _on_axis(series.stamps[-1:].append(series.ahead))
     values = series.targets[place, -shown:]
-    colour = COLOURS.get(model, COLOURS["chronos2"])
 
     def from_origin(column: str) -> np.ndarray:
         return np.append(values[-1:], forecast[column].to_numpy(dtype=np.float64))
 
-    bands = drawn_intervals(levels)
-    ends = [(f"{band.text} interval", from_origin(str(band.low)), from_origin(str(band.high))) for band in bands]
-    draw_intervals(axes, ahead, ends, colour)
+    draw_fan(axes, ahead, {level: from_origin(str(level)) for level in levels}, model_colour(model))
     axes.plot(past, values, color=COLOURS["actual"], linewidth=1.1, label="history")
     if "actual" in forecast:
         axes.plot(ahead, from_origin("actual"), color=COLOURS["actual"], linewidth=1.1, linestyle="--", label="actual")
-    if str(MEDIAN) in forecast:
-        axes.plot(ahead, from_origin(str(MEDIAN)), color=colour, label="median")
-    axes.axvline(past[-1], color="#999999", linewidth=0.8)
+    mark_origin(axes, past[-1])
     name = series.names[place]
     axes.set_title(f"{label(model)}: {name if series.id in (name, EVERY) else f'{series.id}, {name}'}")
-    _format_axis(axes, past)
+    if isinstance(series.stamps, pd.DatetimeIndex):
+        format_dates(axes, 7)
 
 
 def _on_axis(stamps: pd.Index) -> np.ndarray:
@@ -67,12 +63,3 @@ def _on_axis(stamps: pd.Index) -> np.ndarray:
     if isinstance(stamps, pd.DatetimeIndex):
         return np.asarray(stamps.tz_localize(None).to_numpy())
     return np.asarray(stamps.to_numpy())
-
-
-def _format_axis(axes: Axes, stamps: np.ndarray) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    if np.issubdtype(stamps.dtype, np.datetime64):
-        locator = AutoDateLocator(maxticks=7)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
