@@ -60,7 +60,7 @@ class HubModel:
     """A repository at one commit.
 
     Attributes:
-        revision: the revision that was asked for, a branch, a tag or a commit.
+        revision: the requested revision, a branch, a tag or a commit.
         published: date of the commit.
         licence: as the repository's card states it; None: it states none.
         files: by name, those that are fetched: configuration and weights.

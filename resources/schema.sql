@@ -150,10 +150,10 @@ CREATE TABLE IF NOT EXISTS forecast_recipes (
     PRIMARY KEY (model, checkpoint)
 );
 
--- Forecasts that a model could not make when it was last asked for them.
+-- Forecasts that failed when they were last computed.
 CREATE TABLE IF NOT EXISTS failed_forecasts (
     model      VARCHAR   NOT NULL,
-    checkpoint VARCHAR   NOT NULL,       -- of the forecasts that were asked for
+    checkpoint VARCHAR   NOT NULL,       -- of the forecasts that failed
     symbol     VARCHAR   NOT NULL,
     origin     TIMESTAMP NOT NULL,
     tried_at   TIMESTAMP NOT NULL,
@@ -165,7 +165,7 @@ CREATE TABLE IF NOT EXISTS forecast_costs (
     model      VARCHAR   NOT NULL,
     checkpoint VARCHAR   NOT NULL,       -- see forecast_recipes
     made_at    TIMESTAMP NOT NULL,       -- when the run had made its last forecast
-    forecasts  INTEGER   NOT NULL,       -- that the run asked for
+    forecasts  INTEGER   NOT NULL,       -- created and failed ones
     seconds    DOUBLE    NOT NULL,       -- in the model, without loading it
     peak_mib   DOUBLE    NOT NULL,       -- highest resident memory of the process and its children meanwhile
     added_mib  DOUBLE    NOT NULL        -- by how much that exceeds the memory before the model was loaded

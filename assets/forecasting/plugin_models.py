@@ -154,13 +154,13 @@ class PluginPredictor:
         )
 
     def _rows(self, inputs: Sequence[ForecastInput]) -> list[Row | str]:
-        rows = self._answer(inputs)
+        rows = self._read(inputs)
         if rows is not None:
             return rows
         middle = len(inputs) // 2
         return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
 
-    def _answer(self, inputs: Sequence[ForecastInput]) -> list[Row | str] | None:
+    def _read(self, inputs: Sequence[ForecastInput]) -> list[Row | str] | None:
         """The rows of some inputs; None: one of several inputs made the forecaster fail."""
         try:
             return read_output(self._forecaster.predict(inputs, self._levels), inputs, self._levels)

@@ -161,7 +161,7 @@ def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -
         if changed:
             symbols = ", ".join(task.symbol for task in changed)
             problems.append(
-                f"{one.forecaster.name} forecasts differently when it is asked again: {symbols} from "
+                f"{one.forecaster.name} gives other forecasts when they are computed again: {symbols} from "
                 f"{chosen[0].origin}. Draw random numbers from the seed of the input alone, and use a new recipe"
                 if unstable_forecasts(predict, chosen, targets)
                 else f"{one.forecaster.name} reads bars after its origin {chosen[0].origin}: {symbols}. Its scores are "

@@ -1,6 +1,6 @@
 """The look-ahead check: change every bar after an origin, forecast again, and compare the forecasts bit by bit.
 
-Beside it, what else a forecast may depend on: its batch, and how often it was asked for.
+Beside it, what else a forecast may depend on: its batch, and how often it is computed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
 
     A symbol needs a bar at the origin and `windows.lookback_window` bars up to it. A forecast by an earlier champion
     counts, so that a new champion starts no backfill. So does a failed one, until the checkpoint or the bars change: a
-    model that can never forecast a series would be asked for it every day. An origin that `input_drift` blocks is not
+    model that can never forecast a series would compute it every day. An origin that `input_drift` blocks is not
     missing.
     """
     settings, calendar = candlecast.settings, candlecast.calendar

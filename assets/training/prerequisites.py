@@ -1,7 +1,7 @@
 """What a fit needs, checked in seconds before any fit: base weights that load, and bars that fill the three ranges.
 
 The checks call what training itself calls, so that both agree. Every function returns problems as text, each with the
-key that mends it; an empty list means that nothing is wrong. Not here: the fit (assets.training.fit).
+key to correct; an empty list means that nothing is wrong. Not here: the fit (assets.training.fit).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_bounds_that_are_not_kept_fail(candlecast: Candlecast, capsys: pytest.Ca
     assert "FAILED: sine: mae" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_to_be_had_are_not_a_pass(tmp_path: Path) -> None:
+def test_the_benchmark_does_not_pass_without_weights(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.examples"],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "CANDLECAST_HOME": str(tmp_path)},

@@ -232,7 +232,7 @@ def test_the_interval_of_auto_theta_is_that_of_simulating_statsforecasts_recursi
     np.testing.assert_allclose(deviation, samples.std(axis=1), rtol=0.03)
 
 
-def test_the_trees_of_a_year_know_no_bar_of_it_and_forecasts_of_a_year_share_them(
+def test_the_trees_of_a_year_are_fitted_to_earlier_bars_and_shared_by_its_forecasts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fits: list[int] = []

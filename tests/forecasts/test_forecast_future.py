@@ -97,7 +97,9 @@ def test_a_forecaster_that_looks_at_its_batch_differs_from_itself_alone(home: Fo
     assert batch_difference(single, tasks, targets).max() == 0
 
 
-def test_a_forecaster_that_draws_without_a_seed_is_told_from_one_that_reads_the_future(home: ForecastHome) -> None:
+def test_a_forecaster_that_draws_without_a_seed_is_distinguished_from_one_that_reads_later_bars(
+    home: ForecastHome,
+) -> None:
     generator = np.random.default_rng()
 
     def drawing(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:

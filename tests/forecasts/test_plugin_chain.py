@@ -109,7 +109,7 @@ def test_each_enabled_model_has_an_asset_with_all_checks_and_loading_imports_no_
 
 
 @pytest.mark.slow
-def test_the_plugin_of_the_page_is_scored_and_traded_and_failing_ones_spoil_nothing(plugin_home: ForecastHome) -> None:
+def test_the_plugin_of_the_page_is_scored_and_traded_and_failing_ones_affect_nothing(plugin_home: ForecastHome) -> None:
     settings, sessions = plugin_home.settings, session_partitions(plugin_home.settings)
     built = [
         item for stage in (forecast_assets, evaluation_assets, backtest_assets) for item in stage(settings, sessions)

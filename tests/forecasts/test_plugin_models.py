@@ -105,7 +105,7 @@ def test_paths_become_quantiles_and_those_of_bars_are_kept(model_home: ForecastH
     assert of_bars.paths is not None and of_bars.paths.shape[1:] == (40, 10, 6)
 
 
-def test_an_input_that_raises_spoils_no_other(model_home: ForecastHome) -> None:
+def test_an_input_that_raises_affects_no_other(model_home: ForecastHome) -> None:
     def picky(inputs: Sequence[ForecastInput], levels: Sequence[float]) -> Output:
         if any(one.symbol == "IBM" for one in inputs):
             raise ValueError("too quiet")
@@ -247,7 +247,7 @@ def test_weights_whose_card_states_no_licence_are_refused_until_it_is_stated(mod
         ({"factory": f"{__name__}:make_number"}, ["models.toy", "family, licence, cutoff, recipe, lookback, predict"]),
     ],
 )
-def test_a_factory_that_cannot_be_used_is_named_with_the_key_that_mends_it(
+def test_a_factory_that_cannot_be_used_is_named_with_the_key_to_correct(
     model_home: ForecastHome, stated: dict[str, object], named: list[str]
 ) -> None:
     with pytest.raises(CandlecastError) as refused:

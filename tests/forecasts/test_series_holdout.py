@@ -61,7 +61,7 @@ def test_metrics_are_those_of_their_definitions() -> None:
     assert made.quantiles["actual"].tolist() == actual.tolist()
 
 
-def test_the_withheld_values_do_not_reach_the_forecast() -> None:
+def test_withheld_values_do_not_reach_the_forecast() -> None:
     other = VALUES.copy()
     other[-4:] = 99.0
     made, changed = (
@@ -87,7 +87,7 @@ def test_scores_are_per_series_and_over_all_and_unknown_values_do_not_count() ->
     assert set(made.quantiles["id"]) == {"a", "b", "c"} and "actual" not in made.quantiles
 
 
-def test_forecasters_are_asked_for_the_levels_and_steps_of_the_request(tmp_path: Path) -> None:
+def test_forecasters_get_the_levels_and_steps_of_the_request(tmp_path: Path) -> None:
     long = frame(np.tile(VALUES, 5))
     save_chronos_t5(tmp_path)
     factories = "assets.forecasting.models."

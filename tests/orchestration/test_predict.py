@@ -65,7 +65,7 @@ def test_all_of_a_result_is_json(folder: Path) -> None:
     assert (result["frequency"], result["season"], len(result["forecasts"])) == ("D", 7, 14)
 
 
-def test_a_bad_series_is_listed_and_the_exit_status_says_so(folder: Path) -> None:
+def test_a_bad_series_is_listed_and_the_exit_status_is_1(folder: Path) -> None:
     options = ["bad.csv", "--id", "shop", "--timestamp", "day", "--horizon", "2", "--model", "naive", "--format", "csv"]
     done = call(*options)
     assert done.exit_code == 1

@@ -79,7 +79,7 @@ def own_profile() -> str:
     return f"{text}\n{weights.replace('pretrained', 'own')}\n{CHANGES}"
 
 
-def test_the_published_weights_are_judged_offline_on_origins_after_their_cutoffs(tmp_path: Path) -> None:
+def test_the_published_weights_are_scored_offline_on_origins_after_their_cutoffs(tmp_path: Path) -> None:
     write_bars(tmp_path / "bars.parquet")
     project = CliProject(tmp_path, own_profile())
     environment = {**project.environment(), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}

@@ -1,4 +1,4 @@
-"""A small HTTP server that speaks the hub's API: model information, and files with ranges."""
+"""A small HTTP server with the hub's API: model information, and files with ranges."""
 
 from __future__ import annotations
 

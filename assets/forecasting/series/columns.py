@@ -83,7 +83,7 @@ def find_layout(
             f"no column of timestamps among {_shown(names)}: name it with --timestamp (whole numbers, such as years, "
             "will do)"
         )
-    # A wide table has no column of ids; one that is named by a usual name is one unless it is asked for as data.
+    # A wide table has no column of ids; one that is named by a usual name is one unless it is requested as data.
     own = _require(id, names, "id") if id else None if wide else _guess(names, ID_NAMES)
     taken = {stamp, own, *target, *past, *known}
     ahead = [str(name) for name in future] if future is not None else []

@@ -48,7 +48,7 @@ class Inspection:
 
 
 def inspect_file(file: Path, stated: Mapping[str, Any], scratch: Path, name: str, max_rejected: float) -> Inspection:
-    """Read a file as the ingest would, and find the settings that mend what is wrong.
+    """Read a file as the ingest would, and find the settings that correct what is wrong.
 
     Args:
         stated: keys of the section [market] that are set. Calendar and frequency are inferred where they are not.

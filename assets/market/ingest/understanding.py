@@ -116,7 +116,7 @@ class FileReading:
         rejections: by rule, the most frequent first.
         first, last: bars as they would be stored; None: no row is accepted.
         symbols, sessions: their numbers.
-        findings: errors that would refuse the file, and warnings, with the settings that mend them.
+        findings: errors that would refuse the file, and warnings, with the settings that correct them.
     """
 
     file: str
