@@ -20,8 +20,9 @@ import torch
 from chronos import Chronos2Pipeline
 
 from assets.forecasting.chronos2_batches import SeriesForecaster
-from assets.forecasting.chronos2_forecaster import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE, Chronos2Predictor
+from assets.forecasting.chronos2_forecaster import Chronos2Predictor
 from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns
+from assets.forecasting.chronos_pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
 from assets.forecasting.compact_chronos2 import new_chronos2
 from assets.forecasting.forecaster import ForecastTask
 from assets.market.gaps import GapFill

@@ -7,11 +7,9 @@ output (chronos2_outputs).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from assets.forecasting.chronos2_batches import Series, SeriesForecaster
 from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
 from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe, market_of
 from assets.forecasting.chronos2_outputs import field_quantiles
+from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once, steps_at_once
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
@@ -33,7 +32,7 @@ from assets.forecasting.lookbacks import fill_lookbacks
 from assets.market.gaps import GapFill
 from assets.market.history import CLOSE, own_histories
 from resources.checkpoints import Checkpoint, CheckpointStore
-from resources.compute import LARGE, Compute
+from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
 from resources.publish import digest_of
@@ -43,10 +42,6 @@ from resources.warehouse import Warehouse
 MODEL = "chronos2"
 VERSION = 1
 BATCH_SIZE = 1024
-BYTES_PER_WEIGHT = 4
-# Series per batch of compact and of larger weights. A compact model is limited by the cost of a call; a larger one
-# takes about as long per series at 8 as at 115 (68 and 64 ms on one core), and five symbols do not pay for 64.
-SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE = 64, 8
 
 
 @dataclass(frozen=True)
@@ -117,29 +112,10 @@ def chronos2_forecaster(
     )
 
 
-def series_at_once(settings: Settings, folder: Path) -> int:
-    """The number of series in every batch: that of the settings, else one that suits the size of the weights."""
-    if settings.chronos2.series_at_once is not None:
-        return settings.chronos2.series_at_once
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return SERIES_AT_ONCE if size < LARGE * BYTES_PER_WEIGHT else SERIES_AT_ONCE_LARGE
-
-
-def steps_at_once(folder: Path) -> int:
-    """The number of steps that some Chronos-2 weights were made to forecast in one pass."""
-    config = json.loads((folder / "config.json").read_text())["chronos_config"]
-    return int(config["max_output_patches"] * config["output_patch_size"])
-
-
 def _load(settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Predict:
     from chronos import Chronos2Pipeline
-    from transformers.utils.logging import disable_progress_bar
 
-    compute = Compute(settings.compute)
-    disable_progress_bar()
-    pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
-    pipeline.model.eval()
-    compute.use_threads(pipeline.model)
+    pipeline = load_pipeline(Chronos2Pipeline, weights.folder, Compute(settings.compute))
     return Chronos2Predictor(
         settings,
         SeriesForecaster(

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once
 from assets.forecasting.forecaster import ForecastTask, forecast_checkpoint, market_recipe, trained_until
 from assets.forecasting.kronos_forecaster import load_predictor, tokenizer_of
 from assets.forecasting.lookbacks import fill_lookbacks
@@ -25,11 +26,11 @@ from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
 from resources.settings import Settings
 
-Pooling = Literal["last", "mean"]
+if TYPE_CHECKING:
+    from kronos.inference.hidden_states import Pooling
+
 VERSION = 1
 BATCH_SIZE = 512
-# Every batch of Chronos-2 has this many series of one length: the rounding of a matrix product depends on its shape.
-SERIES_AT_ONCE = 64
 
 # Bars (rows, 6) and timestamps (rows,) of some windows → vectors (windows, dimensions) float32. The vector of a window
 # depends on no other window, on their order or on their number.
@@ -114,31 +115,28 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
     weights = checkpoints.current("chronos2_model")
     if weights is None:
         raise CandlecastError("no Chronos-2 checkpoint yet: materialise chronos2_model first")
-    context = settings.chronos2.context_length
+    context, at_once = settings.chronos2.context_length, series_at_once(settings, weights.folder)
 
     @cache
     def load() -> Embed:
         from chronos import Chronos2Pipeline
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()
-        compute = Compute(settings.compute)
-        pipeline = Chronos2Pipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
-        pipeline.model.eval()
-        compute.use_threads(pipeline.model)
+        pipeline = load_pipeline(Chronos2Pipeline, weights.folder, Compute(settings.compute))
         patch = int(pipeline.model.chronos_config.input_patch_size)
 
         def embed(bars: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> np.ndarray:
-            return _chronos2_vectors(pipeline, [own[-context:, CLOSE] for own in bars], context, patch, pooling)
+            return _chronos2_vectors(
+                pipeline, [own[-context:, CLOSE] for own in bars], context, patch, at_once, pooling
+            )
 
         return embed
 
-    read: dict[str, object] = {"context_length": context, "series_at_once": SERIES_AT_ONCE}
+    read: dict[str, object] = {"context_length": context, "series_at_once": at_once}
     return _embedder("chronos2", settings, weights, trained_until(weights), context, pooling, read, load)
 
 
 def _chronos2_vectors(
-    pipeline: Any, closes: Sequence[np.ndarray], context: int, patch: int, pooling: Pooling
+    pipeline: Any, closes: Sequence[np.ndarray], context: int, patch: int, at_once: int, pooling: Pooling
 ) -> np.ndarray:
     """The states of log closes: of the patch to be forecast ("last"), or the mean over patches with a bar ("mean")."""
     import torch
@@ -151,10 +149,10 @@ def _chronos2_vectors(
     for row, own in zip(logs, closes, strict=True):
         row[context - len(own) :] = np.log(own)
     found = []
-    for start in range(0, len(logs), SERIES_AT_ONCE):
-        chunk = logs[start : start + SERIES_AT_ONCE]
-        padded = np.concatenate([chunk, np.repeat(chunk[-1:], SERIES_AT_ONCE - len(chunk), axis=0)])
-        states, _ = pipeline.embed(torch.from_numpy(padded)[:, None], SERIES_AT_ONCE, context)
+    for start in range(0, len(logs), at_once):
+        chunk = logs[start : start + at_once]
+        padded = np.concatenate([chunk, np.repeat(chunk[-1:], at_once - len(chunk), axis=0)])
+        states, _ = pipeline.embed(torch.from_numpy(padded)[:, None], at_once, context)
         # Per series: one state per patch, that of the register token, that of the patch to be forecast.
         for own, series in zip(states[: len(chunk)], closes[start:], strict=False):
             patches = -(-len(series) // patch)

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.forecasting.embedders import Embedder, Pooling, embed_tasks, embedder
+from assets.forecasting.embedders import Embedder, embed_tasks, embedder
 from assets.forecasts.embeddings import changed_by_future_bars, create_embeddings, embeddings_file
 from assets.forecasts.embeddings_asset import embeddings_asset
 from assets.market.gaps import GapFill
 from assets.market.history import BarHistory
 from assets.sessions import session_partitions
+from kronos.inference.hidden_states import Pooling
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome
@@ -39,6 +40,14 @@ def test_an_embedding_reads_its_own_bars_up_to_the_origin_alone(
     assert embed_tasks(source, tasks[::-1]).tobytes() == vectors[::-1].tobytes()
     assert embed_tasks(source, tasks[3:4]).tobytes() == vectors[3:4].tobytes()
     assert changed_by_future_bars(source, tasks) == []
+
+
+def test_chronos_2_embeds_in_batches_of_the_settings(model_home: ForecastHome) -> None:
+    fewer = model_home.with_settings(chronos2={"series_at_once": 2})
+    ours, theirs = _source(fewer, "chronos2"), _source(model_home, "chronos2")
+    tasks = model_home.tasks(FIRST, FIRST)
+    assert ours.checkpoint != theirs.checkpoint
+    np.testing.assert_allclose(embed_tasks(ours, tasks), embed_tasks(theirs, tasks), atol=1e-4)
 
 
 class _OneBarAhead(GapFill):

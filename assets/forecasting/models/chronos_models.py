@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.forecasting.chronos_pipeline import load_pipeline, steps_at_once
 from assets.forecasting.models.pretrained import LEAST_CLOSES, VERSION, Network, PretrainedQuantiles, require_levels
 from assets.forecasting.models.series import log_closes, require_at_least, versions
 from assets.forecasting.models.weights import PublishedWeights, find_weights
@@ -55,7 +56,7 @@ def chronos(
     if "quantiles" not in config:
         drawn = {"version": VERSION, "context": context, "paths": settings.forecasts.sample_count}
         return _paths(settings, weights, model, context, {**drawn, **recipe})
-    own_levels, steps = tuple(config["quantiles"]), _steps(config)
+    own_levels, steps = tuple(config["quantiles"]), steps_at_once(weights.folder)
     require_levels(model, settings.forecasts.levels, own_levels)
 
     def load() -> Network:
@@ -128,19 +129,7 @@ def _paths(
     return ChronosPaths(settings, weights, weights.licence, weights.cutoff, recipe, context)
 
 
-def _steps(config: dict[str, Any]) -> int:
-    if "max_output_patches" in config:
-        return int(config["max_output_patches"] * config["output_patch_size"])
-    return int(config["prediction_length"])
-
-
 def _load(settings: Settings, weights: PublishedWeights) -> BaseChronosPipeline:
     from chronos import BaseChronosPipeline
-    from transformers.utils.logging import disable_progress_bar
 
-    compute = Compute(settings.compute)
-    disable_progress_bar()
-    pipeline = BaseChronosPipeline.from_pretrained(weights.folder, device_map=str(compute.device()))
-    pipeline.inner_model.eval()
-    compute.use_threads(pipeline.inner_model)
-    return pipeline
+    return load_pipeline(BaseChronosPipeline, weights.folder, Compute(settings.compute))

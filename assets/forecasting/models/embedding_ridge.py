@@ -22,15 +22,19 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
 
-from assets.forecasting.embedders import Embed, Embedder, Pooling, embedder
+from assets.forecasting.embedders import Embed, Embedder, embedder
 from assets.forecasting.plugin import ForecastInput
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from kronos.inference.hidden_states import Pooling
 
 VERSION = 1
 # With fewer windows than this the volatility of the window is forecast, with the quantiles of a normal distribution.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from assets.forecasting.chronos_pipeline import load_pipeline
 from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
@@ -261,26 +262,22 @@ def _from_hub(
 
 
 def _loaded(source: str, revision: str | None, compute: Compute, digest: str) -> Chronos2Pipeline:
-    pipeline = _pipeline(source, revision, str(compute.device()), digest)
+    pipeline = _pipeline(source, revision, compute, digest)
+    # A pipeline that was loaded before may come after another model, which has set another number of threads.
     compute.use_threads(pipeline.model)
     return pipeline
 
 
 @lru_cache(maxsize=2)
-def _pipeline(source: str, revision: str | None, device: str, digest: str) -> Chronos2Pipeline:
+def _pipeline(source: str, revision: str | None, compute: Compute, digest: str) -> Chronos2Pipeline:
     """The pipeline of a folder with this digest or commit, or of a hub id."""
     from chronos import Chronos2Pipeline
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     logging.getLogger("chronos").setLevel(logging.ERROR)
-    options = {} if revision is None else {"revision": revision}
     try:
-        pipeline = Chronos2Pipeline.from_pretrained(source, device_map=device, **options)
+        return load_pipeline(Chronos2Pipeline, source, compute, revision)
     except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise CandlecastError(
             f"--model {source} is neither a folder nor a reachable hub id of a Chronos-2 model: {error}. Where the hub "
             "cannot be reached, set HF_ENDPOINT to a mirror, or copy the files there and name their folder"
         ) from error
-    pipeline.model.eval()
-    return pipeline
