@@ -58,7 +58,7 @@ def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore)
     if CHECKPOINTS in _parameters(factory):
         arguments[CHECKPOINTS] = dict.fromkeys(settings.models[name].reads, checkpoints)
     try:
-        made = factory.make(settings, **arguments)
+        forecaster = factory.make(settings, **arguments)
     except MissingWeightsError as error:
         raise MissingWeightsError(f"models.{name}: {error}") from error
     except CandlecastError as error:
@@ -67,13 +67,13 @@ def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore)
         raise CandlecastError(
             f"models.{name}: {factory.reference} failed: {_described(error)}; {_remedy(name, 'options')}"
         ) from error
-    missing = [attribute for attribute in _ATTRIBUTES if not hasattr(made, attribute)]
-    if missing or not isinstance(made, Forecaster):
+    missing = [attribute for attribute in _ATTRIBUTES if not hasattr(forecaster, attribute)]
+    if missing or not isinstance(forecaster, Forecaster):
         raise CandlecastError(
-            f"models.{name}: {factory.reference} made a {type(made).__name__}, which is no forecaster: it has no "
-            f"{', '.join(missing)}. See assets.forecasting.plugin.Forecaster"
+            f"models.{name}: {factory.reference} returned a {type(forecaster).__name__}, which is no forecaster: it "
+            f"has no {', '.join(missing)}. See assets.forecasting.plugin.Forecaster"
         )
-    return factory, made
+    return factory, forecaster
 
 
 def require_factory(settings: Settings, name: str) -> Factory:
