@@ -140,6 +140,12 @@ def hub_name(name: str, root: Path) -> str | None:
     return name
 
 
+def hub_reference(name: str, root: Path) -> tuple[str, str | None] | None:
+    """Repository and revision of `owner/name` or `owner/name@revision`; None: it is no repository's name."""
+    repository, _, revision = name.partition("@")
+    return (repository, revision or None) if hub_name(repository, root) else None
+
+
 def is_git_hash(text: str) -> bool:
     """Whether a text is a full git hash: of a commit, which never moves, or of a file."""
     return _GIT_HASH.fullmatch(text) is not None

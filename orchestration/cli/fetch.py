@@ -10,7 +10,7 @@ from typing import Any
 
 from resources.errors import CandlecastError
 from resources.hub_download import Fetched, fetch_model
-from resources.hub_models import NamedModel, hub_name, named_models
+from resources.hub_models import NamedModel, hub_reference, named_models
 from resources.layout import Home
 from resources.locks import exclusive_lock
 from resources.settings import Settings
@@ -53,9 +53,8 @@ def _wanted(settings: Settings, names: Sequence[str]) -> list[NamedModel]:
 def _named(name: str, own: Sequence[NamedModel], settings: Settings) -> list[NamedModel]:
     if found := [one for one in own if name in (one.model, one.repository)]:
         return found
-    repository, _, revision = name.partition("@")
-    if hub_name(repository, settings.root):
-        return [NamedModel(name, name, repository, revision or None)]
+    if reference := hub_reference(name, settings.root):
+        return [NamedModel(name, name, *reference)]
     known = ", ".join(one.model for one in own) or "none"
     raise CandlecastError(
         f"{name} is no model of profile {settings.profile} that comes from the hub ({known}), and no name on the hub "

@@ -244,12 +244,15 @@ def test_the_checkpoint_of_the_newest_vintage_is_read_under_the_licence_that_the
 def test_a_licence_that_is_not_allowed_is_refused(tmp_path: Path) -> None:
     shutil.copytree(PACKAGED_FOLDER, tmp_path / "weights")
     (tmp_path / "weights" / "card.json").write_text('{"licence": "CC-BY-NC-4.0"}')
-    commercial = Settings(compute=ComputeSettings(licences="commercial"))
+    commercial = Settings(root=tmp_path, compute=ComputeSettings(licences="commercial"))
     model = str(tmp_path / "weights")
     assert "CC-BY-NC-4.0" in predict(long(a=wave(1)), horizon=1, model=model).attrs["model"]
     with pytest.raises(CandlecastError, match=r"CC-BY-NC-4\.0.*card\.json"):
-        predict(long(a=wave(1)), horizon=1, model=model, settings=commercial)
+        predict(long(a=wave(1)), horizon=1, model="weights", settings=commercial)
     assert len(predict(long(a=wave(1)), horizon=1, model="packaged", settings=commercial)) == 1
+    (tmp_path / "weights" / "card.json").write_text('{"licence": ')
+    with pytest.raises(CandlecastError, match=r"card\.json is damaged"):
+        predict(long(a=wave(1)), horizon=1, model=model)
 
 
 class _Walk:

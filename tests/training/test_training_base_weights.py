@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.forecasting.models.weights import find_weights
 from assets.market.history import read_histories
 from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
 from assets.training.data.dataset import write_arrays
@@ -57,6 +58,8 @@ def test_a_cutoff_that_the_weights_state_is_not_replaced(hub: LocalHub, tmp_path
         section = PredictorSettings(base=name, published=date(2026, 5, 1))
         base = base_of("kronos_predictor", section, settings)
         assert (base.cutoff, base.bounded) == (cutoff, False)
+        used_as_they_are = find_weights(settings, name, None)
+        assert (used_as_they_are.cutoff, f"hub:{used_as_they_are.identity}") == (cutoff, base.digest)
         with pytest.raises(CandlecastError, match=rf"predictor\.cutoff = 2023-01-01.*{cutoff}"):
             base_of("kronos_predictor", section.model_copy(update={"cutoff": date(2023, 1, 1)}), settings)
 

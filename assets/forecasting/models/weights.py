@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from resources.checkpoints import CARD, UNNAMED, cutoff_of
 from resources.errors import CandlecastError, MissingWeightsError
-from resources.hub_models import STATED_CUTOFFS, hub_name, pinned_model
 from resources.licences import UNKNOWN
-from resources.publish import digest_of_folder
 from resources.settings import Settings
+from resources.stored_weights import find_stored_weights, read_json
 
 CONFIG, SAFETENSORS = "config.json", "model.safetensors"
 
@@ -38,7 +35,7 @@ class PublishedWeights:
     @property
     def config(self) -> dict[str, Any]:
         """The content of config.json."""
-        return dict(json.loads((self.folder / CONFIG).read_text()))
+        return read_json(self.folder / CONFIG)
 
 
 def _published(settings: Settings, name: str) -> date | None:
@@ -61,20 +58,14 @@ def find_weights(
         MissingWeightsError: there is no such folder, or it was not fetched.
         CandlecastError: a file is missing or altered.
     """
-    if hub_name(name, settings.root):
-        model = pinned_model(settings, name, revision)
-        _require(model.folder, files)
-        cutoff = STATED_CUTOFFS.get(name) or _published(settings, name) or model.published
-        return PublishedWeights(model.folder, f"{name}@{model.commit}", model.licence or UNKNOWN, cutoff)
-    folder = settings.root / Path(name).expanduser()
-    if not folder.is_dir():
+    found = find_stored_weights(settings, name, revision)
+    if found is None:
         raise MissingWeightsError(
             f"{name!r} is neither a folder under {settings.root} nor a hub id like amazon/chronos-2"
         )
-    _require(folder, files)
-    card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
-    identity = digest_of_folder(folder, UNNAMED)
-    return PublishedWeights(folder, identity, str(card.get("licence", UNKNOWN)), cutoff_of(card))
+    _require(found.folder, files)
+    cutoff = found.stated or (_published(settings, name) if found.repository else None) or found.published
+    return PublishedWeights(found.folder, found.identity, found.licence or UNKNOWN, cutoff)
 
 
 def _require(folder: Path, files: Sequence[str]) -> None:

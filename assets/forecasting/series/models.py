@@ -6,9 +6,7 @@ weights were read.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +22,11 @@ from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series.series import Series, SeriesError
-from resources.checkpoints import CARD, UNNAMED
 from resources.compute import Compute
 from resources.errors import CandlecastError
-from resources.hub_models import pinned_model
-from resources.publish import digest_of_folder
+from resources.hub_models import hub_reference
 from resources.settings import Settings
+from resources.stored_weights import folder_weights, hub_weights
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
@@ -38,7 +35,6 @@ CHRONOS2, PACKAGED = "chronos2", "packaged"
 NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
 # Fitted to simulated series with covariates (assets.examples.fit).
 PACKAGED_FOLDER = Path(__file__).parent / "weights"
-_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
 
 class SeriesModel(Protocol):
@@ -205,12 +201,13 @@ def load_series_model(
         from assets.forecasting.series.plugin import forecaster_model
 
         return forecaster_model(name, settings or Settings(), levels, horizon)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _from_folder(folder, f"folder {folder}", compute, licence)
-    hub = _HUB_NAME.fullmatch(name)
-    if hub is not None and not name.startswith("."):
-        return _from_hub(hub["name"], hub["revision"], settings, compute, licence)
+    root = settings.root if settings else Path()
+    # A command's paths are relative to the working folder, those of the settings to their file.
+    for folder in (Path(name).expanduser(), root / Path(name).expanduser()):
+        if folder.is_dir():
+            return _from_folder(folder, f"folder {folder}", compute, licence)
+    if hub := hub_reference(name, root):
+        return _from_hub(*hub, settings, compute, licence)
     own = sorted({*(settings.models if settings else ()), *entry_points(group=ENTRY_POINTS).names})
     every = ", ".join([CHRONOS2, PACKAGED, NAIVE, SEASONAL_NAIVE, *own])
     raise CandlecastError(
@@ -228,14 +225,13 @@ def _from_folder(folder: Path, weights: str, compute: Compute, licence: str | No
     config = folder / "config.json"
     if not config.is_file():
         raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
-    digest = digest_of_folder(folder, UNNAMED)
-    card = json.loads((folder / CARD).read_text()) if (folder / CARD).is_file() else {}
-    pipeline = _loaded(str(folder), None, compute, digest)
+    found = folder_weights(folder)
+    pipeline = _loaded(str(folder), None, compute, found.identity)
     notes = []
     if folder == PACKAGED_FOLDER:
         notes.append("these weights were fitted to simulated series; --model amazon/chronos-2 reads the published ones")
-    if card.get("training"):
-        fitted = card.get("settings", {})
+    if found.card.get("training"):
+        fitted = found.card.get("settings", {})
         unseen = "of other series"
         if not (fitted.get("past_covariates") or fitted.get("future_covariates")):
             unseen += " and of covariates"
@@ -243,7 +239,7 @@ def _from_folder(folder: Path, weights: str, compute: Compute, licence: str | No
             f"these weights were fitted by candlecast on bars, {unseen} they have seen none; --model amazon/chronos-2 "
             "reads the published weights"
         )
-    about = ModelAbout(CHRONOS2, weights, digest, None, licence or card.get("licence"), tuple(notes))
+    about = ModelAbout(CHRONOS2, weights, found.identity, None, licence or found.licence, tuple(notes))
     return Chronos2Model(about, pipeline)
 
 
@@ -252,9 +248,9 @@ def _from_hub(
 ) -> SeriesModel:
     """The commit that the home has pinned; without a home what the hub or its cache has."""
     if settings is not None:
-        pinned = pinned_model(settings, name, revision)
-        pipeline = _loaded(str(pinned.folder), None, compute, pinned.commit)
-        about = ModelAbout(CHRONOS2, f"hub {name}", None, pinned.commit, licence or pinned.licence)
+        found = hub_weights(settings, name, revision)
+        pipeline = _loaded(str(found.folder), None, compute, found.identity)
+        about = ModelAbout(CHRONOS2, f"hub {name}", None, found.commit, licence or found.licence)
         return Chronos2Model(about, pipeline)
     pipeline = _loaded(name, revision, compute, "")
     commit = getattr(pipeline.model.config, "_commit_hash", None) or revision

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
-from resources.checkpoints import CARD, UNNAMED, Kind, cutoff_of, is_bounded, trained_until
+from resources.checkpoints import CARD, Kind, trained_until
 from resources.errors import CandlecastError
-from resources.hub_models import STATED_CUTOFFS, hub_name, pinned_model
-from resources.publish import digest_of_folder
+from resources.hub_models import STATED_CUTOFFS
 from resources.settings import Chronos2Settings, FitSettings, Settings
+from resources.stored_weights import StoredWeights, find_stored_weights, folder_weights, read_json
 
 NONE, PACKAGED = "none", "packaged"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -124,12 +122,10 @@ def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings
         folder = WEIGHTS / kind
         if not (folder / CARD).is_file():
             raise CandlecastError(f"there are no packaged weights of {kind} in {folder}: install candlecast again")
-        return _from_folder(folder)
-    folder = settings.root / Path(name).expanduser()
-    if folder.is_dir():
-        return _from_folder(folder)
-    if hub_name(name, settings.root):
-        return _from_hub(name, revision, settings)
+        return _stored(folder_weights(folder))
+    found = find_stored_weights(settings, name, revision)
+    if found is not None:
+        return _stored(found)
     raise CandlecastError(
         f"the base {name!r} of {kind} is neither a folder under {settings.root} nor a hub name: set it to "
         '"none", "packaged", a folder with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small'
@@ -145,7 +141,7 @@ def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) ->
     config = Path(base.source or "") / "config.json"
     if base.source is None or not config.is_file():
         return
-    built = _read_json(config)
+    built = read_json(config)
     fields = type(section).model_fields
     for key in sorted(fields.keys() & built.keys()):
         value = getattr(section, key)
@@ -165,48 +161,23 @@ def different_tokens(reads: tuple[int, int], writes: tuple[int, int]) -> str:
     )
 
 
-def _from_folder(folder: Path) -> BaseWeights:
-    card = _card(folder)
+def _stored(found: StoredWeights) -> BaseWeights:
+    """Weights of a folder or of the hub. Publication bounds a cutoff that nothing states."""
+    note, until, licence = found.card.get("name", ""), trained_until(found.card), "unknown: see the folder"
+    if found.repository is not None:
+        # Whether it leaked: issue 227 of its repository.
+        leak = (
+            "; whether their training normalisation leaked is not known" if found.repository in STATED_CUTOFFS else ""
+        )
+        note = f"{found.repository}: published weights{leak}"
+        until, licence = until or found.cutoff, "unknown: see the hub"
     return BaseWeights(
-        source=str(folder),
-        digest=digest_of_folder(folder, UNNAMED),
-        cutoff=cutoff_of(card),
-        licence=card.get("licence", "unknown: see the folder"),
-        note=card.get("name", ""),
-        trained_until=trained_until(card),
-        bounded=is_bounded(card),
+        source=str(found.folder),
+        digest=f"hub:{found.identity}" if found.repository else found.identity,
+        revision=found.commit,
+        cutoff=found.cutoff,
+        licence=found.licence or licence,
+        note=note,
+        trained_until=until,
+        bounded=found.stated is None and found.published is not None,
     )
-
-
-def _from_hub(name: str, revision: str | None, settings: Settings) -> BaseWeights:
-    """A hub model at the commit that the home has pinned. Publication bounds a cutoff that nothing states."""
-    model = pinned_model(settings, name, revision)
-    card = _card(model.folder)
-    stated = (None if is_bounded(card) else cutoff_of(card)) or STATED_CUTOFFS.get(name)
-    # Whether it leaked: issue 227 of its repository.
-    leak = "; whether their training normalisation leaked is not known" if name in STATED_CUTOFFS else ""
-    cutoff = stated or model.published
-    return BaseWeights(
-        source=str(model.folder),
-        digest=f"hub:{name}@{model.commit}",
-        revision=model.commit,
-        cutoff=cutoff,
-        licence=model.licence or "unknown: see the hub",
-        note=f"{name}: published weights{leak}",
-        trained_until=trained_until(card) or cutoff,
-        bounded=stated is None,
-    )
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    return _read_json(folder / CARD) if (folder / CARD).is_file() else {}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text())
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise CandlecastError(f"{file} of the base is damaged: {error}. Restore the folder from its source") from error
-    if not isinstance(values, dict):
-        raise CandlecastError(f"{file} of the base is damaged: no JSON object. Restore the folder from its source")
-    return values
