@@ -48,6 +48,7 @@ class Prediction:
         corrected: (tasks,) share of the raw model output that was corrected (projected or sorted).
         paths: (tasks, paths, steps, 6) float32, for models that sample paths.
         failures: why a task could not be forecast, by its number; its quantiles and paths are not read.
+        fallbacks: why the forecast of a task is that of a simpler model, by its number.
     """
 
     fields: tuple[str, ...]
@@ -55,6 +56,7 @@ class Prediction:
     corrected: np.ndarray
     paths: np.ndarray | None = None
     failures: Mapping[int, str] = field(default_factory=dict)
+    fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
 # (tasks, their target timestamps (tasks, steps) datetime64[s]) → prediction. The forecast of a task depends on its own

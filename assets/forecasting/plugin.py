@@ -7,8 +7,8 @@ all. Not here: how a forecaster is found and adapted (plugin_models), the foreca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, runtime_checkable
 
@@ -56,10 +56,12 @@ class Quantiles:
     Attributes:
         values: (inputs, horizon, fields, levels) float64, in prices of the origin, increasing with the level.
         fields: the fields of a bar that are forecast, "close" among them.
+        fallbacks: by number of the input, why its forecast is that of a simpler model. They are counted and reported.
     """
 
     values: np.ndarray
     fields: tuple[str, ...] = ("close",)
+    fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

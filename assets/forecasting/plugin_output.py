@@ -31,12 +31,14 @@ class Row:
         quantiles: (horizon, fields, levels) float64, increasing with the level.
         crossing: share of neighbouring quantiles that crossed.
         paths: (paths, horizon, 6) float32; None: no paths of bars.
+        fallback: why it is the forecast of a simpler model; empty: it is not.
     """
 
     fields: tuple[str, ...]
     quantiles: np.ndarray
     crossing: float
     paths: np.ndarray | None = None
+    fallback: str = ""
 
     @property
     def shape(self) -> str:
@@ -65,11 +67,12 @@ def read_output(output: object, inputs: Sequence[ForecastInput], levels: Sequenc
         fields, values = tuple(output.fields), _numbers(output.values)
         _require_fields(fields)
         _require_shape("Quantiles", values.shape, ((len(inputs), horizon, len(fields), len(levels)),))
+        fallbacks = output.fallbacks
     else:
         fields, values = CLOSE_ALONE, _numbers(output)
         _require_shape("an array of quantiles", values.shape, ((len(inputs), horizon, len(levels)),))
-        values = values[:, :, None]
-    return [_ordered(fields, row, levels) for row in values]
+        values, fallbacks = values[:, :, None], {}
+    return [_ordered(fields, row, levels, fallbacks.get(place, "")) for place, row in enumerate(values)]
 
 
 def stacked(rows: Sequence[Row | str], horizon: int, levels: int) -> Prediction:
@@ -88,10 +91,11 @@ def stacked(rows: Sequence[Row | str], horizon: int, levels: int) -> Prediction:
             quantiles[place], crossing[place] = row.quantiles, row.crossing
             if paths is not None:
                 paths[place] = row.paths
-    return Prediction(fields, quantiles, crossing, paths, failures)
+    fallbacks = {place: row.fallback for place, row in enumerate(rows) if isinstance(row, Row) and row.fallback}
+    return Prediction(fields, quantiles, crossing, paths, failures, fallbacks)
 
 
-def _ordered(fields: tuple[str, ...], values: np.ndarray, levels: Sequence[float]) -> Row | str:
+def _ordered(fields: tuple[str, ...], values: np.ndarray, levels: Sequence[float], fallback: str) -> Row | str:
     """The row with its quantiles sorted; the reason where too many of them cross."""
     crossing = np.diff(values, axis=-1) < -ROUNDING * np.abs(values[..., 1:])
     share = float(crossing.mean()) if crossing.size else 0.0
@@ -101,7 +105,7 @@ def _ordered(fields: tuple[str, ...], values: np.ndarray, levels: Sequence[float
             f"{share:.0%} of neighbouring quantiles cross, first {fields[field]} at step {step + 1} between the levels "
             f"{levels[level]:g} and {levels[level + 1]:g}; up to {MOST_CROSSING:.0%} are sorted"
         )
-    return Row(fields, np.sort(values, axis=-1), share)
+    return Row(fields, np.sort(values, axis=-1), share, fallback=fallback)
 
 
 def _numbers(values: object) -> np.ndarray:

@@ -190,11 +190,7 @@ def forecast_series(
     model = load_series_model(request.model, settings, season, levels.tolist(), longest)
     _require_licence(model.about, request.model, settings)
     _require_possible(model, levels, found.histories)
-    notes = [
-        *dict.fromkeys(found.notes),
-        *model.about.notes,
-        *_limits(model, found.histories, longest),
-    ]
+    notes = [*dict.fromkeys(found.notes), *model.about.notes, *_limits(model, found.histories, longest)]
     forecast = SeriesForecast(
         pd.DataFrame(), dict(found.rejected), notes, model.about, frequency_text(found.frequency), season
     )
@@ -202,7 +198,10 @@ def forecast_series(
         scored = evaluate(found.histories, model, request.holdout, levels, season, progress)
         (forecast.not_scored if request.horizon else forecast.rejected).update(scored.rejected)
         forecast = replace(forecast, quantiles=scored.quantiles, histories=scored.histories, scores=scored.scores)
-    return _forecast(forecast, found, model, levels, progress) if request.horizon else forecast
+    if request.horizon:
+        forecast = _forecast(forecast, found, model, levels, progress)
+    forecast.notes.extend(getattr(model, "fallback_notes", ()))
+    return forecast
 
 
 def _forecast(

@@ -16,7 +16,7 @@ from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.intervals import percent
 from assets.forecasts.forecast_store import FailedForecast
-from assets.forecasts.generate import ForecastResult, target_timestamps
+from assets.forecasts.generate import FallbackForecast, ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
     batch_difference,
     forecasts_changed_by_future_bars,
@@ -197,21 +197,28 @@ def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> 
 
 
 def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Whether every forecast could be made; severe where a model made none."""
-    problems = [
+    """Whether every forecast could be made, and by the model itself; severe where a model made none."""
+    failed = [
         f"{one.forecaster.name}: {len(one.failures):,} of {len(one.tasks):,} forecasts failed: "
-        f"{'; '.join(islice(_failures_by_reason(one.failures), EXAMPLES))}"
+        f"{'; '.join(islice(_by_reason(one.failures), EXAMPLES))}"
         for one in results
         if one.failures
     ]
-    if not problems:
+    fallbacks = [
+        f"{one.forecaster.name}: {len(one.fallbacks):,} of {len(one.tasks):,} forecasts are of a simpler model: "
+        f"{'; '.join(islice(_by_reason(one.fallbacks), EXAMPLES))}"
+        for one in results
+        if one.fallbacks
+    ]
+    if not failed and not fallbacks:
         return CheckOutcome(True, "every forecast was made")
     remedy = "The others are stored; the next run tries these again. Correct the model, its options or the bars"
+    problems = [f"{'; '.join(failed)}. {remedy}"] if failed else []
     silent = any(len(one.failures) == len(one.tasks) for one in results)
-    return CheckOutcome(False, f"{'; '.join(problems)}. {remedy}", severe=silent)
+    return CheckOutcome(False, ". ".join([*problems, *fallbacks]), severe=silent)
 
 
-def _failures_by_reason(failures: Sequence[FailedForecast]) -> Iterator[str]:
+def _by_reason(failures: Sequence[FailedForecast] | Sequence[FallbackForecast]) -> Iterator[str]:
     """One text per reason, the most frequent first: the reason, the symbols, and the first origin."""
     counts = Counter(failure.reason for failure in failures)
     for reason, count in counts.most_common():

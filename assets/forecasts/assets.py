@@ -1,5 +1,4 @@
-"""The assets of the forecasts stage: input drift, and the forecasts by the baselines, by Kronos, by Chronos-2, and by
-the models that the settings name.
+"""The assets of the forecasts stage: input drift, embeddings, and the forecasts of the built-in and other models.
 
 https://docs.dagster.io/guides/build/assets. Belongs here: dependencies and metadata. Not here: which origins there are
 (forecasting.origins), how a model forecasts (forecasting), how forecasts are stored (store), and the checks (checks).
@@ -63,7 +62,6 @@ FORECAST_COLUMNS = schema(
 SHOWN = 4
 # The assets that train each model.
 _TRAINING = {"kronos": ("kronos_tokenizer", "kronos_predictor"), "chronos2": ("chronos2_model",)}
-_CLOSE = ("close",)
 _FIELDS = ("open", "high", "low", "close", "volume", "amount")
 
 
@@ -74,7 +72,7 @@ class ForecastAsset:
     name: str
     description: str
     kinds: set[str]
-    reads: tuple[str, ...] = _CLOSE
+    reads: tuple[str, ...] = ("close",)
     needs: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     pool: str = "gpu"
@@ -222,11 +220,10 @@ def _add_contents(context: dg.AssetExecutionContext, candlecast: Candlecast, run
     """The content of each session: no rows where it is no origin, or no symbol could be forecast from it."""
     from assets.forecasts.summary import content_by_origin
 
-    calendar = candlecast.calendar
     found = [(run.forecaster.checkpoint, content_by_origin(candlecast.warehouse, run)) for run in runs]
     contents: dict[date, tuple[int, str]] = {}
     for session in sessions_of(context):
-        origin = calendar.stamps(session, session)[-1].to_pydatetime().replace(tzinfo=None)
+        origin = candlecast.calendar.stamps(session, session)[-1].to_pydatetime().replace(tzinfo=None)
         own = [(checkpoint, *by_origin[origin]) for checkpoint, by_origin in found if origin in by_origin]
         if own:
             contents[session] = sum(rows for _, rows, _ in own), digest_of(own)
@@ -243,7 +240,7 @@ def _metadata(
     import pandas as pd
 
     from assets.forecasting.plots import calibration_chart, fan_chart
-    from assets.forecasts.summary import about_models, costs_by_model, failed_forecasts
+    from assets.forecasts.summary import about_models, costs_by_model, failed_forecasts, fallback_forecasts
 
     origins = sorted({task.origin for task in selection.tasks})
     metadata: dict[str, Any] = {
@@ -256,12 +253,12 @@ def _metadata(
         "about": table(about_models(results)),
         **costs_by_model(results),
     }
-    if len(failed := failed_forecasts(results)):
-        metadata["failed"] = table(failed)
+    for name, frame in {"failed": failed_forecasts(results), "fallbacks": fallback_forecasts(results)}.items():
+        if len(frame):
+            metadata[name] = table(frame)
     if fans := _fans(candlecast, results, histories):
         metadata["fans"] = picture(fan_chart(fans), candlecast.home)
-    with_actuals = {model: frame for model, frame in calibrated.items() if len(frame)}
-    if with_actuals:
+    if with_actuals := {model: frame for model, frame in calibrated.items() if len(frame)}:
         metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
     return metadata
 
@@ -278,6 +275,7 @@ def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, p
         "created": one.created,
         "existing": one.existing,
         "failed": len(one.failures),
+        "fallback": len(one.fallbacks),
         "in sample": sum(forecaster.in_sample(origin) for origin in one.range.origins),
         "forward": forward_origins(candlecast.warehouse, one.range, candlecast.calendar),
         "corrected": corrected_rate(candlecast.warehouse, one.range),

@@ -32,11 +32,20 @@ from resources.progress import Progress, silent
 
 
 @dataclass(frozen=True)
+class FallbackForecast:
+    """A stored forecast that is of a simpler model than the one it is stored under."""
+
+    task: ForecastTask
+    reason: str
+
+
+@dataclass(frozen=True)
 class ForecastResult:
     """The number of forecasts of some tasks that one forecaster created, and of those that existed.
 
     Attributes:
         cost: time and memory of those that were created, and of those that failed.
+        fallbacks: those of the created ones that are of a simpler model.
     """
 
     forecaster: ForecastModel
@@ -45,6 +54,7 @@ class ForecastResult:
     existing: int
     failures: Sequence[FailedForecast] = ()
     cost: ForecastCost | None = None
+    fallbacks: Sequence[FallbackForecast] = ()
 
     @property
     def forecast(self) -> list[ForecastTask]:
@@ -82,7 +92,7 @@ def generate_forecasts(
         return ForecastResult(forecaster, tasks, 0, len(tasks))
     meter = CostMeter()
     predict, created = forecaster.load(), 0
-    done, failures = len(tasks) - len(missing), list[FailedForecast]()
+    done, failures, fallbacks = len(tasks) - len(missing), list[FailedForecast](), list[FallbackForecast]()
     for batch_tasks in batches_by_origin(missing, forecaster.batch_size):
         targets = target_timestamps(batch_tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
         with meter.measuring():
@@ -90,6 +100,11 @@ def generate_forecasts(
         batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
         failed = {**invalid_forecasts(forecaster.name, batch), **prediction.failures}
         failures += [FailedForecast(batch_tasks[row], reason) for row, reason in sorted(failed.items())]
+        fallbacks += [
+            FallbackForecast(batch_tasks[row], reason)
+            for row, reason in prediction.fallbacks.items()
+            if row not in failed
+        ]
         valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
         if valid.tasks and prediction.paths is not None:
             _write_paths(candlecast.home, forecaster, valid)
@@ -99,7 +114,8 @@ def generate_forecasts(
     cost = meter.cost(len(missing))
     write_cost(candlecast.warehouse, forecaster, cost)
     write_failures(candlecast.warehouse, forecaster, missing, failures)
-    return ForecastResult(forecaster, tasks, created, len(tasks) - created - len(failures), failures, cost)
+    existing = len(tasks) - created - len(failures)
+    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks)
 
 
 def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:

@@ -108,6 +108,13 @@ def failed_forecasts(results: Sequence[ForecastResult]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["model", "symbol", "origin", "reason"])
 
 
+def fallback_forecasts(results: Sequence[ForecastResult]) -> pd.DataFrame:
+    """How many created forecasts are of a simpler model: columns model, symbol, reason, forecasts."""
+    rows = [(one.forecaster.name, found.task.symbol, found.reason) for one in results for found in one.fallbacks]
+    counts = pd.DataFrame(rows, columns=["model", "symbol", "reason"]).value_counts(sort=False)
+    return counts.rename("forecasts").reset_index()
+
+
 def costs_by_model(results: Sequence[ForecastResult]) -> dict[str, float]:
     """Seconds per forecast and highest memory of the models that forecast in this run."""
     costs: dict[str, float] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -28,8 +27,10 @@ from assets.forecasting.models.timesfm_model import timesfm
 from assets.forecasting.models.tirex_model import tirex
 from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput, Paths, Quantiles
 from assets.forecasting.plugin_models import plugin_model
+from assets.forecasts.acceptance import check_failures
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
+from assets.forecasts.summary import fallback_forecasts
 from assets.training.fit.base_weights import WEIGHTS
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
@@ -143,28 +144,50 @@ def test_a_single_bar_is_too_short_and_named(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_a_price_that_never_moves_is_forecast_without_width_and_reported(
-    name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_price_that_never_moves_is_forecast_without_width_and_reported(name: str) -> None:
     one = real_inputs([date(2012, 3, 1)], ["IBM"], bars=1500)[0]
     bars = one.bars.copy()
     bars[:, :4] = 40.0
-    with caplog.at_level(logging.WARNING, "candlecast.models"):
-        values = _values(FITTED[name](SETTINGS), [replace(one, bars=bars)])
+    forecaster, flat = FITTED[name](SETTINGS), replace(one, bars=bars)
+    values = _values(forecaster, [flat])
     np.testing.assert_allclose(values, 40.0, rtol=1e-12)
-    assert "IBM" in caplog.text
+    forecasts = forecaster.predict([flat, one], DECILES)
+    assert isinstance(forecasts, Quantiles) and list(forecasts.fallbacks) == [0]
 
 
 @pytest.mark.parametrize("name", ["garch_t", "gjr_garch_t", "lightgbm"])
-def test_a_short_history_is_forecast_by_the_baseline_and_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_short_history_is_forecast_by_the_baseline_and_reported(name: str) -> None:
     one = real_inputs([date(2012, 3, 1)], ["IBM"], bars=120)[0]
     forecaster = FITTED[name](SETTINGS)
-    with caplog.at_level(logging.WARNING, "candlecast.models"):
-        values = _values(forecaster, [one])[0, :, 0]
+    values = _values(forecaster, [one])[0, :, 0]
     _, variance = random_walk_ewma(np.diff(np.log(one.closes)), np.arange(1.0, 11))
     expected = ndtr(np.log(values / one.closes[-1]) / np.sqrt(variance)[:, None])
     np.testing.assert_allclose(expected, np.tile(DECILES, (10, 1)), rtol=1e-9)
-    assert "IBM" in caplog.text and forecaster.recipe["fallback"] == "random_walk_ewma"
+    forecasts = forecaster.predict([one], DECILES)
+    assert isinstance(forecasts, Quantiles) and list(forecasts.fallbacks) == [0]
+    assert forecaster.recipe["fallback"] == "random_walk_ewma"
+
+
+def test_an_error_that_is_no_failed_fit_is_not_replaced_by_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise TypeError("forecast() got an unexpected keyword")
+
+    monkeypatch.setattr("statsforecast.models.AutoTheta.fit", broken)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        auto_theta(SETTINGS).predict(real_inputs([date(2012, 3, 1)], ["IBM"]), DECILES)
+
+
+def test_forecasts_of_the_fallback_are_counted_and_reported(home: ForecastHome) -> None:
+    models = {"garch": ModelSettings(factory=f"{garch_t.__module__}:garch_t")}
+    settings = home.settings.model_copy(update={"models": models})
+    tasks = home.tasks(date(2012, 12, 3), date(2012, 12, 14))
+    result = generate_forecasts(home.candlecast, plugin_model(settings, "garch", home.checkpoints), tasks)
+    # Its shares are listed since May 2012.
+    assert {one.task.symbol for one in result.fallbacks} == {"FB"} and result.created == len(tasks)
+    table = fallback_forecasts([result])
+    assert table["symbol"].tolist() == ["FB"] and table["forecasts"].tolist() == [len(result.fallbacks)]
+    outcome = check_failures([result])
+    assert not outcome.passed and not outcome.severe and "FB" in outcome.description
 
 
 @pytest.mark.parametrize("name", ["fracast", "chronos_bolt", "tirex", "timesfm"])

@@ -107,6 +107,12 @@ def test_forecasters_get_the_levels_and_steps_of_the_request(tmp_path: Path) -> 
         forecast_series(long, SeriesRequest(horizon=BOLT_STEPS + 1, model="paths"), settings=settings)
 
 
+def test_a_forecast_of_a_simpler_model_is_noted() -> None:
+    models = {"garch": ModelSettings(factory="assets.forecasting.models.garch:garch_t")}
+    made = forecast_series(frame(), SeriesRequest(horizon=2, model="garch"), settings=Settings(models=models))
+    assert len(made.quantiles) == 2 and any("500 returns" in one and "random_walk_ewma" in one for one in made.notes)
+
+
 def test_a_percentage_of_zero_is_not_defined() -> None:
     values = VALUES.copy()
     values[-1] = 0.0

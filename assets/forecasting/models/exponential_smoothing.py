@@ -34,6 +34,8 @@ from resources.settings import Settings
 
 VERSION = 1
 LOOKBACK, LEAST_CLOSES = 512, 30
+# statsforecast raises it as a bare Exception.
+NO_FIT = "no model able to be fitted"
 # The central interval that is one standard deviation wide on each side of a normal mean, in per cent.
 ONE_DEVIATION = 68.26894921370859
 # (log closes, horizon) → mean and standard deviation of the log close per step, (horizon,) each.
@@ -60,8 +62,10 @@ def _forecaster(name: str, lookback: int, forecast: NormalForecast) -> FittedFor
             raise NoFitError("the price never moves")
         try:
             mean, deviation = forecast(closes, horizon)
-        except Exception as error:  # statsforecast raises bare exceptions: "no model able to be fitted"
-            raise NoFitError(f"no fit ({error})") from error
+        except Exception as error:
+            if str(error) != NO_FIT:
+                raise
+            raise NoFitError("no fit") from error
         if not (np.isfinite(mean) & np.isfinite(deviation)).all():
             raise NoFitError("no finite forecast")
         return normal_quantiles(mean, deviation, levels)

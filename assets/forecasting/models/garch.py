@@ -8,7 +8,7 @@ draws from the input's own seed, each with its mirror image, over all steps. So 
 exactly, and a wider horizon changes no earlier step.
 
 A series with fewer than LEAST_RETURNS returns, or one whose estimation does not converge, gets the forecast of
-`series.FALLBACK`; a warning names it.
+`series.FALLBACK`, and is reported as such.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ Here: checks of an input, and the forecast for series that a model cannot be fit
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,10 +17,8 @@ from assets.forecasting.baselines import random_walk_ewma
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Quantiles
 from resources.errors import CandlecastError
 
-logger = logging.getLogger("candlecast.models")
 # The forecast of a series that a model cannot be fitted to: the log-normal baseline of this name.
 FALLBACK = "random_walk_ewma"
-NAMED = 5
 
 
 class NoFitError(Exception):
@@ -33,7 +29,7 @@ class NoFitError(Exception):
 class FittedForecaster:
     """A forecaster whose parameters are estimated on each input alone.
 
-    A series that it cannot be fitted to gets the forecast of `FALLBACK` and is named in a warning.
+    A series that it cannot be fitted to gets the forecast of `FALLBACK`, and is among `Quantiles.fallbacks`.
 
     Attributes:
         forecast: an input and levels → quantiles of the close, (horizon, levels). Raises NoFitError.
@@ -53,25 +49,14 @@ class FittedForecaster:
         Raises:
             CandlecastError: the closes of an input cannot be used.
         """
-        forecasts, without_fit = [], defaultdict[str, list[str]](list)
-        for one in inputs:
+        forecasts, fallbacks = [], dict[int, str]()
+        for place, one in enumerate(inputs):
             try:
                 forecasts.append(self.forecast(one, levels))
             except NoFitError as reason:
                 forecasts.append(fallback_quantiles(one, levels))
-                without_fit[str(reason)].append(one.symbol)
-        for reason_text, symbols in without_fit.items():
-            listed = ", ".join(symbols[:NAMED]) + (" …" if len(symbols) > NAMED else "")
-            logger.warning(
-                "%s: %s for %d of %d forecasts, which are those of %s: %s",
-                self.name,
-                reason_text,
-                len(symbols),
-                len(inputs),
-                FALLBACK,
-                listed,
-            )
-        return Quantiles(np.stack(forecasts)[:, :, None])
+                fallbacks[place] = f"{reason}, so it is that of {FALLBACK}"
+        return Quantiles(np.stack(forecasts)[:, :, None], fallbacks=fallbacks)
 
 
 def log_closes(one: ForecastInput, least: int, newest: int | None = None, gaps: bool = False) -> np.ndarray:

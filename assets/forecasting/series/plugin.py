@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,17 @@ from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import ModelSettings, Settings
 
+NAMED = 5
 ANY_LEVEL = (1e-6, 1 - 1e-6)
 
 
 @dataclass(frozen=True)
 class ForecasterModel:
-    """A forecaster of the settings' [models.NAME], or of an entry point. Each target is forecast on its own."""
+    """A forecaster of the settings' [models.NAME], or of an entry point. Each target is forecast on its own.
+
+    Attributes:
+        fallbacks: the series whose forecasts were of a simpler model, by reason.
+    """
 
     about: ModelAbout
     forecaster: Forecaster
@@ -33,10 +38,21 @@ class ForecasterModel:
     levels: tuple[float, float]
     covariates: bool = False
     steps: int | None = None
+    fallbacks: dict[str, dict[str, None]] = field(default_factory=dict)
 
     @property
     def context(self) -> int | None:
         return self.forecaster.lookback
+
+    @property
+    def fallback_notes(self) -> list[str]:
+        """The forecasts so far that were of a simpler model, one text per reason."""
+        name = self.about.model
+        return [
+            f"{name}: a forecast of {len(found):,} series ({', '.join([*found][:NAMED])}"
+            f"{' …' if len(found) > NAMED else ''}): {reason}"
+            for reason, found in self.fallbacks.items()
+        ]
 
     def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
         return np.stack([self._one(series, place, levels) for place in range(len(series.names))])
@@ -66,6 +82,8 @@ class ForecasterModel:
             raise SeriesError(f"{self.about.model} failed: {type(error).__name__}: {error}") from error
         if not isinstance(row, Row):
             raise SeriesError(f"{self.about.model}: {row}")
+        if row.fallback:
+            self.fallbacks.setdefault(row.fallback, {})[str(series.id)] = None
         return np.asarray(row.quantiles[:, row.fields.index(FIELDS[CLOSE])])
 
 
