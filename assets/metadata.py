@@ -43,7 +43,7 @@ def picture(png: bytes, home: Home) -> dg.MarkdownMetadataValue:
     The picture is a file in the home, which the webserver of `candlecast ui` serves; data inside the Markdown would be
     hidden behind a button.
     """
-    name = hashlib.sha256(png).hexdigest()[:32]
+    name = picture_name(png)
     fitted = _fitted(png)
     for suffix, content in (("", png), ("-page", fitted)):
         file = home.pictures / f"{name}{suffix}.png"
@@ -51,6 +51,11 @@ def picture(png: bytes, home: Home) -> dg.MarkdownMetadataValue:
             publish_bytes(file, content)
     missing = f"pictures/{name}.png in the home; shown by the webserver of candlecast ui"
     return dg.MetadataValue.md(f"[![{missing}]({SERVED}/pictures/{name}-page.png)]({SERVED}/pictures/{name}.png)")
+
+
+def picture_name(png: bytes) -> str:
+    """The name of a picture's file in the home's folder of pictures, without its ending."""
+    return hashlib.sha256(png).hexdigest()[:32]
 
 
 def home_path(path: Path, home: Home) -> dg.PathMetadataValue:

@@ -50,6 +50,7 @@ def _why_not_compared(model: str, counts: Mapping[Hashable, Any]) -> str:
             f"weights (windows.test), or, where the cutoff is unknown, state {section}.cutoff or {section}.published"
         )
     return (
-        f"no out-of-sample scores for {model}: forecast from origins after the checkpoint's cutoff whose targets have "
-        "closed, then score them"
+        f"no out-of-sample scores for {model}: it has no forecast from an origin after its cutoff whose targets have "
+        "closed. Forecast from such origins, then score them; why forecasts failed is on the page of its asset and in "
+        "the table failed_forecasts"
     )

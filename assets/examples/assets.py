@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.examples.checks import build_checks
-from assets.metadata import OWNERS, inline_bullets, picture, table
+from assets.metadata import OWNERS, inline_bullets, picture, picture_name, table
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 
@@ -57,8 +57,11 @@ def _metadata(forecast: "ExampleForecast", candlecast: Candlecast) -> dict[str, 
     from assets.examples.plots import example_chart
 
     found = correlations(forecast.frame) if forecast.example.covariates else {}
+    chart = example_chart(forecast)
+    figures = ", ".join(f"{name.upper()} {value:.4g}" for name, value in forecast.own_scores.items())
     return {
-        "forecast": picture(example_chart(forecast), candlecast.home),
+        "forecast": picture(chart, candlecast.home),
+        "result": f"{figures}; picture: {candlecast.home.pictures / picture_name(chart)}.png",
         "scores": table(forecast.scores),
         "model": forecast.model,
         **inline_bullets("notes", forecast.notes),

@@ -189,8 +189,8 @@ def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> 
             worst = chosen[int(difference.argmax())]
             problems.append(
                 f"{one.forecaster.name} forecasts {worst.symbol} from {worst.origin} by {difference.max():.2g} "
-                f"differently beside {len(chosen) - 1} other forecasts than alone. It may read bars after its origin "
-                "there; correct the forecaster and use a new recipe"
+                f"differently beside {len(chosen) - 1} other forecasts than alone. It reads more than its own input "
+                "there, such as a mean over the batch; correct the forecaster and use a new recipe"
             )
     fine = f"together and one by one, forecasts differ by {largest:.2g} of a value at most"
     return CheckOutcome(not problems, "; ".join(problems) or fine)

@@ -111,20 +111,27 @@ def _processor(device: "torch.device", threads: int | None) -> str:
 def _weights(settings: Settings) -> Iterator[Diagnosis]:
     """Weights by hub name, commit and files, or folder. Those that training starts from are loaded as it loads them."""
     problems = weight_problems(settings)
-    on_hub = {one.key: one for one in named_models(settings)}
+    on_hub = named_models(settings)
     for section in SECTIONS.values():
         name, base = f"{section} weights", str(getattr(settings, section).base)
-        named = on_hub.pop(f"{section}.base", None)
+        # Several are the vintages of a template.
+        named = [one for one in on_hub if one.key == f"{section}.base"]
         own = [text for text in problems if text.startswith(f"{section}.")]
-        if own:
+        if len(named) > 1:
+            yield from (_diagnosed(settings, one, name) for one in named)
+        elif own:
             yield from (Diagnosis(name, False, base, text) for text in own)
         else:
-            yield Diagnosis(name, True, _pinned_text(settings, named) if named else base)
-    for named in on_hub.values():
-        try:
-            yield Diagnosis(f"{named.model} weights", True, _pinned_text(settings, named))
-        except CandlecastError as error:
-            yield Diagnosis(f"{named.model} weights", False, named.repository, f"{named.key}: {error}")
+            yield Diagnosis(name, True, _pinned_text(settings, named[0]) if named else base)
+    bases = {f"{section}.base" for section in SECTIONS.values()}
+    yield from (_diagnosed(settings, one, f"{one.model} weights") for one in on_hub if one.key not in bases)
+
+
+def _diagnosed(settings: Settings, named: NamedModel, name: str) -> Diagnosis:
+    try:
+        return Diagnosis(name, True, _pinned_text(settings, named))
+    except CandlecastError as error:
+        return Diagnosis(name, False, named.repository, f"{named.key}: {error}")
 
 
 def _pinned_text(settings: Settings, named: NamedModel) -> str:

@@ -264,4 +264,6 @@ def _with_keys(selection: str, assets: set[str]) -> str:
     """What to write instead of a selection with bare names, which Dagster's syntax allows for one asset alone."""
     names = "|".join(sorted(assets))
     written = re.sub(rf"(?<![\w:\"])({names})(?![\w\"])", r'key:"\1"', selection)
+    # Names one after another, with blanks or commas between them, are meant as a union.
+    written = re.sub(r'"[\s,]+(?=[+*]*key:)', '" or ', written)
     return "" if written == selection else f"; write --assets {shlex.quote(written)}"

@@ -5,7 +5,7 @@ Not here: progress while the command runs (orchestration.cli.run_progress, orche
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -30,6 +30,7 @@ class RunSummary:
         not_made: per asset, what was left out of this run, and why.
         unused: number of stored bars by source, where it is not that of the settings.
         origins: how many origins of each model are out of sample; empty: nothing was compared.
+        results: per asset, its own figures as text.
     """
 
     files: list[FileOutcome]
@@ -38,6 +39,7 @@ class RunSummary:
     not_made: dict[str, str]
     unused: dict[str, int]
     origins: str = ""
+    results: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
         """The summary as text."""
@@ -52,6 +54,7 @@ class RunSummary:
         yield from (f"champion: {kind}: {text}" for kind, text in self.promotions.items())
         if self.origins:
             yield f"origins: {self.origins}"
+        yield from (f"{asset}: {text}" for asset, text in self.results.items())
         yield from (f"not made: {asset}: {text}" for asset, text in self.not_made.items())
         yield from (f"! {one.text}" for one in self.warnings)
 
@@ -64,6 +67,7 @@ class RunSummary:
             "not_made": self.not_made,
             "unused_bars": self.unused,
             "origins": self.origins,
+            "results": self.results,
         }
 
 
@@ -80,4 +84,6 @@ def summarise(
     checks = failed_checks(instance, defs.resolve_asset_graph().asset_check_keys)
     unused = bars_of_other_sources(candlecast.settings, warehouse) if warehouse.exists else {}
     origins = monitor.texts("origins_by_model").get("scoreboard", "")
-    return RunSummary(files, checks, monitor.texts("promotion"), monitor.texts("not_made"), unused, origins)
+    return RunSummary(
+        files, checks, monitor.texts("promotion"), monitor.texts("not_made"), unused, origins, monitor.texts("result")
+    )
