@@ -16,7 +16,7 @@ from assets.forecasting.registry import plugin_problems
 from assets.sessions import session_partitions
 from assets.training.fit.base_weights import SECTIONS
 from assets.training.prerequisites import weight_problems
-from orchestration.cli.preflight import bar_problems, bars_to_check, source_problems
+from orchestration.cli.preflight import bar_problems, bars_to_check, covariate_problems, source_problems
 from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
@@ -155,7 +155,7 @@ def _data(settings: Settings) -> Iterator[Diagnosis]:
     """The source, its symbols, and the ranges against its bars: what would end a run before or after the first fit."""
     candlecast = Candlecast(settings, warehouse=Warehouse.of(settings, wait=5))
     try:
-        if problems := source_problems(candlecast):
+        if problems := [*source_problems(candlecast), *covariate_problems(settings)]:
             yield from (Diagnosis("data", False, settings.market.source, text) for text in problems)
             return
         with bars_to_check(candlecast) as bars:

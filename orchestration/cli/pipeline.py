@@ -232,7 +232,7 @@ class Pipeline:
         try:
             found = dg.AssetSelection.from_string(selection).resolve(graph)
         except Exception as error:  # Dagster's parser has no public error class
-            remedy = _with_keys(selection, _names(graph.get_all_asset_keys()))
+            remedy = with_keys(selection, _names(graph.get_all_asset_keys()))
             raise CandlecastError(f"--assets {selection!r}: {error}{remedy}") from None
         if not found:
             raise CandlecastError(f"--assets {selection!r} selects no asset")
@@ -260,7 +260,7 @@ def _names(keys: Iterable[dg.AssetKey]) -> set[str]:
     return {key.to_user_string() for key in keys}
 
 
-def _with_keys(selection: str, assets: set[str]) -> str:
+def with_keys(selection: str, assets: set[str]) -> str:
     """What to write instead of a selection with bare names, which Dagster's syntax allows for one asset alone."""
     names = "|".join(sorted(assets))
     written = re.sub(rf"(?<![\w:\"])({names})(?![\w\"])", r'key:"\1"', selection)

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from assets.forecasting.chronos2_groups import read_groups
+from assets.forecasting.chronos2_inputs import event_columns
+from assets.forecasting.known_events import read_events
 from assets.forecasting.origins import origin_sessions
 from assets.forecasting.registry import plugin_problems
 from assets.market.actions import refresh_actions
@@ -43,9 +46,25 @@ READ_AT_ONCE = 200 * 2**20
 
 
 def settings_problems(candlecast: Candlecast) -> list[str]:
-    """Problems that show without bars: those of the source's and the members file, base weights, and plug-ins."""
-    plugins = plugin_problems(candlecast.settings, candlecast.checkpoints).values()
-    return [*source_problems(candlecast), *weight_problems(candlecast.settings), *plugins]
+    """Problems that show without bars: of the source, the files of the settings, base weights, and plug-ins."""
+    settings = candlecast.settings
+    plugins = plugin_problems(settings, candlecast.checkpoints).values()
+    return [*source_problems(candlecast), *covariate_problems(settings), *weight_problems(settings), *plugins]
+
+
+def covariate_problems(settings: Settings) -> list[str]:
+    """What cannot be used of the tables of known events and of groups that Chronos-2 reads."""
+    problems = []
+    try:
+        if columns := event_columns(settings):
+            read_events(settings, columns)
+    except CandlecastError as error:
+        problems.append(str(error))
+    try:
+        read_groups(settings)
+    except CandlecastError as error:
+        problems.append(str(error))
+    return problems
 
 
 def source_problems(candlecast: Candlecast) -> list[str]:

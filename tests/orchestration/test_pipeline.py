@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 import signal
 import time
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
+from orchestration.cli.pipeline import with_keys
 from tests.orchestration.cli_project import SMALL, CliProject
 
 # One group: the fixture is a whole run.
@@ -260,6 +263,13 @@ def test_the_exit_status_is_2_for_wrong_settings_and_1_for_a_failure(tmp_path: P
     (tmp_path / "x").mkdir()
     assert CliProject(tmp_path / "x").call("query", "SELECT 1").returncode == 1
     assert CliProject(tmp_path / "x").call("run", "--nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("selection", ["bars signals", "bars, signals", "bars,signals", "bars or signals"])
+def test_names_one_after_another_are_answered_with_their_union(selection: str) -> None:
+    corrected = shlex.split(with_keys(selection, {"bars", "raw_bars", "signals"}))[-1]
+    found = dg.AssetSelection.from_string(corrected)
+    assert found == dg.AssetSelection.from_string('key:"bars"') | dg.AssetSelection.from_string('key:"signals"')
 
 
 def test_a_selection_of_bare_names_is_answered_with_one_that_works(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "base": ({'predictor]\nbase = "none"': 'predictor]\nbase = "gone"'}, "predictor.base"),
     "batch": ({"sample.tokenizer]": "sample.tokenizer]\nbatch_size = 5000"}, "tokenizer.batch_size"),
     "context": ({"sample.chronos2]": "sample.chronos2]\ncontext_length = 1500"}, "chronos2.context_length"),
+    "no events": (
+        {"sample.chronos2]": 'sample.chronos2]\nevents = "none.csv"\nfuture_covariates = ["meeting"]'},
+        "chronos2.events",
+    ),
+    "no groups": ({"sample.chronos2]": 'sample.chronos2]\ngroups = "none.csv"'}, "chronos2.groups"),
     "expired": (
         {"[profiles.sample.backtest]": "[profiles.sample.promotion]\nexpires_days = 30\n[profiles.sample.backtest]"},
         "promotion.expires_days",
