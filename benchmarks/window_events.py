@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.market.events import with_events
 from assets.market.history import BarHistory, read_histories
 from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
-from assets.training.model_selection.candidates import FORECASTERS, CandidateStore
+from assets.training.model_selection.candidates import CandidateStore
 from assets.training.model_selection.scoring import compare_skill, score_forecasts, tasks_at_origins
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.layout import Home
@@ -66,7 +68,7 @@ def fitted(settings: Settings, home: Home, histories: dict[str, BarHistory]) -> 
 def scores(settings: Settings, home: Home, checkpoint: Checkpoint, tasks: list[ForecastTask]) -> pd.DataFrame:
     """The scores of one model's forecasts."""
     store = CandidateStore(home, candidate=checkpoint)
-    forecaster = FORECASTERS[checkpoint.kind](settings, store)
+    forecaster = (kronos_forecaster if checkpoint.kind == "kronos_predictor" else chronos2_forecaster)(settings, store)
     horizon, levels = settings.windows.predict_window, settings.forecasts.levels
     return score_forecasts(forecaster.load(), tasks, horizon, levels, forecaster.batch_size)
 
