@@ -250,7 +250,7 @@ def test_a_damaged_base_is_refused_by_file(name: str, content: bytes, tmp_path: 
     shutil.copytree(WEIGHTS / "kronos_tokenizer", base)
     (base / name).write_bytes(content)
     settings = small_settings(Home(tmp_path), tokenizer=TokenizerSettings(base=str(base)))
-    with pytest.raises(CandlecastError, match=rf"base/{name} of the base"):
+    with pytest.raises(CandlecastError, match=rf"base/{name} is damaged"):
         checkpoint_request("kronos_tokenizer", settings, TrainingWindows("0" * 64, tmp_path))
 
 
