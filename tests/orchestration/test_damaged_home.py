@@ -1,5 +1,6 @@
 """A damaged or empty home: each command names the fault and the remedy."""
 
+import contextlib
 import json
 import math
 import signal
@@ -59,6 +60,13 @@ def test_only_locked_records_suggest_another_process(tmp_path: Path, reason: str
     assert message and reason in message and hint in message
 
 
+def _command(process: psutil.Process) -> str:
+    """The command line of a process; empty: it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_ui_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
@@ -69,7 +77,7 @@ def test_a_stopped_ui_leaves_no_process(tmp_path: Path, how: signal.Signals) -> 
     process = psutil.Process(served.pid)
     children: list[psutil.Process] = []
     deadline = time.monotonic() + 120
-    while not any("orchestration.webserver --" in " ".join(child.cmdline()) for child in children):
+    while not any("orchestration.webserver --" in _command(child) for child in children):
         assert served.poll() is None and time.monotonic() < deadline
         time.sleep(0.5)
         children = process.children(recursive=True)
