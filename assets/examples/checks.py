@@ -21,7 +21,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
 def _forecast_is_valid(name: "ExampleName") -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=f"{name}_example")
     def forecast_is_valid(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """The forecast covers the withheld hours, and its quantiles are finite and increase with the level."""
+        """The forecast covers the held-out hours, and its quantiles are finite and increase with the level."""
         from assets.examples.acceptance import forecast_problems
         from assets.examples.forecasts import read_forecast
 

@@ -57,8 +57,8 @@ tags: [time-series, forecasting, covariates]
 
 {parameters:,} parameters, the architecture of Chronos-2. Fitted from random weights on {series:,} simulated series
 with up to two covariates, {steps:,} steps, seed {seed}: `python -m assets.examples.fit`. No measured data is in it, so
-it has no cutoff. For the worked examples and for trying covariates offline; for other series take the published
-weights.
+it has no cutoff. `candlecast predict` and the worked examples read them offline; they suit series with seasons, trends
+and covariates. For series that wander, as prices do, take the published weights.
 
 ## What known covariates add
 

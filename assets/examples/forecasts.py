@@ -1,6 +1,6 @@
 """The worked examples: which series, how far ahead, with which covariates; their forecasts and scores.
 
-The last two days of each series are withheld, forecast and scored with `series_forecast`, beside naive forecasts and,
+The last two days of each series are held out, forecast and scored with `series_forecast`, beside naive forecasts and,
 if the example has covariates, beside the same model without them. Not here: the generating processes (processes), and
 what must be true of the forecasts (acceptance).
 """
@@ -49,7 +49,7 @@ EXAMPLES: dict[ExampleName, Example] = {
 
 @dataclass(frozen=True)
 class ExampleForecast:
-    """The forecast of an example's withheld end.
+    """The forecast of an example's held-out end.
 
     Attributes:
         frame: the whole series with its covariates.
@@ -95,7 +95,7 @@ def forecast_example(name: ExampleName, settings: Settings) -> ExampleForecast:
 def _forecast(
     example: Example, frame: pd.DataFrame, settings: Settings, covariates: tuple[str, ...] = ()
 ) -> SeriesForecast:
-    """The forecast of the withheld hours, with its scores."""
+    """The forecast of the held-out hours, with its scores."""
     request = SeriesRequest(
         target=[example.target],
         known=covariates,

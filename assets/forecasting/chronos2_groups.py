@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastTask
-from assets.forecasting.known_events import csv_rows
+from assets.market.csv_files import csv_rows
 from assets.market.history import BarHistory
 from assets.market.selection import stored_symbol
 from resources.disclosure import shown_path

@@ -130,6 +130,12 @@ def path_quantiles(paths: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     return np.maximum.accumulate(np.moveaxis(drawn, 0, -1), axis=-1)
 
 
+def at_levels(values: np.ndarray, own: Sequence[float], levels: Sequence[float]) -> np.ndarray:
+    """Quantiles (…, own levels) → (…, levels), between two levels on a straight line."""
+    rows = values.reshape(-1, len(own))
+    return np.stack([np.interp(levels, own, row) for row in rows]).reshape(*values.shape[:-1], len(levels))
+
+
 def market_recipe(market: MarketSettings) -> dict[str, str]:
     """The part of a recipe that names the bars: frequency and calendar, where they are not the defaults.
 

@@ -7,7 +7,6 @@ a row has no value in a column of numbers, and the category "" in a column of te
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assets.market.csv_files import Row, csv_rows
 from assets.market.selection import stored_symbol
 from resources.disclosure import shown_path
 from resources.errors import CandlecastError
@@ -28,7 +28,6 @@ IN_WAREHOUSE = "warehouse:"
 EVERY_SYMBOL = ""
 # A part of the digest: weights that were fitted to other numbers of the same categories are not used.
 CATEGORY_ORDER = "by first day"
-Row = tuple[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -138,29 +137,6 @@ def export_events(settings: Settings, folder: Path) -> Settings:
         writer.writerow(header)
         writer.writerows([_text(row[column]) for column in header] for _, row in rows)
     return settings.model_copy(update={"chronos2": settings.chronos2.model_copy(update={"events": str(file)})})
-
-
-def csv_rows(file: Path, name: str) -> tuple[list[str], list[Row]]:
-    """The header of a CSV file, and its rows with their places.
-
-    Raises:
-        CandlecastError: the file does not exist, is not UTF-8, or a row has too few or too many cells.
-    """
-    if not file.is_file():
-        raise CandlecastError(f"{name}: the file does not exist")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeError as error:
-        raise CandlecastError(f"{name}: not UTF-8 ({error}): save the file as UTF-8") from None
-    with io.StringIO(text, newline="") as stream:
-        reader = csv.DictReader(stream)
-        header = [str(column).strip() for column in reader.fieldnames or []]
-        reader.fieldnames = header
-        rows: list[Row] = [(f"row {number}", row) for number, row in enumerate(reader, 1)]
-    for where, row in rows:
-        if None in row or None in row.values():
-            raise CandlecastError(f"{name}, {where}: not as many cells as the header has columns ({len(header)})")
-    return header, rows
 
 
 def _warehouse_rows(warehouse: Warehouse, table: str, name: str) -> tuple[list[str], list[Row]]:

@@ -173,7 +173,7 @@ def forecast_series(
 ) -> SeriesForecast:
     """The forecasts of a frame's series, with the series that are rejected and notes; see `predict`.
 
-    With `request.holdout` the last values are withheld, forecast and scored; with a `horizon` as well, the steps after
+    With `request.holdout` the last values are held out, forecast and scored; with a `horizon` as well, the steps after
     the last value are forecast too, and they are the `quantiles`.
 
     Raises:

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from assets.market.csv_files import utf8_text
 from assets.market.selection import OWN_BARS, source_filter, stored_symbol, wanted_symbols
 from resources.calendar import TradingCalendar
 from resources.disclosure import shown_path
@@ -124,12 +125,8 @@ def _active_since(settings: Settings, newest: date) -> date:
 def _read_members(file: Path, name: str, wanted: Sequence[str]) -> dict[str, list[Membership]]:
     if not file.is_file():
         raise CandlecastError(f"market.members: {name} does not exist")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeError as error:
-        raise CandlecastError(f"{name}: not UTF-8 ({error}): save the file as UTF-8") from None
     memberships: dict[str, list[Membership]] = {}
-    with io.StringIO(text, newline="") as stream:
+    with io.StringIO(utf8_text(file, name), newline="") as stream:
         rows = csv.DictReader(stream)
         missing = sorted({"symbol", "start", "end"} - set(rows.fieldnames or []))
         if missing:

@@ -15,7 +15,7 @@ from assets.metadata import OWNERS, home_path, logged_progress, picture, schema,
 from assets.sessions import Vintages, sessions_before, vintage_of_run
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
-from resources.checkpoints import PICTURES, Checkpoint, cutoff_text, weights_in_use
+from resources.checkpoints import PICTURES, Checkpoint, Kind, cutoff_text, weights_in_use
 from resources.integrity import keep_if_intact
 from resources.layout import Home
 from resources.publish import publishing_folder
@@ -23,7 +23,7 @@ from resources.publish import publishing_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assets.training.build_checkpoint import CheckpointRequest, TrainingWindows
+    from assets.training.build_checkpoint import TrainingWindows
     from assets.training.data.windows import WindowSet
 
 GROUP = "training"
@@ -136,12 +136,7 @@ def _kronos_tokenizer(vintages: Vintages | None) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """The Kronos tokenizer: bars to pairs of tokens and back, by binary spherical quantisation."""
-        from assets.training.build_checkpoint import checkpoint_request
-
-        candlecast, windows = _of_run(context, candlecast)
-        vintage = candlecast.checkpoints.vintage
-        request = checkpoint_request("kronos_tokenizer", candlecast.settings, windows, vintage=vintage)
-        return _checkpoint(context, request, candlecast, windows)
+        return _checkpoint(context, "kronos_tokenizer", candlecast)
 
     return kronos_tokenizer
 
@@ -160,14 +155,7 @@ def _kronos_predictor(vintages: Vintages | None) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """The Kronos predictor: a causal transformer over the tokens of the frozen tokenizer."""
-        from assets.training.build_checkpoint import checkpoint_request
-
-        candlecast, windows = _of_run(context, candlecast)
-        tokenizer = candlecast.checkpoints.current("kronos_tokenizer")
-        request = checkpoint_request(
-            "kronos_predictor", candlecast.settings, windows, tokenizer, candlecast.checkpoints.vintage
-        )
-        return _checkpoint(context, request, candlecast, windows)
+        return _checkpoint(context, "kronos_predictor", candlecast)
 
     return kronos_predictor
 
@@ -186,12 +174,7 @@ def _chronos2_model(vintages: Vintages | None) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult[None]:
         """Chronos-2 over log adjusted closes: the published model, or a compact one of its kind."""
-        from assets.training.build_checkpoint import checkpoint_request
-
-        candlecast, windows = _of_run(context, candlecast)
-        vintage = candlecast.checkpoints.vintage
-        request = checkpoint_request("chronos2_model", candlecast.settings, windows, vintage=vintage)
-        return _checkpoint(context, request, candlecast, windows)
+        return _checkpoint(context, "chronos2_model", candlecast)
 
     return chronos2_model
 
@@ -204,20 +187,21 @@ def _of_run(context: dg.AssetExecutionContext, candlecast: Candlecast) -> tuple[
     return candlecast.at_vintage(vintage), current_windows(candlecast.home, vintage)
 
 
-def _checkpoint(
-    context: dg.AssetExecutionContext, request: "CheckpointRequest", candlecast: Candlecast, windows: "TrainingWindows"
-) -> dg.MaterializeResult[None]:
-    """Build a checkpoint, compare it with the champion, and return the metadata of the one in use afterwards."""
+def _checkpoint(context: dg.AssetExecutionContext, kind: Kind, candlecast: Candlecast) -> dg.MaterializeResult[None]:
+    """Build the run's checkpoint of a kind, compare it with the champion, and return the metadata of the one in use."""
     from assets.training.acceptance import check_checkpoint
-    from assets.training.build_checkpoint import build_checkpoint
+    from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
     from assets.training.model_selection.comparison import run_comparison
     from assets.training.model_selection.promotion import decide
     from assets.training.worker.pipes_client import run_job
 
+    candlecast, windows = _of_run(context, candlecast)
     settings, checkpoints = candlecast.settings, candlecast.checkpoints
-    progress, run = logged_progress(context, request.kind), partial(run_job, context=context)
+    tokenizer = checkpoints.current("kronos_tokenizer") if kind == "kronos_predictor" else None
+    request = checkpoint_request(kind, settings, windows, tokenizer, checkpoints.vintage)
+    progress, run = logged_progress(context, kind), partial(run_job, context=context)
     built = build_checkpoint(request, settings, candlecast.home, checkpoints, windows, progress, run)
-    built = checkpoints.set_built(request.kind, built.digest)
+    built = checkpoints.set_built(kind, built.digest)
     decision = decide(
         checkpoints,
         built,
@@ -225,7 +209,7 @@ def _checkpoint(
         settings.promotion,
         lambda ours, theirs: run_comparison(ours, theirs, checkpoints, settings, windows.folder, context),
     )
-    used = checkpoints.current(request.kind) or built
+    used = checkpoints.current(kind) or built
     metadata = _checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
     if used.digest != built.digest:
         metadata["challenger"] = built.digest

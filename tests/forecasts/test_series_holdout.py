@@ -1,4 +1,4 @@
-"""Scores on the withheld end of series: metrics, and the naive forecasts beside them."""
+"""Scores on the held-out end of series: metrics, and the naive forecasts beside them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_metrics_are_those_of_their_definitions() -> None:
     assert made.quantiles["actual"].tolist() == actual.tolist()
 
 
-def test_withheld_values_do_not_reach_the_forecast() -> None:
+def test_held_out_values_do_not_reach_the_forecast() -> None:
     other = VALUES.copy()
     other[-4:] = 99.0
     made, changed = (

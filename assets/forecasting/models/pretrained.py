@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from assets.forecasting.chronos2_outputs import extend_quantiles
+from assets.forecasting.forecaster import at_levels
 from assets.forecasting.intervals import MEDIAN
 from assets.forecasting.models.series import log_closes
 from assets.forecasting.plugin import ForecastInput, Quantiles
@@ -106,9 +107,3 @@ def require_levels(model: str, levels: Sequence[float], own: Sequence[float]) ->
             f"{', '.join(f'{level:g}' for level in outside)}: leave them out (forecasts.levels; of predict --levels), "
             "or leave out the model"
         )
-
-
-def at_levels(values: np.ndarray, own: Sequence[float], levels: Sequence[float]) -> np.ndarray:
-    """Quantiles (…, own levels) → (…, levels), between two levels on a straight line."""
-    rows = values.reshape(-1, len(own))
-    return np.stack([np.interp(levels, own, row) for row in rows]).reshape(*values.shape[:-1], len(levels))

@@ -1,6 +1,6 @@
-"""Scores of forecasts on the withheld end of series, beside naive and seasonal naive forecasts.
+"""Scores of forecasts on the held-out end of series, beside naive and seasonal naive forecasts.
 
-Metrics are over the withheld values that are known: mean absolute error, root mean squared error and mean absolute
+Metrics are over the held-out values that are known: mean absolute error, root mean squared error and mean absolute
 percentage error of the median, CRPS, and the coverage of the central intervals.
 """
 
@@ -26,12 +26,12 @@ ALL = "all series"
 
 @dataclass
 class Holdout:
-    """Forecasts of the withheld ends of series, and their scores.
+    """Forecasts of the held-out ends of series, and their scores.
 
     Attributes:
         scores: see `score_frame`.
         quantiles: as of `forecast_rows`, with the column actual.
-        histories: the series up to their withheld ends.
+        histories: the series up to their held-out ends.
     """
 
     scores: pd.DataFrame

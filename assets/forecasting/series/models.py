@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from assets.forecasting.chronos_pipeline import load_pipeline
+from assets.forecasting.forecaster import at_levels
 from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.naive import naive_quantiles
@@ -128,11 +129,11 @@ class Chronos2Model:
             # The notes of the forecast state it.
             warnings.filterwarnings("ignore", message="We recommend keeping prediction length")
             own = self.pipeline.predict([item], prediction_length=series.horizon, batch_size=1)[0].numpy()
-        known = np.asarray(self.pipeline.quantiles)
         # Neighbouring quantiles cross in a few per cent of pairs.
-        ordered = np.sort(own.astype(np.float64), axis=1)
-        wanted = np.apply_along_axis(lambda one: np.interp(levels, known, one), 1, ordered)
-        return np.asarray(wanted.transpose(0, 2, 1) * scale[..., None] + centre[..., None])
+        ordered = np.sort(own.astype(np.float64).transpose(0, 2, 1), axis=-1)
+        return np.asarray(
+            at_levels(ordered, self.pipeline.quantiles, levels.tolist()) * scale[..., None] + centre[..., None]
+        )
 
 
 def naive_model(name: str, season: int) -> NaiveModel:

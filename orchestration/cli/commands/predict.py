@@ -51,7 +51,7 @@ def predict(
             "folder of weights, a forecaster of the settings, naive, or seasonal_naive."
         ),
     ] = "packaged",
-    holdout: Annotated[int, typer.Option(min=0, help="Withhold the last N values, forecast and score them.")] = 0,
+    holdout: Annotated[int, typer.Option(min=0, help="Hold out the last N values, forecast and score them.")] = 0,
     season: Annotated[
         int | None, typer.Option(min=1, help="Steps of a season, of the seasonal naive forecast. Default: inferred.")
     ] = None,
