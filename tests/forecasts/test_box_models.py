@@ -15,6 +15,7 @@ from scipy.special import ndtr
 from assets.evaluation.scoreboard import build_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.forecasting.baselines import baseline_forecasters, random_walk_ewma
+from assets.forecasting.forecaster import at_levels
 from assets.forecasting.models import boosted_quantiles, garch
 from assets.forecasting.models.boosted_quantiles import bar_features, lightgbm, period_start
 from assets.forecasting.models.chronos_models import chronos
@@ -22,7 +23,7 @@ from assets.forecasting.models.exponential_smoothing import auto_ets, auto_theta
 from assets.forecasting.models.fracast_model import fracast
 from assets.forecasting.models.garch import garch_t, gjr_garch_t
 from assets.forecasting.models.kronos_hub import kronos_hub
-from assets.forecasting.models.pretrained import SERIES_AT_ONCE, at_levels
+from assets.forecasting.models.pretrained import SERIES_AT_ONCE
 from assets.forecasting.models.timesfm_model import timesfm
 from assets.forecasting.models.tirex_model import tirex
 from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput, Paths, Quantiles
