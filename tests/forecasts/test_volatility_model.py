@@ -104,7 +104,8 @@ def test_the_median_is_the_last_close_and_the_law_symmetric(
 def test_it_beats_the_baseline_where_volatility_clusters(market: list[BarHistory], fitted: VolatilityWeights) -> None:
     """Out of sample, in pinball loss of one step, against the EWMA volatility under a normal law."""
     normal = np.array([-1.6448536, -0.6744898, 0.0, 0.6744898, 1.6448536])
-    own, baseline = [], []
+    own: list[float] = []
+    baseline: list[float] = []
     levels = np.asarray(LEVELS)
     for origin in range(1110, 1590, 4):
         panel = panel_up_to(market, market[0].stamps[origin], BARS_READ)
