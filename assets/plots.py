@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from resources.derived_models import ANCHORED, RECALIBRATED, raw_model
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -22,6 +24,14 @@ COLOURS = {
     "random_walk_ewma": "#000000",
     "drift": "#009E73",
     "momentum": "#CC79A7",
+    "volatility": "#E69F00",
+    "garch": "#56B4E9",
+    "gjr_garch": "#17becf",
+    "har": "#8c564b",
+    "kronos_anchored": "#1b7837",
+    "chronos2_anchored": "#b2182b",
+    "combination_equal": "#9467bd",
+    "combination_crps": "#e377c2",
     "actual": "#111111",
     "benchmark": "#999999",
 }
@@ -32,7 +42,14 @@ LABELS = {
     "random_walk_ewma": "Random walk (EWMA volatility)",
     "drift": "Drift",
     "momentum": "Momentum",
+    "volatility": "Volatility model",
+    "garch": "GARCH",
+    "gjr_garch": "GJR-GARCH",
+    "har": "HAR",
+    "combination_equal": "Combination, equal weights",
+    "combination_crps": "Combination, weights by CRPS",
 }
+_DERIVED = {RECALIBRATED: "recalibrated", ANCHORED: "anchored"}
 # Of models that the settings name; which one follows from the name, so that it is the same in every plot.
 OTHER_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#8c564b", "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#1b7837", "#b2182b",
@@ -57,11 +74,15 @@ STYLE: dict[str, Any] = {
 
 def label(model: str) -> str:
     """The display name of a model."""
+    for suffix, text in _DERIVED.items():
+        if model.endswith(suffix):
+            return f"{label(model.removesuffix(suffix))}, {text}"
     return LABELS.get(model, model)
 
 
 def model_colour(model: str) -> str:
-    """The colour of a model."""
+    """The colour of a model, and of its recalibrated forecasts."""
+    model = raw_model(model)
     return COLOURS.get(model, OTHER_COLOURS[zlib.crc32(model.encode()) % len(OTHER_COLOURS)])
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from resources.derived_models import is_reserved
 from resources.settings_section import Section
 
 # The asset of each built-in model. A further model has an asset of its own.
@@ -100,5 +101,7 @@ def require_free_names(models: Mapping[str, ModelSettings]) -> None:
             raise ValueError(f"{name!r} is no name of a model: use letters, digits and _, beginning with a letter")
         if name.lower() in taken or f"{name}_forecasts".lower() in BUILT_IN_ASSETS:
             raise ValueError(f"{name!r} is the name of a built-in model or asset: choose another")
+        if is_reserved(name):
+            raise ValueError(f"{name!r} is the name of forecasts that are derived from other models: choose another")
         if (other := seen.setdefault(name.lower(), name)) != name:
             raise ValueError(f"{other!r} and {name!r} differ by case alone: choose another name for one")

@@ -1,0 +1,29 @@
+"""Names of derived forecasts: models whose forecasts are computed from the stored forecasts of other models.
+
+Not here: how they are computed (assets.forecasting.calibration).
+"""
+
+from __future__ import annotations
+
+RECALIBRATED, ANCHORED = "_recalibrated", "_anchored"
+COMBINATIONS = ("combination_equal", "combination_crps")
+
+
+def recalibrated(model: str) -> str:
+    """The name of a model's recalibrated forecasts."""
+    return f"{model}{RECALIBRATED}"
+
+
+def is_recalibrated(model: str) -> bool:
+    """Whether this is the name of recalibrated forecasts."""
+    return model.endswith(RECALIBRATED)
+
+
+def raw_model(model: str) -> str:
+    """The model whose forecasts are recalibrated under this name; other names are returned as they are."""
+    return model.removesuffix(RECALIBRATED)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is kept for derived forecasts, so that no model of the settings may have it."""
+    return name.lower() in COMBINATIONS or name.lower().endswith((RECALIBRATED, ANCHORED))
