@@ -15,6 +15,7 @@ import pandas as pd
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.intervals import percent
+from assets.forecasting.path_files import paths_file
 from assets.forecasts.forecast_store import FailedForecast
 from assets.forecasts.generate import FallbackForecast, ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
@@ -22,7 +23,6 @@ from assets.forecasts.lookahead_check import (
     forecasts_changed_by_future_bars,
     unstable_forecasts,
 )
-from assets.forecasts.sample_paths import paths_file
 from assets.forecasts.summary import ForecastRange, coverage, range_query
 from resources.candlecast import Candlecast
 from resources.sql import load_sql

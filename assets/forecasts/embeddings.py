@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from assets.acceptance import CheckOutcome
 from assets.forecasting.embedders import BATCH_SIZE, Embedder, embed_tasks
 from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.path_files import origin_file
 from assets.forecasts.generate import batches_by_origin, rows_by_origin
 from assets.forecasts.lookahead_check import with_changed_future
-from assets.forecasts.sample_paths import origin_file, replace_symbols
+from assets.forecasts.sample_paths import replace_symbols
 from resources.errors import CandlecastError
 from resources.integrity import digest_of_file, keep_if_intact
 from resources.layout import Home

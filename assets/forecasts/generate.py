@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
+from assets.forecasting.path_files import paths_file
 from assets.forecasts.cost import CostMeter, ForecastCost, write_cost
 from assets.forecasts.forecast_store import (
     FailedForecast,
@@ -23,7 +24,7 @@ from assets.forecasts.forecast_store import (
     write_failures,
     write_forecasts,
 )
-from assets.forecasts.sample_paths import origins_without_paths, paths_file, write_paths
+from assets.forecasts.sample_paths import origins_without_paths, write_paths
 from assets.forecasts.summary import ForecastRange
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast

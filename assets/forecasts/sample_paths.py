@@ -14,21 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from assets.forecasting.path_files import paths_file
 from assets.market.history import FIELDS
 from resources.integrity import keep_if_intact, seal_file, seal_of
 from resources.layout import Home
 from resources.publish import publish_bytes
-
-
-def paths_file(home: Home, model: str, checkpoint: str, origin: np.datetime64) -> Path:
-    """The file of an origin's paths."""
-    return home.paths / model / checkpoint / origin_file(origin)
-
-
-def origin_file(origin: np.datetime64) -> str:
-    """The name of a file that belongs to an origin."""
-    stamp = np.datetime_as_string(origin, unit="s").replace(":", "").removesuffix("T000000")
-    return f"{stamp}.parquet"
 
 
 def write_paths(file: Path, symbols: list[str], paths: np.ndarray) -> None:

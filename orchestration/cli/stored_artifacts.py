@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet
 import yaml
 
-from assets.forecasts.sample_paths import paths_file
+from assets.forecasting.path_files import paths_file
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger

@@ -13,11 +13,11 @@ import pytest
 
 from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
+from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_in
 from assets.forecasts.acceptance import check_lookahead
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
-from assets.forecasts.sample_paths import paths_file
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
 from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars

@@ -14,9 +14,10 @@ from hypothesis.extra.numpy import arrays
 from assets.forecasting.chronos2_outputs import quantiles_to_prices
 from assets.forecasting.forecaster import forecast_seed, path_quantiles
 from assets.forecasting.kronos_forecaster import kronos_forecaster
+from assets.forecasting.path_files import paths_file
 from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
-from assets.forecasts.sample_paths import paths_file, write_paths
+from assets.forecasts.sample_paths import write_paths
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 
