@@ -46,10 +46,10 @@ LABELS = {
     "garch": "GARCH",
     "gjr_garch": "GJR-GARCH",
     "har": "HAR",
-    "combination_equal": "Combination, equal weights",
-    "combination_crps": "Combination, weights by CRPS",
+    "combination_equal": "Combination (equal weights)",
+    "combination_crps": "Combination (CRPS weights)",
 }
-_DERIVED = {RECALIBRATED: "recalibrated", ANCHORED: "anchored"}
+_DERIVED = {RECALIBRATED: "(recalibrated)", ANCHORED: "anchored"}
 # Of models that the settings name; which one follows from the name, so that it is the same in every plot.
 OTHER_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#8c564b", "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#1b7837", "#b2182b",
@@ -76,7 +76,7 @@ def label(model: str) -> str:
     """The display name of a model."""
     for suffix, text in _DERIVED.items():
         if model.endswith(suffix):
-            return f"{label(model.removesuffix(suffix))}, {text}"
+            return f"{label(model.removesuffix(suffix))} {text}"
     return LABELS.get(model, model)
 
 

@@ -4,7 +4,8 @@ For every model, metric and horizon: the mean over origins (each origin is the m
 skill against a baseline over the forecasts that both made. An origin weighs as much as the sessions that it stands for:
 those until the next origin, so that no stretch with denser origins dominates. Intervals come from a block bootstrap in
 time (bootstrap), which draws the same blocks for model and baseline. The interval of a skill has a Bonferroni
-correction for the number of models compared, so that one of many does not appear best by chance.
+correction for the number of models compared, so that one of many does not appear best by chance: of models as they
+forecast, and apart from them of recalibrated ones.
 
 In-sample forecasts are excluded and counted. So are forecasts that the settings do not ask for (ForecastFilter): rank
 correlations cover the symbols of the settings, whichever others were forecast beside them. Not here: the scoreboard as
@@ -30,12 +31,13 @@ from assets.evaluation.score_queries import (
     pit_values,
 )
 from assets.forecasting.baselines import MODELS
-from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
+from assets.forecasting.bootstrap import block_draws, bootstrap_intervals, weighted_means
 from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
 from assets.forecasting.intervals import nominal_coverage
 from assets.forecasting.metrics import ALL_STEPS, LOSSES, Metric, is_share
 from assets.forecasting.origins import forward_steps
 from resources.calendar import TradingCalendar
+from resources.derived_models import is_recalibrated
 from resources.settings import EvaluationSettings, Settings
 from resources.warehouse import Warehouse
 
@@ -122,18 +124,16 @@ def compute_scoreboard(
     groups = list(wide["value"].columns)
     values, baselines = wide["value"].to_numpy(), wide["baseline_value"].to_numpy()
     metrics = np.array([group[keys.index("metric")] for group in groups])
-    models = paired.groupby(["metric", "horizon", "baseline"])["model"].nunique()
+    compared = _models_compared(wide["value"].columns)
     rows = []
     for known, own in _columns_by_origins(values):
         resampled = _resample(
             values[known][:, own], baselines[known][:, own], metrics[own], times.at(known), settings, seed
         )
-        for place, column in enumerate(own):
-            key = dict(zip(keys, groups[column], strict=True))
-            compared = int(models[key["metric"], key["horizon"], key["baseline"]])
-            rows.append(key | _row(resampled, place, key["metric"], 1 - settings.confidence, compared))
+        named = pd.DataFrame([groups[column] for column in own], columns=keys)
+        rows.append(named.join(_figures(resampled, metrics[own], 1 - settings.confidence, compared[own])))
     forward = paired.assign(forward=paired.get("forward", False)).groupby(keys)["forward"].sum().astype(int)
-    board = pd.DataFrame(rows).merge(forward.reset_index(), on=keys)[list(COLUMNS)]
+    board = pd.concat(rows).merge(forward.reset_index(), on=keys)[list(COLUMNS)]
     return board.sort_values(keys, ignore_index=True)
 
 
@@ -238,23 +238,40 @@ def _resample(
     )
 
 
-def _row(found: _Resampled, place: int, metric: Metric, alpha: float, compared: int) -> dict[str, object]:
-    """The figures of one column, with a correction of the skill's interval for `compared` models."""
-    value, skill = found.values[place], found.skills[place]
-    low, high = np.clip(
-        bootstrap_interval(found.drawn_values[:, place], value, alpha, 1, found.blocks), *_range(metric)
+def _models_compared(columns: pd.Index) -> np.ndarray:
+    """The number of models in the comparison that each column is part of: (columns,).
+
+    Recalibrated forecasts are a comparison of their own: beside those of the model itself they are no second chance to
+    appear best, and would only widen its interval.
+    """
+    groups = columns.to_frame(index=False)
+    groups["recalibrated"] = groups["model"].map(is_recalibrated)
+    by = ["metric", "horizon", "baseline", "recalibrated"]
+    return np.asarray(groups.groupby(by)["model"].transform("nunique"))
+
+
+def _figures(found: _Resampled, metrics: np.ndarray, alpha: float, compared: np.ndarray) -> pd.DataFrame:
+    """The figures of each column, with a correction of the skill's interval for `compared` (columns,) models."""
+    low, high = bootstrap_intervals(found.drawn_values, found.values, alpha, 1, found.blocks)
+    least, most = np.array([_range(metric) for metric in metrics]).T
+    skill_low, skill_high = np.empty((2, len(metrics)))
+    for count in np.unique(compared):
+        own = compared == count
+        skill_low[own], skill_high[own] = bootstrap_intervals(
+            found.drawn_skills[:, own], found.skills[own], alpha / count, 1, found.blocks
+        )
+    return pd.DataFrame(
+        {
+            "value": found.values,
+            "low": np.clip(low, least, most),
+            "high": np.clip(high, least, most),
+            "n": found.origins,
+            "skill": found.skills,
+            "skill_low": skill_low,
+            "skill_high": skill_high,
+            "verdict": [verdict_of(*ends) for ends in zip(skill_low, skill_high, strict=True)],
+        }
     )
-    ends = bootstrap_interval(found.drawn_skills[:, place], skill, alpha / compared, 1, found.blocks)
-    return {
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": found.origins,
-        "skill": skill,
-        "skill_low": ends[0],
-        "skill_high": ends[1],
-        "verdict": verdict_of(*ends),
-    }
 
 
 def _skills(value: np.ndarray, baseline: np.ndarray, metrics: np.ndarray) -> np.ndarray:

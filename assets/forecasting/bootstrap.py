@@ -86,11 +86,29 @@ def bootstrap_interval(
         block: length of a block.
         count: length of the history.
     """
-    if count < MIN_BLOCKS * block or not np.isfinite(estimate):
-        return np.nan, np.nan
-    ends = np.nanquantile(drawn, [alpha / 2, 1 - alpha / 2])
-    low, high = estimate + widening(alpha, count / block) * (ends - estimate)
-    return float(low), float(high)
+    low, high = bootstrap_intervals(drawn[:, None], np.array([estimate]), alpha, block, count)
+    return float(low[0]), float(high[0])
+
+
+def bootstrap_intervals(
+    drawn: np.ndarray, estimates: np.ndarray, alpha: float, block: float, count: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """`bootstrap_interval` of several estimates: lower and upper ends, (columns,) each.
+
+    Args:
+        drawn: (draws, columns).
+        estimates: (columns,).
+    """
+    known = np.isfinite(estimates)
+    low, high = np.full((2, len(estimates)), np.nan)
+    if count < MIN_BLOCKS * block or not known.any():
+        return low, high
+    own, centre = drawn[:, known], estimates[known]
+    # The same numbers, column by column where some are missing.
+    quantile = np.nanquantile if np.isnan(own).any() else np.quantile
+    ends = quantile(own, [alpha / 2, 1 - alpha / 2], axis=0)
+    low[known], high[known] = centre + widening(alpha, count / block) * (ends - centre)
+    return low, high
 
 
 def widening(alpha: float, blocks: float) -> float:

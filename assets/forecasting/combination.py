@@ -65,8 +65,7 @@ def crps_weights(past: PastLosses, origin: np.datetime64) -> np.ndarray:
     exp(−STRENGTH · relative CRPS), the relative CRPS being that of the model over the mean of all models that made the
     same forecasts. Every row sums to 1. Models with fewer than LEAST_ORIGINS outcomes count as average.
     """
-    earlier: np.ndarray = past.known_at <= origin
-    known = earlier[..., None] & (past.reference > 0)
+    known = np.less_equal(past.known_at, origin)[..., None] & (past.reference > 0)
     newer = known.any(axis=-1, keepdims=True)[::-1].cumsum(axis=0)[::-1] - 1
     decay = np.where(known, 0.5 ** (newer / HALF_LIFE), 0.0)
     reference = (decay * past.reference).sum(axis=0)

@@ -10,9 +10,18 @@ import pandas as pd
 from assets.forecasting.intervals import nominal_coverage, percent
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import label
+from resources.derived_models import is_recalibrated, raw_model
 
 # The stronger baseline: volatility can be forecast.
 REFERENCE_MODEL = "random_walk_ewma"
+# Models whose coverage is listed one by one.
+MOST_NAMED = 6
+_VERDICTS = {
+    "better": "Better than that walk (CRPS skill, interval)",
+    "no difference shown": "No difference shown (CRPS skill, interval)",
+    "worse": "Worse (CRPS skill, interval)",
+    "too few origins": "Too few origins for an interval (CRPS skill)",
+}
 
 
 def verdict_text(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]:
@@ -24,15 +33,25 @@ def verdict_text(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]
     """
     if scoreboard.empty:
         return ["No forecast has been scored out of sample yet: there is no result for any model."]
-    crps = _rows(scoreboard, "crps", REFERENCE_MODEL)
-    models = crps[~crps["model"].isin(BASELINES)]
+    crps = _rows(scoreboard, "crps", REFERENCE_MODEL).sort_values("skill", ascending=False, kind="stable")
+    copies = crps["model"].map(is_recalibrated).astype(bool)
+    models = crps[~crps["model"].isin(BASELINES) & ~copies]
     return [
         _headline(models),
-        *(_against_reference(row) for row in models.sort_values("skill", ascending=False).to_dict("records")),
+        *_by_verdict(models),
+        *_recalibration(scoreboard, crps[copies]),
         *_calibration(scoreboard, models),
         *_direction(scoreboard),
-        _caveat(scoreboard, crps, confidence),
+        _caveat(scoreboard, crps[~copies], confidence),
     ]
+
+
+def best_model(scoreboard: pd.DataFrame) -> str | None:
+    """The model of the highest CRPS skill over all steps, recalibrated ones aside; None: none has any."""
+    crps = _rows(scoreboard, "crps", REFERENCE_MODEL)
+    models = crps[~crps["model"].isin(BASELINES) & ~crps["model"].map(is_recalibrated).astype(bool)]
+    known = models.dropna(subset=["skill"]).sort_values("skill", ascending=False, kind="stable")
+    return None if known.empty else str(known["model"].iloc[0])
 
 
 def _headline(models: pd.DataFrame) -> str:
@@ -41,34 +60,70 @@ def _headline(models: pd.DataFrame) -> str:
     origins = f"{models['n'].min():,} origins"
     if (models["verdict"] == "too few origins").all():
         return f"Too few origins ({models['n'].max():,}) to tell whether any model beats {_name(REFERENCE_MODEL)}."
-    winners = [label(model) for model in models.loc[models["verdict"] == "better", "model"]]
-    if winners:
-        verb = "beats" if len(winners) == 1 else "beat"
-        return f"{_listed(winners)} {verb} {_name(REFERENCE_MODEL)} on CRPS over all steps ({origins})."
-    return f"No model beats {_name(REFERENCE_MODEL)} on CRPS over all steps ({origins}): no edge was measured."
-
-
-def _against_reference(row: Mapping[Hashable, Any]) -> str:
-    name, change = label(row["model"]), _change(row["skill"])
-    if pd.isna(row["skill_low"]):
-        return f"{name}: CRPS {change}; {row['n']} origins are too few for an interval."
+    winners = models[models["verdict"] == "better"]
+    if winners.empty:
+        return f"No model beats {_name(REFERENCE_MODEL)} on CRPS over all steps ({origins}): no edge was measured."
+    best: Mapping[Hashable, Any] = winners.to_dict("records")[0]
     return (
-        f"{name}: CRPS {change} "
-        f"(interval of the skill {row['skill_low']:+.1%} … {row['skill_high']:+.1%}): {row['verdict']}."
+        f"{label(best['model'])} beats {_name(REFERENCE_MODEL)}: CRPS {best['skill']:.1%} lower over all steps, "
+        f"interval of the skill {_interval(best)} ({best['n']:,} origins)."
     )
 
 
+def _by_verdict(models: pd.DataFrame) -> list[str]:
+    """One sentence per verdict, with all its models, the best first."""
+    found = []
+    for verdict, title in _VERDICTS.items():
+        rows = models[models["verdict"] == verdict].to_dict("records")
+        if rows:
+            found.append(f"{title}: {'; '.join(map(_against_reference, rows))}.")
+    return found
+
+
+def _against_reference(row: Mapping[Hashable, Any]) -> str:
+    ends = f"{row['n']:,} origins" if pd.isna(row["skill_low"]) else _interval(row)
+    return f"{label(row['model'])} {_signed(row['skill'])} ({ends})"
+
+
+def _recalibration(scoreboard: pd.DataFrame, copies: pd.DataFrame) -> list[str]:
+    """What recalibration does to skill and coverage, over all models that are recalibrated."""
+    skills = _rows(scoreboard, "crps", REFERENCE_MODEL).set_index("model")["skill"]
+    raw = copies["model"].map(raw_model)
+    known = raw.isin(skills.index).to_numpy()
+    if not known.any():
+        return []
+    gains = copies["skill"].to_numpy()[known] - skills.loc[raw[known]].to_numpy()
+    text = f"Recalibration changes the CRPS skill by {_signed(gains.min())} to {_signed(gains.max())}"
+    widest, covered = _coverages(scoreboard)
+    ends = [covered.loc[names[names.isin(covered.index)]] for names in (raw[known], copies["model"][known])]
+    if widest is None or any(one.empty for one in ends):
+        return [f"{text}."]
+    before, after = (f"{one.min():.0%} to {one.max():.0%}" for one in ends)
+    return [f"{text}; the {percent(widest)} intervals then cover {after} of closes, before {before}."]
+
+
 def _calibration(scoreboard: pd.DataFrame, models: pd.DataFrame) -> list[str]:
+    widest, covered = _coverages(scoreboard)
+    own = covered[covered.index.isin(models["model"])]
+    if widest is None or own.empty:
+        return []
+    shown = own.sort_values()
+    if len(own) > MOST_NAMED:
+        first = models.loc[models["model"].isin(own.index), "model"].iloc[0]
+        shown = shown.loc[list(dict.fromkeys([shown.index[0], first, shown.index[-1]]))]
+    reference = covered[covered.index == REFERENCE_MODEL]
+    shares = [f"{label(str(model))} {share:.0%}" for model, share in pd.concat([shown, reference]).items()]
+    ends = " (the lowest, the best by skill, the highest, and the reference)" if len(own) > MOST_NAMED else ""
+    return [f"Share of actual closes inside the {percent(widest)} interval: {_listed(shares)}{ends}."]
+
+
+def _coverages(scoreboard: pd.DataFrame) -> tuple[float | None, pd.Series]:
+    """The widest interval whose coverage is scored, and its coverage by model."""
     scored = {nominal: str(one) for one in scoreboard["metric"].unique() if (nominal := nominal_coverage(one))}
     if not scored:
-        return []
-    widest = max(scored)
-    covered = _rows(scoreboard, scored[widest], BASELINES[0])
-    covered = covered[covered["model"].isin([*models["model"], REFERENCE_MODEL])]
-    if not covered["model"].isin(models["model"]).any():
-        return []
-    shares = [f"{label(row['model'])} {row['value']:.0%}" for row in covered.to_dict("records")]
-    return [f"Share of actual closes inside the {percent(widest)} interval: {_listed(shares)}."]
+        return None, pd.Series(dtype=float)
+    rows = scoreboard[(scoreboard["metric"] == scored[max(scored)]) & (scoreboard["horizon"] == ALL_STEPS)]
+    return max(scored), rows.drop_duplicates("model").set_index("model")["value"]
 
 
 def _direction(scoreboard: pd.DataFrame) -> list[str]:
@@ -91,8 +146,9 @@ def _caveat(scoreboard: pd.DataFrame, crps: pd.DataFrame, confidence: float) -> 
     return (
         "An origin weighs as much as the sessions until the next one. "
         f"Skills have {confidence:.0%} intervals by block bootstrap in time, widened (Bonferroni) for the "
-        f"{crps['model'].nunique()} models of each comparison. The scoreboard makes {len(compared)} comparisons over "
-        "metrics and horizons: some will look good, or bad, by chance. CRPS over all steps was chosen beforehand."
+        f"{crps['model'].nunique()} models of each comparison, recalibrated ones apart. The scoreboard makes "
+        f"{len(compared):,} comparisons over metrics and horizons: some will look good, or bad, by chance. CRPS over "
+        "all steps was chosen beforehand."
     )
 
 
@@ -105,10 +161,14 @@ def _name(model: str) -> str:
     return {"random_walk_ewma": "a random walk with EWMA volatility", "random_walk": "a random walk"}[model]
 
 
-def _change(skill: float) -> str:
-    if abs(skill) < 0.0005:
-        return "level"
-    return f"{abs(skill):.1%} {'lower' if skill > 0 else 'higher'}"
+def _interval(row: Mapping[Hashable, Any]) -> str:
+    """The interval of a skill."""
+    return f"{_signed(row['skill_low'])} … {_signed(row['skill_high'])}"
+
+
+def _signed(skill: float) -> str:
+    """A skill in per cent, without a negative zero."""
+    return f"{round(skill, 3) + 0.0:+.1%}"
 
 
 def _listed(names: list[str]) -> str:

@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets.evaluation.score_queries import forecast_costs
 from assets.forecasting.registry import checkpoints_in_use, plugin_problems
+from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
@@ -147,8 +148,11 @@ class Pipeline:
             self.runner.run(EVALUATION, self.sessions.test_range(), "forecast")
         board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
         costs = forecast_costs(self.warehouse, checkpoints_in_use(self.settings, self.checkpoints))
-        shown = board[["model", "baseline", "value", "skill", "skill_low", "skill_high", "verdict"]]
-        text = f"{shown.to_string(index=False)}\n\n{costs.to_string(index=False, float_format='{:.4g}'.format)}"
+        # One row per model; the comparisons with the other baseline are in the JSON and in the table.
+        against = board[board["baseline"] == REFERENCE_MODEL]
+        shown = against[["model", "value", "skill", "skill_low", "skill_high", "verdict"]]
+        tables = shown.to_string(index=False), costs.to_string(index=False, float_format="{:.4g}".format)
+        text = "\n\n".join([f"CRPS over all steps against {REFERENCE_MODEL}", *tables])
         rows = {"scoreboard": board.to_dict("records"), "costs": costs.to_dict("records")}
         return self._with_assets({**rows, "text": text, **summary})
 

@@ -236,7 +236,7 @@ def test_two_models_without_any_error_have_a_skill_of_zero() -> None:
     )
     assert board[["skill", "skill_low", "skill_high"]].to_numpy().tolist() == [[0, 0, 0]]
     assert board["verdict"].tolist() == ["no difference shown"]
-    assert "CRPS level" in verdict_text(board)[1]
+    assert "Kronos +0.0% (+0.0% … +0.0%)" in verdict_text(board)[1]
 
 
 def test_the_false_positive_rate_of_verdicts_is_about_nominal() -> None:
@@ -268,6 +268,37 @@ def test_intervals_of_skills_are_wider_where_more_models_are_compared() -> None:
     assert among["skill_low"] < alone["skill_low"]
     assert among["skill_high"] > alone["skill_high"]
     assert among["low"] == alone["low"]
+
+
+def test_recalibrated_models_are_a_comparison_of_their_own() -> None:
+    """They widen no interval of the models that they recalibrate, and one another's."""
+    noise = np.random.default_rng(5).normal(0, 0.05, 60)
+    one = _paired(lambda other: other * 0.98 + noise)
+    two = pd.concat([one, one.assign(model="m")])
+    copies = two.assign(model=two["model"] + "_recalibrated")
+    alone, among = (
+        compute_scoreboard(frame, QUICK, _weekly(60), 0).set_index("model") for frame in (two, pd.concat([two, copies]))
+    )
+    pd.testing.assert_frame_equal(among.loc[["kronos", "m"]], alone)
+    assert among["skill_low"].nunique() == 1
+
+
+def test_the_verdict_names_the_best_model_first_and_each_model_once() -> None:
+    """Recalibrated models are summed up: what they gain, and the coverage before and after."""
+    crps = {"volatility": 0.985, "momentum": 1.04, "volatility_recalibrated": 0.98, "momentum_recalibrated": 1.01}
+    covers = {"volatility": 0.82, "momentum": 0.95, "volatility_recalibrated": 0.9, "momentum_recalibrated": 0.89}
+    one, covered = (_paired(lambda other: other, metric) for metric in ("crps", "coverage_90"))
+    frames = [one.assign(model=model, value=one["value"] * factor) for model, factor in crps.items()]
+    frames += [
+        covered.assign(model=model, value=share, baseline="random_walk", baseline_value=0.9)
+        for model, share in covers.items()
+    ]
+    text = verdict_text(compute_scoreboard(pd.concat(frames), QUICK, _weekly(60), 0))
+    assert text[0].startswith("Volatility model beats") and "1.5%" in text[0] and "60 origins" in text[0]
+    named = [[line for line in text[1:] if one in line] for one in ("Volatility model +1.5%", "Momentum -4.0%")]
+    assert [len(lines) for lines in named] == [1, 1] and named[0] != named[1]
+    (recalibration,) = [line for line in text if "ecalibration" in line]
+    assert all(figure in recalibration for figure in ("+0.5%", "+3.0%", "89% to 90%", "82% to 95%"))
 
 
 @pytest.mark.parametrize(

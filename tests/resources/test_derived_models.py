@@ -21,4 +21,4 @@ def test_recalibrated_forecasts_share_name_and_colour_with_their_model() -> None
     assert is_recalibrated(name) and not is_recalibrated("kronos_anchored")
     assert raw_model(name) == "kronos_anchored" == raw_model("kronos_anchored")
     assert model_colour(name) == model_colour("kronos_anchored") != model_colour("kronos")
-    assert label(name) == "Kronos, anchored, recalibrated"
+    assert label(name) == "Kronos anchored (recalibrated)"
