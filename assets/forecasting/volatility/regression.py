@@ -10,17 +10,23 @@ own ranges and the season of reports.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from assets.forecasting.volatility.features import PanelFeatures, calendar_inputs
 from assets.forecasting.volatility.panel import Panel
 from resources.errors import CandlecastError
+from resources.publish import publish_bytes
 
+# Of the inputs and their order; weights of another version are refused.
+VERSION = 1
 RIDGE = 100.0
-# Bars that a symbol needs for its level and its year's mean to be known.
+# Bars before an origin of training: its level and its year's mean are known then.
 LEAST_BARS = 300
 BLOCK = 32
 # Levels of the absolute standardised return at which the shape of the law is kept.
@@ -44,18 +50,46 @@ class VolatilityWeights:
         """The longest horizon."""
         return len(self.weights)
 
+    def _fitted(self, horizon: int) -> np.ndarray:
+        """The fitted step of each of 1 … horizon."""
+        return np.minimum(np.arange(horizon), self.steps - 1)
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors."""
+        save_file({"weights": self.weights, "shape": self.shape}, folder / "model.safetensors")
+        config = {"model_type": "volatility", "version": VERSION, "steps": self.steps, "inputs": self.weights.shape[1]}
+        publish_bytes(folder / "config.json", json.dumps(config, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> VolatilityWeights:
+        """Read what `save` wrote.
+
+        Raises:
+            CandlecastError: it was written by another version, whose inputs differ.
+        """
+        config = json.loads((folder / "config.json").read_text())
+        if config.get("version") != VERSION:
+            raise CandlecastError(
+                f"the volatility model in {folder} is of version {config.get('version')}, this is {VERSION}: "
+                "materialise volatility_model again"
+            )
+        found = load_file(folder / "model.safetensors")
+        return cls(found["weights"], found["shape"])
+
     def deviations(self, design: np.ndarray, level: np.ndarray) -> np.ndarray:
         """Standard deviations of the log return over 1 … k bars, (tasks, k), from (tasks, k, inputs + 1) inputs.
 
-        Each task's sums run over its own inputs in a fixed order: the same bits whatever stands beside it.
+        Steps beyond the fitted ones have the weights of the last one. Each task's sums run over its own inputs in a
+        fixed order: the same bits whatever stands beside it.
         """
-        relative = (design * self.weights[: design.shape[1]]).sum(axis=-1)
+        relative = (design * self.weights[self._fitted(design.shape[1])]).sum(axis=-1)
         return np.asarray(np.sqrt(np.cumsum(np.exp(np.clip(relative, -6, 6) + level[:, None]), axis=1)))
 
     def quantiles(self, deviations: np.ndarray, levels: Sequence[float]) -> np.ndarray:
         """Quantiles of the log return, (tasks, k, levels), from standard deviations (tasks, k)."""
         distance = np.abs(2 * np.asarray(levels) - 1)
-        shape = np.stack([np.interp(distance, SHAPE_LEVELS, one) for one in self.shape[: deviations.shape[1]]])
+        steps = self._fitted(deviations.shape[1])
+        shape = np.stack([np.interp(distance, SHAPE_LEVELS, one) for one in self.shape[steps]])
         return np.asarray(deviations[..., None] * np.sign(np.asarray(levels) - 0.5) * shape)
 
 
