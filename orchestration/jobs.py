@@ -32,7 +32,7 @@ SELECTIONS: dict[JobName, dg.AssetSelection] = {
 }
 DESCRIPTIONS: dict[JobName, str] = {
     "ingest": "Ingest new and changed bars into the lake and the warehouse. A range of sessions is one run.",
-    "train": "Build training windows, then fit the Kronos tokenizer, the predictor and Chronos-2.",
+    "train": "Build training windows, then fit the Kronos tokenizer and predictor, Chronos-2 and the volatility model.",
     "forecast": "Forecast the sessions' origins with every model and baseline, score forecasts, update the scoreboard.",
     "backtest": "Compute signals, write the Qlib provider, run the backtests, publish the report.",
     "daily": "After a session closes: its bars, its forecasts, and the scores of forecasts whose target it is.",

@@ -21,7 +21,7 @@ from resources.pointers import read_pointer, write_pointer
 from resources.publish import digest_of, digest_of_folder, publish_bytes, publish_folder, scratch_folder
 
 logger = logging.getLogger("candlecast.checkpoints")
-Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model"]
+Kind = Literal["kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model"]
 CARD, README = "card.json", "README.md"
 CURRENT, BUILT = "current.json", "made.json"
 FROM_SCRATCH = "none, from scratch"

@@ -21,7 +21,7 @@ from resources.integrity import matches
 from resources.layout import Home
 from resources.publish import publish_bytes
 from resources.settings import Settings
-from resources.vintages import settings_by_vintage
+from resources.vintages import BASES, settings_by_vintage
 
 MAIN = "main"
 # Options of a model in [models.NAME] that may name a repository, and those with its revision.
@@ -114,7 +114,7 @@ def named_models(settings: Settings) -> list[NamedModel]:
 
 
 def _named_by(settings: Settings) -> list[NamedModel]:
-    sections = (("tokenizer", settings.tokenizer), ("predictor", settings.predictor), ("chronos2", settings.chronos2))
+    sections = [(name, getattr(settings, name)) for name in BASES]
     found = [NamedModel(name, f"{name}.base", section.base, section.revision) for name, section in sections]
     for name in settings.enabled_models:
         options = settings.models[name].options

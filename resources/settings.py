@@ -25,6 +25,7 @@ from resources.settings_training import Chronos2Settings as Chronos2Settings
 from resources.settings_training import FitSettings as FitSettings
 from resources.settings_training import PredictorSettings as PredictorSettings
 from resources.settings_training import TokenizerSettings as TokenizerSettings
+from resources.settings_training import VolatilitySettings as VolatilitySettings
 from resources.settings_windows import DateRange as DateRange
 from resources.settings_windows import FillRule as FillRule
 from resources.settings_windows import WindowSettings as WindowSettings
@@ -380,6 +381,7 @@ class Settings(BaseModel):
     tokenizer: TokenizerSettings = TokenizerSettings()
     predictor: PredictorSettings = PredictorSettings()
     chronos2: Chronos2Settings = Chronos2Settings()
+    volatility: VolatilitySettings = VolatilitySettings()
     forecasts: ForecastSettings = ForecastSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     backtest: BacktestSettings = BacktestSettings()
@@ -411,7 +413,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _licences_are_allowed(self) -> Settings:
         stated = {f"models.{name}": model.licence for name, model in self.enabled_models.items()}
-        stated |= {name: getattr(self, name).licence for name in ("tokenizer", "predictor", "chronos2")}
+        stated |= {name: getattr(self, name).licence for name in BASES}
         for section, licence in stated.items():
             if licence and (reason := refusal(licence, self.compute.licences, f"{section}.licence")):
                 raise ValueError(reason)

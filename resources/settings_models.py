@@ -22,12 +22,13 @@ BUILT_IN_MODELS: Mapping[str, str] = {
     "random_walk_ewma": "baseline_forecasts",
     "drift": "baseline_forecasts",
     "momentum": "baseline_forecasts",
+    "volatility": "volatility_forecasts",
     "kronos": "kronos_forecasts",
     "chronos2": "chronos2_forecasts",
 }
 BUILT_IN_ASSETS = tuple(dict.fromkeys(BUILT_IN_MODELS.values()))
 # The sections of the built-in models that have weights.
-_SECTIONS = {"kronos": "predictor", "chronos2": "chronos2"}
+_SECTIONS = {"kronos": "predictor", "chronos2": "chronos2", "volatility": "volatility"}
 # Series of the plots and tables that are no model.
 _OTHER_SERIES = frozenset({"actual", "benchmark"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

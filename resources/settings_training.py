@@ -1,4 +1,4 @@
-"""The sections [tokenizer], [predictor] and [chronos2] of the settings: base weights, shapes and training."""
+"""The sections [tokenizer], [predictor], [chronos2] and [volatility] of the settings: base weights and training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StartingWeights(Section):
     @model_validator(mode="after")
     def _dates_of_a_base(self) -> StartingWeights:
         for name, day in (("cutoff", self.cutoff), ("published", self.published)):
-            if day and self.base in ("none", "packaged"):
+            if day and self.base in ("none", "packaged", "auto"):
                 raise ValueError(f'{name} = {day} is of a folder or Hub id, not of base = "{self.base}": leave it out')
         if self.cutoff and self.published and self.cutoff > self.published:
             raise ValueError(f"cutoff = {self.cutoff} is after published = {self.published}")
@@ -258,6 +258,17 @@ class Chronos2Settings(StartingWeights):
                 'mode = "lora" adapts a base, and base = "none" has none: name a base, or set mode = "full"'
             )
         return self
+
+
+class VolatilitySettings(StartingWeights):
+    """The volatility model: a regression in closed form, fitted to the bars of windows.train in seconds."""
+
+    base: str = Field(
+        "auto",
+        description='Weights of the model: "packaged" (fitted to daily bars of US stocks up to 2009), "none" (fitted '
+        'to the bars of windows.train), a folder, a Hugging Face Hub id, or "auto": "packaged" where bars are daily '
+        'and windows.validation ends on or after the cutoff of those weights, else "none".',
+    )
 
 
 def _repeated(values: Sequence[str]) -> set[str]:

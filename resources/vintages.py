@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 MONTHS = {"year": 12, "quarter": 3, "month": 1}
 # Placeholders in names of weights: year, quarter and month of the last day before the vintage.
 PLACEHOLDERS = ("{year}", "{quarter}", "{month}")
-BASES = ("tokenizer", "predictor", "chronos2")
+BASES = ("tokenizer", "predictor", "chronos2", "volatility")
 
 
 def has_vintages(windows: WindowSettings) -> bool:

@@ -177,7 +177,15 @@ def _backtest_report() -> dg.AssetsDefinition:
         kinds={"qlib", "html"},
         owners=OWNERS,
         code_version="4",
-        deps=["signals", "qlib_provider", "scoreboard", "kronos_tokenizer", "kronos_predictor", "chronos2_model"],
+        deps=[
+            "signals",
+            "qlib_provider",
+            "scoreboard",
+            "kronos_tokenizer",
+            "kronos_predictor",
+            "chronos2_model",
+            "volatility_model",
+        ],
         pool="warehouse",
     )
     def backtest_report(

@@ -19,6 +19,8 @@ from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.plugin_factories import require_factory
 from assets.forecasting.plugin_models import failing_model, plugin_model
+from assets.forecasting.volatility_forecaster import MODEL as VOLATILITY
+from assets.forecasting.volatility_forecaster import volatility_forecaster
 from resources.checkpoints import CheckpointStore, Kind
 from resources.errors import CandlecastError, MissingWeightsError
 from resources.layout import Home
@@ -28,7 +30,7 @@ from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast
 from resources.vintages import at_vintage, has_vintages, is_template, vintage_of, vintages_until
 
 # The weights without which a built-in model cannot forecast.
-WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model"}
+WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model", VOLATILITY: "volatility_model"}
 
 
 def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
@@ -50,6 +52,8 @@ def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> 
         return [kronos_forecaster(settings, checkpoints)]
     if asset == forecast_asset(CHRONOS2):
         return [chronos2_forecaster(settings, checkpoints)]
+    if asset == forecast_asset(VOLATILITY):
+        return [volatility_forecaster(settings, checkpoints)]
     if asset in BUILT_IN_ASSETS:
         return baseline_forecasters(settings)
     return [plugin_model(settings, _name_of(asset, settings), checkpoints)]

@@ -61,7 +61,11 @@ FORECAST_COLUMNS = schema(
 )
 SHOWN = 4
 # The assets that train each model.
-_TRAINING = {"kronos": ("kronos_tokenizer", "kronos_predictor"), "chronos2": ("chronos2_model",)}
+_TRAINING = {
+    "kronos": ("kronos_tokenizer", "kronos_predictor"),
+    "chronos2": ("chronos2_model",),
+    "volatility": ("volatility_model",),
+}
 _FIELDS = ("open", "high", "low", "close", "volume", "amount")
 
 
@@ -102,6 +106,15 @@ FORECAST_ASSETS = (
         "Quantiles of the close by random walk (252-day and EWMA volatility), drift and momentum, in closed form. "
         "A model without skill against them has no value.",
         {"duckdb"},
+        pool="warehouse",
+    ),
+    ForecastAsset(
+        "volatility_forecasts",
+        "Quantiles of the close about the last close, as wide as the volatility model says: from ranges, gaps, returns "
+        "and volume of a symbol and of its market. Without a view on direction.",
+        {"duckdb", "numpy"},
+        reads=_FIELDS[:5],
+        models=_TRAINING["volatility"],
         pool="warehouse",
     ),
     ForecastAsset(

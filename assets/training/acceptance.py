@@ -89,6 +89,23 @@ def weights_are_finite(checkpoint: Checkpoint) -> CheckOutcome:
     return CheckOutcome(not failing, description, {"tensors": len(names), "not_finite": len(failing)})
 
 
+def beats_the_random_walk(card: Mapping[str, Any]) -> CheckOutcome:
+    """The volatility model's CRPS on the validation range is below that of a random walk with EWMA volatility.
+
+    One whose weights are zero, for want of bars, is that random walk.
+    """
+    scores, note = card["scores"], card.get("note")
+    text = (
+        f"on validation, against {scores['baseline']}: {scores['text']}" if scores else "no validation origin to score"
+    )
+    if note:
+        return CheckOutcome(False, f"{note} {text}")
+    if not scores or scores["skill"] > 0:
+        return CheckOutcome(True, text)
+    other = "none" if card["base"]["digest"] != "none" else "packaged"
+    return CheckOutcome(False, f'{text}. Try volatility.base = "{other}", or a longer windows.train')
+
+
 def loss_not_above_base(card: Mapping[str, Any]) -> CheckOutcome:
     """The validation loss is not higher than that of the weights that training started from."""
     scores = card["scores"]

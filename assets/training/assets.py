@@ -1,4 +1,4 @@
-"""The assets of the training stage: training windows, the two Kronos models and Chronos-2.
+"""The assets of the training stage: training windows, the two Kronos models, Chronos-2 and the volatility model.
 
 https://docs.dagster.io/guides/build/assets. Belongs here: dependencies and metadata. Not here: how windows are cut
 (data), how a checkpoint is built (build_checkpoint) and promoted (model_selection), and the checks (checks).
@@ -48,7 +48,7 @@ def build_assets(
 
     A checkpoint is fitted to all sessions up to its cutoff.
     """
-    builders = (_training_windows, _kronos_tokenizer, _kronos_predictor, _chronos2_model)
+    builders = (_training_windows, _kronos_tokenizer, _kronos_predictor, _chronos2_model, _volatility_model)
     return [*(build(vintages) for build in builders), *build_checks()]
 
 
@@ -177,6 +177,60 @@ def _chronos2_model(vintages: Vintages | None) -> dg.AssetsDefinition:
         return _checkpoint(context, "chronos2_model", candlecast)
 
     return chronos2_model
+
+
+def _volatility_model(vintages: Vintages | None) -> dg.AssetsDefinition:
+    @dg.asset(
+        partitions_def=vintages,
+        group_name=GROUP,
+        kinds={"numpy"},
+        owners=OWNERS,
+        code_version="1",  # assets.training.volatility.RECIPE_VERSION
+        deps=[*sessions_before(["bars"], vintages), "corporate_actions"],
+    )
+    def volatility_model(
+        context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.MaterializeResult[None]:
+        """The volatility model: a regression of the log variance of the next bars on ranges, returns and volume.
+
+        Its scores are CRPS skill on the validation range against a random walk with EWMA volatility.
+        """
+        from assets.market.history import own_histories
+        from assets.training.acceptance import beats_the_random_walk, weights_are_finite
+        from assets.training.data.histories import require_bars_before
+        from assets.training.model_selection.promotion import decide
+        from assets.training.volatility import build_volatility, compare_volatility, with_validation_scores
+
+        vintage = vintage_of_run(context, candlecast.settings)
+        candlecast = candlecast.at_vintage(vintage)
+        settings, store = candlecast.settings, candlecast.checkpoints
+        if vintage:
+            require_bars_before(vintage, candlecast)
+        histories = own_histories(settings, candlecast.warehouse, settings.windows.cutoff)
+        built = build_volatility(settings, histories, store)
+        store.set_built("volatility_model", built.digest)
+        finite = weights_are_finite(built)
+        decision = decide(
+            store,
+            built,
+            [] if finite.passed else [finite.description],
+            settings.promotion,
+            lambda ours, theirs: compare_volatility(ours, theirs, settings, histories),
+        )
+        used = with_validation_scores(store.current("volatility_model") or built, settings, histories, store)
+        metadata = _checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
+        metadata["result"] = beats_the_random_walk(used.card).description
+        if used.card["scores"]:
+            metadata["skill_by_step"] = table(_skill_by_step(used.card["scores"]))
+        return dg.MaterializeResult(data_version=dg.DataVersion(used.digest), metadata=metadata)
+
+    return volatility_model
+
+
+def _skill_by_step(scores: dict[str, Any]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame([{"step": number, **one} for number, one in enumerate(scores["steps"], start=1)])
 
 
 def _of_run(context: dg.AssetExecutionContext, candlecast: Candlecast) -> tuple[Candlecast, "TrainingWindows"]:

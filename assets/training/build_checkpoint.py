@@ -31,7 +31,14 @@ from resources.licences import refusal
 from resources.pointers import read_pointer, write_pointer
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, scratch_folder
-from resources.settings import Chronos2Settings, FitSettings, PredictorSettings, Settings, TokenizerSettings
+from resources.settings import (
+    Chronos2Settings,
+    FitSettings,
+    PredictorSettings,
+    Settings,
+    TokenizerSettings,
+    VolatilitySettings,
+)
 
 RECIPE_VERSION = 2
 VINTAGE = "vintage.json"
@@ -188,6 +195,8 @@ def starting_weights(kind: Kind, settings: Settings) -> tuple[BaseWeights, bool]
     if reason := refusal(base.licence, settings.compute.licences, f"{SECTIONS[kind]}.licence"):
         raise CandlecastError(reason)
     require_matching_shape(kind, base, section)
+    if isinstance(section, VolatilitySettings):
+        return base, base.from_scratch
     trains = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
     )
@@ -263,10 +272,12 @@ def _later(one: date | None, other: date | None) -> date | None:
     return max(one, other) if one and other else None
 
 
-def _section(kind: Kind, settings: Settings) -> TokenizerSettings | PredictorSettings | Chronos2Settings:
-    if kind == "kronos_tokenizer":
-        return settings.tokenizer
-    return settings.predictor if kind == "kronos_predictor" else settings.chronos2
+def _section(
+    kind: Kind, settings: Settings
+) -> TokenizerSettings | PredictorSettings | Chronos2Settings | VolatilitySettings:
+    found = getattr(settings, SECTIONS[kind])
+    assert isinstance(found, TokenizerSettings | PredictorSettings | Chronos2Settings | VolatilitySettings)
+    return found
 
 
 def _job(

@@ -18,11 +18,11 @@ from resources.checkpoints import Checkpoint, Kind
 if TYPE_CHECKING:
     from assets.acceptance import CheckOutcome
 
-KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
+KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
-    """The checks of the tokenizer, the predictor and Chronos-2."""
+    """The checks of the tokenizer, the predictor, Chronos-2 and the volatility model."""
     return [
         _windows_end_before_the_cutoff(),
         _codebook_is_used(),
@@ -30,6 +30,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         *(_weights_are_finite(kind) for kind in KINDS),
         _loss_is_not_above_its_base("kronos_predictor"),
         _loss_is_not_above_its_base("chronos2_model"),
+        _beats_the_random_walk(),
         *(_is_not_expired(kind) for kind in PROMOTED),
     ]
 
@@ -121,6 +122,25 @@ def _is_not_expired(kind: Kind) -> dg.AssetChecksDefinition:
         )
 
     return is_not_expired
+
+
+def _beats_the_random_walk() -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="volatility_model")
+    def beats_the_random_walk(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
+        """On the validation range, the CRPS of the model in use is below that of a random walk with EWMA volatility."""
+        from assets.training.acceptance import beats_the_random_walk as outcome_of
+
+        store = candlecast.checkpoints.at(vintage_of_run(context, candlecast.settings))
+        outcome = outcome_of(
+            (store.current("volatility_model") or _newest("volatility_model", candlecast, context)).card
+        )
+        return dg.AssetCheckResult(
+            passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
+        )
+
+    return beats_the_random_walk
 
 
 def _newest(kind: Kind, candlecast: Candlecast, context: dg.AssetCheckExecutionContext) -> Checkpoint:

@@ -26,6 +26,7 @@ from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
 from assets.training.model_card import render_model_card
+from assets.training.volatility import build_volatility, with_validation_scores
 from resources.checkpoints import CARD, README, CheckpointStore
 from resources.layout import Home
 from resources.progress import Progress
@@ -36,6 +37,7 @@ from resources.settings import (
     PredictorSettings,
     Settings,
     TokenizerSettings,
+    VolatilitySettings,
     WindowSettings,
 )
 
@@ -83,6 +85,7 @@ def compact_settings(home: Path, threads: int = 1) -> Settings:
         tokenizer=TOKENIZER,
         predictor=PREDICTOR,
         chronos2=CHRONOS2,
+        volatility=VolatilitySettings(base="none"),
         compute=ComputeSettings(device="cpu", threads=threads),
     )
 
@@ -99,11 +102,10 @@ def held_out_symbols(symbols: Sequence[str]) -> list[str]:
 
 
 def train_compact_weights(data: Path, home: Home, to: Path) -> None:
-    """Train the three models and copy them to `to`, one folder per kind."""
+    """Train the four models and copy them to `to`, one folder per kind."""
     settings = compact_settings(home.root)
-    histories = read_parquet(data)
-    unseen = set(held_out_symbols(list(histories)))
-    found = build_windows({name: h for name, h in histories.items() if name not in unseen}, settings.windows)
+    histories = seen_histories(data)
+    found = build_windows(histories, settings.windows)
     folder = home.windows / found.digest
     if not folder.is_dir():
         with publishing_folder(folder, home.scratch / "windows") as filling:
@@ -138,6 +140,23 @@ def train_compact_weights(data: Path, home: Home, to: Path) -> None:
         shutil.rmtree(to / checkpoint.kind, ignore_errors=True)
         shutil.copytree(checkpoint.folder, to / checkpoint.kind)
         update_card(to / checkpoint.kind, training={"data": DATA})
+    train_volatility(histories, home, to)
+
+
+def train_volatility(histories: dict[str, BarHistory], home: Home, to: Path) -> None:
+    """Fit the volatility model and copy it to `to`: in seconds, without the windows of the other models."""
+    settings, store = compact_settings(home.root), CheckpointStore(home)
+    fitted = build_volatility(settings, histories, store)
+    used = with_validation_scores(fitted, settings, histories, store)
+    shutil.rmtree(to / used.kind, ignore_errors=True)
+    shutil.copytree(used.folder, to / used.kind)
+
+
+def seen_histories(data: Path) -> dict[str, BarHistory]:
+    """The histories of the symbols that are not held out."""
+    histories = read_parquet(data)
+    unseen = set(held_out_symbols(list(histories)))
+    return {name: history for name, history in histories.items() if name not in unseen}
 
 
 def update_card(folder: Path, **sections: dict[str, Any]) -> None:
@@ -173,13 +192,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Parquet file of daily bars, see above")
     parser.add_argument("--work", type=Path, default=Path("data/compact"), help="working folder, kept afterwards")
+    parser.add_argument("--only", choices=["volatility"], help="train this model alone")
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="folder for the weights")
     given = parser.parse_args()
     if not given.data.is_file():
         parser.error(
             f"{given.data} does not exist: set DATA=file.parquet to a file of daily bars; --help lists its columns"
         )
-    train_compact_weights(given.data, Home(given.work.absolute()), given.to.absolute())
+    home, to = Home(given.work.absolute()), given.to.absolute()
+    if given.only:
+        train_volatility(seen_histories(given.data), home, to)
+    else:
+        train_compact_weights(given.data, home, to)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ NAMES: dict[Kind, str] = {
     "kronos_predictor": "predictor",
     "kronos_tokenizer": "tokenizer",
     "chronos2_model": "chronos2",
+    "volatility_model": "volatility",
 }
 
 
@@ -33,7 +34,7 @@ def export(store: CheckpointStore, kind: Kind, to: Path, digest: str | None = No
     Either all folders are created, complete, or none.
 
     Returns:
-        The folders by part: "predictor", "tokenizer", "chronos2".
+        The folders by part: "predictor", "tokenizer", "chronos2", "volatility".
 
     Raises:
         CandlecastError: there is no such checkpoint, a folder exists already, or `to` cannot be written.

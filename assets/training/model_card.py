@@ -8,11 +8,18 @@ from typing import Any
 
 from resources.checkpoints import PICTURES, cutoff_text, weights_in_use
 
-_LIBRARY = {"kronos_tokenizer": "kronos", "kronos_predictor": "kronos", "chronos2_model": "chronos-forecasting"}
+_LIBRARY = {
+    "kronos_tokenizer": "kronos",
+    "kronos_predictor": "kronos",
+    "chronos2_model": "chronos-forecasting",
+    "volatility_model": "candlecast",
+}
 _LOAD = {
     "kronos_tokenizer": "from kronos import KronosTokenizer\n\ntokenizer = KronosTokenizer.from_pretrained(folder)",
     "kronos_predictor": "from kronos import Kronos\n\nmodel = Kronos.from_pretrained(folder)",
     "chronos2_model": "from chronos import Chronos2Pipeline\n\npipeline = Chronos2Pipeline.from_pretrained(folder)",
+    "volatility_model": "from assets.forecasting.volatility.regression import VolatilityWeights\n\n"
+    "weights = VolatilityWeights.load(folder)",
 }
 
 
@@ -21,6 +28,10 @@ SCORE_LABELS = {
     "base_loss": "validation loss before training",
     "crps": "CRPS, % of the close",
     "rank_ic": "RankIC",
+    "baseline_crps": "CRPS of random_walk_ewma, % of the close",
+    "skill": "CRPS skill against random_walk_ewma",
+    "skill_low": "lower end of its 90 % interval",
+    "skill_high": "upper end of its 90 % interval",
 }
 
 
@@ -65,9 +76,10 @@ def _front_matter(card: Mapping[str, Any], kind: str) -> str:
 
 
 def _summary(card: Mapping[str, Any]) -> str:
+    note = f" {card['note']}" if card.get("note") else ""
     return (
         f"{card['parameters']:,} parameters. Cutoff, the last day whose bars influenced the weights: "
-        f"**{cutoff_text(card)}**."
+        f"**{cutoff_text(card)}**.{note}"
     )
 
 

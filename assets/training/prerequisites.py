@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from assets.forecasting.volatility.regression import VolatilityWeights
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
 from assets.training.fit.base_weights import SECTIONS, WEIGHTS, BaseWeights, different_tokens
 from assets.training.fit.lr_schedule import TrainingSchedule
+from assets.training.model_selection.promotion import PROMOTED
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
-from resources.settings import Chronos2Settings, FitSettings, Settings
+from resources.settings import Chronos2Settings, FitSettings, Settings, VolatilitySettings
 from resources.vintages import at_vintage, settings_by_vintage, vintage_of
 
 CONFIG, MODEL_FILE = "config.json", "model.safetensors"
@@ -31,6 +33,7 @@ _OWN_KEYS: Mapping[Kind, str] = {
     "kronos_tokenizer": "n_enc_layers",
     "kronos_predictor": "n_layers",
     "chronos2_model": "chronos_config",
+    "volatility_model": "inputs_version",
 }
 
 
@@ -79,7 +82,7 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
     vintage = vintage_of(settings.windows, newest)
     settings = at_vintage(settings, vintage) if vintage else settings
     problems = []
-    for kind in ("kronos_predictor", "chronos2_model"):
+    for kind in PROMOTED:
         base, trains = starting_weights(kind, settings)
         cutoff = base.cutoff_after(settings.windows.cutoff if trains else None)
         until = cutoff + timedelta(days=days) if cutoff else None
@@ -115,10 +118,12 @@ def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
     return own
 
 
-def _folder_problems(kind: Kind, base: BaseWeights, section: FitSettings | Chronos2Settings) -> list[str]:
+def _folder_problems(
+    kind: Kind, base: BaseWeights, section: FitSettings | Chronos2Settings | VolatilitySettings
+) -> list[str]:
     """Why a folder of weights cannot be the base of a kind."""
     name = SECTIONS[kind]
-    lora = section.mode if isinstance(section, Chronos2Settings) else section.adapt
+    lora = getattr(section, "mode", None) or getattr(section, "adapt", None)
     if lora == "lora" and find_spec("peft") is None:
         return [f'{name}: "lora" needs peft, which is not installed: pip install peft']
     folder = Path(base.source or "")
@@ -140,11 +145,13 @@ def _loading_problems(kind: Kind, folder: Path, name: str) -> list[str]:
     try:
         with safe_open(folder / MODEL_FILE, framework="numpy") as tensors:
             tensors.keys()
-        if kind != "chronos2_model":
+        if kind == "volatility_model":
+            VolatilityWeights.load(folder)
+        elif kind != "chronos2_model":
             _kronos_loader(kind)(folder)
     except SafetensorError as error:
         return [f"{name}.base: {folder / MODEL_FILE} is damaged ({error}): copy it from its source"]
-    except ValueError as error:  # CheckpointError of the library
+    except (ValueError, CandlecastError) as error:  # CheckpointError of the library
         return [f"{name}.base: {error}"]
     return []
 

@@ -43,6 +43,7 @@ BACKTESTS = dg.AssetSelection.groups("evaluation", "backtests") | gate()
 TRAINED: dict[str, tuple[Kind, ...]] = {
     "kronos": ("kronos_tokenizer", "kronos_predictor"),
     "chronos2": ("chronos2_model",),
+    "volatility": ("volatility_model",),
 }
 MODELLING = dg.AssetSelection.groups("training", "forecasts", "evaluation", "backtests") | gate()
 

@@ -38,11 +38,12 @@ from resources.vintages import has_vintages
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[3]
-KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
+KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
 TITLES: Mapping[Kind, str] = {
     "kronos_tokenizer": "Kronos tokenizer",
     "kronos_predictor": "Kronos predictor",
     "chronos2_model": "Chronos-2",
+    "volatility_model": "Volatility model",
 }
 PACKAGES = (
     "candlecast", "dagster", "duckdb", "numpy", "pandas", "torch", "transformers", "chronos-forecasting", "pyqlib",

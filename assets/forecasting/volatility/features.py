@@ -16,7 +16,8 @@ from assets.forecasting.volatility.panel import Panel
 DECAY, YEAR, QUARTER, MONTH = 0.94, 252, 66, 22
 # Bars without any movement have no log: floors, as shares of the EWMA variance.
 RANGE_FLOOR, RETURN_FLOOR = 0.02, 0.1
-SMALLEST = 1e-10
+# Variance of a bar below which nothing is known to have moved.
+SMALLEST = 1e-14
 LIMIT = 8.0
 # Half-open spans of lags in bars, whose mean is one input.
 RANGE_SPANS = (*((lag, lag + 1) for lag in range(10)), (10, 15), (15, 22), (22, 44), (44, 66), (66, 132), (132, 264))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,17 @@ def panel_up_to(histories: Sequence[BarHistory], last: np.datetime64 | None = No
         rows = np.searchsorted(stamps, own[first:])
         arrays[:, rows, column] = _series(history, before, len(own))[:, first - before :]
     return Panel(stamps, tuple(history.symbol for history in histories), *arrays)
+
+
+def digest_of_bars(histories: Iterable[BarHistory], last: np.datetime64) -> str:
+    """A digest of the bars of some histories, adjusted, up to a timestamp."""
+    total = hashlib.sha256()
+    for history in histories:
+        end = int(np.searchsorted(history.stamps, last.astype(history.stamps.dtype), side="right"))
+        total.update(history.symbol.encode() + b"\0")
+        for part in (history.stamps.astype(np.int64), history.quoted, history.growth, history.shares):
+            total.update(np.ascontiguousarray(part[:end]).tobytes())
+    return total.hexdigest()
 
 
 def _series(history: BarHistory, first: int, end: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from scipy.special import ndtri
 
 from assets.forecasting.volatility.features import PanelFeatures, calendar_inputs
 from assets.forecasting.volatility.panel import Panel
@@ -24,10 +25,16 @@ from resources.errors import CandlecastError
 from resources.publish import publish_bytes
 
 # Of the inputs and their order; weights of another version are refused.
-VERSION = 1
+INPUTS_VERSION = 1
 RIDGE = 100.0
 # Bars before an origin of training: its level and its year's mean are known then.
 LEAST_BARS = 300
+# Bars with an origin, below which a fit to that many inputs is worth less than the EWMA variance alone.
+LEAST_ORIGINS = 250
+# Beyond these steps the weights are those of the last one.
+MOST_STEPS = 20
+# Bars times symbols that a fit reads at most, the newest: about 1.3 GiB of inputs.
+MOST_CELLS, MOST_BARS = 4_000_000, 10_000
 BLOCK = 32
 # Levels of the absolute standardised return at which the shape of the law is kept.
 SHAPE_LEVELS = np.round(np.arange(0.0, 0.9991, 0.001), 3)
@@ -50,14 +57,27 @@ class VolatilityWeights:
         """The longest horizon."""
         return len(self.weights)
 
+    @classmethod
+    def of_random_walk(cls, steps: int, inputs: int) -> VolatilityWeights:
+        """Weights of zero and the normal law: the EWMA variance of the origin at every step."""
+        steps = min(steps, MOST_STEPS)
+        return cls(np.zeros((steps, inputs)), np.tile(ndtri((1 + SHAPE_LEVELS) / 2), (steps, 1)))
+
     def _fitted(self, horizon: int) -> np.ndarray:
         """The fitted step of each of 1 … horizon."""
         return np.minimum(np.arange(horizon), self.steps - 1)
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors."""
-        save_file({"weights": self.weights, "shape": self.shape}, folder / "model.safetensors")
-        config = {"model_type": "volatility", "version": VERSION, "steps": self.steps, "inputs": self.weights.shape[1]}
+        # safetensors writes the memory of an array as it lies, whatever its strides.
+        tensors = {"weights": np.ascontiguousarray(self.weights), "shape": np.ascontiguousarray(self.shape)}
+        save_file(tensors, folder / "model.safetensors")
+        config = {
+            "model_type": "volatility",
+            "inputs_version": INPUTS_VERSION,
+            "steps": self.steps,
+            "inputs": self.weights.shape[1],
+        }
         publish_bytes(folder / "config.json", json.dumps(config, indent=1).encode())
 
     @classmethod
@@ -68,10 +88,10 @@ class VolatilityWeights:
             CandlecastError: it was written by another version, whose inputs differ.
         """
         config = json.loads((folder / "config.json").read_text())
-        if config.get("version") != VERSION:
+        if config.get("inputs_version") != INPUTS_VERSION:
             raise CandlecastError(
-                f"the volatility model in {folder} is of version {config.get('version')}, this is {VERSION}: "
-                "materialise volatility_model again"
+                f"the volatility model in {folder} reads inputs of version {config.get('inputs_version')}, this is "
+                f"{INPUTS_VERSION}: materialise volatility_model again, or set volatility.base to other weights"
             )
         found = load_file(folder / "model.safetensors")
         return cls(found["weights"], found["shape"])
@@ -98,20 +118,26 @@ def fit(panel: Panel, first: np.datetime64, last: np.datetime64, steps: int) -> 
 
     Two passes in blocks of origins: memory does not grow with the length of the range.
 
+    Args:
+        steps: the horizon; at most `MOST_STEPS` are fitted.
+
     Raises:
-        CandlecastError: no symbol has an origin there with `LEAST_BARS` bars up to it.
+        CandlecastError: fewer than `LEAST_ORIGINS` bars there are an origin with `LEAST_BARS` bars up to it.
     """
+    steps = min(steps, MOST_STEPS)
     features = PanelFeatures(panel)
+    origins = 0
     grams: list[np.ndarray] = []
     moments: list[np.ndarray] = []
     for block in _blocks(panel, features, first, last, steps):
         grams.append(np.matmul(block.design.transpose(1, 2, 0), block.design.transpose(1, 0, 2)))
         moments.append(np.einsum("nki,nk->ki", block.design, block.target))
         grams, moments = [np.sum(grams, axis=0)], [np.sum(moments, axis=0)]
-    if not grams:
+        origins += block.origins
+    if origins < LEAST_ORIGINS:
         raise CandlecastError(
-            f"the volatility model has no origin to learn from: no symbol has {LEAST_BARS} bars before one between "
-            f"{first} and {last}, and {steps} after it. Ingest more history, or set windows.train to a longer range"
+            f"{origins} bars between {first} and {last} have {LEAST_BARS} bars of a symbol before and {steps} after "
+            f"them, {LEAST_ORIGINS} are needed to fit: ingest more history, or widen windows.train"
         )
     ridge = RIDGE * np.eye(grams[0].shape[-1])
     weights = np.linalg.solve(grams[0] + ridge, moments[0][..., None])[..., 0]
@@ -130,21 +156,34 @@ def fit(panel: Panel, first: np.datetime64, last: np.datetime64, steps: int) -> 
 def design_of(
     features: PanelFeatures, row: int, columns: np.ndarray, origin: np.datetime64, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (tasks, steps, inputs + 1) and levels (tasks,) of the symbols `columns` at one bar of a panel."""
-    steps = targets.shape[-1]
-    found = features.inputs(np.array([row]), steps)
-    calendar = calendar_inputs(np.array([origin]), targets[None])[0]
-    return _joined(found.own[0, columns], found.reports[0, columns], calendar[None]), found.level[0, columns]
+    """Inputs (tasks, steps, inputs + 1) and levels (tasks,) of the symbols `columns` at one bar of a panel.
+
+    Args:
+        targets: (steps,) or (tasks, steps) datetime64.
+    """
+    targets = np.broadcast_to(targets, (len(columns), targets.shape[-1]))
+    found = features.inputs(np.array([row]), targets.shape[1])
+    calendar = calendar_inputs(np.full(len(columns), origin), targets)
+    return _joined(found.own[0, columns], found.reports[0, columns], calendar), found.level[0, columns]
+
+
+def input_count() -> int:
+    """The number of inputs of a step, with the constant."""
+    empty = np.zeros((2, 1))
+    panel = Panel(np.zeros(2, "datetime64[s]"), ("",), *[empty] * 5)
+    design, _ = design_of(PanelFeatures(panel), 1, np.array([0]), panel.stamps[1], panel.stamps[:1])
+    return int(design.shape[-1])
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Training samples: design (n, steps, inputs + 1), target and moved (n, steps), level (n,)."""
+    """Training samples: design (n, steps, inputs + 1), target and moved (n, steps), level (n,), of some origins."""
 
     design: np.ndarray
     target: np.ndarray
     moved: np.ndarray
     level: np.ndarray
+    origins: int
 
 
 def _blocks(
@@ -173,6 +212,7 @@ def _blocks(
             day[at, :, column] - level[at, column][:, None],
             moved[at, :, column],
             level[at, column],
+            len(np.unique(at)),
         )
 
 

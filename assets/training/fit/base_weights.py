@@ -12,16 +12,17 @@ from pydantic import BaseModel
 from resources.checkpoints import CARD, Kind, trained_until
 from resources.errors import CandlecastError
 from resources.hub_models import STATED_CUTOFFS
-from resources.settings import Chronos2Settings, FitSettings, Settings
+from resources.settings import Chronos2Settings, FitSettings, Settings, VolatilitySettings
 from resources.stored_weights import StoredWeights, find_stored_weights, folder_weights, read_json
 
-NONE, PACKAGED = "none", "packaged"
+NONE, PACKAGED, AUTO = "none", "packaged", "auto"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 # The section of the settings of each kind.
 SECTIONS: Mapping[Kind, str] = {
     "kronos_tokenizer": "tokenizer",
     "kronos_predictor": "predictor",
     "chronos2_model": "chronos2",
+    "volatility_model": "volatility",
 }
 
 
@@ -96,7 +97,9 @@ class BaseWeights:
         return max(own, later)
 
 
-def base_of(kind: Kind, section: FitSettings | Chronos2Settings, settings: Settings) -> BaseWeights:
+def base_of(
+    kind: Kind, section: FitSettings | Chronos2Settings | VolatilitySettings, settings: Settings
+) -> BaseWeights:
     """The base weights of a section of the settings, with the dates that it states.
 
     Raises:
@@ -111,13 +114,18 @@ def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings
     """The base weights for the settings' `base`.
 
     Args:
-        name: "none", "packaged", a folder (absolute, or relative to the settings file), or a hub name.
+        name: "none", "packaged", "auto" (packaged where bars are daily and none of them is after the validation range,
+            else none), a folder (absolute, or relative to the settings file), or a hub name.
 
     Raises:
         CandlecastError: `name` is none of these, or a hub model that was not fetched or is damaged.
     """
     if name == NONE:
         return BaseWeights(None, NONE)
+    if name == AUTO:
+        packaged = resolve_base(kind, PACKAGED, None, settings)
+        daily, cutoff = settings.market.frequency == "1d", packaged.cutoff
+        return packaged if daily and cutoff and cutoff <= settings.windows.cutoff else BaseWeights(None, NONE)
     if name == PACKAGED:
         folder = WEIGHTS / kind
         if not (folder / CARD).is_file():

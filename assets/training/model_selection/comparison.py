@@ -206,7 +206,7 @@ def compare_checkpoints(request: ComparisonRequest) -> ComparisonOutcome:
     store = CheckpointStore(home)
     arrays = WindowArrays(request.arrays)
     sides = [store.load(request.kind, digest) for digest in (request.challenger, request.champion)]
-    trained_until, trained_side, unknown = _last_training_day(sides)
+    trained_until, trained_side, unknown = last_training_day(sides)
     ours, theirs = (
         candidate_scores(CandidateStore(home, side), settings, arrays, rule.origins, rule.paths, trained_until)
         for side in sides
@@ -222,7 +222,7 @@ def compare_checkpoints(request: ComparisonRequest) -> ComparisonOutcome:
     )
 
 
-def _last_training_day(sides: Sequence[Checkpoint]) -> tuple[date | None, str | None, tuple[str, ...]]:
+def last_training_day(sides: Sequence[Checkpoint]) -> tuple[date | None, str | None, tuple[str, ...]]:
     """The last day that either side was trained on, that side, and the sides for which it is unknown."""
     names = dict(zip(("the challenger", "the champion"), sides, strict=True))
     known = {name: day for name, side in names.items() if (day := side.trained_until)}

@@ -25,7 +25,7 @@ from resources.profiles import load_settings
 from resources.publish import publish_bytes
 from resources.settings import PromotionSettings
 
-PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model")
+PROMOTED: tuple[Kind, ...] = ("kronos_predictor", "chronos2_model", "volatility_model")
 Action = Literal["promoted", "kept", "rolled back"]
 
 

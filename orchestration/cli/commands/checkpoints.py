@@ -7,8 +7,8 @@ import typer
 
 from orchestration.cli.session import AsJson, CommandSession, HomeFolder, Profile, SettingsFile, reject
 
-CHAMPIONS = ("kronos_predictor", "chronos2_model")
-EXPORTS = ("kronos_predictor", "kronos_tokenizer", "chronos2_model")
+CHAMPIONS = ("kronos_predictor", "chronos2_model", "volatility_model")
+EXPORTS = ("kronos_predictor", "kronos_tokenizer", "chronos2_model", "volatility_model")
 
 
 def fetch(
@@ -50,7 +50,7 @@ def rollback(
 
 
 def export(
-    kind: Annotated[str, typer.Argument(help="kronos_predictor, kronos_tokenizer or chronos2_model")],
+    kind: Annotated[str, typer.Argument(help="kronos_predictor, kronos_tokenizer, chronos2_model or volatility_model")],
     to: Annotated[Path, typer.Option(help="A folder; the model and its tokenizer become new folders in it.")],
     digest: Annotated[str | None, typer.Option(help="A checkpoint other than the champion.")] = None,
     push: Annotated[str | None, typer.Option(help="USER/NAME: upload to the hub as well, private.")] = None,

@@ -9,7 +9,7 @@ import typer
 from orchestration.cli.session import AsJson, CommandSession, Device, HomeFolder, Profile, SettingsFile, reject
 
 DATE = ["%Y-%m-%d"]
-MODELS = ("kronos", "chronos2")
+MODELS = ("kronos", "chronos2", "volatility")
 
 
 def run(
@@ -44,7 +44,9 @@ def backfill(
 
 
 def train(
-    model: Annotated[list[str] | None, typer.Option(help="kronos or chronos2; repeat. Default: both.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="kronos, chronos2 or volatility; repeat. Default: all.")
+    ] = None,
     device: Device = None,
     settings: SettingsFile = None,
     profile: Profile = None,
