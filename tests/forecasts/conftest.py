@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_chronos2, publish_tiny_kronos
+from tests.forecasts.forecast_home import (
+    ForecastHome,
+    create_home,
+    publish_packaged_volatility,
+    publish_tiny_chronos2,
+    publish_tiny_kronos,
+)
 
 
 @pytest.fixture
@@ -21,4 +27,5 @@ def model_home(tmp_path_factory: pytest.TempPathFactory) -> ForecastHome:
     created = create_home(tmp_path_factory.mktemp("models"))
     publish_tiny_kronos(created.checkpoints)
     publish_tiny_chronos2(created.checkpoints)
+    publish_packaged_volatility(created.checkpoints)
     return created

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +17,7 @@ import pandas as pd
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.origins import origin_timestamps, select_tasks
 from assets.market.history import FIELDS, BarHistory, read_histories
+from assets.training.fit.base_weights import WEIGHTS
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.profiles import load_settings
@@ -175,3 +177,14 @@ def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-3
     pipeline = new_chronos2(Chronos2Settings(d_model=16, d_ff=32, num_layers=1, num_heads=2), 10)
     published = checkpoints.publish("chronos2_model", {"seed": seed}, pipeline.save_pretrained, {"cutoff": cutoff})
     checkpoints.set_current("chronos2_model", published.digest)
+
+
+def publish_packaged_volatility(checkpoints: CheckpointStore, cutoff: str = "2010-12-31") -> None:
+    """Publish the packaged volatility model, and put it in use."""
+
+    def copy(folder: Path) -> None:
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(WEIGHTS / "volatility_model" / name, folder)
+
+    published = checkpoints.publish("volatility_model", {"base": "packaged"}, copy, {"cutoff": cutoff})
+    checkpoints.set_current("volatility_model", published.digest)

@@ -97,7 +97,8 @@ def test_the_asset_stores_what_the_settings_name_with_a_version_per_session(mode
     sessions = session_partitions(home.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]
     upstream += [
-        dg.AssetSpec(n) for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")
+        dg.AssetSpec(n)
+        for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
     ]
     defs = dg.Definitions(
         assets=[*upstream, embeddings_asset(sessions)],

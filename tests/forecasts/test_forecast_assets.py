@@ -32,7 +32,8 @@ def _run(
     sessions = session_partitions(home.settings)
     upstream = [dg.AssetSpec("bars", partitions_def=sessions)]
     upstream += [
-        dg.AssetSpec(n) for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")
+        dg.AssetSpec(n)
+        for n in ("corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
     ]
     made = forecast_assets(home.settings, sessions) + evaluation_assets(home.settings, sessions)
     defs = dg.Definitions(

@@ -47,7 +47,9 @@ def _forecast(home: ForecastHome, forecaster: ForecastModel) -> tuple[bytes, byt
     return values, file.read_bytes() if file.is_file() else b""
 
 
-@pytest.mark.parametrize("family", ["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"])
+@pytest.mark.parametrize(
+    "family", ["baseline_forecasts", "volatility_forecasts", "kronos_forecasts", "chronos2_forecasts"]
+)
 def test_other_bars_after_the_origin_leave_every_byte_of_the_forecast(
     model_home: ForecastHome, tmp_path: Path, family: str
 ) -> None:
@@ -58,7 +60,9 @@ def test_other_bars_after_the_origin_leave_every_byte_of_the_forecast(
         assert _forecast(model_home, forecaster) == _forecast(other, forecaster), forecaster.model
 
 
-@pytest.mark.parametrize("family", ["baseline_forecasts", "kronos_forecasts", "chronos2_forecasts"])
+@pytest.mark.parametrize(
+    "family", ["baseline_forecasts", "volatility_forecasts", "kronos_forecasts", "chronos2_forecasts"]
+)
 def test_a_forecast_depends_on_no_other_in_its_batch(model_home: ForecastHome, family: str) -> None:
     tasks = model_home.tasks(date(2012, 5, 1), date(2012, 6, 29))
     targets = target_timestamps(tasks, model_home.candlecast.calendar, 10)

@@ -115,10 +115,11 @@ def test_the_plugin_of_the_page_is_scored_and_traded_and_failing_ones_affect_not
         item for stage in (forecast_assets, evaluation_assets, backtest_assets) for item in stage(settings, sessions)
     ]
     checks = [item for item in built if isinstance(item, dg.AssetChecksDefinition)]
-    names = ("raw_bars", "bars", "corporate_actions", "kronos_tokenizer", "kronos_predictor", "chronos2_model")
+    trained = ("kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
+    names = ("raw_bars", "bars", "corporate_actions", *trained)
     partitions = {"raw_bars": sessions, "bars": sessions}
     upstream = [dg.AssetSpec(name, partitions_def=partitions.get(name)) for name in names]
-    forecasts = [name for name in settings.forecast_assets if not name.startswith(("kronos", "chronos2"))]
+    forecasts = [name for name in settings.forecast_assets if not name.startswith(("kronos", "chronos2", "volatility"))]
     assets = [*forecasts, "forecast_scores", "scoreboard", "signals", "qlib_provider", "backtest_report"]
     job = dg.define_asset_job("job", dg.AssetSelection.assets(*assets))
     defs = dg.Definitions(

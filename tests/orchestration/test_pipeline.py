@@ -29,7 +29,7 @@ TABLES = {
     "backtests": "model, metric",
     "backtest_days": "model, session",
 }
-MODELS = {"random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2"}
+MODELS = {"random_walk", "random_walk_ewma", "drift", "momentum", "volatility", "kronos", "chronos2"}
 
 
 @pytest.fixture(scope="module")

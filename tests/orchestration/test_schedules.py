@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 import pytest
@@ -11,6 +12,7 @@ from assets.sessions import RANGE_END, RANGE_START
 from orchestration import catch_up
 from orchestration.build import build_defs
 from orchestration.completeness import watched_assets
+from resources.checkpoints import Kind
 from resources.settings import Settings
 
 WATCHED = watched_assets(Settings())
@@ -139,6 +141,6 @@ def test_vintages_whose_date_has_come_are_trained_once(tmp_path: Path, instance:
         return [one.partition_key for one in schedule.evaluate_tick(context).run_requests or []]
 
     assert due() == ["2012-06-01", "2012-07-01", "2012-08-01"]
-    for kind in ("kronos_tokenizer", "kronos_predictor", "chronos2_model"):
+    for kind in get_args(Kind):
         instance.report_runless_asset_event(dg.AssetMaterialization(kind, partition="2012-06-01"))
     assert due() == ["2012-07-01", "2012-08-01"]

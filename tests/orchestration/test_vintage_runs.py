@@ -20,11 +20,11 @@ train = [2007-01-01, 2007-12-31]
 validation = [2008-01-01, 2008-12-31]
 test = [2009-01-01, 2010-12-31]
 """
-KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model")
+KINDS: tuple[Kind, ...] = ("kronos_tokenizer", "kronos_predictor", "chronos2_model", "volatility_model")
 VINTAGES = (date(2009, 1, 1), date(2010, 1, 1))
 FORECASTS = """
 SELECT f.model, f.origin::DATE AS session, r.weights, f.in_sample
-FROM forecasts f JOIN forecast_recipes r USING (model, checkpoint) WHERE f.model IN ('kronos', 'chronos2')
+FROM forecasts f JOIN forecast_recipes r USING (model, checkpoint) WHERE f.model IN ('kronos', 'chronos2', 'volatility')
 """
 
 
@@ -49,7 +49,7 @@ def test_a_backfill_by_vintages_is_out_of_sample(tmp_path: Path) -> None:
         forecasts = connection.execute(FORECASTS).fetchall()
         board = connection.execute("SELECT model, n FROM scoreboard WHERE metric = 'crps' AND horizon = 0").fetchall()
     assert {(model, session.year) for model, session, _, _ in forecasts} == {
-        (model, year) for model in ("kronos", "chronos2") for year in (2009, 2010)
+        (model, year) for model in ("kronos", "chronos2", "volatility") for year in (2009, 2010)
     }
     for _, session, weights, in_sample in forecasts:
         assert cutoffs[weights] == date(session.year - 1, 12, 31) and not in_sample
@@ -68,4 +68,4 @@ def test_a_backfill_by_vintages_is_out_of_sample(tmp_path: Path) -> None:
     done = earlier.call("train")
     assert done.returncode == 0, done.stderr
     assert digests(earlier.home, VINTAGES[0]) == digests(whole.home, VINTAGES[0])
-    assert digests(earlier.home, VINTAGES[1]) == [None, None, None] != digests(whole.home, VINTAGES[1])
+    assert digests(earlier.home, VINTAGES[1]) == [None] * 4 != digests(whole.home, VINTAGES[1])
