@@ -19,7 +19,7 @@ from assets.forecasting.volatility.regression import VolatilityWeights
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
-from assets.training.fit.base_weights import SECTIONS, WEIGHTS, BaseWeights, different_tokens
+from assets.training.fit.base_weights import AUTO, SECTIONS, WEIGHTS, BaseWeights, different_tokens
 from assets.training.fit.lr_schedule import TrainingSchedule
 from assets.training.model_selection.promotion import PROMOTED
 from resources.checkpoints import Kind
@@ -101,7 +101,8 @@ def expiry_problems(settings: Settings, newest: date) -> list[str]:
 def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
     """By section of each model that forecasts: its cutoff (None: unknown), and whether it is a day of publication.
 
-    Empty if a base cannot be used: `weight_problems` says why.
+    Without the volatility model where its base is "auto", which follows the ranges. Empty if a base cannot be used:
+    `weight_problems` says why.
     """
     own: dict[str, tuple[date | None, bool]] = {}
     _, settings = settings_by_vintage(settings)[0]
@@ -112,6 +113,8 @@ def weight_cutoffs(settings: Settings) -> dict[str, tuple[date | None, bool]]:
             return {}
         cutoff = base.cutoff_after(settings.windows.cutoff if trains else None)
         own[section] = cutoff, base.bounded and cutoff == base.cutoff
+    if settings.volatility.base == AUTO:
+        del own["volatility"]
     tokenizer = own.pop("tokenizer")
     if tokenizer[0] is None or (own["predictor"][0] and tokenizer[0] > own["predictor"][0]):
         own["predictor"] = tokenizer
