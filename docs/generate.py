@@ -1,12 +1,14 @@
 """MkDocs hook: reference pages generated from the code, so that they cannot differ from it.
 
 `settings` comes from the pydantic models, `command-line` from typer, `tables` from resources/schema.sql, `bar-rules`
-from the rules of the ingest. The hook is named in mkdocs.yml; `reference_pages` is plain Python and needs no MkDocs.
+from the rules of the ingest, `trials` from benchmarks/trials.csv. The hook is named in mkdocs.yml; `reference_pages` is
+plain Python and needs no MkDocs.
 https://www.mkdocs.org/user-guide/configuration/#hooks
 """
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from collections import Counter
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
+TRIALS = Path(__file__).resolve().parents[1] / "benchmarks" / "trials.csv"
+TRIAL_COLUMNS = ("date", "model", "trial", "chosen on", "result", "kept")
 _OBJECT = re.compile(r"CREATE (?P<kind>TABLE|VIEW|MACRO) IF NOT EXISTS (?P<name>\w+)")
 _COLUMN = re.compile(r"^ {4}(?P<name>[a-z]\w*) .*?(?:-- *(?P<comment>.*))?$")
 _COMMENT = re.compile(r"^\s*-- ?(?P<text>.*)$")
@@ -63,6 +67,7 @@ def reference_pages() -> dict[str, str]:
         "reference/command-line.md": command_line_page(),
         "reference/bar-rules.md": bar_rules_page(),
         "reference/tables.md": tables_page(load_sql("resources", "schema.sql")),
+        "reference/trials.md": trials_page(TRIALS.read_text(encoding="utf-8")),
     }
 
 
@@ -132,6 +137,31 @@ def tables_page(schema: str) -> str:
                 for column, kind, nullable in types[one.name]
             ]
             parts.append(_table(("Column", "Type", "Nullable", "Meaning"), cells))
+    return "\n\n".join(parts) + "\n"
+
+
+def trials_page(ledger: str) -> str:
+    """All trials, in the order of the ledger.
+
+    Raises:
+        ValueError: a line does not have the columns, or an empty one.
+    """
+    rows = list(csv.DictReader(ledger.splitlines()))
+    for line, row in enumerate(rows, 2):
+        if tuple(row) != TRIAL_COLUMNS or not all(row.values()):
+            raise ValueError(
+                f"benchmarks/trials.csv, line {line}: needs {', '.join(TRIAL_COLUMNS)}, none of them empty"
+            )
+    titles = tuple(title.capitalize() for title in TRIAL_COLUMNS)
+    kept = Counter(row["kept"] for row in rows)
+    parts = [
+        "# Ledger of trials",
+        f"What was tried in choosing the models that ship: {len(rows)} trials, {kept['yes']} kept. The more trials, "
+        "the better the best of them looks by chance, so those that failed are listed, too. Skill is CRPS skill "
+        "against `random_walk_ewma`. Nothing was chosen on bars after 2010; what was measured on later ones is marked. "
+        "New trials are lines of `benchmarks/trials.csv`.",
+        _table(titles, [tuple(row.values()) for row in rows]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

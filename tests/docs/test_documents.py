@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Pages that docs/generate.py makes.
-GENERATED = {"settings.md", "command-line.md", "tables.md", "bar-rules.md"}
+GENERATED = {"settings.md", "command-line.md", "tables.md", "bar-rules.md", "trials.md"}
 PATH_IN_REPOSITORY = re.compile(r"`((?:orchestration|assets|resources|kronos|benchmarks|docs|tests|examples)/[\w/.]+)`")
 # Placeholders in instructions: a command or a file that the reader is to name.
 PLACEHOLDER = re.compile(r"NAME|STAGE|COMMAND|…")

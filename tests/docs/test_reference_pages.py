@@ -93,6 +93,15 @@ def test_every_rule_and_flag_is_listed(pages: dict[str, str]) -> None:
     assert all(f"| `{name}` |" in pages["bar-rules"] for name in [*REASONS, *FLAGS])
 
 
+def test_every_trial_of_the_ledger_is_listed(generate: ModuleType, pages: dict[str, str]) -> None:
+    ledger = (ROOT / "benchmarks" / "trials.csv").read_text(encoding="utf-8").strip()
+    rows = [line for line in pages["trials"].splitlines() if re.match(r"\| \d{4}-\d\d-\d\d \|", line)]
+    assert len(rows) == ledger.count("\n") > 5
+    for wrong in ("2026-11-27,volatility,half a line", "2026-11-27,volatility,a,b,c,yes,too many"):
+        with pytest.raises(ValueError, match=f"line {len(rows) + 2}:"):
+            generate.trials_page(f"{ledger}\n{wrong}\n")
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
     built = subprocess.run(
