@@ -2,19 +2,24 @@
 
 import ast
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import date
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from assets.metadata import DATA_VERSION_TAG, EMPTY, add_session_contents
 from assets.sessions import RANGE_END, RANGE_START
-from orchestration.event_log import CompactEventLog
+from orchestration.event_log import CompactEventLog, PooledSqliteEventLog
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
@@ -22,13 +27,15 @@ SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
 
 # Of `SqliteEventLogStorage`: what the subclass overrides or calls.
 METHODS = (
-    "_event_insert_timestamp", "_has_asset_key_col_on_connection", "_initdb", "_connect",
-    "_store_asset_check_evaluation_planned", "claim_concurrency_slot", "conn_string_for_shard", "delete_events",
+    "_event_insert_timestamp", "_event_to_row", "_has_asset_key_col_on_connection", "_initdb", "_connect",
+    "_store_asset_check_evaluation_planned", "_store_asset_event", "_store_asset_event_tags",
+    "claim_concurrency_slot", "conn_string_for_shard", "delete_events",
     "dispose", "from_config_value", "get_concurrency_info", "has_table", "index_connection", "store_event",
     "store_event_batch",
     "supports_partition_subset_in_asset_materialization_planned_events", "wipe",
 )  # fmt: skip
 ATTRIBUTES = ("_db_lock", "_initialized_dbs")
+WHEN = ("create_timestamp", "migration_completed")
 
 
 @dg.asset(partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
@@ -146,6 +153,64 @@ def test_what_it_writes_is_what_dagsters_own_reads(tmp_path: Path) -> None:
         assert type(stock.event_log_storage).__name__ == "SqliteEventLogStorage"
         assert _seen(stock, run_id) == written
         assert len(written[0]) == 31  # type: ignore[arg-type]
+
+
+def _tables(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables of the index and of the runs, without the times at which they were made."""
+    found = {}
+    for file in sorted(folder.glob("*.db")):
+        with closing(sqlite3.connect(file)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+            for (name,) in names:
+                table = connection.execute(f'SELECT * FROM "{name}"')
+                kept = [place for place, (column, *_) in enumerate(table.description) if column not in WHEN]
+                found[f"{file.name}/{name}"] = [tuple(row[place] for place in kept) for row in table]
+    return found
+
+
+def _made_by(instance: dg.DagsterInstance, run_id: str) -> list[EventLogEntry]:
+    return [one for one in instance.all_logs(run_id) if one.asset_materialization]
+
+
+def test_a_batch_writes_the_rows_that_single_events_write(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    with dg.instance_for_test(temp_dir=str(tmp_path / "made")) as instance:
+        events = _made_by(instance, _run(instance))
+    assert len(events) == 31
+    one_by_one, batch = (PooledSqliteEventLog(str(tmp_path / name)) for name in ("single", "batch"))
+    dagsters = SqliteEventLogStorage(str(tmp_path / "dagsters"))
+    for event in events:
+        one_by_one.store_event(event)
+        dagsters.store_event(event)
+    batch.store_event_batch(events[:20])
+    batch.store_event_batch(events[20:])
+    for storage in (one_by_one, batch, dagsters):
+        storage.dispose()
+    written = _tables(tmp_path / "batch")
+    assert written == _tables(tmp_path / "single") == _tables(tmp_path / "dagsters")
+    assert sum(map(len, written.values())) > 3 * len(events)
+
+
+def test_a_batch_that_fails_leaves_nothing_and_its_events_are_stored_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = []
+    store_tags = PooledSqliteEventLog._store_asset_event_tags
+
+    def failing(self: PooledSqliteEventLog, connection: Any, events: list[EventLogEntry], ids: list[int]) -> None:
+        if len(events) > 1:
+            failed.append(len(events))
+            raise OSError("disk full")
+        store_tags(self, connection, events, ids)
+
+    monkeypatch.setattr(PooledSqliteEventLog, "_store_asset_event_tags", failing)
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    ) as instance:
+        run_id = _run(instance)
+        logged = [one.partition for one in (event.get_dagster_event() for event in _made_by(instance, run_id))]
+        assert len(instance.get_materialized_partitions(dg.AssetKey("made"))) == 31
+    assert failed == [31] and len(logged) == len(set(logged)) == 31
 
 
 @pytest.mark.slow
