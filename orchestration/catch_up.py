@@ -175,4 +175,4 @@ def _has_origin(candlecast: Candlecast, keys: Sequence[str]) -> bool:
 
     settings = candlecast.settings
     days = [date.fromisoformat(key) for key in keys]
-    return bool(planned_sessions(days, settings.windows.test, settings.forecasts.every, candlecast.calendar))
+    return bool(planned_sessions(days, settings, candlecast.calendar))

@@ -76,7 +76,7 @@ def _missing_symbols(candlecast: Candlecast, session: date) -> dict[str, str]:
         found["bars"] = "no bars"
     elif absent:
         found["bars"] = f"no bars of {_names(absent)}"
-    if not planned_sessions([session], settings.windows.test, settings.forecasts.every, calendar):
+    if not planned_sessions([session], settings, calendar):
         return found
     end = calendar.stamps(session, session)[-1]
     early = set(awaited.loc[~(awaited["newest"] >= end), "symbol"])

@@ -16,7 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from resources.licences import LicenceRule, refusal
-from resources.settings_models import BUILT_IN_ASSETS, forecast_asset, require_free_names
+from resources.settings_calibration import CalibrationSettings as CalibrationSettings
+from resources.settings_models import (
+    BUILT_IN_ASSETS,
+    BUILT_IN_MODELS,
+    CALIBRATED_ASSET,
+    forecast_asset,
+    require_free_names,
+)
 from resources.settings_models import ModelSettings as ModelSettings
 from resources.settings_section import Fraction
 from resources.settings_section import Section as Section
@@ -383,6 +390,7 @@ class Settings(BaseModel):
     chronos2: Chronos2Settings = Chronos2Settings()
     volatility: VolatilitySettings = VolatilitySettings()
     forecasts: ForecastSettings = ForecastSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     backtest: BacktestSettings = BacktestSettings()
     compute: ComputeSettings = ComputeSettings()
@@ -401,8 +409,18 @@ class Settings(BaseModel):
 
     @property
     def forecast_assets(self) -> tuple[str, ...]:
-        """The names of all assets of forecasts, the built-in ones first."""
+        """The names of all assets of forecasts: the built-in ones, those of further models, the derived ones."""
+        return (*self.base_forecast_assets, *([CALIBRATED_ASSET] if self.calibration.enabled else []))
+
+    @property
+    def base_forecast_assets(self) -> tuple[str, ...]:
+        """The assets of forecasts that are derived from no others."""
         return (*BUILT_IN_ASSETS, *map(forecast_asset, self.enabled_models))
+
+    @property
+    def warm_up(self) -> bool:
+        """Whether the origins of windows.validation are forecast."""
+        return self.calibration.enabled and self.calibration.warm_up and not has_vintages(self.windows)
 
     @field_validator("models")
     @classmethod
@@ -417,6 +435,13 @@ class Settings(BaseModel):
         for section, licence in stated.items():
             if licence and (reason := refusal(licence, self.compute.licences, f"{section}.licence")):
                 raise ValueError(reason)
+        return self
+
+    @model_validator(mode="after")
+    def _anchored_models_exist(self) -> Settings:
+        for name in self.calibration.anchored:
+            if name not in BUILT_IN_MODELS and name not in self.models:
+                raise ValueError(f"calibration.anchored: no model is called {name!r}")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from resources.derived_models import is_reserved
+from resources.derived_models import ANCHORED, RECALIBRATED, is_reserved
 from resources.settings_section import Section
 
 # The asset of each built-in model. A further model has an asset of its own.
@@ -27,6 +27,9 @@ BUILT_IN_MODELS: Mapping[str, str] = {
     "chronos2": "chronos2_forecasts",
 }
 BUILT_IN_ASSETS = tuple(dict.fromkeys(BUILT_IN_MODELS.values()))
+# The asset of models that are derived from the stored forecasts of others, by the suffix of their names.
+CALIBRATED_ASSET = "calibrated_forecasts"
+_DERIVED: Mapping[str, str] = {ANCHORED: CALIBRATED_ASSET, RECALIBRATED: CALIBRATED_ASSET}
 # The sections of the built-in models that have weights.
 _SECTIONS = {"kronos": "predictor", "chronos2": "chronos2", "volatility": "volatility"}
 # Series of the plots and tables that are no model.
@@ -81,7 +84,8 @@ class ModelSettings(Section):
 
 def forecast_asset(model: str) -> str:
     """The asset that holds the forecasts of a model."""
-    return BUILT_IN_MODELS.get(model, f"{model}_forecasts")
+    derived = (asset for suffix, asset in _DERIVED.items() if model.endswith(suffix))
+    return BUILT_IN_MODELS.get(model) or next(derived, f"{model}_forecasts")
 
 
 def section_of(model: str) -> str:
@@ -100,7 +104,7 @@ def require_free_names(models: Mapping[str, ModelSettings]) -> None:
     for name in models:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a model: use letters, digits and _, beginning with a letter")
-        if name.lower() in taken or f"{name}_forecasts".lower() in BUILT_IN_ASSETS:
+        if name.lower() in taken or f"{name}_forecasts".lower() in (*BUILT_IN_ASSETS, *_DERIVED.values()):
             raise ValueError(f"{name!r} is the name of a built-in model or asset: choose another")
         if is_reserved(name):
             raise ValueError(f"{name!r} is the name of forecasts that are derived from other models: choose another")

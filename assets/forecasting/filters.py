@@ -13,7 +13,7 @@ import pandas as pd
 
 from assets.market.selection import own_symbols
 from resources.calendar import TradingCalendar
-from resources.settings import Settings
+from resources.settings import DateRange, Settings
 from resources.warehouse import Warehouse
 
 # By model, the checkpoint in use, or those of its vintages.
@@ -38,15 +38,19 @@ class ForecastFilter:
     after: datetime | None = None
 
     @classmethod
-    def of(cls, settings: Settings, warehouse: Warehouse) -> ForecastFilter:
-        """The filter that the settings define."""
-        test, every = settings.windows.test, settings.forecasts.every
+    def of(cls, settings: Settings, warehouse: Warehouse, warm_up: bool = False) -> ForecastFilter:
+        """The filter that the settings define.
+
+        Args:
+            warm_up: whether the planned origins of windows.validation pass as well.
+        """
         calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
-        within = calendar.within(*test)
-        grid = calendar.grid(*within)
-        ends = grid.groupby("session")["ts"].max().loc[pd.Timestamp(within[0]) : pd.Timestamp(within[1])]
-        stamps = [stamp.to_pydatetime() for stamp in ends]
-        return cls(own_symbols(settings, warehouse), test[0], stamps[::every], stamps[-1] if stamps else None)
+        every, windows = settings.forecasts.every, settings.windows
+        stamps = _ends(windows.test, calendar)
+        early = _ends(windows.validation, calendar)[::every] if warm_up else []
+        first = windows.validation[0] if warm_up else windows.test[0]
+        planned = [*early, *stamps[::every]]
+        return cls(own_symbols(settings, warehouse), first, planned, stamps[-1] if stamps else None)
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -57,6 +61,14 @@ class ForecastFilter:
             "planned": None if self.planned is None else list(self.planned),
             "after": self.after,
         }
+
+
+def _ends(span: DateRange, calendar: TradingCalendar) -> list[datetime]:
+    """The last bar of each session of a range."""
+    within = calendar.within(*span)
+    grid = calendar.grid(*within)
+    ends = grid.groupby("session")["ts"].max().loc[pd.Timestamp(within[0]) : pd.Timestamp(within[1])]
+    return [stamp.to_pydatetime() for stamp in ends]
 
 
 def checkpoint_pairs(used: UsedCheckpoints) -> list[tuple[str, str]]:

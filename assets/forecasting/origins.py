@@ -20,20 +20,28 @@ from resources.settings import DateRange, Settings
 NO_BAR = "no bar at the origin"
 
 
-def planned_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
+def planned_sessions(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[date]:
     """Those of the sessions that the settings plan as origins.
 
-    Those in the test range whose number, counted from its start on the calendar, is a multiple of `every` (the same in
-    every run); all after the test range; none before it.
+    Those in the test range whose number, counted from its start on the calendar, is a multiple of `forecasts.every`
+    (the same in every run); likewise in the validation range if there is a warm-up; and all after the test range.
     """
-    first, last = calendar.within(*test)
-    planned = {session.date() for session in calendar.sessions(first, last)[::every]} if first <= last else set()
-    return [session for session in sessions if session in planned or session > test[1]]
+    windows, planned = settings.windows, set[date]()
+    for span in (windows.validation, windows.test) if settings.warm_up else (windows.test,):
+        first, last = calendar.within(*span)
+        if first <= last:
+            planned |= {session.date() for session in calendar.sessions(first, last)[:: settings.forecasts.every]}
+    return [session for session in sessions if session in planned or session > windows.test[1]]
 
 
-def origin_sessions(sessions: Sequence[date], test: DateRange, every: int, calendar: TradingCalendar) -> list[date]:
+def first_origin(settings: Settings) -> date:
+    """The first day of the range whose origins are forecast: of the warm-up, or of windows.test."""
+    return settings.windows.validation[0] if settings.warm_up else settings.windows.test[0]
+
+
+def origin_sessions(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[date]:
     """The sessions of a run whose last bar is an origin: a single session always, of several the planned ones."""
-    return list(sessions) if len(sessions) == 1 else planned_sessions(sessions, test, every, calendar)
+    return list(sessions) if len(sessions) == 1 else planned_sessions(sessions, settings, calendar)
 
 
 def origin_timestamps(sessions: Sequence[date], settings: Settings, calendar: TradingCalendar) -> list[np.datetime64]:
@@ -42,12 +50,12 @@ def origin_timestamps(sessions: Sequence[date], settings: Settings, calendar: Tr
     Raises:
         CandlecastError: none of the sessions is an origin.
     """
-    wanted = origin_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
+    wanted = origin_sessions(sessions, settings, calendar)
     if not wanted:
         raise CandlecastError(
             f"no origin among the {len(sessions)} sessions {min(sessions)} … {max(sessions)}: origins are every "
-            f"{settings.forecasts.every}. session of windows.test {_range(settings.windows.test)} and every session "
-            "after it. Choose such sessions, or a single session, which is always an origin"
+            f"{settings.forecasts.every}. session of windows.test {_range(settings.windows.test)}{_warm_up(settings)} "
+            "and every session after it. Choose such sessions, or a single session, which is always an origin"
         )
     return [calendar.stamps(session, session)[-1].to_datetime64().astype("datetime64[s]") for session in wanted]
 
@@ -119,6 +127,10 @@ def select_tasks(
             f"symbols ({found}). Ingest more history, reduce windows.lookback_window, or choose other sessions"
         )
     return TaskSelection(tasks, dict(skipped))
+
+
+def _warm_up(settings: Settings) -> str:
+    return f", of windows.validation {_range(settings.windows.validation)} (warm-up)" if settings.warm_up else ""
 
 
 def _range(span: DateRange) -> str:

@@ -81,13 +81,15 @@ def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) ->
 
 
 def failing_model(settings: Settings, name: str, vintage: date | None, reason: str) -> ForecastModel:
-    """The model of [models.NAME] at a vintage whose weights are missing: each of its forecasts fails for a reason."""
+    """A model at a vintage whose weights, or those that it is derived from, are missing: each of its forecasts fails
+    for a reason."""
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         return stacked([reason] * len(tasks), targets.shape[1], len(settings.forecasts.levels))
 
     recipe = {"model": name, "vintage": str(vintage), "weights": "missing"}
-    checkpoint, licence = forecast_checkpoint(recipe), settings.models[name].licence or UNKNOWN
+    stated = settings.models.get(name)
+    checkpoint, licence = forecast_checkpoint(recipe), (stated.licence if stated else None) or UNKNOWN
     return ForecastModel(
         name, checkpoint, None, recipe, None, lambda: predict, BATCH_SIZE, "without weights", licence, vintage
     )

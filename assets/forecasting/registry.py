@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 
 from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.calibration.models import calibrated_models, derived_names
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.filters import UsedCheckpoints
@@ -26,7 +27,13 @@ from resources.errors import CandlecastError, MissingWeightsError
 from resources.layout import Home
 from resources.licences import refusal
 from resources.settings import Settings
-from resources.settings_models import BUILT_IN_ASSETS, BUILT_IN_MODELS, forecast_asset, section_of
+from resources.settings_models import (
+    BUILT_IN_ASSETS,
+    BUILT_IN_MODELS,
+    CALIBRATED_ASSET,
+    forecast_asset,
+    section_of,
+)
 from resources.vintages import at_vintage, has_vintages, is_template, vintage_of, vintages_until
 
 # The weights without which a built-in model cannot forecast.
@@ -86,6 +93,8 @@ def forecasters_by_task(
         CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage was not trained. Tasks of
             one whose published weights are missing fail with that reason.
     """
+    if asset == CALIBRATED_ASSET:
+        return _derived_by_task(settings, checkpoints, tasks)
     name = _name_of(asset, settings)
     if not _is_by_vintage(name, settings):
         return [(model, list(tasks)) for model in forecasters_in(asset, settings, checkpoints)]
@@ -96,6 +105,29 @@ def forecasters_by_task(
         except MissingWeightsError as error:
             models = [failing_model(settings, name, vintage, str(error))]
         found += [(model, own) for model in models]
+    return found
+
+
+def _derived_by_task(
+    settings: Settings, checkpoints: CheckpointStore, tasks: Sequence[ForecastTask]
+) -> list[tuple[ForecastModel, list[ForecastTask]]]:
+    """The derived models, each with the tasks that it forecasts: all, or those of the vintage of its base.
+
+    Tasks of a vintage that its base lacks fail with that reason.
+    """
+    by_vintage: dict[date | None, list[ForecastTask]] = {}
+    if has_vintages(settings.windows):
+        by_vintage = tasks_by_vintage(settings, tasks)
+    models = models_of(CALIBRATED_ASSET, settings, checkpoints)
+    found: list[tuple[ForecastModel, list[ForecastTask]]] = []
+    for name in dict.fromkeys(one.model for one in models):
+        versions = {one.vintage: one for one in models if one.model == name}
+        if None in versions:
+            found.append((versions[None], list(tasks)))
+            continue
+        for vintage, own in by_vintage.items():
+            reason = f"the model that it is derived from has no weights of the vintage {vintage}"
+            found.append((versions.get(vintage) or failing_model(settings, name, vintage, reason), own))
     return found
 
 
@@ -121,8 +153,8 @@ def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[Fore
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
-    assets = dict.fromkeys(forecast_asset(name) for name in _names(settings))
-    return [model for asset in assets for model in models_of(asset, settings, checkpoints)]
+    bases = _base_models(settings, checkpoints)
+    return [*bases, *calibrated_models(settings, bases)]
 
 
 def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
@@ -131,6 +163,8 @@ def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> l
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
+    if asset == CALIBRATED_ASSET:
+        return calibrated_models(settings, _base_models(settings, checkpoints))
     name, found = _name_of(asset, settings), list[ForecastModel]()
     for vintage in _vintages(name, settings, checkpoints):
         try:
@@ -157,7 +191,14 @@ def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> Used
 
 def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
     """The asset of each model that can forecast, by model."""
-    return {name: forecast_asset(name) for name in _names(settings) if _vintages(name, settings, checkpoints)}
+    available = [name for name in _names(settings) if _vintages(name, settings, checkpoints)]
+    return {name: forecast_asset(name) for name in (*available, *derived_names(settings, available))}
+
+
+def _base_models(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
+    """All models that are derived from no others, and all vintages of each."""
+    assets = dict.fromkeys(forecast_asset(name) for name in _names(settings))
+    return [model for asset in assets for model in models_of(asset, settings, checkpoints)]
 
 
 def _names(settings: Settings) -> list[str]:
@@ -165,7 +206,7 @@ def _names(settings: Settings) -> list[str]:
 
 
 def _name_of(asset: str, settings: Settings) -> str:
-    """The model of an asset; of the baselines the first.
+    """The model of an asset that is derived from no others; of the baselines the first.
 
     Raises:
         CandlecastError: the settings enable none.

@@ -7,7 +7,7 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from assets.sessions import Vintages, sessions_of, vintage_deps, vintage_partiti
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 from resources.settings import ModelSettings, Settings
-from resources.settings_models import forecast_asset
+from resources.settings_models import CALIBRATED_ASSET, forecast_asset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,11 +80,13 @@ class ForecastAsset:
     needs: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     pool: str = "gpu"
+    derived_from: tuple[str, ...] = ()
 
     @property
     def lineage(self) -> dg.TableColumnLineage:
-        """The columns of `bars` and `corporate_actions` that the forecasts are computed from."""
+        """The columns of `bars`, `corporate_actions` and other forecasts that the forecasts are computed from."""
         factors = ["corporate_actions.price_factor", *(["corporate_actions.value"] if "volume" in self.reads else [])]
+        factors += [f"{asset}.value" for asset in self.derived_from]
         return column_lineage(
             {
                 "symbol": ["bars.symbol"],
@@ -143,8 +145,21 @@ def build_assets(
     return [
         drift_asset(sessions, vintages),
         embeddings_asset(sessions, vintages),
-        *(_forecasts(asset, sessions, vintages) for asset in (*FORECAST_ASSETS, *plugins)),
+        *(_forecasts(asset, sessions, vintages) for asset in (*FORECAST_ASSETS, *plugins, *_derived_assets(settings))),
     ]
+
+
+def _derived_assets(settings: Settings) -> Iterator[ForecastAsset]:
+    """The assets whose forecasts are computed from stored forecasts of the others."""
+    if settings.calibration.enabled:
+        yield ForecastAsset(
+            CALIBRATED_ASSET,
+            "Forecasts of the other models, recalibrated by the outcomes of earlier origins, and Kronos and Chronos-2 "
+            "anchored to the volatility model.",
+            {"duckdb"},
+            pool="warehouse",
+            derived_from=settings.base_forecast_assets,
+        )
 
 
 def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
@@ -167,7 +182,7 @@ def _forecasts(
         kinds=asset.kinds,
         owners=OWNERS,
         code_version="1",
-        deps=["bars", "corporate_actions", *asset.needs, *vintage_deps(asset.models, vintages)],
+        deps=["bars", "corporate_actions", *asset.needs, *asset.derived_from, *vintage_deps(asset.models, vintages)],
         pool=asset.pool,
         check_specs=check_specs(asset.name),
     )
@@ -206,6 +221,7 @@ def _result(
     selection: "TaskSelection",
     histories: "dict[str, BarHistory]",
 ) -> dg.MaterializeResult[None]:
+    from assets.forecasting.origins import first_origin
     from assets.forecasts.acceptance import check_forecasts
     from assets.forecasts.summary import calibration, content, not_made_text
 
@@ -216,8 +232,8 @@ def _result(
     contents = [content(candlecast.warehouse, run) for run in runs]
     outcomes = check_forecasts(candlecast, results, calibrated)
     metadata = _metadata(candlecast, results, selection, histories, calibrated)
-    test, every = candlecast.settings.windows.test, candlecast.settings.forecasts.every
-    not_made = not_made_text(sessions_of(context), len(origins), test[0], every, selection.skipped)
+    first, every = first_origin(candlecast.settings), candlecast.settings.forecasts.every
+    not_made = not_made_text(sessions_of(context), len(origins), first, every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
     _add_contents(context, candlecast, runs)
     # Stored forecasts stay when the market or an event is corrected: the data version shows that they would differ.

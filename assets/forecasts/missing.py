@@ -25,7 +25,7 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     missing.
     """
     settings, calendar = candlecast.settings, candlecast.calendar
-    planned = planned_sessions(sessions, settings.windows.test, settings.forecasts.every, calendar)
+    planned = planned_sessions(sessions, settings, calendar)
     models = models_by_asset(settings, candlecast.checkpoints)
     empty = pd.DataFrame({"asset": [], "session": [], "symbol": []})
     if not planned or not models:

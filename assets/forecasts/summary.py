@@ -125,21 +125,20 @@ def costs_by_model(results: Sequence[ForecastResult]) -> dict[str, float]:
     return costs
 
 
-def not_made_text(
-    sessions: Sequence[date], origins: int, test_starts: date, every: int, skipped: Mapping[str, int]
-) -> str:
+def not_made_text(sessions: Sequence[date], origins: int, starts: date, every: int, skipped: Mapping[str, int]) -> str:
     """What a run over some sessions did not forecast, and why; empty: nothing was left out.
 
     Args:
         origins: how many of the sessions were forecast from.
-        test_starts: the first day of windows.test. A single earlier session is an origin, several are not.
-        every: spacing of the origins inside windows.test.
+        starts: the first day of the origins (origins.first_origin). A single earlier session is an origin, several are
+            not.
+        every: spacing of the origins up to the end of windows.test.
         skipped: number of forecasts per reason.
     """
     left_out = len(sessions) - origins
-    early = min(left_out, sum(session < test_starts for session in sessions))
+    early = min(left_out, sum(session < starts for session in sessions))
     reasons = {
-        f"before windows.test, which starts on {test_starts}": early,
+        f"before the origins of windows.test and the warm-up, which start on {starts}": early,
         f"between the origins (forecasts.every = {every})": left_out - early,
     }
     parts = [f"{n:,} of {len(sessions):,} sessions are {reason}" for reason, n in reasons.items() if n]

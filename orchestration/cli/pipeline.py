@@ -67,7 +67,7 @@ class Pipeline:
         with self.runner.locked(), self._summarised() as summary:
             require_none(settings_problems(self.runner.candlecast))
             self._ingest()
-            sessions = self.sessions.test_range()
+            sessions = self.sessions.forecast_range()
             require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
             self._materialise(MODELLING, sessions, "everything")
         return self._with_assets({**newest_report(self.settings), **summary})
@@ -80,7 +80,7 @@ class Pipeline:
             if market:
                 self._ingest()
             if others := needed - market:
-                sessions = self.sessions.test_range() if self._partitioned(others) else None
+                sessions = self.sessions.forecast_range() if self._partitioned(others) else None
                 selection = dg.AssetSelection.assets(*others)
                 self.runner.run(selection | gate() if market else selection, sessions, "everything")
         return self._with_assets({"text": f"materialised {', '.join(sorted(selected))}", **summary})

@@ -148,10 +148,9 @@ def cutoff_problems(settings: Settings, histories: Mapping[str, BarHistory], cal
 
 def _planned_origins(settings: Settings, calendar: TradingCalendar) -> np.ndarray:
     """The sessions of windows.test that are origins: (n,) datetime64[D]."""
-    test, every = settings.windows.test, settings.forecasts.every
-    low, high = calendar.within(*test)
+    low, high = calendar.within(*settings.windows.test)
     sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
-    return np.array(origin_sessions(sessions, test, every, calendar), dtype="datetime64[D]")
+    return np.array(origin_sessions(sessions, settings, calendar), dtype="datetime64[D]")
 
 
 def _carried(planned: np.ndarray, histories: Mapping[str, BarHistory], bars: int) -> np.ndarray:

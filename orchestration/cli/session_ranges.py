@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from assets.forecasting.origins import first_origin
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from assets.sessions import KEY_FORMAT, RANGE_END, RANGE_START, session_partitions
 from resources.calendar import TradingCalendar
@@ -71,6 +72,12 @@ class SessionPlanner:
                 "Ingest newer bars, or set windows.test earlier"
             )
         return self.between(first, newest)
+
+    def forecast_range(self) -> SessionRange:
+        """As `test_range`, from the first origin of the warm-up on, if there is one."""
+        tested = self.test_range()
+        first = max(first_origin(self.settings), self.settings.market.start)
+        return self.between(first, tested.last) if first < tested.first else tested
 
     def newest_with_bars(self) -> date:
         """The newest closed session with bars of market.symbols.

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from assets.forecasting.origins import forward_steps, origin_sessions, origin_timestamps, select_tasks
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from resources.settings import CalibrationSettings, DateRange, ForecastSettings, Settings, WindowSettings
 from tests.forecasts.forecast_home import ENDS, ForecastHome
 
-TEST = (date(2011, 1, 3), date(2011, 12, 30))
+VALIDATION, TEST = (date(2010, 7, 1), date(2010, 12, 31)), (date(2011, 1, 3), date(2011, 12, 30))
 CALENDAR = TradingCalendar("XNYS")
 SESSIONS = [session.date() for session in CALENDAR.sessions(date(2010, 6, 1), date(2012, 6, 29))]
+
+
+def _settings(every: int, test: DateRange = TEST, warm_up: bool = True) -> Settings:
+    windows = WindowSettings(validation=VALIDATION, test=test)
+    return Settings(
+        windows=windows, forecasts=ForecastSettings(every=every), calibration=CalibrationSettings(warm_up=warm_up)
+    )
 
 
 @given(st.integers(0, len(SESSIONS) - 3), st.integers(2, 200), st.integers(1, 20))
@@ -24,25 +32,32 @@ def test_a_run_over_part_of_the_range_forecasts_the_same_origins_as_one_over_all
     start: int, length: int, every: int
 ) -> None:
     part = SESSIONS[start : start + length]
-    whole = origin_sessions(SESSIONS, TEST, every, CALENDAR)
-    assert origin_sessions(part, TEST, every, CALENDAR) == [session for session in whole if session in part]
+    whole = origin_sessions(SESSIONS, _settings(every), CALENDAR)
+    assert origin_sessions(part, _settings(every), CALENDAR) == [session for session in whole if session in part]
 
 
 def test_origins_are_every_fifth_session_of_the_test_range_and_every_one_after_it() -> None:
-    origins = origin_sessions(SESSIONS, TEST, 5, CALENDAR)
+    origins = origin_sessions(SESSIONS, _settings(5, warm_up=False), CALENDAR)
     inside = [origin for origin in origins if origin <= TEST[1]]
     assert inside == [session.date() for session in CALENDAR.sessions(*TEST)][::5]
     assert [origin for origin in origins if origin > TEST[1]] == [s for s in SESSIONS if s > TEST[1]]
 
 
+def test_with_a_warm_up_the_origins_of_validation_are_forecast_and_those_of_the_test_range_stay() -> None:
+    without, origins = (origin_sessions(SESSIONS, _settings(5, warm_up=one), CALENDAR) for one in (False, True))
+    early = [session.date() for session in CALENDAR.sessions(*VALIDATION)][::5]
+    assert origins == [*early, *without] and early[-1] < TEST[0]
+
+
 @pytest.mark.parametrize("session", [date(2005, 3, 1), date(2011, 1, 4), date(2012, 2, 1)])
 def test_one_session_alone_is_forecast_wherever_it_lies(session: date) -> None:
-    assert origin_sessions([session], TEST, 5, CALENDAR) == [session]
+    assert origin_sessions([session], _settings(5), CALENDAR) == [session]
 
 
 def test_a_test_range_may_end_after_the_calendar() -> None:
     open_end = (TEST[0], date(2100, 1, 1))
-    assert origin_sessions(SESSIONS, open_end, 1, CALENDAR) == [session for session in SESSIONS if session >= TEST[0]]
+    settings = _settings(1, open_end, warm_up=False)
+    assert origin_sessions(SESSIONS, settings, CALENDAR) == [session for session in SESSIONS if session >= TEST[0]]
 
 
 def test_a_run_without_an_origin_is_refused_with_the_range_in_the_message(home: ForecastHome) -> None:

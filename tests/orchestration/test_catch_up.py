@@ -72,7 +72,7 @@ class Desk:
     def run_daily(self, first: date, last: date = LAST) -> None:
         """The assets of the daily job that need no weights; the others count as materialised."""
         self.run("raw_bars", "bars", first=first, last=last)
-        self.run("baseline_forecasts", "forecast_scores", first=first, last=last)
+        self.run("baseline_forecasts", "calibrated_forecasts", "forecast_scores", first=first, last=last)
         for name in BUILT_IN_ASSETS[1:]:
             for day in self.days(first, last):
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=str(day)))

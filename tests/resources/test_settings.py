@@ -70,7 +70,7 @@ def test_a_model_with_a_name_that_is_taken_or_a_wrong_key_is_refused(written: Wr
 
 def test_the_environment_overrides_a_key_of_a_model(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written("[profiles.sample.models.theta]\nfactory = 'package.module:make'\noptions = { season = 5 }\n")
-    assert load_settings(file).forecast_assets[-1] == "theta_forecasts"
+    assert load_settings(file).base_forecast_assets[-1] == "theta_forecasts"
     monkeypatch.setenv("CANDLECAST__MODELS__THETA__ENABLED", "false")
     settings = load_settings(file)
     assert settings.models["theta"].options == {"season": 5} and settings.enabled_models == {}

@@ -1,0 +1,170 @@
+"""Derived models: forecasters whose forecasts are computed from stored forecasts of other models.
+
+They are `ForecastModel`s like any other. `Predict` reads the stored quantiles of the base models for its tasks, and
+what was learnt from earlier forecasts of these models and their outcomes (panel.Learn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from assets.forecasting.calibration.anchoring import Anchoring
+from assets.forecasting.calibration.panel import Derive, Learn
+from assets.forecasting.calibration.recalibration import Recalibration
+from assets.forecasting.calibration.stored import Base, StoredForecasts
+from assets.forecasting.forecaster import (
+    ForecastModel,
+    ForecastTask,
+    Prediction,
+    checkpoint_name,
+    market_recipe,
+)
+from assets.market.history import CLOSE, BarHistory
+from resources.derived_models import ANCHORED, recalibrated
+from resources.settings import Settings
+
+VOLATILITY = "volatility"
+BATCH_SIZE = 4_000
+VERSION = 1
+
+
+def derived_names(settings: Settings, available: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The calibrated models, by name, with the models that each is derived from.
+
+    Args:
+        available: the models that can forecast.
+    """
+    if not settings.calibration.enabled:
+        return {}
+    named = [name for name in settings.calibration.anchored if name in available and VOLATILITY in available]
+    anchored = {f"{name}{ANCHORED}": (name, VOLATILITY) for name in named}
+    return anchored | {recalibrated(name): (name,) for name in (*available, *anchored)}
+
+
+def calibrated_models(settings: Settings, bases: Sequence[ForecastModel]) -> list[ForecastModel]:
+    """The calibrated models, each in the vintages of its base; those that are derived from others come after them.
+
+    Args:
+        bases: all models that can forecast, and all vintages of each, oldest first.
+    """
+    versions: dict[str, list[ForecastModel]] = {}
+    for one in bases:
+        versions.setdefault(one.model, []).append(one)
+    stored, found = StoredForecasts(settings), list[ForecastModel]()
+    for name, parts in derived_names(settings, list(versions)).items():
+        for own in versions[parts[0]]:
+            used = [_until(versions[part], own.vintage) for part in parts]
+            if all(used):
+                found.append(_calibrated(name, used, settings, stored))
+        versions[name] = [one for one in found if one.model == name]
+    return found
+
+
+def _until(versions: Sequence[ForecastModel], vintage: date | None) -> list[ForecastModel]:
+    """The vintages of a model up to a date; all where there are none."""
+    return [one for one in versions if vintage is None or one.vintage is None or one.vintage <= vintage]
+
+
+def _calibrated(
+    name: str, bases: Sequence[Sequence[ForecastModel]], settings: Settings, stored: StoredForecasts
+) -> ForecastModel:
+    levels, steps = settings.forecasts.levels, settings.windows.predict_window
+    half_life = settings.calibration.half_life
+    kind = Anchoring if len(bases) > 1 else Recalibration
+    return derived_model(name, bases, kind(levels, steps, half_life), {"half_life": half_life}, settings, stored)
+
+
+def derived_model(
+    name: str,
+    bases: Sequence[Sequence[ForecastModel]],
+    learn: Learn,
+    parameters: Mapping[str, Any],
+    settings: Settings,
+    stored: StoredForecasts,
+) -> ForecastModel:
+    """A model whose forecasts are derived from those of others.
+
+    Args:
+        bases: the models, each as its vintages up to the one that is derived from, which is the last; the first model
+            states weights, family and licence.
+        learn: what is learnt from panels of `bases`.
+        parameters: of `learn`, for the recipe.
+    """
+    newest = [versions[-1] for versions in bases]
+    recipe = {
+        "model": name,
+        "version": VERSION,
+        "derived_from": {one.model: one.checkpoint for one in newest},
+        "predict_window": settings.windows.predict_window,
+        "levels": settings.forecasts.levels,
+        **parameters,
+        **market_recipe(settings.market),
+    }
+    read = [Base(one.model, tuple(version.checkpoint for version in versions))
+            for one, versions in zip(newest, bases, strict=True)]  # fmt: skip
+    cutoffs = [one.trained_until for one in newest if one.trained_until is not None]
+    return ForecastModel(
+        model=name,
+        checkpoint=checkpoint_name(recipe, newest[0].weights),
+        weights=newest[0].weights,
+        recipe=recipe,
+        trained_until=max(cutoffs, default=None),
+        load=cache(lambda: DerivedPredict(read, learn, stored)),
+        batch_size=BATCH_SIZE,
+        family=newest[0].family,
+        licence=newest[0].licence,
+        vintage=newest[0].vintage,
+        data=lambda last: [stored.digest(read, last)],
+    )
+
+
+class DerivedPredict:
+    """A `Predict` from stored forecasts."""
+
+    def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts) -> None:
+        self._bases, self._learn, self._stored = bases, learn, stored
+        self.learnt = self._from({})
+
+    def __call__(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        """The derived quantiles of the close."""
+        origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
+        own = self._stored.of_tasks(self._bases, tasks)
+        derived = self._derive(tasks)(origins, own)
+        closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
+        missing = np.asarray(~np.isfinite(derived).all(axis=(1, 2)))
+        values = np.exp(np.where(missing[:, None, None], 0.0, derived)) * closes[:, None, None]
+        failures = self._reasons(tasks, own, missing)
+        return Prediction(("close",), values[:, :, None], np.zeros(len(tasks)), failures=failures)
+
+    def _derive(self, tasks: Sequence[ForecastTask]) -> Derive:
+        """What was learnt from the bars of the home; where tasks have other bars, from those instead."""
+        histories = self._stored.histories
+        given = {task.symbol: task.history for task in tasks if task.symbol in histories}
+        others = {name: one for name, one in given.items() if not _same_closes(one, histories[name])}
+        return self._from(others) if others else self.learnt
+
+    def _from(self, others: Mapping[str, BarHistory]) -> Derive:
+        return self._learn(self._stored.panels(self._bases, {**self._stored.histories, **others}))
+
+    def _reasons(self, tasks: Sequence[ForecastTask], own: np.ndarray, missing: np.ndarray) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for base, quantiles in zip(self._bases, own, strict=True):
+            lacking = missing & ~np.isfinite(quantiles).all(axis=(1, 2))
+            rows = [int(row) for row in np.flatnonzero(lacking) if int(row) not in found]
+            if rows:
+                found |= dict(zip(rows, self._stored.reasons(base, [tasks[row] for row in rows]), strict=True))
+        unexplained = [int(row) for row in np.flatnonzero(missing) if int(row) not in found]
+        return found | dict.fromkeys(unexplained, "its quantiles are not finite")
+
+
+def _same_closes(one: BarHistory, other: BarHistory) -> bool:
+    return one is other or (
+        np.array_equal(one.stamps, other.stamps)
+        and np.array_equal(one.quoted[:, CLOSE], other.quoted[:, CLOSE], equal_nan=True)
+        and np.array_equal(one.growth, other.growth)
+    )

@@ -1,0 +1,216 @@
+"""Stored forecasts as panels: the quantiles of some models from the warehouse, with the outcomes from the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from assets.forecasting.calibration.panel import ForecastPanel
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
+from assets.forecasting.forecaster import ForecastTask
+from assets.market.history import CLOSE, BarHistory, own_histories
+from resources.calendar import TradingCalendar
+from resources.publish import digest_of
+from resources.settings import Settings
+from resources.sql import load_sql
+from resources.warehouse import Warehouse
+
+# Quantiles of a base in memory at once.
+VALUES_PER_PANEL = 2_000_000
+_FAILED = """
+SELECT symbol, origin, any_value(reason) AS reason FROM failed_forecasts
+WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last GROUP BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model whose stored forecasts are read.
+
+    Attributes:
+        checkpoints: those of its vintages, the oldest first; the last one is that of the forecasts that are derived
+            from.
+    """
+
+    model: str
+    checkpoints: tuple[str, ...]
+
+
+class StoredForecasts:
+    """The stored forecasts and the bars of one home, under some settings.
+
+    Earlier forecasts are those from planned origins, of the symbols of the settings: which others a home holds, and
+    which symbols a run is asked for, changes nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._steps, self._levels = settings.windows.predict_window, settings.forecasts.levels
+        self._calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
+        self._targets: dict[np.datetime64, np.ndarray] = {}
+
+    @cached_property
+    def _warehouse(self) -> Warehouse:
+        return Warehouse.of(self._settings)
+
+    @cached_property
+    def _filter(self) -> ForecastFilter:
+        return ForecastFilter.of(self._settings, self._warehouse, warm_up=self._settings.warm_up)
+
+    @cached_property
+    def histories(self) -> dict[str, BarHistory]:
+        """The bars of all symbols of the settings."""
+        return own_histories(self._settings, self._warehouse)
+
+    def panels(self, bases: Sequence[Base], histories: Mapping[str, BarHistory]) -> Iterator[ForecastPanel]:
+        """All earlier forecasts of some models that have a bar at their origin, in time order.
+
+        Args:
+            histories: where the outcomes are read from.
+        """
+        keys = self._keys(bases)
+        origins, symbols = keys["origin"].to_numpy().astype("datetime64[s]"), keys["symbol"].to_numpy(dtype=object)
+        size = max(1, VALUES_PER_PANEL // (self._steps * len(self._levels)))
+        for rows in _chunks(origins, size):
+            closes, outcomes, targets = self._outcomes(origins[rows], symbols[rows], histories)
+            known = np.isfinite(closes)
+            quantiles = np.stack(
+                [self._quantiles(base.model, keys[base.model][rows], origins[rows], symbols[rows]) for base in bases]
+            )
+            logs = _logs(quantiles, closes)[:, known]
+            yield ForecastPanel(origins[rows][known], targets[known], logs, outcomes[known])
+
+    def of_tasks(self, bases: Sequence[Base], tasks: Sequence[ForecastTask]) -> np.ndarray:
+        """The newest quantiles of some models for some tasks: (bases, tasks, steps, levels) logs of quantile over
+        close; NaN: not stored."""
+        origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
+        symbols = np.array([task.symbol for task in tasks], dtype=object)
+        closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
+        found = [
+            self._quantiles(base.model, pd.Series([base.checkpoints[-1]] * len(tasks)), origins, symbols)
+            for base in bases
+        ]
+        return _logs(np.stack(found), closes)
+
+    def reasons(self, base: Base, tasks: Sequence[ForecastTask]) -> list[str]:
+        """Why a model has no forecast of each task."""
+        parameters: dict[str, object] = {
+            "model": base.model,
+            "checkpoint": base.checkpoints[-1],
+            "first": min(task.origin for task in tasks).item(),
+            "last": max(task.origin for task in tasks).item(),
+        }
+        failed = self._warehouse.frame(_FAILED, parameters)
+        stamps = failed["origin"].to_numpy().astype("datetime64[s]")
+        known = dict(zip(zip(failed["symbol"], stamps, strict=True), failed["reason"], strict=True))
+        return [
+            f"{base.model} failed: {known[task.symbol, task.origin]}"
+            if (task.symbol, task.origin) in known
+            else f"{base.model} has no forecast from this origin: it was not made, or input drift blocks it"
+            for task in tasks
+        ]
+
+    def digest(self, bases: Sequence[Base], last: np.datetime64) -> str:
+        """The digest of the earlier forecasts and the closes up to a timestamp."""
+        keys = self._keys(bases)
+        own = keys[keys["origin"].to_numpy() <= last].astype(str).to_numpy().tolist()
+        return digest_of([own, self._closes_digest(last)])
+
+    def _closes_digest(self, last: np.datetime64) -> str:
+        if last not in self._digests:
+            known = {name: one.rows(slice(int(np.searchsorted(one.stamps, last, side="right"))))
+                     for name, one in self.histories.items()}  # fmt: skip
+            self._digests[last] = digest_of([[name, _log_closes(one).tolist()] for name, one in known.items()])
+        return self._digests[last]
+
+    @cached_property
+    def _digests(self) -> dict[np.datetime64, str]:
+        return {}
+
+    def _keys(self, bases: Sequence[Base]) -> pd.DataFrame:
+        """Origin and symbol of every earlier forecast, by origin and symbol, and a column per base with the checkpoint
+        of its forecast (missing: none)."""
+        sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
+        keys: pd.DataFrame | None = None
+        for base in bases:
+            parameters = {**self._filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
+            own = self._warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
+            keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
+        assert keys is not None
+        return keys.sort_values(["origin", "symbol"], ignore_index=True)
+
+    def _quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """Stored quantiles of the close, (n, steps, levels); NaN: not stored."""
+        shape = (len(origins), self._steps, len(self._levels))
+        values = np.full(shape, np.nan)
+        wanted = pd.DataFrame({"number": np.arange(len(origins), dtype=np.int32), "symbol": symbols,
+                               "origin": origins, "checkpoint": checkpoints.to_numpy()}).dropna()  # fmt: skip
+        if wanted.empty:
+            return values
+        parameters = {"model": model, "first": origins.min().item(), "last": origins.max().item()}
+        with self._warehouse.read() as connection:
+            connection.register("wanted", wanted)
+            found = connection.execute(load_sql(__package__, "quantiles.sql"), parameters).fetchnumpy()
+        levels, steps = np.asarray(self._levels), np.asarray(found["step"])
+        place = np.minimum(np.searchsorted(levels, found["level"]), len(levels) - 1)
+        known = (levels[place] == found["level"]) & (steps <= self._steps)
+        cell = (np.asarray(found["number"], dtype=np.int64) * shape[1] + steps - 1) * shape[2] + place
+        values.ravel()[cell[known]] = found["value"][known]
+        return values
+
+    def _outcomes(
+        self, origins: np.ndarray, symbols: np.ndarray, histories: Mapping[str, BarHistory]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Closes at the origins (n,), log of the closes at the targets over them (n, steps), the targets (n, steps)."""
+        unique, place = np.unique(origins, return_inverse=True)
+        targets = np.stack([self._following(origin) for origin in unique])[place]
+        closes, outcomes = np.full(len(origins), np.nan), np.full(targets.shape, np.nan)
+        order = pd.Series(np.arange(len(symbols))).groupby(symbols)
+        for symbol, rows in order.indices.items():
+            history = histories.get(str(symbol))
+            if history is None or not len(history):
+                continue
+            logs = _log_closes(history)
+            at_origin = _found(history.stamps, origins[rows])
+            at_target = _found(history.stamps, targets[rows])
+            closes[rows] = np.where(at_origin >= 0, history.quoted[at_origin, CLOSE], np.nan)
+            known = (at_origin >= 0)[:, None] & (at_target >= 0)
+            outcomes[rows] = np.where(known, logs[at_target] - logs[at_origin][:, None], np.nan)
+        return closes, outcomes, targets
+
+    def _following(self, origin: np.datetime64) -> np.ndarray:
+        if origin not in self._targets:
+            self._targets[origin] = self._calendar.following(origin, self._steps)
+        return self._targets[origin]
+
+
+def _log_closes(history: BarHistory) -> np.ndarray:
+    """Logs of the closes, comparable with each other: adjusted from the first bar on, so that no later action
+    counts."""
+    return np.asarray(np.log(history.quoted[:, CLOSE]) + np.log(history.growth))
+
+
+def _found(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place of each wanted timestamp, -1: not there."""
+    place = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)
+    return np.where(stamps[place] == wanted, place, -1)
+
+
+def _logs(quantiles: np.ndarray, closes: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(quantiles / closes[:, None, None]))
+
+
+def _chunks(origins: np.ndarray, size: int) -> Iterator[slice]:
+    """Slices of about `size` rows that never split an origin; origins do not decrease."""
+    start = 0
+    while start < len(origins):
+        end = min(start + size, len(origins))
+        # A whole origin at least.
+        end = int(np.searchsorted(origins, origins[end - 1], side="right"))
+        yield slice(start, end)
+        start = end
