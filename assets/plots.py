@@ -43,9 +43,9 @@ LABELS = {
     "drift": "Drift",
     "momentum": "Momentum",
     "volatility": "Volatility model",
-    "garch": "GARCH",
-    "gjr_garch": "GJR-GARCH",
-    "har": "HAR",
+    "garch": "GARCH(1,1)-t",
+    "gjr_garch": "GJR-GARCH-t",
+    "har": "HAR (log ranges)",
     "combination_equal": "Combination (equal weights)",
     "combination_crps": "Combination (CRPS weights)",
 }

@@ -62,6 +62,11 @@ class Home:
         return self.root / "drift"
 
     @property
+    def estimates(self) -> Path:
+        """Estimated parameters of the baselines: `<first>_<last day of training>-<digest>.json`."""
+        return self.root / "estimates"
+
+    @property
     def paths(self) -> Path:
         """Sample paths: `<model>/<checkpoint>/<origin>.parquet`."""
         return self.root / "paths"

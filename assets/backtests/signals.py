@@ -15,12 +15,13 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.baselines import ESTIMATED
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.universe import Universe
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
-NO_DIRECTION_BY_CONSTRUCTION = ("random_walk", "random_walk_ewma")
+NO_DIRECTION_BY_CONSTRUCTION = ("random_walk", "random_walk_ewma", *ESTIMATED)
 NO_DIRECTION = (
     "the median forecast is the last close of every symbol, so the model forecasts no direction; its signals would "
     "rank symbols by volatility"

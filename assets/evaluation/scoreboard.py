@@ -30,7 +30,7 @@ from assets.evaluation.score_queries import (
     paired_scores,
     pit_values,
 )
-from assets.forecasting.baselines import MODELS
+from assets.forecasting.baselines import ESTIMATED, MODELS
 from assets.forecasting.bootstrap import block_draws, bootstrap_intervals, weighted_means
 from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
 from assets.forecasting.intervals import nominal_coverage
@@ -187,7 +187,7 @@ def origins_text(counts: pd.DataFrame) -> str:
     return "; ".join(
         f"{one.model}: {one.out_of_sample} out of sample ({one.forward} forward), {one.in_sample} in-sample"
         for one in counts.itertuples()
-        if one.model not in MODELS
+        if one.model not in (*MODELS, *ESTIMATED)
     )
 
 

@@ -1,4 +1,4 @@
-"""The baselines: log-normal forecasts of the close in closed form.
+"""The baselines in closed form: log-normal forecasts of the close.
 
 A model that does not beat them has no skill. All four assume that the log return over h sessions is normal. They differ
 in its mean and its variance:
@@ -9,13 +9,15 @@ in its mean and its variance:
   error of μ (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.5).
 - momentum: mean h·m, m the mean log return from 252 to 21 sessions ago (Jegadeesh and Titman, 1993, skipping the
   last month as they do); variance as for random_walk.
+
+Not here: those whose parameters are estimated (estimated_baselines).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.special import ndtri
@@ -31,6 +33,8 @@ from assets.forecasting.forecaster import (
 from resources.settings import Settings
 
 Baseline = Literal["random_walk", "random_walk_ewma", "drift", "momentum"]
+EstimatedBaseline = Literal["garch", "gjr_garch", "har"]
+ESTIMATED: tuple[EstimatedBaseline, ...] = get_args(EstimatedBaseline)
 YEAR, MONTH = 252, 21
 DECAY = 0.94
 VERSION = 1
@@ -70,7 +74,7 @@ MODELS: dict[Baseline, Moments] = {
 
 
 def baseline_forecasters(settings: Settings) -> list[ForecastModel]:
-    """The four baselines."""
+    """The baselines in closed form."""
     return [_forecaster(model, settings) for model in MODELS]
 
 

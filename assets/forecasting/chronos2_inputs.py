@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from assets.forecasting.calendar_covariates import calendar_covariate
+from assets.forecasting.cross_section import mean_by_timestamp
 from assets.forecasting.known_events import EventTable, read_events
 from assets.market.history import CLOSE, FIELDS, VOLUME, BarHistory
 from resources.calendar import TradingCalendar
@@ -43,11 +44,7 @@ class MarketReturns:
         """The market of some symbols: of each its timestamps, and its closes adjusted as of any bar."""
         stamps = np.concatenate([own[1:] for own, _ in series])
         returns = np.concatenate([np.diff(np.log(closes)) for _, closes in series])
-        # In the order of time and then of value: a sum in another order of symbols has other last bits.
-        order = np.lexsort((returns, stamps))
-        known, first = np.unique(stamps[order], return_index=True)
-        sums = np.add.reduceat(returns[order], first) if len(first) else returns
-        return cls(known, sums / np.diff([*first, len(stamps)]))
+        return cls(*mean_by_timestamp(stamps, returns))
 
     def at(self, stamps: np.ndarray) -> np.ndarray:
         """(n,) float64; NaN where no symbol has a return."""

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baseline_estimates import refresh_estimates
+from assets.forecasting.baselines import ESTIMATED, baseline_forecasters
 from assets.forecasting.calibration.models import calibrated_models, derived_names
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.estimated_baselines import estimated_baselines
 from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoint_name
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
@@ -34,8 +36,10 @@ from resources.settings_models import (
     forecast_asset,
     section_of,
 )
-from resources.vintages import at_vintage, has_vintages, is_template, vintage_of, vintages_until
+from resources.vintages import at_vintage, first_vintage, has_vintages, is_template, vintage_of, vintages_until
+from resources.warehouse import Warehouse
 
+BASELINES = forecast_asset(ESTIMATED[0])
 # The weights without which a built-in model cannot forecast.
 WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model", VOLATILITY: "volatility_model"}
 
@@ -46,7 +50,11 @@ def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore)
     Raises:
         CandlecastError: a checkpoint is missing, a plug-in cannot be used, or `compute.licences` refuses a model.
     """
-    models = _models_of(asset, settings, checkpoints)
+    return _permitted(_models_of(asset, settings, checkpoints), settings)
+
+
+def _permitted(models: list[ForecastModel], settings: Settings) -> list[ForecastModel]:
+    """The models, unless `compute.licences` refuses one."""
     for one in models:
         key = f"{section_of(one.model)}.licence"
         if reason := refusal(one.licence, settings.compute.licences, key):
@@ -62,7 +70,7 @@ def _models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> 
     if asset == forecast_asset(VOLATILITY):
         return [volatility_forecaster(settings, checkpoints)]
     if asset in BUILT_IN_ASSETS:
-        return baseline_forecasters(settings)
+        return [*baseline_forecasters(settings), *estimated_baselines(settings)]
     return [plugin_model(settings, _name_of(asset, settings), checkpoints)]
 
 
@@ -89,6 +97,8 @@ def forecasters_by_task(
 ) -> list[tuple[ForecastModel, list[ForecastTask]]]:
     """The models of one asset, each with the tasks that it forecasts: all, or those of its vintage, oldest first.
 
+    Baselines are estimated here where that was not done yet.
+
     Raises:
         CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage was not trained. Tasks of
             one whose published weights are missing fail with that reason.
@@ -96,6 +106,8 @@ def forecasters_by_task(
     if asset == CALIBRATED_ASSET:
         return _derived_by_task(settings, checkpoints, tasks)
     name = _name_of(asset, settings)
+    if asset == BASELINES:
+        return _baselines_by_task(settings, tasks)
     if not _is_by_vintage(name, settings):
         return [(model, list(tasks)) for model in forecasters_in(asset, settings, checkpoints)]
     found: list[tuple[ForecastModel, list[ForecastTask]]] = []
@@ -129,6 +141,33 @@ def _derived_by_task(
             reason = f"the model that it is derived from has no weights of the vintage {vintage}"
             found.append((versions.get(vintage) or failing_model(settings, name, vintage, reason), own))
     return found
+
+
+def _baselines_by_task(
+    settings: Settings, tasks: Sequence[ForecastTask]
+) -> list[tuple[ForecastModel, list[ForecastTask]]]:
+    """The baselines: those in closed form forecast all tasks, the others those of their vintage.
+
+    Tasks before the first vintage are forecast by it, and are in-sample up to the end of its training range.
+    """
+    found = [(model, list(tasks)) for model in _permitted(baseline_forecasters(settings), settings)]
+    vintages: dict[date | None, list[ForecastTask]] = {}
+    for task in tasks:
+        session = max(task.history.days[task.index].astype(object), first_vintage(settings.windows))
+        vintages.setdefault(vintage_of(settings.windows, session), []).append(task)
+    warehouse = Warehouse.of(settings)
+    for vintage in sorted(vintages, key=lambda one: one or date.min):
+        refresh_estimates(settings if vintage is None else at_vintage(settings, vintage), warehouse)
+        found += [(model, vintages[vintage]) for model in _estimated_at(settings, vintage)]
+    return found
+
+
+def _estimated_at(settings: Settings, vintage: date | None) -> list[ForecastModel]:
+    """The baselines with estimated parameters, of one vintage."""
+    if vintage is None:
+        return _permitted(estimated_baselines(settings), settings)
+    own = at_vintage(settings, vintage)
+    return [_of_vintage(one, vintage, settings) for one in _permitted(estimated_baselines(own), settings)]
 
 
 def tasks_by_vintage(settings: Settings, tasks: Sequence[ForecastTask]) -> dict[date | None, list[ForecastTask]]:
@@ -166,6 +205,10 @@ def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> l
     if asset == CALIBRATED_ASSET:
         return calibrated_models(settings, _base_models(settings, checkpoints))
     name, found = _name_of(asset, settings), list[ForecastModel]()
+    if asset == BASELINES:
+        vintages = _vintages(ESTIMATED[0], settings, checkpoints)
+        estimated = [model for vintage in vintages for model in _estimated_at(settings, vintage)]
+        return [*baseline_forecasters(settings), *estimated]
     for vintage in _vintages(name, settings, checkpoints):
         try:
             found += _forecasters_at(asset, settings, checkpoints, vintage)
@@ -230,11 +273,12 @@ def _vintages(model: str, settings: Settings, checkpoints: CheckpointStore) -> l
 
 
 def _is_by_vintage(model: str, settings: Settings) -> bool:
-    """Whether a model has vintages: those that are trained, and plug-ins that read them or name weights by vintage."""
+    """Whether a model has vintages: those that are trained or estimated, and plug-ins that read them or name weights by
+    vintage."""
     if not has_vintages(settings.windows):
         return False
     if model not in settings.models:
-        return model in WEIGHTS
+        return model in WEIGHTS or model in ESTIMATED
     plugin = settings.models[model]
     return bool(plugin.reads) or any(map(is_template, plugin.options.values()))
 

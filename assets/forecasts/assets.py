@@ -105,9 +105,11 @@ class ForecastConfig(dg.Config):
 FORECAST_ASSETS = (
     ForecastAsset(
         "baseline_forecasts",
-        "Quantiles of the close by random walk (252-day and EWMA volatility), drift and momentum, in closed form. "
-        "A model without skill against them has no value.",
+        "Quantiles of the close by random walk (252-day and EWMA volatility), drift and momentum, in closed form, and "
+        "by GARCH, GJR-GARCH and HAR with parameters estimated on the training range. A model without skill against "
+        "them has no value.",
         {"duckdb"},
+        reads=_FIELDS[:4],
         pool="warehouse",
     ),
     ForecastAsset(

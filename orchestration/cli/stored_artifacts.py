@@ -88,7 +88,7 @@ def _folders(home: Home) -> Iterator[Damage]:
 
 def _files(home: Home) -> Iterator[Damage]:
     """Payloads, sample paths, embeddings, and JSON that can be computed again."""
-    for root in (home.lake, home.paths, home.embeddings, home.drift, home.checkpoints):
+    for root in (home.lake, home.paths, home.embeddings, home.drift, home.estimates, home.checkpoints):
         for seal in sorted(root.rglob(f"*{SEAL}")):
             if seal.name == SEAL:
                 continue
@@ -97,6 +97,7 @@ def _files(home: Home) -> Iterator[Damage]:
                 yield Damage(seal, f"has no file {file.name} beside it: that {GONE}")
     files = [file for root in (home.lake, home.paths, home.embeddings) for file in root.rglob("*.parquet")]
     derived = [*home.drift.rglob("*.json"), *home.lake.glob("*/*.json"), *home.lake.glob("*.json")]
+    derived += home.estimates.glob("*.json")
     derived += [*home.checkpoints.glob("*/recipes/*.json"), *home.checkpoints.glob("*/comparisons/*.json")]
     for file in sorted([*files, *derived, *([home.owner] if home.owner.is_file() else [])]):
         if file.parent == home.lake / "batches":

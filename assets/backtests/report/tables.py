@@ -29,7 +29,10 @@ from assets.market.outcomes import COUNTS, FileOutcome
 
 MOST_FILES = 50
 VINTAGE_COLUMNS = ("Model", "Vintage", "Training cutoff", "Checkpoint")
-ORDER = ("random_walk", "random_walk_ewma", "drift", "momentum", "volatility", "kronos", "chronos2", BENCHMARK)
+ORDER = (
+    *("random_walk", "random_walk_ewma", "drift", "momentum", "garch", "gjr_garch", "har"),
+    *("volatility", "kronos", "chronos2", BENCHMARK),
+)
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
 

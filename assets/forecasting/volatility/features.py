@@ -7,6 +7,7 @@ weights fits calm and nervous symbols. Every value at a bar is made of that bar 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.signal import lfilter
@@ -75,6 +76,26 @@ class Running:
         return self.mean(0, bars, np.arange(len(self.series)))
 
 
+class Features(Protocol):
+    """What a regression of log variances is fitted to, of one panel.
+
+    Attributes:
+        level: (bars, symbols) log variance that inputs and target are relative to; NaN: it is not known.
+        day: (bars, symbols) log variance of each bar: the target.
+    """
+
+    level: np.ndarray
+    day: np.ndarray
+
+    def inputs(self, at: np.ndarray, steps: int) -> Inputs:
+        """The inputs at some bars of the panel."""
+        ...
+
+    def calendar(self, origins: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The inputs that follow from the dates, as `calendar_inputs`."""
+        ...
+
+
 class PanelFeatures:
     """The series of a panel that the inputs are read off, computed once for all origins."""
 
@@ -129,6 +150,10 @@ class PanelFeatures:
         own += [series.mean(*span, at) for series, spans in self._absolute for span in spans]
         bounded = [np.broadcast_to(np.clip(np.nan_to_num(one), -LIMIT, LIMIT), level.shape) for one in own]
         return Inputs(level, np.stack(bounded, axis=-1), self._reports(at, steps))
+
+    def calendar(self, origins: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """As `calendar_inputs`."""
+        return calendar_inputs(origins, targets)
 
     def _reports(self, at: np.ndarray, steps: int) -> np.ndarray:
         """Days that moved and traded more than the market did, quarters before each step.

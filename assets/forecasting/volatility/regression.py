@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.special import ndtri
 
-from assets.forecasting.volatility.features import PanelFeatures, calendar_inputs
+from assets.forecasting.volatility.features import Features, PanelFeatures, calendar_inputs
 from assets.forecasting.volatility.panel import Panel
 from resources.errors import CandlecastError
 from resources.publish import publish_bytes
@@ -113,19 +113,22 @@ class VolatilityWeights:
         return np.asarray(deviations[..., None] * np.sign(np.asarray(levels) - 0.5) * shape)
 
 
-def fit(panel: Panel, first: np.datetime64, last: np.datetime64, steps: int) -> VolatilityWeights:
+def fit(
+    panel: Panel, first: np.datetime64, last: np.datetime64, steps: int, features: Features | None = None
+) -> VolatilityWeights:
     """The model fitted to every origin from `first` on whose last target is not after `last`.
 
     Two passes in blocks of origins: memory does not grow with the length of the range.
 
     Args:
         steps: the horizon; at most `MOST_STEPS` are fitted.
+        features: the inputs; None: those of the volatility model.
 
     Raises:
         CandlecastError: fewer than `LEAST_ORIGINS` bars there are an origin with `LEAST_BARS` bars up to it.
     """
     steps = min(steps, MOST_STEPS)
-    features = PanelFeatures(panel)
+    features = features or PanelFeatures(panel)
     origins = 0
     grams: list[np.ndarray] = []
     moments: list[np.ndarray] = []
@@ -187,7 +190,7 @@ class _Block:
 
 
 def _blocks(
-    panel: Panel, features: PanelFeatures, first: np.datetime64, last: np.datetime64, steps: int
+    panel: Panel, features: Features, first: np.datetime64, last: np.datetime64, steps: int
 ) -> Iterator[_Block]:
     """The samples of the origins, of a few origins at a time."""
     start = int(np.searchsorted(panel.stamps, first.astype(panel.stamps.dtype)))
@@ -206,7 +209,7 @@ def _blocks(
         if not len(at):
             continue
         found = features.inputs(rows, steps)
-        calendar = calendar_inputs(panel.stamps[rows], panel.stamps[targets])
+        calendar = features.calendar(panel.stamps[rows], panel.stamps[targets])
         yield _Block(
             _joined(found.own[at, column], found.reports[at, column], calendar[at]),
             day[at, :, column] - level[at, column][:, None],
