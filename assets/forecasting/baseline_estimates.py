@@ -67,11 +67,14 @@ def stored_estimates(settings: Settings) -> Estimates:
 def refresh_estimates(settings: Settings, warehouse: Warehouse) -> Estimates:
     """The estimates of the settings' training range, made where they are missing or the bars they were made of changed.
 
-    Nothing is stored while no symbol has LEAST_RETURNS returns in the range.
+    They are kept while one of their symbols is among those of the settings. Nothing is stored while no symbol has
+    LEAST_RETURNS returns in the range.
     """
-    known, stored = _fingerprints(settings, warehouse), _read(settings)
-    if stored and all(known.get(symbol) == content for symbol, content in stored["bars"].items()):
+    wanted, stored = own_symbols(settings, warehouse), _read(settings)
+    used = list(stored["bars"]) if stored else []
+    if stored and _any_in(used, wanted) and _fingerprints(settings, warehouse, used) == stored["bars"]:
         return Estimates.of_numbers(stored["numbers"])
+    known = _fingerprints(settings, warehouse, wanted)
     symbols = [symbol for symbol, (bars, *_) in known.items() if int(bars) > LEAST_RETURNS]
     if not symbols:
         return Estimates()
@@ -100,25 +103,30 @@ def estimate(settings: Settings, histories: Mapping[str, BarHistory], market: Ma
 
 def read_market(settings: Settings, warehouse: Warehouse) -> MarketRanges:
     """The ranges of the symbols of the settings, of all stored bars."""
+    parameters = _parameters(settings, warehouse, own_symbols(settings, warehouse))
     with warehouse.read() as connection:
-        found = connection.execute(_sql("market_ranges.sql"), _parameters(settings, warehouse)).fetchnumpy()
+        found = connection.execute(_sql("market_ranges.sql"), parameters).fetchnumpy()
     bars = [np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan) for name in ("high", "low")]
     return MarketRanges.of(np.asarray(found["ts"]).astype("datetime64[s]"), *bars)
 
 
-def _fingerprints(settings: Settings, warehouse: Warehouse) -> dict[str, list[str]]:
+def _any_in(used: list[str], wanted: list[str] | None) -> bool:
+    return wanted is None or not set(wanted).isdisjoint(used)
+
+
+def _fingerprints(settings: Settings, warehouse: Warehouse, symbols: list[str] | None) -> dict[str, list[str]]:
     """The number of bars of each symbol in the training range, and hashes of bars and actions."""
     first, last = settings.windows.train
-    parameters = {**_parameters(settings, warehouse), "first": first, "last": last}
+    parameters = {**_parameters(settings, warehouse, symbols), "first": first, "last": last}
     with warehouse.read() as connection:
         rows = connection.execute(_sql("training_bars.sql"), parameters).fetchall()
     return {str(symbol): [str(one) for one in content] for symbol, *content in rows}
 
 
-def _parameters(settings: Settings, warehouse: Warehouse) -> dict[str, object]:
+def _parameters(settings: Settings, warehouse: Warehouse, symbols: list[str] | None) -> dict[str, object]:
     return {
         "frequency": settings.market.frequency,
-        "symbols": own_symbols(settings, warehouse),
+        "symbols": symbols,
         "sources": source_filter(settings, warehouse),
     }
 

@@ -29,7 +29,7 @@ from assets.forecasting.volatility.features import (
     ewma,
 )
 from assets.forecasting.volatility.panel import PARKINSON, Panel, panel_up_to
-from assets.forecasting.volatility.regression import VolatilityWeights, fit
+from assets.forecasting.volatility.regression import MOST_BARS, MOST_CELLS, VolatilityWeights, fit
 from assets.market.history import FIELDS, BarHistory
 from resources.errors import CandlecastError
 from resources.publish import digest_of
@@ -116,7 +116,7 @@ def fit_har(
     Args:
         histories: bars up to the end of the range.
     """
-    panel = panel_up_to(histories)
+    panel = panel_up_to(histories, bars=min(MOST_BARS, MOST_CELLS // max(len(histories), 1)))
     try:
         found = fit(panel, np.datetime64(train[0]), np.datetime64(train[1]), steps, HarFeatures(panel, market))
     except CandlecastError:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from assets.evaluation.assets import build_assets as evaluation_assets
+from assets.forecasting.baselines import ESTIMATED, MODELS
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast
@@ -63,7 +64,7 @@ def test_a_range_is_one_run_and_a_rerun_changes_nothing(home: ForecastHome) -> N
     assert all(check.passed for check in first.get_asset_check_evaluations() if check.blocking)
     before = _tables(home)
     quantiles, scores, board = before
-    everyone = {"random_walk", "random_walk_ewma", "drift", "momentum", "kronos", "chronos2"}
+    everyone = {*MODELS, *ESTIMATED, "kronos", "chronos2"}
     assert set(quantiles["model"]) == everyone
     assert set(scores["model"]) == everyone
     assert set(board["model"]) == everyone

@@ -12,6 +12,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from assets.forecasting.baselines import ESTIMATED
+from assets.forecasting.baselines import MODELS as CLOSED_FORMS
 from orchestration.cli.pipeline import with_keys
 from tests.orchestration.cli_project import SMALL, CliProject
 
@@ -29,7 +31,7 @@ TABLES = {
     "backtests": "model, metric",
     "backtest_days": "model, session",
 }
-MODELS = {"random_walk", "random_walk_ewma", "drift", "momentum", "volatility", "kronos", "chronos2"}
+MODELS = {*CLOSED_FORMS, *ESTIMATED, "volatility", "kronos", "chronos2"}
 
 
 @pytest.fixture(scope="module")
