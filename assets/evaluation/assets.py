@@ -24,6 +24,7 @@ from assets.metadata import (
 )
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
+from resources.derived_models import is_recalibrated
 from resources.layout import Home
 from resources.progress import progress_of
 from resources.publish import digest_of
@@ -196,7 +197,9 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
     if board.empty:
         return metadata
     against = board[(board["metric"] == "crps") & (board["horizon"] == ALL_STEPS)]
-    skills = against[against["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
+    # Every figure is a plot on the asset's page: recalibrated models are in the tables alone.
+    raw = against[~against["model"].map(is_recalibrated).astype(bool)]
+    skills = raw[raw["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
     metadata |= {f"crps_skill/{model}": float(skill) for model, skill in skills.items()}
     # Few columns: a table that is wider than the page makes the verdict as wide.
     metadata["crps"] = table(against[["model", "baseline", "value", "skill", "verdict"]])

@@ -7,13 +7,22 @@ import pandas as pd
 
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import figure, label, model_colour, png
+from resources.derived_models import is_recalibrated, recalibrated
+
+# Lines whose legend fits into the chart.
+MOST_LINES = 6
 
 
 def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = BASELINES[0]) -> bytes:
-    """The skill of each model against a baseline by horizon, with intervals, as PNG."""
+    """The skill of each model against a baseline by horizon, with intervals, as PNG.
+
+    Hollow: the skill over all steps of the model's recalibrated forecasts.
+    """
     rows = scoreboard[(scoreboard["metric"] == metric) & (scoreboard["baseline"] == baseline)]
     horizons = sorted(rows["horizon"].unique(), key=lambda step: (step == ALL_STEPS, step))
-    models = rows[rows["horizon"] == ALL_STEPS].sort_values("skill")["model"].tolist()
+    whole = rows[rows["horizon"] == ALL_STEPS].sort_values("skill")
+    models = _raw(whole)["model"].tolist()
+    copies = whole.set_index("model")["skill"]
     with figure(6.4, 0.9 + 0.55 * max(1, len(models))) as drawn:
         axes = drawn.add_subplot()
         axes.axvline(0, color="#999999", linewidth=1)
@@ -28,45 +37,62 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
                 axes.plot(skill, height, marker, color=colour, markersize=5 if horizon == ALL_STEPS else 3)
                 horizon_label = "all" if horizon == ALL_STEPS else f"step {horizon}"
                 axes.annotate(horizon_label, (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
+            if (copy := copies.get(recalibrated(str(model)))) is not None:
+                colour = model_colour(str(model))
+                axes.plot(100 * copy, row + 0.3, "D", color=colour, markerfacecolor="white", markersize=5)
         axes.set_yticks(range(len(models)), [label(model) for model in models])
         axes.set_ylim(-0.6, len(models) - 0.3)
         axes.set_title(f"{metric.upper()} skill against: {label(baseline)}")
-        axes.set_xlabel("skill, %, with intervals; above 0: better")
+        hollow = "; hollow: recalibrated" if len(models) < len(whole) else ""
+        axes.set_xlabel(f"skill, %, with intervals; above 0: better{hollow}")
         return png(drawn)
 
 
 def step_chart(by_step: pd.DataFrame, metric: str = "crps") -> bytes:
-    """The mean of a metric by step and model, as PNG."""
-    rows = by_step[by_step["metric"] == metric]
-    with figure(5.2, 3.2) as drawn:
+    """The mean of a metric by step and model, without recalibrated ones, as PNG."""
+    rows = _raw(by_step[by_step["metric"] == metric])
+    outside = rows["model"].nunique() > MOST_LINES
+    with figure(7.4 if outside else 5.2, 3.6 if outside else 3.2) as drawn:
         axes = drawn.add_subplot()
         for model, own in rows.groupby("model"):
             axes.plot(
                 own["step"], own["value"], "o-", markersize=3, color=model_colour(str(model)), label=label(str(model))
             )
         axes.set(xlabel="step", ylabel="% of the close at the origin", title=f"{metric.upper()} by step")
-        axes.legend()
+        if outside:
+            drawn.legend(loc="outside right upper", fontsize=7)
+        else:
+            axes.legend()
         return png(drawn)
 
 
 def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
-    """PIT histograms, one per model, as PNG. Flat: calibrated; hump-shaped: too wide; U-shaped: too narrow."""
-    models = sorted(pits["model"].unique())
-    columns = min(3, len(models))
+    """PIT histograms, one per model, as PNG. Flat: calibrated; hump-shaped: too wide; U-shaped: too narrow.
+
+    The outline is that of the model's recalibrated forecasts.
+    """
+    models = sorted(_raw(pits)["model"].unique())
+    columns = min(3 if len(models) <= MOST_LINES else 4, len(models))
     rows = -(-len(models) // columns)
+    by_model = dict(list(pits.groupby("model")))
     with figure(2.4 * columns, 1.9 * rows) as drawn:
         for place, model in enumerate(models):
             axes = drawn.add_subplot(rows, columns, place + 1)
-            own = pits[pits["model"] == model]
-            shares, edges = np.histogram(own["pit"], bins=bins, range=(0, 1), weights=own["weight"])
-            axes.bar(
-                edges[:-1],
-                shares / own["weight"].sum() * bins,
-                width=1 / bins,
-                align="edge",
-                color=model_colour(str(model)),
-                alpha=0.8,
-            )
+            edges, density = _density(by_model[model], bins)
+            axes.bar(edges[:-1], density, width=1 / bins, align="edge", color=model_colour(str(model)), alpha=0.8)
+            if (copy := recalibrated(str(model))) in by_model:
+                axes.stairs(_density(by_model[copy], bins)[1], edges, color="#111111", linewidth=1.1)
             axes.axhline(1, color="#111111", linewidth=0.8, linestyle=":")
             axes.set_title(label(model), fontsize=7.5)
         return png(drawn)
+
+
+def _density(own: pd.DataFrame, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the bins and the weighted density of the PITs in them."""
+    shares, edges = np.histogram(own["pit"], bins=bins, range=(0, 1), weights=own["weight"])
+    return edges, shares / own["weight"].sum() * bins
+
+
+def _raw(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models as they forecast, without recalibrated ones."""
+    return frame[~frame["model"].map(is_recalibrated).astype(bool)]

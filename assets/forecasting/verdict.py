@@ -14,7 +14,7 @@ from resources.derived_models import is_recalibrated, raw_model
 
 # The stronger baseline: volatility can be forecast.
 REFERENCE_MODEL = "random_walk_ewma"
-# Models whose coverage is listed one by one.
+# Models that are listed one by one, with their figures.
 MOST_NAMED = 6
 _VERDICTS = {
     "better": "Better than that walk (CRPS skill, interval)",
@@ -76,7 +76,12 @@ def _by_verdict(models: pd.DataFrame) -> list[str]:
     for verdict, title in _VERDICTS.items():
         rows = models[models["verdict"] == verdict].to_dict("records")
         if rows:
-            found.append(f"{title}: {'; '.join(map(_against_reference, rows))}.")
+            # The report has a table of all of them.
+            brief = verdict != "better" and len(rows) > MOST_NAMED
+            shown = [label(row["model"]) if brief else _against_reference(row) for row in rows]
+            found.append(
+                f"{title if not brief else title.partition(' (')[0]}: {(', ' if brief else '; ').join(shown)}."
+            )
     return found
 
 
@@ -94,12 +99,14 @@ def _recalibration(scoreboard: pd.DataFrame, copies: pd.DataFrame) -> list[str]:
         return []
     gains = copies["skill"].to_numpy()[known] - skills.loc[raw[known]].to_numpy()
     text = f"Recalibration changes the CRPS skill by {_signed(gains.min())} to {_signed(gains.max())}"
+    better = [label(raw_model(model)) for model in copies.loc[copies["verdict"] == "better", "model"]]
+    then = [f"Better than that walk once recalibrated: {_listed(better)}."] if better else []
     widest, covered = _coverages(scoreboard)
     ends = [covered.loc[names[names.isin(covered.index)]] for names in (raw[known], copies["model"][known])]
     if widest is None or any(one.empty for one in ends):
-        return [f"{text}."]
+        return [f"{text}.", *then]
     before, after = (f"{one.min():.0%} to {one.max():.0%}" for one in ends)
-    return [f"{text}; the {percent(widest)} intervals then cover {after} of closes, before {before}."]
+    return [f"{text}; the {percent(widest)} intervals then cover {after} of closes, before {before}.", *then]
 
 
 def _calibration(scoreboard: pd.DataFrame, models: pd.DataFrame) -> list[str]:

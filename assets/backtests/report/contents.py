@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.plan import BacktestPlan
+from assets.backtests.report.skill import read_skill_groups
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
@@ -54,8 +55,13 @@ TABLES = (
     "scoreboard", "signals", "backtest_days", "backtests",
 )  # fmt: skip
 FAN_CASES = 3
-# At most four panels per row: the models and the baselines to compare them with.
-FAN_MODELS = ("random_walk_ewma", "kronos", "chronos2", "momentum")
+# Four panels per row. In each the first model that has forecasts: none is chosen by its result.
+FAN_PANELS = (
+    ("random_walk_ewma",),
+    ("volatility", "momentum"),
+    ("kronos_anchored", "kronos"),
+    ("chronos2_anchored", "chronos2"),
+)
 
 _SCOREBOARD = "SELECT * FROM scoreboard ORDER BY metric, horizon, model, baseline"
 _REJECTED = "SELECT rule, count(*) AS rows FROM rejected_bars GROUP BY rule ORDER BY rows DESC, rule"
@@ -125,6 +131,7 @@ class ReportContents:
     forecasts: pd.DataFrame
     scoreboard: pd.DataFrame
     calibration: pd.DataFrame
+    skill_groups: pd.DataFrame
     fans: tuple[FanCase, ...]
     omissions: tuple[OmittedForecasts, ...]
     backtest: BacktestResult
@@ -173,6 +180,7 @@ def read_contents(
     with warehouse.read() as connection:
         forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
         calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **chosen.parameters}).df()
+        skill_groups = read_skill_groups(connection, {**pairs, **chosen.parameters})
         market = MarketSummary(
             connection.execute(load_sql("assets.backtests.report", "payload_outcomes.sql")).df(),
             connection.execute(_REJECTED).df(),
@@ -196,6 +204,7 @@ def read_contents(
         forecasts=forecasts,
         scoreboard=scoreboard,
         calibration=calibration,
+        skill_groups=skill_groups,
         fans=tuple(_fan_cases(warehouse, frequency, forecasts, settings.windows.predict_window)),
         omissions=tuple(omissions),
         backtest=result,
@@ -222,7 +231,9 @@ def _checkpoints_in_use(kind: Kind, settings: Settings, checkpoints: CheckpointS
 
 def _fan_cases(warehouse: Warehouse, frequency: str, forecasts: pd.DataFrame, horizon: int) -> list[FanCase]:
     """Fans of symbols and origins at fixed positions of the sorted list, chosen independently of the results."""
-    shown = [model for model in FAN_MODELS if (forecasts["model"] == model).any()]
+    made = set(forecasts["model"])
+    panels = ([model for model in panel if model in made] for panel in FAN_PANELS)
+    shown = [panel[0] for panel in panels if panel]
     unseen = forecasts[~forecasts["in_sample"].astype(bool) & forecasts["model"].isin(shown)]
     if unseen.empty:
         return []

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.backtests.plan import NoBacktest
-from assets.backtests.report import descriptions, tables
+from assets.backtests.report import descriptions, skill, tables
 from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import TITLES, ReportContents
-from assets.backtests.report.formatting import TextTable, listing, plural, typeset
+from assets.backtests.report.formatting import TextTable, interval, listing, number, plural, typeset
 from assets.backtests.report.verdict import backtest_verdict
-from assets.forecasting.verdict import REFERENCE_MODEL, verdict_text
+from assets.forecasting.verdict import best_model, verdict_text
 from assets.plots import label
 from resources.checkpoints import Checkpoint
+from resources.derived_models import is_recalibrated
 
 DOTS_PER_CSS_PIXEL = 1.3
-HEADLINE_METRIC = "crps"
+MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class ReportPage:
     reference: str
     horizon: int
     confidence: str
+    skills: TextTable | None
+    years: TextTable | None
+    symbols: TextTable | None
     scoreboard: TextTable | None
     skill: PlotImage | None
     calibration: PlotImage | None
@@ -137,6 +141,9 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         reference="a random walk with EWMA volatility",
         horizon=int(settings["windows"]["predict_window"]),
         confidence=typeset(f"{confidence:.0%}"),
+        skills=skill.skill_table(contents.scoreboard),
+        years=skill.year_table(contents.skill_groups),
+        symbols=skill.symbol_table(contents.skill_groups),
         scoreboard=tables.scoreboard_table(contents.scoreboard),
         skill=_skill(contents),
         calibration=_calibration(contents),
@@ -176,15 +183,29 @@ def _facts(contents: ReportContents) -> list[KeyFigure]:
     origins = unseen["origin"].drop_duplicates().sort_values()
     span = f"{origins.iloc[0]:%Y-%m-%d} … {origins.iloc[-1]:%Y-%m-%d}" if len(origins) else ""
     models = sorted(unseen["model"].unique())
+    raw = [label(model) for model in models if not is_recalibrated(model)]
+    copies = f", and {plural(len(models) - len(raw), 'recalibrated one')}" if len(raw) < len(models) else ""
     return [
+        *_best(contents),
         KeyFigure("Symbols", f"{len(symbols):,}", ", ".join(symbols) if len(symbols) <= 8 else ""),
         KeyFigure("Bars", f"{int(coverage['bars'].sum()):,}", sessions),
         KeyFigure("Out-of-sample origins", f"{len(origins):,}", span),
         KeyFigure(
             "Horizon", plural(contents.settings["windows"]["predict_window"], "bar"), _frequency(contents.settings)
         ),
-        KeyFigure("Models", f"{len(models):,}", listing([label(model) for model in models])),
+        KeyFigure("Models", f"{len(raw):,}{copies}", listing(raw) if len(raw) <= MOST_LISTED else ""),
     ]
+
+
+def _best(contents: ReportContents) -> list[KeyFigure]:
+    """The model of the highest skill, and how sure that is."""
+    best = best_model(contents.scoreboard)
+    if best is None:
+        return []
+    (row,) = skill.crps_skill(contents.scoreboard).query("model == @best").to_dict("records")
+    ends = interval(row["skill_low"], row["skill_high"], "percent", signed=True)
+    text = f"CRPS skill {number(row['skill'], 'percent', signed=True)}, interval {ends}: {row['verdict']}"
+    return [KeyFigure("Highest skill", label(best), text)]
 
 
 def _frequency(settings: Mapping[str, Any]) -> str:
@@ -195,21 +216,24 @@ def _frequency(settings: Mapping[str, Any]) -> str:
 def _skill(contents: ReportContents) -> PlotImage | None:
     from assets.backtests.report.plots import skill_chart
 
-    rows = tables.whole_horizon(contents.scoreboard)
-    rows = rows[(rows["metric"] == HEADLINE_METRIC) & (rows["baseline"] == REFERENCE_MODEL) & rows["skill"].notna()]
+    rows = skill.crps_skill(contents.scoreboard)
     if rows.empty:
         return None
-    caption = "Skill: relative reduction of CRPS against the reference model, with interval. Above 0: better."
+    hollow = " Hollow: recalibrated." if rows["copy"].any() else ""
+    caption = f"Skill: relative reduction of CRPS against the reference model, with interval. Above 0: better.{hollow}"
     return PlotImage("skill", skill_chart(rows), "CRPS skill of each model against the reference model", caption)
 
 
 def _calibration(contents: ReportContents) -> PlotImage | None:
-    from assets.forecasting.plots import calibration_chart
+    from assets.backtests.report.plots import calibration_chart
 
     if contents.calibration.empty:
         return None
     models = {str(model): own for model, own in contents.calibration.groupby("model")}
-    caption = "Calibration: share of closes below each quantile. On the dotted line the quantiles are calibrated."
+    caption = (
+        "Calibration: share of closes at or below each quantile, minus its level. On the dotted line the quantiles are "
+        "calibrated; where the line rises from left to right, they are too wide, where it falls, too narrow."
+    )
     return PlotImage("calibration", calibration_chart(models), "Calibration of each model", caption)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from assets import plots
 from assets.backtests.measures import drawdown, equity
 from assets.backtests.report.contents import FanCase
 from assets.forecasting.fan import draw_fan, mark_origin
+from resources.derived_models import is_recalibrated, raw_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from assets.forecasting.plots import Fan
 
 WIDTH = 10.0
+OTHERS = "#c8c8c8"
+# The models that have a colour where there are too many lines for all of them.
+HIGHLIGHTED = (
+    "random_walk_ewma", "volatility", "kronos", "kronos_anchored", "chronos2", "chronos2_anchored", "combination_crps",
+)  # fmt: skip
 
 
 def fan_row(case: FanCase) -> bytes:
@@ -31,20 +38,57 @@ def fan_row(case: FanCase) -> bytes:
 
 
 def skill_chart(skill: pd.DataFrame) -> bytes:
-    """CRPS skill of each model with its interval. Columns model, skill, skill_low, skill_high: fractions."""
-    with plots.figure(4.8, max(2.4, 0.9 + 0.5 * len(skill))) as drawn:
+    """CRPS skill of each model with its interval, and below it, hollow, that of its recalibrated forecasts.
+
+    Args:
+        skill: columns model, skill, skill_low, skill_high (fractions), in the order of the rows.
+    """
+    models = list(dict.fromkeys(raw_model(model) for model in skill["model"]))
+    copies = skill["model"].map(is_recalibrated).any()
+    with plots.figure(4.8, max(2.4, 0.9 + (0.42 if copies else 0.5) * len(models))) as drawn:
         axes = drawn.add_subplot()
         axes.axvline(0, color="#999999", linewidth=1)
-        for place, (model, value, low, high) in enumerate(
-            zip(skill["model"], skill["skill"], skill["skill_low"], skill["skill_high"], strict=True)
-        ):
+        for model, value, low, high in skill[["model", "skill", "skill_low", "skill_high"]].itertuples(index=False):
+            copy, colour = is_recalibrated(model), plots.model_colour(model)
+            height = models.index(raw_model(model)) + (0.27 if copy else 0)
             if np.isfinite([low, high]).all():
-                axes.plot([100 * low, 100 * high], [place, place], color=plots.model_colour(model), linewidth=2.2)
-            axes.plot(100 * value, place, "o", color=plots.model_colour(model), markersize=6)
-        axes.set_yticks(range(len(skill)), [plots.label(model) for model in skill["model"]])
-        axes.set_ylim(len(skill) - 0.5, -0.5)
+                axes.plot([100 * low, 100 * high], [height, height], color=colour, linewidth=1.2 if copy else 2.2)
+            face = "white" if copy else colour
+            axes.plot(100 * value, height, "o", color=colour, markerfacecolor=face, markersize=4.5 if copy else 6)
+        axes.set_yticks(range(len(models)), [plots.label(model) for model in models])
+        axes.set_ylim(len(models) - 0.4, -0.5)
         axes.set(title="CRPS skill", xlabel="CRPS reduction, %")
         axes.grid(axis="y", visible=False)
+        return plots.png(drawn)
+
+
+def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
+    """How far the share of closes at or below each quantile is from its level: as forecast, and recalibrated.
+
+    Args:
+        calibrated: by model, a frame with the columns level and share. Models of HIGHLIGHTED, or all of few, have a
+            colour; the others are grey.
+    """
+    copies = {model: own for model, own in calibrated.items() if is_recalibrated(model)}
+    panels = {"As forecast": {model: own for model, own in calibrated.items() if model not in copies}}
+    panels |= {"Recalibrated": copies} if copies else {}
+    few = len(panels["As forecast"]) <= len(HIGHLIGHTED)
+    with plots.figure(4.8, 3.4 if len(panels) == 1 else 5.6) as drawn:
+        rows = drawn.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, (title, models) in zip(rows, panels.items(), strict=True):
+            axes.axhline(0, color="#999999", linewidth=1, linestyle=":")
+            for model, own in models.items():
+                shown = few or raw_model(model) in HIGHLIGHTED
+                style = (
+                    {"color": plots.model_colour(model), "zorder": 3} if shown else {"color": "#c8c8c8", "zorder": 2}
+                )
+                name = plots.label(raw_model(model)) if shown else None
+                axes.plot(own["level"], 100 * (own["share"] - own["level"]), label=name, **style)
+            axes.set(title=f"{title}: share of closes below − level", ylabel="percentage points", xlim=(0, 1))
+        rows[-1].set_xlabel("quantile level")
+        if not few:
+            rows[0].plot([], [], color=OTHERS, label="other models")
+        drawn.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7.5)
         return plots.png(drawn)
 
 

@@ -21,19 +21,20 @@ from assets.backtests.report.formatting import (
     score,
     score_place,
 )
+from assets.backtests.report.skill import MARKS
 from assets.backtests.tradability import REFUSED
 from assets.forecasting.filters import checkpoint_pairs
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.outcomes import COUNTS, FileOutcome
+from resources.derived_models import is_recalibrated
 
 MOST_FILES = 50
 VINTAGE_COLUMNS = ("Model", "Vintage", "Training cutoff", "Checkpoint")
 ORDER = (
-    *("random_walk", "random_walk_ewma", "drift", "momentum", "garch", "gjr_garch", "har"),
-    *("volatility", "kronos", "chronos2", BENCHMARK),
-)
-UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
+    "random_walk", "random_walk_ewma", "drift", "momentum", "garch", "gjr_garch", "har", "volatility", "kronos",
+    "kronos_anchored", "chronos2", "chronos2_anchored", "combination_equal", "combination_crps", BENCHMARK,
+)  # fmt: skip
 
 
 def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
@@ -45,8 +46,9 @@ def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
 
 
 def scoreboard_table(scoreboard: pd.DataFrame) -> TextTable | None:
-    """Scores of all models, grouped by metric, with the skill against the reference model."""
+    """Scores of all models but recalibrated ones, by metric, with the skill against the reference model."""
     shown = whole_horizon(scoreboard)
+    shown = shown[~shown["model"].map(is_recalibrated).astype(bool)]
     if shown.empty:
         return None
     rows: list[tuple[str, ...]] = []
@@ -130,11 +132,15 @@ def coverage_table(contents: ReportContents) -> TextTable | None:
 
 
 def omissions_table(contents: ReportContents) -> TextTable | None:
-    """Forecasts without a signal, and the reasons."""
+    """Forecasts without a signal, and the reasons; models with the same number and reason share a row."""
     if not contents.omissions:
         return None
-    rows = [(model_name(one.model), f"{one.forecasts:,}", one.reason) for one in contents.omissions]
-    return TextTable((TextColumn("Model", False), TextColumn("Forecasts"), TextColumn("Reason", False)), tuple(rows))
+    models: dict[tuple[int, str], list[str]] = {}
+    for one in contents.omissions:
+        models.setdefault((one.forecasts, one.reason), []).append(model_name(one.model))
+    rows = [(", ".join(names), f"{count:,}", reason) for (count, reason), names in models.items()]
+    columns = TextColumn("Model", False), TextColumn("Forecasts each"), TextColumn("Reason", False)
+    return TextTable(columns, tuple(rows))
 
 
 def settings_tables(settings: Mapping[str, Any]) -> tuple[tuple[str, TextTable], ...]:
@@ -202,8 +208,7 @@ def _score_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    mark = {"better": f"{UP} ", "worse": f"{DOWN} "}.get(str(row["verdict"]), "")
-    return f"{mark}{row['verdict']}"
+    return f"{MARKS.get(str(row['verdict']), '')}{row['verdict']}"
 
 
 def _is_reference(row: Mapping[str, Any]) -> bool:
