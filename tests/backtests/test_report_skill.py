@@ -11,6 +11,7 @@ from assets.backtests.report.skill import MOST_GROUPS, crps_skill, skill_table, 
 from assets.backtests.report.tables import omissions_table, scoreboard_table
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
+from assets.plots import label
 from resources.checkpoints import CheckpointStore
 from resources.layout import Home
 from resources.settings import Settings
@@ -55,8 +56,8 @@ def _groups(symbols: int) -> pd.DataFrame:
 
 def test_raw_and_recalibrated_skill_and_coverage_are_in_one_row_and_the_best_model_first() -> None:
     rows = _rows(skill_table(_board()))
-    assert list(rows) == ["Volatility model", "HAR", "Random walk (EWMA volatility)"]
-    skill, _, recalibrated, _, coverage, verdict = rows["HAR"]
+    assert list(rows) == ["Volatility model", label("har"), "Random walk (EWMA volatility)"]
+    skill, _, recalibrated, _, coverage, verdict = rows[label("har")]
     assert "+1.1" in skill and "+1.2" in recalibrated and "\N{BLACK UP-POINTING TRIANGLE}" in recalibrated
     assert "84.0" in coverage and "90.5" in coverage and verdict == "no difference shown"
     assert "88.0" in rows["Volatility model"][4] and "\N{RIGHTWARDS ARROW}" not in rows["Volatility model"][4]
@@ -115,7 +116,10 @@ def test_models_that_are_left_out_for_one_reason_share_a_row(home: Home, setting
     contents: ReportContents = read_contents(
         settings, Warehouse(home.warehouse), CheckpointStore(home), USED, NOTHING, omitted, "no provider"
     )
-    assert [row[0] for row in getattr(omissions_table(contents), "rows", ())] == ["HAR, GARCH", "a"]
+    assert [row[0] for row in getattr(omissions_table(contents), "rows", ())] == [
+        f"{label('har')}, {label('garch')}",
+        "a",
+    ]
 
 
 def test_charts_of_many_models_have_a_row_each_and_a_legend_of_few() -> None:
