@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.backtests.assets import build_assets as backtest_assets
 from assets.evaluation.assets import build_assets as evaluation_assets
+from assets.evaluation.risk.assets import build_assets as risk_assets
 from assets.examples.assets import build_assets as example_assets
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.market.assets import build_assets as market_assets
@@ -57,6 +58,7 @@ def build_defs(
         *training_assets(sessions, vintage_partitions(candlecast.settings)),
         *forecast_assets(candlecast.settings, sessions),
         *evaluation_assets(candlecast.settings, sessions),
+        *risk_assets(candlecast.settings),
         *backtest_assets(candlecast.settings, sessions),
         *example_assets(),
     ]

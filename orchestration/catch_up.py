@@ -26,7 +26,7 @@ logger = logging.getLogger("candlecast.catch_up")
 BRIDGED = 63
 PENDING_SECONDS = 20.0
 MARKET = ("raw_bars", "bars", "corporate_actions")
-EVALUATION = ("forecast_scores", "scoreboard")
+EVALUATION = ("forecast_scores", "scoreboard", "forecast_risk", "risk_backtest")
 
 Span = tuple[int, int]
 

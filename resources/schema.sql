@@ -226,6 +226,55 @@ CREATE TABLE IF NOT EXISTS scoreboard (
     PRIMARY KEY (model, metric, horizon, baseline)
 );
 
+-- Risk measures read off the stored forecasts. The loss is the negative log return from the close at the origin.
+CREATE TABLE IF NOT EXISTS forecast_risk (
+    model      VARCHAR   NOT NULL,
+    checkpoint VARCHAR   NOT NULL,
+    symbol     VARCHAR   NOT NULL,
+    origin     TIMESTAMP NOT NULL,       -- the last bar that the forecast used
+    step       INTEGER   NOT NULL,       -- in bars after the origin; of a drawdown or touch the last one that counts
+    target_ts  TIMESTAMP NOT NULL,       -- timestamp of the bar of that step
+    measure    VARCHAR   NOT NULL,       -- 'var' (value at risk), 'es' (expected shortfall): losses; 'drawdown', 'touch':
+                                         -- probabilities
+    level      DOUBLE    NOT NULL,       -- var, es: probability of a larger loss; drawdown: its size as a fraction; touch:
+                                         -- distance from the last close as a fraction, negative: below
+    value      DOUBLE    NOT NULL,
+    method     VARCHAR   NOT NULL,       -- where the value comes from: 'quantile', 'interpolated', 'outcomes' (the tail
+                                         -- of earlier outcomes), 'student' (until there are enough), 'paths'
+    outcomes   INTEGER   NOT NULL        -- earlier outcomes beyond the value at risk that the tail was learnt from, or
+                                         -- sample paths
+);
+
+-- Backtests of forecast_risk, out of sample.
+CREATE TABLE IF NOT EXISTS risk_backtest (
+    model            VARCHAR NOT NULL,
+    step             INTEGER NOT NULL,
+    measure          VARCHAR NOT NULL,   -- as in forecast_risk
+    level            DOUBLE  NOT NULL,
+    forecasts        BIGINT  NOT NULL,   -- with an outcome: score, skill and es_z are of these
+    n                BIGINT  NOT NULL,   -- of these, per symbol, forecasts whose horizons do not overlap: the other tests
+                                         -- are of these
+    exceptions       BIGINT  NOT NULL,   -- of n: losses beyond the value at risk, or events
+    expected         DOUBLE  NOT NULL,   -- of n
+    rate_low         DOUBLE,             -- interval of exceptions / n, by blocks of dates; null: too few origins
+    rate_high        DOUBLE,
+    block_p          DOUBLE,             -- p of exceptions as expected, by blocks of dates: symbols may depend on each other
+    kupiec_p         DOUBLE,             -- the same with independent outcomes; null: not defined for the measure
+    christoffersen_p DOUBLE,             -- p of exceptions that do not cluster in time; null: there is none to follow
+    conditional_p    DOUBLE,             -- p of both
+    score            DOUBLE,             -- var: quantile score, % of log return; drawdown, touch: Brier score
+    baseline         VARCHAR,            -- what the skill refers to: a model, or 'base_rate', the past share of the symbol
+    baseline_score   DOUBLE,             -- over the forecasts that both made
+    skill            DOUBLE,             -- 1 − score / baseline_score
+    skill_low        DOUBLE,
+    skill_high       DOUBLE,
+    es_z             DOUBLE,             -- es: second statistic of Acerbi and Szekely (2014); below 0: losses beyond the
+                                         -- value at risk are larger or more frequent than forecast
+    es_p             DOUBLE,             -- p of es_z = 0, by blocks of dates
+    reliability      DOUBLE,             -- drawdown, touch: the part of the Brier score that calibration would remove
+    PRIMARY KEY (model, step, measure, level)
+);
+
 -- Ranking signals of the backtest.
 CREATE TABLE IF NOT EXISTS signals (
     model      VARCHAR   NOT NULL,

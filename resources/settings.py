@@ -25,6 +25,7 @@ from resources.settings_models import (
     require_free_names,
 )
 from resources.settings_models import ModelSettings as ModelSettings
+from resources.settings_risk import RiskSettings as RiskSettings
 from resources.settings_section import Fraction
 from resources.settings_section import Section as Section
 from resources.settings_training import CALENDAR_COVARIATES as CALENDAR_COVARIATES
@@ -392,6 +393,7 @@ class Settings(BaseModel):
     forecasts: ForecastSettings = ForecastSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    risk: RiskSettings = RiskSettings()
     backtest: BacktestSettings = BacktestSettings()
     compute: ComputeSettings = ComputeSettings()
     promotion: PromotionSettings = PromotionSettings()
@@ -449,6 +451,13 @@ class Settings(BaseModel):
         step, horizon = self.backtest.signal_step, self.windows.predict_window
         if step and step > horizon:
             raise ValueError(f"backtest.signal_step {step} exceeds windows.predict_window {horizon}")
+        return self
+
+    @model_validator(mode="after")
+    def _risk_within_horizon(self) -> Settings:
+        first, horizon = self.risk.steps[0], self.windows.predict_window
+        if first > horizon:
+            raise ValueError(f"risk.steps begins with {first}, beyond windows.predict_window {horizon}")
         return self
 
     @model_validator(mode="after")

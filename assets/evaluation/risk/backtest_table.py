@@ -1,0 +1,92 @@
+"""The table `risk_backtest`: read what it needs, compute its rows, write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.evaluation.origin_times import OriginTimes
+from assets.evaluation.risk.backtest import COLUMNS, BlockBootstrap, Row, event_rows, loss_rows
+from assets.evaluation.risk.event_outcomes import with_outcomes
+from assets.evaluation.risk.loss_measures import risk_steps
+from assets.evaluation.risk.path_events import wanted_events
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
+from assets.forecasting.metrics import ALL_STEPS
+from assets.forecasting.verdict import REFERENCE_MODEL
+from assets.market.history import own_histories
+from resources.candlecast import Candlecast
+from resources.sql import load_sql
+from resources.warehouse import Warehouse
+
+KEY = ("model", "step", "measure", "level")
+_BEST = """
+SELECT model FROM scoreboard
+WHERE metric = 'crps' AND horizon = $all_steps AND baseline = $reference AND skill > 0
+ORDER BY skill DESC, model LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class RiskBacktest:
+    """The rows of the table, and the forecasts of events with their outcomes (event_outcomes)."""
+
+    rows: pd.DataFrame
+    events: pd.DataFrame
+
+
+def build_backtest(candlecast: Candlecast) -> RiskBacktest:
+    """The backtest of the measures in `forecast_risk`, of the forecasts that the settings ask for."""
+    settings, warehouse = candlecast.settings, candlecast.warehouse
+    chosen = ForecastFilter.of(settings, warehouse)
+    losses = {
+        (step, level): _outcomes(warehouse, "loss_outcomes.sql", chosen, step=step, level=level)
+        for step in risk_steps(settings)
+        for level in settings.risk.levels
+    }
+    events = _event_outcomes(candlecast, chosen)
+    origins = [frame["origin"].to_numpy() for frame in (*losses.values(), events) if len(frame)]
+    if not origins:
+        return RiskBacktest(pd.DataFrame(columns=list(COLUMNS)), events)
+    known = np.unique(np.concatenate(origins))
+    times = OriginTimes.of(known, settings, candlecast.calendar)
+    bootstrap = BlockBootstrap(known, times, settings.evaluation, settings.seed)
+    rows: list[Row] = [row for key, own in losses.items() for row in loss_rows(own, *key, bootstrap)]
+    rows += event_rows(events, bootstrap)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(list(KEY), ignore_index=True)
+    return RiskBacktest(frame, events)
+
+
+def write_backtest(warehouse: Warehouse, rows: pd.DataFrame) -> None:
+    """Replace the table in one transaction."""
+    with warehouse.write() as connection:
+        connection.execute("DELETE FROM risk_backtest")
+        if len(rows):
+            connection.register("new_rows", rows)
+            connection.execute(f"INSERT INTO risk_backtest BY NAME SELECT {', '.join(COLUMNS)} FROM new_rows")
+
+
+def read_backtest(warehouse: Warehouse) -> pd.DataFrame:
+    """The table as last written, ordered by model, step, measure and level."""
+    return warehouse.frame(f"SELECT {', '.join(COLUMNS)} FROM risk_backtest ORDER BY {', '.join(KEY)}")
+
+
+def best_model(warehouse: Warehouse) -> str:
+    """The model with the highest CRPS skill over all steps on the scoreboard; the reference model if none has any."""
+    found = warehouse.frame(_BEST, {"all_steps": ALL_STEPS, "reference": REFERENCE_MODEL})
+    return str(found["model"][0]) if len(found) else REFERENCE_MODEL
+
+
+def _outcomes(warehouse: Warehouse, script: str, chosen: ForecastFilter, **parameters: object) -> pd.DataFrame:
+    sql = load_sql("assets.evaluation.risk", script).format(forecast_filter=FORECAST_FILTER)
+    return warehouse.frame(sql, {**chosen.parameters, **parameters})
+
+
+def _event_outcomes(candlecast: Candlecast, chosen: ForecastFilter) -> pd.DataFrame:
+    settings = candlecast.settings
+    forecasts = _outcomes(candlecast.warehouse, "event_forecasts.sql", chosen)
+    if forecasts.empty:
+        return forecasts.assign(event=np.zeros(0), base_rate=np.zeros(0))
+    histories = own_histories(settings, candlecast.warehouse)
+    return with_outcomes(forecasts, histories, settings.windows.predict_window, wanted_events(settings.risk))

@@ -1,0 +1,2 @@
+-- Only tables are new: schema.sql creates them.
+SELECT 1;

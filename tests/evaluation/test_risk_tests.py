@@ -1,0 +1,86 @@
+"""Kupiec's and Christoffersen's tests against a published example, hand-derived numbers and planted data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from assets.evaluation.risk.coverage_tests import (
+    block_test,
+    christoffersen_test,
+    independence_ratio,
+    kupiec_p,
+    kupiec_ratio,
+    non_overlapping,
+    transitions,
+)
+
+
+def test_the_ratios_are_those_of_a_published_example() -> None:
+    """J.P. Morgan's 20 exceptions in 252 days of 1998 at 95 %, six of them after another (Jorion, Value at Risk, 2007,
+    chapter 6): LR_uc 3.91, LR_ind 9.53."""
+    assert kupiec_ratio(20, 252, 0.05) == pytest.approx(3.91, abs=0.005)
+    assert independence_ratio(np.array([[218, 14], [14, 6]])) == pytest.approx(9.53, abs=0.005)
+
+
+def test_the_ratios_are_those_derived_by_hand() -> None:
+    # No exception in 100 outcomes: −2·100·ln(1 − p).
+    assert kupiec_ratio(0, 100, 0.05) == pytest.approx(-200 * np.log(0.95))
+    assert kupiec_ratio(5, 100, 0.05) == 0
+    assert np.isnan(kupiec_p(0, 0, 0.05))
+    # Hits that alternate: both conditional probabilities are certain, so that only the tied likelihood is left.
+    hits = np.array([False, True] * 5 + [False])
+    found = transitions(hits, np.zeros(11))
+    np.testing.assert_array_equal(found, [[0, 5], [5, 0]])
+    assert independence_ratio(found) == pytest.approx(-2 * 10 * np.log(0.5))
+
+
+def test_transitions_do_not_cross_from_one_symbol_to_the_next() -> None:
+    hits = np.array([False, True, True, False])
+    np.testing.assert_array_equal(transitions(hits, np.array(["A", "A", "B", "B"])), [[0, 1], [1, 0]])
+    assert np.isnan(christoffersen_test(np.zeros(5, dtype=bool), np.zeros(5), 0.05).independence)
+
+
+def test_p_values_of_a_right_model_are_uniform_and_those_of_a_narrow_one_small() -> None:
+    generator = np.random.default_rng(11)
+    series = np.repeat(np.arange(20), 100)
+    right = generator.random((400, 2000)) < 0.05
+    kupiec = np.array([kupiec_p(int(hits.sum()), hits.size, 0.05) for hits in right])
+    clusters = [christoffersen_test(hits, series, 0.05) for hits in right]
+    for p in (
+        kupiec,
+        np.array([one.independence for one in clusters]),
+        np.array([one.conditional for one in clusters]),
+    ):
+        assert np.mean(p < 0.1) == pytest.approx(0.1, abs=0.04)
+        assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.08)
+    narrow = generator.random((50, 2000)) < 0.1
+    assert max(kupiec_p(int(hits.sum()), hits.size, 0.05) for hits in narrow) < 0.02
+
+
+def test_exceptions_that_follow_each_other_are_found() -> None:
+    generator = np.random.default_rng(12)
+    hits = np.zeros(2000, dtype=bool)
+    for place in range(1, len(hits)):
+        hits[place] = generator.random() < (0.3 if hits[place - 1] else 0.037)
+    found = christoffersen_test(hits, np.zeros(2000), 0.05)
+    assert found.independence < 1e-6
+    assert kupiec_p(int(hits.sum()), 2000, 0.05) > 0.01
+
+
+def test_the_test_by_blocks_uses_the_spread_over_blocks() -> None:
+    drawn = 0.06 + 0.01 * np.random.default_rng(0).standard_normal(20_000)
+    few, many = (block_test(drawn, 0.06, 0.05, 0.1, blocks) for blocks in (5, 50))
+    # t = 0.89 with 3 degrees of freedom, and 0.99 with 48.
+    assert few.p == pytest.approx(0.437, abs=0.01)
+    assert many.p == pytest.approx(0.327, abs=0.01)
+    assert few.low < many.low < 0.06 < many.high < few.high
+    assert np.isnan(block_test(drawn, 0.06, 0.05, 0.1, 0).p)
+
+
+def test_horizons_of_the_chosen_forecasts_do_not_overlap() -> None:
+    origins = np.array(["2012-01-02", "2012-01-09", "2012-01-16", "2012-01-17", "2012-01-30"], dtype="datetime64[D]")
+    targets = origins + np.timedelta64(14, "D")
+    assert non_overlapping(origins, targets).tolist() == [True, False, True, False, True]
+    assert non_overlapping(origins, origins + 7).tolist() == [True, True, True, False, True]
+    assert non_overlapping(origins[:0], targets[:0]).tolist() == []
