@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from assets.evaluation.risk.backtest_table import build_backtest
+from assets.evaluation.risk.risk_table import update_risk
 from assets.evaluation.scoreboard import build_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -77,6 +80,12 @@ def main(symbols: int, origins: int) -> None:
             score_sessions(warehouse, histories, span)
         with timed("scoreboard"):
             build_scoreboard(warehouse, settings, dict.fromkeys(MODELS, "synthetic"), calendar)
+        candlecast = Candlecast(settings, warehouse=warehouse)
+        for step in ("risk measures", "risk measures again, nothing new"):
+            with timed(step):
+                update_risk(candlecast, dict.fromkeys(MODELS, "synthetic"))
+        with timed("backtest of risk measures"):
+            build_backtest(candlecast)
         print(f"{scored.rows:,} scores, warehouse {warehouse.path.stat().st_size / 2**20:,.0f} MiB")
 
 

@@ -16,6 +16,7 @@ from assets.backtests.assets import (
     signal_lineage,
 )
 from assets.evaluation.assets import BOARD_COLUMNS, BOARD_LINEAGE, SCORE_COLUMNS, score_lineage
+from assets.evaluation.risk.assets import BACKTEST_COLUMNS, BACKTEST_LINEAGE, RISK_COLUMNS, risk_lineage
 from assets.forecasts.assets import FORECAST_ASSETS, FORECAST_COLUMNS
 from assets.market.assets import ACTION_COLUMNS, ACTION_LINEAGE, BAR_COLUMNS
 from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, home_path, inline_bullets, table
@@ -62,6 +63,8 @@ COLUMNS: dict[str, dg.TableSchema] = {
     **{asset.name: FORECAST_COLUMNS for asset in FORECAST_ASSETS},
     "forecast_scores": SCORE_COLUMNS,
     "scoreboard": BOARD_COLUMNS,
+    "forecast_risk": RISK_COLUMNS,
+    "risk_backtest": BACKTEST_COLUMNS,
     "signals": SIGNAL_COLUMNS,
     "qlib_provider": PROVIDER_COLUMNS,
     "backtest_report": DAY_COLUMNS,
@@ -71,6 +74,8 @@ LINEAGES: dict[str, dg.TableColumnLineage] = {
     **{asset.name: asset.lineage for asset in FORECAST_ASSETS},
     "forecast_scores": score_lineage(BUILT_IN_ASSETS),
     "scoreboard": BOARD_LINEAGE,
+    "forecast_risk": risk_lineage(BUILT_IN_ASSETS),
+    "risk_backtest": BACKTEST_LINEAGE,
     "signals": signal_lineage(BUILT_IN_ASSETS),
     "qlib_provider": PROVIDER_LINEAGE,
     "backtest_report": DAY_LINEAGE,

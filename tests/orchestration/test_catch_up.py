@@ -19,6 +19,7 @@ from assets.market.universe import read_universe
 from assets.sessions import RANGE_END, RANGE_START
 from orchestration import completeness
 from orchestration.build import build_defs
+from orchestration.catch_up import EVALUATION
 from orchestration.completeness import missing_at, watched_assets
 from orchestration.jobs import without_freshness
 from resources.candlecast import Candlecast
@@ -213,9 +214,9 @@ def test_a_correction_that_another_run_ingested_makes_the_scores_stale(desk: Des
     desk.write("AA", changed=date(2012, 7, 6))
     desk.run("raw_bars", "bars", first=LAST, last=LAST)
     assert "corrected" in desk.missing()["forecast_scores"]
-    assert desk.requests() == [("2012-07-06", "2012-07-10", {"forecast_scores", "scoreboard"})]
+    assert desk.requests() == [("2012-07-06", "2012-07-10", set(EVALUATION))]
     daily = desk.defs.resolve_job_def("daily")
     tags = {RANGE_START: "2012-07-06", RANGE_END: str(LAST)}
-    chosen = [dg.AssetKey("forecast_scores"), dg.AssetKey("scoreboard")]
+    chosen = [dg.AssetKey(name) for name in EVALUATION]
     assert daily.execute_in_process(instance=desk.instance, tags=tags, asset_selection=chosen).success
     assert desk.missing() == {} and desk.requests() == []

@@ -27,6 +27,8 @@ TABLES = {
     "forecast_quantiles": "model, checkpoint, symbol, origin, step, field, level",
     "forecast_scores": "model, checkpoint, symbol, origin, step, metric",
     "scoreboard": "model, metric, horizon, baseline",
+    "forecast_risk": "model, checkpoint, symbol, origin, step, measure, level",
+    "risk_backtest": "model, step, measure, level",
     "signals": "model, symbol, origin",
     "backtests": "model, metric",
     "backtest_days": "model, session",
