@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -49,6 +50,13 @@ def _add_model(home: ForecastHome, name: str, change: Change) -> None:
 def _update(home: ForecastHome, **others: str) -> RiskUpdate:
     score_sessions(home.warehouse, home.histories(), [FIRST, date(2012, 10, 12)])
     return update_risk(home.candlecast, _used(home, others))
+
+
+def _row(backtest: pd.DataFrame, model: str, measure: str, step: int = 10, level: float = 0.05) -> pd.Series:
+    wanted = {"model": model, "measure": measure, "step": step, "level": level}
+    chosen = backtest[(backtest[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
 
 
 def _widened(factor: float) -> Change:
@@ -101,16 +109,15 @@ def test_a_model_with_too_narrow_a_tail_is_rejected_and_the_check_warns(home: Fo
     _add_model(home, "narrow", _widened(0.5))
     _update(home, narrow="c")
     write_backtest(home.warehouse, build_backtest(home.candlecast).rows)
-    backtest = read_backtest(home.warehouse).set_index(["model", "step", "measure"])
-    narrow, walk = backtest.loc[("narrow", 1, "var")], backtest.loc[("random_walk_ewma", 1, "var")]
+    backtest = read_backtest(home.warehouse)
+    narrow, walk = _row(backtest, "narrow", "var", 1), _row(backtest, "random_walk_ewma", "var", 1)
     assert narrow["kupiec_p"] < 1e-4 < walk["kupiec_p"]
     assert narrow["skill"] < 0 and np.isnan(walk["skill"])
     assert narrow["baseline_score"] == pytest.approx(walk["score"])
-    assert backtest.loc[("narrow", 1, "es")]["es_z"] < -1
+    assert _row(backtest, "narrow", "es", 1)["es_z"] < -1
     # Origins five sessions apart: of ten-step forecasts every second one is left.
-    assert backtest.loc[("narrow", 10, "var")]["n"] == pytest.approx(
-        backtest.loc[("narrow", 10, "var")]["forecasts"] / 2, abs=5
-    )
+    far = _row(backtest, "narrow", "var", 10)
+    assert far["n"] == pytest.approx(far["forecasts"] / 2, abs=5)
     with home.warehouse.write() as connection:
         connection.execute(
             "INSERT INTO scoreboard BY NAME SELECT 'narrow' AS model, 'crps' AS metric, 0 AS horizon, 1.0 AS value, "
@@ -158,8 +165,8 @@ def test_probabilities_of_paths_are_mapped_to_derived_models_and_backtested(home
     assert mean["model"].tolist() == ["walks", "walks_recalibrated"]
     assert mean["value"][1] > mean["value"][0] + 0.2 and set(mean["paths"]) == {40}
     assert set(mean["n"]) == {2 * len(tasks)}
-    backtest = build_backtest(home.candlecast).rows.set_index(["model", "measure", "level"])
-    wide, right = (backtest.loc[(model, "touch", -0.05)] for model in ("walks_recalibrated", "walks"))
+    backtest = build_backtest(home.candlecast).rows
+    wide, right = (_row(backtest, model, "touch", level=-0.05) for model in ("walks_recalibrated", "walks"))
     assert wide["expected"] > 2 * wide["exceptions"] and wide["skill"] < right["skill"]
     assert wide["reliability"] > right["reliability"] and set(backtest["baseline"].dropna()) >= {"base_rate"}
     damaged = paths_file(folder, "walks", "c", tasks[0].origin)

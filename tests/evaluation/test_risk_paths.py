@@ -24,7 +24,7 @@ def _walk(paths: int, steps: int, scale: float) -> np.ndarray:
 
 def _normal(steps: int, scale: float) -> np.ndarray:
     spread = scale * np.sqrt(np.arange(1, steps + 1))
-    return 100 * np.exp(spread[:, None] * ndtri(LEVELS))
+    return np.asarray(100 * np.exp(spread[:, None] * ndtri(LEVELS)))
 
 
 def test_a_drawdown_is_measured_from_the_highest_price_up_to_the_bar_before() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
-from assets.evaluation.risk.backtest_table import best_model, read_backtest
+from assets.evaluation.risk.backtest_table import default_model, read_backtest
 from assets.evaluation.risk.store import VAR
 from assets.plots import label
 from resources.sql import load_sql
@@ -22,7 +22,7 @@ def impossible_risk(warehouse: Warehouse) -> pd.DataFrame:
 
 def check_exceptions(warehouse: Warehouse) -> CheckOutcome:
     """Whether Kupiec's test accepts the value at risk of the best model of the scoreboard, at each step and level."""
-    model, backtest = best_model(warehouse), read_backtest(warehouse)
+    model, backtest = default_model(warehouse), read_backtest(warehouse)
     own = backtest[(backtest["model"] == model) & (backtest["measure"] == VAR)]
     if own.empty:
         return CheckOutcome(True, f"no outcome of the value at risk of {model} yet")

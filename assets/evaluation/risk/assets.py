@@ -145,10 +145,10 @@ def _forecast_risk(forecasts: Sequence[str]) -> dg.AssetsDefinition:
 
 def _newest(candlecast: Candlecast) -> dict[str, Any]:
     """The measures from the newest origin, by the best model of the scoreboard."""
-    from assets.evaluation.risk.backtest_table import best_model
+    from assets.evaluation.risk.backtest_table import default_model
     from assets.evaluation.risk.plots import newest_chart
 
-    model = best_model(candlecast.warehouse)
+    model = default_model(candlecast.warehouse)
     newest = candlecast.warehouse.frame(_NEWEST, {"model": model})
     if newest.empty:
         return {}

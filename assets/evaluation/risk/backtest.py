@@ -12,7 +12,7 @@ shortfall): Z = 1 − Σ loss · exception / (level · n · ES), 0 on average wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from assets.evaluation.risk.coverage_tests import block_test, christoffersen_tes
 from assets.evaluation.risk.store import ES, VAR
 from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
 from assets.forecasting.verdict import REFERENCE_MODEL
+from resources.derived_models import is_recalibrated
 from resources.settings import EvaluationSettings
 
 COLUMNS = ("model", "step", "measure", "level", "forecasts", "n", "exceptions", "expected", "rate_low", "rate_high",
@@ -78,13 +79,13 @@ def loss_rows(outcomes: pd.DataFrame, step: int, level: float, bootstrap: BlockB
     """
     scored = outcomes.assign(score=_quantile_score(outcomes, level))
     baseline = scored.loc[scored["model"] == REFERENCE_MODEL, ["symbol", "origin", "score"]]
-    compared = outcomes["model"].nunique() - 1
+    others = [model for model in scored["model"].unique() if model != REFERENCE_MODEL]
     for model, own in scored.groupby("model"):
         key: Row = {"model": str(model), "step": step, "level": level, "forecasts": len(own)}
         skill: Row = {}
         if model != REFERENCE_MODEL:
             paired = own.merge(baseline.rename(columns={"score": "baseline_score"}), on=["symbol", "origin"])
-            skill = _skill(paired, REFERENCE_MODEL, bootstrap, compared)
+            skill = _skill(paired, REFERENCE_MODEL, bootstrap, _compared(str(model), others))
         yield {**key, "measure": VAR, **_coverage(own, level, bootstrap), "score": own["score"].mean(), **skill}
         yield {**key, "measure": ES, **_shortfall(own, level, bootstrap)}
 
@@ -98,7 +99,7 @@ def event_rows(outcomes: pd.DataFrame, bootstrap: BlockBootstrap) -> Iterator[Ro
     """
     for measure, level in sorted(set(zip(outcomes["measure"].tolist(), outcomes["level"].tolist(), strict=True))):
         same = outcomes[(outcomes["measure"] == measure) & (outcomes["level"] == level)]
-        compared = same["model"].nunique()
+        models = [str(model) for model in same["model"].unique()]
         for model, own in same.groupby("model"):
             scored = own.assign(
                 score=(own["value"] - own["event"]) ** 2, baseline_score=(own["base_rate"] - own["event"]) ** 2
@@ -122,7 +123,7 @@ def event_rows(outcomes: pd.DataFrame, bootstrap: BlockBootstrap) -> Iterator[Ro
                 "rate_high": float(np.clip(expected / len(apart) + test.high, 0, 1)),
                 "block_p": test.p,
                 "score": scored["score"].mean(),
-                **_skill(scored, BASE_RATE, bootstrap, compared),
+                **_skill(scored, BASE_RATE, bootstrap, _compared(str(model), models)),
                 "reliability": reliability(own["value"].to_numpy(), own["event"].to_numpy()),
             }
 
@@ -189,6 +190,11 @@ def _skill(paired: pd.DataFrame, baseline: str, bootstrap: BlockBootstrap, compa
         "skill_low": low,
         "skill_high": high,
     }
+
+
+def _compared(model: str, models: Sequence[str]) -> int:
+    """The number of models in the comparison of one: recalibrated ones are a comparison of their own."""
+    return sum(is_recalibrated(one) == is_recalibrated(model) for one in models)
 
 
 def _quantile_score(outcomes: pd.DataFrame, level: float) -> pd.Series:

@@ -12,20 +12,15 @@ from assets.evaluation.risk.backtest import COLUMNS, BlockBootstrap, Row, event_
 from assets.evaluation.risk.event_outcomes import with_outcomes
 from assets.evaluation.risk.loss_measures import risk_steps
 from assets.evaluation.risk.path_events import wanted_events
+from assets.evaluation.scoreboard import read_scoreboard
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
-from assets.forecasting.metrics import ALL_STEPS
-from assets.forecasting.verdict import REFERENCE_MODEL
+from assets.forecasting.verdict import REFERENCE_MODEL, best_model
 from assets.market.history import own_histories
 from resources.candlecast import Candlecast
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 KEY = ("model", "step", "measure", "level")
-_BEST = """
-SELECT model FROM scoreboard
-WHERE metric = 'crps' AND horizon = $all_steps AND baseline = $reference AND skill > 0
-ORDER BY skill DESC, model LIMIT 1
-"""
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,9 @@ def read_backtest(warehouse: Warehouse) -> pd.DataFrame:
     return warehouse.frame(f"SELECT {', '.join(COLUMNS)} FROM risk_backtest ORDER BY {', '.join(KEY)}")
 
 
-def best_model(warehouse: Warehouse) -> str:
-    """The model with the highest CRPS skill over all steps on the scoreboard; the reference model if none has any."""
-    found = warehouse.frame(_BEST, {"all_steps": ALL_STEPS, "reference": REFERENCE_MODEL})
-    return str(found["model"][0]) if len(found) else REFERENCE_MODEL
+def default_model(warehouse: Warehouse) -> str:
+    """The best model of the scoreboard (verdict.best_model); the reference model if there is none."""
+    return best_model(read_scoreboard(warehouse)) or REFERENCE_MODEL
 
 
 def _outcomes(warehouse: Warehouse, script: str, chosen: ForecastFilter, **parameters: object) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from assets.forecasting.filters import ForecastFilter, UsedCheckpoints, checkpoi
 from assets.forecasting.metrics import as_levels
 from assets.forecasting.path_files import paths_file
 from resources.candlecast import Candlecast
+from resources.derived_models import ANCHORED, RECALIBRATED
 from resources.integrity import is_intact
 from resources.progress import Progress, silent
 from resources.sql import load_sql
@@ -27,7 +28,7 @@ from resources.sql import load_sql
 ORIGINS_AT_ONCE = 20
 METHOD = "paths"
 _FIELDS = ("close", "high", "low")
-_DERIVED = r"(_anchored|_recalibrated)*"
+_DERIVED = f"({ANCHORED}|{RECALIBRATED})*"
 
 
 def path_models(candlecast: Candlecast, used: UsedCheckpoints) -> list[tuple[str, str]]:

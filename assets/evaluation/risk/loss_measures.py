@@ -22,17 +22,16 @@ def risk_steps(settings: Settings) -> list[int]:
 
 
 def model_losses(
-    warehouse: Warehouse, settings: Settings, model: str, checkpoints: Sequence[str], chosen: ForecastFilter
+    warehouse: Warehouse, settings: Settings, model: str, checkpoints: Sequence[str], learnt: ForecastFilter
 ) -> pd.DataFrame:
     """Value at risk and expected shortfall of a model's forecasts since the start of the test range.
 
-    The tail is learnt from outcomes of out-of-sample forecasts, from planned origins and from those before the test
-    range.
+    Args:
+        learnt: the forecasts from whose outcomes the tail is learnt, where they are out of sample.
     """
-    wanted = settings.risk.levels
-    levels = as_levels(needed_levels(settings.forecasts.levels, wanted))
+    levels = as_levels(needed_levels(settings.forecasts.levels, settings.risk.levels))
     parameters = {
-        **chosen.parameters,
+        **learnt.parameters,
         "frequency": settings.market.frequency,
         "model": model,
         "checkpoints": list(checkpoints),
@@ -41,19 +40,16 @@ def model_losses(
     }
     sql = load_sql("assets.evaluation.risk", "loss_quantiles.sql").format(origin_filter=ORIGIN_FILTER)
     cells = warehouse.frame(sql, parameters)
-    rows = [_step_losses(own, levels, wanted, chosen) for _, own in cells.groupby("step")]
+    rows = [_step_losses(own, levels, settings) for _, own in cells.groupby("step")]
     if not rows:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(rows, ignore_index=True).assign(model=model)
 
 
-def _step_losses(
-    cells: pd.DataFrame, levels: np.ndarray, wanted: Sequence[float], chosen: ForecastFilter
-) -> pd.DataFrame:
+def _step_losses(cells: pd.DataFrame, levels: np.ndarray, settings: Settings) -> pd.DataFrame:
     """The rows of one step."""
     quantiles = np.array(cells["quantiles"].tolist())
-    before = cells["origin"] < pd.Timestamp(chosen.first)
-    counts = ~cells["in_sample"].astype(bool) & (cells["planned"].astype(bool) | before)
+    counts = ~cells["in_sample"].astype(bool) & cells["planned"].astype(bool)
     with np.errstate(invalid="ignore"):
         actual = -np.log(cells["growth"].to_numpy(dtype=np.float64))
     forecasts = LossForecasts(
@@ -64,10 +60,9 @@ def _step_losses(
         actual=np.where(counts, actual, np.nan),
     )
     keys = cells[["checkpoint", "symbol", "origin", "step", "target_ts"]]
-    shown = (~before).to_numpy()
-    return pd.concat(
-        [rows[shown] for risk in tail_risks(forecasts, wanted) for rows in _rows(keys, risk)], ignore_index=True
-    )
+    shown = (cells["origin"] >= pd.Timestamp(settings.windows.test[0])).to_numpy()
+    found = [rows[shown] for risk in tail_risks(forecasts, settings.risk.levels) for rows in _rows(keys, risk)]
+    return pd.concat(found, ignore_index=True)
 
 
 def _rows(keys: pd.DataFrame, risk: TailRisk) -> Iterator[pd.DataFrame]:

@@ -1,5 +1,5 @@
 -- One row per cell of a model's forecasts: the quantiles of the close, the close at the origin, and the close at the
--- target where it is known. `planned`: from an origin that the settings plan.
+-- target where it is known. `planned`: from an origin that the settings plan, warm-up included.
 SELECT symbol, q.checkpoint, origin, step, any_value(q.target_ts) AS target_ts,
        any_value(q.in_sample) AS in_sample, any_value(b.close) AS last_close,
        any_value(a.actual / a.last_close) AS growth, list(q.value ORDER BY q.level) AS quantiles,

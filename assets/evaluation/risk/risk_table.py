@@ -28,10 +28,11 @@ def update_risk(candlecast: Candlecast, used: UsedCheckpoints, progress: Progres
     """Compute the measures of the forecasts since the start of the test range, and write those that changed."""
     settings, warehouse = candlecast.settings, candlecast.warehouse
     chosen, events = ForecastFilter.of(settings, warehouse), wanted_events(settings.risk)
+    learnt = ForecastFilter.of(settings, warehouse, warm_up=True)
     forget_others(warehouse, used, events, settings.windows.predict_window, chosen.first)
     for done, (model, named) in enumerate(used.items()):
         checkpoints = [named] if isinstance(named, str) else list(named)
-        write_losses(warehouse, model, model_losses(warehouse, settings, model, checkpoints, chosen))
+        write_losses(warehouse, model, model_losses(warehouse, settings, model, checkpoints, learnt))
         progress(done + 1, len(used), model)
     without = write_events(candlecast, used, events, chosen, progress) if events else set()
     return RiskUpdate(*risk_content(warehouse), tuple(sorted(without)))
