@@ -18,6 +18,7 @@ import pandas as pd
 from assets.forecasting.baselines import ESTIMATED
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.universe import Universe
+from resources.derived_models import is_recalibrated
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -27,6 +28,7 @@ NO_DIRECTION = (
     "rank symbols by volatility"
 )
 TOLERANCE = 1e-6
+RECALIBRATED = "recalibrated forecasts have the medians of their model, whose signals rank the symbols"
 CONSTANT_SIGNAL = "the signal is the same for all symbols of each origin, so it ranks nothing"
 NOT_A_MEMBER = "the symbol is not a member of the universe at the origin"
 TOO_EARLY = "the origin is before windows.test"
@@ -86,6 +88,7 @@ def make_signals(
     forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
     undirected = _without_direction(quantiles) | forecast.intersection(NO_DIRECTION_BY_CONSTRUCTION)
     flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION)
+    flat |= dict.fromkeys(filter(is_recalibrated, forecast), RECALIBRATED)
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return SignalSet(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 

@@ -11,6 +11,7 @@ from assets.backtests.acceptance import signal_problems
 from assets.backtests.signals import (
     NO_DIRECTION,
     NOT_A_MEMBER,
+    RECALIBRATED,
     TOO_EARLY,
     expected_returns,
     make_signals,
@@ -52,6 +53,16 @@ def test_models_without_a_direction_are_left_out_with_a_reason(warehouse: Wareho
     assert set(reasons) == {"random_walk", "random_walk_ewma"}
     assert reasons["random_walk"].reason == NO_DIRECTION
     assert reasons["random_walk"].forecasts > 0
+
+
+def test_recalibrated_forecasts_rank_as_their_model_does_and_make_no_signal(warehouse: Warehouse) -> None:
+    copy = "SELECT * REPLACE ('kronos_recalibrated' AS model) FROM {} WHERE model = 'kronos'"
+    with warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(f"INSERT INTO {table} {copy.format(table)}")
+    made = make_signals(warehouse, "1d", 10, {**USED, "kronos_recalibrated": USED["kronos"]}, ALWAYS)
+    assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
+    assert RECALIBRATED in {one.reason for one in made.omissions if one.model == "kronos_recalibrated"}
 
 
 def test_origins_before_the_test_range_make_no_signal_and_are_counted(warehouse: Warehouse) -> None:
