@@ -20,6 +20,9 @@ RANGE_FLOOR, RETURN_FLOOR = 0.02, 0.1
 # Variance of a bar below which nothing is known to have moved.
 SMALLEST = 1e-14
 LIMIT = 8.0
+# Spread of standardised returns over the symbols of a market, the geometric mean over US stocks up to 2010. A market of
+# one symbol has none: at 0 its CRPS skill was -0.2 %, at this 1.0 % (22 held-out symbols, 2004-2010).
+TYPICAL_SPREAD = 0.75
 # Half-open spans of lags in bars, whose mean is one input.
 RANGE_SPANS = (*((lag, lag + 1) for lag in range(10)), (10, 15), (15, 22), (22, 44), (44, 66), (66, 132), (132, 264))
 RETURN_SPANS = (*((lag, lag + 1) for lag in range(5)), (5, 10), (10, 22), (22, 66), (66, 264))
@@ -231,8 +234,10 @@ def _across(series: np.ndarray) -> np.ndarray:
 
 
 def _spread(series: np.ndarray) -> np.ndarray:
-    """The standard deviation over the symbols that have a value, at each bar: (bars, 1)."""
-    return np.asarray(np.sqrt(_across((series - _across(series)) ** 2)))
+    """The standard deviation over the symbols that have a value, at each bar: (bars, 1); a typical one for a single."""
+    count = np.isfinite(series).sum(axis=1)[:, None]
+    sample = np.sqrt(_across((series - _across(series)) ** 2) * count / np.maximum(count - 1, 1))
+    return np.asarray(np.where(count > 1, sample, TYPICAL_SPREAD))
 
 
 def _carried(series: np.ndarray) -> np.ndarray:
