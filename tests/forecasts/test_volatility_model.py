@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.volatility.features import BARS_READ, PanelFeatures, calendar_inputs
 from assets.forecasting.volatility.panel import Panel, panel_up_to
-from assets.forecasting.volatility.regression import LEAST_BARS, VolatilityWeights, design_of, fit
+from assets.forecasting.volatility.regression import LEAST_BARS, MOST_STEPS, VolatilityWeights, design_of, fit
+from assets.forecasting.volatility_forecaster import VolatilityPredictor
 from assets.market.history import BarHistory
 from resources.errors import CandlecastError
 
@@ -174,3 +176,86 @@ def test_the_panel_has_every_timestamp_of_its_symbols() -> None:
     assert panel.returns[0, 0] == pytest.approx(np.log(one.quoted[10, 3] / one.quoted[9, 3]))
     after = np.flatnonzero(panel.stamps == other.stamps[21])[0]
     assert panel.returns[after, 1] == pytest.approx(np.log(other.quoted[21, 3] / other.quoted[19, 3]))
+
+
+def _predict(
+    weights: VolatilityWeights, market: list[BarHistory], asked: list[BarHistory], origin: int, steps: int = STEPS
+) -> Prediction:
+    """Forecasts of some histories, whether they are the market's or not, from the bar `origin` of each."""
+    tasks = [ForecastTask(one.symbol, one.stamps[origin], one, origin) for one in asked]
+    targets = np.stack([one.stamps[origin + 1 : origin + 1 + steps] for one in asked])
+    return VolatilityPredictor(weights, {one.symbol: one for one in market}, LEVELS).predict(tasks, targets)
+
+
+def _with_bars(history: BarHistory, rows: slice, columns: slice, value: float) -> BarHistory:
+    quoted = history.quoted.copy()
+    quoted[rows, columns] = value
+    return BarHistory(history.symbol, history.stamps, quoted, history.growth, history.shares)
+
+
+def test_neither_order_nor_strangers_nor_later_bars_of_the_market_change_a_forecast(
+    market: list[BarHistory], fitted: VolatilityWeights
+) -> None:
+    strangers = [_history("X1", 1600, 71), _history("X2", 1600, 72)]
+    alone = _predict(fitted, market, [market[3]], 1200).quantiles
+    together = _predict(fitted, market, [strangers[0], market[5], market[3], strangers[1]], 1200).quantiles
+    assert (together[2] == alone[0]).all()
+    assert (together[0] == _predict(fitted, market, [strangers[0]], 1200).quantiles[0]).all()
+    later = [_with_bars(one, slice(1201, None), slice(0, 4), 7.0) for one in market]
+    assert (_predict(fitted, later, [market[3]], 1200).quantiles == alone).all()
+    earlier = [*market[:4], _with_bars(market[4], slice(1150, 1160), slice(1, 2), 900.0), market[5]]
+    assert (_predict(fitted, earlier, [market[3]], 1200).quantiles != alone).any(), "it reads the market"
+
+
+def test_what_cannot_be_forecast_has_a_reason_and_spoils_no_other(
+    market: list[BarHistory], fitted: VolatilityWeights
+) -> None:
+    asked = [
+        market[0],
+        _with_bars(market[1], slice(900, 1201), slice(0, 4), 50.0),
+        _with_bars(market[2], slice(1200, 1201), slice(3, 4), 0.0),
+        _with_bars(market[3], slice(0, None), slice(4, 6), np.nan),
+    ]
+    found = _predict(fitted, market, asked, 1200)
+    assert {row: reason.split(":")[0] for row, reason in found.failures.items()} == {
+        1: "the close has not changed for a year",
+        2: "the close of the origin, or the one before, is not positive",
+    }
+    assert np.isfinite(found.quantiles[[0, 3]]).all() and (found.quantiles[[0, 3]] > 0).all()
+    young = [
+        BarHistory(f"Y{n}", *(p[-n:] for p in (market[0].stamps, market[0].quoted, *[np.ones(1600)] * 2)))
+        for n in (9, 8)
+    ]
+    first = _predict(fitted, market, young, 0)
+    assert {reason.split(":")[0] for reason in first.failures.values()} == {"it is the first bar of the symbol"}
+    assert np.isfinite(_predict(fitted, market, young, 2).quantiles).all()
+
+
+def test_a_single_symbol_and_a_horizon_beyond_the_fitted_steps_are_forecast(
+    market: list[BarHistory], fitted: VolatilityWeights
+) -> None:
+    found = _predict(fitted, market[:1], market[:1], 1200, steps=2 * STEPS)
+    assert not found.failures and np.isfinite(found.quantiles).all()
+    widths = found.quantiles[0, :, 0, -1] - found.quantiles[0, :, 0, 0]
+    assert (np.diff(widths) > 0).all()
+    lone, among = (_predict(fitted, given, market[:1], 1200).quantiles[0, 0, 0] for given in (market[:1], market))
+    assert np.log(lone[-1] / lone[0]) == pytest.approx(np.log(among[-1] / among[0]), rel=0.5)
+
+
+def test_intraday_bars_are_fitted_and_forecast() -> None:
+    draw = np.random.default_rng(4)
+    histories = []
+    for number in range(2):
+        days = np.arange("2010-01-04", "2010-05-01", dtype="datetime64[D]")
+        days = days[np.is_busday(days)]
+        stamps = (days[:, None] + np.arange(14, 21) * np.timedelta64(1, "h")).ravel().astype("datetime64[s]")
+        closes = 20 * np.exp(np.cumsum(draw.normal(0, 0.004, len(stamps))))
+        ones = np.ones(len(stamps))
+        quoted = np.column_stack([closes, closes * 1.002, closes * 0.998, closes, ones * np.nan, ones * np.nan])
+        histories.append(BarHistory(f"H{number}", stamps, quoted, ones, ones))
+    weights = fit(panel_up_to(histories), histories[0].stamps[0], histories[0].stamps[-1], 25)
+    assert weights.steps == MOST_STEPS < 25
+    found = _predict(weights, histories, histories, 500, steps=25)
+    assert not found.failures and np.isfinite(found.quantiles).all()
+    spread = np.log(found.quantiles[0, 0, 0, -1] / found.quantiles[0, 0, 0, 0])
+    assert spread == pytest.approx(2 * 1.645 * 0.004, rel=0.35)
