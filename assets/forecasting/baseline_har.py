@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 
@@ -69,10 +70,13 @@ class MarketRanges:
         at = np.searchsorted(self.stamps, stamps.astype(self.stamps.dtype), side="right") - 1
         if not len(self.stamps):
             return np.zeros((len(stamps), len(SPANS)))
-        running = Running(self.values[:, None])
-        year = running.mean(0, YEAR, at)
-        relative = np.concatenate([running.mean(*span, at) - year for span in SPANS], axis=1)
+        year = self._running.mean(0, YEAR, at)
+        relative = np.concatenate([self._running.mean(*span, at) - year for span in SPANS], axis=1)
         return np.asarray(np.nan_to_num(relative))
+
+    @cached_property
+    def _running(self) -> Running:
+        return Running(self.values[:, None])
 
     def digest(self, last: np.datetime64) -> str:
         """A digest of the market up to a timestamp."""
@@ -91,7 +95,7 @@ class HarFeatures:
         self._relative = [Running(self.day), Running(np.log(panel.returns**2 + RETURN_FLOOR * scale))]
         self._leverage = Running(np.clip(panel.returns / np.sqrt(scale), -6, 0))
         self._squares = Running(panel.returns**2)
-        self._market = market.inputs(panel.stamps)
+        self._market, self._stamps = market, panel.stamps
 
     def inputs(self, at: np.ndarray, steps: int) -> Inputs:
         """The inputs at the bars `at`: the same for all steps."""
@@ -99,7 +103,7 @@ class HarFeatures:
         own = [series.mean(*span, at) - level for series in self._relative for span in SPANS]
         own += [self._leverage.mean(*span, at) for span in SPANS]
         own.append(np.log(np.maximum(self._squares.mean(0, YEAR, at), SMALLEST)) - level)
-        own += [np.broadcast_to(one[:, None], level.shape) for one in self._market[at].T]
+        own += [np.broadcast_to(one[:, None], level.shape) for one in self._market.inputs(self._stamps[at]).T]
         bounded = np.stack([np.clip(np.nan_to_num(one), -LIMIT, LIMIT) for one in own], axis=-1)
         return Inputs(level, bounded, np.empty((*level.shape, steps, 0)))
 
