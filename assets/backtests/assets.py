@@ -181,6 +181,7 @@ def _backtest_report() -> dg.AssetsDefinition:
             "signals",
             "qlib_provider",
             "scoreboard",
+            "risk_backtest",
             "kronos_tokenizer",
             "kronos_predictor",
             "chronos2_model",

@@ -148,7 +148,7 @@ def test_the_verdict_comes_first_and_every_section_exists(html: str) -> None:
     assert title and "random walk" in title.group(1)
     assert html.index("<h1>") < html.index('class="lead"') < html.index("<table")
     sections = re.findall(r'<section id="(\w+)"', html)
-    assert sections == ["skill", "examples", "backtest", "models", "data", "limitations", "provenance"]
+    assert sections == ["skill", "examples", "risk", "backtest", "models", "data", "limitations", "provenance"]
     assert all(f'href="#{section}"' in html for section in sections)
     assert html.count('src="data:image/png;base64,') == 6
 
@@ -191,7 +191,7 @@ def test_a_report_without_backtest_scores_or_forecasts_names_what_to_materialise
     nothing = backtest_in(home, settings)
     assert isinstance(nothing.plan, NoBacktest)
     page = render(compose(contents_of(home, settings, nothing), "0" * 64))
-    for asset in ("forecast_scores", "scoreboard", "kronos_predictor", "chronos2_model"):
+    for asset in ("forecast_scores", "scoreboard", "risk_backtest", "kronos_predictor", "chronos2_model"):
         assert asset in page
     assert nothing.plan.reason in page and "windows.test" in page
     assert "<img" not in page

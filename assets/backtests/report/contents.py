@@ -52,7 +52,7 @@ PACKAGES = (
 )  # fmt: skip
 TABLES = (
     "payloads", "bars", "rejected_bars", "corporate_actions", "forecasts", "forecast_quantiles", "forecast_scores",
-    "scoreboard", "signals", "backtest_days", "backtests",
+    "scoreboard", "forecast_risk", "risk_backtest", "signals", "backtest_days", "backtests",
 )  # fmt: skip
 FAN_CASES = 3
 # Four panels per row. In each the first model that has forecasts: none is chosen by its result.
@@ -64,6 +64,7 @@ FAN_PANELS = (
 )
 
 _SCOREBOARD = "SELECT * FROM scoreboard ORDER BY metric, horizon, model, baseline"
+_RISK = "SELECT * FROM risk_backtest ORDER BY measure, level, step, model"
 _REJECTED = "SELECT rule, count(*) AS rows FROM rejected_bars GROUP BY rule ORDER BY rows DESC, rule"
 # A forecast's PIT is at most a level exactly where the close was at most that quantile.
 _CALIBRATION = f"""
@@ -130,6 +131,7 @@ class ReportContents:
     universe: Universe
     forecasts: pd.DataFrame
     scoreboard: pd.DataFrame
+    risk: pd.DataFrame
     calibration: pd.DataFrame
     skill_groups: pd.DataFrame
     fans: tuple[FanCase, ...]
@@ -193,6 +195,7 @@ def read_contents(
             tuple(connection.execute(_CORRECTED_SINCE, {**pairs, **chosen.parameters}).fetchall()),
         )
         scoreboard = connection.execute(_SCOREBOARD).df()
+        risk = connection.execute(_RISK).df()
         ((before,),) = connection.execute(
             _BEFORE_CLOSURES, {**pairs, **chosen.parameters, "closures": list(closures)}
         ).fetchall()
@@ -203,6 +206,7 @@ def read_contents(
         universe=read_universe(settings, warehouse),
         forecasts=forecasts,
         scoreboard=scoreboard,
+        risk=risk,
         calibration=calibration,
         skill_groups=skill_groups,
         fans=tuple(_fan_cases(warehouse, frequency, forecasts, settings.windows.predict_window)),

@@ -13,8 +13,9 @@ from assets.backtests.report import descriptions, skill, tables
 from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import TITLES, ReportContents
 from assets.backtests.report.formatting import TextTable, interval, listing, number, plural, typeset
+from assets.backtests.report.risk import risk_table
 from assets.backtests.report.verdict import backtest_verdict
-from assets.forecasting.verdict import best_model, verdict_text
+from assets.forecasting.verdict import REFERENCE_MODEL, best_model, verdict_text
 from assets.plots import label
 from resources.checkpoints import Checkpoint
 from resources.derived_models import is_recalibrated
@@ -91,6 +92,8 @@ class ReportPage:
     skill: PlotImage | None
     calibration: PlotImage | None
     fans: tuple[FanSection, ...]
+    risk: TextTable | None
+    all_risk: TextTable | None
     intervals: str
     rules: str
     backtest: TextTable | None
@@ -148,6 +151,8 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         skill=_skill(contents),
         calibration=_calibration(contents),
         fans=_fans(contents),
+        risk=risk_table(contents.risk, (best_model(contents.scoreboard) or REFERENCE_MODEL, REFERENCE_MODEL)),
+        all_risk=risk_table(contents.risk),
         intervals=descriptions.intervals_text(settings["forecasts"]["levels"]),
         rules=descriptions.rules_text(contents),
         backtest=tables.backtest_table(contents.backtest.measures),

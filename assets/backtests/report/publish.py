@@ -17,6 +17,7 @@ from assets.backtests.measures import by_model
 from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import typeset
 from assets.backtests.report.page import ReportPage, compose
+from assets.backtests.report.risk import risk_records
 from assets.backtests.results import digest_of_frame
 from resources.errors import CandlecastError
 from resources.integrity import is_intact, keep_if_intact
@@ -127,6 +128,7 @@ def _summary(page: ReportPage, contents: ReportContents) -> str:
         "facts": {fact.name: fact.value for fact in page.facts},
         "backtests": by_model(contents.backtest.measures) if len(contents.backtest.measures) else {},
         "backtest_recipe": contents.backtest.recipe,
+        "risk": risk_records(contents.risk),
         "checkpoints": {checkpoint.kind: checkpoint.digest for checkpoint in contents.checkpoints},
         "vintages": {kind: [one.digest for one in found] for kind, found in contents.vintages},
         "forecasts_by": dict(contents.used),
