@@ -21,6 +21,7 @@ from resources.settings_models import (
     BUILT_IN_ASSETS,
     BUILT_IN_MODELS,
     CALIBRATED_ASSET,
+    COMBINED_ASSET,
     forecast_asset,
     require_free_names,
 )
@@ -212,6 +213,32 @@ class ForecastSettings(Section):
         description="Quantile levels to store, increasing; 0.5, the median, is required. Two levels symmetric "
         "about it, such as 0.1 and 0.9, are the ends of a central interval: the coverage of the two widest is scored.",
     )
+    coverage: Literal["warn", "block"] = Field(
+        "warn",
+        description="What happens where the coverage of recalibrated or combined forecasts is certainly outside of "
+        '`coverage_bounds`: "warn" fails a check, "block" also stops signals, scores and report.',
+    )
+    coverage_bounds: dict[str, tuple[float, float]] = Field(
+        {"50": (0.43, 0.57), "80": (0.75, 0.85), "90": (0.86, 0.94)},
+        description="Lower and upper bound of the coverage of central intervals, by nominal coverage in per cent, over "
+        "all origins and in each year. Only what is outside with its whole confidence interval fails. Intervals that "
+        "`levels` does not have are not checked.",
+        json_schema_extra={"range": '{"90" = [0.86, 0.94]}: keys > 0, < 100; bounds >= 0, <= 1, around the key'},
+    )
+
+    @field_validator("coverage_bounds")
+    @classmethod
+    def _around_nominal(cls, bounds: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for nominal, (low, high) in bounds.items():
+            try:
+                share = float(nominal) / 100
+            except ValueError:
+                share = 0.0
+            if not 0 < share < 1:
+                raise ValueError(f"{nominal!r} is no nominal coverage in per cent, such as 90")
+            if not 0 <= low < share < high <= 1:
+                raise ValueError(f"{nominal} = [{low:g}, {high:g}]: bounds are shares with low < {share:g} < high")
+        return bounds
 
     @field_validator("levels")
     @classmethod
@@ -412,12 +439,18 @@ class Settings(BaseModel):
     @property
     def forecast_assets(self) -> tuple[str, ...]:
         """The names of all assets of forecasts: the built-in ones, those of further models, the derived ones."""
-        return (*self.base_forecast_assets, *([CALIBRATED_ASSET] if self.calibration.enabled else []))
+        derived = {CALIBRATED_ASSET: self.calibration.enabled, COMBINED_ASSET: self.combined}
+        return (*self.base_forecast_assets, *(asset for asset, exists in derived.items() if exists))
 
     @property
     def base_forecast_assets(self) -> tuple[str, ...]:
         """The assets of forecasts that are derived from no others."""
         return (*BUILT_IN_ASSETS, *map(forecast_asset, self.enabled_models))
+
+    @property
+    def combined(self) -> bool:
+        """Whether there are combinations of the models."""
+        return self.calibration.enabled and self.calibration.combined
 
     @property
     def warm_up(self) -> bool:

@@ -19,6 +19,11 @@ class CalibrationSettings(Section):
         description="Models whose location and scale are shrunk towards the volatility model, as NAME_anchored. Names "
         "of built-in models and of [models].",
     )
+    combined: bool = Field(
+        True,
+        description="Whether there are combinations of all models, with equal weights and with weights by the CRPS of "
+        "earlier origins; off: the asset `combined_forecasts` does not exist.",
+    )
     half_life: int = Field(
         365,
         ge=30,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from resources.derived_models import ANCHORED, RECALIBRATED, is_reserved
+from resources.derived_models import ANCHORED, COMBINATIONS, RECALIBRATED, is_reserved
 from resources.settings_section import Section
 
 # The asset of each built-in model. A further model has an asset of its own.
@@ -30,9 +30,13 @@ BUILT_IN_MODELS: Mapping[str, str] = {
     "chronos2": "chronos2_forecasts",
 }
 BUILT_IN_ASSETS = tuple(dict.fromkeys(BUILT_IN_MODELS.values()))
-# The asset of models that are derived from the stored forecasts of others, by the suffix of their names.
-CALIBRATED_ASSET = "calibrated_forecasts"
-_DERIVED: Mapping[str, str] = {ANCHORED: CALIBRATED_ASSET, RECALIBRATED: CALIBRATED_ASSET}
+# The assets of models that are derived from the stored forecasts of others, by the end of their names.
+CALIBRATED_ASSET, COMBINED_ASSET = "calibrated_forecasts", "combined_forecasts"
+_DERIVED: Mapping[str, str] = {
+    ANCHORED: CALIBRATED_ASSET,
+    RECALIBRATED: CALIBRATED_ASSET,
+    **dict.fromkeys(COMBINATIONS, COMBINED_ASSET),
+}
 # The sections of the built-in models that have weights.
 _SECTIONS = {"kronos": "predictor", "chronos2": "chronos2", "volatility": "volatility"}
 # Series of the plots and tables that are no model.

@@ -18,7 +18,7 @@ import pandas as pd
 from assets.forecasting.baselines import ESTIMATED
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.universe import Universe
-from resources.derived_models import is_recalibrated
+from resources.derived_models import COMBINATIONS, is_recalibrated
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -29,6 +29,7 @@ NO_DIRECTION = (
 )
 TOLERANCE = 1e-6
 RECALIBRATED = "recalibrated forecasts have the medians of their model, whose signals rank the symbols"
+COMBINED = "the direction of a combination is that of its members, whose signals rank the symbols"
 CONSTANT_SIGNAL = "the signal is the same for all symbols of each origin, so it ranks nothing"
 NOT_A_MEMBER = "the symbol is not a member of the universe at the origin"
 TOO_EARLY = "the origin is before windows.test"
@@ -89,6 +90,7 @@ def make_signals(
     undirected = _without_direction(quantiles) | forecast.intersection(NO_DIRECTION_BY_CONSTRUCTION)
     flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION)
     flat |= dict.fromkeys(filter(is_recalibrated, forecast), RECALIBRATED)
+    flat |= dict.fromkeys(forecast.intersection(COMBINATIONS), COMBINED)
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return SignalSet(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 

@@ -12,7 +12,7 @@ from datetime import date
 
 from assets.forecasting.baseline_estimates import refresh_estimates
 from assets.forecasting.baselines import ESTIMATED, baseline_forecasters
-from assets.forecasting.calibration.models import calibrated_models, derived_names
+from assets.forecasting.calibration.models import calibrated_models, combined_models, combined_names, derived_names
 from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.estimated_baselines import estimated_baselines
@@ -33,6 +33,7 @@ from resources.settings_models import (
     BUILT_IN_ASSETS,
     BUILT_IN_MODELS,
     CALIBRATED_ASSET,
+    COMBINED_ASSET,
     forecast_asset,
     section_of,
 )
@@ -103,8 +104,8 @@ def forecasters_by_task(
         CandlecastError: as `forecasters_in`; a task is before the first vintage; a vintage was not trained. Tasks of
             one whose published weights are missing fail with that reason.
     """
-    if asset == CALIBRATED_ASSET:
-        return _derived_by_task(settings, checkpoints, tasks)
+    if asset in (CALIBRATED_ASSET, COMBINED_ASSET):
+        return _derived_by_task(asset, settings, checkpoints, tasks)
     name = _name_of(asset, settings)
     if asset == BASELINES:
         return _baselines_by_task(settings, tasks)
@@ -121,7 +122,7 @@ def forecasters_by_task(
 
 
 def _derived_by_task(
-    settings: Settings, checkpoints: CheckpointStore, tasks: Sequence[ForecastTask]
+    asset: str, settings: Settings, checkpoints: CheckpointStore, tasks: Sequence[ForecastTask]
 ) -> list[tuple[ForecastModel, list[ForecastTask]]]:
     """The derived models, each with the tasks that it forecasts: all, or those of the vintage of its base.
 
@@ -130,7 +131,7 @@ def _derived_by_task(
     by_vintage: dict[date | None, list[ForecastTask]] = {}
     if has_vintages(settings.windows):
         by_vintage = tasks_by_vintage(settings, tasks)
-    models = models_of(CALIBRATED_ASSET, settings, checkpoints)
+    models = models_of(asset, settings, checkpoints)
     found: list[tuple[ForecastModel, list[ForecastTask]]] = []
     for name in dict.fromkeys(one.model for one in models):
         versions = {one.vintage: one for one in models if one.model == name}
@@ -192,8 +193,8 @@ def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[Fore
     Raises:
         CandlecastError: a plug-in cannot be used.
     """
-    bases = _base_models(settings, checkpoints)
-    return [*bases, *calibrated_models(settings, bases)]
+    members = _members(settings, checkpoints)
+    return [*members, *combined_models(settings, members)]
 
 
 def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
@@ -204,6 +205,8 @@ def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> l
     """
     if asset == CALIBRATED_ASSET:
         return calibrated_models(settings, _base_models(settings, checkpoints))
+    if asset == COMBINED_ASSET:
+        return combined_models(settings, _members(settings, checkpoints))
     name, found = _name_of(asset, settings), list[ForecastModel]()
     if asset == BASELINES:
         vintages = _vintages(ESTIMATED[0], settings, checkpoints)
@@ -223,8 +226,17 @@ def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> Used
 
     Of a model with vintages a list, the newest last.
     """
+    return _checkpoints(models_in_use(settings, checkpoints))
+
+
+def checkpoints_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> UsedCheckpoints:
+    """As `checkpoints_in_use`, of the models of one asset."""
+    return _checkpoints(models_of(asset, settings, checkpoints))
+
+
+def _checkpoints(models: Sequence[ForecastModel]) -> UsedCheckpoints:
     found: dict[str, str | list[str]] = {}
-    for one in models_in_use(settings, checkpoints):
+    for one in models:
         if one.vintage is None:
             found[one.model] = one.checkpoint
         else:
@@ -235,7 +247,14 @@ def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> Used
 def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
     """The asset of each model that can forecast, by model."""
     available = [name for name in _names(settings) if _vintages(name, settings, checkpoints)]
-    return {name: forecast_asset(name) for name in (*available, *derived_names(settings, available))}
+    members = [*available, *derived_names(settings, available)]
+    return {name: forecast_asset(name) for name in (*members, *combined_names(settings, members))}
+
+
+def _members(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
+    """All models but combinations, and all vintages of each."""
+    bases = _base_models(settings, checkpoints)
+    return [*bases, *calibrated_models(settings, bases)]
 
 
 def _base_models(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from assets.forecasts.checks import check_result, check_specs
+from assets.forecasts.checks import COVERAGE, check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
 from assets.forecasts.embeddings_asset import embeddings_asset
 from assets.metadata import (
@@ -30,9 +30,10 @@ from assets.metadata import (
 )
 from assets.sessions import Vintages, sessions_of, vintage_deps, vintage_partitions
 from resources.candlecast import Candlecast
+from resources.derived_models import ANCHORED
 from resources.publish import digest_of
 from resources.settings import ModelSettings, Settings
-from resources.settings_models import CALIBRATED_ASSET, forecast_asset
+from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET, forecast_asset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +163,15 @@ def _derived_assets(settings: Settings) -> Iterator[ForecastAsset]:
             pool="warehouse",
             derived_from=settings.base_forecast_assets,
         )
+    if settings.combined:
+        yield ForecastAsset(
+            COMBINED_ASSET,
+            "Averages of the quantiles of all models but recalibrated ones, in log prices: with equal weights, and "
+            "with weights by the CRPS of forecasts from earlier origins.",
+            {"duckdb"},
+            pool="warehouse",
+            derived_from=(*settings.base_forecast_assets, CALIBRATED_ASSET),
+        )
 
 
 def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
@@ -186,7 +196,7 @@ def _forecasts(
         code_version="1",
         deps=["bars", "corporate_actions", *asset.needs, *asset.derived_from, *vintage_deps(asset.models, vintages)],
         pool=asset.pool,
-        check_specs=check_specs(asset.name),
+        check_specs=check_specs(asset.name, bool(asset.derived_from)),
     )
     # Not MaterializeResult[None]: Dagster takes a parametrised annotation of an asset with checks for one output.
     def forecasts(
@@ -211,7 +221,7 @@ def _forecasts(
             for forecaster, tasks in forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
         ]
         add_to_newest_partition(context, {"dagster/column_lineage": asset.lineage})
-        return _result(context, candlecast, results, selection, histories)
+        return _result(context, candlecast, asset, results, selection, histories)
 
     return forecasts
 
@@ -219,6 +229,7 @@ def _forecasts(
 def _result(
     context: dg.AssetExecutionContext,
     candlecast: Candlecast,
+    asset: ForecastAsset,
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
     histories: "dict[str, BarHistory]",
@@ -243,8 +254,26 @@ def _result(
     made_of = [[one.forecaster.checkpoint for one in results], contents, *([read] if read else [])]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of(made_of)),
-        check_results=[check_result(name, one) for name, one in outcomes.items()],
+        check_results=[
+            *(check_result(name, one) for name, one in outcomes.items()),
+            *([_coverage_result(candlecast, asset.name)] if asset.derived_from else []),
+        ],
     )
+
+
+def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
+    """The check of the coverage of an asset's recalibrated forecasts or combinations, of all stored origins."""
+    from assets.forecasting.registry import checkpoints_of
+    from assets.forecasts.coverage import bounds_of, check_bounds, coverage_by_origin, coverage_by_period
+
+    settings = candlecast.settings
+    bounds = bounds_of(settings.forecasts.levels, settings.forecasts.coverage_bounds)
+    used = checkpoints_of(asset, settings, candlecast.checkpoints)
+    checked = {model: one for model, one in used.items() if not model.endswith(ANCHORED)}
+    by_origin = coverage_by_origin(candlecast, checked, bounds)
+    coverage = coverage_by_period(by_origin, bounds, settings.evaluation, settings.seed)
+    outcome = check_bounds(coverage, bounds, settings.forecasts.coverage == "block")
+    return check_result(COVERAGE.name, outcome, {"coverage": table(coverage)} if len(coverage) else {})
 
 
 def _add_contents(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:

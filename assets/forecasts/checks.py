@@ -4,8 +4,9 @@ https://docs.dagster.io/guides/test/asset-checks. Their results come with the ma
 cover the origins of that run. Not here: the conditions (acceptance).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -47,21 +48,39 @@ CHECKS = (
         "coverage_is_nominal", "The two widest central intervals cover about their share of actuals.", blocking=False
     ),
 )
-_BY_NAME = {check.name: check for check in CHECKS}
+# Of the assets whose forecasts are derived from those of others. It blocks where `forecasts.coverage` says so.
+COVERAGE = ForecastCheck(
+    "coverage_within_bounds",
+    "The intervals cover a share of closes within forecasts.coverage_bounds, over all origins and in each year.",
+    blocking=False,
+)
+_BY_NAME = {check.name: check for check in (*CHECKS, COVERAGE)}
 
 
-def check_specs(asset: str) -> Sequence[dg.AssetCheckSpec]:
-    """The specifications of an asset's checks."""
+def check_specs(asset: str, derived: bool) -> Sequence[dg.AssetCheckSpec]:
+    """The specifications of an asset's checks.
+
+    Args:
+        derived: whether the forecasts are derived from those of others.
+    """
+    checks = (*CHECKS, *([COVERAGE] if derived else []))
+    # A failed check of severity WARN blocks nothing.
     return [
-        dg.AssetCheckSpec(check.name, asset=asset, blocking=check.blocking, description=check.description)
-        for check in CHECKS
+        dg.AssetCheckSpec(one.name, asset=asset, blocking=one.blocking or one is COVERAGE, description=one.description)
+        for one in checks
     ]
 
 
-def check_result(name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:
+def check_result(
+    name: str, outcome: CheckOutcome, metadata: Mapping[str, dg.MetadataValue] = MappingProxyType({})
+) -> dg.AssetCheckResult:
     """The result of one of the checks."""
     severe = _BY_NAME[name].blocking or outcome.severe
     severity = dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(
-        check_name=name, passed=outcome.passed, severity=severity, description=outcome.description
+        check_name=name,
+        passed=outcome.passed,
+        severity=severity,
+        description=outcome.description,
+        metadata=dict(metadata),
     )

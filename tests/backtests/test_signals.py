@@ -4,11 +4,13 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.backtests.acceptance import signal_problems
 from assets.backtests.signals import (
+    COMBINED,
     NO_DIRECTION,
     NOT_A_MEMBER,
     RECALIBRATED,
@@ -55,14 +57,17 @@ def test_models_without_a_direction_are_left_out_with_a_reason(warehouse: Wareho
     assert reasons["random_walk"].forecasts > 0
 
 
-def test_recalibrated_forecasts_rank_as_their_model_does_and_make_no_signal(warehouse: Warehouse) -> None:
-    copy = "SELECT * REPLACE ('kronos_recalibrated' AS model) FROM {} WHERE model = 'kronos'"
+@pytest.mark.parametrize(("name", "reason"), [("kronos_recalibrated", RECALIBRATED), ("combination_crps", COMBINED)])
+def test_derived_forecasts_rank_as_their_models_do_and_make_no_signal(
+    warehouse: Warehouse, name: str, reason: str
+) -> None:
+    copy = f"SELECT * REPLACE ('{name}' AS model) FROM {{}} WHERE model = 'kronos'"
     with warehouse.write() as connection:
         for table in ("forecasts", "forecast_quantiles"):
             connection.execute(f"INSERT INTO {table} {copy.format(table)}")
-    made = make_signals(warehouse, "1d", 10, {**USED, "kronos_recalibrated": USED["kronos"]}, ALWAYS)
+    made = make_signals(warehouse, "1d", 10, {**USED, name: USED["kronos"]}, ALWAYS)
     assert set(made.frame["model"]) == {"drift", "momentum", "kronos", "chronos2"}
-    assert RECALIBRATED in {one.reason for one in made.omissions if one.model == "kronos_recalibrated"}
+    assert reason in {one.reason for one in made.omissions if one.model == name}
 
 
 def test_origins_before_the_test_range_make_no_signal_and_are_counted(warehouse: Warehouse) -> None:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from assets.forecasting.combination import (
+from assets.forecasting.calibration.combination import (
     HALF_LIFE,
-    LEAST_ORIGINS,
     STRENGTH,
+    Combination,
     PastLosses,
+    Weighting,
     combine,
     crps_weights,
-    equal_weights,
     past_losses,
 )
+from assets.forecasting.calibration.panel import LEAST_ORIGINS, ForecastPanel
 
 STEPS = 2
 DAYS = np.datetime64("2009-01-05", "s") + np.arange(60) * np.timedelta64(7, "D")
@@ -45,7 +49,7 @@ def test_no_outcome_after_the_origin_changes_a_weight() -> None:
 
 def test_weights_are_equal_until_there_are_enough_outcomes() -> None:
     past = _past(np.array([0.9, 1.1]))
-    np.testing.assert_allclose(crps_weights(past, DAYS[LEAST_ORIGINS - 1]), equal_weights(STEPS, 2))
+    np.testing.assert_allclose(crps_weights(past, DAYS[LEAST_ORIGINS - 1]), np.full((STEPS, 2), 0.5))
     assert (crps_weights(past, DAYS[LEAST_ORIGINS])[:, 0] > 0.9).all()
 
 
@@ -70,21 +74,74 @@ def test_older_losses_count_less() -> None:
     half = len(DAYS) // 2
     losses = np.ones((len(DAYS), 1, 2))
     losses[:half, 0, 0] = losses[half:, 0, 1] = 0.99
-    assert HALF_LIFE > 0
+    assert np.timedelta64(3650, "D") > HALF_LIFE
     weights = crps_weights(past_losses(DAYS, DAYS[:, None], losses), DAYS[-1])
     assert weights[0, 1] > weights[0, 0]
 
 
-def test_quantiles_are_averaged_in_log_prices_and_a_missing_model_is_left_out() -> None:
-    quantiles = np.array([[[[80.0, 100.0, 125.0], [90.0, 100.0, 110.0]]], [[[80.0, 100.0, 125.0], [np.nan] * 3]]])
-    found = combine(quantiles, np.array([0.25, 0.75]))
-    expected = np.exp(0.25 * np.log([80, 100, 125]) + 0.75 * np.log([90, 100, 110]))
-    np.testing.assert_allclose(found[0, 0], expected)
-    np.testing.assert_allclose(found[1, 0], [80, 100, 125])
-    assert np.isnan(combine(np.full((1, 1, 2, 3), np.nan), np.array([0.5, 0.5]))).all()
+def test_logs_of_quantiles_are_averaged_and_a_missing_model_is_left_out() -> None:
+    first, second = np.log([0.8, 1.0, 1.25]), np.log([0.9, 1.0, 1.1])
+    quantiles = np.array([[[first], [first]], [[second], [np.full(3, np.nan)]]])
+    found = combine(quantiles, np.array([0.25, 0.75])[:, None, None])
+    np.testing.assert_allclose(found[0, 0], 0.25 * first + 0.75 * second)
+    np.testing.assert_array_equal(found[1, 0], first)
+    assert np.isnan(combine(np.full((2, 1, 1, 3), np.nan), np.ones((2, 1, 1)))).all()
 
 
 def test_combined_quantiles_do_not_decrease_where_members_agree_on_some() -> None:
-    same = np.full((1, 1, 3, 4), 17.3)
-    found = combine(same, np.array([0.1, 0.2, 0.7]))
+    found = combine(np.full((3, 1, 1, 4), 0.173), np.array([0.1, 0.2, 0.7])[:, None, None])
     assert (np.diff(found, axis=-1) >= 0).all()
+
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def _panel(seed: int, origins: int = 60) -> ForecastPanel:
+    """Three models: the first knows the scale of the outcomes, the third has no forecast of every fourth task."""
+    rng = np.random.default_rng(seed)
+    stamps = np.repeat(DAYS[:origins], 4)
+    targets = stamps[:, None] + np.array([1, 20]) * np.timedelta64(1, "D")
+    outcomes = rng.normal(0, 0.02, (len(stamps), STEPS))
+    outcomes[rng.uniform(size=outcomes.shape) < 0.1] = np.nan
+    bands = 0.02 * np.array([-1.28, 0.0, 1.28])
+    quantiles = np.array([1.0, 2.5, 0.4])[:, None, None, None] * np.broadcast_to(bands, (3, len(stamps), STEPS, 3))
+    quantiles[2, ::4] = np.nan
+    return ForecastPanel(stamps, targets, quantiles, outcomes)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "crps"])
+def test_a_combination_depends_on_earlier_outcomes_of_its_members_alone(weighting: Weighting) -> None:
+    """Not on later outcomes and forecasts, and not on the other tasks or the panels that it is computed with."""
+    panel, place = _panel(0), 40 * 4
+    origin = panel.origins[place]
+    later = panel.origins > origin
+    changed = replace(
+        panel,
+        outcomes=np.where(panel.targets > origin, 9.0, panel.outcomes),
+        quantiles=np.where(later[:, None, None], 3 * panel.quantiles, panel.quantiles),
+    )
+    learn = Combination(LEVELS, weighting)
+    before, after = (learn([one])(panel.origins, panel.quantiles)[place : place + 4] for one in (panel, changed))
+    np.testing.assert_array_equal(before, after)
+    parts = [
+        ForecastPanel(panel.origins[rows], panel.targets[rows], panel.quantiles[:, rows], panel.outcomes[rows])
+        for rows in (slice(None, 80), slice(80, None))
+    ]
+    alone = learn(parts)(panel.origins[[place]], panel.quantiles[:, [place]])
+    np.testing.assert_array_equal(alone[0], before[0])
+    assert np.isfinite(before).all()
+
+
+def test_weights_by_crps_come_closer_to_the_best_member_than_equal_ones() -> None:
+    panel = _panel(1)
+    widths = {}
+    for weighting in get_args(Weighting):
+        derived = Combination(LEVELS, weighting)([panel])(panel.origins[-2:], panel.quantiles[:, -2:])
+        widths[weighting] = derived[..., 2] / panel.quantiles[0, -2:, :, 2]
+    assert (np.abs(widths["crps"] - 1) < 0.05).all() and (np.abs(widths["equal"] - 1) > 0.2).all()
+
+
+def test_without_any_outcome_the_weights_are_equal() -> None:
+    panel = _panel(2)
+    equal, crps = (Combination(LEVELS, one)([])(panel.origins, panel.quantiles) for one in get_args(Weighting))
+    np.testing.assert_array_equal(equal, crps)

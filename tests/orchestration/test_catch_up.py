@@ -24,7 +24,7 @@ from orchestration.completeness import missing_at, watched_assets
 from orchestration.jobs import without_freshness
 from resources.candlecast import Candlecast
 from resources.settings import Settings
-from resources.settings_models import BUILT_IN_ASSETS
+from resources.settings_models import BUILT_IN_ASSETS, CALIBRATED_ASSET, COMBINED_ASSET
 
 SYMBOLS = ("AA", "BB", "CC", "DD", "EE")
 FIRST, LAST = date(2012, 1, 3), date(2012, 7, 10)
@@ -73,7 +73,7 @@ class Desk:
     def run_daily(self, first: date, last: date = LAST) -> None:
         """The assets of the daily job that need no weights; the others count as materialised."""
         self.run("raw_bars", "bars", first=first, last=last)
-        self.run("baseline_forecasts", "calibrated_forecasts", "forecast_scores", first=first, last=last)
+        self.run(BUILT_IN_ASSETS[0], CALIBRATED_ASSET, COMBINED_ASSET, "forecast_scores", first=first, last=last)
         for name in BUILT_IN_ASSETS[1:]:
             for day in self.days(first, last):
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=str(day)))

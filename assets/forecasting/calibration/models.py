@@ -7,6 +7,7 @@ what was learnt from earlier forecasts of these models and their outcomes (panel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from assets.forecasting.calibration.anchoring import Anchoring
+from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
 from assets.forecasting.calibration.panel import Derive, Learn
 from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import Base, StoredForecasts
@@ -25,7 +27,7 @@ from assets.forecasting.forecaster import (
     market_recipe,
 )
 from assets.market.history import CLOSE, BarHistory
-from resources.derived_models import ANCHORED, recalibrated
+from resources.derived_models import ANCHORED, COMBINATIONS, is_recalibrated, recalibrated
 from resources.settings import Settings
 
 VOLATILITY = "volatility"
@@ -63,6 +65,58 @@ def calibrated_models(settings: Settings, bases: Sequence[ForecastModel]) -> lis
                 found.append(_calibrated(name, used, settings, stored))
         versions[name] = [one for one in found if one.model == name]
     return found
+
+
+def combined_names(settings: Settings, available: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The combinations, by name, with their members: all models but recalibrated ones.
+
+    Args:
+        available: the models that can forecast, calibrated ones among them.
+    """
+    members = tuple(name for name in available if not is_recalibrated(name))
+    return dict.fromkeys(COMBINATIONS, members) if settings.combined and len(members) > 1 else {}
+
+
+def combined_models(settings: Settings, bases: Sequence[ForecastModel]) -> list[ForecastModel]:
+    """The combinations, in all vintages of their members.
+
+    Args:
+        bases: all models that can forecast, calibrated ones among them, and all vintages of each, oldest first.
+    """
+    versions: dict[str, list[ForecastModel]] = {}
+    for one in bases:
+        versions.setdefault(one.model, []).append(one)
+    vintages: list[date | None] = [*sorted({one.vintage for one in bases if one.vintage is not None})] or [None]
+    stored, found = StoredForecasts(settings), list[ForecastModel]()
+    for name, members in combined_names(settings, list(versions)).items():
+        for vintage in vintages:
+            used = [own for member in members if (own := _until(versions[member], vintage))]
+            found.append(_combined(name, vintage, used, settings, stored))
+    return found
+
+
+def _combined(
+    name: str,
+    vintage: date | None,
+    members: Sequence[Sequence[ForecastModel]],
+    settings: Settings,
+    stored: StoredForecasts,
+) -> ForecastModel:
+    weighting: Weighting = "crps" if name == "combination_crps" else "equal"
+    learn, parameters = Combination(settings.forecasts.levels, weighting), dict[str, Any]()
+    if weighting == "crps":
+        parameters = {"strength": STRENGTH, "half_life": int(HALF_LIFE.astype(int))}
+    derived = derived_model(name, members, learn, parameters, settings, stored)
+    licences = dict.fromkeys(one[-1].licence for one in members)
+    return replace(
+        derived,
+        checkpoint=checkpoint_name(derived.recipe, None),
+        weights=None,
+        family="combination",
+        # What is derived from all is under the licences of all.
+        licence=" AND ".join(sorted(licences)),
+        vintage=vintage,
+    )
 
 
 def _until(versions: Sequence[ForecastModel], vintage: date | None) -> list[ForecastModel]:

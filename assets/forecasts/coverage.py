@@ -1,0 +1,158 @@
+"""Coverage of the central intervals of derived forecasts, over all origins and by year, with intervals by dates.
+
+The bands of recalibrated forecasts and of combinations should cover their nominal share of closes. Whether they do is
+judged by the interval of the coverage (bootstrap): outside of the bounds of the settings is only what is outside with
+its whole interval. Not here: coverage as a score (evaluation), and the check of every model (acceptance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from assets.acceptance import CheckOutcome
+from assets.forecasting.bootstrap import (
+    block_count,
+    block_draws,
+    bootstrap_intervals,
+    origin_weights,
+    weighted_means,
+)
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.intervals import CentralInterval, central_intervals, percent
+from resources.candlecast import Candlecast
+from resources.settings import EvaluationSettings
+from resources.sql import load_sql
+
+ALL = "all"
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A central interval and the bounds of its coverage."""
+
+    interval: CentralInterval
+    low: float
+    high: float
+
+
+def bounds_of(levels: Sequence[float], bounds: Mapping[str, tuple[float, float]]) -> list[Bound]:
+    """The bounds of those intervals that the levels have, the widest first.
+
+    Args:
+        bounds: `forecasts.coverage_bounds`, by nominal coverage in per cent.
+    """
+    by_nominal = {round(float(nominal) / 100, 6): own for nominal, own in bounds.items()}
+    known = (one for one in central_intervals(levels) if one.nominal in by_nominal)
+    return [Bound(one, *by_nominal[one.nominal]) for one in known]
+
+
+def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound]) -> pd.DataFrame:
+    """The share of closes inside each interval, over symbols and steps: columns model, origin, ends, and one per
+    nominal coverage."""
+    settings, warehouse = candlecast.settings, candlecast.warehouse
+    in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
+    levels = [level for one in bounds for level in (one.interval.low, one.interval.high)]
+    parameters: dict[str, object] = {"frequency": settings.market.frequency, "levels": levels}
+    parameters |= ForecastFilter.of(settings, warehouse).parameters
+    sql = load_sql("assets.forecasts", "coverage_by_origin.sql").format(forecast_filter=FORECAST_FILTER)
+    with warehouse.read() as connection:
+        connection.register("checkpoints_in_use", in_use)
+        found = connection.execute(sql, parameters).df()
+    if found.empty:
+        return pd.DataFrame()
+    wide = found.pivot(index=["model", "origin"], columns="level", values=["share", "below"])
+    shares = {
+        one.interval.nominal: wide["share", one.interval.high] - wide["below", one.interval.low] for one in bounds
+    }
+    ends = found.groupby(["model", "origin"])["ends"].max()
+    return pd.DataFrame(shares).assign(ends=ends).reset_index()
+
+
+def coverage_by_period(
+    by_origin: pd.DataFrame, bounds: Sequence[Bound], settings: EvaluationSettings, seed: int
+) -> pd.DataFrame:
+    """Coverage over all origins and by year: columns model, nominal, period, coverage, low, high, origins.
+
+    An origin weighs as much as the time until the next one. low and high are NaN with too few origins.
+    """
+    rows: list[dict[str, object]] = []
+    for model, own in by_origin.groupby("model") if len(by_origin) else ():
+        ordered = own.sort_values("origin", ignore_index=True)
+        for period, part in _periods(ordered):
+            figures = _intervals(part, bounds, settings, seed)
+            named = zip(bounds, *figures, strict=True)
+            rows += [
+                {"model": model, "nominal": one.interval.nominal, "period": period, "coverage": coverage,
+                 "low": low, "high": high, "origins": len(part)}
+                for one, coverage, low, high in named
+            ]  # fmt: skip
+    columns = ["model", "nominal", "period", "coverage", "low", "high", "origins"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def check_bounds(coverage: pd.DataFrame, bounds: Sequence[Bound], block: bool) -> CheckOutcome:
+    """Whether no coverage is outside of its bounds with its whole interval.
+
+    Args:
+        block: whether a failure stops what is made from the forecasts.
+    """
+    if not bounds:
+        return CheckOutcome(True, "forecasts.levels has none of the intervals of forecasts.coverage_bounds")
+    known = coverage[coverage["low"].notna()]
+    if known.empty:
+        named = int(coverage["origins"].max()) if len(coverage) else 0
+        return CheckOutcome(True, f"too few origins with outcomes for an interval of the coverage: {named}")
+    problems = []
+    for one in bounds:
+        rows = known[known["nominal"] == one.interval.nominal]
+        outside = rows[(rows["low"] > one.high) | (rows["high"] < one.low)]
+        problems += [_text(row, one) for row in outside.to_dict("records")]
+    if problems:
+        remedy = (
+            "Learn from more recent outcomes (calibration.half_life), forecast more origins, or, if such coverage is "
+            "acceptable, widen forecasts.coverage_bounds"
+        )
+        blocked = " What is made from them is blocked (forecasts.coverage)." if block else ""
+        return CheckOutcome(False, f"{'; '.join(problems)}. {remedy}.{blocked}", severe=block)
+    shown = ", ".join(one.interval.text for one in bounds)
+    few = int(coverage["low"].isna().groupby([coverage["model"], coverage["period"]]).any().sum())
+    short = f"; {few} periods have too few origins to tell" if few else ""
+    return CheckOutcome(True, f"no coverage of the {shown} intervals is certainly outside of its bounds{short}")
+
+
+def _periods(own: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    yield ALL, own
+    for year, part in own.groupby(own["origin"].dt.year):
+        yield str(year), part
+
+
+def _intervals(
+    own: pd.DataFrame, bounds: Sequence[Bound], settings: EvaluationSettings, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coverage of each interval with its lower and upper end, (bounds,) each."""
+    origins = own["origin"].to_numpy()
+    values = own[[one.interval.nominal for one in bounds]].to_numpy(dtype=np.float64)
+    reach = float(np.median((own["ends"].to_numpy() - origins) / _DAY))
+    times = (origins - origins[0]) / _DAY
+    longest = max(reach, float(np.median(np.diff(times))) if len(times) > 1 else reach)
+    weights = origin_weights(times, longest)
+    blocks = block_count(weights, 2 * max(reach, float(weights.max())))
+    means = weighted_means(values, weights)
+    if not blocks:
+        return means, np.full(len(bounds), np.nan), np.full(len(bounds), np.nan)
+    drawn = block_draws(values, weights, blocks, settings.bootstrap_draws, seed)
+    low, high = bootstrap_intervals(drawn, means, 1 - settings.confidence, 1, blocks)
+    return means, np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def _text(row: Mapping[object, object], bound: Bound) -> str:
+    period = "over all origins" if row["period"] == ALL else f"in {row['period']}"
+    return (
+        f"{row['model']}: the {bound.interval.text} interval covered {row['coverage']:.1%} {period} "
+        f"({row['low']:.1%} … {row['high']:.1%}), bounds {percent(bound.low)} … {percent(bound.high)}"
+    )

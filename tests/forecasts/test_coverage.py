@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from assets.acceptance import CheckOutcome
+from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasts.checks import CHECKS, COVERAGE, check_result, check_specs
+from assets.forecasts.coverage import Bound, bounds_of, check_bounds, coverage_by_origin, coverage_by_period
+from assets.forecasts.generate import generate_forecasts
+from resources.settings import EvaluationSettings, ForecastSettings
+from tests.forecasts.forecast_home import ForecastHome
+
+LEVELS, BOUNDS = ForecastSettings().levels, ForecastSettings().coverage_bounds
+QUICK = EvaluationSettings(bootstrap_draws=200)
+
+
+def _bounds() -> list[Bound]:
+    return bounds_of(LEVELS, BOUNDS)
+
+
+def _by_origin(shares: np.ndarray, model: str = "kronos_recalibrated", every: int = 7) -> pd.DataFrame:
+    """Coverage of the 90 % interval at weekly origins; that of the others is nominal."""
+    stamps = pd.date_range("2003-01-06", periods=len(shares), freq=f"{every}D")
+    noise = np.random.default_rng(0).normal(0, 0.03, len(shares))
+    covered = pd.DataFrame({0.9: np.clip(shares + noise, 0, 1), 0.8: 0.8 + noise, 0.5: 0.5 + noise})
+    return covered.assign(model=model, origin=stamps, ends=stamps + pd.Timedelta(days=14))
+
+
+def _outcome(by_origin: pd.DataFrame, block: bool = False) -> CheckOutcome:
+    return check_bounds(coverage_by_period(by_origin, _bounds(), QUICK, 0), _bounds(), block)
+
+
+def test_the_bounds_are_of_the_intervals_that_the_levels_have() -> None:
+    assert [one.interval.text for one in _bounds()] == ["90 %", "80 %", "50 %"]
+    (only,) = bounds_of((0.1, 0.5, 0.9), BOUNDS)
+    assert (only.low, only.high) == BOUNDS["80"]
+    assert "coverage_bounds" in check_bounds(pd.DataFrame(), bounds_of((0.4, 0.5), BOUNDS), True).description
+
+
+def test_nominal_coverage_passes_and_a_coverage_outside_fails_with_model_interval_and_bounds() -> None:
+    assert _outcome(_by_origin(np.full(150, 0.9))).passed
+    narrow = _outcome(pd.concat([_by_origin(np.full(150, 0.8)), _by_origin(np.full(150, 0.9), "har_recalibrated")]))
+    assert not narrow.passed and not narrow.severe
+    assert all(text in narrow.description for text in ("kronos_recalibrated", "90 %", "80.", "86 %", "94 %", "2004"))
+    assert "har" not in narrow.description and "forecasts.coverage_bounds" in narrow.description
+    assert _outcome(_by_origin(np.full(150, 0.8)), block=True).severe
+
+
+def test_a_single_bad_year_fails_under_its_name() -> None:
+    shares = np.full(156, 0.9)
+    shares[_by_origin(shares)["origin"].dt.year == 2004] = 0.7
+    found = _outcome(_by_origin(shares))
+    assert not found.passed and "in 2004" in found.description
+    assert "2003" not in found.description and "2005" not in found.description
+
+
+def test_what_is_outside_only_perhaps_passes() -> None:
+    """The mean is 85 %, and swings by half a year of it."""
+    swings = np.where(np.arange(150) % 50 < 25, 0.95, 0.75)
+    coverage = coverage_by_period(_by_origin(swings), _bounds(), QUICK, 0)
+    (whole,) = coverage[(coverage["nominal"] == 0.9) & (coverage["period"] == "all")].to_dict("records")
+    assert whole["coverage"] < BOUNDS["90"][0] < whole["high"]
+
+
+@pytest.mark.parametrize("origins", [0, 3, 12])
+def test_too_few_origins_pass_and_the_check_says_so(origins: int) -> None:
+    by_origin = _by_origin(np.full(origins, 0.3)) if origins else pd.DataFrame()
+    found = _outcome(by_origin, block=True)
+    assert found.passed and "too few origins" in found.description and str(origins) in found.description
+
+
+def test_a_year_too_short_to_tell_is_counted_beside_a_range_that_is_long_enough() -> None:
+    found = _outcome(_by_origin(np.full(57, 0.9)))
+    assert found.passed and "1 periods have too few origins" in found.description
+
+
+def test_coverage_is_that_of_the_stored_quantiles_with_their_ends(home: ForecastHome) -> None:
+    walk = next(one for one in baseline_forecasters(home.settings) if one.model == "random_walk")
+    generate_forecasts(home.candlecast, walk, home.tasks(date(2012, 1, 3), date(2012, 3, 30)))
+    found = coverage_by_origin(home.candlecast, {"random_walk": walk.checkpoint}, _bounds())
+    origin = found["origin"].iloc[4]
+    stored = home.warehouse.frame(
+        "SELECT symbol, target_ts, min(value) AS low, max(value) AS high FROM forecast_quantiles "
+        "WHERE origin = $origin AND level IN (0.05, 0.95) GROUP BY ALL",
+        {"origin": origin.to_pydatetime()},
+    )
+    inside = []
+    for row in stored.to_dict("records"):
+        history = home.histories()[str(row["symbol"])]
+        at = history.index_of(origin.to_datetime64().astype("datetime64[s]"))
+        target = history.index_of(row["target_ts"].to_datetime64().astype("datetime64[s]"))
+        assert at is not None and target is not None
+        close = history.closes_as_of(at, target, target)[0]
+        inside.append(row["low"] <= close <= row["high"])
+    assert len(inside) == 40
+    assert found[0.9].iloc[4] == pytest.approx(np.mean(inside))
+    assert found["ends"].iloc[4] == stored["target_ts"].max()
+    assert coverage_by_origin(home.candlecast, {"random_walk": "another"}, _bounds()).empty
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_a_coverage_outside_of_its_bounds_blocks_what_follows_only_where_the_settings_say_so(block: bool) -> None:
+    outcome = _outcome(_by_origin(np.full(150, 0.7)), block)
+
+    @dg.asset(check_specs=check_specs("derived", derived=True))
+    def derived() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        others = [check_result(one.name, CheckOutcome(True, "fine")) for one in CHECKS]
+        return dg.MaterializeResult(check_results=[*others, check_result(COVERAGE.name, outcome)])
+
+    @dg.asset(deps=[derived])
+    def follows() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([derived, follows], instance=instance, raise_on_error=False)
+        made = [event.asset_key for event in run.get_asset_materialization_events()]
+    assert (dg.AssetKey("follows") in made) is not block
+    assert dg.AssetKey("derived") in made
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"ninety": (0.8, 0.95)}, {"100": (0.9, 1.0)}, {"90": (0.91, 0.95)}, {"90": (0.5, 1.1)}]
+)
+def test_bounds_that_do_not_enclose_their_nominal_coverage_are_refused(bounds: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(bounds))):
+        ForecastSettings(coverage_bounds=bounds)
