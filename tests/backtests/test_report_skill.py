@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from assets.backtests.plan import NoBacktest
+from assets.backtests.report.anchoring import anchoring_text
 from assets.backtests.report.contents import ReportContents, read_contents
 from assets.backtests.report.formatting import MINUS, TextTable
 from assets.backtests.report.plots import HIGHLIGHTED, calibration_chart, skill_chart
@@ -11,6 +13,7 @@ from assets.backtests.report.skill import MOST_GROUPS, crps_skill, skill_table, 
 from assets.backtests.report.tables import omissions_table, scoreboard_table
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
+from assets.forecasting.calibration.anchoring import anchored
 from assets.plots import label
 from resources.checkpoints import CheckpointStore
 from resources.layout import Home
@@ -131,3 +134,46 @@ def test_charts_of_many_models_have_a_row_each_and_a_legend_of_few() -> None:
     assert heights[1] > heights[0]
     copies = skill_chart(crps_skill(_board()))
     assert copies.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("shift", "power"), [(0.4, 0.2), (0.0, 0.0), (1.0, 0.6)])
+def test_what_an_anchored_model_takes_from_its_model_is_read_off_its_forecasts(
+    home: Home, settings: Settings, shift: float, power: float
+) -> None:
+    warehouse, step = Warehouse(home.warehouse), 3
+    stored = warehouse.frame(
+        """
+        SELECT q.*, ln(q.value / b.close) AS log, b.close FROM forecast_quantiles q
+        JOIN bars b ON b.symbol = q.symbol AND b.ts = q.origin AND b.frequency = '1d'
+        WHERE q.model = 'kronos' AND q.field = 'close' ORDER BY q.symbol, q.origin, q.step, q.level
+        """
+    )
+    levels = np.sort(stored["level"].unique())
+    logs = stored["log"].to_numpy().reshape(-1, len(levels))
+    rng = np.random.default_rng(0)
+    volatility = np.sort(rng.uniform(0.01, 0.03, len(logs)))[:, None] * (levels - 0.5)
+    # Weights differ by step: those of the step that is looked at, and none at the others.
+    chosen = (stored["step"].to_numpy().reshape(-1, len(levels))[:, 0] == step).astype(float)
+    derived = anchored(logs, volatility, shift * chosen, power * chosen, 0.3, levels.tolist())
+    columns = [column for column in stored.columns if column not in ("log", "close")]
+    with warehouse.write() as connection:
+        for model, values in {"volatility": volatility, "kronos_anchored": derived}.items():
+            value = stored["close"].to_numpy() * np.exp(values.ravel())
+            connection.register("made", stored[columns].assign(model=model, value=value))
+            connection.execute("INSERT INTO forecast_quantiles BY NAME SELECT * FROM made")
+            connection.execute(f"INSERT INTO forecasts SELECT * REPLACE ('{model}' AS model) FROM forecasts WHERE "
+                               "model = 'kronos'")  # fmt: skip
+    used = {**USED, "volatility": USED["kronos"], "kronos_anchored": USED["kronos"]}
+    found = read_contents(settings, warehouse, CheckpointStore(home), used, NOTHING, (), "no provider").anchoring
+    weights = found.set_index("step")[["location", "scale"]]
+    np.testing.assert_allclose(weights.loc[step], [shift, power], atol=0.005)
+    np.testing.assert_allclose(weights.drop(index=step), 0.0, atol=0.005)
+    (text,) = anchoring_text(found)
+    assert "Kronos anchored" in text and str(found["origin"].max().date()) in text
+    if shift and shift != power:
+        assert f"{shift:g} at step 3" in text and f"{power:g} at step 3" in text
+
+
+def test_without_anchored_models_nothing_is_said_of_them(home: Home, settings: Settings) -> None:
+    contents = read_contents(settings, Warehouse(home.warehouse), CheckpointStore(home), USED, NOTHING, (), "none")
+    assert contents.anchoring.empty and anchoring_text(contents.anchoring) == ()

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.plan import BacktestPlan
+from assets.backtests.report.anchoring import read_anchoring
 from assets.backtests.report.skill import read_skill_groups
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
@@ -134,6 +135,7 @@ class ReportContents:
     risk: pd.DataFrame
     calibration: pd.DataFrame
     skill_groups: pd.DataFrame
+    anchoring: pd.DataFrame
     fans: tuple[FanCase, ...]
     omissions: tuple[OmittedForecasts, ...]
     backtest: BacktestResult
@@ -183,6 +185,7 @@ def read_contents(
         forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
         calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **chosen.parameters}).df()
         skill_groups = read_skill_groups(connection, {**pairs, **chosen.parameters})
+        anchoring = read_anchoring(connection, {**pairs, **chosen.parameters}, frequency)
         market = MarketSummary(
             connection.execute(load_sql("assets.backtests.report", "payload_outcomes.sql")).df(),
             connection.execute(_REJECTED).df(),
@@ -209,6 +212,7 @@ def read_contents(
         risk=risk,
         calibration=calibration,
         skill_groups=skill_groups,
+        anchoring=anchoring,
         fans=tuple(_fan_cases(warehouse, frequency, forecasts, settings.windows.predict_window)),
         omissions=tuple(omissions),
         backtest=result,

@@ -10,6 +10,7 @@ from typing import Any
 
 from assets.backtests.plan import NoBacktest
 from assets.backtests.report import descriptions, skill, tables
+from assets.backtests.report.anchoring import anchoring_text
 from assets.backtests.report.cards import checkpoint_table
 from assets.backtests.report.contents import TITLES, ReportContents
 from assets.backtests.report.formatting import TextTable, interval, listing, number, plural, typeset
@@ -86,6 +87,7 @@ class ReportPage:
     horizon: int
     confidence: str
     skills: TextTable | None
+    anchoring: tuple[str, ...]
     years: TextTable | None
     symbols: TextTable | None
     scoreboard: TextTable | None
@@ -145,6 +147,7 @@ def compose(contents: ReportContents, digest: str) -> ReportPage:
         horizon=int(settings["windows"]["predict_window"]),
         confidence=typeset(f"{confidence:.0%}"),
         skills=skill.skill_table(contents.scoreboard),
+        anchoring=anchoring_text(contents.anchoring),
         years=skill.year_table(contents.skill_groups),
         symbols=skill.symbol_table(contents.skill_groups),
         scoreboard=tables.scoreboard_table(contents.scoreboard),
