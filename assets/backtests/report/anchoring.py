@@ -53,10 +53,9 @@ def anchoring_text(weights: pd.DataFrame) -> tuple[str, ...]:
         if not own[["location", "scale"]].any(axis=None):
             found.append(f"{start} on direction and scale was not shown to help; it is the volatility model.")
             continue
-        found.append(
-            f"{start} on direction has the weight {location or 'unknown'}, that on scale {scale or 'unknown'}; "
-            "the rest is the volatility model."
-        )
+        views = [f"on {what} has the weight {by_step}" for what, by_step in (("direction", location), ("scale", scale))
+                 if by_step]  # fmt: skip
+        found.append(f"{start} {', that '.join(views)}; the rest is the volatility model.")
     return tuple(found)
 
 

@@ -60,8 +60,8 @@ FAN_CASES = 3
 FAN_PANELS = (
     ("random_walk_ewma",),
     ("volatility", "momentum"),
-    ("kronos_anchored", "kronos"),
-    ("chronos2_anchored", "chronos2"),
+    ("kronos",),
+    ("chronos2",),
 )
 
 _SCOREBOARD = "SELECT * FROM scoreboard ORDER BY metric, horizon, model, baseline"
