@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -145,3 +147,10 @@ def test_without_any_outcome_the_weights_are_equal() -> None:
     panel = _panel(2)
     equal, crps = (Combination(LEVELS, one)([])(panel.origins, panel.quantiles) for one in get_args(Weighting))
     np.testing.assert_array_equal(equal, crps)
+
+
+def test_the_registry_of_models_does_not_load_what_computes_scores() -> None:
+    """Every command reads it, and that compiles for seconds."""
+    code = "import sys; import assets.forecasting.registry; print({'scoringrules', 'numba'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
