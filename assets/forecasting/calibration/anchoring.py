@@ -102,19 +102,21 @@ class Anchoring:
         evidence = _Evidence(self.steps)
         weights, counts = TimelineBuilder(self.steps, 2), TimelineBuilder(self.steps, 1)
         origins, ratios = list[np.datetime64](), [np.zeros((0, self.steps))]
-        newest: np.ndarray | None = None
+        newest = np.full(self.steps, np.nan)
         for panel in panels:
             own, volatility = panel.quantiles
             observed = _log_ratio(own, volatility, self.levels)
+            before = np.full(observed.shape, np.nan)
             for rows in panel.by_origin():
-                origin, targets = panel.origins[rows.start], panel.targets[rows.start]
-                if newest is not None:
-                    gains = _gains(own[rows], volatility[rows], panel.outcomes[rows], newest, self.levels)
-                    evidence.add(gains, origin, targets)
-                histogram.add(observed[rows], origin)
+                before[rows] = newest
+                histogram.add(observed[rows], panel.origins[rows.start])
                 newest = np.nan_to_num(histogram.quantiles(np.array([0.5]))[:, 0])
-                origins.append(origin)
+                origins.append(panel.origins[rows.start])
                 ratios.append(newest[None])
+            gains = _gains(own, volatility, panel.outcomes, before, self.levels)
+            for rows in panel.by_origin():
+                targets = panel.targets[rows.start]
+                evidence.add(gains[rows], panel.origins[rows.start], targets)
                 weights.add(targets, CHOICES[evidence.best()])
                 counts.add(targets, evidence.outcomes[:, None])
         when = np.array(origins, dtype="datetime64[s]")
@@ -160,11 +162,18 @@ def _gains(
 ) -> np.ndarray:
     """By how much every choice lowers the pinball loss of the first, over the volatility model's scale: (n, steps,
     choices)."""
-    unit, taus = scale(volatility, levels), np.asarray(levels)
-    losses = np.empty((*outcomes.shape, len(CHOICES)))
-    for number, (shift, power) in enumerate(CHOICES):
-        error = outcomes[..., None] - anchored(own, volatility, shift, power, ratio, levels)
-        losses[..., number] = np.maximum(taus * error, (taus - 1) * error).mean(axis=-1)
+    unit, centre = scale(volatility, levels), location(own, levels)
+    relative = ratio - _log_ratio(own, volatility, levels)
+    # Half of many levels say the same: the first, the last, and every second between them.
+    some = slice(None, None, 2) if len(levels) % 2 and len(levels) > 9 else slice(None)
+    tilt, band = np.asarray(levels)[some] - 0.5, volatility[..., some]
+    losses = np.empty((*outcomes.shape, len(GRID), len(GRID)))
+    for column, power in enumerate(GRID):
+        stretched = band * np.exp(power * np.nan_to_num(relative))[..., None]
+        for row, shift in enumerate(GRID):
+            error = (outcomes - shift * centre)[..., None] - stretched
+            losses[..., row, column] = 0.5 * np.abs(error).mean(axis=-1) + (error * tilt).mean(axis=-1)
+    losses = losses.reshape(*outcomes.shape, len(CHOICES)) + np.where(np.isfinite(ratio), 0.0, np.nan)[..., None]
     gains = losses[..., :1] - losses
     known = unit[..., None] > 0
     return np.asarray(np.divide(gains, unit[..., None], out=np.full(gains.shape, np.nan), where=known))

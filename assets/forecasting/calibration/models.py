@@ -182,12 +182,13 @@ class DerivedPredict:
 
     def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts) -> None:
         self._bases, self._learn, self._stored = bases, learn, stored
+        self._earlier = stored.earlier(bases)
         self.learnt = self._from({})
 
     def __call__(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         """The derived quantiles of the close."""
         origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
-        own = self._stored.of_tasks(self._bases, tasks)
+        own = self._earlier.of_tasks(tasks)
         derived = self._derive(tasks)(origins, own)
         closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
         missing = np.asarray(~np.isfinite(derived).all(axis=(1, 2)))
@@ -203,7 +204,7 @@ class DerivedPredict:
         return self._from(others) if others else self.learnt
 
     def _from(self, others: Mapping[str, BarHistory]) -> Derive:
-        return self._learn(self._stored.panels(self._bases, {**self._stored.histories, **others}))
+        return self._learn(self._earlier.panels({**self._stored.histories, **others}))
 
     def _reasons(self, tasks: Sequence[ForecastTask], own: np.ndarray, missing: np.ndarray) -> dict[int, str]:
         found: dict[int, str] = {}

@@ -66,35 +66,14 @@ class StoredForecasts:
         """The bars of all symbols of the settings."""
         return own_histories(self._settings, self._warehouse)
 
-    def panels(self, bases: Sequence[Base], histories: Mapping[str, BarHistory]) -> Iterator[ForecastPanel]:
-        """All earlier forecasts of some models that have a bar at their origin, in time order.
+    def earlier(self, bases: Sequence[Base]) -> EarlierForecasts:
+        """All earlier forecasts of some models."""
+        return EarlierForecasts(self, bases, self._keys(bases))
 
-        Args:
-            histories: where the outcomes are read from.
-        """
-        keys = self._keys(bases)
-        origins, symbols = keys["origin"].to_numpy().astype("datetime64[s]"), keys["symbol"].to_numpy(dtype=object)
-        size = max(1, VALUES_PER_PANEL // (self._steps * len(self._levels)))
-        for rows in _chunks(origins, size):
-            closes, outcomes, targets = self._outcomes(origins[rows], symbols[rows], histories)
-            known = np.isfinite(closes)
-            quantiles = np.stack(
-                [self._quantiles(base.model, keys[base.model][rows], origins[rows], symbols[rows]) for base in bases]
-            )
-            logs = _logs(quantiles, closes)[:, known]
-            yield ForecastPanel(origins[rows][known], targets[known], logs, outcomes[known])
-
-    def of_tasks(self, bases: Sequence[Base], tasks: Sequence[ForecastTask]) -> np.ndarray:
-        """The newest quantiles of some models for some tasks: (bases, tasks, steps, levels) logs of quantile over
-        close; NaN: not stored."""
-        origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
-        symbols = np.array([task.symbol for task in tasks], dtype=object)
-        closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
-        found = [
-            self._quantiles(base.model, pd.Series([base.checkpoints[-1]] * len(tasks)), origins, symbols)
-            for base in bases
-        ]
-        return _logs(np.stack(found), closes)
+    @property
+    def forecasts_at_once(self) -> int:
+        """How many forecasts are in memory at once."""
+        return max(1, VALUES_PER_PANEL // (self._steps * len(self._levels)))
 
     def reasons(self, base: Base, tasks: Sequence[ForecastTask]) -> list[str]:
         """Why a model has no forecast of each task."""
@@ -162,7 +141,7 @@ class StoredForecasts:
         values.ravel()[cell[known]] = found["value"][known]
         return values
 
-    def _outcomes(
+    def outcomes(
         self, origins: np.ndarray, symbols: np.ndarray, histories: Mapping[str, BarHistory]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Closes at the origins (n,), log of the closes at the targets over them (n, steps), the targets (n, steps)."""
@@ -186,6 +165,78 @@ class StoredForecasts:
         if origin not in self._targets:
             self._targets[origin] = self._calendar.following(origin, self._steps)
         return self._targets[origin]
+
+
+class EarlierForecasts:
+    """The earlier forecasts of some models. Those of a small home stay in memory.
+
+    Args:
+        keys: by origin and symbol, with a column of checkpoints per base.
+    """
+
+    def __init__(self, stored: StoredForecasts, bases: Sequence[Base], keys: pd.DataFrame) -> None:
+        self._stored, self._bases, self._keys = stored, bases, keys
+        self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
+        self._symbols = keys["symbol"].to_numpy(dtype=object)
+        self._kept: np.ndarray | None = None
+
+    def panels(self, histories: Mapping[str, BarHistory]) -> Iterator[ForecastPanel]:
+        """The forecasts that have a bar at their origin, in time order.
+
+        Args:
+            histories: where the outcomes are read from.
+        """
+        for rows in _chunks(self._origins, self._stored.forecasts_at_once):
+            origins = self._origins[rows]
+            closes, outcomes, targets = self._stored.outcomes(origins, self._symbols[rows], histories)
+            known = np.isfinite(closes)
+            logs = _logs(self._read(rows), closes)[:, known]
+            yield ForecastPanel(origins[known], targets[known], logs, outcomes[known])
+
+    def of_tasks(self, tasks: Sequence[ForecastTask]) -> np.ndarray:
+        """The newest quantiles for some tasks: (bases, tasks, steps, levels) logs of quantile over close; NaN: not
+        stored."""
+        closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
+        found = self._known(tasks)
+        if found is None:
+            origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
+            symbols = np.array([task.symbol for task in tasks], dtype=object)
+            found = np.stack(
+                [
+                    self._stored.quantiles(base.model, pd.Series([base.checkpoints[-1]] * len(tasks)), origins, symbols)
+                    for base in self._bases
+                ]
+            )
+        return _logs(found, closes)
+
+    def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
+        """Their quantiles where all are in memory."""
+        if self._kept is None:
+            return None
+        rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]"))) for task in tasks]
+        return None if None in rows else self._kept[:, rows]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, np.datetime64], int]:
+        """The row of each forecast by the newest checkpoints of all bases."""
+        newest = [(self._keys[base.model] == base.checkpoints[-1]).to_numpy() for base in self._bases]
+        rows = np.flatnonzero(np.all(newest, axis=0))
+        return {(str(self._symbols[row]), self._origins[row]): int(row) for row in rows}
+
+    def _read(self, rows: slice) -> np.ndarray:
+        if self._kept is not None:
+            return self._kept
+        found = np.stack(
+            [
+                self._stored.quantiles(
+                    base.model, self._keys[base.model].iloc[rows], self._origins[rows], self._symbols[rows]
+                )
+                for base in self._bases
+            ]
+        )
+        if len(self._origins[rows]) == len(self._origins):
+            self._kept = found
+        return found
 
 
 def _log_closes(history: BarHistory) -> np.ndarray:
