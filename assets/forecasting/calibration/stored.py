@@ -122,7 +122,7 @@ class StoredForecasts:
         assert keys is not None
         return keys.sort_values(["origin", "symbol"], ignore_index=True)
 
-    def _quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    def quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Stored quantiles of the close, (n, steps, levels); NaN: not stored."""
         shape = (len(origins), self._steps, len(self._levels))
         values = np.full(shape, np.nan)
@@ -213,8 +213,8 @@ class EarlierForecasts:
         """Their quantiles where all are in memory."""
         if self._kept is None:
             return None
-        rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]"))) for task in tasks]
-        return None if None in rows else self._kept[:, rows]
+        rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]")), -1) for task in tasks]
+        return None if -1 in rows else self._kept[:, rows]
 
     @cached_property
     def _places(self) -> dict[tuple[str, np.datetime64], int]:
