@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,7 +20,11 @@ from assets.forecasting.calibration.combination import (
     crps_weights,
     past_losses,
 )
+from assets.forecasting.calibration.models import combined_models
 from assets.forecasting.calibration.panel import LEAST_ORIGINS, ForecastPanel
+from assets.forecasting.forecaster import ForecastModel
+from resources.derived_models import COMBINATIONS
+from resources.settings import CalibrationSettings, Settings
 
 STEPS = 2
 DAYS = np.datetime64("2009-01-05", "s") + np.arange(60) * np.timedelta64(7, "D")
@@ -154,3 +160,44 @@ def test_the_registry_of_models_does_not_load_what_computes_scores() -> None:
     code = "import sys; import assets.forecasting.registry; print({'scoringrules', 'numba'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def _model(name: str, vintage: date | None = None, cutoff: date | None = None, licence: str = "MIT") -> ForecastModel:
+    return ForecastModel(
+        model=name,
+        checkpoint=f"{name}-{vintage}",
+        weights=None,
+        recipe={},
+        trained_until=cutoff,
+        load=lambda: pytest.fail("a combination reads no weights"),
+        batch_size=1,
+        family="test",
+        licence=licence,
+        vintage=vintage,
+    )
+
+
+def test_members_are_all_models_but_recalibrated_ones_and_the_latest_cutoff_counts(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    members = [_model("har"), _model("kronos", cutoff=date(2009, 3, 1), licence="Apache-2.0")]
+    copies = [_model("har_recalibrated", cutoff=date(2012, 1, 1))]
+    combined = combined_models(settings, [*members, *copies])
+    assert [one.model for one in combined] == list(COMBINATIONS)
+    assert all(one.trained_until == date(2009, 3, 1) and one.licence == "Apache-2.0 AND MIT" for one in combined)
+    assert combined[0].checkpoint != combined[1].checkpoint
+    assert combined[0].recipe["derived_from"] == {"har": "har-None", "kronos": "kronos-None"}
+    alone = combined_models(settings, [members[0], *copies])
+    off = Settings(home=tmp_path, calibration=CalibrationSettings(combined=False))
+    assert alone == [] == combined_models(off, members)
+
+
+def test_a_combination_has_the_vintages_of_its_members_and_reads_no_later_one(tmp_path: Path) -> None:
+    first, second = date(2009, 1, 1), date(2010, 1, 1)
+    members = [_model("har"), *(_model("kronos", one, one) for one in (first, second)), _model("mine", second)]
+    combined = combined_models(Settings(home=tmp_path), members)
+    by_vintage = {one.vintage: one.recipe["derived_from"] for one in combined if one.model == "combination_crps"}
+    assert by_vintage == {
+        first: {"har": "har-None", "kronos": f"kronos-{first}"},
+        second: {"har": "har-None", "kronos": f"kronos-{second}", "mine": f"mine-{second}"},
+    }
+    assert {one.vintage: one.trained_until for one in combined} == {first: first, second: second}
