@@ -183,12 +183,13 @@ def read_scoreboard(warehouse: Warehouse) -> pd.DataFrame:
 
 
 def origins_text(counts: pd.DataFrame) -> str:
-    """How many origins of each model with weights can be scored, as text."""
-    return "; ".join(
-        f"{one.model}: {one.out_of_sample} out of sample ({one.forward} forward), {one.in_sample} in-sample"
-        for one in counts.itertuples()
-        if one.model not in (*MODELS, *ESTIMATED)
-    )
+    """How many origins of each model with weights can be scored, as text: models with the same numbers together."""
+    models: dict[str, list[str]] = {}
+    for one in counts.itertuples():
+        if one.model not in (*MODELS, *ESTIMATED) and not is_recalibrated(str(one.model)):
+            text = f"{one.out_of_sample} out of sample ({one.forward} forward), {one.in_sample} in-sample"
+            models.setdefault(text, []).append(str(one.model))
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in models.items())
 
 
 @dataclass(frozen=True)

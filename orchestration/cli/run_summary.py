@@ -55,7 +55,10 @@ class RunSummary:
         if self.origins:
             yield f"origins: {self.origins}"
         yield from (f"{asset}: {text}" for asset, text in self.results.items())
-        yield from (f"not made: {asset}: {text}" for asset, text in self.not_made.items())
+        assets: dict[str, list[str]] = {}
+        for asset, text in self.not_made.items():
+            assets.setdefault(text, []).append(asset)
+        yield from (f"not made: {', '.join(names)}: {text}" for text, names in assets.items())
         yield from (f"! {one.text}" for one in self.warnings)
 
     def as_json(self) -> dict[str, object]:
