@@ -10,7 +10,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-chronos bench-skill check-examples example-weights gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-planted bench-chronos bench-skill check-examples example-weights gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -52,6 +52,9 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
+
+bench-planted: $(READY)  ## whether Chronos-2 finds a planted AR(1); ten minutes
+	$(BIN)/python -m benchmarks.planted_signal
 
 bench-models: $(TESTED)  ## latency and memory of each forecaster
 	$(BIN)/python -m benchmarks.models

@@ -207,7 +207,11 @@ class ForecastSettings(Section):
         description="Nucleus sampling: sample from the most likely tokens with this total probability. Below 1 the "
         "forecast distribution is too narrow.",
     )
-    recentre: bool = Field(True, description="Chronos-2: shift the quantiles so that the median equals the last close.")
+    recentre: bool | None = Field(
+        None,
+        description="Chronos-2: shift the quantiles so that the median equals the last close. Unset: unless the target "
+        "is standardised_close, whose median is learnt relative to the last close.",
+    )
     levels: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = Field(
         tuple(round(0.05 * i, 2) for i in range(1, 20)),
         description="Quantile levels to store, increasing; 0.5, the median, is required. Two levels symmetric "

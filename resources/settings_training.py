@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Literal
 
@@ -172,8 +172,14 @@ class PredictorSettings(FitSettings):
         return self
 
 
-Chronos2Target = Literal["close", "log_return", "range", "volume"]
+Chronos2Target = Literal["close", "log_return", "standardised_close", "range", "volume"]
 PastCovariate = Literal["volume", "range", "market_return"]
+# What the packaged weights were trained on, as their card states too.
+PACKAGED_INPUTS: Mapping[str, tuple[str, ...]] = {
+    "targets": ("standardised_close",),
+    "past_covariates": ("range",),
+    "future_covariates": (),
+}
 CALENDAR_COVARIATES = ("weekday", "month", "days_to_holiday", "days_since_holiday", "session_length", "expiry")
 
 
@@ -196,8 +202,10 @@ class Chronos2Settings(StartingWeights):
     evaluate_every: int = Field(100, ge=1, description="Steps between two evaluations on the validation range.")
     targets: tuple[Chronos2Target, ...] = Field(
         ("close",),
-        description="What is forecast together: the close, directly or by its log returns (one of the two), the log of "
-        'high / low ("range") and the volume. The quantiles of range and volume are stored as fields of these names.',
+        description="What is forecast together: the close, directly, by its log returns, or by the returns up to each "
+        "step in units of the symbol's volatility at the origin (standardised_close, alone), the log of "
+        'high / low ("range") and the volume. The quantiles of range and volume are stored as fields of these names. '
+        "The packaged weights were trained on standardised_close with range as past covariate.",
     )
     past_covariates: tuple[PastCovariate, ...] = Field(
         (),
@@ -236,8 +244,12 @@ class Chronos2Settings(StartingWeights):
             twice = sorted(_repeated(values))
             if twice:
                 raise ValueError(f"{key}: {twice[0]} is there twice")
-        if len({"close", "log_return"} & set(self.targets)) != 1:
-            raise ValueError('targets needs one of "close" and "log_return": the close is what is scored')
+        if len({"close", "log_return", "standardised_close"} & set(self.targets)) != 1:
+            raise ValueError(
+                'targets needs one of "close", "log_return" and "standardised_close": the close is what is scored'
+            )
+        if "standardised_close" in self.targets and len(self.targets) > 1:
+            raise ValueError(f"targets = {list(self.targets)}: standardised_close has units of its own: name it alone")
         both = sorted(_repeated((*self.targets, *self.past_covariates, *self.future_covariates)))
         if both:
             raise ValueError(f"{both[0]} is in two of targets, past_covariates and future_covariates: name it once")

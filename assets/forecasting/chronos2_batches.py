@@ -28,11 +28,13 @@ class Series:
         context: (rows, n) float32: targets, then covariates; NaN where a value is missing.
         future: (rows, steps) float32: covariates that are known over the horizon, else NaN; None: there are none.
         group: series of one group are forecast together; None: alone.
+        scale: the unit of the target's quantiles, per bar and root of the step; NaN: they have their own.
     """
 
     context: np.ndarray
     future: np.ndarray | None = None
     group: Hashable = None
+    scale: float = np.nan
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ import numpy as np
 
 from assets.forecasting.chronos2_batches import Series, SeriesForecaster
 from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, inputs_recipe, market_of
+from assets.forecasting.chronos2_input_settings import inputs_recipe, with_inputs_of
+from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, market_of
 from assets.forecasting.chronos2_outputs import field_quantiles
+from assets.forecasting.chronos2_standardised import TARGET
 from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once, steps_at_once
 from assets.forecasting.forecaster import (
     ForecastModel,
@@ -78,6 +80,7 @@ def chronos2_forecaster(
     if weights is None:
         vintage = f" of the vintage {checkpoints.vintage}" if checkpoints.vintage else ""
         raise CandlecastError(f"no Chronos-2 checkpoint{vintage} yet: materialise chronos2_model first")
+    settings = with_inputs_of(weights.card, settings)
     recipe: dict[str, Any] = {
         "model": MODEL,
         "version": VERSION,
@@ -85,7 +88,7 @@ def chronos2_forecaster(
         "predict_window": settings.windows.predict_window,
         "context_length": settings.chronos2.context_length,
         "levels": settings.forecasts.levels,
-        "recentre": settings.forecasts.recentre,
+        "recentre": is_recentred(settings),
         "series_at_once": series_at_once(settings, weights.folder),
         **market_recipe(settings.market),
         **GapFill.of(settings, weights.card.get("training")).recipe,
@@ -110,6 +113,12 @@ def chronos2_forecaster(
         licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
         data=lambda last: Chronos2Inputs.of(settings, OtherSymbols.stored(settings).market).data_version(last),
     )
+
+
+def is_recentred(settings: Settings) -> bool:
+    """Whether the median of Chronos-2's forecasts is the last close: `forecasts.recentre`, or what suits the target."""
+    chosen = settings.forecasts.recentre
+    return TARGET not in settings.chronos2.targets if chosen is None else chosen
 
 
 def _load(settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Predict:
@@ -163,14 +172,15 @@ class Chronos2Predictor:
             for place, task in enumerate(fill_lookbacks(completed.tasks, self.fill))
         ]
         usable = [place for place, one in enumerate(found) if isinstance(one, Series)]
+        scales = np.array([one.scale if isinstance(one, Series) else np.nan for one in found])
         raw = np.full((len(found), forecaster.targets, forecaster.steps, len(levels)), np.nan)
         if usable:
             raw[usable] = forecaster.quantiles([one for one in found if isinstance(one, Series)])
-        raw = raw[list(completed.places)]
+        raw, scales = raw[list(completed.places)], scales[list(completed.places)]
         with np.errstate(divide="ignore", invalid="ignore"):
             last_close = np.log([task.history.quoted[task.index, CLOSE] for task in tasks])
         fields, quantiles = field_quantiles(
-            raw, self.inputs.targets, last_close, horizon, levels.index(0.5), self.settings.forecasts.recentre
+            raw, self.inputs.targets, last_close, scales, horizon, levels.index(0.5), is_recentred(self.settings)
         )
         crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2, 3))
         reasons = {number: found[place] for number, place in enumerate(completed.places)}
@@ -197,4 +207,4 @@ class Chronos2Predictor:
             rows = self.inputs.rows(task.symbol, history.stamps[first - before : last + 1], bars, targets, first=before)
         except CandlecastError as error:
             return str(error)
-        return Series(*rows, group)
+        return Series(*rows, group, self.inputs.scale(bars[before:]))

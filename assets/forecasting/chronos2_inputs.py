@@ -8,12 +8,22 @@ here: forward passes (chronos2_batches), and the groups of symbols (chronos2_gro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from assets.forecasting.calendar_covariates import calendar_covariate
+from assets.forecasting.chronos2_input_settings import event_columns
+from assets.forecasting.chronos2_standardised import (
+    ANCHORS,
+    ROWS,
+    TARGET,
+    anchored,
+    market_row,
+    mirrored_bars,
+    origin_scale,
+    standardised_outcome,
+)
 from assets.forecasting.cross_section import mean_by_timestamp
 from assets.forecasting.known_events import EventTable, read_events
 from assets.market.history import CLOSE, FIELDS, VOLUME, BarHistory
@@ -115,13 +125,22 @@ class Chronos2Inputs:
             CandlecastError: a price is not finite and positive, a row has no value, or what must be known over the
                 horizon is not.
         """
-        known = self._bar_rows(symbol, stamps, bars)[:, first:]
+        known = self._origin_rows(symbol, stamps, bars, first)
         if not self.future:
             return known, None
         split = len(stamps) - first
         later = self._known_rows(symbol, np.concatenate([stamps[first:], targets]), known)
         unknown = np.full((len(known), len(targets)), np.nan, dtype=np.float32)
         return np.concatenate([known, later[:, :split]]), np.concatenate([unknown, later[:, split:]])
+
+    @property
+    def standardised(self) -> bool:
+        """Whether the target is standardised_close, whose rows depend on the origin."""
+        return TARGET in self.targets
+
+    def scale(self, bars: np.ndarray) -> float:
+        """The volatility per bar that the target's quantiles are multiples of; NaN: they are no multiples."""
+        return origin_scale(bars) if self.standardised else np.nan
 
     def training_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray, origin: int) -> np.ndarray:
         """The rows of a series that holds its horizon: (rows, n) float32.
@@ -136,6 +155,29 @@ class Chronos2Inputs:
         known = self._bar_rows(symbol, stamps, bars)
         return np.concatenate([known, self._known_rows(symbol, stamps, known[:, :origin])])
 
+    def window_rows(
+        self, symbol: str, stamps: np.ndarray, bars: np.ndarray, origin: int, mirror: bool = False
+    ) -> np.ndarray:
+        """The rows of a training window of standardised_close: (rows, n) float32, the outcome in the target's horizon.
+
+        Args:
+            bars: (n, 6), adjusted as of the origin, of which `origin` are known.
+            mirror: whether falls are rises; not with covariates that are known over the horizon.
+
+        Raises:
+            CandlecastError: as for `rows`.
+        """
+        inputs = self
+        if mirror:
+            market = self.market and replace(self.market, returns=-self.market.returns)
+            inputs, bars = replace(self, market=market), mirrored_bars(bars)
+        context, future = inputs.rows(symbol, stamps[:origin], bars[:origin], stamps[origin:])
+        if future is None:
+            future = np.full((len(context), len(stamps) - origin), np.nan, dtype=np.float32)
+        closes, scale = bars[origin - 1 :, CLOSE], origin_scale(bars[:origin])
+        future[0] = standardised_outcome(closes[0], closes[1:], scale)
+        return np.concatenate([context, future], axis=1)
+
     def mirrored(self, rows: np.ndarray) -> np.ndarray | None:
         """The same rows with falls for rises; None: an effect of what is known over the horizon has a direction."""
         if self.future:
@@ -148,13 +190,25 @@ class Chronos2Inputs:
         market = [self.market.digest(last)] if self.market else []
         return [*market, *([self.events.digest()] if self.events else [])]
 
-    def _bar_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
-        names, closes = (*self.targets, *self.past), bars[:, CLOSE]
+    def _origin_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray, first: int) -> np.ndarray:
+        if not self.standardised:
+            return self._bar_rows(symbol, stamps, bars)[:, first:]
+        stamps, bars = stamps[first:], bars[first:]
         where = _place(symbol, stamps)
-        if not (np.isfinite(closes) & (closes > 0)).all():
-            raise CandlecastError(
-                f"{where}: Chronos-2 needs finite positive closes, and one is not. See the asset checks on bars"
-            )
+        _require_closes(where, bars)
+        if len(bars) < 2 * ANCHORS:
+            raise CandlecastError(f"{where}: the target {TARGET} needs {2 * ANCHORS}: raise windows.lookback_window")
+        scale = origin_scale(bars)
+        rows = [
+            market_row(self._bar_row(name, stamps, bars)) if name == "market_return" else ROWS[name](bars, scale)
+            for name in (*self.targets, *self.past)
+        ]
+        return anchored(np.stack(rows)).astype(np.float32)
+
+    def _bar_rows(self, symbol: str, stamps: np.ndarray, bars: np.ndarray) -> np.ndarray:
+        names = (*self.targets, *self.past)
+        where = _place(symbol, stamps)
+        _require_closes(where, bars)
         rows = np.stack([self._bar_row(name, stamps, bars) for name in names])
         for name, row in zip(names, rows, strict=True):
             if np.isinf(row).any():
@@ -206,6 +260,14 @@ class Chronos2Inputs:
         return values
 
 
+def _require_closes(where: str, bars: np.ndarray) -> None:
+    closes = bars[:, CLOSE]
+    if not (np.isfinite(closes) & (closes > 0)).all():
+        raise CandlecastError(
+            f"{where}: Chronos-2 needs finite positive closes, and one is not. See the asset checks on bars"
+        )
+
+
 def _place(symbol: str, stamps: np.ndarray) -> str:
     return f"{symbol}, {len(stamps)} bars up to {stamps[-1]}"
 
@@ -248,22 +310,3 @@ BAR_ROWS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "range": _log_range,
     "volume": lambda bars: np.asarray(np.log1p(bars[:, VOLUME])),
 }
-
-
-def inputs_recipe(settings: Settings) -> dict[str, Any]:
-    """The part of a recipe that names the rows; empty for the close alone, as before there were others."""
-    chosen = settings.chronos2
-    rows = {"targets": chosen.targets, "past": chosen.past_covariates, "future": chosen.future_covariates}
-    recipe: dict[str, Any] = {name: sorted(values) for name, values in rows.items() if values}
-    return {} if recipe == {"targets": ["close"]} else {"inputs": recipe}
-
-
-def event_columns(settings: Settings) -> list[str]:
-    """The covariates that are columns of the table of known events."""
-    return sorted(set(settings.chronos2.future_covariates) - set(CALENDAR_COVARIATES))
-
-
-def events_recipe(settings: Settings) -> dict[str, str]:
-    """The part of a training's recipe that names the known events up to its cutoff; empty without such a covariate."""
-    columns = event_columns(settings)
-    return {"events": read_events(settings, columns).digest(settings.windows.cutoff)} if columns else {}

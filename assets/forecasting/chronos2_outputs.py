@@ -6,12 +6,14 @@ Corrections of the output of the close:
 - Weights answer a limited number of steps at once: 16 for the packaged ones, 1,024 for the published ones. Further
   steps are blocks of independent increments, see `extend_quantiles`. chronos' own long-horizon heuristic feeds
   quantiles back as history and drops their spread: the 90 % band of the packaged weights shrinks by 27 % at step 17.
-- `forecasts.recentre`: the quantiles are shifted so that the median is the last close. A compact model that was trained
-  on log closes and their negatives has learnt a width and a shape; its median is noise around "no change", and costs
-  score. Recentred, it scores like a random walk with 252-day volatility (relative pinball loss .995–1.003 on 100 US
-  stocks, 2019–20). It then predicts no direction, and has no score for it. Published weights are not recentred.
+- `forecasts.recentre`: the quantiles are shifted so that the median is the last close. A compact model that is trained
+  on log closes and their negatives learns a width and a shape; its median is noise around "no change", and costs score.
+  Recentred, it predicts no direction, and has no score for it. The median of standardised_close starts at the last
+  close and is left (CRPS skill on unseen symbols up to 2009 +1.3 % as forecast, +1.2 % recentred), as is that of
+  published weights.
 
-Quantiles of log returns become those of the close as if returns were independent, see `accumulate_returns`. Range and
+Quantiles of log returns become those of the close as if returns were independent, see `accumulate_returns`; those of
+standardised_close are of the return over all steps and need no assumption, see `chronos2_standardised`. Range and
 volume are levels: they are not recentred, and beyond the steps of the weights they keep those of the last step.
 """
 
@@ -21,11 +23,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from assets.forecasting.chronos2_standardised import TARGET, log_quantiles
+
 FIELD_ORDER = ("close", "range", "volume")
 
 
 def field_quantiles(
-    raw: np.ndarray, names: Sequence[str], last_close: np.ndarray, horizon: int, median: int, recentre: bool
+    raw: np.ndarray,
+    names: Sequence[str],
+    last_close: np.ndarray,
+    scale: np.ndarray,
+    horizon: int,
+    median: int,
+    recentre: bool,
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """The fields of the targets, and their quantiles, sorted: (series, horizon, fields, levels) float64.
 
@@ -35,14 +45,15 @@ def field_quantiles(
         raw: (series, targets, steps, levels), as the model returns them.
         names: of the targets.
         last_close: (series,) log of the close at the origin.
+        scale: (series,) the unit of quantiles of standardised_close, as of the origin; otherwise not read.
         median: the number of the level 0.5.
         recentre: whether the median of the close is the last close.
     """
     ordered = dict(zip(names, np.moveaxis(np.sort(raw, axis=-1), 1, 0), strict=True))
     found: dict[str, np.ndarray] = {}
     for name, values in ordered.items():
-        if name in ("close", "log_return"):
-            closes = values if name == "close" else accumulate_returns(values, last_close, median)
+        if name in ("close", "log_return", TARGET):
+            closes = _log_closes(name, values, last_close, scale, median)
             extended = extend_quantiles(closes, last_close, horizon, median)
             found["close"] = quantiles_to_prices(extended, last_close, median if recentre else None)
         else:
@@ -50,6 +61,12 @@ def field_quantiles(
             found[name] = np.maximum(np.expm1(extended) if name == "volume" else extended, 0.0)
     fields = tuple(field for field in FIELD_ORDER if field in found)
     return fields, np.stack([found[field] for field in fields], axis=2)
+
+
+def _log_closes(name: str, values: np.ndarray, last_close: np.ndarray, scale: np.ndarray, median: int) -> np.ndarray:
+    if name == TARGET:
+        return log_quantiles(values, last_close, scale)
+    return values if name == "close" else accumulate_returns(values, last_close, median)
 
 
 def accumulate_returns(ordered: np.ndarray, last_close: np.ndarray, median: int) -> np.ndarray:

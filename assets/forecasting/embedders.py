@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.forecasting.chronos2_input_settings import with_inputs_of
+from assets.forecasting.chronos2_standardised import ROWS, TARGET, anchored, origin_scale
 from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once
 from assets.forecasting.forecaster import ForecastTask, forecast_checkpoint, market_recipe, trained_until
 from assets.forecasting.kronos_forecaster import load_predictor, tokenizer_of
@@ -116,6 +118,7 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
     if weights is None:
         raise CandlecastError("no Chronos-2 checkpoint yet: materialise chronos2_model first")
     context, at_once = settings.chronos2.context_length, series_at_once(settings, weights.folder)
+    targets = with_inputs_of(weights.card, settings).chronos2.targets
 
     @cache
     def load() -> Embed:
@@ -126,7 +129,7 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
 
         def embed(bars: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> np.ndarray:
             return _chronos2_vectors(
-                pipeline, [own[-context:, CLOSE] for own in bars], context, patch, at_once, pooling
+                pipeline, _chronos2_rows([own[-context:] for own in bars], targets), context, patch, at_once, pooling
             )
 
         return embed
@@ -135,26 +138,33 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
     return _embedder("chronos2", settings, weights, trained_until(weights), context, pooling, read, load)
 
 
+def _chronos2_rows(windows: Sequence[np.ndarray], targets: Sequence[str]) -> list[np.ndarray]:
+    """The row of the target of some windows, (bars, 6) each: (bars,) each, log closes or standardised returns."""
+    for place, own in enumerate(windows):
+        if not (np.isfinite(own[:, CLOSE]) & (own[:, CLOSE] > 0)).all():
+            raise CandlecastError(f"Chronos-2 needs finite positive closes, and those of window {place} are not")
+    if TARGET in targets:
+        return [anchored(ROWS[TARGET](own, origin_scale(own))[None])[0] for own in windows]
+    return [np.log(own[:, CLOSE]) for own in windows]
+
+
 def _chronos2_vectors(
-    pipeline: Any, closes: Sequence[np.ndarray], context: int, patch: int, at_once: int, pooling: Pooling
+    pipeline: Any, rows: Sequence[np.ndarray], context: int, patch: int, at_once: int, pooling: Pooling
 ) -> np.ndarray:
-    """The states of log closes: of the patch to be forecast ("last"), or the mean over patches with a bar ("mean")."""
+    """The states of rows: of the patch to be forecast ("last"), or the mean over patches with a bar ("mean")."""
     import torch
 
-    for place, own in enumerate(closes):
-        if not (np.isfinite(own) & (own > 0)).all():
-            raise CandlecastError(f"Chronos-2 needs finite positive closes, and those of window {place} are not")
     # Missing bars are NaN at the left, so that all windows have one length.
-    logs = np.full((len(closes), context), np.nan, dtype=np.float32)
-    for row, own in zip(logs, closes, strict=True):
-        row[context - len(own) :] = np.log(own)
+    logs = np.full((len(rows), context), np.nan, dtype=np.float32)
+    for padded, own in zip(logs, rows, strict=True):
+        padded[context - len(own) :] = own
     found = []
     for start in range(0, len(logs), at_once):
         chunk = logs[start : start + at_once]
         padded = np.concatenate([chunk, np.repeat(chunk[-1:], at_once - len(chunk), axis=0)])
         states, _ = pipeline.embed(torch.from_numpy(padded)[:, None], at_once, context)
         # Per series: one state per patch, that of the register token, that of the patch to be forecast.
-        for own, series in zip(states[: len(chunk)], closes[start:], strict=False):
+        for own, series in zip(states[: len(chunk)], rows[start:], strict=False):
             patches = -(-len(series) // patch)
             vector = own[0, -1] if pooling == "last" else own[0, -2 - patches : -2].double().mean(dim=0)
             found.append(vector.float().numpy())

@@ -16,10 +16,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from assets.forecasting.chronos2_inputs import events_recipe, inputs_recipe
+from assets.forecasting.chronos2_input_settings import events_recipe, inputs_recipe
 from assets.forecasting.known_events import export_events
 from assets.training.data.eligible_windows import preparation
-from assets.training.fit.base_weights import SECTIONS, BaseWeights, base_of, require_matching_shape
+from assets.training.fit.base_weights import (
+    SECTIONS,
+    BaseWeights,
+    base_of,
+    require_matching_inputs,
+    require_matching_shape,
+)
 from assets.training.model_card import render_model_card
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
@@ -200,6 +206,8 @@ def starting_weights(kind: Kind, settings: Settings) -> tuple[BaseWeights, bool]
     trains = (
         section.epochs > 0 if isinstance(section, FitSettings) else section.steps > 0 and section.mode != "zero-shot"
     )
+    if isinstance(section, Chronos2Settings) and trains:
+        require_matching_inputs(base, section)
     if base.from_scratch and not trains:
         raise CandlecastError(f'{kind} has base = "none" and no training steps: set a base, or epochs or steps above 0')
     return base, trains

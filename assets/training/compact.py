@@ -27,7 +27,7 @@ from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
 from assets.training.model_card import render_model_card
 from assets.training.volatility import build_volatility, with_validation_scores
-from resources.checkpoints import CARD, README, CheckpointStore
+from resources.checkpoints import CARD, README, Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
 from resources.progress import Progress
 from resources.publish import publishing_folder
@@ -40,6 +40,7 @@ from resources.settings import (
     VolatilitySettings,
     WindowSettings,
 )
+from resources.settings_training import PACKAGED_INPUTS
 
 HELD_OUT_FIRST, HELD_OUT_EVERY = 2, 5
 DATA = (
@@ -73,7 +74,7 @@ PREDICTOR = PredictorSettings(
     validation_windows=512,
     patience=None,
 )
-CHRONOS2 = Chronos2Settings(steps=1800, d_ff=256, evaluate_every=300)
+CHRONOS2 = Chronos2Settings(steps=1800, d_ff=256, evaluate_every=300, **PACKAGED_INPUTS)
 
 
 def compact_settings(home: Path, threads: int = 1) -> Settings:
@@ -101,8 +102,8 @@ def held_out_symbols(symbols: Sequence[str]) -> list[str]:
     return sorted(symbols)[HELD_OUT_FIRST::HELD_OUT_EVERY]
 
 
-def train_compact_weights(data: Path, home: Home, to: Path) -> None:
-    """Train the four models and copy them to `to`, one folder per kind."""
+def train_compact_weights(data: Path, home: Home, to: Path, only: bool = False) -> None:
+    """Train the four models, or Chronos-2 only, and copy them to `to`, one folder per kind."""
     settings = compact_settings(home.root)
     histories = seen_histories(data)
     found = build_windows(histories, settings.windows)
@@ -112,35 +113,19 @@ def train_compact_weights(data: Path, home: Home, to: Path) -> None:
             write_arrays(filling, found.arrays, dict(found.manifest))
     windows = TrainingWindows(found.digest, folder)
     store = CheckpointStore(home)
-    tokenizer = build_checkpoint(
-        checkpoint_request("kronos_tokenizer", settings, windows),
-        settings,
-        home,
-        store,
-        windows,
-        _progress_line("kronos_tokenizer"),
-    )
-    predictor = build_checkpoint(
-        checkpoint_request("kronos_predictor", settings, windows, tokenizer),
-        settings,
-        home,
-        store,
-        windows,
-        _progress_line("kronos_predictor"),
-    )
-    chronos = build_checkpoint(
-        checkpoint_request("chronos2_model", settings, windows),
-        settings,
-        home,
-        store,
-        windows,
-        _progress_line("chronos2_model"),
-    )
-    for checkpoint in (tokenizer, predictor, chronos):
+
+    def build(kind: Kind, tokenizer: Checkpoint | None = None) -> Checkpoint:
+        request = checkpoint_request(kind, settings, windows, tokenizer)
+        return build_checkpoint(request, settings, home, store, windows, _progress_line(kind))
+
+    fitted = [] if only else [build("kronos_tokenizer")]
+    fitted += [build("kronos_predictor", tokenizer) for tokenizer in fitted]
+    for checkpoint in (*fitted, build("chronos2_model")):
         shutil.rmtree(to / checkpoint.kind, ignore_errors=True)
         shutil.copytree(checkpoint.folder, to / checkpoint.kind)
         update_card(to / checkpoint.kind, training={"data": DATA})
-    train_volatility(histories, home, to)
+    if not only:
+        train_volatility(histories, home, to)
 
 
 def train_volatility(histories: dict[str, BarHistory], home: Home, to: Path) -> None:
@@ -192,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Parquet file of daily bars, see above")
     parser.add_argument("--work", type=Path, default=Path("data/compact"), help="working folder, kept afterwards")
-    parser.add_argument("--only", choices=["volatility"], help="train this model alone")
+    parser.add_argument("--only", choices=["chronos2", "volatility"], help="train this model alone")
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="folder for the weights")
     given = parser.parse_args()
     if not given.data.is_file():
@@ -200,10 +185,10 @@ def main() -> None:
             f"{given.data} does not exist: set DATA=file.parquet to a file of daily bars; --help lists its columns"
         )
     home, to = Home(given.work.absolute()), given.to.absolute()
-    if given.only:
+    if given.only == "volatility":
         train_volatility(seen_histories(given.data), home, to)
     else:
-        train_compact_weights(given.data, home, to)
+        train_compact_weights(given.data, home, to, only=given.only == "chronos2")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,15 @@ def test_a_random_walk_is_continued_as_a_random_walk(drift: float) -> None:
 
 
 def test_the_packaged_weights_widen_over_a_horizon_of_forty_steps(tmp_path: Path) -> None:
-    home = create_home(tmp_path).with_settings(windows={"predict_window": 40}, forecasts={"every": 20})
+    inputs = {"targets": ("standardised_close",), "past_covariates": ("range",)}
+    home = create_home(tmp_path).with_settings(windows={"predict_window": 40}, forecasts={"every": 20}, chronos2=inputs)
 
     def copy(folder: Path) -> None:
         shutil.copytree(PACKAGED, folder, dirs_exist_ok=True)
 
-    weights = home.checkpoints.publish("chronos2_model", {"base": "packaged"}, copy, {"cutoff": "2010-12-31"})
+    weights = home.checkpoints.publish(
+        "chronos2_model", {"base": "packaged"}, copy, {"cutoff": "2010-12-31", "settings": inputs}
+    )
     home.checkpoints.set_current("chronos2_model", weights.digest)
     forecaster = chronos2_forecaster(home.settings, home.checkpoints)
     assert steps_at_once(weights.folder) == forecaster.recipe["independent_blocks"] == 16

@@ -34,6 +34,7 @@ from resources.settings import (
     Settings,
     TokenizerSettings,
 )
+from resources.settings_training import PACKAGED_INPUTS
 from tests.training.training_setup import (
     CHRONOS,
     FIT_COMPUTE,
@@ -366,7 +367,7 @@ def test_a_fit_of_chronos_2_killed_after_its_last_step_ends_with_identical_weigh
 
 def test_chronos_2_keeps_its_base_if_the_fitted_weights_are_worse(arrays: Path, tmp_path: Path) -> None:
     base = WEIGHTS / "chronos2_model"
-    harmful = CHRONOS.model_copy(update={"learning_rate": 0.9})
+    harmful = CHRONOS.model_copy(update={"learning_rate": 0.9, **PACKAGED_INPUTS})
     for name, mode in (("a", "full"), ("b", "lora")):
         settings = harmful.model_copy(update={"mode": mode})
         fitted = trained("chronos2_model", arrays, tmp_path / name, base=str(base), chronos2_settings=settings)

@@ -19,6 +19,7 @@ from assets.training.data.windows import build_windows
 from assets.training.prerequisites import weight_problems
 from resources.errors import CandlecastError
 from resources.settings import Chronos2Settings, MarketSettings, Settings, TokenizerSettings, WindowSettings
+from resources.settings_training import PACKAGED_INPUTS
 from resources.vintages import MONTHS, at_vintage, months_after, vintage_of, vintages_until
 from tests.training.training_setup import WINDOWS, all_histories, filled_home
 
@@ -123,6 +124,8 @@ def test_names_of_weights_by_year_are_those_of_the_last_year_before_the_vintage(
 
 
 def test_base_weights_that_were_trained_after_a_vintage_are_refused() -> None:
-    settings = Settings(chronos2=Chronos2Settings(base="packaged"), windows=windows_with(vintage="year"))
+    settings = Settings(
+        chronos2=Chronos2Settings(base="packaged", **PACKAGED_INPUTS), windows=windows_with(vintage="year")
+    )
     (problem,) = weight_problems(settings)
     assert problem.startswith("chronos2.base") and "2010-12-31" in problem and "2004-01-01" in problem

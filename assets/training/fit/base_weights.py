@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from assets.forecasting.chronos2_standardised import TARGET, input_mismatch
 from resources.checkpoints import CARD, Kind, trained_until
 from resources.errors import CandlecastError
 from resources.hub_models import STATED_CUTOFFS
@@ -138,6 +139,24 @@ def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings
         f"the base {name!r} of {kind} is neither a folder under {settings.root} nor a hub name: set it to "
         '"none", "packaged", a folder with config.json and model.safetensors, or a name such as NeoQuasar/Kronos-small'
     )
+
+
+def require_matching_inputs(base: BaseWeights, section: Chronos2Settings) -> None:
+    """Refuse to train weights of standardised_close on other targets: a short training would lose what they know.
+
+    Weights of other targets learn standardised_close, and weights that are not trained are read as they were trained.
+
+    Raises:
+        CandlecastError: with both targets.
+    """
+    file = Path(base.source or "") / CARD
+    if base.source is None or TARGET in section.targets or not file.is_file():
+        return
+    if reason := input_mismatch(read_json(file), section.targets):
+        raise CandlecastError(
+            f'chronos2.base = {section.base!r}: {reason}: set targets = ["{TARGET}"] and past_covariates to those of '
+            'the weights, or base = "none"'
+        )
 
 
 def require_matching_shape(kind: Kind, base: BaseWeights, section: BaseModel) -> None:

@@ -163,7 +163,7 @@ def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arr
         raise CandlecastError('chronos2.mode = "lora" needs peft, which is not installed: pip install peft')
     scratch = job.work / "trainer"
     lora = {"r": settings.lora_rank, "lora_alpha": 2 * settings.lora_rank, "target_modules": LORA_TARGETS}
-    series = fit_series(arrays, job.settings, settings.context_length // 2 + horizon)
+    series = fit_series(arrays, job.settings, horizon)
     with resuming(scratch, settings.steps, job.seed) as first:
         fitted = pipeline.fit(
             series.train,
@@ -172,7 +172,7 @@ def _fit(pipeline: Chronos2Pipeline, job: TrainingJob, history: LossHistory, arr
             finetune_mode="lora" if settings.mode == "lora" else "full",
             lora_config=lora if settings.mode == "lora" else None,
             context_length=settings.context_length,
-            min_past=settings.context_length // 2,
+            min_past=series.shortest,
             learning_rate=settings.learning_rate,
             num_steps=settings.steps,
             # `fit` counts the rows of a batch.

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, inputs_recipe
-from assets.training.data.dataset import WindowArrays
+from assets.forecasting.chronos2_input_settings import inputs_recipe
+from assets.forecasting.chronos2_inputs import Chronos2Inputs
+from assets.training.data.dataset import FitSplit, WindowArrays
+from assets.training.data.splits import WindowShape
 from assets.training.fit.lr_schedule import evenly_spaced
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from chronos.chronos2.dataset import PreparedInput
 
 VALIDATION_SERIES = 512
+# Rows of more windows than this take longer to compute than to learn from.
+MOST_WINDOWS = 40_000
 
 
 @dataclass(frozen=True)
@@ -31,24 +35,73 @@ class FitSeries:
 
     Attributes:
         rows: of each series.
+        shortest: bars before the horizon that a series must have.
     """
 
     train: Sequence[Any]
     validation: Sequence[Any]
     rows: int
+    shortest: int
 
 
-def fit_series(arrays: WindowArrays, settings: Settings, shortest: int) -> FitSeries:
+def fit_series(arrays: WindowArrays, settings: Settings, horizon: int) -> FitSeries:
     """The series for the targets and covariates of the settings.
 
+    Args:
+        horizon: steps that are fitted.
+
     Raises:
-        CandlecastError: a row has no value, or every series is shorter than `shortest`.
+        CandlecastError: a row has no value, or every series is shorter than half the context and the horizon.
     """
+    past = settings.chronos2.context_length // 2
     if not inputs_recipe(settings):
-        return FitSeries(training_series(arrays, shortest), validation_series(arrays), 1)
+        return FitSeries(training_series(arrays, past + horizon), validation_series(arrays), 1, past)
     inputs = Chronos2Inputs.of(settings, lambda: arrays.market)
-    train = training_inputs(arrays, inputs, shortest)
-    return FitSeries(train, validation_inputs(arrays, inputs), len(train[0]["context"]))
+    if inputs.standardised:
+        context = min(settings.chronos2.context_length, arrays.shape.lookback)
+        shape = WindowShape(context, horizon)
+        train = standardised_windows(arrays, inputs, "train", shape, fit_windows(settings), settings.seed)
+        validation = standardised_windows(arrays, inputs, "validation", shape, VALIDATION_SERIES)
+        return FitSeries(train, validation, len(train[0]["context"]), context)
+    train = training_inputs(arrays, inputs, past + horizon)
+    return FitSeries(train, validation_inputs(arrays, inputs), len(train[0]["context"]), past)
+
+
+def fit_windows(settings: Settings) -> int:
+    """Windows that rows are computed of before a fit: at most what it draws."""
+    return min(settings.chronos2.steps * settings.chronos2.batch_size, MOST_WINDOWS)
+
+
+def standardised_windows(
+    arrays: WindowArrays,
+    inputs: Chronos2Inputs,
+    split: FitSplit,
+    shape: WindowShape,
+    most: int,
+    seed: int | None = None,
+) -> list[PreparedInput]:
+    """Windows of the target standardised_close, whose rows depend on the origin: none is cut out of a series.
+
+    Args:
+        shape: bars up to the origin, at most those of the arrays' windows, and steps.
+        seed: windows are drawn at random, and every other one is mirrored; None: evenly spaced, none is mirrored.
+
+    Raises:
+        CandlecastError: a close is not finite and positive, or a covariate is missing.
+    """
+    windows = arrays.windows(split)
+    chosen = evenly_spaced(len(windows), most)
+    if seed is not None:
+        chosen = np.random.default_rng(seed).permutation(len(windows))[:most]
+    mirrors = seed is not None and not inputs.future
+    found = []
+    for place, (number, first) in enumerate(np.asarray(windows[chosen]).tolist()):
+        origin = first + arrays.shape.lookback
+        begin, end = origin - shape.lookback, origin + shape.horizon
+        stamps, bars = np.asarray(arrays.timestamps[begin:end]), arrays.adjusted_rows(begin, end)
+        rows = inputs.window_rows(arrays.symbols[number], stamps, bars, shape.lookback, mirrors and place % 2 == 1)
+        found.append(_prepared(rows, inputs, shape.horizon))
+    return found
 
 
 def training_series(arrays: WindowArrays, shortest: int) -> list[np.ndarray]:
