@@ -6,7 +6,8 @@ Not here: how they are computed (assets.forecasting.calibration).
 from __future__ import annotations
 
 RECALIBRATED, ANCHORED = "_recalibrated", "_anchored"
-COMBINATIONS = ("combination_equal", "combination_crps")
+# The one that learns from earlier forecasts comes first: the other finds them in memory.
+COMBINATIONS = ("combination_crps", "combination_equal")
 
 
 def recalibrated(model: str) -> str:

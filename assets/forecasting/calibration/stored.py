@@ -67,8 +67,15 @@ class StoredForecasts:
         return own_histories(self._settings, self._warehouse)
 
     def earlier(self, bases: Sequence[Base]) -> EarlierForecasts:
-        """All earlier forecasts of some models."""
-        return EarlierForecasts(self, bases, self._keys(bases))
+        """All earlier forecasts of some models, as they are when they are first asked for."""
+        named = tuple(bases)
+        if named not in self._earlier:
+            self._earlier[named] = EarlierForecasts(self, bases, self._keys(bases))
+        return self._earlier[named]
+
+    @cached_property
+    def _earlier(self) -> dict[tuple[Base, ...], EarlierForecasts]:
+        return {}
 
     @property
     def forecasts_at_once(self) -> int:
@@ -95,7 +102,7 @@ class StoredForecasts:
 
     def digest(self, bases: Sequence[Base], last: np.datetime64) -> str:
         """The digest of the earlier forecasts and the closes up to a timestamp."""
-        keys = self._keys(bases)
+        keys = self.earlier(bases).keys
         own = keys[keys["origin"].to_numpy() <= last].astype(str).to_numpy().tolist()
         return digest_of([own, self._closes_digest(last)])
 
@@ -175,7 +182,7 @@ class EarlierForecasts:
     """
 
     def __init__(self, stored: StoredForecasts, bases: Sequence[Base], keys: pd.DataFrame) -> None:
-        self._stored, self._bases, self._keys = stored, bases, keys
+        self.keys, self._stored, self._bases = keys, stored, bases
         self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
         self._symbols = keys["symbol"].to_numpy(dtype=object)
         self._kept: np.ndarray | None = None
@@ -219,7 +226,7 @@ class EarlierForecasts:
     @cached_property
     def _places(self) -> dict[tuple[str, np.datetime64], int]:
         """The row of each forecast by the newest checkpoints of all bases."""
-        newest = [(self._keys[base.model] == base.checkpoints[-1]).to_numpy() for base in self._bases]
+        newest = [(self.keys[base.model] == base.checkpoints[-1]).to_numpy() for base in self._bases]
         rows = np.flatnonzero(np.all(newest, axis=0))
         return {(str(self._symbols[row]), self._origins[row]): int(row) for row in rows}
 
@@ -229,7 +236,7 @@ class EarlierForecasts:
         found = np.stack(
             [
                 self._stored.quantiles(
-                    base.model, self._keys[base.model].iloc[rows], self._origins[rows], self._symbols[rows]
+                    base.model, self.keys[base.model].iloc[rows], self._origins[rows], self._symbols[rows]
                 )
                 for base in self._bases
             ]
