@@ -300,7 +300,13 @@ def _metadata(
     import pandas as pd
 
     from assets.forecasting.plots import calibration_chart, fan_chart
-    from assets.forecasts.summary import about_models, costs_by_model, failed_forecasts, fallback_forecasts
+    from assets.forecasts.summary import (
+        about_models,
+        costs_by_model,
+        failed_forecasts,
+        fallback_forecasts,
+        learnt_by_model,
+    )
 
     origins = sorted({task.origin for task in selection.tasks})
     metadata: dict[str, Any] = {
@@ -313,6 +319,9 @@ def _metadata(
         "about": table(about_models(results)),
         **costs_by_model(results),
     }
+    learnt = learnt_by_model(results)
+    if len(learnt):
+        metadata["learnt"] = table(learnt)
     for name, frame in {"failed": failed_forecasts(results), "fallbacks": fallback_forecasts(results)}.items():
         if len(frame):
             metadata[name] = table(frame)

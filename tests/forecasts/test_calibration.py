@@ -10,6 +10,7 @@ import pytest
 from scipy.special import ndtri
 
 from assets.forecasting.calibration.anchoring import Anchoring
+from assets.forecasting.calibration.models import learnt_frame
 from assets.forecasting.calibration.panel import LEAST_ORIGINS, ForecastPanel, Learn
 from assets.forecasting.calibration.recalibration import EDGES, Recalibration, standardised
 
@@ -153,3 +154,14 @@ def test_the_law_is_that_of_crepes_conformal_predictive_system() -> None:
         np.testing.assert_allclose(law[step], theirs, atol=0.04 + 0.01 * np.abs(theirs).max())
         # Both ends of a band: the value that is forecast counts as one more.
         assert law[step, -1] >= np.quantile(np.abs(errors[:, step]), 0.9) * (1 - 2 * np.diff(np.log(EDGES[-2:]))[0])
+
+
+def test_what_was_learnt_is_shown_by_step() -> None:
+    panel = _panel(12, view=0.6)
+    newest = panel.origins[-1]
+    anchored = learnt_frame(Anchoring(LEVELS, STEPS, HALF_LIFE)([panel]), newest)
+    assert list(anchored["step"]) == [1, 2, 3] and (anchored["λ"] >= 0.8).all()
+    # Of 80 origins the last has no outcome yet, and the gain of the first is not known.
+    assert (anchored["outcomes"] == 77 * SYMBOLS).sum() >= 1
+    raw = learnt_frame(Recalibration(LEVELS, STEPS, HALF_LIFE)([_only(panel, 0)]), newest)
+    assert list(raw.columns) == ["step", "outcomes"] and raw["outcomes"].max() == 79 * SYMBOLS

@@ -13,11 +13,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from assets.forecasting.calibration.anchoring import Anchoring
+from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
 from assets.forecasting.calibration.panel import Derive, Learn
-from assets.forecasting.calibration.recalibration import Recalibration
+from assets.forecasting.calibration.recalibration import Recalibration, RecalibrationLaw
 from assets.forecasting.calibration.stored import Base, StoredForecasts
 from assets.forecasting.forecaster import (
     ForecastModel,
@@ -196,6 +197,10 @@ class DerivedPredict:
         failures = self._reasons(tasks, own, missing)
         return Prediction(("close",), values[:, :, None], np.zeros(len(tasks)), failures=failures)
 
+    def learnt_at(self, origin: np.datetime64) -> pd.DataFrame:
+        """What was learnt up to an origin, one row per step: columns step, outcomes, and those of the rule."""
+        return learnt_frame(self.learnt, origin)
+
     def _derive(self, tasks: Sequence[ForecastTask]) -> Derive:
         """What was learnt from the bars of the home; where tasks have other bars, from those instead."""
         histories = self._stored.histories
@@ -215,6 +220,19 @@ class DerivedPredict:
                 found |= dict(zip(rows, self._stored.reasons(base, [tasks[row] for row in rows]), strict=True))
         unexplained = [int(row) for row in np.flatnonzero(missing) if int(row) not in found]
         return found | dict.fromkeys(unexplained, "its quantiles are not finite")
+
+
+def learnt_frame(learnt: Derive, origin: np.datetime64) -> pd.DataFrame:
+    """The outcomes that a rule was learnt from up to an origin by step, and of an anchored model λ and w."""
+    if not isinstance(learnt, AnchoringWeights | RecalibrationLaw):
+        return pd.DataFrame({"step": []})
+    at = np.array([origin], dtype="datetime64[s]")
+    outcomes = learnt.counts.at(at, np.zeros(1))[0, :, 0].astype(int)
+    frame = pd.DataFrame({"step": np.arange(1, len(outcomes) + 1), "outcomes": outcomes})
+    if isinstance(learnt, AnchoringWeights):
+        weights = learnt.weights.at(at, np.zeros(2))[0]
+        frame = frame.assign(λ=weights[:, 0], w=weights[:, 1])
+    return frame
 
 
 def _same_closes(one: BarHistory, other: BarHistory) -> bool:
