@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PAST_BARS = 40
+MOST_IN_LEGEND = 8
 
 _FAN = """
 SELECT step, target_ts, level, value FROM forecast_quantiles
@@ -135,14 +136,18 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         calibrated: by model, a frame with the columns level and share.
     """
-    with figure(4.6, 4.2) as drawn:
+    outside = len(calibrated) > MOST_IN_LEGEND
+    with figure(7.2 if outside else 4.6, 4.2) as drawn:
         axes = drawn.add_subplot()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="calibrated")
         for model, frame in calibrated.items():
             axes.plot(frame["level"], frame["share"], "o-", markersize=3, color=model_colour(model), label=label(model))
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Calibration")
         axes.set(xlabel="quantile level", ylabel="share of actual closes at or below")
-        axes.legend(loc="upper left")
+        if outside:
+            drawn.legend(loc="outside right upper", fontsize=7)
+        else:
+            axes.legend(loc="upper left")
         return png(drawn)
 
 

@@ -60,7 +60,7 @@ FORECAST_COLUMNS = schema(
         "in_sample": ("boolean", "the origin is not after the cutoff of the checkpoint"),
     }
 )
-SHOWN = 4
+SHOWN, MOST_FANS = 4, 8
 # The assets that train each model.
 _TRAINING = {
     "kronos": ("kronos_tokenizer", "kronos_predictor"),
@@ -355,10 +355,11 @@ def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, p
 def _fans(
     candlecast: Candlecast, results: "Sequence[ForecastResult]", histories: "dict[str, BarHistory]"
 ) -> "list[Fan]":
-    """One model: some symbols of one origin. Several models: the first symbol by each. Of vintages: the newest."""
+    """One model: some symbols of one origin. Several models: the first symbol by each of the first MOST_FANS. Of
+    vintages: the newest."""
     from assets.forecasting.plots import example_forecasts, read_fan
 
-    newest = {one.forecaster.model: one for one in results if one.created or one.existing}.values()
+    newest = list({one.forecaster.model: one for one in results if one.created or one.existing}.values())[:MOST_FANS]
     each = SHOWN if len(newest) == 1 else 1
     fans = []
     for one in newest:
