@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kronos.inference.sampling import Sampling
     from kronos.model import Kronos
     from kronos.normalisation import NORMALISATION_VERSION, Normalisation
-    from kronos.path_forecast import PathResult
+    from kronos.path_forecast import FirstStepLaw, PathResult
     from kronos.plotting import plot_forecast
     from kronos.predictor import KronosPredictor
     from kronos.tokenizer import KronosTokenizer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CheckpointError": "errors",
+    "FirstStepLaw": "path_forecast",
     "InputError": "errors",
     "InputWarning": "errors",
     "Kronos": "model",
@@ -45,6 +46,7 @@ _MODULES = {
 __all__ = [
     "NORMALISATION_VERSION",
     "CheckpointError",
+    "FirstStepLaw",
     "InputError",
     "InputWarning",
     "Kronos",

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from kronos.errors import InputError
 from kronos.features import FEATURES, time_features
 from kronos.frames import Timestamps, frame_timestamps, history_from_frame, series_from_frame
+from kronos.inference.first_step import first_step_law
 from kronos.inference.hidden_states import Pooling, hidden_states
 from kronos.inference.pipeline import PathSampler
-from kronos.inference.sampling import Sampling
-from kronos.path_forecast import PathResult
+from kronos.inference.sampling import Draws, Sampling
+from kronos.path_forecast import FirstStepLaw, PathResult
 from kronos.validation import (
     SeriesInput,
     check_horizon,
@@ -37,6 +38,7 @@ class ForecastOptions(TypedDict, total=False):
     calendar: str | None
     project: bool
     windows: Sequence[int | tuple[int, int]] | None
+    draws: Draws
 
 
 class SamplingOptions(ForecastOptions, total=False):
@@ -124,8 +126,28 @@ class KronosPredictor(PathSampler):
         levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
         **options: Unpack[SamplingOptions],
     ) -> NDArray[np.float32]:
-        """Quantiles over sample paths (series, level, step, field), see `PathResult.quantiles`."""
+        """Quantiles (series, level, step, field) of the first step's distribution and of the paths of later steps."""
         return self.forecast(df_list, x_timestamp_list, y_timestamp_list, pred_len, **options).quantiles(levels)
+
+    def first_step(
+        self,
+        df_list: pd.DataFrame | Sequence[pd.DataFrame],
+        x_timestamp_list: Timestamps | Sequence[Timestamps] | None = None,
+        T: float = 1.0,
+        top_k: int | None = 0,
+        top_p: float | None = 1.0,
+        *,
+        project: bool = True,
+    ) -> FirstStepLaw:
+        """The model's distribution of the bar after each history, without sampling: values and their probabilities.
+
+        Arguments as for `forecast`, whose `PathResult.first_step` is the same where history and horizon fit
+        `max_context`. Raises InputError naming the series, field and row.
+        """
+        found = self._histories(df_list, x_timestamp_list)
+        sampling = Sampling(T, 0 if top_k is None else top_k, 1.0 if top_p is None else top_p)
+        stamps = [time_features(past) for _, past in found]
+        return first_step_law(self, [values for values, _ in found], stamps, sampling, project=project)
 
     def embed(
         self,
@@ -141,13 +163,21 @@ class KronosPredictor(PathSampler):
 
         Raises InputError naming the series, field and row, or an unknown pooling.
         """
+        found = self._histories(df_list, x_timestamp_list)
+        stamps = [time_features(past) for _, past in found]
+        return hidden_states(self, [values for values, _ in found], stamps, pooling=pooling)
+
+    @staticmethod
+    def _histories(
+        df_list: pd.DataFrame | Sequence[pd.DataFrame],
+        x_timestamp_list: Timestamps | Sequence[Timestamps] | None,
+    ) -> list[tuple[NDArray[np.float64], pd.DatetimeIndex]]:
+        """Bars and timestamps of each frame."""
         frames = [df_list] if isinstance(df_list, pd.DataFrame) else list(df_list)
         if isinstance(df_list, pd.DataFrame):
             x_timestamp_list = None if x_timestamp_list is None else [x_timestamp_list]
         x_timestamps = _per_series("x_timestamp_list", x_timestamp_list, len(frames))
-        found = [history_from_frame(str(i), *one) for i, one in enumerate(zip(frames, x_timestamps, strict=True))]
-        stamps = [time_features(past) for _, past in found]
-        return hidden_states(self, [values for values, _ in found], stamps, pooling=pooling)
+        return [history_from_frame(str(i), *one) for i, one in enumerate(zip(frames, x_timestamps, strict=True))]
 
     def forecast(
         self,
@@ -164,6 +194,7 @@ class KronosPredictor(PathSampler):
         calendar: str | None = None,
         project: bool = True,
         windows: Sequence[int | tuple[int, int]] | None = None,
+        draws: Draws = "stratified",
         verbose: bool = False,
     ) -> PathResult:
         """Sample paths with their timestamps, means, quantiles, event probabilities and projection rate.
@@ -192,6 +223,9 @@ class KronosPredictor(PathSampler):
                 below low, negative volume or amount). False leaves both as they are, as the authors do.
             windows: pool the paths of several windows that end at the origin, each a number of bars, or (bars, scale)
                 for bars that are aggregates of `scale` ones; see `kronos.window_pool`. Default: the whole history.
+            draws: "stratified": the paths of a series together cover its distribution evenly, so that few of them
+                represent it, and the result holds the exact distribution of the first step; each path by itself is a
+                draw from the model. "independent": paths are independent of each other.
             verbose: show a progress bar on stderr, with `windows` one per window.
 
         Raises InputError naming the series, field and row.
@@ -220,7 +254,7 @@ class KronosPredictor(PathSampler):
         seeds = _seeds(seed, inputs)
 
         def sample(some: Sequence[SeriesInput], steps: int, count: int, own: Sequence[int]) -> PathResult:
-            return self._sample(some, steps, count, sampling, own, project, verbose)
+            return self._sample(some, steps, count, sampling, own, project, verbose, draws)
 
         if windows is None:
             result = sample(inputs, horizon, paths, seeds)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kronos.errors import InputError
 from kronos.features import FEATURES
-from kronos.path_forecast import PathResult
+from kronos.path_forecast import FirstStepLaw, PathResult
 from kronos.validation import SeriesInput, check_integer
 
 CLOSE, VOLUME = FEATURES.index("close"), FEATURES.index("volume")
@@ -78,6 +78,19 @@ def pooled_paths(
         np.asarray(rate, dtype=np.float32),
         parts[0].projected,
         np.concatenate([part.tokens for part in parts], axis=1),
+        first_step=_pooled_first_step([part.first_step for part in parts], [share / paths for share in shares]),
+    )
+
+
+def _pooled_first_step(parts: Sequence[FirstStepLaw | None], shares: Sequence[float]) -> FirstStepLaw | None:
+    """The mixture of the windows' first steps; None where one is not known."""
+    known = [(part, share) for part, share in zip(parts, shares, strict=True) if part is not None]
+    if len(known) < len(parts):
+        return None
+    return FirstStepLaw(
+        np.concatenate([part.values for part, _ in known], axis=1),
+        np.concatenate([part.probabilities * share for part, share in known], axis=1),
+        np.sum([part.exact * share for part, share in known], axis=0),
     )
 
 
@@ -103,7 +116,8 @@ def _window_paths(
         [_aggregated(one, window) for one in inputs], horizon // window.scale, paths, _derived(seeds, "aggregated")
     )
     rate = (fine.projection_rate + coarse.projection_rate) * np.float32(0.5)
-    return replace(fine, paths=moved_to(fine.paths, coarse.paths, window.scale), projection_rate=rate)
+    moved = moved_to(fine.paths, coarse.paths, window.scale)
+    return replace(fine, paths=moved, projection_rate=rate, first_step=None)
 
 
 def _aggregated(series: SeriesInput, window: Window) -> SeriesInput:

@@ -207,6 +207,11 @@ class ForecastSettings(Section):
         description="Nucleus sampling: sample from the most likely tokens with this total probability. Below 1 the "
         "forecast distribution is too narrow.",
     )
+    reading: Literal["exact", "empirical"] = Field(
+        "exact",
+        description='How quantiles are read off Kronos: "exact": the first step is the model\'s own distribution, and '
+        'paths are stratified and weighted; "empirical": quantiles of independent paths, which 100 paths blur more.',
+    )
     recentre: bool | None = Field(
         None,
         description="Chronos-2: shift the quantiles so that the median equals the last close. Unset: unless the target "

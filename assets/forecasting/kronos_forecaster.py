@@ -1,5 +1,7 @@
-"""Kronos' forecasts: sample paths of whole bars, and their empirical quantiles.
+"""Kronos' forecasts: sample paths of whole bars, and quantiles read off them.
 
+The first step's distribution is known without sampling; later steps are read off stratified paths by weighted means
+(`forecasts.reading`; docs/reference/kronos.md says what a number of paths costs).
 `forecasts.top_p` is 1 by default: truncated sampling narrows the distribution, and the distribution is what is scored.
 """
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from kronos import KronosPredictor, PathResult
 
 MODEL = "kronos"
-VERSION = 1
+VERSION = 2
 BATCH_SIZE = 64
 
 
@@ -68,6 +70,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         "top_k": forecasts.top_k,
         "top_p": forecasts.top_p,
         "levels": forecasts.levels,
+        "reading": forecasts.reading,
         "method": METHOD,
         "dtype": settings.compute.dtype,
         "seed": settings.seed,
@@ -151,7 +154,16 @@ def sample_paths(
         seeds=seeds,
         project=True,
         names=names,
+        draws="stratified" if forecasts.reading == "exact" else "independent",
     )
+
+
+def read_quantiles(result: PathResult, forecasts: ForecastSettings) -> np.ndarray:
+    """(series, steps, fields, levels) float64, increasing with level, by the reading of the settings."""
+    if forecasts.reading == "empirical":
+        return path_quantiles(result.paths, forecasts.levels)
+    read = np.moveaxis(result.quantiles(forecasts.levels).astype(np.float64), 1, -1)
+    return np.maximum.accumulate(read, axis=-1)
 
 
 def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
@@ -171,7 +183,7 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
             seeds=[forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
             names=[f"{task.symbol} from {task.origin}" for task in tasks],
         )
-        quantiles = path_quantiles(result.paths, settings.forecasts.levels)
+        quantiles = read_quantiles(result, settings.forecasts)
         return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
 
     return predict

@@ -71,12 +71,16 @@ class EncodedHistories(NamedTuple):
     s1: Tensor  # (series, length), at most max_context
     s2: Tensor
     stamps: Tensor  # (series, length + horizon, 5)
+    order: Tensor | None = None  # (series, 2**s1_bits) coarse tokens in the order of the draws, where not by id
 
-    def one_by_one(self) -> list[EncodedHistories]:
-        """The same histories, one per entry."""
-        members, mean, std, s1, s2, stamps = self
-        rows = [slice(i, i + 1) for i in range(len(members))]
-        return [EncodedHistories(members[r], mean[r], std[r], s1[r], s2[r], stamps[r]) for r in rows]
+    def in_parts(self, size: int) -> list[EncodedHistories]:
+        """The same histories, at most `size` per entry."""
+        members, mean, std, s1, s2, stamps, order = self
+        rows = [slice(i, i + size) for i in range(0, len(members), size)]
+        return [
+            EncodedHistories(members[r], mean[r], std[r], s1[r], s2[r], stamps[r], None if order is None else order[r])
+            for r in rows
+        ]
 
 
 class DecodedPart(NamedTuple):
@@ -98,7 +102,7 @@ class DecodedPart(NamedTuple):
         if last - first > 1:
             middle = (first + last) // 2
             return [DecodedPart(self.encoded, slice(first, middle)), DecodedPart(self.encoded, slice(middle, last))]
-        single = [one for known in self.encoded for one in known.one_by_one()]
+        single = [one for known in self.encoded for one in known.in_parts(1)]
         middle = len(single) // 2
         return [DecodedPart(single[:middle], self.paths), DecodedPart(single[middle:], self.paths)]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from kronos.inference.engine import PredictorEngine
-from kronos.inference.generate import Overflow, SeriesGroup, generate
+from kronos.inference.generate import Overflow, SeriesGroup, generate, orders_of_rows
 from kronos.inference.progress import Progress, silent
 from kronos.inference.sampling import Sampling, sample_tokens
 
@@ -114,6 +114,7 @@ class StaticDecode:
         self.times = like.new_zeros(shape.suffix, shape.series, engine.width)
         self.uniform = like.new_zeros(shape.horizon, shape.series * shape.paths, 2)
         self.tokens = torch.zeros_like(self.uniform, dtype=torch.long)
+        self.order = self._order_of_ids()
         self.lengths = like.new_ones(shape.series, dtype=torch.long)
         self.slots = torch.arange(shape.suffix, device=like.device)
         self.position = like.new_zeros(1, dtype=torch.long)  # of the paths' newest bar; -1 before the first
@@ -165,7 +166,14 @@ class StaticDecode:
             self.bias[own, ..., : group.length] = 0.0
             self.times[:steps, own] = time[:, group.length : group.length + steps].transpose(0, 1)
         self.uniform.copy_(torch.cat([group.uniform.flatten(0, 1) for group in groups]).transpose(0, 1))
+        order = orders_of_rows(groups)
+        self.order.copy_(self._order_of_ids() if order is None else order)
         return torch.cat(last)
+
+    def _order_of_ids(self) -> Tensor:
+        """The order of coarse tokens of each row where the groups have none: (rows, 2**s1_bits)."""
+        ids = torch.arange(len(self.engine.s1_table), device=self.tokens.device)
+        return ids.repeat(self.shape.series * self.shape.paths, 1)
 
     def _unmask_suffix(self) -> None:
         bias = torch.zeros_like(self.slots, dtype=self.bias.dtype)
@@ -175,7 +183,7 @@ class StaticDecode:
         """Draw the bar after the newest from its hidden states (rows, d)."""
         engine, following = self.engine, self.position + 1
         uniform = self.uniform.index_select(0, following).squeeze(0)
-        s1 = sample_tokens(engine.s1_logits(context), uniform[:, 0], self.sampling)
+        s1 = sample_tokens(engine.s1_logits(context), uniform[:, 0], self.sampling, self.order)
         attended = self.caches[-1].attend(engine.s2_queries(s1), self.bias)
         s2 = sample_tokens(engine.s2_logits_from(context, attended), uniform[:, 1], self.sampling)
         self.tokens.index_copy_(0, following, torch.stack((s1, s2), dim=-1).unsqueeze(0))

@@ -192,6 +192,21 @@ class TokenizerEngine:
             hidden = self.decoder.block_step(x, rotation, caches, keep=False)
         return self.head(hidden.reshape(-1, self.width)).view(series, paths, steps, -1)
 
+    def history_caches(self, s1: Tensor, s2: Tensor) -> list[LayerCache]:
+        """The decoder's caches of histories (series, prefix), for `decode_first`."""
+        caches = self.decoder.new_caches(len(s1), 2, s1.shape[1], 0, self.rotation.real)
+        self.decoder.prefill(self._codes(s1, s2), self.rotation, caches, keys_only=True)
+        return caches
+
+    def decode_first(self, caches: Sequence[LayerCache], s1: Tensor, s2: Tensor) -> Tensor:
+        """Normalised bars (series, n, d_in) of n ≥ 2 pairs of tokens (series, n), each the first after its history."""
+        series, pairs = s1.shape
+        prefix = caches[0].prefix
+        x = self._codes(s1.reshape(-1, 1), s2.reshape(-1, 1))
+        own = [cache.with_paths(pairs) for cache in caches]
+        hidden = self.decoder.block_step(x, self.rotation[prefix : prefix + 1], own, keep=False)
+        return self.head(hidden.reshape(-1, self.width)).view(series, pairs, -1)
+
     def _codes(self, s1: Tensor, s2: Tensor) -> Tensor:
         codes = self.quantiser.codes(s1, s2)
         return self.code_embed(codes.flatten(0, -2)).view(*s1.shape, self.width)

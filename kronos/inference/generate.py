@@ -31,13 +31,16 @@ class SeriesGroup:
     """Series with histories of one length that are decoded together.
 
     `s1`, `s2` (series, length) are tokens, `stamps` (series, length + horizon, 5) calendar features and `uniform`
-    (series, paths, horizon, 2) uniforms for the draws. The result `tokens` is (series, paths, horizon, 2).
+    (series, paths, horizon, 2) uniforms for the draws. `order` (series, 2**s1_bits) lists the coarse tokens in the
+    order in which a growing uniform draws them; None: that of their ids. The result `tokens` is (series, paths,
+    horizon, 2).
     """
 
     s1: Tensor
     s2: Tensor
     stamps: Tensor
     uniform: Tensor
+    order: Tensor | None = None
     tokens: Tensor = field(init=False)
     start: int = 0
     """First bar of the window that the caches hold."""
@@ -79,18 +82,25 @@ def generate(
     horizon = groups[0].uniform.shape[2]
     counts = [group.rows for group in groups]
     uniform = torch.cat([group.uniform.flatten(0, 1) for group in groups])
+    order = orders_of_rows(groups)
     for group in groups:
         group.start = -1
     times = [engine.time_emb(group.stamps) for group in groups]
     for step in range(horizon):
         context = _contexts(engine, groups, times, step, horizon, max_context, overflow)
         caches = [group.caches for group in groups]
-        s1 = sample_tokens(engine.s1_logits(context), uniform[:, step, 0], sampling)
+        s1 = sample_tokens(engine.s1_logits(context), uniform[:, step, 0], sampling, order)
         s2 = sample_tokens(engine.s2_logits(context, s1, caches), uniform[:, step, 1], sampling)
         drawn = torch.stack((s1, s2), dim=-1).split(counts)
         for group, tokens in zip(groups, drawn, strict=True):
             group.tokens[:, :, step] = tokens.view(group.series, group.paths, 2)
         report(sum(counts))
+
+
+def orders_of_rows(groups: Sequence[SeriesGroup]) -> Tensor | None:
+    """The order of coarse tokens of each row (rows, 2**s1_bits); None unless all groups have one."""
+    orders = [group.order.repeat_interleave(group.paths, dim=0) for group in groups if group.order is not None]
+    return torch.cat(orders) if len(orders) == len(groups) else None
 
 
 def window_start(length: int, step: int, horizon: int, max_context: int, overflow: Overflow) -> tuple[int, int]:

@@ -8,6 +8,7 @@ which is exact up to rounding (as in FlashAttention's split-K, arXiv 2205.14135 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Protocol
 
@@ -61,6 +62,12 @@ class LayerCache:
         last = first + k.shape[0]
         self.keys[first:last, :, : self.prefix] = k.transpose(1, 2)
         self.values[first:last, :, : self.prefix] = v.transpose(1, 2)
+
+    def with_paths(self, paths: int) -> LayerCache:
+        """The same prefix for another number of paths, 2 or more, without steps of their own."""
+        other = copy.copy(self)
+        other.paths = paths
+        return other
 
     def append(self, k: Tensor, v: Tensor) -> None:
         """Store one step of every path: k and v (series · paths, heads, dim)."""

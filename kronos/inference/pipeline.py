@@ -24,14 +24,15 @@ from kronos.inference.batching import (
 )
 from kronos.inference.cuda_graph import CapturedGenerate
 from kronos.inference.engine import MAX_POSITIONS, PredictorEngine, TokenizerEngine, WeightFingerprint, in_float32
+from kronos.inference.first_step import POINTS, with_order
 from kronos.inference.generate import Overflow, SeriesGroup, generate
 from kronos.inference.packed_linear import Precision, check_precision
 from kronos.inference.progress import Progress, progress_bar, undone_on_error
-from kronos.inference.sampling import Sampling, uniform_draws, warn_about_sampling
+from kronos.inference.sampling import Draws, Sampling, check_draws, draw_uniforms, warn_about_sampling
 from kronos.model import Kronos
 from kronos.model_pair import check_pair, missing_volume_of
 from kronos.normalisation import Normalisation, denormalise
-from kronos.path_forecast import PathResult, price_floor, project_bars
+from kronos.path_forecast import FirstStepLaw, PathResult, price_floor, project_bars
 from kronos.tokenizer import KronosTokenizer
 from kronos.validation import (
     SeriesInput,
@@ -136,13 +137,15 @@ class PathSampler:
         project: bool = True,
         names: Sequence[str] | None = None,
         verbose: bool = False,
+        draws: Draws = "stratified",
     ) -> PathResult:
         """Sample paths of several series from arrays, without pandas.
 
         `values[i]` (length_i, 6) are bars in the order of `kronos.features.FEATURES`, NaN where volume or amount is
         missing, `x_stamps[i]` (length_i, 5) and `y_stamps[i]` (horizon, 5) the calendar features of history and
         horizon, `seeds[i]` seeds the series' own random stream. A series' paths depend on these four only, bit for bit
-        on the CPU. `names` label errors, `verbose` shows a progress bar on stderr.
+        on the CPU. `names` label errors, `verbose` shows a progress bar on stderr. `draws` as for
+        `KronosPredictor.forecast`.
 
         With `project` the paths are projected onto valid bars, and a history must consist of valid bars: prices above
         0, high not below low, no negative volume or amount. Without it both are left as they are.
@@ -157,7 +160,7 @@ class PathSampler:
         entries = zip(labels, values, x_stamps, y_stamps, strict=True)
         rule = self.normalisation.missing_volume
         inputs = [check_series(*entry, horizon, valid_bars=project, missing_volume=rule) for entry in entries]
-        return self._sample(inputs, horizon, paths, sampling, streams, project, verbose)
+        return self._sample(inputs, horizon, paths, sampling, streams, project, verbose, draws)
 
     def engines(self) -> tuple[PredictorEngine, TokenizerEngine]:
         """The packed models, created at the first forecast and again whenever a weight has changed.
@@ -187,7 +190,9 @@ class PathSampler:
         seeds: Sequence[int],
         project: bool,
         verbose: bool = False,
+        draws: Draws = "stratified",
     ) -> PathResult:
+        check_draws(draws)
         warn_about_scale(inputs, self.normalisation.epsilon)
         warn_about_length(inputs, self.max_context)
         warn_about_sampling(sampling)
@@ -195,13 +200,15 @@ class PathSampler:
             suitable_threads(self.device, self.threads, self.model, self.tokenizer),
             progress_bar(len(inputs) * paths * horizon, verbose) as report,
         ):
-            raw, tokens = self._draw(inputs, horizon, paths, sampling, seeds, report)
+            raw, tokens, law = self._draw(inputs, horizon, paths, sampling, seeds, report, draws)
         if not len(inputs):
             return PathResult(raw, np.empty(0, np.float32), project, tokens)
         floors = np.array([price_floor(one.values) for one in inputs])
         projected, changed = project_bars(raw, floors)
         rate = changed.mean(axis=(1, 2), dtype=np.float32)
-        return PathResult(projected if project else raw, rate, project, tokens)
+        if project and law is not None:
+            law.values[:] = project_bars(law.values, floors)[0]
+        return PathResult(projected if project else raw, rate, project, tokens, first_step=law)
 
     def _draw(
         self,
@@ -211,11 +218,13 @@ class PathSampler:
         sampling: Sampling,
         seeds: Sequence[int],
         report: Progress,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Bars (series, path, step, 6) as decoded, and tokens (series, path, step, 2)."""
+        draws: Draws,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], FirstStepLaw | None]:
+        """Bars (series, path, step, 6) as decoded, tokens (series, path, step, 2), the first step if stratified."""
         raw = np.empty((len(inputs), paths, horizon, len(FEATURES)), dtype=np.float32)
         tokens = np.empty((len(inputs), paths, horizon, 2), dtype=np.int64)
         engines = predictor, tokenizer = self.engines()
+        law = FirstStepLaw.empty(len(inputs), POINTS) if draws == "stratified" and not sampling.greedy else None
         decode = partial(self._decode, engines, horizon, sampling, seeds, raw, tokens, report)
         # How many of a series' paths are decoded together shows in the last bits of a bar: on the CPU the size of
         # its parts does not depend on the budget. A batch of several series fits that size, so each is split as if
@@ -233,9 +242,11 @@ class PathSampler:
             longest = lengths[batch[-1][-1]]
             bytes_of = partial(self._series_bytes, predictor, longest, horizon)
             encoded = [self.encode(tokenizer, inputs, members, horizon) for members in batch]
+            if law is not None:
+                encoded = [with_order(self, engines, known, horizon, sampling, law) for known in encoded]
             for part in split_paths(paths, bytes_of=bytes_of, budget=budget, max_paths=max_paths):
                 decode_within_memory(decode, DecodedPart(encoded, part), self.device)
-        return raw, tokens
+        return raw, tokens, law
 
     def encode(
         self, tokenizer: TokenizerEngine, inputs: Sequence[SeriesInput], members: Sequence[int], horizon: int
@@ -264,8 +275,9 @@ class PathSampler:
         predictor, tokenizer = engines
         groups = []
         for known in part.encoded:
-            uniform = uniform_draws([seeds[i] for i in known.members], part.paths.stop, horizon)[:, part.paths]
-            groups.append(SeriesGroup(known.s1, known.s2, known.stamps, uniform.to(self.device)))
+            own = [seeds[i] for i in known.members]
+            uniform = draw_uniforms(own, part.paths.stop, horizon, stratified=known.order is not None)[:, part.paths]
+            groups.append(SeriesGroup(known.s1, known.s2, known.stamps, uniform.to(self.device), known.order))
         options = {"max_context": self.max_context, "sampling": sampling, "overflow": self.overflow}
         with undone_on_error(report) as counted:
             self._generate(predictor, groups, **options, report=counted)

@@ -1,5 +1,10 @@
 """Drawing tokens: one stream of uniform numbers per series, turned into tokens by inverting the cumulative sum.
 
+The paths of a series can be stratified: their uniforms are the points of a Sobol sequence, shifted at random, and
+coarse tokens are ordered by the close that they stand for, so that neighbouring uniforms give neighbouring closes. Each
+path is then a draw from the model's distribution as before, but together they cover it evenly (randomised quasi-Monte
+Carlo; L'Ecuyer, 2018, doi 10.1007/978-3-319-91436-7_2).
+
 With uniforms instead of torch's multinomial a draw depends on its own row alone, and costs a twentieth on the CPU;
 sorting values without indices by numpy costs a sixteenth of torch.sort there.
 """
@@ -9,9 +14,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kronos.errors import InputError, InputWarning
@@ -19,6 +27,13 @@ from kronos.validation import check_integer, check_number
 
 MIN_TEMPERATURE = 1e-30
 """Below it logits would overflow float32 when divided; sampling is greedy long before."""
+
+Draws = Literal["stratified", "independent"]
+"""How the paths of a series relate: they cover the distribution evenly, or are independent of each other."""
+SOBOL_DIMENSIONS = 64
+"""Draws of a path that are stratified: those of the coarse tokens first. In more dimensions few points are not even."""
+SOBOL_BITS = 24
+"""Of a uniform: float32 has no more."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,12 @@ class Sampling:
         return self.temperature < MIN_TEMPERATURE or self.top_k == 1
 
 
+def check_draws(draws: str) -> None:
+    """Raise InputError where `draws` is unknown."""
+    if draws not in get_args(Draws):
+        raise InputError(f"draws={draws!r} is none of {', '.join(get_args(Draws))}")
+
+
 def warn_about_sampling(sampling: Sampling) -> None:
     """Warn where `top_p` has no effect because `top_k` is given."""
     if not sampling.greedy and sampling.top_k > 0 and sampling.top_p < 1.0:
@@ -57,6 +78,11 @@ def warn_about_sampling(sampling: Sampling) -> None:
             InputWarning,
             stacklevel=2,
         )
+
+
+def draw_uniforms(seeds: Sequence[int], paths: int, steps: int, *, stratified: bool) -> Tensor:
+    """`uniform_draws` or `stratified_draws`."""
+    return (stratified_draws if stratified else uniform_draws)(seeds, paths, steps)
 
 
 def uniform_draws(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
@@ -71,10 +97,52 @@ def uniform_draws(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
     return torch.from_numpy(streams)
 
 
-def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """Token ids (rows,) from logits (rows, vocabulary) and uniforms (rows,) in [0, 1)."""
+def stratified_draws(seeds: Sequence[int], paths: int, steps: int) -> Tensor:
+    """`uniform_draws` whose first dimensions are Sobol points, shifted by a random number of each series.
+
+    The coarse tokens' draws of all steps are the first dimensions, the fine ones' the next, up to SOBOL_DIMENSIONS;
+    others are independent. Each uniform is uniform by itself, and asking for more paths keeps the first ones.
+    """
+    streams = uniform_draws(seeds, paths, steps).numpy()
+    dimensions = min(2 * steps, SOBOL_DIMENSIONS)
+    points = sobol_points(paths, dimensions)
+    half, step = np.divmod(np.arange(dimensions), steps)
+    for row, seed in enumerate(seeds):
+        # A key of its own: the same stream is used for the other dimensions.
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(1,))))
+        shift = generator.integers(1 << SOBOL_BITS, size=dimensions, dtype=np.int64)
+        streams[row][:, step, half] = (points ^ shift) * np.float32(2.0**-SOBOL_BITS)
+    return torch.from_numpy(streams)
+
+
+@lru_cache(maxsize=8)
+def sobol_points(points: int, dimensions: int) -> NDArray[np.int64]:
+    """The first points of a Sobol sequence (points, dimensions), each coordinate an integer of SOBOL_BITS bits."""
+    drawn = torch.quasirandom.SobolEngine(dimensions, scramble=False).draw(points, dtype=torch.float64)
+    return (drawn.numpy() * (1 << SOBOL_BITS)).astype(np.int64)
+
+
+def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling, order: Tensor | None = None) -> Tensor:
+    """Token ids (rows,) from logits (rows, vocabulary) and uniforms (rows,) in [0, 1).
+
+    `order` (rows, vocabulary) lists each row's tokens in the order in which a growing uniform draws them; None: that of
+    their ids.
+    """
     if sampling.greedy:
         return logits.argmax(dim=-1)
+    cumulative = token_weights(logits if order is None else logits.gather(-1, order), sampling).cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # u · total may round up to total, which lies in no token's interval.
+    target = torch.minimum(uniform.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
+    drawn = torch.searchsorted(cumulative, target, right=True)
+    return (drawn if order is None else order.gather(-1, drawn)).squeeze(-1)
+
+
+def token_weights(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Probabilities with which tokens are drawn, up to a factor: logits (rows, vocabulary) → same shape."""
+    if sampling.greedy:
+        best = logits.argmax(dim=-1, keepdim=True)
+        return torch.zeros_like(logits).scatter_(-1, best, 1.0)
     if sampling.temperature != 1.0:
         logits = logits / sampling.temperature
     if sampling.top_k > 0:
@@ -83,11 +151,7 @@ def sample_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor
     weights = logits.softmax(dim=-1)
     if sampling.top_k == 0 and sampling.top_p < 1.0:
         weights = weights.masked_fill(weights < nucleus_threshold(weights, sampling.top_p), 0.0)
-    cumulative = weights.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    # u · total may round up to total, which lies in no token's interval.
-    target = torch.minimum(uniform.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return weights
 
 
 def nucleus_threshold(weights: Tensor, top_p: float) -> Tensor:

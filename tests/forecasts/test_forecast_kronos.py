@@ -18,6 +18,7 @@ from assets.forecasting.path_files import paths_file
 from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.sample_paths import write_paths
+from kronos import PathResult
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 
@@ -87,11 +88,12 @@ def test_after_a_kill_the_quantiles_are_those_of_the_paths_beside_them(
     paths = read_paths(paths_file(home.candlecast.home, "kronos", forecaster.checkpoint, tasks[0].origin))
     for task in tasks:
         stored = home.warehouse.frame(
-            "SELECT value FROM forecast_quantiles WHERE symbol = $s AND field = 'close' AND step = 1 ORDER BY level",
+            "SELECT value FROM forecast_quantiles WHERE symbol = $s AND field = 'close' AND step = 2 ORDER BY level",
             {"s": task.symbol},
         )
-        expected = path_quantiles(paths[task.symbol][None], home.settings.forecasts.levels)[0, 0, 3]
-        np.testing.assert_array_equal(stored["value"].to_numpy(), expected)
+        own = PathResult(paths[task.symbol][None], np.zeros(1, np.float32), True, np.zeros((1, 100, 10, 2), np.int64))
+        expected = own.quantiles(home.settings.forecasts.levels)[0, :, 1, 3]
+        np.testing.assert_allclose(stored["value"].to_numpy(), expected, rtol=1e-6)
 
 
 def test_every_symbol_and_origin_draws_from_a_stream_of_its_own() -> None:

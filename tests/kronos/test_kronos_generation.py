@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats.mstats import hdquantiles
 
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer, PathResult, Sampling
 from kronos.inference.engine import PredictorEngine, TokenizerEngine
@@ -176,7 +177,9 @@ def test_mean_quantiles_and_probability_summarise_the_paths() -> None:
     paths = np.arange(2 * 5 * 3 * 6, dtype=np.float32).reshape(2, 5, 3, 6)
     result = PathResult(paths, np.zeros(2, np.float32), True, np.zeros((2, 5, 3, 2), np.int64))
     np.testing.assert_allclose(result.mean(), paths.mean(1))
-    np.testing.assert_allclose(result.quantiles([0.9, 0.5])[:, 1], np.median(paths, axis=1))
+    np.testing.assert_allclose(result.quantiles([0.9, 0.5], "median_unbiased")[:, 1], np.median(paths, axis=1))
+    with pytest.raises(InputError, match="type7"):
+        result.quantiles([0.5], "type7")  # type: ignore[arg-type]
     median = float(np.median(paths[0, :, -1, 3]))
     np.testing.assert_allclose(result.probability(median), [0.4, 1.0])
     np.testing.assert_allclose(result.probability(np.array([median, 1e9]), side="below"), [0.4, 1.0])
@@ -208,11 +211,18 @@ def test_mean_quantiles_and_probability_summarise_the_paths() -> None:
 def test_quantiles_are_median_unbiased_and_ordered(paths: int, levels: list[float], seed: int) -> None:
     drawn = np.random.default_rng(seed).normal(100, 1, (2, paths, 3, 6)).astype(np.float32)
     drawn[:, :, 0] = drawn[:, :1, 0]
-    found = PathResult(drawn, np.zeros(2, np.float32), True, np.zeros((2, paths, 3, 2), np.int64)).quantiles(levels)
+    result = PathResult(drawn, np.zeros(2, np.float32), True, np.zeros((2, paths, 3, 2), np.int64))
+    found = result.quantiles(levels, "median_unbiased")
     expected = np.quantile(drawn.astype(np.float64), levels, axis=1, method="median_unbiased")
     np.testing.assert_allclose(found, np.moveaxis(expected, 0, 1), rtol=1e-6)
     assert (np.diff(found[:, np.argsort(levels)], axis=1) >= 0).all()
     np.testing.assert_array_equal(found[:, :, 0], np.broadcast_to(drawn[:, :1, 0], found[:, :, 0].shape))
+    inner = [level for level in levels if 1e-6 < level < 1 - 1e-6]
+    if inner:
+        weighted = result.quantiles(inner)
+        reference = hdquantiles(drawn[0, :, 1, 3].astype(np.float64), inner)
+        np.testing.assert_allclose(weighted[0, :, 1, 3], reference, rtol=1e-6)
+        np.testing.assert_array_equal(weighted[:, :, 0], np.broadcast_to(drawn[:, :1, 0], weighted[:, :, 0].shape))
 
 
 def test_the_other_methods_return_summaries_of_forecast(tiny_predictor: KronosPredictor) -> None:

@@ -26,7 +26,7 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     from kronos import KronosPredictor
 
-NAME, VERSION = "kronos_hub", 1
+NAME, VERSION = "kronos_hub", 2
 DEFAULT = "NeoQuasar/Kronos-small"
 # The tokenizer that each published size was trained with.
 TOKENIZERS = {"NeoQuasar/Kronos-mini": "NeoQuasar/Kronos-Tokenizer-2k"}
@@ -76,6 +76,7 @@ def kronos_hub(
             "temperature": forecasts.temperature,
             "top_k": forecasts.top_k,
             "top_p": forecasts.top_p,
+            "reading": forecasts.reading,
             "dtype": settings.compute.dtype,
         },
     )
