@@ -7,14 +7,14 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
+from assets.forecasts.catalogue import ForecastAsset, all_forecast_assets
 from assets.forecasts.checks import COVERAGE, check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
 from assets.forecasts.embeddings_asset import embeddings_asset
@@ -32,8 +32,7 @@ from assets.sessions import Vintages, sessions_of, vintage_deps, vintage_partiti
 from resources.candlecast import Candlecast
 from resources.derived_models import ANCHORED
 from resources.publish import digest_of
-from resources.settings import ModelSettings, Settings
-from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET, forecast_asset
+from resources.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,40 +60,6 @@ FORECAST_COLUMNS = schema(
     }
 )
 SHOWN, MOST_FANS = 4, 8
-# The assets that train each model.
-_TRAINING = {
-    "kronos": ("kronos_tokenizer", "kronos_predictor"),
-    "chronos2": ("chronos2_model",),
-    "volatility": ("volatility_model",),
-}
-_FIELDS = ("open", "high", "low", "close", "volume", "amount")
-
-
-@dataclass(frozen=True)
-class ForecastAsset:
-    """One asset of forecasts."""
-
-    name: str
-    description: str
-    kinds: set[str]
-    reads: tuple[str, ...] = ("close",)
-    needs: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    pool: str = "gpu"
-    derived_from: tuple[str, ...] = ()
-
-    @property
-    def lineage(self) -> dg.TableColumnLineage:
-        """The columns of `bars`, `corporate_actions` and other forecasts that the forecasts are computed from."""
-        factors = ["corporate_actions.price_factor", *(["corporate_actions.value"] if "volume" in self.reads else [])]
-        factors += [f"{asset}.value" for asset in self.derived_from]
-        return column_lineage(
-            {
-                "symbol": ["bars.symbol"],
-                "origin": ["bars.ts"],
-                "value": [*(f"bars.{field}" for field in self.reads), *factors],
-            }
-        )
 
 
 class ForecastConfig(dg.Config):
@@ -103,83 +68,16 @@ class ForecastConfig(dg.Config):
     symbols: list[str] = Field([], description="forecast these symbols alone; empty: all")
 
 
-FORECAST_ASSETS = (
-    ForecastAsset(
-        "baseline_forecasts",
-        "Quantiles of the close by random walk (252-day and EWMA volatility), drift and momentum, in closed form, and "
-        "by GARCH, GJR-GARCH and HAR with parameters estimated on the training range. A model without skill against "
-        "them has no value.",
-        {"duckdb"},
-        reads=_FIELDS[:4],
-        pool="warehouse",
-    ),
-    ForecastAsset(
-        "volatility_forecasts",
-        "Quantiles of the close about the last close, as wide as the volatility model says: from ranges, gaps, returns "
-        "and volume of a symbol and of its market. Without a view on direction.",
-        {"duckdb", "numpy"},
-        reads=_FIELDS[:5],
-        models=_TRAINING["volatility"],
-        pool="warehouse",
-    ),
-    ForecastAsset(
-        "kronos_forecasts",
-        "Forecasts by Kronos: sample paths of bars in Parquet, and quantiles of all six fields in DuckDB.",
-        {"duckdb", "parquet", "pytorch"},
-        reads=_FIELDS,
-        needs=("input_drift",),
-        models=_TRAINING["kronos"],
-    ),
-    ForecastAsset(
-        "chronos2_forecasts",
-        "Forecasts by Chronos-2: quantiles of the close from log closes, sorted where they cross.",
-        {"duckdb", "pytorch"},
-        models=_TRAINING["chronos2"],
-    ),
-)
-
-
 def build_assets(
     settings: Settings, sessions: dg.DailyPartitionsDefinition
 ) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """input_drift, embeddings and the assets of forecasts, each with its checks."""
     vintages = vintage_partitions(settings)
-    plugins = (_plugin_asset(name, model) for name, model in settings.enabled_models.items())
     return [
         drift_asset(sessions, vintages),
         embeddings_asset(sessions, vintages),
-        *(_forecasts(asset, sessions, vintages) for asset in (*FORECAST_ASSETS, *plugins, *_derived_assets(settings))),
+        *(_forecasts(asset, sessions, vintages) for asset in all_forecast_assets(settings)),
     ]
-
-
-def _derived_assets(settings: Settings) -> Iterator[ForecastAsset]:
-    """The assets whose forecasts are computed from stored forecasts of the others."""
-    if settings.calibration.enabled:
-        yield ForecastAsset(
-            CALIBRATED_ASSET,
-            "Forecasts of the other models, recalibrated by the outcomes of earlier origins, and Kronos and Chronos-2 "
-            "anchored to the volatility model.",
-            {"duckdb"},
-            pool="warehouse",
-            derived_from=settings.base_forecast_assets,
-        )
-    if settings.combined:
-        yield ForecastAsset(
-            COMBINED_ASSET,
-            "Averages of the quantiles of all models but recalibrated ones, in log prices: with equal weights, and "
-            "with weights by the CRPS of forecasts from earlier origins.",
-            {"duckdb"},
-            pool="warehouse",
-            derived_from=(*settings.base_forecast_assets, CALIBRATED_ASSET),
-        )
-
-
-def _plugin_asset(name: str, model: ModelSettings) -> ForecastAsset:
-    """The asset of a model of the settings. Its module is not imported: family and licence are on the asset's page."""
-    licence = f" Licence: {model.licence}." if model.licence else ""
-    description = f"Forecasts by {name}, made by `{model.factory or name}`.{licence}"
-    trained = tuple(asset for one in model.reads for asset in _TRAINING[one])
-    return ForecastAsset(forecast_asset(name), description, {"duckdb", "python"}, reads=_FIELDS, models=trained)
 
 
 def _forecasts(
@@ -220,7 +118,7 @@ def _forecasts(
             generate_forecasts(candlecast, forecaster, tasks, progress)
             for forecaster, tasks in forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
         ]
-        add_to_newest_partition(context, {"dagster/column_lineage": asset.lineage})
+        add_to_newest_partition(context, {"dagster/column_lineage": column_lineage(asset.sources)})
         return _result(context, candlecast, asset, results, selection, histories)
 
     return forecasts

@@ -17,9 +17,10 @@ from assets.backtests.assets import (
 )
 from assets.evaluation.assets import BOARD_COLUMNS, BOARD_LINEAGE, SCORE_COLUMNS, score_lineage
 from assets.evaluation.risk.assets import BACKTEST_COLUMNS, BACKTEST_LINEAGE, RISK_COLUMNS, risk_lineage
-from assets.forecasts.assets import FORECAST_ASSETS, FORECAST_COLUMNS
+from assets.forecasts.assets import FORECAST_COLUMNS
+from assets.forecasts.catalogue import FORECAST_ASSETS
 from assets.market.assets import ACTION_COLUMNS, ACTION_LINEAGE, BAR_COLUMNS
-from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, home_path, inline_bullets, table
+from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, column_lineage, home_path, inline_bullets, table
 from assets.training.model_card import card_text
 from orchestration.build import build_defs
 from resources.layout import Home
@@ -71,7 +72,7 @@ COLUMNS: dict[str, dg.TableSchema] = {
 }
 LINEAGES: dict[str, dg.TableColumnLineage] = {
     "corporate_actions": ACTION_LINEAGE,
-    **{asset.name: asset.lineage for asset in FORECAST_ASSETS},
+    **{asset.name: column_lineage(asset.sources) for asset in FORECAST_ASSETS},
     "forecast_scores": score_lineage(BUILT_IN_ASSETS),
     "scoreboard": BOARD_LINEAGE,
     "forecast_risk": risk_lineage(BUILT_IN_ASSETS),
