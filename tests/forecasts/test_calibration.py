@@ -97,6 +97,25 @@ def test_recalibrated_bands_cover_their_share_whatever_the_width_of_the_model(wi
     np.testing.assert_array_equal(found[..., 3], panel.quantiles[0, ..., 3])
 
 
+def test_bands_follow_a_volatility_that_the_model_misses_for_months() -> None:
+    """The volatility halves and doubles every 40 weeks; the model knows neither."""
+    panel = _only(_panel(13, origins=200), 0)
+    late = panel.origins >= panel.origins[-80 * SYMBOLS]
+    loud = ((panel.origins - panel.origins[0]) // (280 * DAY)) % 2 == 0
+    panel = replace(panel, outcomes=panel.outcomes * np.where(loud, 2.0, 0.5)[:, None])
+    law = Recalibration(LEVELS, STEPS, HALF_LIFE)([panel])
+    assert (law.powers.values[-1] >= 0.75).all()
+    without = replace(law, powers=replace(law.powers, values=0 * law.powers.values))
+    gaps = []
+    for one in (law, without):
+        found = one(panel.origins, panel.quantiles)
+        inside = (panel.outcomes >= found[..., 1]) & (panel.outcomes <= found[..., -2])
+        gaps.append(inside[late & ~loud].mean() - inside[late & loud].mean())
+    assert gaps[0] < 0.5 * gaps[1]
+    steady = Recalibration(LEVELS, STEPS, HALF_LIFE)([_only(_panel(14, origins=200), 0)])
+    assert np.median(np.abs(steady.powers.values * steady.recent.values)[-80:]) < 0.05
+
+
 def test_with_few_outcomes_a_recalibrated_forecast_is_the_model_and_an_anchored_one_the_volatility_model() -> None:
     panel = _panel(4, origins=LEAST_ORIGINS, view=0.8, width=0.4)
     origins, quantiles = panel.origins[-SYMBOLS:], panel.quantiles[:, -SYMBOLS:]

@@ -18,7 +18,7 @@ import pandas as pd
 from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
 from assets.forecasting.calibration.panel import Derive, Learn
-from assets.forecasting.calibration.recalibration import Recalibration, RecalibrationLaw
+from assets.forecasting.calibration.recalibration import RECENT, Recalibration, RecalibrationLaw
 from assets.forecasting.calibration.stored import Base, StoredForecasts
 from assets.forecasting.forecaster import (
     ForecastModel,
@@ -130,8 +130,11 @@ def _calibrated(
 ) -> ForecastModel:
     levels, steps = settings.forecasts.levels, settings.windows.predict_window
     half_life = settings.calibration.half_life
-    kind = Anchoring if len(bases) > 1 else Recalibration
-    return derived_model(name, bases, kind(levels, steps, half_life), {"half_life": half_life}, settings, stored)
+    parameters: dict[str, Any] = {"half_life": half_life}
+    if len(bases) > 1:
+        return derived_model(name, bases, Anchoring(levels, steps, half_life), parameters, settings, stored)
+    parameters["recent"] = RECENT
+    return derived_model(name, bases, Recalibration(levels, steps, half_life), parameters, settings, stored)
 
 
 def derived_model(

@@ -4,6 +4,11 @@ A forecast with median m and scale s becomes m + s·Q: Q are the quantiles of (o
 step, over all symbols, older ones with less weight. They are made symmetric, so that no drift of the past enters, and
 widened as for one more value that may lie anywhere (a split conformal predictive distribution; Vovk et al., 2017,
 Nonparametric predictive distributions based on conformal prediction). Works on logs of quantiles over the last close.
+
+A model whose scale lags behind the market is too narrow for months, and then too wide. So Q is multiplied by c^κ: c is
+the size of the errors of the last weeks over that of the law's whole memory, and κ in 0 … 1 has the lowest CRPS at
+earlier origins. On US stocks until 2010 κ is 0 for a random walk with EWMA volatility at two origins of three, and for
+one with the volatility of 252 sessions it lowers CRPS by 1.0 %.
 """
 
 from __future__ import annotations
@@ -24,6 +29,11 @@ from assets.forecasting.calibration.panel import (
 )
 
 # Absolute standardised errors up to 0.001 count as equal, those above 1,000 too; between them bins of half a percent.
+# Days after which an error counts half in c.
+RECENT = 20
+# Shares of absolute errors at which c compares the last weeks with the whole memory, and its limit as a log.
+SHARES, LIMIT = np.array([0.5, 0.8]), 1.5
+POWERS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 EDGES = np.r_[0.0, np.exp(np.arange(np.log(1e-3), np.log(1e3), 0.005))]
 
 
@@ -33,17 +43,22 @@ class RecalibrationLaw:
 
     Attributes:
         quantiles: (origins, steps, levels) Q; NaN: too few outcomes, and the forecast stays as it is.
+        recent: (origins, steps, 1) log c.
+        powers: (origins, steps, 1) κ.
         counts: (origins, steps, 1) outcomes learnt from.
     """
 
     levels: tuple[float, ...]
     quantiles: Timeline
+    recent: Timeline
+    powers: Timeline
     counts: Timeline
 
     def __call__(self, origins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
         """The recalibrated quantiles of the only base."""
         own = quantiles[0]
         law = self.quantiles.at(origins, np.full(len(self.levels), np.nan))
+        law = law * np.exp(self.powers.at(origins, np.zeros(1)) * self.recent.at(origins, np.zeros(1)))
         centre, spread = location(own, self.levels), scale(own, self.levels)
         derived = centre[..., None] + spread[..., None] * law
         return np.asarray(np.where(np.isfinite(law), derived, own))
@@ -66,19 +81,64 @@ class Recalibration:
     def __call__(self, panels: Iterable[ForecastPanel]) -> RecalibrationLaw:
         """The law after every origin."""
         histogram = DecayedHistogram(EDGES, self.steps, np.timedelta64(self.half_life, "D"))
+        newest = DecayedHistogram(EDGES, self.steps, np.timedelta64(RECENT, "D"))
         known, origins = np.zeros(self.steps, dtype=int), np.zeros(self.steps, dtype=int)
         laws, counts = TimelineBuilder(self.steps, len(self.levels)), TimelineBuilder(self.steps, 1)
+        recent, powers, gains = TimelineBuilder(self.steps, 1), TimelineBuilder(self.steps, 1), _Gains(self.steps)
         for panel in panels:
             errors = standardised(panel.quantiles[0], panel.outcomes, self.levels)
             for rows in panel.by_origin():
                 histogram.add(np.abs(errors[rows]), panel.origins[rows.start])
+                newest.add(np.abs(errors[rows]), panel.origins[rows.start])
                 new = np.isfinite(errors[rows]).sum(axis=0)
                 known, origins = known + new, origins + (new > 0)
                 enough = (known >= LEAST_OUTCOMES) & (origins >= LEAST_ORIGINS)
                 law = np.where(enough[:, None], symmetric_quantiles(histogram, self.levels), np.nan)
                 laws.add(panel.targets[rows.start], law)
+                recent.add(panel.targets[rows.start], _log_ratio(newest, histogram)[:, None])
                 counts.add(panel.targets[rows.start], known[:, None])
-        return RecalibrationLaw(self.levels, laws.timeline(), counts.timeline())
+            law = laws.timeline().at(panel.origins, np.full(len(self.levels), np.nan))
+            found = _losses(errors, law, recent.timeline().at(panel.origins, np.zeros(1)), self.levels)
+            for rows in panel.by_origin():
+                gains.add(found[rows])
+                powers.add(panel.targets[rows.start], gains.best()[:, None])
+        return RecalibrationLaw(self.levels, laws.timeline(), recent.timeline(), powers.timeline(), counts.timeline())
+
+
+class _Gains:
+    """By how much each of POWERS lowers the loss of the first, summed over means by origin."""
+
+    def __init__(self, steps: int) -> None:
+        self._sum, self._origins = np.zeros((steps, len(POWERS))), np.zeros(steps, dtype=int)
+
+    def add(self, losses: np.ndarray) -> None:
+        """Add the losses of one origin, (n, steps, powers); NaN: not known."""
+        known = np.isfinite(losses[..., 0]).sum(axis=0)
+        gains = np.nansum(losses[..., :1] - losses, axis=0)
+        self._sum += gains / np.maximum(known, 1)[:, None]
+        self._origins += known > 0
+
+    def best(self) -> np.ndarray:
+        """The power with the largest gain, (steps,); 0 while there are few origins."""
+        return np.asarray(np.where(self._origins >= LEAST_ORIGINS, POWERS[np.argmax(self._sum, axis=1)], 0.0))
+
+
+def _losses(errors: np.ndarray, law: np.ndarray, recent: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Pinball losses of standardised errors (n, steps) under the law, (n, steps, levels), with each of POWERS."""
+    found = np.empty((*errors.shape, len(POWERS)))
+    for number, power in enumerate(POWERS):
+        distance = errors[..., None] - law * np.exp(power * recent)
+        found[..., number] = 0.5 * np.abs(distance).mean(axis=-1) + (distance * (np.asarray(levels) - 0.5)).mean(
+            axis=-1
+        )
+    return found
+
+
+def _log_ratio(newest: DecayedHistogram, whole: DecayedHistogram) -> np.ndarray:
+    """log c: (steps,), 0 without errors."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(newest.quantiles(SHARES) / whole.quantiles(SHARES)).mean(axis=1)
+    return np.clip(np.where(np.isfinite(ratio), ratio, 0.0), -LIMIT, LIMIT)
 
 
 def standardised(quantiles: np.ndarray, outcomes: np.ndarray, levels: Sequence[float]) -> np.ndarray:
