@@ -70,18 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder, Workers(given.processes) as workers:
         evaluations = _evaluations(given, sample, models, Path(folder), workers)
-    seconds, peak = round(time.perf_counter() - began), round(workers.peak())
+    seconds = round(time.perf_counter() - began)
     kind = "symbols that the weights were trained on" if given.seen else "symbols that no weights were trained on"
     left_out = f"{len(histories) - len(seen) if given.seen else len(seen)} other symbols of the file are not scored"
     print(f"# CRPS skill on {kind}\n\n{len(sample.symbols)} {kind}; {left_out}.\n")
     print(report(*evaluations) if len(evaluations) > 1 else report(evaluations[0], None))
-    print(f"\n{seconds:,} s; peak memory of {given.processes} processes and their parent together {peak:,} MiB")
+    print(f"\n{seconds:,} s; peak of all processes together: {workers.memory_text}")
     if given.picture:
         for file in [file for one in evaluations for file in write_pictures(one, given.picture)]:
             print(file)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        cost = {"seconds": seconds, "peak_mib": peak, "seconds_by_model": workers.seconds()}
+        cost = {
+            "seconds": seconds,
+            "peak_mib": round(workers.peak) or None,
+            "processor_seconds_by_model": workers.seconds(),
+        }
         found = {one.name: one.to_dict() for one in evaluations}
         given.json.write_text(json.dumps({**about, "cost": cost, "results": found}, indent=1))
 

@@ -54,9 +54,11 @@ def measure(data: Path, models: list[str], processes: int) -> str:
                 workers.run(stage, "derived forecasts")
         seconds = time.perf_counter() - began
         made = [model for model in store.models if np.isfinite(store.read(model)[newest:]).all()]
+    busy = sum(workers.seconds().values())
     lines = [
         f"{tasks - newest} symbols, one origin, {len(made)} models, {processes} processes: {seconds:.1f} s, "
-        f"{workers.peak():,.0f} MiB ({GOAL})",
+        f"{workers.memory_text} ({GOAL})",
+        f"{busy:.1f} s of processor time:",
         *(f"  {label:34} {taken:6.1f} s" for label, taken in workers.seconds().items()),
     ]
     return "\n".join(lines)

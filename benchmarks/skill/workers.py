@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAMPLES = 10, 0.25
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """What a call returned, its seconds, and the peak memory of its process until then in MiB."""
+    """What a call returned, and its processor time in seconds."""
 
     label: str
     value: object
     seconds: float
-    process: int
-    peak: float
 
 
 @dataclass
@@ -44,19 +43,28 @@ class Workers:
 
     Attributes:
         results: of all calls until now.
+        peak: the most memory that this process and its workers had together, in MiB.
     """
 
     processes: int
     results: list[Result] = field(default_factory=list)
+    peak: float = 0.0
     _pool: ProcessPoolExecutor | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _watch: threading.Thread | None = None
 
     def __enter__(self) -> Workers:
         if self.processes > 1:
             # New processes, not copies of this one, whose threads they would not have.
             self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"))
+        self._watch = threading.Thread(target=self._measure, daemon=True)
+        self._watch.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        if self._watch:
+            self._watch.join()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
@@ -78,18 +86,23 @@ class Workers:
         return results
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by label, added over the processes."""
+        """Processor seconds by label, added over the processes."""
         found: dict[str, float] = {}
         for one in self.results:
             found[one.label] = found.get(one.label, 0.0) + one.seconds
         return {label: round(value, 1) for label, value in found.items()}
 
-    def peak(self) -> float:
-        """The sum of the peak memories of all processes in MiB, this one included."""
-        peaks = {os.getpid(): resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-        for one in self.results:
-            peaks[one.process] = max(one.peak, peaks.get(one.process, 0.0))
-        return sum(peaks.values())
+    @property
+    def memory_text(self) -> str:
+        """The peak memory in words."""
+        return f"{self.peak:,.0f} MiB" if self.peak else "memory not measured: no /proc"
+
+    def _measure(self) -> None:
+        while True:
+            processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.pid)]
+            self.peak = max(self.peak, sum(map(memory, processes)))
+            if self._ended.wait(SECONDS_BETWEEN_SAMPLES):
+                return
 
     def _each(self, calls: Sequence[Call]) -> Iterator[Result]:
         if self._pool is None:
@@ -107,8 +120,16 @@ class Workers:
                     os.environ[name] = value
 
 
+def memory(process: int) -> float:
+    """Resident memory of a process in MiB, pages that it shares counted in part; 0 where /proc does not tell."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def _run(call: Call) -> Result:
-    began = time.perf_counter()
+    began = time.process_time()
     value = call.work(*call.arguments)
-    seconds = time.perf_counter() - began
-    return Result(call.label, value, seconds, os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Result(call.label, value, time.process_time() - began)
