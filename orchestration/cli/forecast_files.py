@@ -14,6 +14,7 @@ from assets.forecasting.intervals import MEDIAN, drawn_intervals
 from assets.forecasting.plots import fan_chart, read_fan
 from assets.market.history import read_histories
 from orchestration.cli.forecast_origin import INDEX, ForecastOrigin
+from resources.derived_models import is_recalibrated
 from resources.publish import publish_bytes
 from resources.warehouse import Warehouse
 
@@ -59,14 +60,22 @@ ON_TERMINAL = ForecastFiles()
 
 
 def as_table(quantiles: pd.DataFrame) -> str:
-    """Quantiles as text: all levels where they fit, else the median and the ends of the intervals of fan charts."""
+    """Quantiles as text: all levels where they fit, else the median and the ends of the intervals of fan charts.
+
+    Recalibrated models, which double the rows, are counted beside the others.
+    """
+    copies = quantiles["model"].map(is_recalibrated).astype(bool)
+    shown, notes = quantiles if copies.all() else quantiles[~copies], list[str]()
     levels = {name: float(name) for name in quantiles.columns if name not in INDEX}
-    if len(levels) <= SHOWN_LEVELS:
-        return quantiles.to_string(index=False)
-    ends = {end for one in drawn_intervals(list(levels.values())) for end in (one.low, one.high)}
-    kept = [name for name, level in levels.items() if level in ends | {MEDIAN}]
-    text = quantiles[[*INDEX, *kept]].to_string(index=False)
-    return f"{text}\n{len(kept)} of {len(levels)} levels; --csv FILE and --json have all"
+    if len(levels) > SHOWN_LEVELS:
+        ends = {end for one in drawn_intervals(list(levels.values())) for end in (one.low, one.high)}
+        kept = [name for name, level in levels.items() if level in ends | {MEDIAN}]
+        shown = shown[[*INDEX, *kept]]
+        notes.append(f"{len(kept)} of {len(levels)} levels")
+    if len(shown) < len(quantiles):
+        notes.append(f"without {quantiles.loc[copies, 'model'].nunique()} recalibrated models")
+    text = shown.to_string(index=False)
+    return f"{text}\n{', '.join(notes)}; --csv FILE and --json have all" if notes else text
 
 
 def _fan_charts(
@@ -78,7 +87,7 @@ def _fan_charts(
         read_fan(warehouse, histories[symbol], model, checkpoint, moment, in_sample[model])
         for symbol in symbols
         for model, checkpoint in checkpoint_pairs(used)
-        if model in in_sample
+        if model in in_sample and not is_recalibrated(model)
     ]
     fans = [fan for fan in found if fan is not None]
     return fan_chart(fans, columns=min(COLUMNS, len(fans)))

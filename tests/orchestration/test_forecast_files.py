@@ -77,6 +77,8 @@ def test_the_levels_of_the_settings_are_shown_and_of_many_the_ends_of_intervals(
     assert "7 of 9" in last
     few = as_table(quantiles.drop(columns=["0.02", "0.1", "0.25", "0.75", "0.9", "0.98"]))
     assert few.splitlines()[0].split()[-3:] == ["0.3", "0.5", "0.7"]
+    both = as_table(pd.concat([quantiles, quantiles.assign(model="kronos_recalibrated")]))
+    assert both.splitlines()[:-1] == as_table(quantiles).splitlines()[:-1] and "1 recalibrated" in both
 
 
 @pytest.mark.parametrize(
