@@ -1,0 +1,61 @@
+"""Calibrated models from stored forecasts of a home."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+
+from assets.forecasting.calibration.stored import Base, StoredForecasts
+from assets.forecasting.forecaster import ForecastModel, ForecastTask
+from assets.forecasting.registry import forecasters_by_task, forecasters_in
+from assets.forecasts.acceptance import check_lookahead
+from assets.forecasts.generate import ForecastResult, generate_forecasts, target_timestamps
+from tests.forecasts.forecast_home import ForecastHome
+
+ASSET, NAME = "calibrated_forecasts", "random_walk_recalibrated"
+
+
+def _calibrated(home: ForecastHome, tasks: list[ForecastTask]) -> ForecastModel:
+    found = forecasters_by_task(ASSET, home.settings, home.checkpoints, tasks)
+    return next(model for model, _ in found if model.model == NAME)
+
+
+def _base(home: ForecastHome) -> ForecastModel:
+    models = forecasters_in("baseline_forecasts", home.settings, home.checkpoints)
+    return next(model for model in models if model.model == "random_walk")
+
+
+def _quantiles(home: ForecastHome, model: ForecastModel, tasks: list[ForecastTask]) -> np.ndarray:
+    horizon = home.settings.windows.predict_window
+    return model.load()(tasks, target_timestamps(tasks, home.candlecast.calendar, horizon)).quantiles
+
+
+def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_of_symbols(home: ForecastHome) -> None:
+    early, late = home.tasks(date(2010, 1, 1), date(2011, 12, 31)), home.tasks(date(2012, 1, 1), date(2012, 3, 30))
+    base = _base(home)
+    generate_forecasts(home.candlecast, base, [*early, *late])
+    model = _calibrated(home, late)
+    result = generate_forecasts(home.candlecast, model, [*early, *late])
+    assert result.created == len(early) + len(late) and not result.failures
+    assert check_lookahead(home.candlecast, [result]).passed
+    alone = [task for task in late if task.symbol == "IBM"]
+    again = _quantiles(home, _calibrated(home, alone), alone)
+    rows = [place for place, task in enumerate(late) if task.symbol == "IBM"]
+    together = _quantiles(home, model, late)
+    np.testing.assert_array_equal(again, together[rows])
+    # The median is the model's, and the bands are learnt from a year and more of outcomes.
+    raw = _quantiles(home, base, late)
+    np.testing.assert_allclose(together[..., 9], raw[..., 9], rtol=1e-12)
+    assert (np.abs(together[..., 0] / raw[..., 0] - 1) > 1e-4).mean() > 0.9
+    stored = StoredForecasts(home.settings)
+    read = [Base(base.model, (base.checkpoint,))]
+    assert stored.digest(read, late[0].origin) != stored.digest(read, late[-1].origin)
+
+
+def test_a_forecast_whose_model_has_none_fails_with_that_reason_and_the_others_are_made(home: ForecastHome) -> None:
+    tasks = home.tasks(date(2012, 1, 1), date(2012, 2, 10))
+    generate_forecasts(home.candlecast, _base(home), [task for task in tasks if task.symbol != "IBM"])
+    result: ForecastResult = generate_forecasts(home.candlecast, _calibrated(home, tasks), tasks)
+    assert {one.task.symbol for one in result.failures} == {"IBM"} and result.created
+    assert all("random_walk has no forecast" in one.reason for one in result.failures)
