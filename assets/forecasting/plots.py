@@ -151,6 +151,26 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
         return png(drawn)
 
 
+def before_after_chart(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], columns: int = 4) -> bytes:
+    """By model, the share of actual closes at or below each quantile minus its level, before and after recalibration: a
+    PNG. Calibrated: on the zero line.
+
+    Args:
+        pairs: by model, two frames with the columns level and share.
+    """
+    rows = -(-len(pairs) // columns)
+    with figure(2.4 * columns, 1.9 * rows) as drawn:
+        for place, (model, frames) in enumerate(pairs.items()):
+            axes = drawn.add_subplot(rows, columns, place + 1)
+            axes.axhline(0, color="#999999", linewidth=1, linestyle=":")
+            for frame, name, style in zip(frames, ("before", "after"), ("--", "-"), strict=True):
+                axes.plot(frame["level"], frame["share"] - frame["level"], style, color=model_colour(model), label=name)
+            axes.set(xlim=(0, 1), ylim=(-0.12, 0.12))
+            axes.set_title(label(model), fontsize=7.5)
+        drawn.axes[0].legend(loc="lower right", fontsize=6.5)
+        return png(drawn)
+
+
 def _draw_fan(axes: Axes, fan: Fan) -> None:
     stamps = fan.stamps
     draw_fan(axes, stamps, fan.from_origin, model_colour(fan.model))

@@ -197,9 +197,10 @@ def _metadata(
 ) -> dict[str, Any]:
     import pandas as pd
 
-    from assets.forecasting.plots import calibration_chart, fan_chart
+    from assets.forecasting.plots import before_after_chart, calibration_chart, fan_chart
     from assets.forecasts.summary import (
         about_models,
+        before_and_after,
         costs_by_model,
         failed_forecasts,
         fallback_forecasts,
@@ -225,7 +226,10 @@ def _metadata(
             metadata[name] = table(frame)
     if fans := _fans(candlecast, results, histories):
         metadata["fans"] = picture(fan_chart(fans), candlecast.home)
-    if with_actuals := {model: frame for model, frame in calibrated.items() if len(frame)}:
+    pairs = before_and_after(candlecast.warehouse, results, calibrated, candlecast.settings.market.frequency)
+    if pairs:
+        metadata["calibration"] = picture(before_after_chart(pairs), candlecast.home)
+    elif with_actuals := {model: frame for model, frame in calibrated.items() if len(frame)}:
         metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
     return metadata
 

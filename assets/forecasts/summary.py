@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.intervals import scored_intervals
 from assets.forecasting.origins import forward_steps
 from resources.calendar import TradingCalendar
+from resources.derived_models import is_recalibrated, raw_model
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
@@ -63,6 +64,24 @@ def range_query(script: str) -> str:
 def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) -> pd.DataFrame:
     """How often actual closes lie at or below, and below, each quantile: columns level, share, below, n."""
     return warehouse.frame(range_query("calibration.sql"), {**forecasts.parameters, "frequency": frequency})
+
+
+def before_and_after(
+    warehouse: Warehouse, results: Sequence[ForecastResult], calibrated: Mapping[str, pd.DataFrame], frequency: str
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The `calibration` of the models that are recalibrated, and of their recalibrated forecasts, by model.
+
+    Args:
+        calibrated: by name of the forecaster, the result of `calibration`.
+    """
+    found = {}
+    for one in results:
+        forecaster = one.forecaster
+        if is_recalibrated(forecaster.model) and len(after := calibrated[forecaster.name]):
+            base = raw_model(forecaster.model)
+            raw = replace(forecaster, model=base, checkpoint=forecaster.recipe["derived_from"][base])
+            found[base] = (calibration(warehouse, ForecastRange(raw, one.range.origins), frequency), after)
+    return found
 
 
 def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
