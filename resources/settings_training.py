@@ -278,8 +278,9 @@ class VolatilitySettings(StartingWeights):
     base: str = Field(
         "auto",
         description='Weights of the model: "packaged" (fitted to daily bars of US stocks up to 2009), "none" (fitted '
-        'to the bars of windows.train), a folder, a Hugging Face Hub id, or "auto": "packaged" where bars are daily '
-        'and windows.validation ends on or after the cutoff of those weights, else "none".',
+        'to the bars of windows.train), a folder, a Hugging Face Hub id, or "auto": "packaged" where bars are daily, '
+        "windows.validation ends on or after the cutoff of those weights, and promotion.expires_days is unset, else "
+        '"none".',
     )
 
 

@@ -24,7 +24,7 @@ from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.settings import Settings, VolatilitySettings
+from resources.settings import PromotionSettings, Settings, VolatilitySettings
 from resources.vintages import at_vintage
 from resources.warehouse import Warehouse
 from tests.training.training_setup import CUTOFF, WINDOWS, all_histories, filled_home, sample_rows, small_settings
@@ -102,7 +102,8 @@ def test_auto_is_packaged_only_for_daily_bars_up_to_its_cutoff(tmp_path: Path) -
     assert build_volatility(settings, histories, store).card["cutoff"] == "2010-12-31"
     digests = {one.digest for one in store.all("volatility_model")}
     hourly = settings.model_copy(update={"market": settings.market.model_copy(update={"frequency": "1h"})})
-    for other in (hourly, small_settings(home)):
+    expiring = settings.model_copy(update={"promotion": PromotionSettings(expires_days=90)})
+    for other in (hourly, expiring, small_settings(home)):
         built = build_volatility(other, histories, store)
         assert built.digest not in digests and built.card["base"]["digest"] == "none"
 

@@ -115,8 +115,9 @@ def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings
     """The base weights for the settings' `base`.
 
     Args:
-        name: "none", "packaged", "auto" (packaged where bars are daily and none of them is after the validation range,
-            else none), a folder (absolute, or relative to the settings file), or a hub name.
+        name: "none", "packaged", "auto" (packaged where bars are daily, champions never expire and the cutoff is not
+            after the validation range, else none), a folder (absolute, or relative to the settings file), or a hub
+            name.
 
     Raises:
         CandlecastError: `name` is none of these, or a hub model that was not fetched or is damaged.
@@ -125,8 +126,9 @@ def resolve_base(kind: Kind, name: str, revision: str | None, settings: Settings
         return BaseWeights(None, NONE)
     if name == AUTO:
         packaged = resolve_base(kind, PACKAGED, None, settings)
-        daily, cutoff = settings.market.frequency == "1d", packaged.cutoff
-        return packaged if daily and cutoff and cutoff <= settings.windows.cutoff else BaseWeights(None, NONE)
+        fits = settings.market.frequency == "1d" and settings.promotion.expires_days is None
+        earlier = packaged.cutoff is not None and packaged.cutoff <= settings.windows.cutoff
+        return packaged if fits and earlier else BaseWeights(None, NONE)
     if name == PACKAGED:
         folder = WEIGHTS / kind
         if not (folder / CARD).is_file():
