@@ -34,7 +34,7 @@ def test_a_random_walk_is_continued_as_a_random_walk(drift: float) -> None:
 
 
 def test_the_packaged_weights_widen_over_a_horizon_of_forty_steps(tmp_path: Path) -> None:
-    inputs = {"targets": ("standardised_close",), "past_covariates": ("range",)}
+    inputs: dict[str, object] = {"targets": ("standardised_close",), "past_covariates": ("range",)}
     home = create_home(tmp_path).with_settings(windows={"predict_window": 40}, forecasts={"every": 20}, chronos2=inputs)
 
     def copy(folder: Path) -> None:

@@ -195,7 +195,7 @@ def test_everything_that_the_weights_depend_on_changes_the_recipe(tmp_path: Path
     )
     base = tmp_path / "base"
     shutil.copytree(WEIGHTS / "chronos2_model", base)
-    settings = small_settings(home, chronos2=Chronos2Settings(base=str(base)))
+    settings = small_settings(home, chronos2=Chronos2Settings(base=str(base), targets=("standardised_close",)))
     before = checkpoint_request("chronos2_model", settings, windows).recipe
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
