@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
 
 from assets.forecasting.forecaster import METHOD
 from assets.forecasting.models.garch import LEAST_RETURNS, Garch
@@ -61,6 +60,8 @@ class GarchLaw:
 
     def next_variances(self, returns: np.ndarray, unconditional: np.ndarray) -> np.ndarray:
         """The variance of the bar after each of (n,) returns, given the unconditional variance as of that bar, (n,)."""
+        from scipy.signal import lfilter
+
         count = len(returns)
         passed = np.arange(1.0, count + 1)
         recursion = lfilter([1.0], [1.0, -self.beta], self.news(returns))

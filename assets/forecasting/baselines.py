@@ -20,7 +20,6 @@ from functools import cache, partial
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.special import ndtri
 
 from assets.forecasting.forecaster import (
     ForecastModel,
@@ -104,6 +103,8 @@ def _forecaster(model: Baseline, settings: Settings) -> ForecastModel:
 
 
 def _predict(model: Baseline, levels: np.ndarray) -> Predict:
+    from scipy.special import ndtri
+
     return partial(_quantiles, MODELS[model], ndtri(levels))
 
 

@@ -14,7 +14,6 @@ as measured by `python -m benchmarks.interval_coverage` is listed in docs/explan
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 MIN_BLOCKS = 5
 
@@ -119,6 +118,8 @@ def widening(alpha: float, blocks: float) -> float:
     1.5 degrees of freedom per block (Lazarus, Lewis, Stock and Watson, 2018). Where losses are as skewed as those of
     volatility models, that covered 79 to 86 % at a nominal 96.7 %.
     """
+    from scipy.special import ndtri, stdtrit
+
     return float(stdtrit(blocks - 2, alpha / 2) / ndtri(alpha / 2) / np.sqrt(1 - 1 / blocks))
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
 
 from assets.market.history import CLOSE, FIELDS, VOLUME
 
@@ -56,6 +55,8 @@ def log_returns(bars: np.ndarray) -> np.ndarray:
 
 def origin_scale(bars: np.ndarray) -> float:
     """The volatility per bar at the origin, the last bar: the unit of the target. bars: (n, 6), closes positive."""
+    from scipy.signal import lfilter
+
     variances = log_variances(bars)
     recent = lfilter([1 - DECAY], [1.0, -DECAY], variances - variances[0])[-1] + variances[0]
     return float(np.exp((RECENT * recent + (1 - RECENT) * variances.mean()) / 2) * RATIO)

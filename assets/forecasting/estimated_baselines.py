@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
-from scipy.special import ndtri
 
 from assets.forecasting.baseline_estimates import Estimates, read_market, stored_estimates
 from assets.forecasting.baseline_garch import GarchLaw, garch_quantiles, log_returns
@@ -108,6 +107,8 @@ def _har(weights: VolatilityWeights, market: MarketRanges, steps: int, levels: S
 
 
 def _fallback(steps: int, levels: Sequence[float]) -> SeriesQuantiles:
+    from scipy.special import ndtri
+
     normal, ahead = ndtri(np.asarray(levels)), np.arange(1.0, steps + 1)
 
     def quantiles(history: BarHistory, at: np.ndarray) -> np.ndarray:

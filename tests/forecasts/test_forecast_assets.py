@@ -139,9 +139,11 @@ def test_sessions_without_an_origin_are_refused(home: ForecastHome) -> None:
     assert "no origin among the" in str(result.get_step_failure_events()[0].step_failure_data.error)
 
 
-@pytest.mark.parametrize("module", ["assets.forecasts.assets", "assets.evaluation.assets"])
+@pytest.mark.parametrize(
+    "module", ["assets.forecasts.assets", "assets.evaluation.assets", "assets.forecasting.registry"]
+)
 def test_loading_a_stage_imports_no_model_library(module: str) -> None:
-    heavy = "{'torch', 'chronos', 'transformers', 'qlib', 'matplotlib', 'arch'}"
+    heavy = "{'torch', 'chronos', 'transformers', 'qlib', 'matplotlib', 'arch', 'numba', 'scipy'}"
     code = f"import sys, {module}; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 

@@ -11,7 +11,6 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from scipy.special import ndtri
 
 from assets.forecasting.baselines import random_walk_ewma
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Quantiles
@@ -97,6 +96,8 @@ def steps_of(one: ForecastInput) -> np.ndarray:
 
 def normal_quantiles(mean: np.ndarray, deviation: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """Prices whose logs have these means and standard deviations, (horizon,) each → (horizon, levels)."""
+    from scipy.special import ndtri
+
     return np.asarray(np.exp(mean[:, None] + deviation[:, None] * ndtri(np.asarray(levels))))
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import lfilter
 
 from assets.forecasting.volatility.panel import Panel
 
@@ -177,6 +176,8 @@ class PanelFeatures:
 
 def ewma(squares: np.ndarray) -> np.ndarray:
     """Exponentially weighted mean over the last year, λ = .94, of the values that there are; (bars, symbols)."""
+    from scipy.signal import lfilter
+
     known = np.isfinite(squares)
     sums = [
         lfilter([1.0], [1.0, -DECAY], part, axis=0) for part in (np.where(known, squares, 0.0), known.astype(float))

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
-from scipy.special import ndtri
 
 from assets.forecasting.volatility.features import Features, PanelFeatures, calendar_inputs
 from assets.forecasting.volatility.panel import Panel
@@ -60,6 +59,8 @@ class VolatilityWeights:
     @classmethod
     def of_random_walk(cls, steps: int, inputs: int) -> VolatilityWeights:
         """Weights of zero and the normal law: the EWMA variance of the origin at every step."""
+        from scipy.special import ndtri
+
         steps = min(steps, MOST_STEPS)
         return cls(np.zeros((steps, inputs)), np.tile(ndtri((1 + SHAPE_LEVELS) / 2), (steps, 1)))
 
