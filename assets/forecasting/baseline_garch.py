@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.forecasting.forecaster import METHOD
-from assets.forecasting.models.garch import LEAST_RETURNS, Garch
+from assets.forecasting.models.garch import LEAST_RETURNS, Garch, standardised_t
 from assets.forecasting.models.series import NoFitError
 from assets.market.history import CLOSE, BarHistory
 
@@ -86,7 +86,7 @@ class GarchLaw:
         distance, sign = np.abs(2 * np.asarray(levels) - 1), np.sign(np.asarray(levels) - 0.5)
         quantiles = np.empty((len(RATIOS), steps, len(levels)))
         for step in range(steps):
-            drawn = generator.standard_t(self.degrees, PATHS) * np.sqrt(1 - 2 / self.degrees)
+            drawn = standardised_t(generator, self.degrees, PATHS)
             errors = np.sqrt(variances) * drawn
             total += errors
             standardised = np.abs(total) / np.sqrt(exact[:, step])[:, None]

@@ -10,6 +10,7 @@ about the last close, are those of `volatility.regression`, without what the vol
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,13 +31,12 @@ from assets.forecasting.volatility.features import (
     ewma,
 )
 from assets.forecasting.volatility.panel import PARKINSON, Panel, panel_up_to
-from assets.forecasting.volatility.regression import MOST_BARS, MOST_CELLS, VolatilityWeights, fit
-from assets.market.history import FIELDS, BarHistory
-from resources.errors import CandlecastError
+from assets.forecasting.volatility.regression import MOST_BARS, MOST_CELLS, TooFewOriginsError, VolatilityWeights, fit
+from assets.market.history import HIGH, LOW, BarHistory
 from resources.publish import digest_of
 
+logger = logging.getLogger("candlecast.baselines")
 SPANS = ((0, 1), (0, 5), (0, MONTH))
-HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
 # Of numbers that are stored: the same on every processor.
 DECIMALS = 8
 
@@ -123,7 +123,8 @@ def fit_har(
     panel = panel_up_to(histories, bars=min(MOST_BARS, MOST_CELLS // max(len(histories), 1)))
     try:
         found = fit(panel, np.datetime64(train[0]), np.datetime64(train[1]), steps, HarFeatures(panel, market))
-    except CandlecastError:
+    except TooFewOriginsError as reason:
+        logger.info("har: %s", reason)
         return None
     return VolatilityWeights(np.round(found.weights, DECIMALS), np.round(found.shape, DECIMALS))
 

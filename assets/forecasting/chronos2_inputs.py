@@ -26,13 +26,12 @@ from assets.forecasting.chronos2_standardised import (
 )
 from assets.forecasting.cross_section import mean_by_timestamp
 from assets.forecasting.known_events import EventTable, read_events
-from assets.market.history import CLOSE, FIELDS, VOLUME, BarHistory
+from assets.market.history import CLOSE, HIGH, LOW, VOLUME, BarHistory
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.publish import digest_of
 from resources.settings import CALENDAR_COVARIATES, Settings
 
-HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
 # chronos smooths the mean target of a category with one observation of the mean target of the series.
 SMOOTHING = 1.0
 # Rows that change sign where prices are reflected.

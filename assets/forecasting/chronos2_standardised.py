@@ -20,18 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from assets.market.history import CLOSE, FIELDS, VOLUME
+from assets.forecasting.volatility.panel import PARKINSON
+from assets.market.history import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 TARGET = "standardised_close"
 ANCHORS, SIZE = 8, 2.5
 RECENT, DECAY = 0.6, 0.8
-# Variance of a driftless random walk from the range of a bar (Parkinson, 1980).
-PARKINSON = 1 / (4 * np.log(2))
 # A bar without any movement has no log variance: a share of the mean squared return, and of a variance of 1.
 FLOOR, SMALLEST = 0.02, 1e-12
 # The scale is that of log variances; the mean squared return of stocks is larger by this factor's square.
 RATIO = 1.1
-OPEN, HIGH, LOW = (FIELDS.index(name) for name in ("open", "high", "low"))
 
 
 def log_variances(bars: np.ndarray) -> np.ndarray:

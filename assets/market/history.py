@@ -18,7 +18,7 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 FIELDS = ("open", "high", "low", "close", "volume", "amount")
-CLOSE, VOLUME = FIELDS.index("close"), FIELDS.index("volume")
+OPEN, HIGH, LOW, CLOSE, VOLUME = (FIELDS.index(name) for name in ("open", "high", "low", "close", "volume"))
 PRICES = slice(0, 4)
 
 _BARS = f"""

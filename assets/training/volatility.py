@@ -7,6 +7,7 @@ on the validation range, by step. Not here: the model (assets.forecasting.volati
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from datetime import date
@@ -25,6 +26,7 @@ from assets.forecasting.volatility.regression import (
     MOST_BARS,
     MOST_CELLS,
     RIDGE,
+    TooFewOriginsError,
     VolatilityWeights,
     fit,
     input_count,
@@ -36,13 +38,19 @@ from assets.training.fit.base_weights import SECTIONS, BaseWeights
 from assets.training.fit.lr_schedule import evenly_spaced
 from assets.training.model_card import render_model_card
 from assets.training.model_selection.comparison import ComparisonOutcome, last_training_day
-from assets.training.model_selection.scoring import SkillComparison, compare_skill, score_forecasts, tasks_at_origins
+from assets.training.model_selection.scoring import (
+    NothingScoredError,
+    SkillComparison,
+    compare_skill,
+    score_forecasts,
+    tasks_at_origins,
+)
 from assets.training.plots import skill_plot
 from resources.checkpoints import FROM_SCRATCH, PICTURES, README, Checkpoint, CheckpointStore, Kind
-from resources.errors import CandlecastError
 from resources.publish import digest_of, publish_bytes
 from resources.settings import Settings
 
+logger = logging.getLogger("candlecast.training")
 KIND: Kind = "volatility_model"
 REFERENCE = "random_walk_ewma"
 RECIPE_VERSION = 1
@@ -103,7 +111,7 @@ def _fitted(settings: Settings, histories: Histories, store: CheckpointStore, re
     first, last = (np.datetime64(day) for day in windows.train)
     try:
         weights = fit(panel, first, last + np.timedelta64(1, "D"), windows.predict_window)
-    except CandlecastError as error:
+    except TooFewOriginsError as error:
         note = f"Not fitted: {error}. The weights are zero: EWMA volatility with a normal law."
         weights = VolatilityWeights.of_random_walk(windows.predict_window, input_count())
     card = _card(settings, BaseWeights(None, "none"), weights, windows.cutoff, windows.train[1], note)
@@ -230,7 +238,9 @@ def compare_volatility(
 def validation_scores(
     predict: Predict, settings: Settings, histories: Histories, after: date | None = None
 ) -> pd.DataFrame | None:
-    """`SCORE_COLUMNS` of the forecasts of all symbols at origins of the validation range; None: there are none.
+    """`SCORE_COLUMNS` of the forecasts of all symbols at origins of the validation range.
+
+    None: there is no origin, or no forecast can be made; the log says why.
 
     Args:
         after: only origins after this day.
@@ -245,7 +255,8 @@ def validation_scores(
         return None
     try:
         return score_forecasts(predict, tasks, windows.predict_window, settings.forecasts.levels, BATCH_SIZE)
-    except CandlecastError:
+    except NothingScoredError as reason:
+        logger.warning("no validation scores of the volatility model: %s", reason)
         return None
 
 

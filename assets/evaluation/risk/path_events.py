@@ -17,13 +17,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from assets.forecasting.forecaster import path_quantiles
-from assets.market.history import CLOSE, FIELDS, BarHistory
+from assets.market.history import CLOSE, HIGH, LOW, BarHistory
 from resources.settings_risk import RiskSettings
 
 DRAWDOWN, TOUCH = "drawdown", "touch"
 # (measure, level)
 Event = tuple[str, float]
-HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
 # Beyond every log return: the map is a straight line up to here.
 _FAR = 20.0
 

@@ -19,7 +19,7 @@ from itertools import product
 
 import numpy as np
 
-from assets.forecasting.calibration.location_scale import location, scale
+from assets.forecasting.calibration.location_scale import location, mean_pinball_loss, scale
 from assets.forecasting.calibration.panel import (
     LEAST_ORIGINS,
     LEAST_OUTCOMES,
@@ -164,15 +164,15 @@ def _gains(
     choices)."""
     unit, centre = scale(volatility, levels), location(own, levels)
     relative = ratio - _log_ratio(own, volatility, levels)
-    # Half of many levels say the same: the first, the last, and every second between them.
+    # Half of many levels give the same choice: the first, the last, and every second between them.
     some = slice(None, None, 2) if len(levels) % 2 and len(levels) > 9 else slice(None)
-    tilt, band = np.asarray(levels)[some] - 0.5, volatility[..., some]
+    scored, band = np.asarray(levels)[some], volatility[..., some]
     losses = np.empty((*outcomes.shape, len(GRID), len(GRID)))
     for column, power in enumerate(GRID):
         stretched = band * np.exp(power * np.nan_to_num(relative))[..., None]
         for row, shift in enumerate(GRID):
             error = (outcomes - shift * centre)[..., None] - stretched
-            losses[..., row, column] = 0.5 * np.abs(error).mean(axis=-1) + (error * tilt).mean(axis=-1)
+            losses[..., row, column] = mean_pinball_loss(error, scored)
     losses = losses.reshape(*outcomes.shape, len(CHOICES)) + np.where(np.isfinite(ratio), 0.0, np.nan)[..., None]
     gains = losses[..., :1] - losses
     known = unit[..., None] > 0

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.forecasting.calibration.location_scale import location, scale
+from assets.forecasting.calibration.location_scale import location, mean_pinball_loss, scale
 from assets.forecasting.calibration.panel import (
     LEAST_ORIGINS,
     LEAST_OUTCOMES,
@@ -28,12 +28,12 @@ from assets.forecasting.calibration.panel import (
     TimelineBuilder,
 )
 
-# Absolute standardised errors up to 0.001 count as equal, those above 1,000 too; between them bins of half a percent.
 # Days after which an error counts half in c.
 RECENT = 20
 # Shares of absolute errors at which c compares the last weeks with the whole memory, and its limit as a log.
 SHARES, LIMIT = np.array([0.5, 0.8]), 1.5
 POWERS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+# Absolute standardised errors up to 0.001 count as equal, those above 1,000 too; between them bins of half a percent.
 EDGES = np.r_[0.0, np.exp(np.arange(np.log(1e-3), np.log(1e3), 0.005))]
 
 
@@ -128,9 +128,7 @@ def _losses(errors: np.ndarray, law: np.ndarray, recent: np.ndarray, levels: Seq
     found = np.empty((*errors.shape, len(POWERS)))
     for number, power in enumerate(POWERS):
         distance = errors[..., None] - law * np.exp(power * recent)
-        found[..., number] = 0.5 * np.abs(distance).mean(axis=-1) + (distance * (np.asarray(levels) - 0.5)).mean(
-            axis=-1
-        )
+        found[..., number] = mean_pinball_loss(distance, levels)
     return found
 
 

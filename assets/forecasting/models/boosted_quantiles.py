@@ -31,7 +31,7 @@ from assets.forecasting.models.series import (
     versions,
 )
 from assets.forecasting.plugin import ForecastInput
-from assets.market.history import FIELDS
+from assets.market.history import HIGH, LOW
 from resources.errors import CandlecastError
 from resources.settings import Settings
 
@@ -63,7 +63,6 @@ PARAMETERS: dict[str, Any] = {
 # and origins of one period share their models.
 DECIMALS = 7
 MODELS_KEPT = 512
-HIGH, LOW = FIELDS.index("high"), FIELDS.index("low")
 
 
 def lightgbm(settings: Settings, *, refit: Refit = "year", rows: int = ROWS) -> FittedForecaster:

@@ -85,12 +85,17 @@ class Garch:
         variances, total = np.full(2 * PATHS, self.next_variance), np.zeros(2 * PATHS)
         returns = np.empty((steps, 2 * PATHS))
         for step in range(steps):
-            drawn = generator.standard_t(self.degrees, PATHS) * np.sqrt(1 - 2 / self.degrees)
+            drawn = standardised_t(generator, self.degrees, PATHS)
             errors = np.sqrt(variances) * np.concatenate([drawn, -drawn])
             total = total + errors
             returns[step] = total
             variances = self.following(errors, variances)
         return returns
+
+
+def standardised_t(generator: np.random.Generator, degrees: float, count: int) -> np.ndarray:
+    """Draws of Student's t with variance 1: (count,). degrees: above 2."""
+    return np.asarray(generator.standard_t(degrees, count) * np.sqrt(1 - 2 / degrees))
 
 
 def garch_t(settings: Settings, *, lookback: int = LOOKBACK) -> FittedForecaster:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.market.history import CLOSE, FIELDS, VOLUME, BarHistory
+from assets.market.history import CLOSE, OPEN, VOLUME, BarHistory
 
-OPEN = FIELDS.index("open")
 # Variance of a driftless random walk from the range of a bar (Parkinson, 1980).
 PARKINSON = 1 / (4 * np.log(2))
 

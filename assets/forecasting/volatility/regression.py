@@ -39,6 +39,10 @@ BLOCK = 32
 SHAPE_LEVELS = np.round(np.arange(0.0, 0.9991, 0.001), 3)
 
 
+class TooFewOriginsError(CandlecastError):
+    """A training range has fewer origins than a fit needs; the message names the range and the remedy."""
+
+
 @dataclass(frozen=True)
 class VolatilityWeights:
     """A fitted model.
@@ -126,7 +130,7 @@ def fit(
         features: the inputs; None: those of the volatility model.
 
     Raises:
-        CandlecastError: fewer than `LEAST_ORIGINS` bars there are an origin with `LEAST_BARS` bars up to it.
+        TooFewOriginsError: fewer than `LEAST_ORIGINS` bars there are an origin with `LEAST_BARS` bars up to it.
     """
     steps = min(steps, MOST_STEPS)
     features = features or PanelFeatures(panel)
@@ -139,7 +143,7 @@ def fit(
         grams, moments = [np.sum(grams, axis=0)], [np.sum(moments, axis=0)]
         origins += block.origins
     if origins < LEAST_ORIGINS:
-        raise CandlecastError(
+        raise TooFewOriginsError(
             f"{origins} bars between {first} and {last} have {LEAST_BARS} bars of a symbol before and {steps} after "
             f"them, {LEAST_ORIGINS} are needed to fit: ingest more history, or widen windows.train"
         )

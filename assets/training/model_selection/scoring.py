@@ -16,7 +16,7 @@ from assets.forecasting.bootstrap import MIN_BLOCKS, block_count, block_draws, b
 from assets.forecasting.forecaster import ForecastTask, Predict
 from assets.forecasting.metrics import crps, rank_ic
 from assets.market.gaps import without_filled
-from assets.market.history import FIELDS, BarHistory
+from assets.market.history import CLOSE, BarHistory
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit.lr_schedule import evenly_spaced
 from resources.errors import CandlecastError
@@ -25,6 +25,10 @@ CONFIDENCE, DRAWS = 0.9, 2000
 FEWEST_ORIGINS = 6
 CLOSE_NAME = "close"
 SCORE_COLUMNS = ("symbol", "origin", "until", "step", "crps", "predicted", "actual")
+
+
+class NothingScoredError(CandlecastError):
+    """None of some validation forecasts can be made; the message has the first reason."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def score_forecasts(
     and `actual` are returns since the origin. Tasks that the model cannot forecast have no row.
 
     Raises:
-        CandlecastError: it can forecast none.
+        NothingScoredError: it can forecast none.
     """
     parts, failures = [], list[str]()
     for first in range(0, len(tasks), batch_size):
@@ -132,7 +136,7 @@ def score_forecasts(
         if kept:
             parts.append(_scores([batch[row] for row in kept], targets[kept], quantiles[kept], np.asarray(levels)))
     if not parts and failures:
-        raise CandlecastError(f"none of {len(failures)} validation forecasts can be made, the first: {failures[0]}")
+        raise NothingScoredError(f"none of {len(failures)} validation forecasts can be made, the first: {failures[0]}")
     return pd.concat(parts, ignore_index=True)
 
 
@@ -183,7 +187,7 @@ def _scores(
     actual = np.stack(
         [task.history.closes_as_of(task.index, first=task.index + 1, last=task.index + horizon) for task in tasks]
     )
-    last = np.array([task.history.quoted[task.index, FIELDS.index(CLOSE_NAME)] for task in tasks])
+    last = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
     median = quantiles[..., int(np.argmin(np.abs(levels - 0.5)))]
     flat = crps(quantiles.reshape(-1, len(levels)), levels, actual.ravel()).reshape(actual.shape)
     cells = len(tasks) * horizon
