@@ -25,7 +25,8 @@ from assets.forecasting.baselines import baseline_forecasters
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.model_selection.scoring import compare_skill, score_forecasts, tasks_at_origins

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kronos.calendar import future_timestamps
 from kronos.errors import InputError, InputWarning
 from kronos.features import FEATURES, PRICES, MissingVolume, time_features
-from kronos.validation import SeriesInput, check_series
+from kronos.validation import SeriesInput, check_same_length, check_series
 
 Timestamps = pd.Series | pd.DatetimeIndex | Sequence[Any]
 
@@ -190,3 +190,30 @@ def _next_timestamps(past: pd.DatetimeIndex, steps: int, calendar: str | None, n
         return future_timestamps(past, steps, calendar=calendar)
     except InputError as error:
         raise InputError(f"series {name}: {error}") from error
+
+
+def listed(df_list: pd.DataFrame | Sequence[pd.DataFrame], *timestamps: Any) -> list[Any]:
+    """The frames as a list, and the timestamps of each; those of a single frame are given as they are."""
+    if isinstance(df_list, pd.DataFrame):
+        return [[df_list], *(None if one is None else [one] for one in timestamps)]
+    return [list(df_list), *timestamps]
+
+
+def horizon_of(pred_len: int | None, y_timestamps: Sequence[Timestamps | None]) -> int:
+    """The number of bars to forecast: `pred_len`, or the length of the first timestamps."""
+    if pred_len is not None:
+        return pred_len
+    if not y_timestamps or y_timestamps[0] is None:
+        raise InputError("give pred_len or y_timestamp: the number of bars to forecast is not known")
+    return len(frame_timestamps(y_timestamps[0], "0", "y_timestamp"))
+
+
+def per_series(label: str, timestamps: Any, series: int) -> list[Timestamps | None]:
+    """The timestamps of each series; None where none are given."""
+    if timestamps is None:
+        return [None] * series
+    if not pd.api.types.is_list_like(timestamps):
+        raise InputError(f"{label} must be a list with the timestamps of each series, got {type(timestamps).__name__}")
+    entries = list(timestamps)
+    check_same_length("series", series, **{label: entries})
+    return entries

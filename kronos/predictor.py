@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, Unpack, cast
+from typing import TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kronos.errors import InputError
 from kronos.features import FEATURES, time_features
-from kronos.frames import Timestamps, frame_timestamps, history_from_frame, series_from_frame
+from kronos.frames import Timestamps, history_from_frame, horizon_of, listed, per_series, series_from_frame
 from kronos.inference.first_step import first_step_law
 from kronos.inference.hidden_states import Pooling, hidden_states
 from kronos.inference.pipeline import PathSampler
@@ -173,10 +173,8 @@ class KronosPredictor(PathSampler):
         x_timestamp_list: Timestamps | Sequence[Timestamps] | None,
     ) -> list[tuple[NDArray[np.float64], pd.DatetimeIndex]]:
         """Bars and timestamps of each frame."""
-        frames = [df_list] if isinstance(df_list, pd.DataFrame) else list(df_list)
-        if isinstance(df_list, pd.DataFrame):
-            x_timestamp_list = None if x_timestamp_list is None else [x_timestamp_list]
-        x_timestamps = _per_series("x_timestamp_list", x_timestamp_list, len(frames))
+        frames, x_timestamp_list = listed(df_list, x_timestamp_list)
+        x_timestamps = per_series("x_timestamp_list", x_timestamp_list, len(frames))
         return [history_from_frame(str(i), *one) for i, one in enumerate(zip(frames, x_timestamps, strict=True))]
 
     def forecast(
@@ -231,14 +229,11 @@ class KronosPredictor(PathSampler):
         Raises InputError naming the series, field and row.
         """
         sampling = Sampling(T, 0 if top_k is None else top_k, 1.0 if top_p is None else top_p)
-        frames = [df_list] if isinstance(df_list, pd.DataFrame) else list(df_list)
-        if isinstance(df_list, pd.DataFrame):
-            x_timestamp_list = None if x_timestamp_list is None else [x_timestamp_list]
-            y_timestamp_list = None if y_timestamp_list is None else [y_timestamp_list]
+        frames, x_timestamp_list, y_timestamp_list = listed(df_list, x_timestamp_list, y_timestamp_list)
         paths = check_path_count(sample_count)
-        x_timestamps = _per_series("x_timestamp_list", x_timestamp_list, len(frames))
-        y_timestamps = _per_series("y_timestamp_list", y_timestamp_list, len(frames))
-        horizon = check_horizon(_horizon(pred_len, y_timestamps), self.max_context)
+        x_timestamps = per_series("x_timestamp_list", x_timestamp_list, len(frames))
+        y_timestamps = per_series("y_timestamp_list", y_timestamp_list, len(frames))
+        horizon = check_horizon(horizon_of(pred_len, y_timestamps), self.max_context)
         series = [
             series_from_frame(
                 str(i),
@@ -264,25 +259,6 @@ class KronosPredictor(PathSampler):
             )
             result = pooled_paths(sample, inputs, horizon, paths, seeds, checked)
         return replace(result, index=tuple(index for _, index in series))
-
-
-def _horizon(pred_len: int | None, y_timestamps: Sequence[Timestamps | None]) -> int:
-    if pred_len is not None:
-        return pred_len
-    if not y_timestamps or y_timestamps[0] is None:
-        raise InputError("give pred_len or y_timestamp: the number of bars to forecast is not known")
-    return len(frame_timestamps(y_timestamps[0], "0", "y_timestamp"))
-
-
-def _per_series(label: str, timestamps: Any, series: int) -> list[Timestamps | None]:
-    """The timestamps of each series; None where none are given."""
-    if timestamps is None:
-        return [None] * series
-    if not pd.api.types.is_list_like(timestamps):
-        raise InputError(f"{label} must be a list with the timestamps of each series, got {type(timestamps).__name__}")
-    entries = list(timestamps)
-    check_same_length("series", series, **{label: entries})
-    return entries
 
 
 def _seeds(seed: int | Sequence[int] | None, inputs: Sequence[SeriesInput]) -> list[int]:

@@ -17,10 +17,11 @@ import numpy as np
 from assets.forecasting.chronos2_batches import Series, SeriesForecaster
 from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
 from assets.forecasting.chronos2_input_settings import inputs_recipe, with_inputs_of
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns, market_of
+from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.forecasting.chronos2_outputs import field_quantiles
 from assets.forecasting.chronos2_standardised import TARGET
 from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once, steps_at_once
+from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,

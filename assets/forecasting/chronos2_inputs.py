@@ -7,7 +7,7 @@ here: forward passes (chronos2_batches), and the groups of symbols (chronos2_gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,54 +24,17 @@ from assets.forecasting.chronos2_standardised import (
     origin_scale,
     standardised_outcome,
 )
-from assets.forecasting.cross_section import mean_by_timestamp
+from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.known_events import EventTable, read_events
-from assets.market.history import CLOSE, HIGH, LOW, VOLUME, BarHistory
+from assets.market.history import CLOSE, HIGH, LOW, VOLUME
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
-from resources.publish import digest_of
 from resources.settings import CALENDAR_COVARIATES, Settings
 
 # chronos smooths the mean target of a category with one observation of the mean target of the series.
 SMOOTHING = 1.0
 # Rows that change sign where prices are reflected.
 SIGNED = frozenset({"close", "log_return", "market_return"})
-
-
-@dataclass(frozen=True)
-class MarketReturns:
-    """The mean log return of all symbols that have a bar and one before it, by timestamp.
-
-    A return is known with its bar, and does not depend on the origin: factors of adjustment cancel.
-    """
-
-    stamps: np.ndarray
-    returns: np.ndarray
-
-    @classmethod
-    def of(cls, series: Sequence[tuple[np.ndarray, np.ndarray]]) -> MarketReturns:
-        """The market of some symbols: of each its timestamps, and its closes adjusted as of any bar."""
-        stamps = np.concatenate([own[1:] for own, _ in series])
-        returns = np.concatenate([np.diff(np.log(closes)) for _, closes in series])
-        return cls(*mean_by_timestamp(stamps, returns))
-
-    def at(self, stamps: np.ndarray) -> np.ndarray:
-        """(n,) float64; NaN where no symbol has a return."""
-        if not len(self.stamps):
-            return np.full(len(stamps), np.nan)
-        place = np.minimum(np.searchsorted(self.stamps, stamps), len(self.stamps) - 1)
-        found: np.ndarray = np.where(self.stamps[place] == stamps, self.returns[place], np.nan)
-        return found
-
-    def digest(self, last: np.datetime64) -> str:
-        """A digest of the returns up to a timestamp."""
-        known = self.stamps <= last
-        return digest_of([self.stamps[known].astype(np.int64).tolist(), self.returns[known].tolist()])
-
-
-def market_of(histories: Iterable[BarHistory]) -> MarketReturns:
-    """The market of some histories."""
-    return MarketReturns.of([(one.stamps, one.quoted[:, CLOSE] * one.growth) for one in histories if len(one)])
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoint_name
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
 from assets.forecasting.kronos_forecaster import kronos_forecaster
+from assets.forecasting.model_vintages import is_by_vintage, tasks_by_vintage, usable_vintages
 from assets.forecasting.plugin_factories import require_factory
 from assets.forecasting.plugin_models import failing_model, plugin_model
 from assets.forecasting.volatility_forecaster import MODEL as VOLATILITY
 from assets.forecasting.volatility_forecaster import volatility_forecaster
-from resources.checkpoints import CheckpointStore, Kind
+from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError, MissingWeightsError
-from resources.layout import Home
 from resources.licences import refusal
 from resources.settings import Settings
 from resources.settings_models import (
@@ -37,12 +37,10 @@ from resources.settings_models import (
     forecast_asset,
     section_of,
 )
-from resources.vintages import at_vintage, first_vintage, has_vintages, is_template, vintage_of, vintages_until
+from resources.vintages import at_vintage, first_vintage, has_vintages, vintage_of
 from resources.warehouse import Warehouse
 
 BASELINES = forecast_asset(ESTIMATED[0])
-# The weights without which a built-in model cannot forecast.
-WEIGHTS: dict[str, Kind] = {KRONOS: "kronos_predictor", CHRONOS2: "chronos2_model", VOLATILITY: "volatility_model"}
 
 
 def forecasters_in(asset: str, settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
@@ -85,7 +83,7 @@ def plugin_problems(settings: Settings, checkpoints: CheckpointStore) -> dict[st
     for name in settings.enabled_models:
         try:
             require_factory(settings, name)
-            vintages = _vintages(name, settings, checkpoints)
+            vintages = usable_vintages(name, settings, checkpoints)
             if vintages and not models_of(forecast_asset(name), settings, checkpoints):
                 _forecasters_at(forecast_asset(name), settings, checkpoints, vintages[0])
         except CandlecastError as error:
@@ -109,7 +107,7 @@ def forecasters_by_task(
     name = _name_of(asset, settings)
     if asset == BASELINES:
         return _baselines_by_task(settings, tasks)
-    if not _is_by_vintage(name, settings):
+    if not is_by_vintage(name, settings):
         return [(model, list(tasks)) for model in forecasters_in(asset, settings, checkpoints)]
     found: list[tuple[ForecastModel, list[ForecastTask]]] = []
     for vintage, own in tasks_by_vintage(settings, tasks).items():
@@ -171,22 +169,6 @@ def _estimated_at(settings: Settings, vintage: date | None) -> list[ForecastMode
     return [_of_vintage(one, vintage, settings) for one in _permitted(estimated_baselines(own), settings)]
 
 
-def tasks_by_vintage(settings: Settings, tasks: Sequence[ForecastTask]) -> dict[date | None, list[ForecastTask]]:
-    """The tasks of each vintage, in their order; all under None if there are no vintages.
-
-    Raises:
-        CandlecastError: a task is before the first vintage.
-    """
-    found: dict[date | None, list[ForecastTask]] = {}
-    known: dict[date, date | None] = {}
-    for task in tasks:
-        session: date = task.history.days[task.index].astype(object)
-        if session not in known:
-            known[session] = vintage_of(settings.windows, session)
-        found.setdefault(known[session], []).append(task)
-    return found
-
-
 def models_in_use(settings: Settings, checkpoints: CheckpointStore) -> list[ForecastModel]:
     """All models under these settings, and all vintages of each, without those that have no weights yet.
 
@@ -209,10 +191,10 @@ def models_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> l
         return combined_models(settings, _members(settings, checkpoints))
     name, found = _name_of(asset, settings), list[ForecastModel]()
     if asset == BASELINES:
-        vintages = _vintages(ESTIMATED[0], settings, checkpoints)
+        vintages = usable_vintages(ESTIMATED[0], settings, checkpoints)
         estimated = [model for vintage in vintages for model in _estimated_at(settings, vintage)]
         return [*baseline_forecasters(settings), *estimated]
-    for vintage in _vintages(name, settings, checkpoints):
+    for vintage in usable_vintages(name, settings, checkpoints):
         try:
             found += _forecasters_at(asset, settings, checkpoints, vintage)
         except MissingWeightsError:
@@ -246,7 +228,7 @@ def _checkpoints(models: Sequence[ForecastModel]) -> UsedCheckpoints:
 
 def models_by_asset(settings: Settings, checkpoints: CheckpointStore) -> dict[str, str]:
     """The asset of each model that can forecast, by model."""
-    available = [name for name in _names(settings) if _vintages(name, settings, checkpoints)]
+    available = [name for name in _names(settings) if usable_vintages(name, settings, checkpoints)]
     members = [*available, *derived_names(settings, available)]
     return {name: forecast_asset(name) for name in (*members, *combined_names(settings, members))}
 
@@ -277,44 +259,6 @@ def _name_of(asset: str, settings: Settings) -> str:
         if forecast_asset(name) == asset:
             return name
     raise CandlecastError(f"{asset}: the settings enable no such model: reload the definitions, or enable it")
-
-
-def _vintages(model: str, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
-    """The vintages of a model that can forecast, oldest first; [None]: it has no vintages; empty: it has no weights."""
-    if model in WEIGHTS:
-        return trained_vintages(WEIGHTS[model], settings, checkpoints)
-    reads = settings.models[model].reads if model in settings.models else ()
-    trained = [trained_vintages(WEIGHTS[one], settings, checkpoints) for one in reads]
-    published: list[date | None] = [None]
-    if _is_by_vintage(model, settings):
-        published = [*vintages_until(settings.windows, settings.market.end or date.today())]
-    return [one for one in published if all(one in known for known in trained)]
-
-
-def _is_by_vintage(model: str, settings: Settings) -> bool:
-    """Whether a model has vintages: those that are trained or estimated, and plug-ins that read them or name weights by
-    vintage."""
-    if not has_vintages(settings.windows):
-        return False
-    if model not in settings.models:
-        return model in WEIGHTS or model in ESTIMATED
-    plugin = settings.models[model]
-    return bool(plugin.reads) or any(map(is_template, plugin.options.values()))
-
-
-def trained_vintages(kind: Kind, settings: Settings, checkpoints: CheckpointStore) -> list[date | None]:
-    """The vintages whose checkpoints are in use, oldest first; [None]: there are no vintages, and one is in use."""
-    if not has_vintages(settings.windows):
-        return [None] if checkpoints.current_digest(kind) else []
-    stored = checkpoints.vintages(kind)
-    # A home may hold vintages of other settings.
-    return [one for one in vintages_until(settings.windows, stored[-1]) if one in stored] if stored else []
-
-
-def newest_store(kind: Kind, settings: Settings) -> CheckpointStore:
-    """The checkpoints of the home, with those in use of the newest vintage of a kind if there are vintages."""
-    store = CheckpointStore(Home(settings.home))
-    return store.at(max(filter(None, trained_vintages(kind, settings, store)), default=None))
 
 
 def _forecasters_at(

@@ -57,8 +57,8 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
         """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
         from assets.forecasting.drift import drift_chart, drift_limits
         from assets.forecasting.drift_gate import write_blocked_origins
+        from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
-        from assets.forecasting.registry import tasks_by_vintage
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
 

@@ -59,8 +59,8 @@ def embeddings_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages 
     def embeddings(context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Hidden states of the models per symbol and origin, in Parquet: features for models of your own."""
         from assets.forecasting.embedders import embedder
+        from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
-        from assets.forecasting.registry import tasks_by_vintage
         from assets.forecasts.embeddings import create_embeddings
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols

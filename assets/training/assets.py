@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.metadata import OWNERS, home_path, logged_progress, picture, schema, table
+from assets.metadata import OWNERS, logged_progress, picture, schema, table
 from assets.sessions import Vintages, sessions_before, vintage_of_run
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
-from resources.checkpoints import PICTURES, Checkpoint, Kind, cutoff_text, weights_in_use
+from resources.checkpoints import Kind
 from resources.integrity import keep_if_intact
 from resources.layout import Home
 from resources.publish import publishing_folder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from assets.training.build_checkpoint import TrainingWindows
+    from assets.training.data.current_windows import TrainingWindows
     from assets.training.data.windows import WindowSet
 
 GROUP = "training"
-PICTURE_KEYS = dict(zip(PICTURES, ("curves", "codebook", "reconstruction"), strict=True))
 WINDOW_COLUMNS = schema(
     {
         "symbol": ("string", ""),
@@ -68,7 +65,7 @@ def _training_windows(vintages: Vintages | None) -> dg.AssetsDefinition:
 
         No bar after `windows.cutoff` is in them; the ranges share no bar, with a purge and an embargo between them.
         """
-        from assets.training.build_checkpoint import set_current_windows
+        from assets.training.data.current_windows import set_current_windows
         from assets.training.data.dataset import write_arrays
         from assets.training.data.histories import require_bars_before, training_histories, training_market
         from assets.training.data.windows import build_windows, sufficiency
@@ -197,6 +194,7 @@ def _volatility_model(vintages: Vintages | None) -> dg.AssetsDefinition:
         """
         from assets.market.history import own_histories
         from assets.training.acceptance import beats_the_random_walk, weights_are_finite
+        from assets.training.checkpoint_metadata import checkpoint_metadata, skill_by_step
         from assets.training.data.histories import require_bars_before
         from assets.training.model_selection.promotion import decide
         from assets.training.volatility import build_volatility, compare_volatility, with_validation_scores
@@ -218,24 +216,18 @@ def _volatility_model(vintages: Vintages | None) -> dg.AssetsDefinition:
             lambda ours, theirs: compare_volatility(ours, theirs, settings, histories),
         )
         used = with_validation_scores(store.current("volatility_model") or built, settings, histories, store)
-        metadata = _checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
+        metadata = checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
         metadata["result"] = beats_the_random_walk(used.card).description
         if used.card["scores"]:
-            metadata["skill_by_step"] = table(_skill_by_step(used.card["scores"]))
+            metadata["skill_by_step"] = table(skill_by_step(used.card["scores"]))
         return dg.MaterializeResult(data_version=dg.DataVersion(used.digest), metadata=metadata)
 
     return volatility_model
 
 
-def _skill_by_step(scores: dict[str, Any]) -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.DataFrame([{"step": number, **one} for number, one in enumerate(scores["steps"], start=1)])
-
-
 def _of_run(context: dg.AssetExecutionContext, candlecast: Candlecast) -> tuple[Candlecast, "TrainingWindows"]:
     """Settings and checkpoints of the run's vintage, if there are vintages, and its training windows."""
-    from assets.training.build_checkpoint import current_windows
+    from assets.training.data.current_windows import current_windows
 
     vintage = vintage_of_run(context, candlecast.settings)
     return candlecast.at_vintage(vintage), current_windows(candlecast.home, vintage)
@@ -245,6 +237,7 @@ def _checkpoint(context: dg.AssetExecutionContext, kind: Kind, candlecast: Candl
     """Build the run's checkpoint of a kind, compare it with the champion, and return the metadata of the one in use."""
     from assets.training.acceptance import check_checkpoint
     from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+    from assets.training.checkpoint_metadata import checkpoint_metadata
     from assets.training.model_selection.comparison import run_comparison
     from assets.training.model_selection.promotion import decide
     from assets.training.worker.pipes_client import run_job
@@ -264,55 +257,7 @@ def _checkpoint(context: dg.AssetExecutionContext, kind: Kind, candlecast: Candl
         lambda ours, theirs: run_comparison(ours, theirs, checkpoints, settings, windows.folder, context),
     )
     used = checkpoints.current(kind) or built
-    metadata = _checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
+    metadata = checkpoint_metadata(used, candlecast.home) | {"promotion": f"{decision.action}: {decision.why}"}
     if used.digest != built.digest:
         metadata["challenger"] = built.digest
     return dg.MaterializeResult(data_version=dg.DataVersion(used.digest), metadata=metadata)
-
-
-def _checkpoint_metadata(checkpoint: Checkpoint, home: Home) -> dict[str, Any]:
-    from assets.training.model_card import card_text
-
-    card, folder = checkpoint.card, checkpoint.folder
-    curves, scores = card["curves"], card["scores"]
-    metadata: dict[str, Any] = {
-        "checkpoint": checkpoint.digest,
-        "folder": home_path(folder, home),
-        "parameters": card["parameters"],
-        "cutoff": cutoff_text(card),
-        "base": card["base"]["weights"],
-        "data_hash": card["data_hash"] or "none: the unchanged base",
-        "seed": card["seed"],
-        "card": dg.MetadataValue.md(card_text((folder / "README.md").read_text())),
-    }
-    if card["tokenizer"]:
-        metadata["tokenizer"] = card["tokenizer"]
-    if curves:
-        metadata["windows_per_second"] = float(curves["windows_per_second"])
-        metadata["peak_memory_mib"] = curves["peak_memory_bytes"] / 2**20
-        metadata["step_of_lowest_loss"] = curves["best_step"]
-        metadata["in_use"] = weights_in_use(card)
-    metadata |= {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
-    if "candidates" in scores:
-        metadata["candidates"] = table(_candidates(scores))
-    pictures = {key: folder / name for name, key in PICTURE_KEYS.items() if (folder / name).is_file()}
-    return metadata | {key: picture(file.read_bytes(), home) for key, file in pictures.items()}
-
-
-def _candidates(scores: dict[str, Any]) -> "pd.DataFrame":
-    """One row per evaluated candidate; the chosen one is marked."""
-    import pandas as pd
-
-    from assets.training.model_card import skill_text
-
-    rows = [
-        {
-            "weights": name + (", chosen" if name == scores["chosen"] else ""),
-            "token loss": one["loss"],
-            "CRPS, % of close": one["crps"],
-            "RankIC": one["rank_ic"],
-            "skill against the base": skill_text(one),
-        }
-        for name, one in scores["candidates"].items()
-    ]
-    return pd.DataFrame(rows)

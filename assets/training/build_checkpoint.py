@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from assets.forecasting.chronos2_input_settings import events_recipe, inputs_recipe
 from assets.forecasting.known_events import export_events
+from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.eligible_windows import preparation
 from assets.training.fit.base_weights import (
     SECTIONS,
@@ -31,10 +32,8 @@ from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
 from assets.training.worker.pipes_client import run_job
 from resources.checkpoints import FROM_SCRATCH, PUBLICATION, README, Checkpoint, CheckpointStore, Kind, is_bounded
 from resources.errors import CandlecastError
-from resources.integrity import is_intact
 from resources.layout import Home
 from resources.licences import refusal
-from resources.pointers import read_pointer, write_pointer
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, scratch_folder
 from resources.settings import (
@@ -61,41 +60,6 @@ _IRRELEVANT_CHRONOS2 = _IRRELEVANT | {
 MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
 PREPARATION = ("fill", "events")
 RunJob = Callable[[TrainingJob, Progress], TrainingResult]
-
-
-@dataclass(frozen=True)
-class TrainingWindows:
-    """A folder of training arrays, named by its digest."""
-
-    digest: str
-    folder: Path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
-        return manifest
-
-
-def current_windows(home: Home, vintage: date | None = None) -> TrainingWindows:
-    """The windows that the asset `training_windows` built last, of all or of one vintage.
-
-    Raises:
-        CandlecastError: there are none yet, or they are damaged.
-    """
-    digest = read_pointer(home.current_windows(vintage))
-    if digest is None:
-        raise CandlecastError("there are no training windows yet: materialise the asset `training_windows` first")
-    if not is_intact(home.windows / digest):
-        raise CandlecastError(
-            f"{home.windows / digest} is damaged: materialise `training_windows`, which makes it again, or run "
-            "`candlecast doctor --repair`"
-        )
-    return TrainingWindows(digest, home.windows / digest)
-
-
-def set_current_windows(home: Home, digest: str, vintage: date | None = None) -> None:
-    """Set the windows in use; writes nothing if they already are."""
-    write_pointer(home.current_windows(vintage), digest)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def _windows_end_before_the_cutoff() -> dg.AssetChecksDefinition:
     ) -> dg.AssetCheckResult:
         """No training window has a bar of the validation range, and no window a bar after the cutoff."""
         from assets.training.acceptance import windows_in_range
-        from assets.training.build_checkpoint import current_windows
+        from assets.training.data.current_windows import current_windows
         from assets.training.data.dataset import WindowArrays
 
         windows = current_windows(candlecast.home, vintage_of_run(context, candlecast.settings))
@@ -109,7 +109,7 @@ def _is_not_expired(kind: Kind) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=kind, name="is_not_expired")
     def is_not_expired(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The checkpoint in use is not older than `promotion.expires_days`; of vintages the newest."""
-        from assets.forecasting.registry import trained_vintages
+        from assets.forecasting.model_vintages import trained_vintages
 
         trained = trained_vintages(kind, candlecast.settings, candlecast.checkpoints)
         used = candlecast.checkpoints.at(trained[-1]).current(kind) if trained else None

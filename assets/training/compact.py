@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import TrainingWindows, build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS

@@ -14,7 +14,7 @@ from assets.forecasting.baseline_estimates import Estimates, estimate
 from assets.forecasting.baseline_har import MarketRanges
 from assets.forecasting.baselines import ESTIMATED, baseline_forecasters
 from assets.forecasting.chronos2_forecaster import OtherSymbols, chronos2_forecaster
-from assets.forecasting.chronos2_inputs import market_of
+from assets.forecasting.cross_section import market_of
 from assets.forecasting.estimated_baselines import estimated_baselines
 from assets.forecasting.forecaster import Predict
 from assets.forecasting.kronos_forecaster import kronos_forecaster

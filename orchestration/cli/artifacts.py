@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from assets.backtests.report.publish import latest_report
-from assets.forecasting.registry import newest_store
+from assets.forecasting.model_vintages import newest_store
 from assets.training.export import export, push
 from assets.training.model_card import SCORE_LABELS
 from assets.training.model_selection.promotion import rollback

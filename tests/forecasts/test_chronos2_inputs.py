@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from assets.forecasting.chronos2_batches import Series, SeriesForecaster
 from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns
+from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.forecasting.chronos2_outputs import accumulate_returns
+from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.known_events import EventTable, read_events
 from assets.forecasts.generate import generate_forecasts, target_timestamps

@@ -10,9 +10,10 @@ import pytest
 
 from assets.forecasting.chronos2_forecaster import is_recentred
 from assets.forecasting.chronos2_input_settings import with_inputs_of
-from assets.forecasting.chronos2_inputs import Chronos2Inputs, MarketReturns
+from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.forecasting.chronos2_outputs import field_quantiles
 from assets.forecasting.chronos2_standardised import ANCHORS, SIZE, mirrored_bars, origin_scale
+from assets.forecasting.cross_section import MarketReturns
 from assets.market.history import CLOSE, VOLUME
 from assets.training.build_checkpoint import starting_weights
 from assets.training.fit.base_weights import WEIGHTS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.forecasting.chronos2_inputs import market_of
+from assets.forecasting.cross_section import market_of
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from tests.training.training_setup import WINDOWS, all_histories, filled_home, trained

@@ -25,8 +25,8 @@ from assets.backtests.report.skill import read_skill_groups
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.model_vintages import trained_vintages
 from assets.forecasting.plots import Fan, read_fan
-from assets.forecasting.registry import trained_vintages
 from assets.market.history import BarHistory, read_histories
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import FileOutcome, file_outcomes

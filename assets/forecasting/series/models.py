@@ -186,7 +186,7 @@ def load_series_model(
     compute = Compute(settings.compute) if settings else Compute()
     licence = settings.chronos2.licence if settings and name in chronos2_weights(settings) else None
     if name == CHRONOS2:
-        from assets.forecasting.registry import newest_store
+        from assets.forecasting.model_vintages import newest_store
 
         used = newest_store("chronos2_model", settings).current("chronos2_model") if settings else None
         if used is None:

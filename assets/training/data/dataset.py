@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from assets.forecasting.chronos2_inputs import MarketReturns
+from assets.forecasting.cross_section import MarketReturns
 from assets.market.history import PRICES, VOLUME, BarHistory
 from assets.training.data.splits import WindowShape
 from kronos.features import FEATURES, time_features

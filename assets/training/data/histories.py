@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from assets.forecasting.chronos2_inputs import MarketReturns, market_of
+from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.market.events import with_events
 from assets.market.gaps import GapFill
 from assets.market.history import BarHistory, own_histories

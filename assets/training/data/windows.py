@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.chronos2_inputs import MarketReturns
+from assets.forecasting.cross_section import MarketReturns
 from assets.market.gaps import without_filled
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Arrays, FitSplit, pack_arrays
