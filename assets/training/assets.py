@@ -194,8 +194,8 @@ def _volatility_model(vintages: Vintages | None) -> dg.AssetsDefinition:
         """
         from assets.market.history import own_histories
         from assets.training.acceptance import beats_the_random_walk, weights_are_finite
-        from assets.training.checkpoint_metadata import checkpoint_metadata, skill_by_step
         from assets.training.data.histories import require_bars_before
+        from assets.training.metadata import checkpoint_metadata, skill_by_step
         from assets.training.model_selection.promotion import decide
         from assets.training.volatility import build_volatility, compare_volatility, with_validation_scores
 
@@ -237,7 +237,7 @@ def _checkpoint(context: dg.AssetExecutionContext, kind: Kind, candlecast: Candl
     """Build the run's checkpoint of a kind, compare it with the champion, and return the metadata of the one in use."""
     from assets.training.acceptance import check_checkpoint
     from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
-    from assets.training.checkpoint_metadata import checkpoint_metadata
+    from assets.training.metadata import checkpoint_metadata
     from assets.training.model_selection.comparison import run_comparison
     from assets.training.model_selection.promotion import decide
     from assets.training.worker.pipes_client import run_job
