@@ -25,6 +25,11 @@ def raw_model(model: str) -> str:
     return model.removesuffix(RECALIBRATED)
 
 
+def base_model(model: str) -> str:
+    """The model whose own forecasts a calibrated model's are computed from; other names are returned as they are."""
+    return raw_model(model).removesuffix(ANCHORED)
+
+
 def is_reserved(name: str) -> bool:
     """Whether a name is kept for derived forecasts, so that no model of the settings may have it."""
     return name.lower() in COMBINATIONS or name.lower().endswith((RECALIBRATED, ANCHORED))

@@ -21,6 +21,8 @@ from resources.vintages import first_vintage, has_vintages, vintage_of
 
 BLOCKED_REASON = "its input has drifted, and drift.action is block"
 BLOCKED = "blocked"
+# And what is calibrated from it.
+BLOCKED_MODEL = "kronos"
 # The folder's name in homes of earlier versions.
 _FORMER_NAME = "withheld"
 

@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from assets.forecasting.drift_gate import BLOCKED_REASON
-from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.drift_gate import BLOCKED_MODEL, BLOCKED_REASON
+from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.market.history import BarHistory
 from resources.calendar import TradingCalendar
+from resources.derived_models import base_model
 from resources.errors import CandlecastError
 from resources.settings import DateRange, Settings
 
@@ -127,6 +128,29 @@ def select_tasks(
             f"symbols ({found}). Ingest more history, reduce windows.lookback_window, or choose other sessions"
         )
     return TaskSelection(tasks, dict(skipped))
+
+
+def without_blocked(
+    by_model: Sequence[tuple[ForecastModel, list[ForecastTask]]],
+    selection: TaskSelection,
+    blocked: Mapping[np.datetime64, str],
+) -> tuple[list[tuple[ForecastModel, list[ForecastTask]]], TaskSelection]:
+    """Derived models with the tasks that are not blocked for them, and how many were skipped.
+
+    What is calibrated from Kronos is skipped where Kronos is. Combinations are made from the other models.
+    """
+    if not blocked:
+        return list(by_model), selection
+    found, skipped = list[tuple[ForecastModel, list[ForecastTask]]](), 0
+    for model, tasks in by_model:
+        own = tasks
+        if base_model(model.model) == BLOCKED_MODEL:
+            own = [task for task in tasks if task.origin not in blocked]
+        skipped += len(tasks) - len(own)
+        if own:
+            found.append((model, own))
+    counts = {**selection.skipped, BLOCKED_REASON: skipped} if skipped else selection.skipped
+    return found, TaskSelection(selection.tasks, counts)
 
 
 def _warm_up(settings: Settings) -> str:

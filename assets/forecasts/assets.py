@@ -101,7 +101,7 @@ def _forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from assets.forecasting.drift_gate import blocked_by_drift
-        from assets.forecasting.origins import origin_timestamps, select_tasks
+        from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task
         from assets.forecasts.generate import generate_forecasts
         from assets.market.history import read_histories
@@ -109,15 +109,17 @@ def _forecasts(
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
-        blocked = blocked_by_drift(candlecast, sessions_of(context)) if asset.name == "kronos_forecasts" else {}
+        reads_kronos = "kronos_forecasts" in (asset.name, *asset.derived_from)
+        blocked = blocked_by_drift(candlecast, sessions_of(context)) if reads_kronos else {}
         symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
         histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
-        selection = select_tasks(histories, origins, settings.windows.lookback_window, blocked)
+        unread = {} if asset.derived_from else blocked
+        selection = select_tasks(histories, origins, settings.windows.lookback_window, unread)
         progress = logged_progress(context, asset.name)
-        results = [
-            generate_forecasts(candlecast, forecaster, tasks, progress)
-            for forecaster, tasks in forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
-        ]
+        found = forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
+        if asset.derived_from:
+            found, selection = without_blocked(found, selection, blocked)
+        results = [generate_forecasts(candlecast, forecaster, tasks, progress) for forecaster, tasks in found]
         add_to_newest_partition(context, {"dagster/column_lineage": column_lineage(asset.sources)})
         return _result(context, candlecast, asset, results, selection, histories)
 

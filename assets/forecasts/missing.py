@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
-from assets.forecasting.drift_gate import blocked_by_drift
+from assets.forecasting.drift_gate import BLOCKED_MODEL, blocked_by_drift
 from assets.forecasting.origins import planned_sessions
 from assets.forecasting.registry import models_by_asset, models_of
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from resources.candlecast import Candlecast
+from resources.derived_models import base_model
 from resources.errors import CandlecastError
 from resources.sql import load_sql
 
@@ -39,15 +41,16 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
         "lookback": settings.windows.lookback_window,
     }
     sql = load_sql("assets.forecasts", "missing_forecasts.sql").format(own_bars=OWN_BARS)
-    used = _used_checkpoints(candlecast, models)
+    used, blocked = _used_checkpoints(candlecast, models), _blocked(candlecast, planned, models)
     with candlecast.warehouse.read() as connection:
         connection.register("origins", origins)
         connection.register("models", pd.DataFrame({"model": list(models), "asset": list(models.values())}, dtype=str))
         connection.register("used", used)
+        connection.register("blocked", blocked)
         found = connection.execute(sql, parameters).df()
     if found.empty:
         return empty
-    return found[~_blocked(candlecast, found)].drop(columns="origin").reset_index(drop=True)
+    return found.drop(columns="origin")
 
 
 def _used_checkpoints(candlecast: Candlecast, models: Mapping[str, str]) -> pd.DataFrame:
@@ -66,9 +69,8 @@ def _used_checkpoints(candlecast: Candlecast, models: Mapping[str, str]) -> pd.D
     return pd.concat(used)
 
 
-def _blocked(candlecast: Candlecast, found: pd.DataFrame) -> pd.Series:
-    """Whether `input_drift` blocks each missing forecast."""
-    sessions = sorted(pd.Timestamp(day).date() for day in found["session"].unique())
-    blocked = blocked_by_drift(candlecast, sessions)
-    origins = found["origin"].to_numpy().astype("datetime64[s]")
-    return found["asset"].eq("kronos_forecasts") & pd.Series([one in blocked for one in origins], index=found.index)
+def _blocked(candlecast: Candlecast, sessions: Sequence[date], models: Iterable[str]) -> pd.DataFrame:
+    """What `input_drift` blocks: Kronos, and what is calibrated from it, columns model, origin."""
+    origins = np.array(list(blocked_by_drift(candlecast, sessions)), dtype="datetime64[us]")
+    of_kronos = pd.DataFrame({"model": [one for one in models if base_model(one) == BLOCKED_MODEL]}, dtype=str)
+    return of_kronos.merge(pd.DataFrame({"origin": origins}), how="cross")

@@ -21,11 +21,20 @@ from assets.forecasting.drift import (
 )
 from assets.forecasting.drift_gate import blocked_origins, write_blocked_origins
 from assets.forecasting.origins import select_tasks
+from assets.forecasts.assets import build_assets
 from assets.forecasts.drift_asset import drift_asset, not_measured
+from assets.forecasts.missing import missing_forecasts
 from assets.sessions import RANGE_END, RANGE_START
 from resources.checkpoints import Checkpoint
 from resources.errors import CandlecastError
-from tests.forecasts.forecast_home import ForecastHome, create_home, open_home, publish_tiny_kronos, real_bars
+from tests.forecasts.forecast_home import (
+    ForecastHome,
+    create_home,
+    open_home,
+    publish_packaged_volatility,
+    publish_tiny_kronos,
+    real_bars,
+)
 
 LOOKBACK, CODES = 32, 16
 TRAIN, VALIDATION = (date(2000, 6, 1), date(2002, 12, 31)), (date(2003, 1, 2), date(2003, 10, 31))
@@ -169,3 +178,26 @@ def test_the_limit_is_calibrated_on_validation_origins_of_as_many_symbols() -> N
         assert np.mean([InputDrift(one, allowed.of(symbols)).drifted for one in same]) < 0.08
         other = token_distance(counts, np.bincount(rng.integers(0, 3, 30 * symbols), minlength=8))
         assert InputDrift(other, allowed.of(symbols)).drifted
+
+
+def test_what_is_calibrated_from_kronos_is_skipped_where_kronos_is_blocked(usual_home: ForecastHome) -> None:
+    publish_packaged_volatility(usual_home.checkpoints, "2003-12-31")
+    predictor = usual_home.checkpoints.current_digest("kronos_predictor")
+    assert predictor
+    sessions = [DAY, date(2004, 3, 11)]
+    blocked, free = (np.datetime64(day, "s") for day in sessions)
+    write_blocked_origins(usual_home.candlecast.home, predictor, {blocked: "far from its training"})
+    home = usual_home.with_settings(forecasts={"every": 1, "sample_count": 30})
+    result = dg.materialize(
+        build_assets(home.settings, dg.DailyPartitionsDefinition("2004-01-02")),
+        selection=["baseline_forecasts", "volatility_forecasts", "kronos_forecasts", "calibrated_forecasts"],
+        tags={RANGE_START: str(sessions[0]), RANGE_END: str(sessions[1])},
+        resources={"candlecast": home.candlecast},
+    )
+    assert result.success
+    made = home.warehouse.frame("SELECT DISTINCT model, origin FROM forecasts WHERE model LIKE 'kronos%'")
+    assert (made["origin"] == free.item()).all()
+    assert {"kronos", "kronos_anchored", "kronos_anchored_recalibrated"} <= set(made["model"])
+    assert home.warehouse.frame("FROM failed_forecasts").empty
+    missing = missing_forecasts(home.candlecast, sessions)
+    assert set(missing["asset"]) <= {"combined_forecasts"}
