@@ -33,7 +33,7 @@ WARM_UP = 100
 BARS = """
 INSERT INTO bars BY NAME
 SELECT symbol, ts, ts::DATE AS session, '1d' AS frequency, close AS open, close AS high, close AS low, close,
-       1.0 AS volume, NULL AS amount, []::VARCHAR[] AS flags, 'synthetic' AS source, '-' AS payload_sha256,
+       1.0 AS volume, NULL AS amount, []::VARCHAR[] AS flags, 'sample' AS source, '-' AS payload_sha256,
        ts AS available_at, 1 AS batch
 FROM (
     SELECT 'S' || lpad(s::VARCHAR, 4, '0') AS symbol, t.ts, 100 * exp(0.2 * sin(t.n / 37 + s)) AS close

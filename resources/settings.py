@@ -212,11 +212,7 @@ class ForecastSettings(Section):
         description='How quantiles are read off Kronos: "exact": the first step is the model\'s own distribution, and '
         'paths are stratified and weighted; "empirical": quantiles of independent paths, which 100 paths blur more.',
     )
-    recentre: bool | None = Field(
-        None,
-        description="Chronos-2: shift the quantiles so that the median equals the last close. Unset: unless the target "
-        "is standardised_close, whose median is learnt relative to the last close.",
-    )
+    recentre: bool = Field(True, description="Chronos-2: shift the quantiles so that the median equals the last close.")
     levels: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = Field(
         tuple(round(0.05 * i, 2) for i in range(1, 20)),
         description="Quantile levels to store, increasing; 0.5, the median, is required. Two levels symmetric "

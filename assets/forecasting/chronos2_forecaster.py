@@ -19,7 +19,6 @@ from assets.forecasting.chronos2_groups import Histories, complete_groups, read_
 from assets.forecasting.chronos2_input_settings import inputs_recipe, with_inputs_of
 from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.forecasting.chronos2_outputs import field_quantiles
-from assets.forecasting.chronos2_standardised import TARGET
 from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once, steps_at_once
 from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.forecasting.forecaster import (
@@ -89,7 +88,7 @@ def chronos2_forecaster(
         "predict_window": settings.windows.predict_window,
         "context_length": settings.chronos2.context_length,
         "levels": settings.forecasts.levels,
-        "recentre": is_recentred(settings),
+        "recentre": settings.forecasts.recentre,
         "series_at_once": series_at_once(settings, weights.folder),
         **market_recipe(settings.market),
         **GapFill.of(settings, weights.card.get("training")).recipe,
@@ -114,12 +113,6 @@ def chronos2_forecaster(
         licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
         data=lambda last: Chronos2Inputs.of(settings, OtherSymbols.stored(settings).market).data_version(last),
     )
-
-
-def is_recentred(settings: Settings) -> bool:
-    """Whether the median of Chronos-2's forecasts is the last close: `forecasts.recentre`, or what suits the target."""
-    chosen = settings.forecasts.recentre
-    return TARGET not in settings.chronos2.targets if chosen is None else chosen
 
 
 def _load(settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Predict:
@@ -181,7 +174,7 @@ class Chronos2Predictor:
         with np.errstate(divide="ignore", invalid="ignore"):
             last_close = np.log([task.history.quoted[task.index, CLOSE] for task in tasks])
         fields, quantiles = field_quantiles(
-            raw, self.inputs.targets, last_close, scales, horizon, levels.index(0.5), is_recentred(self.settings)
+            raw, self.inputs.targets, last_close, scales, horizon, levels.index(0.5), self.settings.forecasts.recentre
         )
         crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2, 3))
         reasons = {number: found[place] for number, place in enumerate(completed.places)}

@@ -9,8 +9,7 @@ Corrections of the output of the close:
 - `forecasts.recentre`: the quantiles are shifted so that the median is the last close. A compact model that is trained
   on log closes and their negatives learns a width and a shape; its median is noise around "no change", and costs score.
   Recentred, it predicts no direction, and has no score for it. The median of standardised_close starts at the last
-  close and is left (CRPS skill on unseen symbols up to 2009 +1.3 % as forecast, +1.2 % recentred), as is that of
-  published weights.
+  close, and is little more than the drift of symbols that survived. That of published weights is left.
 
 Quantiles of log returns become those of the close as if returns were independent, see `accumulate_returns`; those of
 standardised_close are of the return over all steps and need no assumption, see `chronos2_standardised`. Range and

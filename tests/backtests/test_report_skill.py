@@ -154,7 +154,7 @@ def test_what_an_anchored_model_takes_from_its_model_is_read_off_its_forecasts(
     volatility = np.sort(rng.uniform(0.01, 0.03, len(logs)))[:, None] * (levels - 0.5)
     # Weights differ by step: those of the step that is looked at, and none at the others.
     chosen = (stored["step"].to_numpy().reshape(-1, len(levels))[:, 0] == step).astype(float)
-    derived = anchored(logs, volatility, shift * chosen, power * chosen, 0.3, levels.tolist())
+    derived = anchored(logs, volatility, shift * chosen, power * chosen, 0.0, 0.3, levels.tolist())
     columns = [column for column in stored.columns if column not in ("log", "close")]
     with warehouse.write() as connection:
         for model, values in {"volatility": volatility, "kronos_anchored": derived}.items():

@@ -134,6 +134,17 @@ def test_a_view_on_direction_that_helps_is_kept_and_one_that_is_noise_is_not() -
     assert (kept >= 0.8).all() and (dropped == 0).all()
 
 
+def test_a_drift_that_all_forecasts_share_is_no_view_on_direction() -> None:
+    """Even where it was right: symbols that survived rose."""
+    panel, drift = _panel(5), 0.01
+    panel.quantiles[0] += drift
+    panel.outcomes[:] += drift
+    found = Anchoring(LEVELS, STEPS, HALF_LIFE)([panel])
+    np.testing.assert_allclose(found.centres[-1], drift)
+    derived = found(panel.origins[-2:] + 400 * DAY, panel.quantiles[:, -2:])
+    np.testing.assert_allclose(derived[..., len(LEVELS) // 2], 0, atol=1e-12)
+
+
 def test_a_scale_that_the_volatility_model_lacks_is_taken_over_whatever_its_bias() -> None:
     panel = _panel(8, width=1.6)
     spread = np.exp(np.random.default_rng(9).normal(0, 0.7, (len(panel.origins), 1, 1)))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.forecasting.chronos2_forecaster import is_recentred
 from assets.forecasting.chronos2_input_settings import with_inputs_of
 from assets.forecasting.chronos2_inputs import Chronos2Inputs
 from assets.forecasting.chronos2_outputs import field_quantiles
@@ -108,7 +107,6 @@ def test_a_checkpoint_of_closes_is_read_as_such_under_settings_of_the_packaged_w
     own = {"settings": {"targets": ["standardised_close"], "past_covariates": ["volume"]}}
     assert with_inputs_of(own, settings) is settings
     assert with_inputs_of(own, Settings()).chronos2.past_covariates == ("volume",)
-    assert is_recentred(with_inputs_of(old, settings)) and not is_recentred(settings)
 
 
 def test_the_packaged_weights_state_their_inputs_and_others_are_refused(tmp_path: Path) -> None:

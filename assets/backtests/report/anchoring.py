@@ -1,8 +1,8 @@
 """What anchored forecasts take from their model beside the volatility model, read off the newest stored forecasts.
 
-An anchored forecast has the location λ·m and the scale S·(g·s / S)^w, m and s those of the model and S that of the
-volatility model (assets.forecasting.calibration.anchoring). λ and w are equal for all symbols of an origin, so they are
-the slopes of regressions over the symbols.
+An anchored forecast has the location λ·(m − c) and the scale S·(g·s / S)^w, m and s those of the model and S that of
+the volatility model (assets.forecasting.calibration.anchoring). λ and w are equal for all symbols of an origin, so they
+are the slopes of regressions over the symbols.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ def anchoring_text(weights: pd.DataFrame) -> tuple[str, ...]:
 
 def _weights(own: pd.DataFrame) -> tuple[float, float]:
     """λ and w from the symbols of one origin and step."""
-    location = _slope(own["own_location"].to_numpy(), own["location"].to_numpy())
+    given, found = own["own_location"].to_numpy(), own["location"].to_numpy()
     volatility = own["volatility"].to_numpy()
     relative, stretch = (np.log(own[part].to_numpy() / volatility) for part in ("own_scale", "scale"))
-    return location, _slope(relative - relative.mean(), stretch - stretch.mean())
+    return _slope(given, found), _slope(relative, stretch)
 
 
 def _slope(given: np.ndarray, found: np.ndarray) -> float:
-    """The slope of a regression through 0; NaN: nothing varies."""
+    """The slope of a regression; NaN: nothing varies."""
+    given = given - given.mean()
     squares = float(given @ given)
     return round(float(given @ found) / squares, 2) + 0.0 if squares > LEAST else np.nan
 

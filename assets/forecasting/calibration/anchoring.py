@@ -3,9 +3,11 @@
 With x the log of a quantile over the last close, m and s the model's median and scale, v the volatility model's
 quantiles and S their scale, at every step:
 
-    x = λ·m + v·(g·s / S)^w
+    x = λ·(m − c) + v·(g·s / S)^w
 
-g is the pooled median of S / s at earlier origins, which takes out the model's bias in scale. λ (0: the median is the
+c is the pooled mean of m at earlier origins: a drift that is the same for all symbols and days, such as that of weights
+trained on symbols that survived, is no view on direction. g is the pooled median of S / s at earlier origins, which
+takes out the model's bias in scale. λ (0: the median is the
 last close, 1: the model's) and w (0: the volatility model's scale, 1: the model's) are those whose gain in CRPS over
 λ = w = 0, the volatility model itself, has the largest lower confidence bound at earlier origins. So nothing is added
 that the data do not show to help.
@@ -44,22 +46,27 @@ class AnchoringWeights:
 
     Attributes:
         weights: (origins, steps, 2) λ and w.
-        ratios: log g, (origins, steps), known after the origin.
+        centres: (origins, steps) c, known after the origin.
+        ratios: (origins, steps) log g, known after the origin.
         counts: (origins, steps, 1) outcomes learnt from.
     """
 
     levels: tuple[float, ...]
     weights: Timeline
     origins: np.ndarray
+    centres: np.ndarray
     ratios: np.ndarray
     counts: Timeline
 
     def __call__(self, origins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
         """The anchored quantiles; NaN where either forecast is missing."""
         weights = self.weights.at(origins, np.zeros(2))
-        before = np.searchsorted(self.origins, origins, side="left") - 1
-        ratios = np.where(before[:, None] >= 0, self.ratios[before], 0.0) if len(self.ratios) else 0.0
-        return anchored(quantiles[0], quantiles[1], weights[..., 0], weights[..., 1], ratios, self.levels)
+        shift, power = weights[..., 0], weights[..., 1]
+        # Row 0: nothing is known before the first origin, and λ = w = 0 read nothing.
+        before = np.searchsorted(self.origins, origins, side="left")
+        return anchored(
+            quantiles[0], quantiles[1], shift, power, self.centres[before], self.ratios[before], self.levels
+        )
 
 
 def anchored(
@@ -67,19 +74,20 @@ def anchored(
     volatility: np.ndarray,
     shift: np.ndarray | float,
     power: np.ndarray | float,
+    centre: np.ndarray | float,
     ratio: np.ndarray | float,
     levels: Sequence[float],
 ) -> np.ndarray:
     """Anchored log quantiles, (n, steps, levels), from those of the model and of the volatility model.
 
     Args:
-        shift, power, ratio: λ, w and log g, each (n, steps) or one for all.
+        shift, power, centre, ratio: λ, w, c and log g, each (n, steps) or one for all.
     """
     relative = ratio - _log_ratio(own, volatility, levels)
     # A band without width has no ratio; with w = 0 none is read.
     stretch = np.exp(np.where(np.asarray(power) == 0, 0.0, power * np.nan_to_num(relative)))
     missing = np.where(np.isfinite(own).all(axis=-1), 0.0, np.nan)
-    return np.asarray((shift * location(own, levels) + missing)[..., None] + volatility * stretch[..., None])
+    return np.asarray((shift * (location(own, levels) - centre) + missing)[..., None] + volatility * stretch[..., None])
 
 
 @dataclass(frozen=True)
@@ -101,26 +109,45 @@ class Anchoring:
         histogram = DecayedHistogram(EDGES, self.steps, np.timedelta64(self.half_life, "D"))
         evidence = _Evidence(self.steps)
         weights, counts = TimelineBuilder(self.steps, 2), TimelineBuilder(self.steps, 1)
-        origins, ratios = list[np.datetime64](), [np.zeros((0, self.steps))]
-        newest = np.full(self.steps, np.nan)
+        origins, centre = list[np.datetime64](), _Mean(self.steps)
+        # Row i: what is known before origin i.
+        centres, ratios = [np.zeros(self.steps)], [np.full(self.steps, np.nan)]
         for panel in panels:
             own, volatility = panel.quantiles
-            observed = _log_ratio(own, volatility, self.levels)
-            before = np.full(observed.shape, np.nan)
+            medians, observed = location(own, self.levels), _log_ratio(own, volatility, self.levels)
+            before = np.empty((2, *observed.shape))
             for rows in panel.by_origin():
-                before[rows] = newest
+                before[0, rows], before[1, rows] = centres[-1], ratios[-1]
                 histogram.add(observed[rows], panel.origins[rows.start])
-                newest = np.nan_to_num(histogram.quantiles(np.array([0.5]))[:, 0])
+                centre.add(medians[rows])
                 origins.append(panel.origins[rows.start])
-                ratios.append(newest[None])
-            gains = _gains(own, volatility, panel.outcomes, before, self.levels)
+                centres.append(centre.value)
+                ratios.append(np.nan_to_num(histogram.quantiles(np.array([0.5]))[:, 0]))
+            gains = _gains(own, volatility, panel.outcomes, before[0], before[1], self.levels)
             for rows in panel.by_origin():
                 targets = panel.targets[rows.start]
                 evidence.add(gains[rows], panel.origins[rows.start], targets)
                 weights.add(targets, CHOICES[evidence.best()])
                 counts.add(targets, evidence.outcomes[:, None])
         when = np.array(origins, dtype="datetime64[s]")
-        return AnchoringWeights(self.levels, weights.timeline(), when, np.concatenate(ratios), counts.timeline())
+        learnt = np.stack(centres), np.stack(ratios)
+        return AnchoringWeights(self.levels, weights.timeline(), when, *learnt, counts.timeline())
+
+
+class _Mean:
+    """The mean of all values so far, by step, (steps,)."""
+
+    def __init__(self, steps: int) -> None:
+        self._sum, self._count = np.zeros(steps), np.zeros(steps)
+
+    def add(self, values: np.ndarray) -> None:
+        """Add (n, steps) values; NaN: not known."""
+        self._sum = self._sum + np.nansum(values, axis=0)
+        self._count = self._count + np.isfinite(values).sum(axis=0)
+
+    @property
+    def value(self) -> np.ndarray:
+        return np.asarray(self._sum / np.maximum(self._count, 1))
 
 
 class _Evidence:
@@ -158,11 +185,16 @@ class _Evidence:
 
 
 def _gains(
-    own: np.ndarray, volatility: np.ndarray, outcomes: np.ndarray, ratio: np.ndarray, levels: Sequence[float]
+    own: np.ndarray,
+    volatility: np.ndarray,
+    outcomes: np.ndarray,
+    centre: np.ndarray,
+    ratio: np.ndarray,
+    levels: Sequence[float],
 ) -> np.ndarray:
     """By how much every choice lowers the pinball loss of the first, over the volatility model's scale: (n, steps,
     choices)."""
-    unit, centre = scale(volatility, levels), location(own, levels)
+    unit, view = scale(volatility, levels), location(own, levels) - centre
     relative = ratio - _log_ratio(own, volatility, levels)
     # Half of many levels give the same choice: the first, the last, and every second between them.
     some = slice(None, None, 2) if len(levels) % 2 and len(levels) > 9 else slice(None)
@@ -171,7 +203,7 @@ def _gains(
     for column, power in enumerate(GRID):
         stretched = band * np.exp(power * np.nan_to_num(relative))[..., None]
         for row, shift in enumerate(GRID):
-            error = (outcomes - shift * centre)[..., None] - stretched
+            error = (outcomes - shift * view)[..., None] - stretched
             losses[..., row, column] = mean_pinball_loss(error, scored)
     losses = losses.reshape(*outcomes.shape, len(CHOICES)) + np.where(np.isfinite(ratio), 0.0, np.nan)[..., None]
     gains = losses[..., :1] - losses
