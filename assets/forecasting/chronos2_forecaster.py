@@ -32,14 +32,13 @@ from assets.forecasting.forecaster import (
 )
 from assets.forecasting.lookbacks import fill_lookbacks
 from assets.market.gaps import GapFill
-from assets.market.history import CLOSE, own_histories
+from assets.market.history import CLOSE, stored_histories
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
 from resources.publish import digest_of
 from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 MODEL = "chronos2"
 VERSION = 1
@@ -61,7 +60,7 @@ class OtherSymbols:
     @classmethod
     def stored(cls, settings: Settings) -> OtherSymbols:
         """The symbols of the settings, read from the warehouse once they are needed."""
-        histories = cache(lambda: own_histories(settings, Warehouse.of(settings)))
+        histories = cache(lambda: stored_histories(settings))
         return cls(histories, lambda: market_of(histories().values()))
 
 

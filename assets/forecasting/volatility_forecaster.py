@@ -7,8 +7,8 @@ whatever the run forecasts, so that a forecast does not depend on what is foreca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,22 +25,15 @@ from assets.forecasting.forecaster import (
 from assets.forecasting.volatility.features import BARS_READ, SMALLEST, PanelFeatures
 from assets.forecasting.volatility.panel import digest_of_bars, panel_up_to
 from assets.forecasting.volatility.regression import INPUTS_VERSION, VolatilityWeights, design_of
-from assets.market.history import CLOSE, BarHistory, own_histories
+from assets.market.history import CLOSE, BarHistory, stored_histories
 from resources.checkpoints import Checkpoint, CheckpointStore
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
-from resources.publish import digest_of
 from resources.settings import Settings
-from resources.warehouse import Warehouse
 
 MODEL = "volatility"
 BATCH_SIZE = 10_000
 Market = Mapping[str, BarHistory]
-_STATE = """
-SELECT count(*) AS bars, bit_xor(hash(symbol, ts, frequency, source, open, high, low, close, volume)) AS content,
-       (SELECT bit_xor(hash(symbol, ex_date, kind, value, price_factor)) FROM corporate_actions) AS actions
-FROM bars
-"""
 
 
 def volatility_forecaster(
@@ -66,7 +59,7 @@ def volatility_forecaster(
         "bars": BARS_READ,
         **market_recipe(settings.market),
     }
-    stored = market or cache(lambda: _histories(_StoredMarket.of(settings)))
+    stored = market or cache(lambda: stored_histories(settings))
     return ForecastModel(
         model=MODEL,
         checkpoint=forecast_checkpoint(recipe, weights),
@@ -79,26 +72,6 @@ def volatility_forecaster(
         licence=settings.volatility.licence or str(weights.card.get("licence", UNKNOWN)),
         data=lambda last: [digest_of_bars(stored().values(), last)],
     )
-
-
-@dataclass(frozen=True)
-class _StoredMarket:
-    """The bars of a warehouse in one state, under some settings: the forecasters of all vintages read them once."""
-
-    state: str
-    settings: Settings = field(compare=False)
-
-    @classmethod
-    def of(cls, settings: Settings) -> _StoredMarket:
-        warehouse = Warehouse.of(settings)
-        state = warehouse.frame(_STATE).astype(str).to_dict("records")
-        named = [str(warehouse.uri), str(warehouse.path), settings.market.model_dump(mode="json")]
-        return cls(digest_of([state, *named]), settings)
-
-
-@lru_cache(maxsize=1)
-def _histories(market: _StoredMarket) -> Market:
-    return own_histories(market.settings, Warehouse.of(market.settings))
 
 
 def _load(checkpoint: Checkpoint, market: Market, levels: Sequence[float]) -> Predict:

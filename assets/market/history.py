@@ -7,13 +7,15 @@ read as of the origin, not even in the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
+from resources.publish import digest_of
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -35,6 +37,14 @@ SELECT symbol, ex_date, price_factor, CASE kind WHEN 'split' THEN value ELSE 1 E
 FROM corporate_actions
 WHERE ($last IS NULL OR ex_date <= $last)
 ORDER BY symbol, ex_date, kind
+"""
+# Everything that histories are read from.
+_STATE = """
+SELECT count(*) AS bars,
+       bit_xor(hash(symbol, ts, session, frequency, source, open, high, low, close, volume, amount)) AS content,
+       (SELECT count(*) FROM bar_versions) AS versions,
+       (SELECT bit_xor(hash(symbol, ex_date, kind, value, price_factor)) FROM corporate_actions) AS actions
+FROM bars
 """
 
 
@@ -130,7 +140,7 @@ def read_histories(
         return {}
     starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
     stamps = np.asarray(bars["ts"]).astype("datetime64[s]")
-    quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[field], dtype=np.float64), np.nan) for field in FIELDS])
+    quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[name], dtype=np.float64), np.nan) for name in FIELDS])
     action_names = np.asarray(actions["symbol"], dtype=object)
     sessions = np.asarray(bars["session"]).astype("datetime64[D]")
     ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[D]")
@@ -152,6 +162,30 @@ def own_histories(settings: Settings, warehouse: Warehouse, last: date | None = 
     """
     symbols, sources = wanted_symbols(settings), source_filter(settings, warehouse)
     return read_histories(warehouse, settings.market.frequency, symbols, last, sources)
+
+
+def stored_histories(settings: Settings) -> Mapping[str, BarHistory]:
+    """`own_histories` of the settings' warehouse; while its bars and actions stay the same, a process reads them once.
+
+    For models that read the whole market: all of them, in all vintages, share the result.
+    """
+    warehouse = Warehouse.of(settings)
+    state = warehouse.frame(_STATE).astype(str).to_dict("records")
+    named = [str(warehouse.uri), str(warehouse.path), settings.market.model_dump(mode="json")]
+    return _histories(_StoredBars(digest_of([state, *named]), settings))
+
+
+@dataclass(frozen=True)
+class _StoredBars:
+    """The bars of a warehouse in one state, under some settings."""
+
+    state: str
+    settings: Settings = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _histories(stored: _StoredBars) -> Mapping[str, BarHistory]:
+    return own_histories(stored.settings, Warehouse.of(stored.settings))
 
 
 def _cumulative(

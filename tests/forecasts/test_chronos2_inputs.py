@@ -127,7 +127,7 @@ def test_the_order_in_the_settings_is_irrelevant(model_home: ForecastHome, tmp_p
 def test_the_recipe_of_the_close_alone_is_unchanged(model_home: ForecastHome) -> None:
     plain = chronos2_forecaster(model_home.settings, model_home.checkpoints).recipe
     assert plain["series_at_once"] == 64 and not {"inputs", "groups"} & set(plain)
-    volume = model_home.with_settings(chronos2={"past_covariates": ("volume",)})
+    volume = model_home.with_settings(chronos2={"targets": ("close",), "past_covariates": ("volume",)})
     recipe = chronos2_forecaster(volume.settings, volume.checkpoints).recipe
     assert recipe["inputs"] == {"targets": ["close"], "past": ["volume"]}
 

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from assets.forecasting.filters import ForecastFilter
-from assets.market.history import read_histories
+from assets.market.history import CLOSE, read_histories, stored_histories
 from assets.market.selection import bars_of_other_sources, own_symbols, source_filter
 from assets.market.universe import read_universe
 from resources.settings import MarketSettings, Settings
@@ -40,6 +40,16 @@ def test_bars_of_another_source_are_read_by_no_model_and_counted(mixed: Desk) ->
     assert own_symbols(settings, warehouse) == ["BOTH", "OWN"]
     assert ForecastFilter.of(settings, warehouse).symbols == ["BOTH", "OWN"]
     assert bars_of_other_sources(settings, warehouse) == {"sample": len(DAYS)}
+
+
+def test_bars_are_read_once_until_one_is_corrected(mixed: Desk) -> None:
+    settings = _settings(mixed)
+    first = stored_histories(settings)
+    assert stored_histories(settings) is first
+    with mixed.warehouse.write() as connection:
+        connection.execute("UPDATE bars SET close = 9.5 WHERE symbol = 'OWN' AND session = DATE '2012-01-04'")
+    assert stored_histories(settings)["OWN"].quoted[:, CLOSE].tolist() == [10, 9.5, 10]
+    assert list(stored_histories(_settings(mixed, symbols=("OWN",)))) == ["OWN"]
 
 
 def test_the_files_of_a_drop_folder_belong_to_the_profile(mixed: Desk) -> None:

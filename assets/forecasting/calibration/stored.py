@@ -12,7 +12,7 @@ import pandas as pd
 from assets.forecasting.calibration.panel import ForecastPanel
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.forecaster import ForecastTask
-from assets.market.history import CLOSE, BarHistory, own_histories
+from assets.market.history import CLOSE, BarHistory, stored_histories
 from resources.calendar import TradingCalendar
 from resources.publish import digest_of
 from resources.settings import Settings
@@ -62,9 +62,9 @@ class StoredForecasts:
         return ForecastFilter.of(self._settings, self._warehouse, warm_up=self._settings.warm_up)
 
     @cached_property
-    def histories(self) -> dict[str, BarHistory]:
+    def histories(self) -> Mapping[str, BarHistory]:
         """The bars of all symbols of the settings."""
-        return own_histories(self._settings, self._warehouse)
+        return stored_histories(self._settings)
 
     def earlier(self, bases: Sequence[Base]) -> EarlierForecasts:
         """All earlier forecasts of some models, as they are when they are first asked for."""
