@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from chronos import Chronos2Pipeline
 
-from assets.forecasting.chronos2_batches import SeriesForecaster
-from assets.forecasting.chronos2_forecaster import Chronos2Predictor
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
-from assets.forecasting.chronos_pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.batches import SeriesForecaster
+from assets.forecasting.chronos2.compact import new_chronos2
+from assets.forecasting.chronos2.forecaster import Chronos2Predictor
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
+from assets.forecasting.chronos2.pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask
 from assets.market.gaps import GapFill

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasting.baselines import baseline_forecasters
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.baselines.closed_form import baseline_forecasters
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.compact import WINDOWS, compact_settings, held_out_symbols, read_parquet, update_card
 from assets.training.fit.base_weights import WEIGHTS

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.baselines import baseline_forecasters
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.baselines.closed_form import baseline_forecasters
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import build_checkpoint, checkpoint_request

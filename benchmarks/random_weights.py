@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from assets.forecasting.models.pretrained import DECILES
 from benchmarks.kronos_workload import models
 from resources.settings import Chronos2Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.market.events import with_events

@@ -15,7 +15,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.baselines import ESTIMATED
+from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.market.universe import Universe
 from resources.derived_models import COMBINATIONS, is_recalibrated

@@ -30,7 +30,7 @@ from assets.evaluation.score_queries import (
     paired_scores,
     pit_values,
 )
-from assets.forecasting.baselines import ESTIMATED, MODELS
+from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS
 from assets.forecasting.bootstrap import block_draws, bootstrap_intervals, weighted_means
 from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
 from assets.forecasting.intervals import nominal_coverage

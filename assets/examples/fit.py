@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from assets.examples.covariate_gain import covariate_gains
 from assets.examples.forecasts import HORIZON
 from assets.examples.training_series import SyntheticSeries, synthetic_series
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from assets.forecasting.series.models import PACKAGED_FOLDER
 from resources.checkpoints import CARD, README
 from resources.compute import versions_used

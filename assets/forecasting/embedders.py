@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.forecasting.chronos2_input_settings import with_inputs_of
-from assets.forecasting.chronos2_standardised import ROWS, TARGET, anchored, origin_scale
-from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once
+from assets.forecasting.chronos2.input_settings import with_inputs_of
+from assets.forecasting.chronos2.pipeline import load_pipeline, series_at_once
+from assets.forecasting.chronos2.standardised import ROWS, TARGET, anchored, origin_scale
 from assets.forecasting.forecaster import ForecastTask, forecast_checkpoint, market_recipe, trained_until
 from assets.forecasting.kronos_forecaster import load_predictor, tokenizer_of
 from assets.forecasting.lookbacks import fill_lookbacks

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from assets.forecasting.baselines import ESTIMATED
-from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
+from assets.forecasting.baselines.closed_form import ESTIMATED
+from assets.forecasting.chronos2.forecaster import MODEL as CHRONOS2
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
-from assets.forecasting.volatility_forecaster import MODEL as VOLATILITY
+from assets.forecasting.volatility.forecaster import MODEL as VOLATILITY
 from resources.checkpoints import CheckpointStore, Kind
 from resources.layout import Home
 from resources.settings import Settings

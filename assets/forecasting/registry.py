@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from assets.forecasting.baseline_estimates import refresh_estimates
-from assets.forecasting.baselines import ESTIMATED, baseline_forecasters
+from assets.forecasting.baselines.closed_form import ESTIMATED, baseline_forecasters
+from assets.forecasting.baselines.estimated import estimated_baselines
+from assets.forecasting.baselines.parameters import refresh_estimates
 from assets.forecasting.calibration.models import calibrated_models, combined_models, combined_names, derived_names
-from assets.forecasting.chronos2_forecaster import MODEL as CHRONOS2
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.estimated_baselines import estimated_baselines
+from assets.forecasting.chronos2.forecaster import MODEL as CHRONOS2
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, checkpoint_name
 from assets.forecasting.kronos_forecaster import MODEL as KRONOS
@@ -23,8 +23,8 @@ from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.model_vintages import is_by_vintage, tasks_by_vintage, usable_vintages
 from assets.forecasting.plugin_factories import require_factory
 from assets.forecasting.plugin_models import failing_model, plugin_model
-from assets.forecasting.volatility_forecaster import MODEL as VOLATILITY
-from assets.forecasting.volatility_forecaster import volatility_forecaster
+from assets.forecasting.volatility.forecaster import MODEL as VOLATILITY
+from assets.forecasting.volatility.forecaster import volatility_forecaster
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError, MissingWeightsError
 from resources.licences import refusal

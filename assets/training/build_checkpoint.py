@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from assets.forecasting.chronos2_input_settings import events_recipe, inputs_recipe
+from assets.forecasting.chronos2.input_settings import events_recipe, inputs_recipe
 from assets.forecasting.known_events import export_events
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.eligible_windows import preparation

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import Predict
+from assets.forecasting.volatility.forecaster import VolatilityPredictor
 from assets.forecasting.volatility.panel import Panel, digest_of_bars, panel_up_to
 from assets.forecasting.volatility.regression import (
     LEAST_BARS,
@@ -31,7 +32,6 @@ from assets.forecasting.volatility.regression import (
     fit,
     input_count,
 )
-from assets.forecasting.volatility_forecaster import VolatilityPredictor
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import VINTAGE, starting_weights
 from assets.training.fit.base_weights import SECTIONS, BaseWeights

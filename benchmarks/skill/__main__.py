@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import benchmarks.skill
-from assets.forecasting.baselines import ESTIMATED
+from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.training.compact import read_parquet
 from benchmarks.skill import speed
 from benchmarks.skill.derived import derived_stages, score_calls

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasting.baselines import ESTIMATED
+from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.forecaster import Predict
 from assets.market.history import CLOSE
 from assets.training.compact import read_parquet

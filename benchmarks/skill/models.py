@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from assets.forecasting.baseline_estimates import Estimates, estimate
-from assets.forecasting.baseline_har import MarketRanges
-from assets.forecasting.baselines import ESTIMATED, baseline_forecasters
-from assets.forecasting.chronos2_forecaster import OtherSymbols, chronos2_forecaster
+from assets.forecasting.baselines.closed_form import ESTIMATED, baseline_forecasters
+from assets.forecasting.baselines.estimated import estimated_baselines
+from assets.forecasting.baselines.har import MarketRanges
+from assets.forecasting.baselines.parameters import Estimates, estimate
+from assets.forecasting.chronos2.forecaster import OtherSymbols, chronos2_forecaster
 from assets.forecasting.cross_section import market_of
-from assets.forecasting.estimated_baselines import estimated_baselines
 from assets.forecasting.forecaster import Predict
 from assets.forecasting.kronos_forecaster import kronos_forecaster
-from assets.forecasting.volatility_forecaster import volatility_forecaster
+from assets.forecasting.volatility.forecaster import volatility_forecaster
 from assets.training.compact import WINDOWS, compact_settings
 from assets.training.fit.base_weights import WEIGHTS
 from benchmarks.compact import PackagedStore

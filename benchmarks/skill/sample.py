@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasting.baselines import random_walk_ewma
+from assets.forecasting.baselines.closed_form import random_walk_ewma
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.volatility.regression import LEAST_BARS
 from assets.market.history import CLOSE, VOLUME, BarHistory

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasting.chronos2_groups import read_groups
-from assets.forecasting.chronos2_input_settings import event_columns
+from assets.forecasting.chronos2.groups import read_groups
+from assets.forecasting.chronos2.input_settings import event_columns
 from assets.forecasting.known_events import read_events
 from assets.forecasting.origins import origin_sessions
 from assets.forecasting.registry import plugin_problems

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasts.generate import generate_forecasts
 from tests.forecasts.forecast_home import ForecastHome, create_home, open_home
 

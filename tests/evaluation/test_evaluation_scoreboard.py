@@ -22,7 +22,7 @@ from assets.evaluation.scoreboard import (
     write_scoreboard,
 )
 from assets.evaluation.scoring import score_sessions
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.verdict import verdict_text

@@ -13,7 +13,7 @@ import pytest
 
 from assets.evaluation.acceptance import impossible_scores
 from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, score_content, score_sessions
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.origins import select_tasks
 from assets.forecasts.generate import generate_forecasts
 from assets.market.history import CLOSE, BarHistory

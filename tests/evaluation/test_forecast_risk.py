@@ -15,7 +15,7 @@ from assets.evaluation.risk.acceptance import check_exceptions, impossible_risk
 from assets.evaluation.risk.backtest_table import build_backtest, read_backtest, write_backtest
 from assets.evaluation.risk.risk_table import RiskUpdate, update_risk
 from assets.evaluation.scoring import score_sessions
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, Predict, Prediction
 from assets.forecasting.path_files import paths_file
 from assets.forecasts.generate import generate_forecasts

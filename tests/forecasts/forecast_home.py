@@ -170,7 +170,7 @@ def publish_tiny_chronos2(checkpoints: CheckpointStore, cutoff: str = "2010-12-3
     """Publish a Chronos-2 of random weights, and put it in use."""
     import torch
 
-    from assets.forecasting.compact_chronos2 import new_chronos2
+    from assets.forecasting.chronos2.compact import new_chronos2
     from resources.settings import Chronos2Settings
 
     torch.manual_seed(seed)

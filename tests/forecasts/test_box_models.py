@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from assets.evaluation.scoreboard import build_scoreboard
 from assets.evaluation.scoring import score_sessions
-from assets.forecasting.baselines import baseline_forecasters, random_walk_ewma
+from assets.forecasting.baselines.closed_form import baseline_forecasters, random_walk_ewma
 from assets.forecasting.forecaster import at_levels
 from assets.forecasting.models import boosted_quantiles, garch
 from assets.forecasting.models.boosted_quantiles import bar_features, lightgbm, period_start

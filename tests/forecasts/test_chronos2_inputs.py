@@ -13,10 +13,10 @@ from chronos.chronos2.preprocess import from_list_of_dicts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.forecasting.chronos2_batches import Series, SeriesForecaster
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
-from assets.forecasting.chronos2_outputs import accumulate_returns
+from assets.forecasting.chronos2.batches import Series, SeriesForecaster
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
+from assets.forecasting.chronos2.outputs import accumulate_returns
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.known_events import EventTable, read_events

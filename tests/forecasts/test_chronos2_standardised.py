@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.forecasting.chronos2_input_settings import with_inputs_of
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
-from assets.forecasting.chronos2_outputs import field_quantiles
-from assets.forecasting.chronos2_standardised import ANCHORS, SIZE, mirrored_bars, origin_scale
+from assets.forecasting.chronos2.input_settings import with_inputs_of
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
+from assets.forecasting.chronos2.outputs import field_quantiles
+from assets.forecasting.chronos2.standardised import ANCHORS, SIZE, mirrored_bars, origin_scale
 from assets.forecasting.cross_section import MarketReturns
 from assets.market.history import CLOSE, VOLUME
 from assets.training.build_checkpoint import starting_weights

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from assets.acceptance import CheckOutcome
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasts.checks import CHECKS, COVERAGE, check_result, check_specs
 from assets.forecasts.coverage import Bound, bounds_of, check_bounds, coverage_by_origin, coverage_by_period
 from assets.forecasts.generate import generate_forecasts

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from arch import arch_model
 
-from assets.forecasting.baseline_estimates import estimate, read_market, refresh_estimates, stored_estimates
-from assets.forecasting.baseline_garch import GarchLaw, garch_quantiles, log_returns
-from assets.forecasting.baseline_har import MarketRanges
-from assets.forecasting.baselines import ESTIMATED, MODELS, baseline_forecasters
-from assets.forecasting.estimated_baselines import estimated_baselines
+from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS, baseline_forecasters
+from assets.forecasting.baselines.estimated import estimated_baselines
+from assets.forecasting.baselines.garch import GarchLaw, garch_quantiles, log_returns
+from assets.forecasting.baselines.har import MarketRanges
+from assets.forecasting.baselines.parameters import estimate, read_market, refresh_estimates, stored_estimates
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.models.garch import Garch
 from assets.forecasting.registry import checkpoints_in_use, forecasters_by_task, models_in_use

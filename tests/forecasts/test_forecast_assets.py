@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from assets.evaluation.assets import build_assets as evaluation_assets
-from assets.forecasting.baselines import ESTIMATED, MODELS
+from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast

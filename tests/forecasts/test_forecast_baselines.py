@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import lognorm
 
-from assets.forecasting.baselines import (
+from assets.forecasting.baselines.closed_form import (
     ESTIMATED,
     MODELS,
     baseline_forecasters,

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
-from assets.forecasting.chronos2_outputs import extend_quantiles
-from assets.forecasting.chronos_pipeline import steps_at_once
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
+from assets.forecasting.chronos2.outputs import extend_quantiles
+from assets.forecasting.chronos2.pipeline import steps_at_once
 from assets.forecasts import acceptance, generate
 from assets.forecasts.summary import ForecastRange
 from assets.training.fit.base_weights import WEIGHTS

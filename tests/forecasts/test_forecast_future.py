@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_in

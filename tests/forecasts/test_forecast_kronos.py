@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assets.forecasting.chronos2_outputs import quantiles_to_prices
+from assets.forecasting.chronos2.outputs import quantiles_to_prices
 from assets.forecasting.forecaster import forecast_seed, path_quantiles
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.path_files import paths_file

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction, forecast_checkpoint
 from assets.forecasting.registry import forecasters_by_task
 from assets.forecasts import acceptance, summary

@@ -7,9 +7,9 @@ import pytest
 
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.volatility.features import BARS_READ, PanelFeatures, calendar_inputs
+from assets.forecasting.volatility.forecaster import VolatilityPredictor
 from assets.forecasting.volatility.panel import Panel, panel_up_to
 from assets.forecasting.volatility.regression import LEAST_BARS, MOST_STEPS, VolatilityWeights, design_of, fit
-from assets.forecasting.volatility_forecaster import VolatilityPredictor
 from assets.market.history import BarHistory
 from resources.errors import CandlecastError
 

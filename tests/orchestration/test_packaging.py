@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from resources.settings import Chronos2Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from assets.forecasting.baselines import ESTIMATED
-from assets.forecasting.baselines import MODELS as CLOSED_FORMS
+from assets.forecasting.baselines.closed_form import ESTIMATED
+from assets.forecasting.baselines.closed_form import MODELS as CLOSED_FORMS
 from assets.forecasting.calibration.models import derived_names
 from orchestration.cli.pipeline import with_keys
 from resources.settings import Settings

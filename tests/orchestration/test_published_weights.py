@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from kronos import Kronos, KronosTokenizer
 from resources.calendar import TradingCalendar
 from resources.settings import Chronos2Settings

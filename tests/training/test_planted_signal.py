@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.market.history import CLOSE, FIELDS
 from assets.training.model_selection.scoring import score_forecasts, tasks_at_origins
 from benchmarks.planted_signal import BASELINE, oracle, planted_settings, shifted, simulated_market

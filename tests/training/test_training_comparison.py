@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from assets.training.data.dataset import WindowArrays, write_arrays
 from assets.training.data.histories import training_market
 from assets.training.data.windows import build_windows

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.training.acceptance import loss_not_above_base
 from assets.training.data.dataset import WindowArrays
 from assets.training.fit import chronos2 as chronos

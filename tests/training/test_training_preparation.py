@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.forecasting.chronos2_forecaster import chronos2_forecaster
+from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.lookbacks import fill_lookbacks

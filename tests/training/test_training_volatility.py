@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.forecasting.baselines import baseline_forecasters
+from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.volatility.forecaster import VolatilityPredictor
 from assets.forecasting.volatility.regression import VolatilityWeights
-from assets.forecasting.volatility_forecaster import VolatilityPredictor
 from assets.training.assets import build_assets
 from assets.training.fit.base_weights import WEIGHTS
 from assets.training.prerequisites import weight_problems

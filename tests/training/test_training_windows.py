@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.forecasting.chronos2_forecaster import OtherSymbols
+from assets.forecasting.chronos2.forecaster import OtherSymbols
 from assets.market.history import CLOSE, PRICES, BarHistory
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.histories import training_market

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from scipy.signal import lfilter
 
-from assets.forecasting.baselines import DECAY
+from assets.forecasting.baselines.closed_form import DECAY
 from assets.forecasting.models.series import (
     FALLBACK,
     FittedForecaster,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.forecasting.chronos_pipeline import load_pipeline, steps_at_once
+from assets.forecasting.chronos2.pipeline import load_pipeline, steps_at_once
 from assets.forecasting.models.pretrained import LEAST_CLOSES, VERSION, Network, PretrainedQuantiles, require_levels
 from assets.forecasting.models.series import log_closes, require_at_least, versions
 from assets.forecasting.models.weights import PublishedWeights, find_weights

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from assets.forecasting.chronos2_outputs import extend_quantiles
+from assets.forecasting.chronos2.outputs import extend_quantiles
 from assets.forecasting.forecaster import at_levels
 from assets.forecasting.intervals import MEDIAN
 from assets.forecasting.models.series import log_closes

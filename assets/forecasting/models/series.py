@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from assets.forecasting.baselines import random_walk_ewma
+from assets.forecasting.baselines.closed_form import random_walk_ewma
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Quantiles
 from resources.errors import CandlecastError
 

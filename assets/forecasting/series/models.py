@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from assets.forecasting.chronos_pipeline import load_pipeline
+from assets.forecasting.chronos2.pipeline import load_pipeline
 from assets.forecasting.forecaster import at_levels
 from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from assets.forecasting.chronos2_standardised import TARGET, input_mismatch
+from assets.forecasting.chronos2.standardised import TARGET, input_mismatch
 from resources.checkpoints import CARD, Kind, trained_until
 from resources.errors import CandlecastError
 from resources.hub_models import STATED_CUTOFFS

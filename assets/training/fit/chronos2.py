@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from assets.forecasting.compact_chronos2 import new_chronos2
+from assets.forecasting.chronos2.compact import new_chronos2
 from assets.training.data.dataset import WindowArrays
 from assets.training.diagnostics import draw_losses
 from assets.training.fit.chronos2_resume import STATES_KEPT, resuming

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from assets.forecasting.chronos2_input_settings import inputs_recipe
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
+from assets.forecasting.chronos2.input_settings import inputs_recipe
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.training.data.dataset import FitSplit, WindowArrays
 from assets.training.data.splits import WindowShape
 from assets.training.fit.lr_schedule import evenly_spaced

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from assets.forecasting.chronos2_forecaster import OtherSymbols, chronos2_forecaster
+from assets.forecasting.chronos2.forecaster import OtherSymbols, chronos2_forecaster
 from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.training.data.dataset import WindowArrays

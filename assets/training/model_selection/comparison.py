@@ -19,8 +19,8 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field
 
-from assets.forecasting.chronos2_groups import read_groups
-from assets.forecasting.chronos2_input_settings import events_recipe
+from assets.forecasting.chronos2.groups import read_groups
+from assets.forecasting.chronos2.input_settings import events_recipe
 from assets.forecasting.known_events import export_events
 from assets.training.model_selection.scoring import FEWEST_ORIGINS, SkillComparison
 from assets.training.worker.pipes_client import run_pipes_child

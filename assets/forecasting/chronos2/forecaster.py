@@ -1,8 +1,8 @@
 """Chronos-2's forecasts: marginal quantiles of the close, and of range and volume where the settings name them.
 
 By default the input is the log of the adjusted close, adjusted as of the origin. Not here: the rows of the input
-(chronos2_inputs), groups of symbols (chronos2_groups), forward passes (chronos2_batches), and the corrections of the
-output (chronos2_outputs).
+(inputs), groups of symbols (groups), forward passes (batches), and the corrections of the
+output (outputs).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from assets.forecasting.chronos2_batches import Series, SeriesForecaster
-from assets.forecasting.chronos2_groups import Histories, complete_groups, read_groups
-from assets.forecasting.chronos2_input_settings import inputs_recipe, with_inputs_of
-from assets.forecasting.chronos2_inputs import Chronos2Inputs
-from assets.forecasting.chronos2_outputs import field_quantiles
-from assets.forecasting.chronos_pipeline import load_pipeline, series_at_once, steps_at_once
+from assets.forecasting.chronos2.batches import Series, SeriesForecaster
+from assets.forecasting.chronos2.groups import Histories, complete_groups, read_groups
+from assets.forecasting.chronos2.input_settings import inputs_recipe, with_inputs_of
+from assets.forecasting.chronos2.inputs import Chronos2Inputs
+from assets.forecasting.chronos2.outputs import field_quantiles
+from assets.forecasting.chronos2.pipeline import load_pipeline, series_at_once, steps_at_once
 from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.forecasting.forecaster import (
     ForecastModel,

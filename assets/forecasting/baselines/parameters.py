@@ -2,8 +2,8 @@
 
 They are estimated on the bars of `windows.train`, of the symbols with enough of them, and kept while those bars are the
 same: a symbol that is added later is forecast with them, and changes no forecast of the others. A correction of the
-bars, another range or another vintage has other estimates. Not here: how they are estimated (baseline_garch,
-baseline_har), and the forecasts (estimated_baselines).
+bars, another range or another vintage has other estimates. Not here: how they are estimated (garch, har),
+and the forecasts (estimated).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.forecasting.baseline_garch import GarchLaw, log_returns, pooled_law
-from assets.forecasting.baseline_har import MarketRanges, fit_har
+from assets.forecasting.baselines.garch import GarchLaw, log_returns, pooled_law
+from assets.forecasting.baselines.har import MarketRanges, fit_har
 from assets.forecasting.forecaster import market_recipe
 from assets.forecasting.models.garch import LEAST_RETURNS
 from assets.forecasting.volatility.regression import VolatilityWeights
@@ -132,7 +132,7 @@ def _parameters(settings: Settings, warehouse: Warehouse, symbols: list[str] | N
 
 
 def _sql(name: str) -> str:
-    return load_sql("assets.forecasting", name).format(own_bars=OWN_BARS)
+    return load_sql(__package__, name).format(own_bars=OWN_BARS)
 
 
 def _read(settings: Settings) -> dict[str, Any] | None:

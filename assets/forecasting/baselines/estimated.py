@@ -1,7 +1,7 @@
 """The baselines whose parameters are estimated: garch, gjr_garch and har, as models that forecast the close.
 
 Their median is the last close: they forecast how far a price moves, and not where to. The estimates are of the training
-range (`baseline_estimates`); a forecast reads them, the symbol's own bars up to its origin, and for har the market's
+range (`parameters`); a forecast reads them, the symbol's own bars up to its origin, and for har the market's
 ranges up to it. Where nothing could be estimated, every forecast is that of FALLBACK, and is reported as such.
 """
 
@@ -12,10 +12,10 @@ from functools import cache
 
 import numpy as np
 
-from assets.forecasting.baseline_estimates import Estimates, read_market, stored_estimates
-from assets.forecasting.baseline_garch import GarchLaw, garch_quantiles, log_returns
-from assets.forecasting.baseline_har import MarketRanges, har_quantiles
-from assets.forecasting.baselines import BATCH_SIZE, ESTIMATED, EstimatedBaseline, random_walk_ewma
+from assets.forecasting.baselines.closed_form import BATCH_SIZE, ESTIMATED, EstimatedBaseline, random_walk_ewma
+from assets.forecasting.baselines.garch import GarchLaw, garch_quantiles, log_returns
+from assets.forecasting.baselines.har import MarketRanges, har_quantiles
+from assets.forecasting.baselines.parameters import Estimates, read_market, stored_estimates
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,

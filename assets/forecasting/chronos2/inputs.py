@@ -2,7 +2,7 @@
 
 Rows are in chronos' order: targets, covariates that are known up to the origin, covariates that are known over the
 horizon. Nothing after the origin is read but the last kind, and the timestamps. Used by forecasts and by the fit. Not
-here: forward passes (chronos2_batches), and the groups of symbols (chronos2_groups).
+here: forward passes (batches), and the groups of symbols (groups).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from assets.forecasting.calendar_covariates import calendar_covariate
-from assets.forecasting.chronos2_input_settings import event_columns
-from assets.forecasting.chronos2_standardised import (
+from assets.forecasting.chronos2.input_settings import event_columns
+from assets.forecasting.chronos2.standardised import (
     ANCHORS,
     ROWS,
     TARGET,

@@ -10,7 +10,7 @@ in its mean and its variance:
 - momentum: mean h·m, m the mean log return from 252 to 21 sessions ago (Jegadeesh and Titman, 1993, skipping the
   last month as they do); variance as for random_walk.
 
-Not here: those whose parameters are estimated (estimated_baselines).
+Not here: those whose parameters are estimated (estimated).
 """
 
 from __future__ import annotations

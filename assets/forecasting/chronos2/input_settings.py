@@ -1,6 +1,6 @@
 """Which rows Chronos-2 reads under some settings: their part of a recipe, and what weights were trained on.
 
-Not here: the rows themselves (chronos2_inputs).
+Not here: the rows themselves (inputs).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assets.forecasting.chronos2_standardised import input_mismatch
+from assets.forecasting.chronos2.standardised import input_mismatch
 from assets.forecasting.known_events import read_events
 from resources.settings import CALENDAR_COVARIATES, Settings
 

@@ -12,7 +12,7 @@ Corrections of the output of the close:
   close, and is little more than the drift of symbols that survived. That of published weights is left.
 
 Quantiles of log returns become those of the close as if returns were independent, see `accumulate_returns`; those of
-standardised_close are of the return over all steps and need no assumption, see `chronos2_standardised`. Range and
+standardised_close are of the return over all steps and need no assumption, see `standardised`. Range and
 volume are levels: they are not recentred, and beyond the steps of the weights they keep those of the last step.
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assets.forecasting.chronos2_standardised import TARGET, log_quantiles
+from assets.forecasting.chronos2.standardised import TARGET, log_quantiles
 
 FIELD_ORDER = ("close", "range", "volume")
 

@@ -1,6 +1,6 @@
 """Chronos pipelines for forecasts: loading weights, the steps of one pass, and the series of a batch.
 
-Not here: training (assets.training.fit.chronos2), and what the input is (chronos2_inputs, models.chronos_models).
+Not here: training (assets.training.fit.chronos2), and what the input is (inputs, models.chronos_models).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The rounding of a matrix product depends on its shape, and a forecast must not depend on the series beside it. So every
 batch has the same number of rows, padded where series are missing; within one shape, neither the place of a series nor
-its neighbours change a bit. Not here: what the rows hold (chronos2_inputs), and what quantiles mean (the forecaster).
+its neighbours change a bit. Not here: what the rows hold (inputs), and what quantiles mean (the forecaster).
 """
 
 from __future__ import annotations
