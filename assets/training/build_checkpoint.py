@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from assets.forecasting.chronos2.input_settings import events_recipe, inputs_recipe
 from assets.forecasting.known_events import export_events
+from assets.forecasting.kronos_forecaster import VERSION as KRONOS_FORECASTS
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.eligible_windows import preparation
 from assets.training.fit.base_weights import (
@@ -150,6 +151,9 @@ def checkpoint_request(
         }
         if kind == "chronos2_model":
             recipe |= inputs_recipe(settings) | events_recipe(settings)
+        if kind == "kronos_predictor":
+            # The epoch is chosen by the CRPS of forecasts, and another version of them may choose another one.
+            recipe["forecasts"] = KRONOS_FORECASTS
     return CheckpointRequest(kind, recipe, base, trains, tokenizer)
 
 
