@@ -108,8 +108,8 @@ def test_forecasters_get_the_levels_and_steps_of_the_request(tmp_path: Path) -> 
 
 
 def test_a_forecast_of_a_simpler_model_is_noted() -> None:
-    models = {"garch": ModelSettings(factory="assets.forecasting.models.garch:garch_t")}
-    made = forecast_series(frame(), SeriesRequest(horizon=2, model="garch"), settings=Settings(models=models))
+    models = {"own_garch": ModelSettings(factory="assets.forecasting.models.garch:garch_t")}
+    made = forecast_series(frame(), SeriesRequest(horizon=2, model="own_garch"), settings=Settings(models=models))
     assert len(made.quantiles) == 2 and any("500 returns" in one and "random_walk_ewma" in one for one in made.notes)
 
 
