@@ -16,6 +16,7 @@ from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.baselines.closed_form import MODELS as CLOSED_FORMS
 from assets.forecasting.calibration.models import derived_names
 from orchestration.cli.pipeline import with_keys
+from resources.derived_models import COMBINATIONS
 from resources.settings import Settings
 from tests.orchestration.cli_project import SMALL, CliProject
 
@@ -36,7 +37,7 @@ TABLES = {
     "backtest_days": "model, session",
 }
 BASES = (*CLOSED_FORMS, *ESTIMATED, "volatility", "kronos", "chronos2")
-MODELS = {*BASES, *derived_names(Settings(), BASES)}
+MODELS = {*BASES, *derived_names(Settings(), BASES), *COMBINATIONS}
 
 
 @pytest.fixture(scope="module")
