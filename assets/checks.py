@@ -1,12 +1,19 @@
-"""Asset checks whose latest evaluation failed, as warnings or errors, from this run or an earlier one.
+"""Results of asset checks, and those whose latest evaluation failed, from this run or an earlier one.
 
 https://docs.dagster.io/guides/test/asset-checks. Not here: the checks themselves (`checks` of each stage).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+from assets.acceptance import CheckOutcome
+from assets.metadata import table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,24 @@ class FailedCheck:
     @property
     def text(self) -> str:
         return f"{self.asset}, {self.check}: {self.description}"
+
+
+def warning(outcome: CheckOutcome) -> dg.AssetCheckResult:
+    """The result of a check that blocks nothing."""
+    return dg.AssetCheckResult(
+        passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
+    )
+
+
+def no_rows(wrong: "pd.DataFrame", fine: str, problem: str) -> dg.AssetCheckResult:
+    """The result of a check that finds wrong rows: passed without any, else with the rows as a table.
+
+    Args:
+        problem: what is wrong with them, and what to do; after their number.
+    """
+    if wrong.empty:
+        return dg.AssetCheckResult(passed=True, description=fine)
+    return dg.AssetCheckResult(passed=False, description=f"{len(wrong)} {problem}", metadata={"wrong": table(wrong)})
 
 
 def failed_checks(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> list[FailedCheck]:

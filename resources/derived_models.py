@@ -5,6 +5,8 @@ Not here: how they are computed (assets.forecasting.calibration).
 
 from __future__ import annotations
 
+import re
+
 RECALIBRATED, ANCHORED = "_recalibrated", "_anchored"
 # The one that learns from earlier forecasts comes first: the other finds them in memory.
 COMBINATIONS = ("combination_crps", "combination_equal")
@@ -28,6 +30,11 @@ def raw_model(model: str) -> str:
 def base_model(model: str) -> str:
     """The model whose own forecasts a calibrated model's are computed from; other names are returned as they are."""
     return raw_model(model).removesuffix(ANCHORED)
+
+
+def is_derived_from(name: str, model: str) -> bool:
+    """Whether this is the name of anchored or recalibrated forecasts of a model."""
+    return re.fullmatch(f"{re.escape(model)}({ANCHORED}|{RECALIBRATED})+", name) is not None
 
 
 def is_reserved(name: str) -> bool:

@@ -7,7 +7,7 @@ Modules that compute are imported inside the functions: loading the definitions 
 
 import dagster as dg
 
-from assets.metadata import table
+from assets.checks import no_rows, warning
 from resources.candlecast import Candlecast
 
 
@@ -23,12 +23,8 @@ def _scores_are_valid() -> dg.AssetChecksDefinition:
         from assets.evaluation.acceptance import impossible_scores
 
         wrong = impossible_scores(candlecast.warehouse)
-        problem = f"{len(wrong)} scores are duplicate or out of range: delete them from forecast_scores and score again"
-        return dg.AssetCheckResult(
-            passed=wrong.empty,
-            description="every score is unique and valid" if wrong.empty else problem,
-            metadata={} if wrong.empty else {"wrong": table(wrong)},
-        )
+        problem = "scores are duplicate or out of range: delete them from forecast_scores and score again"
+        return no_rows(wrong, "every score is unique and valid", problem)
 
     return scores_are_valid
 
@@ -41,9 +37,6 @@ def _every_model_is_compared() -> dg.AssetChecksDefinition:
         from assets.forecasting.registry import checkpoints_in_use
 
         used = checkpoints_in_use(candlecast.settings, candlecast.checkpoints)
-        outcome = check_models_compared(candlecast.warehouse, used)
-        return dg.AssetCheckResult(
-            passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
-        )
+        return warning(check_models_compared(candlecast.warehouse, used))
 
     return every_model_is_compared

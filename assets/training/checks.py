@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.checks import warning
 from assets.sessions import vintage_of_run
 from assets.training.model_selection.promotion import PROMOTED, expiry_problem
 from resources.candlecast import Candlecast
@@ -133,12 +134,8 @@ def _beats_the_random_walk() -> dg.AssetChecksDefinition:
         from assets.training.acceptance import beats_the_random_walk as outcome_of
 
         store = candlecast.checkpoints.at(vintage_of_run(context, candlecast.settings))
-        outcome = outcome_of(
-            (store.current("volatility_model") or _newest("volatility_model", candlecast, context)).card
-        )
-        return dg.AssetCheckResult(
-            passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
-        )
+        checkpoint = store.current("volatility_model") or _newest("volatility_model", candlecast, context)
+        return warning(outcome_of(checkpoint.card))
 
     return beats_the_random_walk
 

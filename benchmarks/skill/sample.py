@@ -1,4 +1,4 @@
-"""The forecasts that a benchmark makes: symbols, origins, targets, and what then happened.
+"""The forecasts that a benchmark makes: symbols, origins, targets, and outcomes.
 
 Targets are the next sessions of the whole file, so that all symbols of an origin have the same ones; a symbol without a
 bar at one of them, or with too few bars before, is left out at that origin.

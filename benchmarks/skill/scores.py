@@ -78,11 +78,11 @@ def score(quantiles: np.ndarray, levels: np.ndarray, sample: Sample) -> Scores:
     ends = [(_place(levels, (1 - band) / 2), _place(levels, (1 + band) / 2)) for band in BANDS]
     for first in range(0, tasks, BATCH):
         rows = slice(first, first + BATCH)
-        values, happened = np.asarray(quantiles[rows], dtype=np.float64), actual[rows]
-        losses[rows] = 100 * crps(values.reshape(-1, len(levels)), levels, happened.ravel()).reshape(happened.shape)
-        below += (happened[..., None] <= values)[scored[rows]].mean(axis=1).sum(axis=0)
+        values, outcomes = np.asarray(quantiles[rows], dtype=np.float64), actual[rows]
+        losses[rows] = 100 * crps(values.reshape(-1, len(levels)), levels, outcomes.ravel()).reshape(outcomes.shape)
+        below += (outcomes[..., None] <= values)[scored[rows]].mean(axis=1).sum(axis=0)
         for band, (low, high) in enumerate(ends):
-            inside[band, rows] = covered(values[..., low], values[..., high], happened)
+            inside[band, rows] = covered(values[..., low], values[..., high], outcomes)
     return Scores(losses, inside, below / max(1, scored.sum()))
 
 

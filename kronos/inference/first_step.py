@@ -17,15 +17,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from kronos.devices import suitable_threads
-from kronos.features import FEATURES, TIME_FEATURES
-from kronos.inference.batching import EncodedHistories, split_series
-from kronos.inference.engine import PREFILL_ROWS, PredictorEngine, TokenizerEngine
+from kronos.features import FEATURES
+from kronos.inference.batching import EncodedHistories
+from kronos.inference.engine import PredictorEngine, TokenizerEngine
 from kronos.inference.generate import window_start
+from kronos.inference.histories import check_histories, encoded_histories
 from kronos.inference.sampling import Sampling, token_weights, warn_about_sampling
 from kronos.normalisation import denormalise
 from kronos.path_forecast import FirstStepLaw, price_floor, project_bars
-from kronos.validation import check_same_length, check_series, warn_about_length, warn_about_scale
 
 if TYPE_CHECKING:
     from kronos.inference.pipeline import PathSampler
@@ -82,21 +81,11 @@ def first_step_law(
 
     Raises InputError naming the series, field and row.
     """
-    labels = [str(i) for i in range(len(values))] if names is None else list(names)
-    check_same_length("series", len(values), x_stamps=x_stamps, names=labels)
-    rule, no_future = sampler.normalisation.missing_volume, np.empty((0, len(TIME_FEATURES)))
-    entries = zip(labels, values, x_stamps, strict=True)
-    inputs = [check_series(*entry, no_future, 0, valid_bars=project, missing_volume=rule) for entry in entries]
-    warn_about_scale(inputs, sampler.normalisation.epsilon)
-    warn_about_length(inputs, sampler.max_context)
+    inputs = check_histories(sampler, values, x_stamps, names, valid_bars=project)
     warn_about_sampling(sampling)
     engines, law = sampler.engines(), FirstStepLaw.empty(len(inputs), POINTS)
-    lengths = [len(one.values) for one in inputs]
-    with suitable_threads(sampler.device, sampler.threads, sampler.model, sampler.tokenizer):
-        for batch in split_series(lengths, bytes_of=lambda bars: bars, paths=1, budget=PREFILL_ROWS):
-            for members in batch:
-                known = sampler.encode(engines[1], inputs, members, horizon=0)
-                with_order(sampler, engines, known, 1, sampling, law)
+    for known in encoded_histories(sampler, inputs):
+        with_order(sampler, engines, known, 1, sampling, law)
     if project and len(inputs):
         law.values[:] = project_bars(law.values, np.array([price_floor(one.values) for one in inputs]))[0]
     return law

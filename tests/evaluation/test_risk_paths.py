@@ -8,7 +8,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from assets.evaluation.risk.backtest import reliability
-from assets.evaluation.risk.event_measures import derived_models, event_probabilities
+from assets.evaluation.risk.event_measures import event_probabilities, path_laws
 from assets.evaluation.risk.event_outcomes import with_outcomes
 from assets.evaluation.risk.path_events import mapped, occurs
 from assets.market.history import BarHistory
@@ -66,8 +66,9 @@ def test_probabilities_have_the_scale_of_the_stored_law() -> None:
 
 def test_derived_models_are_found_by_name() -> None:
     used = dict.fromkeys(["kronos", "kronos_hub", "kronos_anchored", "kronos_anchored_recalibrated", "a_kronos"], "c")
-    assert derived_models("kronos", used) == ["kronos", "kronos_anchored", "kronos_anchored_recalibrated"]
-    assert derived_models("kronos_hub", used) == ["kronos_hub"]
+    laws = {model: [name for name, _ in path_laws((model, "c"), used)] for model in ("kronos", "kronos_hub")}
+    assert laws["kronos"] == ["kronos", "kronos_anchored", "kronos_anchored_recalibrated"]
+    assert laws["kronos_hub"] == ["kronos_hub"]
 
 
 def test_outcomes_and_base_rates_are_of_the_symbols_own_bars() -> None:

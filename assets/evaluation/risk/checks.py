@@ -7,7 +7,7 @@ Modules that compute are imported inside the functions: loading the definitions 
 
 import dagster as dg
 
-from assets.metadata import table
+from assets.checks import no_rows, warning
 from resources.candlecast import Candlecast
 
 
@@ -24,12 +24,8 @@ def _risk_is_possible() -> dg.AssetChecksDefinition:
         from assets.evaluation.risk.acceptance import impossible_risk
 
         wrong = impossible_risk(candlecast.warehouse)
-        problem = f"{len(wrong)} rows are impossible: delete them from forecast_risk and materialise it again"
-        return dg.AssetCheckResult(
-            passed=wrong.empty,
-            description="every measure is possible" if wrong.empty else problem,
-            metadata={} if wrong.empty else {"wrong": table(wrong)},
-        )
+        problem = "rows are impossible: delete them from forecast_risk and materialise it again"
+        return no_rows(wrong, "every measure is possible", problem)
 
     return risk_is_possible
 
@@ -40,9 +36,6 @@ def _exceptions_are_as_expected() -> dg.AssetChecksDefinition:
         """Kupiec's test does not reject the value at risk of the best model of the scoreboard."""
         from assets.evaluation.risk.acceptance import check_exceptions
 
-        outcome = check_exceptions(candlecast.warehouse)
-        return dg.AssetCheckResult(
-            passed=outcome.passed, severity=dg.AssetCheckSeverity.WARN, description=outcome.description
-        )
+        return warning(check_exceptions(candlecast.warehouse))
 
     return exceptions_are_as_expected

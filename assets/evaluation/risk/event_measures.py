@@ -6,7 +6,6 @@ Stored paths and quantiles never change, so that only forecasts without probabil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from assets.forecasting.filters import ForecastFilter, UsedCheckpoints, checkpoi
 from assets.forecasting.metrics import as_levels
 from assets.forecasting.path_files import paths_file
 from resources.candlecast import Candlecast
-from resources.derived_models import ANCHORED, RECALIBRATED
+from resources.derived_models import is_derived_from
 from resources.integrity import is_intact
 from resources.progress import Progress, silent
 from resources.sql import load_sql
@@ -28,18 +27,12 @@ from resources.sql import load_sql
 ORIGINS_AT_ONCE = 20
 METHOD = "paths"
 _FIELDS = ("close", "high", "low")
-_DERIVED = f"({ANCHORED}|{RECALIBRATED})*"
 
 
 def path_models(candlecast: Candlecast, used: UsedCheckpoints) -> list[tuple[str, str]]:
     """(model, checkpoint) of those in use that keep sample paths."""
     folder = candlecast.home.paths
     return [pair for pair in checkpoint_pairs(used) if (folder / pair[0] / pair[1]).is_dir()]
-
-
-def derived_models(model: str, used: UsedCheckpoints) -> list[str]:
-    """The model itself, and the models in use that are derived from it: `<model>_anchored`, `<model>_recalibrated`."""
-    return [one for one in used if re.fullmatch(re.escape(model) + _DERIVED, one)]
 
 
 def write_events(
@@ -50,23 +43,27 @@ def write_events(
     progress: Progress = silent,
 ) -> set[np.datetime64]:
     """Add the probabilities that are missing, and return the origins whose paths are gone or damaged."""
-    laws = [
-        (source, pair)
-        for source in path_models(candlecast, used)
-        for pair in checkpoint_pairs({one: used[one] for one in derived_models(source[0], used)})
-        if pair[0] != source[0] or pair == source
-    ]
     without: set[np.datetime64] = set()
-    for done, (source, law) in enumerate(laws):
-        missing = _missing(candlecast, law, events, chosen)
-        for origins in _chunks(np.unique(missing["origin"].to_numpy()).astype("datetime64[s]")):
+    sources = path_models(candlecast, used)
+    for done, source in enumerate(sources):
+        laws = path_laws(source, used)
+        missing = {law: _missing_origins(candlecast, law, events, chosen) for law in laws}
+        # A file is read once for all laws that its paths are mapped to.
+        for origins in _chunks(np.unique(np.concatenate(list(missing.values())))):
             paths = {origin: _read_paths(paths_file(candlecast.home, *source, origin)) for origin in origins}
             without |= {origin for origin, own in paths.items() if own is None}
-            rows = _chunk_rows(candlecast, law, events, {o: own for o, own in paths.items() if own is not None}, chosen)
-            if len(rows):
-                add_events(candlecast.warehouse, rows)
-        progress(done + 1, len(laws), law[0])
+            for law in laws:
+                known = {origin: own for origin in np.intersect1d(origins, missing[law]) if (own := paths[origin])}
+                if known and len(rows := _chunk_rows(candlecast, law, events, known, chosen)):
+                    add_events(candlecast.warehouse, rows)
+        progress(done + 1, len(sources), source[0])
     return without
+
+
+def path_laws(source: tuple[str, str], used: UsedCheckpoints) -> list[tuple[str, str]]:
+    """(model, checkpoint) of the paths' own law, and of those that are derived from their model."""
+    derived = {name: used[name] for name in used if is_derived_from(name, source[0])}
+    return [source, *checkpoint_pairs(derived)]
 
 
 def event_probabilities(
@@ -84,9 +81,10 @@ def event_probabilities(
     return [float(occurs(event, found[..., 0], found[..., 1]).mean()) for event in events]
 
 
-def _missing(
+def _missing_origins(
     candlecast: Candlecast, law: tuple[str, str], events: Sequence[Event], chosen: ForecastFilter
-) -> pd.DataFrame:
+) -> np.ndarray:
+    """The origins of a law's forecasts without probabilities, (n,) datetime64[s]."""
     parameters = {
         "model": law[0],
         "checkpoint": law[1],
@@ -96,7 +94,8 @@ def _missing(
     }
     with candlecast.warehouse.read() as connection:
         connection.register("wanted_events", events_frame(events))
-        return connection.execute(load_sql("assets.evaluation.risk", "missing_events.sql"), parameters).df()
+        found = connection.execute(load_sql("assets.evaluation.risk", "missing_events.sql"), parameters).df()
+    return np.unique(found["origin"].to_numpy()).astype("datetime64[s]")
 
 
 def _chunk_rows(

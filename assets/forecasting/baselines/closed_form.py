@@ -95,17 +95,18 @@ def _forecaster(model: Baseline, settings: Settings) -> ForecastModel:
         weights=None,
         recipe=recipe,
         trained_until=None,
-        load=cache(lambda: _predict(model, np.asarray(levels))),
+        load=cache(lambda: closed_form(model, levels)),
         batch_size=BATCH_SIZE,
         family="baseline",
         licence="MIT",
     )
 
 
-def _predict(model: Baseline, levels: np.ndarray) -> Predict:
+def closed_form(model: Baseline, levels: Sequence[float]) -> Predict:
+    """The forecasts of one of the baselines in closed form."""
     from scipy.special import ndtri
 
-    return partial(_quantiles, MODELS[model], ndtri(levels))
+    return partial(_quantiles, MODELS[model], ndtri(np.asarray(levels)))
 
 
 def _quantiles(

@@ -8,11 +8,12 @@ ranges up to it. Where nothing could be estimated, every forecast is that of FAL
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from assets.forecasting.baselines.closed_form import BATCH_SIZE, ESTIMATED, EstimatedBaseline, random_walk_ewma
+from assets.forecasting.baselines.closed_form import BATCH_SIZE, ESTIMATED, EstimatedBaseline, closed_form
 from assets.forecasting.baselines.garch import GarchLaw, garch_quantiles, log_returns
 from assets.forecasting.baselines.har import MarketRanges, har_quantiles
 from assets.forecasting.baselines.parameters import Estimates, read_market, stored_estimates
@@ -74,7 +75,7 @@ def _model(
         if isinstance(own, VolatilityWeights):
             return _by_series(_har(own, market(), horizon, levels))
         reason = f"windows.train holds too few bars to estimate it ({LEAST_RETURNS} returns of a symbol, more for har)"
-        return _by_series(_fallback(horizon, levels), f"{reason}, so it is that of {FALLBACK}")
+        return _fallback(levels, f"{reason}, so it is that of {FALLBACK}")
 
     def data(last: np.datetime64) -> Sequence[str]:
         return (market().digest(last),) if isinstance(own, VolatilityWeights) else ()
@@ -106,25 +107,13 @@ def _har(weights: VolatilityWeights, market: MarketRanges, steps: int, levels: S
     return lambda history, at: har_quantiles(weights, market, history, at, steps, levels)
 
 
-def _fallback(steps: int, levels: Sequence[float]) -> SeriesQuantiles:
-    from scipy.special import ndtri
-
-    normal, ahead = ndtri(np.asarray(levels)), np.arange(1.0, steps + 1)
-
-    def quantiles(history: BarHistory, at: np.ndarray) -> np.ndarray:
-        returns = log_returns(history, int(at.max()))
-        variances = np.stack([random_walk_ewma(returns[:index], ahead)[1] for index in at])
-        return np.asarray(np.sqrt(variances)[:, :, None] * normal)
-
-    return quantiles
+def _fallback(levels: Sequence[float], reason: str) -> Predict:
+    predict = closed_form(FALLBACK, levels)
+    return lambda tasks, targets: replace(predict(tasks, targets), fallbacks=dict.fromkeys(range(len(tasks)), reason))
 
 
-def _by_series(quantiles: SeriesQuantiles, fallback: str | None = None) -> Predict:
-    """The forecasts of tasks: all origins of a history in one pass over its bars.
-
-    Args:
-        fallback: why the forecasts are of a simpler model; None: they are not.
-    """
+def _by_series(quantiles: SeriesQuantiles) -> Predict:
+    """The forecasts of tasks: all origins of a history in one pass over its bars."""
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         by_history: dict[int, list[int]] = {}
@@ -136,7 +125,6 @@ def _by_series(quantiles: SeriesQuantiles, fallback: str | None = None) -> Predi
             prices = history.quoted[at, CLOSE][:, None, None] * np.exp(quantiles(history, at))
             found |= dict(zip(rows, prices[:, : targets.shape[1]], strict=True))
         ordered = np.stack([found[row] for row in range(len(tasks))])[:, :, None]
-        fallbacks = dict.fromkeys(range(len(tasks)), fallback) if fallback else {}
-        return Prediction(("close",), ordered, np.zeros(len(tasks)), fallbacks=fallbacks)
+        return Prediction(("close",), ordered, np.zeros(len(tasks)))
 
     return predict

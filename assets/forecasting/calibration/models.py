@@ -55,9 +55,7 @@ def calibrated_models(settings: Settings, bases: Sequence[ForecastModel]) -> lis
     Args:
         bases: all models that can forecast, and all vintages of each, oldest first.
     """
-    versions: dict[str, list[ForecastModel]] = {}
-    for one in bases:
-        versions.setdefault(one.model, []).append(one)
+    versions = _by_model(bases)
     stored, found = StoredForecasts(settings), list[ForecastModel]()
     for name, parts in derived_names(settings, list(versions)).items():
         for own in versions[parts[0]]:
@@ -84,9 +82,7 @@ def combined_models(settings: Settings, bases: Sequence[ForecastModel]) -> list[
     Args:
         bases: all models that can forecast, calibrated ones among them, and all vintages of each, oldest first.
     """
-    versions: dict[str, list[ForecastModel]] = {}
-    for one in bases:
-        versions.setdefault(one.model, []).append(one)
+    versions = _by_model(bases)
     vintages: list[date | None] = [*sorted({one.vintage for one in bases if one.vintage is not None})] or [None]
     stored, found = StoredForecasts(settings), list[ForecastModel]()
     for name, members in combined_names(settings, list(versions)).items():
@@ -118,6 +114,14 @@ def _combined(
         licence=" AND ".join(sorted(licences)),
         vintage=vintage,
     )
+
+
+def _by_model(models: Sequence[ForecastModel]) -> dict[str, list[ForecastModel]]:
+    """The vintages of each model, in their order."""
+    found: dict[str, list[ForecastModel]] = {}
+    for one in models:
+        found.setdefault(one.model, []).append(one)
+    return found
 
 
 def _until(versions: Sequence[ForecastModel], vintage: date | None) -> list[ForecastModel]:

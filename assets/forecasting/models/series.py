@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from assets.forecasting.baselines.closed_form import random_walk_ewma
+from assets.forecasting.baselines.closed_form import Baseline, random_walk_ewma
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Quantiles
 from resources.errors import CandlecastError
 
 # The forecast of a series that a model cannot be fitted to: the log-normal baseline of this name.
-FALLBACK = "random_walk_ewma"
+FALLBACK: Baseline = "random_walk_ewma"
 
 
 class NoFitError(Exception):
