@@ -5,8 +5,6 @@ Not here: how they are computed (assets.forecasting.calibration).
 
 from __future__ import annotations
 
-import re
-
 RECALIBRATED, ANCHORED = "_recalibrated", "_anchored"
 # The one that learns from earlier forecasts comes first: the other finds them in memory.
 COMBINATIONS = ("combination_crps", "combination_equal")
@@ -34,7 +32,7 @@ def base_model(model: str) -> str:
 
 def is_derived_from(name: str, model: str) -> bool:
     """Whether this is the name of anchored or recalibrated forecasts of a model."""
-    return re.fullmatch(f"{re.escape(model)}({ANCHORED}|{RECALIBRATED})+", name) is not None
+    return name != model and base_model(name) == model
 
 
 def is_reserved(name: str) -> bool:

@@ -24,7 +24,6 @@ from assets.metadata import (
 )
 from assets.sessions import sessions_of
 from resources.candlecast import Candlecast
-from resources.derived_models import is_recalibrated
 from resources.layout import Home
 from resources.progress import progress_of
 from resources.publish import digest_of
@@ -180,6 +179,7 @@ def _scoreboard() -> dg.AssetsDefinition:
 def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Home) -> dict[str, Any]:
     from assets.evaluation.plots import pit_chart, skill_chart, step_chart
     from assets.evaluation.scoreboard import origins_text
+    from assets.forecasting.filters import without_recalibrated
     from assets.forecasting.metrics import ALL_STEPS
     from assets.forecasting.verdict import REFERENCE_MODEL
 
@@ -198,7 +198,7 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
         return metadata
     against = board[(board["metric"] == "crps") & (board["horizon"] == ALL_STEPS)]
     # Every figure is a plot on the asset's page: recalibrated models are in the tables alone.
-    raw = against[~against["model"].map(is_recalibrated).astype(bool)]
+    raw = without_recalibrated(against)
     skills = raw[raw["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
     metadata |= {f"crps_skill/{model}": float(skill) for model, skill in skills.items()}
     # Few columns: a table that is wider than the page makes the verdict as wide.

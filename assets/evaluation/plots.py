@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.filters import without_recalibrated
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import figure, label, model_colour, png
-from resources.derived_models import is_recalibrated, recalibrated
+from resources.derived_models import recalibrated
 
 # Lines whose legend fits into the chart.
 MOST_LINES = 6
@@ -21,7 +22,7 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
     rows = scoreboard[(scoreboard["metric"] == metric) & (scoreboard["baseline"] == baseline)]
     horizons = sorted(rows["horizon"].unique(), key=lambda step: (step == ALL_STEPS, step))
     whole = rows[rows["horizon"] == ALL_STEPS].sort_values("skill")
-    models = _raw(whole)["model"].tolist()
+    models = without_recalibrated(whole)["model"].tolist()
     copies = whole.set_index("model")["skill"]
     with figure(6.4, 0.9 + 0.55 * max(1, len(models))) as drawn:
         axes = drawn.add_subplot()
@@ -50,7 +51,7 @@ def skill_chart(scoreboard: pd.DataFrame, metric: str = "crps", baseline: str = 
 
 def step_chart(by_step: pd.DataFrame, metric: str = "crps") -> bytes:
     """The mean of a metric by step and model, without recalibrated ones, as PNG."""
-    rows = _raw(by_step[by_step["metric"] == metric])
+    rows = without_recalibrated(by_step[by_step["metric"] == metric])
     outside = rows["model"].nunique() > MOST_LINES
     with figure(7.4 if outside else 5.2, 3.6 if outside else 3.2) as drawn:
         axes = drawn.add_subplot()
@@ -71,7 +72,7 @@ def pit_chart(pits: pd.DataFrame, bins: int = 10) -> bytes:
 
     The outline is that of the model's recalibrated forecasts.
     """
-    models = sorted(_raw(pits)["model"].unique())
+    models = sorted(without_recalibrated(pits)["model"].unique())
     columns = min(3 if len(models) <= MOST_LINES else 4, len(models))
     rows = -(-len(models) // columns)
     by_model = dict(list(pits.groupby("model")))
@@ -91,8 +92,3 @@ def _density(own: pd.DataFrame, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges of the bins and the weighted density of the PITs in them."""
     shares, edges = np.histogram(own["pit"], bins=bins, range=(0, 1), weights=own["weight"])
     return edges, shares / own["weight"].sum() * bins
-
-
-def _raw(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of models as they forecast, without recalibrated ones."""
-    return frame[~frame["model"].map(is_recalibrated).astype(bool)]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from assets.market.selection import own_symbols
 from resources.calendar import TradingCalendar
+from resources.derived_models import is_recalibrated
 from resources.settings import DateRange, Settings
 from resources.warehouse import Warehouse
 
@@ -69,6 +70,11 @@ def _ends(span: DateRange, calendar: TradingCalendar) -> list[datetime]:
     grid = calendar.grid(*within)
     ends = grid.groupby("session")["ts"].max().loc[pd.Timestamp(within[0]) : pd.Timestamp(within[1])]
     return [stamp.to_pydatetime() for stamp in ends]
+
+
+def without_recalibrated(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models as they forecast: those whose column `model` names no recalibrated forecasts."""
+    return frame[~frame["model"].map(is_recalibrated).astype(bool)]
 
 
 def checkpoint_pairs(used: UsedCheckpoints) -> list[tuple[str, str]]:

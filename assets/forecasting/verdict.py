@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from assets.forecasting.filters import without_recalibrated
 from assets.forecasting.intervals import nominal_coverage, percent
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.plots import label
@@ -35,7 +36,7 @@ def verdict_text(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]
         return ["No forecast has been scored out of sample yet: there is no result for any model."]
     crps = _rows(scoreboard, "crps", REFERENCE_MODEL).sort_values("skill", ascending=False, kind="stable")
     copies = crps["model"].map(is_recalibrated).astype(bool)
-    models = crps[~crps["model"].isin(BASELINES) & ~copies]
+    models = _models(crps)
     return [
         _headline(models),
         *_by_verdict(models),
@@ -48,10 +49,15 @@ def verdict_text(scoreboard: pd.DataFrame, confidence: float = 0.9) -> list[str]
 
 def best_model(scoreboard: pd.DataFrame) -> str | None:
     """The model of the highest CRPS skill over all steps, recalibrated ones aside; None: none has any."""
-    crps = _rows(scoreboard, "crps", REFERENCE_MODEL)
-    models = crps[~crps["model"].isin(BASELINES) & ~crps["model"].map(is_recalibrated).astype(bool)]
+    models = _models(_rows(scoreboard, "crps", REFERENCE_MODEL))
     known = models.dropna(subset=["skill"]).sort_values("skill", ascending=False, kind="stable")
     return None if known.empty else str(known["model"].iloc[0])
+
+
+def _models(crps: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models as they forecast, without the baselines."""
+    raw = without_recalibrated(crps)
+    return raw[~raw["model"].isin(BASELINES)]
 
 
 def _headline(models: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.report.formatting import MISSING, TextColumn, TextTable, interval, model_name, number
-from assets.forecasting.filters import FORECAST_FILTER
+from assets.forecasting.filters import FORECAST_FILTER, without_recalibrated
 from assets.forecasting.intervals import nominal_coverage, percent
 from assets.forecasting.metrics import ALL_STEPS, BASELINES
 from assets.forecasting.verdict import REFERENCE_MODEL
@@ -118,7 +118,7 @@ def _coverage(scoreboard: pd.DataFrame) -> tuple[pd.Series, str]:
 
 def _wide(groups: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Skills, models × groups, by decreasing skill over all groups; recalibrated models are left out."""
-    rows = groups[(groups["kind"] == kind) & ~groups["model"].map(is_recalibrated).astype(bool)]
+    rows = without_recalibrated(groups[groups["kind"] == kind])
     if rows.empty:
         return pd.DataFrame()
     total = rows.groupby("model")[["value", "reference"]].sum()

@@ -23,11 +23,10 @@ from assets.backtests.report.formatting import (
 )
 from assets.backtests.report.skill import MARKS
 from assets.backtests.tradability import REFUSED
-from assets.forecasting.filters import checkpoint_pairs
+from assets.forecasting.filters import checkpoint_pairs, without_recalibrated
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, LOSSES
 from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.outcomes import COUNTS, FileOutcome
-from resources.derived_models import is_recalibrated
 
 MOST_FILES = 50
 VINTAGE_COLUMNS = ("Model", "Vintage", "Training cutoff", "Checkpoint")
@@ -48,7 +47,7 @@ def whole_horizon(scoreboard: pd.DataFrame) -> pd.DataFrame:
 def scoreboard_table(scoreboard: pd.DataFrame) -> TextTable | None:
     """Scores of all models but recalibrated ones, by metric, with the skill against the reference model."""
     shown = whole_horizon(scoreboard)
-    shown = shown[~shown["model"].map(is_recalibrated).astype(bool)]
+    shown = without_recalibrated(shown)
     if shown.empty:
         return None
     rows: list[tuple[str, ...]] = []
