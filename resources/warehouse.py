@@ -92,9 +92,11 @@ class Warehouse:
         with _process_lock, _without_secrets(self.uri):
             if self.uri is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Asked before the file is created: a new file may have the inode of a deleted one.
+            current = self._is_current
             connection = self._connect(read_only=False)
             try:
-                if not self._is_current:
+                if not current:
                     with _transaction(connection):
                         migrate(connection, self.label)
                     self._remember()

@@ -44,6 +44,17 @@ def test_a_failed_transaction_writes_nothing(warehouse: Warehouse) -> None:
     assert warehouse.frame("FROM backtests").empty
 
 
+def test_a_new_file_with_the_inode_of_a_deleted_one_gets_its_tables(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Warehouse, "_file", property(lambda self: (str(self.path), 1)))
+    with warehouse.write() as connection:
+        connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
+    for query in (warehouse.frame, Warehouse(warehouse.path).frame):
+        warehouse.path.unlink()
+        assert query("FROM backtests").empty
+
+
 def test_a_warehouse_of_an_earlier_version_gets_missing_tables(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
