@@ -95,13 +95,13 @@ def _evaluations(
 ) -> list[Evaluation]:
     """The evaluation of the whole sample and, where Kronos forecasts a part of it, of that part."""
     data = given.data.absolute()
-    if given.kronos == "none":
+    if not given.kronos_symbols:
         models = [model for model in models if model != KRONOS]
-    apart = KRONOS in models and given.kronos == "sample"
+    apart = KRONOS in models and len(sample.symbols) > given.kronos_symbols
     everywhere = [model for model in models if not (apart and model == KRONOS)]
     stores, calls = [QuantileStore.make(folder / "all", sample)], list[Call]()
     if apart:
-        smaller, rows = sample.subsample(given.kronos_symbols, given.kronos_origins)
+        smaller, rows = sample.of_symbols(given.kronos_symbols)
         stores.append(QuantileStore.make(folder / KRONOS, smaller))
         calls += forecast_calls(stores[1], [KRONOS], data)
     estimated = [model for model in everywhere if model in ESTIMATED]
@@ -131,7 +131,7 @@ def _evaluation(store: QuantileStore, models: list[str], workers: Workers) -> Ev
 def _title(sample: Sample, name: str) -> str:
     origins = len(sample.origins) - sample.scored_from
     first, last = sample.origins[[sample.scored_from, -1]].astype("datetime64[D]")
-    which = "All models, where Kronos forecasts" if name == KRONOS else "All symbols and origins"
+    which = "All models, on the symbols that Kronos forecasts" if name == KRONOS else "All symbols and origins"
     return (
         f"{which}: {len(sample.symbols)} symbols, {origins} origins {first} … {last}, "
         f"{int(sample.scored.sum()):,} forecasts of {sample.actual.shape[1]} steps; {sample.scored_from} "
@@ -154,13 +154,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--last", type=_day, default=date(2020, 12, 31), help="last origin")
     parser.add_argument("--every", type=int, default=5, help="sessions between two origins")
     parser.add_argument(
-        "--kronos",
-        choices=("sample", "all", "none"),
-        default="sample",
-        help="where Kronos forecasts: --kronos-symbols × --kronos-origins, everywhere, or nowhere",
+        "--kronos-symbols",
+        type=int,
+        default=26,
+        help="symbols that Kronos forecasts, at all origins: 12 s each on two cores; 0: none",
     )
-    parser.add_argument("--kronos-symbols", type=int, default=100)
-    parser.add_argument("--kronos-origins", type=int, default=114, help="scored ones, evenly spaced")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--scratch", type=Path, help="folder for about 10 GB of quantiles, removed at the end")
     parser.add_argument("--speed", action="store_true", help="time and memory of one origin of 500 symbols instead")

@@ -74,25 +74,19 @@ class Sample:
             for name, origin, bar in zip(names, self.origin[rows], self.bar[rows], strict=True)
         ]
 
-    def subsample(self, symbols: int, scored: int) -> tuple[Sample, np.ndarray]:
-        """About `symbols` symbols at `scored` evenly spaced scored origins, and warm-up ones at the same distance.
+    def of_symbols(self, count: int) -> tuple[Sample, np.ndarray]:
+        """`count` of the symbols, evenly spaced, at all origins.
 
         Returns:
             The smaller sample, and the (tasks,) numbers of its tasks in this one.
         """
-        stride = max(1, round((len(self.origins) - self.scored_from) / scored))
-        origins = np.arange(self.scored_from % stride, len(self.origins), stride)
-        names = np.unique(np.linspace(0, len(self.symbols) - 1, min(symbols, len(self.symbols))).round().astype(int))
-        rows = np.flatnonzero(np.isin(self.origin, origins) & np.isin(self.symbol, names))
+        names = np.unique(np.linspace(0, len(self.symbols) - 1, min(count, len(self.symbols))).round().astype(int))
+        rows = np.flatnonzero(np.isin(self.symbol, names))
         smaller = replace(
             self,
             symbols=tuple(self.symbols[name] for name in names),
-            origins=self.origins[origins],
-            targets=self.targets[origins],
-            scored_from=int((origins < self.scored_from).sum()),
             symbol=np.searchsorted(names, self.symbol[rows]),
-            origin=np.searchsorted(origins, self.origin[rows]),
-            **{name: getattr(self, name)[rows] for name in ("bar", "actual", "volatility", "turnover")},
+            **{name: getattr(self, name)[rows] for name in ("origin", "bar", "actual", "volatility", "turnover")},
         )
         return smaller, rows
 

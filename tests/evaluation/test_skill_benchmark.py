@@ -110,9 +110,9 @@ def test_actuals_are_adjusted_and_short_histories_left_out(data: Path) -> None:
     assert np.abs(sample.actual[sample.symbol == 0]).max() < 0.5
     late = sample.origins[sample.origin[sample.symbol == SYMBOLS.index("QB")]]
     assert late.min() > np.datetime64("2011-03-01") and len(late)
-    smaller, rows = sample.subsample(2, 10)
+    smaller, rows = sample.of_symbols(2)
     assert smaller.symbols == ("QA", "QE") and (smaller.actual == sample.actual[rows]).all()
-    assert smaller.scored.sum() == sample.scored[rows].sum() > 0
+    assert smaller.scored.sum() == sample.scored[rows].sum() > 0 and smaller.scored_from == sample.scored_from
     assert (smaller.origins[smaller.origin] == sample.origins[sample.origin[rows]]).all()
 
 
