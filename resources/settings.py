@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from resources.licences import LicenceRule, refusal
+from resources.quantile_levels import SETTING, LevelRule
 from resources.settings_calibration import CalibrationSettings as CalibrationSettings
 from resources.settings_models import (
     BUILT_IN_ASSETS,
@@ -213,10 +214,11 @@ class ForecastSettings(Section):
         'paths are stratified and weighted; "empirical": quantiles of independent paths, which 100 paths blur more.',
     )
     recentre: bool = Field(True, description="Chronos-2: shift the quantiles so that the median equals the last close.")
-    levels: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = Field(
+    levels: tuple[float, ...] = Field(
         tuple(round(0.05 * i, 2) for i in range(1, 20)),
         description="Quantile levels to store, increasing; 0.5, the median, is required. Two levels symmetric "
         "about it, such as 0.1 and 0.9, are the ends of a central interval: the coverage of the two widest is scored.",
+        json_schema_extra={"range": "≥ 0.01, ≤ 0.99"},
     )
     coverage: Literal["warn", "block"] = Field(
         "warn",
@@ -245,13 +247,11 @@ class ForecastSettings(Section):
                 raise ValueError(f"{nominal} = [{low:g}, {high:g}]: bounds are shares with low < {share:g} < high")
         return bounds
 
-    @field_validator("levels")
+    @field_validator("levels", mode="before")
     @classmethod
-    def _increasing(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if list(levels) != sorted(set(levels)):
-            raise ValueError("levels must increase, each given once")
-        if 0.5 not in levels:
-            raise ValueError("0.5 is missing: the median is the point forecast of every model")
+    def _allowed(cls, levels: object) -> object:
+        if fault := LevelRule(0.01, 0.99, "forecasts of bars", median=True).fault(levels, SETTING):
+            raise ValueError(fault)
         return levels
 
 

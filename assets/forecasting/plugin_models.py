@@ -31,6 +31,7 @@ from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput
 from assets.forecasting.plugin_factories import make_forecaster
 from assets.forecasting.plugin_output import Row, read_output, stacked
 from assets.market.gaps import GapFill
+from resources import quantile_levels
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN
@@ -95,13 +96,19 @@ def failing_model(settings: Settings, name: str, vintage: date | None, reason: s
     )
 
 
-def read_plugin(settings: Settings, name: str, checkpoints: CheckpointStore) -> Plugin:
+def read_plugin(
+    settings: Settings, name: str, checkpoints: CheckpointStore, levels_key: str = quantile_levels.SETTING
+) -> Plugin:
     """The forecaster of [models.NAME] with family, licence, cutoff and recipe.
 
+    Args:
+        levels_key: the setting or option that states `forecasts.levels`.
+
     Raises:
-        CandlecastError: the forecaster cannot be made, or states something impossible.
+        CandlecastError: the forecaster cannot be made, states something impossible, or does not give a level.
     """
     factory, forecaster = make_forecaster(settings, name, checkpoints)
+    quantile_levels.require_levels(settings.forecasts.levels, levels_key, level_rule(name, forecaster))
     stated = settings.models[name]
     windows = settings.windows
     recipe = {
@@ -194,6 +201,23 @@ def _trained_until(name: str, stated: ModelSettings, cutoff: object) -> date | N
         return stated.published or date.max
     latest = max(known)
     return None if latest == NO_TRAINING else latest
+
+
+def level_rule(name: str, forecaster: Forecaster) -> quantile_levels.LevelRule:
+    """The quantile levels that a forecaster gives: `level_range`, or any."""
+    stated = getattr(forecaster, "level_range", None)
+    if stated is None:
+        return quantile_levels.LevelRule(giver=name)
+    try:
+        lowest, highest = map(float, stated)
+    except (TypeError, ValueError):
+        lowest, highest = 1.0, 0.0
+    if not 0 < lowest <= highest < 1:
+        raise CandlecastError(
+            f"models.{name}: its level_range is {stated!r}: it must be the lowest and the highest quantile level, such "
+            "as (0.01, 0.99), or None"
+        )
+    return quantile_levels.LevelRule(lowest, highest, name)
 
 
 def _lookback(name: str, forecaster: Forecaster) -> int | None:

@@ -34,6 +34,7 @@ from assets.forecasting.series.tables import Reading, Resample
 from resources.errors import CandlecastError
 from resources.licences import UNKNOWN, refusal
 from resources.progress import Progress, silent
+from resources.quantile_levels import OPTION, LevelRule, require_levels
 from resources.settings import Settings
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -181,7 +182,7 @@ def forecast_series(
     """
     if request.horizon < 1 and request.holdout < 1:
         raise CandlecastError(f"--horizon {request.horizon}: at least 1 step, or --holdout N for scores")
-    levels = _levels(request.levels)
+    levels = np.array(require_levels(request.levels, OPTION))
     frame, future = _index_as_columns(frame), None if future is None else _index_as_columns(future)
     reading = _reading(frame, request, future)
     found = read_series(frame, reading, request.horizon, future)
@@ -189,7 +190,7 @@ def forecast_series(
     season = request.season or season_of(found.frequency)
     model = load_series_model(request.model, settings, season, levels.tolist(), longest)
     _require_licence(model.about, request.model, settings)
-    _require_possible(model, levels, found.histories)
+    _require_possible(model, request.levels, found.histories)
     notes = [*dict.fromkeys(found.notes), *model.about.notes, *_limits(model, found.histories, longest)]
     forecast = SeriesForecast(
         pd.DataFrame(), dict(found.rejected), notes, model.about, frequency_text(found.frequency), season
@@ -250,15 +251,6 @@ def _reading(frame: pd.DataFrame, request: SeriesRequest, future: pd.DataFrame |
     )
 
 
-def _levels(stated: Sequence[float]) -> np.ndarray:
-    levels = np.unique(np.asarray(list(stated), dtype=np.float64))
-    if not len(levels) or not ((levels > 0) & (levels < 1)).all():
-        raise CandlecastError(
-            f"--levels {', '.join(map(str, stated))}: quantile levels lie between 0 and 1, such as 0.1"
-        )
-    return levels
-
-
 def _require_licence(about: ModelAbout, name: str, settings: Settings | None) -> None:
     if settings is None:
         return
@@ -271,14 +263,8 @@ def _require_licence(about: ModelAbout, name: str, settings: Settings | None) ->
         raise CandlecastError(reason)
 
 
-def _require_possible(model: SeriesModel, levels: np.ndarray, series: Sequence[Series]) -> None:
-    low, high = model.levels
-    beyond = levels[(levels < low) | (levels > high)]
-    if len(beyond):
-        raise CandlecastError(
-            f"--levels {beyond[0]:g}: {model.about.model} gives levels from {low:g} to {high:g}, and would give one of "
-            "these instead: leave it out"
-        )
+def _require_possible(model: SeriesModel, levels: Sequence[float], series: Sequence[Series]) -> None:
+    require_levels(levels, OPTION, LevelRule(*model.levels, giver=model.about.model))
     if not model.covariates and any(one.past for one in series):
         raise CandlecastError(
             f"--model {model.about.model} reads no covariates: leave out --past, --known and --future"

@@ -27,7 +27,7 @@ from assets.forecasting.models.pretrained import SERIES_AT_ONCE
 from assets.forecasting.models.timesfm_model import timesfm
 from assets.forecasting.models.tirex_model import tirex
 from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput, Paths, Quantiles
-from assets.forecasting.plugin_models import plugin_model
+from assets.forecasting.plugin_models import level_rule, plugin_model
 from assets.forecasts.acceptance import check_failures
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
@@ -35,6 +35,7 @@ from assets.forecasts.summary import fallback_forecasts
 from assets.training.fit.base_weights import WEIGHTS
 from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
+from resources.quantile_levels import SETTING, require_levels
 from resources.settings import ModelSettings, Settings
 from tests.forecasts.forecast_home import ForecastHome
 from tests.forecasts.published_weights import (
@@ -193,8 +194,9 @@ def test_forecasts_of_the_fallback_are_counted_and_reported(home: ForecastHome) 
 
 @pytest.mark.parametrize("name", ["fracast", "chronos_bolt", "tirex", "timesfm"])
 def test_levels_that_the_weights_do_not_give_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(CandlecastError, match=r"not 0\.05, 0\.95.*forecasts\.levels"):
-        CASES[name].make(tmp_path, Settings())
+    rule = level_rule(name, CASES[name].make(tmp_path, Settings()))
+    with pytest.raises(CandlecastError, match=rf"0\.05 .*{name}; set forecasts\.levels = \[0\.1, "):
+        require_levels(Settings().forecasts.levels, SETTING, rule)
 
 
 def test_levels_between_two_own_ones_are_interpolated() -> None:

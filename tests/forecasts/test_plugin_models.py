@@ -54,6 +54,12 @@ def make_unlicensed(settings: Settings) -> Toy:
     return Toy(licence="unknown")
 
 
+def make_ranged(settings: Settings, low: object, high: object) -> Toy:
+    toy = Toy()
+    toy.level_range = (low, high)  # type: ignore[attr-defined]
+    return toy
+
+
 def make_number(settings: Settings) -> int:
     return 3
 
@@ -253,3 +259,15 @@ def test_a_factory_that_cannot_be_used_is_named_with_the_key_to_correct(
     with pytest.raises(CandlecastError) as refused:
         plugin_model(with_models(model_home, toy=stated), "toy", model_home.checkpoints)
     assert all(part in str(refused.value) for part in named)
+
+
+def test_levels_that_a_forecaster_does_not_give_are_refused_before_a_run(model_home: ForecastHome) -> None:
+    factory = f"{__name__}:make_ranged"
+    cases = {"narrow": (0.2, 0.9), "wide": (0.05, 0.95), "turned": (0.9, 0.1), "worded": ("low", "high")}
+    options = {name: {"low": low, "high": high} for name, (low, high) in cases.items()}
+    named: dict[str, dict[str, object]] = {name: {"factory": factory, "options": one} for name, one in options.items()}
+    settings = with_models(model_home, **named)
+    problems = plugin_problems(settings, model_home.checkpoints)
+    assert set(problems) == {"narrow", "turned", "worded"}
+    assert "0.05 is below 0.2, the lowest level of narrow; set forecasts.levels = [0.2, " in problems["narrow"]
+    assert all("level_range" in problems[name] for name in ("turned", "worded"))

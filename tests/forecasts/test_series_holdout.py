@@ -99,7 +99,7 @@ def test_forecasters_get_the_levels_and_steps_of_the_request(tmp_path: Path) -> 
     assert np.isfinite(
         made.scores.set_index("model").loc["fracast", ["mae", "crps", "coverage_80"]].astype(float)
     ).all()
-    with pytest.raises(CandlecastError, match=r"fracast.* 0\.9, not 0\.95.*--levels"):
+    with pytest.raises(CandlecastError, match=r"0\.95: 0\.95 is above 0\.9.* fracast; state --levels 0\.5"):
         forecast_series(long, SeriesRequest(horizon=2, model="fracast", levels=[0.5, 0.95]), settings=settings)
     drawn = forecast_series(long, SeriesRequest(horizon=2, holdout=BOLT_STEPS, model="paths"), settings=settings)
     assert len(drawn.quantiles) == 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resources.errors import CandlecastError
+from resources.quantile_levels import SETTING, LevelRule, require_levels
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
@@ -55,11 +55,7 @@ class SeriesForecaster:
 
     def __post_init__(self) -> None:
         known = self.pipeline.quantiles
-        if min(self.levels) < min(known) or max(self.levels) > max(known):
-            raise CandlecastError(
-                f"forecasts.levels = {list(self.levels)}: these Chronos-2 weights have the levels {min(known):g} … "
-                f"{max(known):g}; set forecasts.levels within them"
-            )
+        require_levels(self.levels, SETTING, LevelRule(min(known), max(known), "these Chronos-2 weights"))
 
     def quantiles(self, series: Sequence[Series]) -> np.ndarray:
         """(series, targets, steps, levels) float64, not sorted. All series have the same rows."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assets.forecasting.chronos2.pipeline import load_pipeline, steps_at_once
-from assets.forecasting.models.pretrained import LEAST_CLOSES, VERSION, Network, PretrainedQuantiles, require_levels
+from assets.forecasting.models.pretrained import LEAST_CLOSES, VERSION, Network, PretrainedQuantiles
 from assets.forecasting.models.series import log_closes, require_at_least, versions
 from assets.forecasting.models.weights import PublishedWeights, find_weights
 from assets.forecasting.plugin import ForecastInput, Paths
@@ -40,7 +40,7 @@ def chronos(
         context: bars that it reads, at most; default: 512, or as many as the weights read.
 
     Raises:
-        CandlecastError: the weights cannot be found, are no Chronos model, or do not give the levels or the horizon.
+        CandlecastError: the weights cannot be found, are no Chronos model, or do not give the horizon.
     """
     weights = find_weights(settings, model, revision)
     config = weights.config.get("chronos_config")
@@ -57,7 +57,6 @@ def chronos(
         drawn = {"version": VERSION, "context": context, "paths": settings.forecasts.sample_count}
         return _paths(settings, weights, model, context, {**drawn, **recipe})
     own_levels, steps = tuple(config["quantiles"]), steps_at_once(weights.folder)
-    require_levels(model, settings.forecasts.levels, own_levels)
 
     def load() -> Network:
         pipeline = _load(settings, weights)

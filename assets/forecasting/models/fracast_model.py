@@ -9,7 +9,7 @@ from datetime import date
 
 import numpy as np
 
-from assets.forecasting.models.pretrained import DECILES, LEAST_CLOSES, Network, PretrainedQuantiles, require_levels
+from assets.forecasting.models.pretrained import DECILES, LEAST_CLOSES, Network, PretrainedQuantiles
 from assets.forecasting.models.series import require_at_least, require_package, versions
 from resources.compute import Compute
 from resources.errors import CandlecastError
@@ -25,13 +25,12 @@ def fracast(settings: Settings, *, context: int = CONTEXT) -> PretrainedQuantile
     """Fracast-0. `context`: bars that it reads, at most 2,048.
 
     Raises:
-        CandlecastError: its package is not installed, an option is out of range, or it does not give a level.
+        CandlecastError: its package is not installed or an option is out of range.
     """
     require_package(NAME, "fracast", extra="fracast")
     require_at_least(NAME, context=(context, LEAST_CLOSES))
     if context > MOST:
         raise CandlecastError(f"{NAME}: the option context = {context} exceeds the {MOST} bars that it reads")
-    require_levels(NAME, settings.forecasts.levels, DECILES)
     recipe = {"weights": "in the package, float32", **versions("fracast")}
 
     def load() -> Network:

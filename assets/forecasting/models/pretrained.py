@@ -17,7 +17,7 @@ from assets.forecasting.forecaster import at_levels
 from assets.forecasting.intervals import MEDIAN
 from assets.forecasting.models.series import log_closes
 from assets.forecasting.plugin import ForecastInput, Quantiles
-from resources.errors import CandlecastError
+from resources.quantile_levels import LevelRule, require_levels
 
 VERSION = 1
 LEAST_CLOSES = 16
@@ -72,7 +72,7 @@ class PretrainedQuantiles:
         Raises:
             CandlecastError: the closes of an input cannot be used, or the weights do not give a level.
         """
-        require_levels(self.name, levels, self.own_levels)
+        require_levels(levels, "levels", LevelRule(*self.level_range, giver=self.name))
         closes = [log_closes(one, LEAST_CLOSES, self.context, gaps=True) for one in inputs]
         horizon = len(inputs[0].targets)
         raw = np.concatenate(
@@ -92,18 +92,3 @@ class PretrainedQuantiles:
             series = closes[min(row, len(closes) - 1)]
             padded[row, -len(series) :] = series - series[-1]
         return np.asarray(self.network(padded, steps), dtype=np.float64)[: len(closes)]
-
-
-def require_levels(model: str, levels: Sequence[float], own: Sequence[float]) -> None:
-    """Refuse quantile levels that a model does not give.
-
-    Raises:
-        CandlecastError: with these levels.
-    """
-    outside = [level for level in levels if not own[0] <= level <= own[-1]]
-    if outside:
-        raise CandlecastError(
-            f"{model} gives quantile levels from {own[0]:g} to {own[-1]:g}, not "
-            f"{', '.join(f'{level:g}' for level in outside)}: leave them out (forecasts.levels; of predict --levels), "
-            "or leave out the model"
-        )

@@ -15,7 +15,6 @@ from assets.forecasting.models.pretrained import (
     SERIES_AT_ONCE,
     Network,
     PretrainedQuantiles,
-    require_levels,
 )
 from assets.forecasting.models.series import require_at_least, require_package, versions
 from assets.forecasting.models.weights import CONFIG, SAFETENSORS, PublishedWeights, find_weights
@@ -47,13 +46,12 @@ def timesfm(
         context: bars that it reads, at most.
 
     Raises:
-        CandlecastError: its package or weights are missing, or it does not give a level.
+        CandlecastError: its package or weights are missing, or an option is out of range.
     """
     if generation not in get_args(Generation):
         raise CandlecastError(f"{NAME}: the option generation = {generation!r} must be one of {', '.join(DEFAULTS)}")
     require_package(NAME, "timesfm", extra="timesfm")
     require_at_least(NAME, context=(context, LEAST_CLOSES))
-    require_levels(NAME, settings.forecasts.levels, DECILES)
     # The config of 2.5 is in its package.
     files = (CONFIG, SAFETENSORS) if generation == "3.0" else (SAFETENSORS,)
     weights = find_weights(settings, model or DEFAULTS[generation], revision, files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from assets.forecasting.models.pretrained import DECILES, LEAST_CLOSES, Network, PretrainedQuantiles, require_levels
+from assets.forecasting.models.pretrained import DECILES, LEAST_CLOSES, Network, PretrainedQuantiles
 from assets.forecasting.models.series import require_at_least, require_package, versions
 from assets.forecasting.models.weights import find_weights
 from resources.compute import Compute
@@ -30,11 +30,10 @@ def tirex(settings: Settings, *, model: str, context: int = CONTEXT) -> Pretrain
         context: bars that it reads, at most; it pads them to the context of its training.
 
     Raises:
-        CandlecastError: its package or weights are missing, or it does not give a level.
+        CandlecastError: its package or weights are missing, or an option is out of range.
     """
     require_package(NAME, "tirex-ts", extra="tirex")
     require_at_least(NAME, context=(context, LEAST_CLOSES))
-    require_levels(NAME, settings.forecasts.levels, DECILES)
     weights = find_weights(settings, model, None, files=(CHECKPOINT,))
     recipe = {"weights": weights.identity, **versions("tirex-ts")}
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from assets.forecasting.forecaster import forecast_seed
 from assets.forecasting.plugin import Forecaster, ForecastInput
-from assets.forecasting.plugin_models import SEEDS, read_plugin
+from assets.forecasting.plugin_models import SEEDS, level_rule, read_plugin
 from assets.forecasting.plugin_output import Row, read_output
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.series import Series, SeriesError
@@ -18,10 +18,10 @@ from assets.market.history import CLOSE, FIELDS, PRICES
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.quantile_levels import OPTION
 from resources.settings import ModelSettings, Settings
 
 NAMED = 5
-ANY_LEVEL = (1e-6, 1 - 1e-6)
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,14 @@ def forecaster_model(name: str, settings: Settings, levels: Sequence[float], hor
             "windows": settings.windows.model_copy(update={"predict_window": horizon}),
         }
     )
-    plugin = read_plugin(settings, name, CheckpointStore(Home(settings.home)))
+    plugin = read_plugin(settings, name, CheckpointStore(Home(settings.home)), OPTION)
+    rule = level_rule(name, plugin.forecaster)
     note = f"{name} forecasts closes of bars: it reads the values as closes, one column at a time, and leaves gaps out"
     return ForecasterModel(
         ModelAbout(name, plugin.factory, licence=plugin.licence, notes=(note,)),
         plugin.forecaster,
         settings.seed,
-        getattr(plugin.forecaster, "level_range", ANY_LEVEL),
+        (rule.lowest, rule.highest),
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestration.cli.session import FAILED, AsJson, CommandSession, Device, HomeFolder, Profile, SettingsFile, reject
+from resources.errors import CandlecastError
+from resources.quantile_levels import OPTION, require_levels
 
 if TYPE_CHECKING:
     from assets.forecasting.series_forecast import SeriesForecast
@@ -171,11 +173,11 @@ def _settings_file(stated: Path | None) -> Path | None:
     return stated if stated is not None or has_settings() else packaged_file(SETTINGS_FILE)
 
 
-def _levels(text: str) -> list[float]:
+def _levels(text: str) -> tuple[float, ...]:
     try:
-        return [float(one) for one in text.split(",") if one.strip()]
-    except ValueError:
-        reject(f"--levels {text}: numbers between 0 and 1, separated by commas, such as 0.1,0.5,0.9")
+        return require_levels([one.strip() for one in text.split(",")], OPTION)
+    except CandlecastError as error:
+        reject(str(error))
 
 
 def _columns(stated: Columns, columns: Iterable[object]) -> list[str]:
