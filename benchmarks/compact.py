@@ -16,8 +16,9 @@ import numpy as np
 from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.kronos_forecaster import kronos_forecaster
-from assets.training.compact import WINDOWS, compact_settings, held_out_symbols, read_parquet, update_card
+from assets.training.compact_recipe import WINDOWS, compact_settings, held_out_symbols, read_parquet
 from assets.training.fit.base_weights import WEIGHTS
+from assets.training.model_card import update_card
 from assets.training.model_selection.scoring import compare_skill, mean_rank_ic, score_forecasts, tasks_at_origins
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home

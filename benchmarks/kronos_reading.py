@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from assets.training.compact import held_out_symbols, read_parquet
+from assets.training.compact_recipe import held_out_symbols, read_parquet
 from assets.training.fit.base_weights import WEIGHTS
 from kronos import Kronos, KronosPredictor, KronosTokenizer, PathResult
 from kronos.features import FEATURES, time_features

@@ -17,7 +17,7 @@ import pandas as pd
 
 from assets.forecasting.forecaster import ForecastTask
 from assets.market.history import CLOSE, FIELDS
-from assets.training.compact import WINDOWS, read_parquet
+from assets.training.compact_recipe import WINDOWS, read_parquet
 from assets.training.fit.base_weights import WEIGHTS
 from assets.training.model_selection.scoring import compare_skill, tasks_at_origins
 from kronos import Kronos, KronosPredictor, KronosTokenizer

@@ -15,9 +15,10 @@ def mean_by_timestamp(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
     """The distinct timestamps, oldest first, and the mean of their values: (m,) each, from (n,) in any order."""
     # In the order of time and then of value: a sum in another order of symbols has other last bits.
     order = np.lexsort((values, stamps))
-    known, first = np.unique(stamps[order], return_index=True)
+    ordered = stamps[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)])
     sums = np.add.reduceat(values[order], first) if len(first) else values
-    return known, sums / np.diff([*first, len(stamps)])
+    return ordered[first], sums / np.diff([*first, len(stamps)])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-import scoringrules
 
 from assets.forecasting.intervals import MEDIAN, nominal_coverage, scored_intervals
 
@@ -62,7 +61,8 @@ def crps(quantiles: np.ndarray, levels: np.ndarray, actual: np.ndarray) -> np.nd
     CRPS = 2 ∫ pinball loss d level (Laio and Tamea, 2007), by the trapezoidal rule over the levels; the loss is 0 at
     the levels 0 and 1. With levels k / (K + 1) that is 2 / (K + 1) × the sum of the losses.
     """
-    losses: np.ndarray = scoringrules.quantile_score(actual[:, None], quantiles, levels)
+    actuals = actual[:, None]
+    losses = ((actuals < quantiles) - levels) * (quantiles - actuals)
     edges = np.r_[0.0, levels, 1.0]
     integral: np.ndarray = losses @ ((edges[2:] - edges[:-2]) / 2)
     return 2 * integral

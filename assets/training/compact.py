@@ -9,98 +9,28 @@ needed.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
-from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.compact_recipe import compact_settings, seen_histories
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.fit.base_weights import WEIGHTS
-from assets.training.model_card import render_model_card
+from assets.training.model_card import update_card
 from assets.training.volatility import build_volatility, with_validation_scores
-from resources.checkpoints import CARD, README, Checkpoint, CheckpointStore, Kind
+from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.layout import Home
 from resources.progress import Progress
 from resources.publish import publishing_folder
-from resources.settings import (
-    Chronos2Settings,
-    ComputeSettings,
-    PredictorSettings,
-    Settings,
-    TokenizerSettings,
-    VolatilitySettings,
-    WindowSettings,
-)
-from resources.settings_training import PACKAGED_INPUTS
 
-HELD_OUT_FIRST, HELD_OUT_EVERY = 2, 5
 DATA = (
     "daily bars of US stocks, 1999-11-01 … 2010-12-31 (2010 for selection); the symbols were still listed in 2021, so "
     "scores on them carry survivorship bias"
 )
-WINDOWS = WindowSettings(
-    lookback_window=90,
-    predict_window=10,
-    train=(date(1999, 11, 1), date(2009, 12, 31)),
-    validation=(date(2010, 1, 1), date(2010, 12, 31)),
-    test=(date(2011, 1, 1), date(2021, 4, 21)),
-    short_history="exclude",
-)
-TOKENIZER = TokenizerSettings(
-    s1_bits=8,
-    s2_bits=8,
-    group_size=8,
-    epochs=10,
-    steps_per_epoch=250,
-    batch_size=32,
-    learning_rate=2e-3,
-    validation_windows=512,
-    patience=None,
-)
-PREDICTOR = PredictorSettings(
-    epochs=10,
-    steps_per_epoch=250,
-    batch_size=32,
-    learning_rate=2e-3,
-    validation_windows=512,
-    patience=None,
-)
-CHRONOS2 = Chronos2Settings(steps=1800, d_ff=256, evaluate_every=300, **PACKAGED_INPUTS)
-
-
-def compact_settings(home: Path, threads: int = 1) -> Settings:
-    """The settings of the compact weights. One thread, so that sums are always computed in the same order."""
-    return Settings(
-        profile="compact",
-        home=home,
-        windows=WINDOWS,
-        tokenizer=TOKENIZER,
-        predictor=PREDICTOR,
-        chronos2=CHRONOS2,
-        volatility=VolatilitySettings(base="none"),
-        compute=ComputeSettings(device="cpu", threads=threads),
-    )
-
-
-def read_parquet(file: Path) -> dict[str, BarHistory]:
-    """The history of each symbol, with adjustment factors from the adjusted close and the split coefficients."""
-    rows = pd.read_parquet(file).sort_values(["symbol", "date"])
-    return {str(symbol): _history(str(symbol), own) for symbol, own in rows.groupby("symbol")}
-
-
-def held_out_symbols(symbols: Sequence[str]) -> list[str]:
-    """The symbols that the compact weights are not trained on."""
-    return sorted(symbols)[HELD_OUT_FIRST::HELD_OUT_EVERY]
 
 
 def train_compact_weights(data: Path, home: Home, to: Path, only: bool = False) -> None:
@@ -136,34 +66,6 @@ def train_volatility(histories: dict[str, BarHistory], home: Home, to: Path) -> 
     used = with_validation_scores(fitted, settings, histories, store)
     shutil.rmtree(to / used.kind, ignore_errors=True)
     shutil.copytree(used.folder, to / used.kind)
-
-
-def seen_histories(data: Path) -> dict[str, BarHistory]:
-    """The histories of the symbols that are not held out."""
-    histories = read_parquet(data)
-    unseen = set(held_out_symbols(list(histories)))
-    return {name: history for name, history in histories.items() if name not in unseen}
-
-
-def update_card(folder: Path, **sections: dict[str, Any]) -> None:
-    """Add values to sections of a packaged card.json and render its README.md. The digest of the weights stays."""
-    card = json.loads((folder / CARD).read_text())
-    for name, values in sections.items():
-        card[name] |= values
-    (folder / CARD).write_text(json.dumps(card, indent=1))
-    (folder / README).write_text(render_model_card(card))
-
-
-def _history(symbol: str, rows: pd.DataFrame) -> BarHistory:
-    factor = (rows["adj_close"] / rows["close"]).to_numpy()
-    quoted = rows[["open", "high", "low", "close", "volume"]].to_numpy(dtype=np.float64)
-    return BarHistory(
-        symbol,
-        pd.to_datetime(rows["date"]).to_numpy().astype("datetime64[s]"),
-        np.column_stack([quoted, np.full(len(rows), np.nan)]),
-        factor / factor[0],
-        rows["split"].cumprod().to_numpy(dtype=np.float64),
-    )
 
 
 def _progress_line(kind: str) -> Progress:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from resources.checkpoints import PICTURES, cutoff_text, weights_in_use
+from resources.checkpoints import CARD, PICTURES, README, cutoff_text, weights_in_use
 
 _LIBRARY = {
     "kronos_tokenizer": "kronos",
@@ -68,6 +70,15 @@ _INTENDED_USE = (
     "Research on probabilistic forecasts of price bars. Not investment advice, and no claim of an edge over a random "
     "walk: compare the two on your own data, on origins after the cutoff above."
 )
+
+
+def update_card(folder: Path, **sections: dict[str, Any]) -> None:
+    """Add values to sections of a packaged card.json and render its README.md. The digest of the weights stays."""
+    card = json.loads((folder / CARD).read_text())
+    for name, values in sections.items():
+        card[name] |= values
+    (folder / CARD).write_text(json.dumps(card, indent=1))
+    (folder / README).write_text(render_model_card(card))
 
 
 def _front_matter(card: Mapping[str, Any], kind: str) -> str:

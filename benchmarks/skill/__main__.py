@@ -15,7 +15,7 @@ from pathlib import Path
 
 import benchmarks.skill
 from assets.forecasting.baselines.closed_form import ESTIMATED
-from assets.training.compact import read_parquet
+from assets.training.compact_recipe import read_parquet
 from benchmarks.skill import speed
 from benchmarks.skill.derived import derived_stages, score_calls
 from benchmarks.skill.evaluation import Evaluation

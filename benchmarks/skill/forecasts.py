@@ -17,7 +17,7 @@ import numpy as np
 from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.forecaster import Predict
 from assets.market.history import CLOSE
-from assets.training.compact import read_parquet
+from assets.training.compact_recipe import read_parquet
 from benchmarks.skill.models import KRONOS, MODELS, benchmark_settings, estimates, in_order, load_estimated
 from benchmarks.skill.sample import HORIZON, Histories, Sample
 from benchmarks.skill.workers import Call

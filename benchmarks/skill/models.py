@@ -19,7 +19,7 @@ from assets.forecasting.cross_section import market_of
 from assets.forecasting.forecaster import Predict
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.volatility.forecaster import volatility_forecaster
-from assets.training.compact import WINDOWS, compact_settings
+from assets.training.compact_recipe import WINDOWS, compact_settings
 from assets.training.fit.base_weights import WEIGHTS
 from benchmarks.compact import PackagedStore
 from benchmarks.skill.sample import Histories

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from assets.training.compact import read_parquet
+from assets.training.compact_recipe import read_parquet
 from benchmarks.skill.derived import derived_stages
 from benchmarks.skill.forecasts import LEVELS, QuantileStore, forecast_rows, write_estimates
 from benchmarks.skill.sample import HORIZON, build_sample

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assets.training.compact import read_parquet
+from assets.training.compact_recipe import read_parquet
 from benchmarks.skill.__main__ import main
 from benchmarks.skill.derived import derived_stages
 from benchmarks.skill.evaluation import Evaluation

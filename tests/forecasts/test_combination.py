@@ -155,9 +155,12 @@ def test_without_any_outcome_the_weights_are_equal() -> None:
     np.testing.assert_array_equal(equal, crps)
 
 
-def test_the_registry_of_models_does_not_load_what_computes_scores() -> None:
-    """Every command reads it, and that compiles for seconds."""
-    code = "import sys; import assets.forecasting.registry; print({'scoringrules', 'numba'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    "module", ["assets.forecasting.registry", "assets.evaluation.scoring", "benchmarks.skill.derived"]
+)
+def test_no_process_that_reads_or_computes_scores_compiles_or_loads_dagster(module: str) -> None:
+    """It would take each of them seconds, and a fifth of a gigabyte."""
+    code = f"import sys; import {module}; print({{'scoringrules', 'numba', 'dagster'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

@@ -54,16 +54,14 @@ class MarketRanges:
     @classmethod
     def of(cls, stamps: np.ndarray, high: np.ndarray, low: np.ndarray) -> MarketRanges:
         """The market of the bars of all symbols, (n,) each, in any order."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.log(np.log(high / low) ** 2 * PARKINSON)
-        moved = np.isfinite(values)
-        return cls(*mean_by_timestamp(stamps[moved], values[moved]))
+        return cls(*mean_by_timestamp(*_log_variances(stamps, high, low)))
 
     @classmethod
     def of_histories(cls, histories: Sequence[BarHistory]) -> MarketRanges:
         """The market of some histories."""
-        bars = np.concatenate([one.quoted for one in histories])
-        return cls.of(np.concatenate([one.stamps for one in histories]), bars[:, HIGH], bars[:, LOW])
+        # Symbol by symbol: all bars of an index are not copied.
+        parts = [_log_variances(one.stamps, one.quoted[:, HIGH], one.quoted[:, LOW]) for one in histories]
+        return cls(*mean_by_timestamp(*(np.concatenate(part) for part in zip(*parts, strict=True))))
 
     def inputs(self, stamps: np.ndarray) -> np.ndarray:
         """The means over SPANS against that of the year, as of (n,) timestamps: (n, SPANS); 0 before the first."""
@@ -82,6 +80,14 @@ class MarketRanges:
         """A digest of the market up to a timestamp."""
         known = self.stamps <= last
         return digest_of([self.stamps[known].astype(np.int64).tolist(), self.values[known].tolist()])
+
+
+def _log_variances(stamps: np.ndarray, high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Timestamps and log variances of the ranges of the bars that moved."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(np.log(high / low) ** 2 * PARKINSON)
+    moved = np.isfinite(values)
+    return stamps[moved], values[moved]
 
 
 class HarFeatures:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from assets.forecasting.calibration.panel import LEAST_ORIGINS, Derive, ForecastPanel
+from assets.forecasting.metrics import crps
 
 # A model whose CRPS is 0.25 % lower than another's weighs e times as much. Chosen on bars until 2010, where 25, 50, 100
 # and 200 gave less skill.
@@ -111,9 +112,6 @@ class Combination:
         return _combine_equally if self.weighting == "equal" else CrpsCombination(self._past(panels))
 
     def _past(self, panels: Iterable[ForecastPanel]) -> PastLosses | None:
-        # Compiles for seconds: only where losses are computed.
-        from assets.forecasting.metrics import crps
-
         levels, found = np.asarray(self.levels), []
         for panel in panels:
             losses = [
