@@ -90,7 +90,7 @@ def run_child(
         text=True,
         errors="replace",
         cwd=folder,
-        env=_environment(environment or {}),
+        env=child_environment(environment or {}),
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -117,17 +117,18 @@ def exit_with_parent() -> None:
         Thread(target=_wait_for_parent, daemon=True).start()
 
 
+def child_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a child that imports from `PROJECT`: this process's without `RANK_VARIABLES`, and its own."""
+    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    inherited = {name: value for name, value in os.environ.items() if not RANK_VARIABLES.fullmatch(name)}
+    return {**inherited, **ENVIRONMENT, "PYTHONPATH": path, **own}
+
+
 class _End:
     """Marks the end of a child's output."""
 
 
 _END = _End()
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    inherited = {name: value for name, value in os.environ.items() if not RANK_VARIABLES.fullmatch(name)}
-    return {**inherited, **ENVIRONMENT, "PYTHONPATH": path, **own}
 
 
 def _drain(output: IO[str], received: SimpleQueue[Any]) -> None:

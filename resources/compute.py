@@ -79,6 +79,21 @@ class Compute:
         torch.set_num_threads(threads)
         return threads
 
+    def one_thread(self, *folders: Path) -> bool:
+        """Whether `use_threads` gives the models of these folders of float32 weights one thread."""
+        if self.settings.threads:
+            return self.settings.threads == 1
+        return sum((folder / "model.safetensors").stat().st_size for folder in folders) < 4 * LARGE
+
+    def workers(self) -> int:
+        """The number of processes that forecast with models of one thread each: that of the settings.
+
+        Default: one per core of the CPU, one on other devices.
+        """
+        if self.settings.workers:
+            return self.settings.workers
+        return available_cores() if self.device().type == "cpu" else 1
+
     def require_memory(self, needed: int, what: str) -> None:
         """Check that `needed` bytes are free on the device.
 

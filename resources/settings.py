@@ -366,6 +366,12 @@ class ComputeSettings(Section):
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Floating-point type of the models.")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; unset: one per core.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that forecast with a model of one thread, such as the compact Kronos; unset: one per "
+        "core, one on a GPU. Started where a forecast takes longer than their start, and there is memory for them.",
+    )
     processes: int = Field(1, ge=1, description="Training processes on this machine, started with torchrun.")
     rendezvous: str | None = Field(
         None, description="host:port of torchrun's rendezvous for training on several machines; unset: one machine."

@@ -77,6 +77,8 @@ class ForecastModel:
         family: the kind of model, such as "foundation model".
         licence: SPDX identifier of code and weights, or "unknown".
         vintage: the date of the vintage; None: there are none.
+        in_worker: picklable; reads the weights in another process, to forecast there with one thread. None: the model
+            forecasts in one process alone.
         data: digests of what it read up to a timestamp beside a symbol's own bars: the market, known events.
     """
 
@@ -90,6 +92,7 @@ class ForecastModel:
     family: str
     licence: str
     vintage: date | None = None
+    in_worker: Callable[[], Predict] | None = None
     data: Callable[[np.datetime64], Sequence[str]] = field(default=lambda last: ())
 
     @property

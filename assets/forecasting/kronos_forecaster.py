@@ -8,7 +8,7 @@ The first step's distribution is known without sampling; later steps are read of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         )
     tokenizer = tokenizer_of(predictor, checkpoints)
     windows, forecasts = settings.windows, settings.forecasts
+    load = partial(_load, settings, predictor, tokenizer)
     recipe: dict[str, Any] = {
         "model": MODEL,
         "version": VERSION,
@@ -83,10 +84,11 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         weights=predictor.digest,
         recipe=recipe,
         trained_until=max(trained_until(predictor), trained_until(tokenizer)),
-        load=cache(lambda: _load(settings, predictor, tokenizer)),
+        load=cache(load),
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.predictor.licence or str(predictor.card.get("licence", UNKNOWN)),
+        in_worker=load if Compute(settings.compute).one_thread(predictor.folder, tokenizer.folder) else None,
     )
 
 

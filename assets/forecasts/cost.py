@@ -26,7 +26,7 @@ class ForecastCost:
     """Time and memory of some forecasts.
 
     Attributes:
-        seconds: in the model, without loading it.
+        seconds: in the model, without loading it, added over processes.
         peak_mib: highest resident memory of the process and its children meanwhile.
         added_mib: by how much that exceeds the memory before the model was loaded.
     """
@@ -38,12 +38,16 @@ class ForecastCost:
 
 
 class CostMeter:
-    """Measures what happens inside `measuring()`; made before the model is loaded."""
+    """Measures what happens inside `measuring()`; made before the model is loaded.
+
+    Attributes:
+        seconds: measured until now; time in other processes is added to it.
+    """
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._before = self._peak = resident_mib(self._process)
-        self._seconds = 0.0
+        self.seconds = 0.0
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -55,13 +59,13 @@ class CostMeter:
         try:
             yield
         finally:
-            self._seconds += time.perf_counter() - began
+            self.seconds += time.perf_counter() - began
             stop.set()
             sampler.join()
 
     def cost(self, forecasts: int) -> ForecastCost:
         """The time and memory measured so far, of a number of forecasts."""
-        return ForecastCost(forecasts, self._seconds, self._peak, self._peak - self._before)
+        return ForecastCost(forecasts, self.seconds, self._peak, self._peak - self._before)
 
     def _sample(self, stop: threading.Event) -> None:
         stopped = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,10 @@ from assets.forecasts.forecast_store import (
 )
 from assets.forecasts.sample_paths import origins_without_paths, write_paths
 from assets.forecasts.summary import ForecastRange
+from assets.forecasts.workers import Batch, predictions
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
+from resources.compute import Compute
 from resources.layout import Home
 from resources.progress import Progress, silent
 
@@ -91,27 +94,29 @@ def generate_forecasts(
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
         return ForecastResult(forecaster, tasks, 0, len(tasks))
-    meter = CostMeter()
-    predict, created = forecaster.load(), 0
-    done, failures, fallbacks = len(tasks) - len(missing), list[FailedForecast](), list[FallbackForecast]()
-    for batch_tasks in batches_by_origin(missing, forecaster.batch_size):
-        targets = target_timestamps(batch_tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
-        with meter.measuring():
-            prediction = predict(batch_tasks, targets)
-        batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
-        failed = {**invalid_forecasts(forecaster.name, batch), **prediction.failures}
-        failures += [FailedForecast(batch_tasks[row], reason) for row, reason in sorted(failed.items())]
-        fallbacks += [
-            FallbackForecast(batch_tasks[row], reason)
-            for row, reason in prediction.fallbacks.items()
-            if row not in failed
-        ]
-        valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
-        if valid.tasks and prediction.paths is not None:
-            _write_paths(candlecast.home, forecaster, valid)
-        created += write_forecasts(candlecast.warehouse, forecaster, valid) if valid.tasks else 0
-        done += len(batch_tasks)
-        progress(done, len(tasks), forecaster.model)
+    meter, horizon = CostMeter(), candlecast.settings.windows.predict_window
+    batches = [
+        Batch(own, target_timestamps(own, candlecast.calendar, horizon))
+        for own in batches_by_origin(missing, forecaster.batch_size)
+    ]
+    created, done = 0, len(tasks) - len(missing)
+    failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
+    with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
+        for (batch_tasks, targets), prediction in made:
+            batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
+            failed = {**invalid_forecasts(forecaster.name, batch), **prediction.failures}
+            failures += [FailedForecast(batch_tasks[row], reason) for row, reason in sorted(failed.items())]
+            fallbacks += [
+                FallbackForecast(batch_tasks[row], reason)
+                for row, reason in prediction.fallbacks.items()
+                if row not in failed
+            ]
+            valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
+            if valid.tasks and prediction.paths is not None:
+                _write_paths(candlecast.home, forecaster, valid)
+            created += write_forecasts(candlecast.warehouse, forecaster, valid) if valid.tasks else 0
+            done += len(batch_tasks)
+            progress(done, len(tasks), forecaster.model)
     cost = meter.cost(len(missing))
     write_cost(candlecast.warehouse, forecaster, cost)
     write_failures(candlecast.warehouse, forecaster, missing, failures)
