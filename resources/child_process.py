@@ -7,6 +7,7 @@ stage builds on top (assets.training.worker.pipes_client).
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -108,13 +109,14 @@ def run_child(
 
 
 def exit_with_parent() -> None:
-    """In a child of `run_child`: exit as soon as the parent has ended, also if it was killed.
+    """In a child of `run_child` or of multiprocessing: exit as soon as the parent has ended, also if it was killed.
 
-    Otherwise the child would continue in a folder that the parent's next run uses. Does nothing in a process that was
-    started by hand.
+    Otherwise the child would continue in a folder that the parent's next run uses, or wait for work for ever. Does
+    nothing in a process that was started by hand.
     """
-    if os.environ.get(CHILD_VARIABLE):
-        Thread(target=_wait_for_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent is not None or os.environ.get(CHILD_VARIABLE):
+        Thread(target=_exit_after, args=(_read_to_end if parent is None else parent.join,), daemon=True).start()
 
 
 def child_environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -155,8 +157,12 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
         os.killpg(process.pid, number)
 
 
-def _wait_for_parent() -> None:
+def _exit_after(wait: Callable[[], None]) -> None:
+    wait()
+    os._exit(1)
+
+
+def _read_to_end() -> None:
     """Read the standard input to its end: the parent holds it open for as long as it lives."""
     while os.read(sys.stdin.fileno(), 1):
         pass
-    os._exit(1)

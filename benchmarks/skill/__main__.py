@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -170,4 +171,6 @@ def _day(text: str) -> date:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: the workers are stopped, and the scratch folder is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

@@ -8,10 +8,8 @@ symbols they are repeated under other names.
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +31,9 @@ def measure(data: Path, models: list[str], processes: int) -> str:
     """The measurement as text."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # In a process of its own, whose memory does not count.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            pool.submit(prepare, data, folder, models).result()
+        # In processes of its own, whose memory does not count.
+        with Workers(2) as apart:
+            apart.run([Call(prepare, (data, folder, models), "preparation")], "preparation")
         began = time.perf_counter()
         with Workers(processes) as workers:
             store = QuantileStore(folder / "store")

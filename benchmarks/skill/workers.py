@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+
+from resources.child_process import exit_with_parent
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -41,6 +44,8 @@ class Result:
 class Workers:
     """Processes of one thread each; one process: this one, with its threads. Use as a context.
 
+    They end with this process, however it ends, and at once where the context ends by an exception.
+
     Attributes:
         results: of all calls until now.
         peak: the most memory that this process and its workers had together, in MiB.
@@ -56,7 +61,7 @@ class Workers:
     def __enter__(self) -> Workers:
         if self.processes > 1:
             # New processes, not copies of this one, whose threads they would not have.
-            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"), _begin)
         self._watch = threading.Thread(target=self._measure, daemon=True)
         self._watch.start()
         return self
@@ -66,6 +71,8 @@ class Workers:
         if self._watch:
             self._watch.join()
         if self._pool:
+            for process in multiprocessing.active_children() if kind else ():
+                process.terminate()
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, calls: Sequence[Call], title: str) -> list[Result]:
@@ -127,6 +134,12 @@ def memory(process: int) -> float:
     except OSError:
         return 0.0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _begin() -> None:
+    """In a worker: Ctrl-C, which reaches all processes of a terminal, is for the parent to act on."""
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(call: Call) -> Result:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from assets.training.compact_recipe import read_parquet
@@ -25,6 +29,21 @@ from benchmarks.skill.workers import Workers
 SYMBOLS = ("QA", "QB", "QC", "QD", "QE")
 SEEN = "AAPL"
 WARM_UP, FIRST, LAST, EVERY = date(2010, 1, 4), date(2011, 1, 3), date(2011, 12, 30), 6
+# Prints the processes of two workers, which sleep.
+SLEEPERS = """
+import multiprocessing, time
+from threading import Thread
+from benchmarks.skill.workers import Call, Workers
+
+def report():
+    while len(children := multiprocessing.active_children()) < 2:
+        time.sleep(0.05)
+    print(*(child.pid for child in children), flush=True)
+
+with Workers(2) as workers:
+    Thread(target=report, daemon=True).start()
+    workers.run([Call(time.sleep, (120,), "sleep")] * 4, "sleep")
+"""
 SPLIT, HALF = pd.Timestamp("2011-05-02"), pd.Timestamp("2011-07-01")
 
 
@@ -172,3 +191,14 @@ def test_a_file_without_unseen_symbols_is_refused(
     with pytest.raises(SystemExit):
         main(["--data", str(tmp_path / "seen.parquet"), "--first", "2009-01-01"])
     assert "--first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent(sign: signal.Signals) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", SLEEPERS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert parent.stdout is not None
+    workers = [psutil.Process(int(number)) for number in parent.stdout.readline().split()]
+    parent.send_signal(sign)
+    parent.communicate(timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert len(workers) == 2 and all(one.status() == psutil.STATUS_ZOMBIE for one in alive)
