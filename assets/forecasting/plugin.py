@@ -79,7 +79,8 @@ class Paths:
 class Forecaster(Protocol):
     """What a forecaster has and does.
 
-    It may also have `level_range`, the lowest and the highest quantile level that it gives; without: any.
+    It may also have `level_range`, the lowest and the highest quantile level that it gives; without: any. And
+    `one_thread`, whether its forecasts may be split over processes of one thread each; without: they are not.
 
     Attributes:
         family: the kind of model, such as "volatility model" or "foundation model".

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePath
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
+    Predict,
     Prediction,
     forecast_checkpoint,
     forecast_seed,
@@ -60,6 +61,11 @@ class Plugin:
     trained_until: date | None
     recipe: Mapping[str, Any]
 
+    @property
+    def one_thread(self) -> bool:
+        """Whether its forecasts may be split over processes of one thread."""
+        return bool(getattr(self.forecaster, "one_thread", False))
+
 
 def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) -> ForecastModel:
     """The model of [models.NAME]: what it states and what it forecasts are of one forecaster.
@@ -78,7 +84,12 @@ def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) ->
         batch_size=BATCH_SIZE,
         family=plugin.family,
         licence=plugin.licence,
+        in_worker=partial(_load, settings, name, checkpoints) if plugin.one_thread else None,
     )
+
+
+def _load(settings: Settings, name: str, checkpoints: CheckpointStore) -> Predict:
+    return PluginPredictor(settings, make_forecaster(settings, name, checkpoints)[1]).predict
 
 
 def failing_model(settings: Settings, name: str, vintage: date | None, reason: str) -> ForecastModel:

@@ -6,23 +6,19 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assets.forecasting import kronos_forecaster as kronos_forecaster_module
 from assets.forecasting.chronos2.outputs import quantiles_to_prices
 from assets.forecasting.forecaster import forecast_seed, path_quantiles
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.path_files import paths_file
-from assets.forecasts import acceptance, generate, summary, workers
+from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.sample_paths import write_paths
 from kronos import PathResult
-from resources.candlecast import Candlecast
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 
@@ -43,30 +39,6 @@ def test_paths_and_quantiles_are_valid_bars(model_home: ForecastHome) -> None:
     paths = read_paths(file)
     assert set(paths) == {task.symbol for task in tasks}
     assert paths["AAPL"].shape == (100, 10, 6)
-
-
-def test_forecasts_of_several_processes_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(kronos_forecaster_module, "BATCH_SIZE", 5)
-    bars = real_bars()
-    made, processes = [], set[int]()
-    for count in (1, 3):
-        home = create_home(tmp_path / str(count), bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
-        publish_tiny_kronos(home.checkpoints)
-        compute = home.settings.compute.model_copy(update={"workers": count})
-        candlecast = Candlecast(home.settings.model_copy(update={"compute": compute}))
-        forecaster = kronos_forecaster(candlecast.settings, home.checkpoints)
-        tasks = home.tasks(date(2012, 6, 20), date(2012, 8, 15))
-        result = generate_forecasts(
-            candlecast, forecaster, tasks, lambda *_: processes.add(len(psutil.Process().children()))
-        )
-        assert result.created == len(tasks) > 20 and result.cost and result.cost.seconds > 0
-        files = [paths_file(home.candlecast.home, "kronos", forecaster.checkpoint, one) for one in result.range.origins]
-        stored = home.warehouse.frame("SELECT * EXCLUDE (made_at) FROM forecast_quantiles")
-        made.append((stored, [file.read_bytes() for file in files]))
-    assert made[0][1] == made[1][1]
-    pd.testing.assert_frame_equal(made[0][0], made[1][0])
-    assert processes == {0, 2}
 
 
 def test_an_invalid_bar_of_a_path_is_found(home: ForecastHome, tmp_path: Path) -> None:

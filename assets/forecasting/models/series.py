@@ -41,6 +41,7 @@ class FittedForecaster:
     lookback: int | None
     forecast: Callable[[ForecastInput, Sequence[float]], np.ndarray]
     cutoff: date | None = NO_TRAINING
+    one_thread: bool = True
 
     def predict(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> Quantiles:
         """Quantiles of the close, (inputs, horizon, 1, levels).

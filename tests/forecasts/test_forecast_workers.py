@@ -1,0 +1,49 @@
+"""Forecasts that several processes make are those of one, to the byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from assets.forecasting.models.exponential_smoothing import auto_theta
+from assets.forecasting.path_files import paths_file
+from assets.forecasting.registry import forecasters_in
+from assets.forecasts import workers
+from assets.forecasts.generate import generate_forecasts
+from resources.candlecast import Candlecast
+from resources.settings import ModelSettings
+from resources.settings_models import forecast_asset
+from tests.forecasts.forecast_home import create_home, publish_tiny_kronos, real_bars
+
+
+@pytest.mark.parametrize("model", ["kronos", "auto_theta"])
+def test_forecasts_of_several_processes_are_those_of_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LEAST_SECONDS", 0.0)
+    bars = real_bars()
+    made, others = [], set[int]()
+    for count in (1, 3):
+        home = create_home(tmp_path / str(count), bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
+        publish_tiny_kronos(home.checkpoints)
+        compute = home.settings.compute.model_copy(update={"workers": count, "threads": 1})
+        models = {"auto_theta": ModelSettings(factory=f"{auto_theta.__module__}:auto_theta")}
+        candlecast = Candlecast(home.settings.model_copy(update={"compute": compute, "models": models}))
+        (forecaster,) = forecasters_in(forecast_asset(model), candlecast.settings, home.checkpoints)
+        forecaster = replace(forecaster, batch_size=5)
+        tasks = home.tasks(date(2012, 6, 20), date(2012, 8, 15))
+        result = generate_forecasts(
+            candlecast, forecaster, tasks, lambda *_: others.add(len(psutil.Process().children()))
+        )
+        assert result.created == len(tasks) > 20 and result.cost and result.cost.seconds > 0
+        files = [paths_file(home.candlecast.home, model, forecaster.checkpoint, one) for one in result.range.origins]
+        stored = home.warehouse.frame("SELECT * EXCLUDE (made_at) FROM forecast_quantiles")
+        made.append((stored, [file.read_bytes() for file in files if file.is_file()]))
+    pd.testing.assert_frame_equal(made[0][0], made[1][0])
+    assert made[0][1] == made[1][1] and bool(made[0][1]) == (model == "kronos")
+    assert others == {0, 2}
