@@ -17,6 +17,11 @@ def paths_file(home: Home, model: str, checkpoint: str, origin: np.datetime64) -
     return home.paths / model / checkpoint / origin_file(origin)
 
 
+def lost_marker(file: Path) -> Path:
+    """What stands for a file of paths that is gone, and that nothing can make again."""
+    return file.with_name(f"{file.name}.lost")
+
+
 def origin_file(origin: np.datetime64) -> str:
     """The name of a file that belongs to an origin."""
     stamp = np.datetime_as_string(origin, unit="s").replace(":", "").removesuffix("T000000")

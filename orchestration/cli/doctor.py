@@ -43,6 +43,10 @@ PACKAGES = (
 SPACE_GIB = 2.0
 GIB = 2**30
 REPAIR = "`candlecast doctor --repair` sets it aside and makes it again"
+GIVE_UP = (
+    "made by other settings or an earlier release, which alone repeat it: restore it from a backup, or `candlecast "
+    "doctor --repair` records it as lost; quantiles and scores stay"
+)
 # A calendar may begin with a few holidays.
 CALENDAR_MARGIN = timedelta(days=7)
 
@@ -215,7 +219,7 @@ def _stored(settings: Settings) -> Iterator[Diagnosis]:
     damaged = list(damaged_artifacts(settings))
     for one in damaged:
         name = one.path.relative_to(settings.home).parts[0] if one.path.is_relative_to(settings.home) else "warehouse"
-        yield Diagnosis(f"stored {name}", False, one.text, REPAIR)
+        yield Diagnosis(f"stored {name}", False, one.text, REPAIR if one.repeatable else GIVE_UP)
     if not damaged:
         yield Diagnosis("stored artifacts", True, "all match their digests")
 

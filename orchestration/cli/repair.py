@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.forecasting.path_files import lost_marker
 from orchestration.cli.instance import run_lock
 from orchestration.cli.stored_artifacts import Damage, damaged_artifacts
 from resources.errors import CandlecastError
 from resources.integrity import set_aside, unused_path
 from resources.layout import Home
+from resources.publish import publish_bytes
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 # What belongs to a database beside its file: what was written since its last checkpoint.
 COMPANIONS = ("-wal", "-shm", "-journal", ".wal")
+NOT_MADE = (
+    "not made again; restore it from a backup, or change the settings; `candlecast forecast --origin DAY` makes sample "
+    "paths of an origin that is not planned:"
+)
 
 
 def repair_home(settings: Settings, pipeline: Pipeline) -> dict[str, Any]:
@@ -35,14 +41,22 @@ def repair_home(settings: Settings, pipeline: Pipeline) -> dict[str, Any]:
     for one in damaged:
         pipeline.terminal.print(f"set aside: {one.text}")
     result = pipeline.run() if is_whole else pipeline.ingest()
+    lost = record_lost_paths(settings)
     if left := list(damaged_artifacts(settings)):
-        raise CandlecastError(
-            "\n".join(
-                ["not made again; restore it from a backup, or change the settings:", *(one.text for one in left)]
-            )
-        )
-    text = f"{len(damaged)} damaged or missing, made again; what was damaged is in {settings.home / 'damaged'}"
-    return {**result, "damaged": [one.text for one in damaged], "text": text}
+        raise CandlecastError("\n".join([NOT_MADE, *(one.text for one in left)]))
+    made = len(damaged) - len(lost)
+    text = f"{made} damaged or missing, made again; what was damaged is in {settings.home / 'damaged'}"
+    if lost:
+        text += f"; {len(lost)} files of sample paths, which only other settings or an earlier release make, are lost"
+    return {**result, "damaged": [one.text for one in damaged], "lost": [str(one.path) for one in lost], "text": text}
+
+
+def record_lost_paths(settings: Settings) -> list[Damage]:
+    """Record sample paths that are gone, and that these settings do not make, as lost, and return them."""
+    lost = [one for one in damaged_artifacts(settings) if not one.repeatable]
+    for one in lost:
+        publish_bytes(lost_marker(one.path), b"")
+    return lost
 
 
 def set_damaged_aside(settings: Settings) -> list[Damage]:

@@ -11,8 +11,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +23,9 @@ import numpy as np
 import pyarrow.parquet
 import yaml
 
-from assets.forecasting.path_files import paths_file
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.path_files import lost_marker, paths_file
+from assets.forecasting.registry import checkpoints_in_use
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger
@@ -34,6 +37,7 @@ from resources.layout import Home
 from resources.pointers import read_pointer
 from resources.publish import SEAL
 from resources.settings import Settings
+from resources.settings_models import BUILT_IN_MODELS
 from resources.warehouse import Warehouse
 
 CHANGED, GONE = "does not match its recorded digest", "is gone"
@@ -55,11 +59,13 @@ class Damage:
         path: of the file or folder.
         reason: what is wrong.
         lost: what cannot be made again; empty: nothing.
+        repeatable: whether a run makes it again. Sample paths of other settings or of an earlier release are not.
     """
 
     path: Path
     reason: str
     lost: str = ""
+    repeatable: bool = True
 
     @property
     def text(self) -> str:
@@ -74,8 +80,10 @@ def damaged_artifacts(settings: Settings) -> Iterator[Damage]:
         lambda: _pointers(home), lambda: _warehouse(settings), lambda: _sample_paths(settings),
         lambda: dagster_records(home),
     )  # fmt: skip
+    used = cache(lambda: _used_checkpoints(settings))
     for check in checks:
-        yield from check()
+        for damage in check():
+            yield replace(damage, repeatable=_is_repeatable(damage.path, settings, used))
 
 
 def _folders(home: Home) -> Iterator[Damage]:
@@ -185,8 +193,27 @@ def _sample_paths(settings: Settings) -> Iterator[Damage]:
         stored = connection.execute(_FORECAST_ORIGINS).fetchall()
     for model, checkpoint, origin in stored:
         file = paths_file(home, model, checkpoint, np.datetime64(origin))
-        if file.parent.is_dir() and not file.exists() and not seal_of(file).exists():
+        if file.parent.is_dir() and not any(one.exists() for one in (file, seal_of(file), lost_marker(file))):
             yield Damage(file, f"{GONE}, and its forecasts are stored")
+
+
+def _is_repeatable(path: Path, settings: Settings, used: Callable[[], UsedCheckpoints | None]) -> bool:
+    """False for sample paths of forecasts that the models of these settings do not make."""
+    root = Home(settings.home).paths
+    if not path.is_relative_to(root) or (known := used()) is None:
+        return True
+    model, checkpoint = path.relative_to(root).parts[:2]
+    if model not in known:  # not in the settings, or without weights yet
+        return model in (*BUILT_IN_MODELS, *settings.enabled_models)
+    return (model, checkpoint) in checkpoint_pairs(known)
+
+
+def _used_checkpoints(settings: Settings) -> UsedCheckpoints | None:
+    """The checkpoints of the forecasts that these settings make; None: a model cannot be used."""
+    try:
+        return checkpoints_in_use(settings, CheckpointStore(Home(settings.home)))
+    except CandlecastError:
+        return None
 
 
 def dagster_records(home: Home) -> Iterator[Damage]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasts.sample_paths import write_paths
 from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import land
 from orchestration.cli.doctor import diagnose
-from orchestration.cli.repair import set_damaged_aside
+from orchestration.cli.repair import record_lost_paths, set_damaged_aside
 from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.checkpoints import CheckpointStore
 from resources.integrity import publish_kept_json
@@ -153,3 +154,29 @@ def test_a_warehouse_of_a_newer_version_is_not_taken_for_damaged(home: Home) -> 
     with Warehouse(home.warehouse).write() as connection:
         connection.execute("UPDATE schema_version SET version = 999")
     assert list(damaged_artifacts(Settings(home=home.root))) == []
+
+
+def test_sample_paths_that_no_run_makes_again_are_recorded_as_lost_and_the_others_stay_missing(home: Home) -> None:
+    """An upgraded home keeps forecasts under checkpoints that its models no longer have."""
+    store, settings = CheckpointStore(home), Settings(home=home.root)
+    tokenizer = store.current("kronos_tokenizer")
+    assert tokenizer is not None
+    card = {"tokenizer": tokenizer.digest}
+    made = store.publish("kronos_predictor", {"lr": 2}, lambda f: (f / "model.safetensors").write_bytes(bytes(9)), card)
+    store.set_current(made.kind, made.digest)
+    used = str(kronos_forecaster(settings, store).checkpoint)
+    missing = [home.paths / model / name for model, name in (("kronos", used), ("kronos", "earlier"), ("retired", "x"))]
+    with Warehouse(home.warehouse).write() as connection:
+        for folder in missing:
+            folder.mkdir(parents=True)
+            connection.execute(
+                "INSERT INTO forecast_quantiles "
+                "VALUES (?, ?, 'IBM', '2012-01-04', now(), 1, '2012-01-05', 'close', 0.5, 1.0, false)",
+                [folder.parent.name, folder.name],
+            )
+    flip(home.paths / "kronos" / "one" / "2012-01-04.parquet")
+    remedies = {one.found: one.remedy for one in diagnose(settings) if one.check == "stored paths"}
+    assert len(remedies) == 4 and sum("backup" in one for one in remedies.values()) == 3
+    set_damaged_aside(settings)
+    assert {one.path.parent for one in record_lost_paths(settings)} == set(missing[1:])
+    assert [one.path.parent for one in damaged_artifacts(settings)] == missing[:1]
