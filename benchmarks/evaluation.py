@@ -49,7 +49,7 @@ FROM bars b JOIN sessions o ON o.ts = b.ts AND o.n >= $warm_up AND o.n < $warm_u
 WHERE f.n = o.n + h.step
 """
 FORECASTS = """
-INSERT INTO forecasts SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample, 0.0
+INSERT INTO forecasts BY NAME SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample, 0.0 AS corrected
 FROM forecast_quantiles WHERE model = $model
 """
 

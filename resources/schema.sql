@@ -137,6 +137,7 @@ CREATE TABLE IF NOT EXISTS forecasts (
     in_sample  BOOLEAN   NOT NULL,       -- the origin is not after the checkpoint's cutoff
     corrected  DOUBLE    NOT NULL,       -- share of the raw output that was corrected: bars of paths that were
                                          -- projected onto valid ones, neighbouring quantiles that crossed
+    learnt_from INTEGER,                 -- earlier origins that a derived forecast was learnt from; null: not derived
     PRIMARY KEY (model, checkpoint, symbol, origin)
 );
 

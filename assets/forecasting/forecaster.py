@@ -7,7 +7,7 @@ module each), the choice of origins (origins), the store (assets.forecasts.forec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from resources.checkpoints import Checkpoint
 from resources.publish import digest_of
 from resources.settings import MarketSettings
 
+# Symbol and origin of a forecast.
+ForecastKey = tuple[str, np.datetime64]
 WEIGHTS_DIGITS, RECIPE_DIGITS = 16, 8
 # Hyndman and Fan's type 8: median-unbiased for every distribution, so that a small sample does not give too narrow
 # tails.
@@ -49,6 +51,7 @@ class Prediction:
         paths: (tasks, paths, steps, 6) float32, for models that sample paths.
         failures: why a task could not be forecast, by its number; its quantiles and paths are not read.
         fallbacks: why the forecast of a task is that of a simpler model, by its number.
+        learnt_from: (tasks,) of a derived model, the number of earlier origins that it has learnt from.
     """
 
     fields: tuple[str, ...]
@@ -57,6 +60,7 @@ class Prediction:
     paths: np.ndarray | None = None
     failures: Mapping[int, str] = field(default_factory=dict)
     fallbacks: Mapping[int, str] = field(default_factory=dict)
+    learnt_from: np.ndarray | None = None
 
 
 # (tasks, their target timestamps (tasks, steps) datetime64[s]) → prediction. The forecast of a task depends on its own
@@ -80,6 +84,7 @@ class ForecastModel:
         in_worker: picklable; reads the weights in another process, to forecast there with one thread. None: the model
             forecasts in one process alone.
         data: digests of what it read up to a timestamp beside a symbol's own bars: the market, known events.
+        outdated: the stored forecasts of a derived model that are made again, because of forecasts made since.
     """
 
     model: str
@@ -94,6 +99,7 @@ class ForecastModel:
     vintage: date | None = None
     in_worker: Callable[[], Predict] | None = None
     data: Callable[[np.datetime64], Sequence[str]] = field(default=lambda last: ())
+    outdated: Callable[[], Set[ForecastKey]] = field(default=frozenset)
 
     @property
     def name(self) -> str:

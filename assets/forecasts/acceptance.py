@@ -47,7 +47,7 @@ EXAMPLES = 3
 # Forecasts that are compared with those made one by one, and the relative difference that rounding may make.
 BATCHED, BATCH_TOLERANCE = 5, 1e-4
 _REMEDY = (
-    "see the table forecast_quantiles; forecasts are never overwritten, so find the cause before using a new recipe"
+    "see the table forecast_quantiles; a new run does not overwrite them, so find the cause before using a new recipe"
 )
 
 

@@ -1,26 +1,27 @@
-"""The forecast store: a forecast is written once and never changed.
+"""The forecast store: a forecast is written once, and never changed unless it is derived and outdated.
 
 A forecast is identified by model, checkpoint, symbol and origin. Its row in `forecasts` and its quantiles are inserted
-in one transaction; an existing forecast is left as it is. Invalid forecasts are refused, since they could not be
+in one transaction; an existing forecast is left as it is. One that was derived from fewer forecasts than there are now
+(calibration.outdated) is replaced, and its scores with it. Invalid forecasts are refused, since they could not be
 removed again. Not here: sample paths (sample_paths), generation (generate).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
+from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask, Prediction
 from assets.market.history import FIELDS, PRICES
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse
 
-ForecastKey = tuple[str, np.datetime64]
 # The fields of a bar, and the log of high / low.
 STORED_FIELDS = (*FIELDS, "range")
 
@@ -33,7 +34,7 @@ INSERT INTO forecast_recipes VALUES ($model, $checkpoint, $weights, $recipe) ON 
 """
 _ADD_FORECASTS = """
 INSERT INTO forecasts
-SELECT $model, $checkpoint, symbol, origin, $made_at::TIMESTAMP, in_sample, corrected FROM new_forecasts
+SELECT $model, $checkpoint, symbol, origin, $made_at::TIMESTAMP, in_sample, corrected, learnt_from FROM new_forecasts
 ON CONFLICT DO NOTHING
 RETURNING symbol, origin
 """
@@ -43,6 +44,18 @@ SELECT $model, $checkpoint, q.symbol, q.origin, $made_at::TIMESTAMP, q.step, q.t
        q.in_sample
 FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
 """
+_REPLACE = """
+UPDATE forecasts f SET made_at = $made_at::TIMESTAMP, in_sample = n.in_sample, corrected = n.corrected,
+    learnt_from = n.learnt_from
+FROM new_forecasts n SEMI JOIN replaced USING (symbol, origin)
+WHERE f.model = $model AND f.checkpoint = $checkpoint AND f.symbol = n.symbol AND f.origin = n.origin
+"""
+# What is computed from a forecast is computed anew.
+_FORGET = """
+DELETE FROM {table} t USING replaced r
+WHERE t.model = $model AND t.checkpoint = $checkpoint AND t.symbol = r.symbol AND t.origin = r.origin
+"""
+_MADE_OF_IT = ("forecast_quantiles", "forecast_scores", "forecast_risk")
 
 _OTHERWISE_MARKED = """
 model = $model AND checkpoint = $checkpoint AND in_sample <> coalesce(origin::DATE <= $trained_until::DATE, false)
@@ -75,7 +88,8 @@ class PredictionBatch:
         """The batch of some of its tasks."""
         one, place = self.prediction, np.asarray(rows, dtype=int)
         paths = None if one.paths is None else one.paths[place]
-        kept = Prediction(one.fields, one.quantiles[place], one.corrected[place], paths)
+        learnt_from = None if one.learnt_from is None else one.learnt_from[place]
+        kept = Prediction(one.fields, one.quantiles[place], one.corrected[place], paths, learnt_from=learnt_from)
         return PredictionBatch([self.tasks[row] for row in rows], self.targets[place], self.levels, kept)
 
 
@@ -119,8 +133,16 @@ def mark_in_sample(warehouse: Warehouse, forecaster: ForecastModel) -> int:
     return changed
 
 
-def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: PredictionBatch) -> int:
-    """Insert the forecasts that do not exist yet, and return their number.
+def write_forecasts(
+    warehouse: Warehouse,
+    forecaster: ForecastModel,
+    batch: PredictionBatch,
+    outdated: Set[ForecastKey] = frozenset(),
+) -> int:
+    """Insert the forecasts that do not exist yet, and return how many were written.
+
+    Args:
+        outdated: stored forecasts that are replaced.
 
     Raises:
         CandlecastError: a forecast is invalid (`validate_batch`). Nothing is written.
@@ -138,11 +160,19 @@ def write_forecasts(warehouse: Warehouse, forecaster: ForecastModel, batch: Pred
         "recipe": json.dumps(forecaster.recipe, sort_keys=True),
     }
     forecasts, quantiles = _forecast_table(forecaster, batch), _quantile_table(forecaster, batch)
+    replaced = pa.table(_keys([task for task in batch.tasks if (task.symbol, task.origin) in outdated]))
     with warehouse.write() as connection:
         connection.register("new_forecasts", forecasts)
         connection.register("new_quantiles", quantiles)
         connection.execute(_ADD_RECIPE, recipe)
         added = connection.execute(_ADD_FORECASTS, parameters).df()
+        if replaced.num_rows:
+            connection.register("replaced", replaced)
+            own = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
+            for table in _MADE_OF_IT:
+                connection.execute(_FORGET.format(table=table), own)
+            connection.execute(_REPLACE, parameters)
+            added = pd.concat([added, replaced.to_pandas()])
         connection.register("added", added)
         connection.execute(_ADD_QUANTILES, parameters)
     return len(added)
@@ -225,8 +255,14 @@ def _forecast_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Tab
             "origin": origins,
             "in_sample": _in_sample(forecaster, batch.tasks),
             "corrected": batch.prediction.corrected.astype(np.float64),
+            "learnt_from": _learnt_from(batch),
         }
     )
+
+
+def _learnt_from(batch: PredictionBatch) -> pa.Array:
+    counts = batch.prediction.learnt_from
+    return pa.nulls(len(batch.tasks), pa.int32()) if counts is None else pa.array(counts, pa.int32())
 
 
 def _quantile_table(forecaster: ForecastModel, batch: PredictionBatch) -> pa.Table:

@@ -1,19 +1,20 @@
 """Forecast generation: forecasts that are missing are generated in batches, and each batch is stored before the next.
 
 A killed run loses one batch at most, and a rerun continues from there. If nothing is missing, no weights are read.
+Outdated derived forecasts are generated again.
 A forecast that fails is left out with its reason; the others are stored, and a rerun tries it again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from assets.forecasting.forecaster import ForecastModel, ForecastTask
+from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask
 from assets.forecasting.path_files import paths_file
 from assets.forecasts.cost import CostMeter, ForecastCost, write_cost
 from assets.forecasts.forecast_store import (
@@ -50,6 +51,7 @@ class ForecastResult:
     Attributes:
         cost: time and memory of those that were created, and of those that failed.
         fallbacks: those of the created ones that are of a simpler model.
+        replaced: how many of the created ones replace an outdated forecast.
     """
 
     forecaster: ForecastModel
@@ -59,6 +61,7 @@ class ForecastResult:
     failures: Sequence[FailedForecast] = ()
     cost: ForecastCost | None = None
     fallbacks: Sequence[FallbackForecast] = ()
+    replaced: int = 0
 
     @property
     def forecast(self) -> list[ForecastTask]:
@@ -75,7 +78,7 @@ class ForecastResult:
 def generate_forecasts(
     candlecast: Candlecast, forecaster: ForecastModel, tasks: Sequence[ForecastTask], progress: Progress = silent
 ) -> ForecastResult:
-    """Generate and store the forecasts of the tasks that have none from this forecaster yet.
+    """Generate and store the forecasts of the tasks that have none from this forecaster yet, or an outdated one.
 
     Args:
         tasks: ordered by origin.
@@ -90,7 +93,8 @@ def generate_forecasts(
         candlecast.home, forecaster.model, forecaster.checkpoint, {origin for _, origin in known}
     )
     lost &= {task.origin for task in tasks}
-    missing = [task for task in tasks if (task.symbol, task.origin) not in known or task.origin in lost]
+    outdated = known & forecaster.outdated()
+    missing = [task for task in tasks if _is_missing(task, known - outdated, lost)]
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
         return ForecastResult(forecaster, tasks, 0, len(tasks))
@@ -99,7 +103,7 @@ def generate_forecasts(
         Batch(own, target_timestamps(own, candlecast.calendar, horizon))
         for own in batches_by_origin(missing, forecaster.batch_size)
     ]
-    created, done = 0, len(tasks) - len(missing)
+    created, replaced, done = 0, 0, len(tasks) - len(missing)
     failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
     with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
         for (batch_tasks, targets), prediction in made:
@@ -114,14 +118,20 @@ def generate_forecasts(
             valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
             if valid.tasks and prediction.paths is not None:
                 _write_paths(candlecast.home, forecaster, valid)
-            created += write_forecasts(candlecast.warehouse, forecaster, valid) if valid.tasks else 0
+            if valid.tasks:
+                created += write_forecasts(candlecast.warehouse, forecaster, valid, outdated)
+                replaced += sum((task.symbol, task.origin) in outdated for task in valid.tasks)
             done += len(batch_tasks)
             progress(done, len(tasks), forecaster.model)
     cost = meter.cost(len(missing))
     write_cost(candlecast.warehouse, forecaster, cost)
     write_failures(candlecast.warehouse, forecaster, missing, failures)
     existing = len(tasks) - created - len(failures)
-    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks)
+    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks, replaced)
+
+
+def _is_missing(task: ForecastTask, known: Set[ForecastKey], lost: Set[np.datetime64]) -> bool:
+    return (task.symbol, task.origin) not in known or task.origin in lost
 
 
 def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Missing forecasts: those that could be made from the stored bars, and that no checkpoint of their model made."""
+"""Missing forecasts: those that could be made from the stored bars, and that no checkpoint of their model made, or that
+are outdated (calibration.outdated)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 
 import numpy as np
@@ -15,6 +17,7 @@ from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from resources.candlecast import Candlecast
 from resources.derived_models import base_model
 from resources.errors import CandlecastError
+from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET
 from resources.sql import load_sql
 
 
@@ -24,7 +27,7 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     A symbol needs a bar at the origin and `windows.lookback_window` bars up to it. A forecast by an earlier champion
     counts, so that a new champion starts no backfill. So does a failed one, until the checkpoint or the bars change: a
     model that can never forecast a series would compute it every day. An origin that `input_drift` blocks is not
-    missing.
+    missing. An outdated forecast is.
     """
     settings, calendar = candlecast.settings, candlecast.calendar
     planned = planned_sessions(sessions, settings, calendar)
@@ -42,15 +45,29 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     }
     sql = load_sql("assets.forecasts", "missing_forecasts.sql").format(own_bars=OWN_BARS)
     used, blocked = _used_checkpoints(candlecast, models), _blocked(candlecast, planned, models)
+    outdated = _outdated(candlecast, models)
     with candlecast.warehouse.read() as connection:
         connection.register("origins", origins)
         connection.register("models", pd.DataFrame({"model": list(models), "asset": list(models.values())}, dtype=str))
         connection.register("used", used)
         connection.register("blocked", blocked)
+        connection.register("outdated", outdated)
         found = connection.execute(sql, parameters).df()
     if found.empty:
         return empty
     return found.drop(columns="origin")
+
+
+def _outdated(candlecast: Candlecast, models: Mapping[str, str]) -> pd.DataFrame:
+    """The outdated forecasts of the models in use, without those of models that cannot be made: columns model, symbol,
+    origin."""
+    found: list[tuple[str, str, np.datetime64]] = []
+    for asset in sorted({CALIBRATED_ASSET, COMBINED_ASSET} & set(models.values())):
+        with suppress(CandlecastError):
+            for one in models_of(asset, candlecast.settings, candlecast.checkpoints):
+                found += [(one.model, *key) for key in one.outdated()]
+    frame = pd.DataFrame(found, columns=["model", "symbol", "origin"])
+    return frame.astype({"model": str, "symbol": str, "origin": "datetime64[us]"})
 
 
 def _used_checkpoints(candlecast: Candlecast, models: Mapping[str, str]) -> pd.DataFrame:

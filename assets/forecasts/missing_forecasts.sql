@@ -1,6 +1,7 @@
 -- Possible forecasts that no checkpoint made, and that the one in use did not fail to make from the present bars: one row
 -- per asset, symbol and origin.
--- Registered: `origins` (origin, session), `models` (model, asset), `used` (model, checkpoint), `blocked` (model, origin).
+-- Registered: `origins` (origin, session), `models` (model, asset), `used` (model, checkpoint), `blocked` (model, origin),
+-- `outdated` (model, symbol, origin), forecasts that count as not made.
 WITH numbered AS (
     SELECT symbol, ts, row_number() OVER (PARTITION BY symbol ORDER BY ts) AS bars FROM bars
     WHERE frequency = $frequency AND ($symbols IS NULL OR list_contains($symbols, symbol))
@@ -14,7 +15,8 @@ WITH numbered AS (
 )
 SELECT DISTINCT m.asset, o.session, n.symbol, o.origin
 FROM numbered n JOIN origins o ON o.origin = n.ts CROSS JOIN models m
-ANTI JOIN forecasts f ON f.model = m.model AND f.symbol = n.symbol AND f.origin = o.origin
+ANTI JOIN (FROM forecasts ANTI JOIN outdated USING (model, symbol, origin)) f
+    ON f.model = m.model AND f.symbol = n.symbol AND f.origin = o.origin
 ANTI JOIN blocked b ON b.model = m.model AND b.origin = o.origin
 ANTI JOIN failed x ON x.model = m.model AND x.symbol = n.symbol AND x.origin = o.origin
 WHERE n.bars >= $lookback

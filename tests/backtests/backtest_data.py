@@ -135,7 +135,8 @@ def store_forecasts(warehouse: Warehouse, made: pd.DataFrame) -> None:
         connection.register("made", made)
         connection.execute("INSERT INTO forecast_quantiles BY NAME SELECT * FROM made")
         connection.execute(
-            "INSERT INTO forecasts SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample, 0 FROM made"
+            "INSERT INTO forecasts BY NAME "
+            "SELECT DISTINCT model, checkpoint, symbol, origin, made_at, in_sample, 0 AS corrected FROM made"
         )
 
 

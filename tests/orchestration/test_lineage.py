@@ -35,7 +35,7 @@ def lineage(tmp_path: Path) -> Lineage:
         for model, checkpoint, weights in (("kronos", made, predictor.digest), ("drift", "f" * 16, None)):
             connection.execute("INSERT INTO forecast_recipes VALUES (?, ?, ?, '{}')", [model, checkpoint, weights])
             connection.execute(
-                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0)", [model, checkpoint]
+                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0, NULL)", [model, checkpoint]
             )
             connection.execute(
                 "INSERT INTO forecast_quantiles "

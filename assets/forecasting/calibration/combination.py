@@ -107,9 +107,14 @@ class Combination:
     levels: Sequence[float]
     weighting: Weighting
 
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from earlier origins."""
+        return self.weighting != "equal"
+
     def __call__(self, panels: Iterable[ForecastPanel]) -> Derive:
         """The combination; with weights by CRPS from the outcomes of the panels."""
-        return _combine_equally if self.weighting == "equal" else CrpsCombination(self._past(panels))
+        return CrpsCombination(self._past(panels)) if self.learns else _combine_equally
 
     def _past(self, panels: Iterable[ForecastPanel]) -> PastLosses | None:
         levels, found = np.asarray(self.levels), []

@@ -17,6 +17,7 @@ import pandas as pd
 
 from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
+from assets.forecasting.calibration.outdated import outdated_forecasts
 from assets.forecasting.calibration.panel import Derive, Learn
 from assets.forecasting.calibration.recalibration import RECENT, Recalibration, RecalibrationLaw
 from assets.forecasting.calibration.stored import Base, StoredForecasts
@@ -103,12 +104,10 @@ def _combined(
     learn, parameters = Combination(settings.forecasts.levels, weighting), dict[str, Any]()
     if weighting == "crps":
         parameters = {"strength": STRENGTH, "half_life": int(HALF_LIFE.astype(int))}
-    derived = derived_model(name, members, learn, parameters, settings, stored)
+    derived = derived_model(name, members, learn, parameters, None, settings, stored)
     licences = dict.fromkeys(one[-1].licence for one in members)
     return replace(
         derived,
-        checkpoint=checkpoint_name(derived.recipe, None),
-        weights=None,
         family="combination",
         # What is derived from all is under the licences of all.
         licence=" AND ".join(sorted(licences)),
@@ -133,12 +132,12 @@ def _calibrated(
     name: str, bases: Sequence[Sequence[ForecastModel]], settings: Settings, stored: StoredForecasts
 ) -> ForecastModel:
     levels, steps = settings.forecasts.levels, settings.windows.predict_window
-    half_life = settings.calibration.half_life
+    half_life, weights = settings.calibration.half_life, bases[0][-1].weights
     parameters: dict[str, Any] = {"half_life": half_life}
     if len(bases) > 1:
-        return derived_model(name, bases, Anchoring(levels, steps, half_life), parameters, settings, stored)
+        return derived_model(name, bases, Anchoring(levels, steps, half_life), parameters, weights, settings, stored)
     parameters["recent"] = RECENT
-    return derived_model(name, bases, Recalibration(levels, steps, half_life), parameters, settings, stored)
+    return derived_model(name, bases, Recalibration(levels, steps, half_life), parameters, weights, settings, stored)
 
 
 def derived_model(
@@ -146,6 +145,7 @@ def derived_model(
     bases: Sequence[Sequence[ForecastModel]],
     learn: Learn,
     parameters: Mapping[str, Any],
+    weights: str | None,
     settings: Settings,
     stored: StoredForecasts,
 ) -> ForecastModel:
@@ -153,9 +153,10 @@ def derived_model(
 
     Args:
         bases: the models, each as its vintages up to the one that is derived from, which is the last; the first model
-            states weights, family and licence.
+            states family and licence.
         learn: what is learnt from panels of `bases`.
         parameters: of `learn`, for the recipe.
+        weights: the digest that the forecasts are stored under.
     """
     newest = [versions[-1] for versions in bases]
     recipe = {
@@ -169,27 +170,29 @@ def derived_model(
     }
     read = [Base(one.model, tuple(version.checkpoint for version in versions))
             for one, versions in zip(newest, bases, strict=True)]  # fmt: skip
+    checkpoint, learns = checkpoint_name(recipe, weights), not isinstance(learn, Combination) or learn.learns
     cutoffs = [one.trained_until for one in newest if one.trained_until is not None]
     return ForecastModel(
         model=name,
-        checkpoint=checkpoint_name(recipe, newest[0].weights),
-        weights=newest[0].weights,
+        checkpoint=checkpoint,
+        weights=weights,
         recipe=recipe,
         trained_until=max(cutoffs, default=None),
-        load=cache(lambda: DerivedPredict(read, learn, stored)),
+        load=cache(lambda: DerivedPredict(read, learn, stored, learns)),
         batch_size=BATCH_SIZE,
         family=newest[0].family,
         licence=newest[0].licence,
         vintage=newest[0].vintage,
         data=lambda last: [stored.digest(read, last)],
+        outdated=lambda: outdated_forecasts(stored, name, checkpoint, read, learns),
     )
 
 
 class DerivedPredict:
     """A `Predict` from stored forecasts."""
 
-    def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts) -> None:
-        self._bases, self._learn, self._stored = bases, learn, stored
+    def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts, learns: bool) -> None:
+        self._bases, self._learn, self._stored, self._learns = bases, learn, stored, learns
         self._earlier = stored.earlier(bases)
         self.learnt = self._from({})
 
@@ -202,7 +205,8 @@ class DerivedPredict:
         missing = np.asarray(~np.isfinite(derived).all(axis=(1, 2)))
         values = np.exp(np.where(missing[:, None, None], 0.0, derived)) * closes[:, None, None]
         failures = self._reasons(tasks, own, missing)
-        return Prediction(("close",), values[:, :, None], np.zeros(len(tasks)), failures=failures)
+        behind = self._earlier.origins_before(origins) if self._learns else None
+        return Prediction(("close",), values[:, :, None], np.zeros(len(tasks)), failures=failures, learnt_from=behind)
 
     def learnt_at(self, origin: np.datetime64) -> pd.DataFrame:
         """What was learnt up to an origin, one row per step: columns step, outcomes, and those of the rule."""

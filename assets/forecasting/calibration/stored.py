@@ -50,16 +50,18 @@ class StoredForecasts:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._steps, self._levels = settings.windows.predict_window, settings.forecasts.levels
-        self._calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
+        self.calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
         self._targets: dict[np.datetime64, np.ndarray] = {}
 
     @cached_property
-    def _warehouse(self) -> Warehouse:
+    def warehouse(self) -> Warehouse:
+        """The warehouse of the home."""
         return Warehouse.of(self._settings)
 
     @cached_property
-    def _filter(self) -> ForecastFilter:
-        return ForecastFilter.of(self._settings, self._warehouse, warm_up=self._settings.warm_up)
+    def filter(self) -> ForecastFilter:
+        """Which forecasts are earlier ones."""
+        return ForecastFilter.of(self._settings, self.warehouse, warm_up=self._settings.warm_up)
 
     @cached_property
     def histories(self) -> Mapping[str, BarHistory]:
@@ -90,7 +92,7 @@ class StoredForecasts:
             "first": min(task.origin for task in tasks).item(),
             "last": max(task.origin for task in tasks).item(),
         }
-        failed = self._warehouse.frame(_FAILED, parameters)
+        failed = self.warehouse.frame(_FAILED, parameters)
         stamps = failed["origin"].to_numpy().astype("datetime64[s]")
         known = dict(zip(zip(failed["symbol"], stamps, strict=True), failed["reason"], strict=True))
         return [
@@ -123,8 +125,8 @@ class StoredForecasts:
         sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
         keys: pd.DataFrame | None = None
         for base in bases:
-            parameters = {**self._filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
-            own = self._warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
+            parameters = {**self.filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
+            own = self.warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
             keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
         assert keys is not None
         return keys.sort_values(["origin", "symbol"], ignore_index=True)
@@ -138,7 +140,7 @@ class StoredForecasts:
         if wanted.empty:
             return values
         parameters = {"model": model, "first": origins.min().item(), "last": origins.max().item()}
-        with self._warehouse.read() as connection:
+        with self.warehouse.read() as connection:
             connection.register("wanted", wanted)
             found = connection.execute(load_sql(__package__, "quantiles.sql"), parameters).fetchnumpy()
         levels, steps = np.asarray(self._levels), np.asarray(found["step"])
@@ -170,7 +172,7 @@ class StoredForecasts:
 
     def _following(self, origin: np.datetime64) -> np.ndarray:
         if origin not in self._targets:
-            self._targets[origin] = self._calendar.following(origin, self._steps)
+            self._targets[origin] = self.calendar.following(origin, self._steps)
         return self._targets[origin]
 
 
@@ -186,6 +188,10 @@ class EarlierForecasts:
         self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
         self._symbols = keys["symbol"].to_numpy(dtype=object)
         self._kept: np.ndarray | None = None
+
+    def origins_before(self, origins: np.ndarray) -> np.ndarray:
+        """The number of origins with earlier forecasts before each of some origins: (n,)."""
+        return np.searchsorted(np.unique(self._origins), origins, side="left")
 
     def panels(self, histories: Mapping[str, BarHistory]) -> Iterator[ForecastPanel]:
         """The forecasts that have a bar at their origin, in time order.
