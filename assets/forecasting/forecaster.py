@@ -51,6 +51,7 @@ class Prediction:
         paths: (tasks, paths, steps, 6) float32, for models that sample paths.
         failures: why a task could not be forecast, by its number; its quantiles and paths are not read.
         fallbacks: why the forecast of a task is that of a simpler model, by its number.
+        inherited: the numbers of failures that are recorded of the model that it is derived from.
         learnt_from: (tasks,) of a derived model, the number of earlier origins that it has learnt from.
     """
 
@@ -60,6 +61,7 @@ class Prediction:
     paths: np.ndarray | None = None
     failures: Mapping[int, str] = field(default_factory=dict)
     fallbacks: Mapping[int, str] = field(default_factory=dict)
+    inherited: Set[int] = frozenset()
     learnt_from: np.ndarray | None = None
 
 

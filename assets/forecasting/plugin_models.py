@@ -10,7 +10,7 @@ import json
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache, partial
 from pathlib import PurePath
@@ -92,12 +92,18 @@ def _load(settings: Settings, name: str, checkpoints: CheckpointStore) -> Predic
     return PluginPredictor(settings, make_forecaster(settings, name, checkpoints)[1]).predict
 
 
-def failing_model(settings: Settings, name: str, vintage: date | None, reason: str) -> ForecastModel:
-    """A model at a vintage whose weights, or those that it is derived from, are missing: each of its forecasts fails
-    for a reason."""
+def failing_model(
+    settings: Settings, name: str, vintage: date | None, reason: str, inherited: bool = False
+) -> ForecastModel:
+    """A model at a vintage whose weights are missing: each of its forecasts fails for a reason.
+
+    Args:
+        inherited: whether they are the weights of the model that it is derived from, which fails likewise.
+    """
 
     def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        return stacked([reason] * len(tasks), targets.shape[1], len(settings.forecasts.levels))
+        failed = stacked([reason] * len(tasks), targets.shape[1], len(settings.forecasts.levels))
+        return replace(failed, inherited=frozenset(failed.failures) if inherited else frozenset())
 
     recipe = {"model": name, "vintage": str(vintage), "weights": "missing"}
     stated = settings.models.get(name)

@@ -138,7 +138,7 @@ def _derived_by_task(
             continue
         for vintage, own in by_vintage.items():
             reason = f"the model that it is derived from has no weights of the vintage {vintage}"
-            found.append((versions.get(vintage) or failing_model(settings, name, vintage, reason), own))
+            found.append((versions.get(vintage) or failing_model(settings, name, vintage, reason, inherited=True), own))
     return found
 
 

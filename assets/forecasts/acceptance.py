@@ -197,13 +197,24 @@ def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> 
 
 
 def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Whether every forecast could be made, and by the model itself; severe where a model made none."""
+    """Whether every forecast could be made, and by the model itself; severe where a model made none.
+
+    Missing forecasts whose reason is a failure of the model that they are derived from are stated, and are no failure
+    of the model: the check of that one's asset fails.
+    """
+    failures = {one.forecaster.name: [failed for failed in one.failures if not failed.inherited] for one in results}
     failed = [
-        f"{one.forecaster.name}: {len(one.failures):,} of {len(one.tasks):,} forecasts failed: "
-        f"{'; '.join(islice(_by_reason(one.failures), EXAMPLES))}"
+        f"{one.forecaster.name}: {len(own):,} of {len(one.tasks):,} forecasts failed: "
+        f"{'; '.join(islice(_by_reason(own), EXAMPLES))}"
         for one in results
-        if one.failures
+        if (own := failures[one.forecaster.name])
     ]
+    lacking = "; ".join(
+        f"{one.forecaster.name} lacks {len(own):,} of {len(one.tasks):,}: "
+        f"{'; '.join(islice(_by_reason(own), EXAMPLES))}"
+        for one in results
+        if (own := [failed for failed in one.failures if failed.inherited])
+    )
     fallbacks = [
         f"{one.forecaster.name}: {len(one.fallbacks):,} of {len(one.tasks):,} forecasts are of a simpler model: "
         f"{'; '.join(islice(_by_reason(one.fallbacks), EXAMPLES))}"
@@ -211,11 +222,11 @@ def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
         if one.fallbacks
     ]
     if not failed and not fallbacks:
-        return CheckOutcome(True, "every forecast was made")
+        return CheckOutcome(True, f"every other forecast was made; {lacking}" if lacking else "every forecast was made")
     remedy = "The others are stored; the next run tries these again. Correct the model, its options or the bars"
     problems = [f"{'; '.join(failed)}. {remedy}"] if failed else []
-    silent = any(len(one.failures) == len(one.tasks) for one in results)
-    return CheckOutcome(False, ". ".join([*problems, *fallbacks]), severe=silent)
+    silent = any(len(failures[one.forecaster.name]) == len(one.tasks) for one in results)
+    return CheckOutcome(False, ". ".join([*problems, *fallbacks, *([lacking] if lacking else [])]), severe=silent)
 
 
 def _by_reason(failures: Sequence[FailedForecast] | Sequence[FallbackForecast]) -> Iterator[str]:

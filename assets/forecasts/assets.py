@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.forecasts.catalogue import ForecastAsset, all_forecast_assets
-from assets.forecasts.checks import COVERAGE, check_result, check_specs
+from assets.forecasts.checks import COVERAGE, EARLIER_ORIGINS, check_result, check_specs
 from assets.forecasts.drift_asset import drift_asset
 from assets.forecasts.embeddings_asset import embeddings_asset
 from assets.metadata import (
@@ -145,6 +145,7 @@ def _result(
     contents = [content(candlecast.warehouse, run) for run in runs]
     outcomes = check_forecasts(candlecast, results, calibrated)
     metadata = _metadata(candlecast, results, selection, histories, calibrated)
+    derived = _derived_results(candlecast, asset.name, results, histories, metadata) if asset.derived_from else []
     first, every = first_origin(candlecast.settings), candlecast.settings.forecasts.every
     not_made = not_made_text(sessions_of(context), len(origins), first, every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
@@ -156,24 +157,52 @@ def _result(
         data_version=dg.DataVersion(digest_of(made_of)),
         check_results=[
             *(check_result(name, one) for name, one in outcomes.items()),
-            *([_coverage_result(candlecast, asset.name)] if asset.derived_from else []),
+            *derived,
         ],
     )
+
+
+def _derived_results(
+    candlecast: Candlecast,
+    asset: str,
+    results: "Sequence[ForecastResult]",
+    histories: "dict[str, BarHistory]",
+    metadata: dict[str, Any],
+) -> list[dg.AssetCheckResult]:
+    """The results of the checks of derived forecasts alone; what they were learnt from is added to the metadata."""
+    from assets.forecasting.registry import models_of
+    from assets.forecasts.earlier_origins import check_earlier_origins, learnt_by_model, learnt_origins, learnt_text
+
+    origins = learnt_origins(candlecast.warehouse, results)
+    if len(learnt := learnt_by_model(results, origins)):
+        metadata["learnt"] = table(learnt)
+    if text := learnt_text(results, origins):
+        metadata["result"] = text
+    models = models_of(asset, candlecast.settings, candlecast.checkpoints)
+    outcome = check_earlier_origins(candlecast, models, results, histories, origins)
+    return [check_result(EARLIER_ORIGINS.name, outcome), _coverage_result(candlecast, asset)]
 
 
 def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
     """The check of the coverage of an asset's recalibrated forecasts or combinations, of all stored origins."""
     from assets.forecasting.registry import checkpoints_of
-    from assets.forecasts.coverage import bounds_of, check_bounds, coverage_by_origin, coverage_by_period
+    from assets.forecasts.coverage import (
+        bounds_of,
+        check_bounds,
+        coverage_by_origin,
+        coverage_by_period,
+        without_unlearnt,
+    )
 
     settings = candlecast.settings
     bounds = bounds_of(settings.forecasts.levels, settings.forecasts.coverage_bounds)
     used = checkpoints_of(asset, settings, candlecast.checkpoints)
     checked = {model: one for model, one in used.items() if not model.endswith(ANCHORED)}
-    by_origin = coverage_by_origin(candlecast, checked, bounds)
+    by_origin, left_out = without_unlearnt(coverage_by_origin(candlecast, checked, bounds))
     coverage = coverage_by_period(by_origin, bounds, settings.evaluation, settings.seed)
-    outcome = check_bounds(coverage, bounds, settings.forecasts.coverage == "block")
-    return check_result(COVERAGE.name, outcome, {"coverage": table(coverage)} if len(coverage) else {})
+    outcome = check_bounds(coverage, bounds, settings.forecasts.coverage == "block", left_out)
+    tables = {"coverage": coverage, "left_out": left_out}
+    return check_result(COVERAGE.name, outcome, {name: table(one) for name, one in tables.items() if len(one)})
 
 
 def _add_contents(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:
@@ -206,7 +235,6 @@ def _metadata(
         costs_by_model,
         failed_forecasts,
         fallback_forecasts,
-        learnt_by_model,
     )
 
     origins = sorted({task.origin for task in selection.tasks})
@@ -220,9 +248,6 @@ def _metadata(
         "about": table(about_models(results)),
         **costs_by_model(results),
     }
-    learnt = learnt_by_model(results)
-    if len(learnt):
-        metadata["learnt"] = table(learnt)
     for name, frame in {"failed": failed_forecasts(results), "fallbacks": fallback_forecasts(results)}.items():
         if len(frame):
             metadata[name] = table(frame)

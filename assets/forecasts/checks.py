@@ -54,7 +54,13 @@ COVERAGE = ForecastCheck(
     "The intervals cover a share of closes within forecasts.coverage_bounds, over all origins and in each year.",
     blocking=False,
 )
-_BY_NAME = {check.name: check for check in (*CHECKS, COVERAGE)}
+EARLIER_ORIGINS = ForecastCheck(
+    "earlier_origins",
+    "Derived forecasts were made of the earlier origins of the settings, and of all that are stored now.",
+    blocking=False,
+)
+DERIVED_CHECKS = (COVERAGE, EARLIER_ORIGINS)
+_BY_NAME = {check.name: check for check in (*CHECKS, *DERIVED_CHECKS)}
 
 
 def check_specs(asset: str, derived: bool) -> Sequence[dg.AssetCheckSpec]:
@@ -63,7 +69,7 @@ def check_specs(asset: str, derived: bool) -> Sequence[dg.AssetCheckSpec]:
     Args:
         derived: whether the forecasts are derived from those of others.
     """
-    checks = (*CHECKS, *([COVERAGE] if derived else []))
+    checks = (*CHECKS, *(DERIVED_CHECKS if derived else ()))
     # A failed check of severity WARN blocks nothing.
     return [
         dg.AssetCheckSpec(one.name, asset=asset, blocking=one.blocking or one is COVERAGE, description=one.description)

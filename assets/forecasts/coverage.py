@@ -21,6 +21,7 @@ from assets.forecasting.bootstrap import (
     origin_weights,
     weighted_means,
 )
+from assets.forecasting.calibration.panel import LEAST_ORIGINS, LEAST_OUTCOMES
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.intervals import CentralInterval, central_intervals, percent
 from resources.candlecast import Candlecast
@@ -52,8 +53,8 @@ def bounds_of(levels: Sequence[float], bounds: Mapping[str, tuple[float, float]]
 
 
 def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound]) -> pd.DataFrame:
-    """The share of closes inside each interval, over symbols and steps: columns model, origin, ends, and one per
-    nominal coverage."""
+    """The share of closes inside each interval, over symbols and steps: columns model, origin, ends, outcomes (of a
+    step), learnt_from (earlier origins; NaN: the model does not learn), and one per nominal coverage."""
     settings, warehouse = candlecast.settings, candlecast.warehouse
     in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
     levels = [level for one in bounds for level in (one.interval.low, one.interval.high)]
@@ -69,8 +70,30 @@ def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Se
     shares = {
         one.interval.nominal: wide["share", one.interval.high] - wide["below", one.interval.low] for one in bounds
     }
-    ends = found.groupby(["model", "origin"])["ends"].max()
-    return pd.DataFrame(shares).assign(ends=ends).reset_index()
+    stated = found.groupby(["model", "origin"])[["ends", "outcomes", "learnt_from"]].max()
+    return pd.DataFrame(shares).join(stated).reset_index()
+
+
+def without_unlearnt(by_origin: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of `coverage_by_origin` at which the model had enough outcomes of every step to learn from, and how many
+    origins are left out: columns model, origins.
+
+    Before, a recalibrated forecast is the model's, and says nothing about the recalibration.
+    """
+    kept, left_out = list[pd.DataFrame](), dict[str, int]()
+    for model, own in by_origin.groupby("model") if len(by_origin) else ():
+        ordered = own.sort_values("origin", ignore_index=True)
+        # Earlier origins whose last target was still to come.
+        pending = np.arange(len(ordered)) - np.searchsorted(ordered["ends"], ordered["origin"], side="right")
+        learnt_from = ordered["learnt_from"].to_numpy(dtype=np.float64, na_value=np.nan)
+        known = learnt_from - np.maximum(pending, 0)
+        enough = (known >= LEAST_ORIGINS) & (known * ordered["outcomes"].to_numpy() >= LEAST_OUTCOMES)
+        judged = np.isnan(learnt_from) | enough
+        kept.append(ordered[judged])
+        if not judged.all():
+            left_out[str(model)] = int((~judged).sum())
+    found = pd.concat(kept, ignore_index=True) if kept else by_origin
+    return found, pd.DataFrame(list(left_out.items()), columns=["model", "origins"])
 
 
 def coverage_by_period(
@@ -95,18 +118,22 @@ def coverage_by_period(
     return pd.DataFrame(rows, columns=columns)
 
 
-def check_bounds(coverage: pd.DataFrame, bounds: Sequence[Bound], block: bool) -> CheckOutcome:
+def check_bounds(
+    coverage: pd.DataFrame, bounds: Sequence[Bound], block: bool, left_out: pd.DataFrame | None = None
+) -> CheckOutcome:
     """Whether no coverage is outside of its bounds with its whole interval.
 
     Args:
         block: whether a failure stops what is made from the forecasts.
+        left_out: origins that are not judged, as of `without_unlearnt`.
     """
+    few = _left_out_text(left_out) if left_out is not None and len(left_out) else ""
     if not bounds:
         return CheckOutcome(True, "forecasts.levels has none of the intervals of forecasts.coverage_bounds")
     known = coverage[coverage["low"].notna()]
     if known.empty:
         named = int(coverage["origins"].max()) if len(coverage) else 0
-        return CheckOutcome(True, f"too few origins with outcomes for an interval of the coverage: {named}")
+        return CheckOutcome(True, f"too few origins with outcomes for an interval of the coverage: {named}{few}")
     problems = []
     for one in bounds:
         rows = known[known["nominal"] == one.interval.nominal]
@@ -118,11 +145,18 @@ def check_bounds(coverage: pd.DataFrame, bounds: Sequence[Bound], block: bool) -
             "acceptable, widen forecasts.coverage_bounds"
         )
         blocked = " What is made from them is blocked (forecasts.coverage)." if block else ""
-        return CheckOutcome(False, f"{'; '.join(problems)}. {remedy}.{blocked}", severe=block)
+        return CheckOutcome(False, f"{'; '.join(problems)}{few}. {remedy}.{blocked}", severe=block)
     shown = ", ".join(one.interval.text for one in bounds)
-    few = int(coverage["low"].isna().groupby([coverage["model"], coverage["period"]]).any().sum())
-    short = f"; {few} periods have too few origins to tell" if few else ""
-    return CheckOutcome(True, f"no coverage of the {shown} intervals is certainly outside of its bounds{short}")
+    unknown = int(coverage["low"].isna().groupby([coverage["model"], coverage["period"]]).any().sum())
+    short = f"; {unknown} periods have too few origins to tell" if unknown else ""
+    return CheckOutcome(True, f"no coverage of the {shown} intervals is certainly outside of its bounds{short}{few}")
+
+
+def _left_out_text(left_out: pd.DataFrame) -> str:
+    return (
+        f"; the first origins of {len(left_out)} models, {left_out['origins'].max()} at most, are left out: too few "
+        "outcomes were known to learn from"
+    )
 
 
 def _periods(own: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask, Prediction
 from assets.market.history import FIELDS, PRICES
 from resources.errors import CandlecastError
+from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
 # The fields of a bar, and the log of high / low.
@@ -43,12 +44,6 @@ INSERT INTO forecast_quantiles
 SELECT $model, $checkpoint, q.symbol, q.origin, $made_at::TIMESTAMP, q.step, q.target_ts, q.field, q.level, q.value,
        q.in_sample
 FROM new_quantiles q SEMI JOIN added USING (symbol, origin)
-"""
-_REPLACE = """
-UPDATE forecasts f SET made_at = $made_at::TIMESTAMP, in_sample = n.in_sample, corrected = n.corrected,
-    learnt_from = n.learnt_from
-FROM new_forecasts n SEMI JOIN replaced USING (symbol, origin)
-WHERE f.model = $model AND f.checkpoint = $checkpoint AND f.symbol = n.symbol AND f.origin = n.origin
 """
 # What is computed from a forecast is computed anew.
 _FORGET = """
@@ -95,10 +90,15 @@ class PredictionBatch:
 
 @dataclass(frozen=True)
 class FailedForecast:
-    """A forecast that a model did not make, or that is invalid."""
+    """A forecast that a model did not make, or that is invalid.
+
+    Attributes:
+        inherited: whether it is a failure of the model that it is derived from, which is recorded there.
+    """
 
     task: ForecastTask
     reason: str
+    inherited: bool = False
 
 
 def existing_forecasts(
@@ -171,7 +171,7 @@ def write_forecasts(
             own = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
             for table in _MADE_OF_IT:
                 connection.execute(_FORGET.format(table=table), own)
-            connection.execute(_REPLACE, parameters)
+            connection.execute(load_sql("assets.forecasts", "replace_forecasts.sql"), parameters)
             added = pd.concat([added, replaced.to_pandas()])
         connection.register("added", added)
         connection.execute(_ADD_QUANTILES, parameters)

@@ -109,7 +109,10 @@ def generate_forecasts(
         for (batch_tasks, targets), prediction in made:
             batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
             failed = {**invalid_forecasts(forecaster.name, batch), **prediction.failures}
-            failures += [FailedForecast(batch_tasks[row], reason) for row, reason in sorted(failed.items())]
+            failures += [
+                FailedForecast(batch_tasks[row], reason, row in prediction.inherited)
+                for row, reason in sorted(failed.items())
+            ]
             fallbacks += [
                 FallbackForecast(batch_tasks[row], reason)
                 for row, reason in prediction.fallbacks.items()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.calibration.models import DerivedPredict
 from assets.forecasting.forecaster import ForecastModel
 from assets.forecasting.intervals import scored_intervals
 from assets.forecasting.origins import forward_steps
@@ -122,8 +121,13 @@ def about_models(results: Sequence[ForecastResult]) -> pd.DataFrame:
 
 
 def failed_forecasts(results: Sequence[ForecastResult]) -> pd.DataFrame:
-    """The forecasts that failed: columns model, symbol, origin, reason."""
-    rows = [(one.forecaster.name, failed.task, failed.reason) for one in results for failed in one.failures]
+    """The forecasts that failed by themselves: columns model, symbol, origin, reason."""
+    rows = [
+        (one.forecaster.name, failed.task, failed.reason)
+        for one in results
+        for failed in one.failures
+        if not failed.inherited
+    ]
     found = [(model, task.symbol, str(task.origin), reason) for model, task, reason in rows]
     return pd.DataFrame(found, columns=["model", "symbol", "origin", "reason"])
 
@@ -133,18 +137,6 @@ def fallback_forecasts(results: Sequence[ForecastResult]) -> pd.DataFrame:
     rows = [(one.forecaster.name, found.task.symbol, found.reason) for one in results for found in one.fallbacks]
     counts = pd.DataFrame(rows, columns=["model", "symbol", "reason"]).value_counts(sort=False)
     return counts.rename("forecasts").reset_index()
-
-
-def learnt_by_model(results: Sequence[ForecastResult]) -> pd.DataFrame:
-    """What derived models that forecast in this run had learnt at their newest origin: columns model, outcomes (of the
-    step with the fewest), and λ and w by step where there are any."""
-    rows = []
-    for one in results:
-        predict = one.forecaster.load() if one.created else None
-        if isinstance(predict, DerivedPredict) and len(frame := predict.learnt_at(max(one.range.origins))):
-            by_step = {name: " ".join(f"{value:g}" for value in frame[name]) for name in ("λ", "w") if name in frame}
-            rows.append({"model": one.forecaster.name, "outcomes": int(frame["outcomes"].min()), **by_step})
-    return pd.DataFrame(rows).fillna("")
 
 
 def costs_by_model(results: Sequence[ForecastResult]) -> dict[str, float]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 
 from assets.forecasting.calibration.stored import Base, StoredForecasts
-from assets.forecasting.forecaster import ForecastModel, ForecastTask
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
-from assets.forecasts.acceptance import check_lookahead
+from assets.forecasts.acceptance import check_failures, check_lookahead
 from assets.forecasts.generate import ForecastResult, generate_forecasts, target_timestamps
+from assets.forecasts.summary import failed_forecasts
 from tests.forecasts.forecast_home import ForecastHome
 
 ASSET, NAME = "calibrated_forecasts", "random_walk_recalibrated"
@@ -59,3 +62,27 @@ def test_a_forecast_whose_model_has_none_fails_with_that_reason_and_the_others_a
     result: ForecastResult = generate_forecasts(home.candlecast, _calibrated(home, tasks), tasks)
     assert {one.task.symbol for one in result.failures} == {"IBM"} and result.created
     assert all("random_walk has no forecast" in one.reason for one in result.failures)
+    assert not check_failures([result]).passed
+
+
+def test_what_its_model_failed_to_forecast_is_stated_and_is_no_failure_of_a_derived_model(home: ForecastHome) -> None:
+    tasks = home.tasks(date(2012, 1, 1), date(2012, 2, 10))
+    base = _base(home)
+
+    def load() -> Predict:
+        predict = base.load()
+
+        def failing(own: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+            quiet = {row: "too quiet" for row, task in enumerate(own) if task.symbol == "IBM"}
+            return replace(predict(own, targets), failures=quiet)
+
+        return failing
+
+    generate_forecasts(home.candlecast, replace(base, load=load), tasks)
+    result = generate_forecasts(home.candlecast, _calibrated(home, tasks), tasks)
+    assert {one.task.symbol for one in result.failures} == {"IBM"} and result.created
+    outcome = check_failures([result])
+    assert outcome.passed and all(
+        text in outcome.description for text in (NAME, "random_walk failed: too quiet", "IBM")
+    )
+    assert failed_forecasts([result]).empty

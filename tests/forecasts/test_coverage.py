@@ -10,8 +10,15 @@ from pydantic import ValidationError
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.baselines.closed_form import baseline_forecasters
-from assets.forecasts.checks import CHECKS, COVERAGE, check_result, check_specs
-from assets.forecasts.coverage import Bound, bounds_of, check_bounds, coverage_by_origin, coverage_by_period
+from assets.forecasts.checks import CHECKS, COVERAGE, EARLIER_ORIGINS, check_result, check_specs
+from assets.forecasts.coverage import (
+    Bound,
+    bounds_of,
+    check_bounds,
+    coverage_by_origin,
+    coverage_by_period,
+    without_unlearnt,
+)
 from assets.forecasts.generate import generate_forecasts
 from resources.settings import EvaluationSettings, ForecastSettings
 from tests.forecasts.forecast_home import ForecastHome
@@ -80,6 +87,21 @@ def test_a_year_too_short_to_tell_is_counted_beside_a_range_that_is_long_enough(
     assert found.passed and "1 periods have too few origins" in found.description
 
 
+def test_origins_at_which_nothing_was_learnt_yet_are_left_out_and_counted() -> None:
+    """Weekly origins of one symbol with targets up to two weeks ahead: 100 outcomes are known after 101 origins."""
+    shares = np.where(np.arange(200) < 101, 0.5, 0.9)
+    found = _by_origin(shares).assign(outcomes=1, learnt_from=np.arange(200))
+    assert not _outcome(found).passed
+    kept, left_out = without_unlearnt(found)
+    assert left_out.to_dict("records") == [{"model": "kronos_recalibrated", "origins": 101}]
+    outcome = check_bounds(coverage_by_period(kept, _bounds(), QUICK, 0), _bounds(), True, left_out)
+    assert outcome.passed and "101" in outcome.description
+    # With a warm-up all are judged, and so is a model that does not learn.
+    for learnt_from in (found["learnt_from"] + 101, np.nan):
+        same, none = without_unlearnt(found.assign(learnt_from=learnt_from))
+        assert len(same) == len(found) and none.empty
+
+
 def test_coverage_is_that_of_the_stored_quantiles_with_their_ends(home: ForecastHome) -> None:
     walk = next(one for one in baseline_forecasters(home.settings) if one.model == "random_walk")
     generate_forecasts(home.candlecast, walk, home.tasks(date(2012, 1, 3), date(2012, 3, 30)))
@@ -110,7 +132,7 @@ def test_a_coverage_outside_of_its_bounds_blocks_what_follows_only_where_the_set
 
     @dg.asset(check_specs=check_specs("derived", derived=True))
     def derived() -> dg.MaterializeResult:  # type: ignore[type-arg]
-        others = [check_result(one.name, CheckOutcome(True, "fine")) for one in CHECKS]
+        others = [check_result(one.name, CheckOutcome(True, "fine")) for one in (*CHECKS, EARLIER_ORIGINS)]
         return dg.MaterializeResult(check_results=[*others, check_result(COVERAGE.name, outcome)])
 
     @dg.asset(deps=[derived])

@@ -204,9 +204,18 @@ class DerivedPredict:
         closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
         missing = np.asarray(~np.isfinite(derived).all(axis=(1, 2)))
         values = np.exp(np.where(missing[:, None, None], 0.0, derived)) * closes[:, None, None]
-        failures = self._reasons(tasks, own, missing)
+        reasons = self._reasons(tasks, own, missing)
+        inherited = frozenset(row for row, (_, is_recorded) in reasons.items() if is_recorded)
+        failures = {row: reason for row, (reason, _) in reasons.items()}
         behind = self._earlier.origins_before(origins) if self._learns else None
-        return Prediction(("close",), values[:, :, None], np.zeros(len(tasks)), failures=failures, learnt_from=behind)
+        return Prediction(
+            fields=("close",),
+            quantiles=values[:, :, None],
+            corrected=np.zeros(len(tasks)),
+            failures=failures,
+            inherited=inherited,
+            learnt_from=behind,
+        )
 
     def learnt_at(self, origin: np.datetime64) -> pd.DataFrame:
         """What was learnt up to an origin, one row per step: columns step, outcomes, and those of the rule."""
@@ -222,15 +231,17 @@ class DerivedPredict:
     def _from(self, others: Mapping[str, BarHistory]) -> Derive:
         return self._learn(self._earlier.panels({**self._stored.histories, **others}))
 
-    def _reasons(self, tasks: Sequence[ForecastTask], own: np.ndarray, missing: np.ndarray) -> dict[int, str]:
-        found: dict[int, str] = {}
+    def _reasons(
+        self, tasks: Sequence[ForecastTask], own: np.ndarray, missing: np.ndarray
+    ) -> dict[int, tuple[str, bool]]:
+        found: dict[int, tuple[str, bool]] = {}
         for base, quantiles in zip(self._bases, own, strict=True):
             lacking = missing & ~np.isfinite(quantiles).all(axis=(1, 2))
             rows = [int(row) for row in np.flatnonzero(lacking) if int(row) not in found]
             if rows:
                 found |= dict(zip(rows, self._stored.reasons(base, [tasks[row] for row in rows]), strict=True))
         unexplained = [int(row) for row in np.flatnonzero(missing) if int(row) not in found]
-        return found | dict.fromkeys(unexplained, "its quantiles are not finite")
+        return found | dict.fromkeys(unexplained, ("its quantiles are not finite", False))
 
 
 def learnt_frame(learnt: Derive, origin: np.datetime64) -> pd.DataFrame:

@@ -84,8 +84,8 @@ class StoredForecasts:
         """How many forecasts are in memory at once."""
         return max(1, VALUES_PER_PANEL // (self._steps * len(self._levels)))
 
-    def reasons(self, base: Base, tasks: Sequence[ForecastTask]) -> list[str]:
-        """Why a model has no forecast of each task."""
+    def reasons(self, base: Base, tasks: Sequence[ForecastTask]) -> list[tuple[str, bool]]:
+        """Why a model has no forecast of each task, and whether that is its own recorded failure."""
         parameters: dict[str, object] = {
             "model": base.model,
             "checkpoint": base.checkpoints[-1],
@@ -95,12 +95,9 @@ class StoredForecasts:
         failed = self.warehouse.frame(_FAILED, parameters)
         stamps = failed["origin"].to_numpy().astype("datetime64[s]")
         known = dict(zip(zip(failed["symbol"], stamps, strict=True), failed["reason"], strict=True))
-        return [
-            f"{base.model} failed: {known[task.symbol, task.origin]}"
-            if (task.symbol, task.origin) in known
-            else f"{base.model} has no forecast from this origin: it was not made, or input drift blocks it"
-            for task in tasks
-        ]
+        unmade = f"{base.model} has no forecast from this origin: it was not made, or input drift blocks it"
+        own = [known.get((task.symbol, task.origin)) for task in tasks]
+        return [(unmade, False) if reason is None else (f"{base.model} failed: {reason}", True) for reason in own]
 
     def digest(self, bases: Sequence[Base], last: np.datetime64) -> str:
         """The digest of the earlier forecasts and the closes up to a timestamp."""
