@@ -53,7 +53,7 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
 
-bench-planted: $(READY)  ## whether Chronos-2 finds a planted AR(1); ten minutes
+bench-planted: $(READY)  ## whether Chronos-2 finds a planted AR(1); three minutes
 	$(BIN)/python -m benchmarks.planted_signal
 
 bench-models: $(TESTED)  ## latency and memory of each forecaster

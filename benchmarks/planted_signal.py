@@ -1,9 +1,10 @@
-"""Whether Chronos-2 finds a planted signal: `python -m benchmarks.planted_signal [--quick]`.
+"""Whether Chronos-2 finds a planted signal: `python -m benchmarks.planted_signal [--quick] [--base packaged]`.
 
 A simulated market whose daily returns follow an AR(1) with φ = 0.15, with clustered volatility, a market factor and
-OHLCV bars. The compact Chronos-2 is fine-tuned on the first part. On the last part its CRPS is compared with that of a
-random walk with EWMA volatility: as forecast, with the median on the last close, with the location shrunk by a factor
-per step that the validation part determines, and with the oracle, which knows φ.
+OHLCV bars. A compact Chronos-2 is trained on the first part, by default from random weights, with the settings of the
+how-to on fine-tuning. On the last part its CRPS is compared with that of a random walk with EWMA volatility: as
+forecast, with the median on the last close, anchored to a volatility model by the outcomes of earlier origins, and that
+of the oracle, which knows φ. What the location adds is the CRPS skill against the same quantiles on the last close.
 """
 
 from __future__ import annotations
@@ -12,28 +13,38 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from assets.forecasting.baselines.closed_form import baseline_forecasters
+from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
+from assets.forecasting.calibration.panel import ForecastPanel
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
+from assets.forecasting.volatility.forecaster import volatility_forecaster
 from assets.market.history import BarHistory
 from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows
 from assets.training.model_selection.scoring import compare_skill, score_forecasts, tasks_at_origins
+from assets.training.volatility import build_volatility
 from resources.checkpoints import CheckpointStore
 from resources.layout import Home
 from resources.publish import publishing_folder
-from resources.settings import Chronos2Settings, ComputeSettings, ForecastSettings, Settings, WindowSettings
+from resources.settings import (
+    Chronos2Settings,
+    ComputeSettings,
+    ForecastSettings,
+    Settings,
+    VolatilitySettings,
+    WindowSettings,
+)
 from resources.settings_training import PACKAGED_INPUTS
 
 PHI = 0.15
@@ -41,8 +52,18 @@ BARS, SYMBOLS, SEED = 2500, 100, 12
 FIRST = np.datetime64("2011-01-03")
 # Of the bars: training, then validation, then test.
 TRAIN, VALIDATION = 0.6, 0.75
-FACTORS = np.round(np.arange(0, 1.01, 0.1), 1)
 BASELINE = "random_walk_ewma"
+Base = Literal["none", "packaged"]
+# A forecast, and the one that it is compared with.
+COMPARISONS = (
+    ("as forecast", BASELINE),
+    ("median on the last close", BASELINE),
+    ("as forecast", "median on the last close"),
+    ("volatility", BASELINE),
+    ("anchored", BASELINE),
+    ("anchored", "volatility"),
+    ("oracle", BASELINE),
+)
 
 
 def simulated_market(symbols: int, bars: int, phi: float, seed: int) -> dict[str, BarHistory]:
@@ -85,8 +106,26 @@ def _garch_noise(shocks: np.ndarray) -> np.ndarray:
     return result
 
 
-def planted_settings(home: Path, steps: int, bars: int) -> Settings:
-    """Fine-tuning of the packaged weights on the first part of the bars."""
+def training_of(base: Base, steps: int) -> Chronos2Settings:
+    """The training of Chronos-2: from random weights as in the how-to, or of the packaged ones."""
+    often = max(steps // 4, 1)
+    if base == "packaged":
+        return Chronos2Settings(base=base, steps=steps, learning_rate=1e-3, evaluate_every=often, **PACKAGED_INPUTS)
+    return Chronos2Settings(
+        initialisation="fan_in",
+        patch_size=16,
+        d_ff=256,
+        dropout=0.0,
+        targets=("standardised_close",),
+        steps=steps,
+        batch_size=256,
+        learning_rate=3e-3,
+        evaluate_every=often,
+    )
+
+
+def planted_settings(home: Path, steps: int, bars: int, base: Base = "none") -> Settings:
+    """Training on the first part of the bars."""
     days = np.busday_offset(FIRST, np.arange(bars), roll="forward")
     first, train, validation, last = (
         days[number].item() for number in (0, int(TRAIN * bars), int(VALIDATION * bars), bars - 1)
@@ -97,9 +136,8 @@ def planted_settings(home: Path, steps: int, bars: int) -> Settings:
         windows=WindowSettings(
             train=(first, train), validation=(_next(train), validation), test=(_next(validation), last)
         ),
-        chronos2=Chronos2Settings(
-            base="packaged", steps=steps, learning_rate=1e-3, evaluate_every=max(steps // 4, 1), **PACKAGED_INPUTS
-        ),
+        chronos2=training_of(base, steps),
+        volatility=VolatilitySettings(base="none"),
         forecasts=ForecastSettings(recentre=False),
         compute=ComputeSettings(device="cpu", threads=1),
     )
@@ -110,7 +148,7 @@ def _next(day: date) -> date:
 
 
 def fitted_store(settings: Settings, histories: Mapping[str, BarHistory]) -> CheckpointStore:
-    """A store whose Chronos-2 is fine-tuned on the training range."""
+    """A store whose Chronos-2 and volatility model are trained on the training range."""
     home = Home(settings.home)
     found = build_windows(histories, settings.windows)
     folder = home.windows / found.digest
@@ -119,33 +157,70 @@ def fitted_store(settings: Settings, histories: Mapping[str, BarHistory]) -> Che
     windows, store = TrainingWindows(found.digest, folder), CheckpointStore(home)
     request = checkpoint_request("chronos2_model", settings, windows)
     store.set_current("chronos2_model", build_checkpoint(request, settings, home, store, windows).digest)
+    store.set_current("volatility_model", build_volatility(settings, histories, store).digest)
     return store
 
 
 def remembered(predict: Predict) -> Predict:
-    """The same forecasts, each computed once."""
-    known: dict[tuple[tuple[str, np.datetime64], ...], Prediction] = {}
+    """The same forecasts of the close, each computed once."""
+    known: dict[tuple[str, np.datetime64], np.ndarray] = {}
 
     def recalled(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        key = tuple((task.symbol, task.origin) for task in tasks)
-        if key not in known:
-            known[key] = predict(tasks, targets)
-        return known[key]
+        new = [row for row, task in enumerate(tasks) if (task.symbol, task.origin) not in known]
+        if new:
+            found = predict([tasks[row] for row in new], targets[new])
+            assert not found.failures, found.failures
+            for row, quantiles in zip(new, found.quantiles[:, :, :1], strict=True):
+                known[tasks[row].symbol, tasks[row].origin] = quantiles
+        quantiles = np.stack([known[task.symbol, task.origin] for task in tasks])
+        return Prediction(("close",), quantiles, np.zeros(len(tasks)))
 
     return recalled
 
 
-def shifted(predict: Predict, location: Callable[[np.ndarray], np.ndarray], median: int) -> Predict:
-    """Forecasts whose log medians (tasks, steps), relative to the last close, are replaced by a function of them."""
+def on_last_close(predict: Predict, median: int) -> Predict:
+    """The same forecasts, with every median on the last close."""
 
     def moved(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         found = predict(tasks, targets)
-        last = np.array([task.history.closes_as_of(task.index, task.index)[-1] for task in tasks])
-        own = np.log(found.quantiles[:, :, 0, median] / last[:, None])
-        change = np.exp(location(own) - own)[:, :, None, None]
-        return replace(found, quantiles=found.quantiles * change)
+        change = _last_closes(tasks)[:, None] / found.quantiles[:, :, 0, median]
+        return replace(found, quantiles=found.quantiles * change[:, :, None, None])
 
     return moved
+
+
+def learnt_anchoring(
+    predict: Predict, volatility: Predict, tasks: Sequence[ForecastTask], settings: Settings
+) -> AnchoringWeights:
+    """What `chronos2_anchored` learns from forecasts in time order; each origin reads earlier outcomes."""
+    horizon = settings.windows.predict_window
+    targets = np.stack([task.history.stamps[task.index + 1 : task.index + 1 + horizon] for task in tasks])
+    closes = np.stack([task.history.closes_as_of(task.index, task.index, task.index + horizon) for task in tasks])
+    quantiles = np.stack([_log_quantiles(one, tasks, targets) for one in (predict, volatility)])
+    origins = np.array([task.origin for task in tasks])
+    panel = ForecastPanel(origins, targets, quantiles, np.log(closes[:, 1:] / closes[:, :1]))
+    return Anchoring(tuple(settings.forecasts.levels), horizon, settings.calibration.half_life)([panel])
+
+
+def anchored(predict: Predict, volatility: Predict, learnt: AnchoringWeights) -> Predict:
+    """The forecasts of `chronos2_anchored`."""
+
+    def derived(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        quantiles = np.stack([_log_quantiles(one, tasks, targets) for one in (predict, volatility)])
+        logs = learnt(np.array([task.origin for task in tasks]), quantiles)
+        prices = _last_closes(tasks)[:, None, None] * np.exp(logs)
+        return Prediction(("close",), prices[:, :, None], np.zeros(len(tasks)))
+
+    return derived
+
+
+def _log_quantiles(predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray) -> np.ndarray:
+    """Log quantiles of the close relative to the last one: (tasks, steps, levels)."""
+    return np.asarray(np.log(predict(tasks, targets).quantiles[:, :, 0] / _last_closes(tasks)[:, None, None]))
+
+
+def _last_closes(tasks: Sequence[ForecastTask]) -> np.ndarray:
+    return np.array([task.history.closes_as_of(task.index, task.index)[-1] for task in tasks])
 
 
 def oracle(baseline: Predict, phi: float) -> Predict:
@@ -162,59 +237,59 @@ def oracle(baseline: Predict, phi: float) -> Predict:
 
 
 def main() -> None:
-    """Simulate, fine-tune, measure; print a table and write it to benchmarks/results/planted_signal.json."""
+    """Simulate, train, measure; print a table and write it to benchmarks/results/planted_signal.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="30 symbols, 120 steps: about two minutes")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--base", choices=("none", "packaged"), default="none", help="weights to start from")
+    parser.add_argument("--steps", type=int, help="of the training: 400, of packaged weights 600")
     parser.add_argument("--phi", type=float, default=PHI)
     given = parser.parse_args()
-    symbols, steps = (30, 120) if given.quick else (SYMBOLS, given.steps)
+    usual = given.steps or (600 if given.base == "packaged" else 400)
+    symbols, steps = (30, 120) if given.quick else (SYMBOLS, usual)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
-        results = measure(Path(work), symbols, steps, BARS, given.phi)
+        results = measure(planted_settings(Path(work), steps, BARS, given.base), symbols, BARS, given.phi)
     print(f"\n{symbols} symbols, {steps} steps, φ = {given.phi}: {time.perf_counter() - started:.0f} s")
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     (folder / "planted_signal.json").write_text(json.dumps(results, indent=1))
 
 
-def measure(work: Path, symbols: int, steps: int, bars: int, phi: float) -> dict[str, dict[str, float | None]]:
-    """CRPS skill of each variant against the random walk, on the test range."""
-    settings = planted_settings(work, steps, bars)
+def measure(settings: Settings, symbols: int, bars: int, phi: float) -> dict[str, dict[str, float | None]]:
+    """CRPS skill of each comparison on the test range, by name: over all steps, and at step 1."""
     histories = simulated_market(symbols, bars, phi, SEED)
     windows, levels = settings.windows, settings.forecasts.levels
-    horizon, median = windows.predict_window, levels.index(0.5)
+    horizon = windows.predict_window
 
     def tasks(span: tuple[date, date]) -> list[ForecastTask]:
         stamps = next(iter(histories.values())).stamps
         within = stamps[(stamps >= np.datetime64(span[0])) & (stamps <= np.datetime64(span[1]))]
         return tasks_at_origins(histories, list(within[::5]), windows.lookback_window, horizon)
 
-    def scores(predict: Predict, chosen: Sequence[ForecastTask]) -> pd.DataFrame:
-        return score_forecasts(predict, chosen, horizon, levels, 1024)
-
     walk = next(one for one in baseline_forecasters(settings) if one.model == BASELINE).load()
-    raw = remembered(chronos2_forecaster(settings, fitted_store(settings, histories)).load())
-    selected, tested = tasks(windows.validation), tasks(windows.test)
-    by_factor = [
-        scores(shifted(raw, partial(np.multiply, factor), median), selected).groupby("step")["crps"].mean()
-        for factor in FACTORS
-    ]
-    shrinkage = FACTORS[np.argmin(np.stack([one.to_numpy() for one in by_factor]), axis=0)]
+    store = fitted_store(settings, histories)
+    own = remembered(chronos2_forecaster(settings, store).load())
+    volatility = remembered(volatility_forecaster(settings, store, lambda: histories).load())
+    tested = tasks(windows.test)
+    learnt = learnt_anchoring(own, volatility, [*tasks(windows.validation), *tested], settings)
     variants = {
-        "as forecast": raw,
-        "median on the last close": shifted(raw, np.zeros_like, median),
-        "location shrunk per step": shifted(raw, partial(np.multiply, shrinkage), median),
+        BASELINE: walk,
+        "as forecast": own,
+        "median on the last close": on_last_close(own, levels.index(0.5)),
+        "volatility": volatility,
+        "anchored": anchored(own, volatility, learnt),
         "oracle": oracle(walk, phi),
     }
-    theirs, results = scores(walk, tested), dict[str, dict[str, float | None]]()
-    for name, predict in variants.items():
-        ours = scores(predict, tested)
-        all_steps = compare_skill(ours, theirs, settings.seed)
-        first = compare_skill(ours[ours["step"] == 1], theirs[theirs["step"] == 1], settings.seed)
-        print(f"{name:26} all steps: {all_steps.text}\n{'':26} step 1: {first.text}")
-        results[name] = {**all_steps.to_dict(), "step_1": first.skill}
-    print(f"factors of the location by step: {shrinkage.tolist()}")
+    scores = {name: score_forecasts(one, tested, horizon, levels, 1024) for name, one in variants.items()}
+    results = dict[str, dict[str, float | None]]()
+    for one, other in COMPARISONS:
+        for part, last in (("all steps", horizon), ("step 1", 1)):
+            ours, theirs = (scores[name][scores[name]["step"] <= last] for name in (one, other))
+            found = compare_skill(ours, theirs, settings.seed)
+            results[f"{one}, against {other}, {part}"] = found.to_dict()
+            print(f"{one + ', against ' + other:52} {part:9}: {found.text}")
+    newest = learnt.weights.at(np.array([tested[-1].origin]), np.zeros(2))[0, :, 0]
+    print(f"weight λ of the location by step, at the last origin: {newest.tolist()}")
     return results
 
 

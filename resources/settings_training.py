@@ -198,6 +198,13 @@ class Chronos2Settings(StartingWeights):
     num_layers: int = Field(2, ge=1, description='base = "none": encoder layers.')
     num_heads: int = Field(4, ge=1, description='base = "none": attention heads.')
     patch_size: int = Field(8, ge=1, description='base = "none": bars per patch.')
+    dropout: Fraction = Field(0.1, description='base = "none": dropout in training.')
+    initialisation: Literal["published", "fan_in"] = Field(
+        "published",
+        description='base = "none": "published": as in chronos-forecasting, with small gains; a compact model may then '
+        'learn one distribution for all inputs. "fan_in": values keep their size from layer to layer, and effects of '
+        "single bars are found sooner.",
+    )
     lora_rank: int = Field(8, ge=1, description='mode = "lora": rank of the adapters.')
     evaluate_every: int = Field(100, ge=1, description="Steps between two evaluations on the validation range.")
     targets: tuple[Chronos2Target, ...] = Field(
@@ -268,6 +275,10 @@ class Chronos2Settings(StartingWeights):
         if self.base == "none" and self.mode == "lora":
             raise ValueError(
                 'mode = "lora" adapts a base, and base = "none" has none: name a base, or set mode = "full"'
+            )
+        if self.base != "none" and self.initialisation == "fan_in":
+            raise ValueError(
+                f'initialisation = "fan_in" is of new weights, not of base = "{self.base}": set base = "none"'
             )
         return self
 

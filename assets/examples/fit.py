@@ -87,7 +87,7 @@ def fit_on_synthetic_series(shape: Chronos2Settings, horizon: int, series: int, 
     logging.getLogger("chronos").setLevel(logging.ERROR)
     length = shape.context_length + horizon + FURTHER
     with TemporaryDirectory() as scratch:
-        fitted = new_chronos2(shape, horizon, dropout=0.0).fit(
+        fitted = new_chronos2(shape.model_copy(update={"dropout": 0.0}), horizon).fit(
             prepared(synthetic_series(series, length, seed), horizon),
             prediction_length=horizon,
             validation_inputs=prepared(synthetic_series(VALIDATION_SERIES, length, VALIDATION_SEED), horizon),

@@ -57,6 +57,8 @@ _IRRELEVANT = frozenset(
 _IRRELEVANT_CHRONOS2 = _IRRELEVANT | {
     "targets", "past_covariates", "future_covariates", "events", "groups", "series_at_once"
 }  # fmt: skip
+# Left out where they are the default: a new key would change the recipe of every checkpoint.
+_LATER_CHRONOS2 = ("dropout", "initialisation")
 # What a card has of the windows' manifest; the choices of the preparation are there unless they are the defaults.
 MANIFEST_KEYS = ("train", "validation", "symbols", "lookback", "horizon", "embargo")
 PREPARATION = ("fill", "events")
@@ -142,7 +144,7 @@ def checkpoint_request(
             recipe["missing_volume"] = settings.windows.missing_volume
     if trains:
         recipe |= {
-            "settings": section.model_dump(mode="json", exclude=_irrelevant_keys(section)),
+            "settings": section.model_dump(mode="json", exclude=set(_irrelevant_keys(section))),
             "data": windows.digest,
             **preparation(settings.windows),
             "seed": settings.seed,
@@ -229,14 +231,15 @@ def _current_card(
     return updated
 
 
-def _irrelevant_keys(section: BaseModel) -> set[str]:
+def _irrelevant_keys(section: BaseModel) -> frozenset[str]:
     """The keys of a section that the weights do not depend on."""
     if isinstance(section, Chronos2Settings):
-        return set(_IRRELEVANT_CHRONOS2)
+        fields = Chronos2Settings.model_fields
+        return _IRRELEVANT_CHRONOS2 | {key for key in _LATER_CHRONOS2 if getattr(section, key) == fields[key].default}
     if isinstance(section, TokenizerSettings) and section.micro_batch and section.micro_batch < section.batch_size:
         # The entropy of the codes of a batch is not the mean over its micro-batches: the weights depend on their size.
-        return set(_IRRELEVANT - {"micro_batch"})
-    return set(_IRRELEVANT)
+        return _IRRELEVANT - {"micro_batch"}
+    return _IRRELEVANT
 
 
 def _chosen(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
