@@ -10,7 +10,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-planted bench-chronos bench-skill check-examples example-weights gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-backtests bench-planted bench-chronos bench-skill check-examples example-weights gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -39,7 +39,7 @@ format: $(TESTED)
 bench-evaluation: $(READY) ## scoring at the scale of an index
 	$(BIN)/python -m benchmarks.evaluation
 
-bench: bench-kronos bench-chronos bench-market bench-training bench-evaluation bench-models   ## every benchmark's table
+bench: bench-kronos bench-chronos bench-market bench-training bench-evaluation bench-models bench-backtests   ## every benchmark's table
 
 bench-kronos: $(TESTED)  ## the engine against the authors' package
 	$(BIN)/python -m benchmarks.kronos
@@ -52,6 +52,9 @@ bench-market: $(READY)   ## ingest at the scale of an index; DATA=file.parquet
 
 bench-training: $(TESTED) ## a training step, and preparing windows
 	$(BIN)/python -m benchmarks.training
+
+bench-backtests: $(READY) ## TopkDropout against Qlib's loop, and sweeps of a thousand backtests
+	$(BIN)/python -m benchmarks.backtests
 
 bench-planted: $(READY)  ## whether Chronos-2 finds a planted AR(1); three minutes
 	$(BIN)/python -m benchmarks.planted_signal

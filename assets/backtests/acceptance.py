@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from assets.backtests.plan import NoBacktest
-from assets.backtests.qlib_backtest import price_panel, simulate_with_numpy
+from assets.backtests.qlib_backtest import price_panel, simulate_without_qlib
 from assets.backtests.qlib_provider import daily_bars
 from assets.backtests.results import BacktestRequest
 from assets.backtests.tradability import REFUSED
@@ -80,11 +80,11 @@ def accounting_problems(days: pd.DataFrame, account: float) -> list[str]:
 
 
 def largest_difference(request: BacktestRequest, days: pd.DataFrame) -> float | None:
-    """The largest absolute difference between Qlib's and the numpy simulation's daily returns. None: no backtest."""
+    """The largest absolute difference between Qlib's and our own loop's daily returns. None: no backtest."""
     plan = request.plan()
     if isinstance(plan, NoBacktest):
         return None
-    reference = simulate_with_numpy(plan, price_panel(request.provider), request.rules)
+    reference = simulate_without_qlib(plan, price_panel(request.provider), request.rules)
     if not days[["model", "session"]].equals(reference[["model", "session"]]):
         return float("inf")
     return float(np.abs(days[list(COMPARED_COLUMNS)].to_numpy() - reference[list(COMPARED_COLUMNS)].to_numpy()).max())

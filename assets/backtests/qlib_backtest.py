@@ -1,4 +1,4 @@
-"""A backtest plan simulated by Qlib, in one child process for all models, and by the numpy implementation."""
+"""A backtest plan simulated by Qlib, in one child process for all models, and by our own loop (topk_dropout)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from assets.backtests import qlib_worker
 from assets.backtests.plan import BacktestPlan
 from assets.backtests.prices import PricePanel
 from assets.backtests.rules import TradingRules
-from assets.backtests.topk_dropout import simulate
+from assets.backtests.sweep import SweepRun, sweep
+from assets.backtests.topk_dropout import COMPILED_FROM, trading_sessions
+from assets.backtests.topk_kernel import Sessions
 from assets.backtests.tradability import REFUSED
 from resources.child_process import run_child
 from resources.errors import CandlecastError
@@ -50,27 +52,33 @@ def simulate_with_qlib(
     return _result_frame(days, plan)
 
 
-def simulate_with_numpy(plan: BacktestPlan, prices: PricePanel, rules: TradingRules) -> pd.DataFrame:
-    """The same results by the numpy implementation, in the same columns."""
+def plan_sessions(plan: BacktestPlan, prices: PricePanel) -> Sessions:
+    """Prices and states of the days of a plan, as `sweep` reads them."""
     window = np.searchsorted(prices.sessions, plan.days)
-    frames = []
-    for model, scores in plan.scores.items():
-        result = simulate(scores, prices.open[window], prices.close[window], rules, plan.ended, plan.states)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "model": model,
-                    "session": plan.days[1:],
-                    "gross": result.gross,
-                    "cost": result.cost,
-                    "net": result.net,
-                    "turnover": result.turnover,
-                    "account": result.account,
-                    **dict(zip(REFUSED, result.refused.T, strict=True)),
-                }
-            )
-        )
-    return _result_frame(pd.concat(frames), plan)
+    return trading_sessions(prices.open[window], prices.close[window], plan.ended, plan.states)
+
+
+def simulate_without_qlib(plan: BacktestPlan, prices: PricePanel, rules: TradingRules) -> pd.DataFrame:
+    """The same results by our own simulation, in the same columns."""
+    sessions = plan_sessions(plan, prices)
+    runs = sweep(plan.scores.items(), sessions, [rules], compiled=len(plan.days) >= COMPILED_FROM)
+    return _result_frame(pd.concat([_days_of(run, plan) for run in runs]), plan)
+
+
+def _days_of(run: SweepRun, plan: BacktestPlan) -> pd.DataFrame:
+    result = run.simulation
+    return pd.DataFrame(
+        {
+            "model": run.signal,
+            "session": plan.days[1:],
+            "gross": result.gross,
+            "cost": result.cost,
+            "net": result.net,
+            "turnover": result.turnover,
+            "account": result.account,
+            **dict(zip(REFUSED, result.refused.T, strict=True)),
+        }
+    )
 
 
 def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path) -> None:

@@ -3,7 +3,7 @@
 Qlib imports mlflow, replaces sys.excepthook and numpy's error state, and keeps global settings, so it runs in
 a process of its own. FOLDER holds request.json, scores.parquet and states.npy; the worker writes days.parquet there
 and, after each model, a line `PROGRESS done total model` to stdout. Not here: what can be traded (tradability), and the
-choice of orders under `dropout = "tradable"` (topk_dropout), which this strategy shares with the numpy simulation.
+choice of orders under `dropout = "tradable"` (topk_dropout), which this strategy shares with our own loop.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 from assets.backtests.plan import BacktestPlan, NoBacktest, plan_backtest
 from assets.backtests.prices import PricePanel
-from assets.backtests.qlib_backtest import simulate_with_numpy
+from assets.backtests.qlib_backtest import simulate_without_qlib
 from assets.backtests.rules import TradingRules
 from tests.backtests.backtest_data import panel_of
 
@@ -189,6 +189,6 @@ def test_a_delisted_holding_does_not_end_the_trading() -> None:
     plan = plan_backtest(frame, found, 5, RULES)
     assert isinstance(plan, BacktestPlan)
     assert not np.isfinite(plan.scores["m"][10:, 0]).any(), "no score for a session without a bar"
-    days = simulate_with_numpy(plan, found, RULES).set_index("session")
+    days = simulate_without_qlib(plan, found, RULES).set_index("session")
     assert (days.loc["2020-01-15":"2020-01-29", "turnover"] > 0).all()
     assert [note for note in plan.notes if "A (2020-01-13)" in note]

@@ -1,4 +1,4 @@
-"""The numpy TopkDropout against hand-computed days and against Qlib."""
+"""Our TopkDropout against hand-computed days and against Qlib."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assets.backtests.plan import BacktestPlan
-from assets.backtests.qlib_backtest import COLUMNS, price_panel, simulate_with_numpy, simulate_with_qlib
+from assets.backtests.qlib_backtest import COLUMNS, price_panel, simulate_with_qlib, simulate_without_qlib
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import choose, simulate
 from assets.backtests.tradability import REFUSED, PriceLimits, session_states
@@ -130,7 +130,7 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
     assert plan.ends[1] == calendar[days // 2 - 1]
     work = tmp_path / "work"
     work.mkdir()
-    qlib, own = simulate_with_qlib(plan, provider, rules, work), simulate_with_numpy(plan, prices, rules)
+    qlib, own = simulate_with_qlib(plan, provider, rules, work), simulate_without_qlib(plan, prices, rules)
     assert qlib[["model", "session"]].equals(own[["model", "session"]])
     assert (qlib["turnover"] > 0).mean() > 0.3
     assert (qlib[list(REFUSED)].sum() > 0).all()
@@ -140,7 +140,7 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
 
 
 @pytest.mark.parametrize("dropout", ["tradable", "qlib"])
-def test_numpy_and_qlib_agree(tmp_path: Path, dropout: Literal["tradable", "qlib"]) -> None:
+def test_our_loop_and_qlib_agree(tmp_path: Path, dropout: Literal["tradable", "qlib"]) -> None:
     agree(tmp_path, replace(RULES, topk=3, hold_thresh=3, dropout=dropout), days=60, symbols=9, models=2)
 
 
@@ -156,7 +156,7 @@ def test_numpy_and_qlib_agree(tmp_path: Path, dropout: Literal["tradable", "qlib
         replace(RULES, topk=6, n_drop=1, open_cost=0.0, close_cost=0.0),
     ],
 )
-def test_numpy_and_qlib_agree_under_every_rule(
+def test_our_loop_and_qlib_agree_under_every_rule(
     tmp_path: Path, rules: TradingRules, dropout: Literal["tradable", "qlib"]
 ) -> None:
     agree(tmp_path, replace(rules, dropout=dropout), days=150, symbols=16, models=3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assets.backtests.plan import BacktestPlan, plan_backtest
 from assets.backtests.prices import PricePanel
-from assets.backtests.qlib_backtest import simulate_with_numpy
+from assets.backtests.qlib_backtest import simulate_without_qlib
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import choose, choose_tradable, refused_orders, simulate
 from assets.backtests.tradability import REFUSED, PriceLimits, State, buyable, sellable, session_states
@@ -104,7 +104,7 @@ def test_a_purchase_without_volume_waits_and_the_next_symbol_takes_its_place() -
     panel = flat()
     panel.volume[3:5, 2] = 0.0
     plan = planned(panel, FREE)
-    days = simulate_with_numpy(plan, panel, FREE)
+    days = simulate_without_qlib(plan, panel, FREE)
     assert days["refused_no_volume"].tolist()[:4] == [1, 1, 0, 0]
     # A and B are bought first; C replaces A on the third session, for half of the account.
     assert days["turnover"].to_numpy()[:4] == pytest.approx([0.95, 0, 0.95, 0], abs=0.03)
@@ -118,7 +118,7 @@ def test_a_holding_locked_at_the_lower_limit_is_kept_until_it_can_be_sold() -> N
     for day in range(13, 17):
         for field in (panel.open, panel.high, panel.low, panel.close):
             field[day:, 2] = np.round(panel.close[day - 1, 2] * 0.9, 2)
-    days = simulate_with_numpy(planned(panel, rules), panel, rules)
+    days = simulate_without_qlib(planned(panel, rules), panel, rules)
     locked = np.isin(days["session"].dt.day, [14, 15, 16, 17])
     assert days["refused_limit_down"].tolist() == locked.astype(int).tolist()
     # Half of the 95 % invested loses 10 % four times, and is sold on the session after. Until then B gives way to A.
@@ -127,7 +127,7 @@ def test_a_holding_locked_at_the_lower_limit_is_kept_until_it_can_be_sold() -> N
     turnover = days["turnover"].to_numpy()
     assert (turnover[locked][1:] == 0).all() and turnover[np.flatnonzero(locked)[-1] + 1] > 0.3
     unlimited = replace(rules, limits=PriceLimits({}, 0.01))
-    assert simulate_with_numpy(planned(panel, unlimited), panel, unlimited)["account"].to_numpy()[-1] > 0.94e6
+    assert simulate_without_qlib(planned(panel, unlimited), panel, unlimited)["account"].to_numpy()[-1] > 0.94e6
 
 
 def test_a_symbol_that_is_delisted_while_suspended_is_settled_at_its_last_close() -> None:
@@ -137,7 +137,7 @@ def test_a_symbol_that_is_delisted_while_suspended_is_settled_at_its_last_close(
     prices[15:, 2] = np.nan
     panel = panel_of(days, SYMBOLS, prices.copy(), prices.copy())
     panel.volume[8:, 2] = np.where(np.isnan(prices[8:, 2]), np.nan, 0.0)
-    found = simulate_with_numpy(planned(panel, FREE), panel, FREE)
+    found = simulate_without_qlib(planned(panel, FREE), panel, FREE)
     last = int(np.flatnonzero(found["session"] == pd.Timestamp("2021-03-15"))[0])
     assert found["account"].to_numpy()[-1] == pytest.approx(1e6 * (1 - 0.475 * 0.1))
     assert found["refused_no_volume"].tolist()[last - 1 : last + 2] == [1, 1, 0]

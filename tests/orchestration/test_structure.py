@@ -30,7 +30,7 @@ STAGES = {
 }
 # Not needed to know which assets there are; Dagster imports none of them.
 HEAVY = {
-    "arch", "chronos", "duckdb", "exchange_calendars", "matplotlib", "numpy", "pandas", "pyarrow", "qlib",
+    "arch", "chronos", "duckdb", "exchange_calendars", "matplotlib", "numba", "numpy", "pandas", "pyarrow", "qlib",
     "safetensors", "scipy", "torch", "transformers",
 }  # fmt: skip
 # What the definitions are built of, beside the packages themselves.
