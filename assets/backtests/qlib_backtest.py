@@ -61,7 +61,8 @@ def plan_sessions(plan: BacktestPlan, prices: PricePanel) -> Sessions:
 def simulate_without_qlib(plan: BacktestPlan, prices: PricePanel, rules: TradingRules) -> pd.DataFrame:
     """The same results by our own simulation, in the same columns."""
     sessions = plan_sessions(plan, prices)
-    runs = sweep(plan.scores.items(), sessions, [rules], compiled=len(plan.days) >= COMPILED_FROM)
+    compiled = len(plan.scores) * sessions.closes.size >= COMPILED_FROM
+    runs = sweep(plan.scores.items(), sessions, [rules], compiled=compiled)
     return _result_frame(pd.concat([_days_of(run, plan) for run in runs]), plan)
 
 

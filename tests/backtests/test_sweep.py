@@ -90,7 +90,8 @@ def test_a_sweep_has_the_results_of_single_backtests_with_any_number_of_workers(
 
 def test_a_sweep_reads_signals_when_their_turn_comes() -> None:
     random = np.random.default_rng(4)
-    sessions, read = market(random, 20, 5), []
+    sessions = market(random, 20, 5)
+    read: list[int] = []
 
     def endless() -> Iterator[tuple[str, np.ndarray]]:
         while True:
