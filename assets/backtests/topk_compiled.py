@@ -1,8 +1,8 @@
-"""The day loop compiled by numba, once per machine: the machine code is kept on disk.
+"""The day loop of TopkDropout compiled by numba, once per machine: the machine code is kept on disk.
 
 https://numba.readthedocs.io/en/stable/developer/caching.html. It lies in `NUMBA_CACHE_DIR` if that is set, else beside
 the source, else in the user's cache folder. Files are replaced atomically, so several processes may compile at once.
-Without a folder to write in, or with damaged files there, each process compiles for itself.
+Without a folder to write in, each process compiles for itself. Damaged files are removed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from assets.backtests import topk_kernel as kernel
 
+# What `simulate_days` calls, directly or not.
 CALLED = (
     kernel.settle,
     kernel.mark,
@@ -49,11 +52,23 @@ def _load() -> Callable[..., None]:
         return _compile(cache=True)
     except Exception as error:
         logger.warning(
-            "The compiled backtest cannot be kept on disk, so every process compiles it again, for seconds: %s. Set "
-            "NUMBA_CACHE_DIR to a writable folder.",
+            "The compiled backtest could not be read from disk or kept there: %s. This process compiles it for itself. "
+            "If that repeats, set NUMBA_CACHE_DIR to a writable folder.",
             error,
         )
+        _remove_files()
         return _compile(cache=False)
+
+
+def _remove_files() -> None:
+    """Remove what is kept on disk: a failed write may leave a new index beside the machine code of an older source."""
+    from numba import njit
+
+    with suppress(OSError, RuntimeError):
+        folder = njit(cache=True)(kernel.simulate_days).stats.cache_path
+        pattern = f"{Path(kernel.__file__).stem}.{kernel.simulate_days.__name__}-*"
+        for file in Path(folder).glob(pattern) if folder else ():
+            file.unlink(missing_ok=True)
 
 
 def _compile(cache: bool) -> Callable[..., None]:

@@ -150,3 +150,4 @@ def test_the_compiled_loop_is_kept_on_disk(tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:1000])
     (damaged,) = outputs(start())
     assert "NUMBA_CACHE_DIR" in damaged and damaged.endswith("0 1")
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()], "the next process compiles and keeps it"
