@@ -5,7 +5,7 @@ Read from what the stages store anyway: model cards, manifests, payload provenan
 
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from assets.forecasting.filters import checkpoint_pairs
 from assets.forecasting.origins import forward_steps
+from assets.forecasts.catalogue import columns_read
 from resources.calendar import TradingCalendar
 from resources.checkpoints import Checkpoint, CheckpointStore, Kind
 from resources.errors import CandlecastError
@@ -50,22 +51,32 @@ class _Record:
     Attributes:
         number: its place in the order of all records.
         inputs: the data versions that it read, by asset.
+        reads: the columns that it was computed from, as `asset.column`.
     """
 
     number: int
     version: str
     run: str
     inputs: Mapping[str, str]
+    reads: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: dg.EventLogRecord) -> "_Record":
         tags = (record.asset_materialization.tags if record.asset_materialization else None) or {}
         inputs = {tag.removeprefix(INPUT_TAG): value for tag, value in tags.items() if tag.startswith(INPUT_TAG)}
-        return cls(record.storage_id, tags.get(VERSION_TAG, "–"), record.run_id, inputs)
+        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+        lineage = metadata.get("dagster/column_lineage")
+        columns = lineage.value.deps_by_column if isinstance(lineage, dg.TableColumnLineageMetadataValue) else {}
+        # Each column once, in the order of the lineage.
+        reads = {
+            f"{one.asset_key.to_user_string()}.{one.column_name}": None for deps in columns.values() for one in deps
+        }
+        return cls(record.storage_id, tags.get(VERSION_TAG, "–"), record.run_id, inputs, tuple(reads))
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"data_version": self.version, "run": self.run}
+        reads = {"reads": ", ".join(self.reads)} if self.reads else {}
+        return {"data_version": self.version, "run": self.run, **reads}
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,9 @@ class Lineage:
             page = self.instance.fetch_materializations(wanted, limit=PAGE, cursor=cursor)
             for record in map(_Record.of, page.records):
                 if record.version == (version or record.version):
-                    made, version = record, record.version
+                    # One session of a run has the metadata of all.
+                    known = made.reads if made is not None and made.run == record.run else ()
+                    made, version = replace(record, reads=record.reads or known), record.version
                     if before is not None:
                         return made
                 elif made is not None:
@@ -163,7 +176,8 @@ class Lineage:
             return
         key: dict[str, object] = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
         for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
-            facts = {str(fact): str(value) for fact, value in row.items() if fact != "weights"}
+            facts = {str(fact): str(value) for fact, value in row.items() if fact not in ("weights", "recipe")}
+            facts["reads"] = columns_read(row["model"], row["recipe"])
             facts["forward"] = str(self._is_forward(row))
             weights = [self._weights(str(row["weights"]))] if row["weights"] else []
             bars = self._bars([str(row["symbol"])], row["origin"])
@@ -206,7 +220,8 @@ class Lineage:
 
     def _forecasts(self, row: Mapping[Hashable, Any]) -> Node:
         """Forecasts of one model by one recipe, with the weights, their tokenizer and windows, and the bars."""
-        facts = {str(key): str(value) for key, value in row.items() if value != ""}
+        facts = {str(key): str(value) for key, value in row.items() if value != "" and key != "recipe"}
+        facts["reads"] = columns_read(row["model"], row["recipe"])
         node = Node(f"forecasts of {row['model']} by {row['checkpoint']}", facts)
         if row["weights"]:
             node.sources.append(self._weights(str(row["weights"])))
@@ -226,7 +241,9 @@ class Lineage:
         facts = {"file": str(folder / "report.html"), "backtest_recipe": str(report.get("backtest_recipe") or "–")}
         made = {(row["model"], row["checkpoint"]): row for row in self.warehouse.frame(_FORECASTS).to_dict("records")}
         # Without the number of forecasts, which is today's and not that of the report's day.
-        made = {used: {key: row[key] for key in ("model", "checkpoint", "weights")} for used, row in made.items()}
+        made = {
+            used: {key: row[key] for key in ("model", "checkpoint", "weights", "recipe")} for used, row in made.items()
+        }
         forecasts = [
             self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
             for used in checkpoint_pairs(report.get("forecasts_by", {}))

@@ -100,6 +100,7 @@ def _forecasts(
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        from assets.forecasting.chronos2.input_settings import events_table
         from assets.forecasting.drift_gate import blocked_by_drift
         from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task
@@ -120,7 +121,9 @@ def _forecasts(
         if asset.derived_from:
             found, selection = without_blocked(found, selection, blocked)
         results = [generate_forecasts(candlecast, forecaster, tasks, progress) for forecaster, tasks in found]
-        add_to_newest_partition(context, {"dagster/column_lineage": column_lineage(asset.sources)})
+        read = asset.reading([forecaster.recipe for forecaster, _ in found], events_table(settings))
+        lineage = {"dagster/column_lineage": column_lineage(read.sources), "reads": ", ".join(read.sources["value"])}
+        add_to_newest_partition(context, lineage)
         return _result(context, candlecast, asset, results, selection, histories)
 
     return forecasts

@@ -3,9 +3,12 @@
 Not here: how they are made (assets).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from assets.forecasting.chronos2.input_settings import fields_read, known_columns
 from resources.settings import ModelSettings, Settings
 from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET, forecast_asset
 
@@ -16,6 +19,9 @@ _TRAINING = {
     "volatility": ("volatility_model",),
 }
 _FIELDS = ("open", "high", "low", "close", "volume", "amount")
+_CHRONOS2 = "chronos2_forecasts"
+# The source of what is known over the horizon where the name of its table is not recorded.
+EVENTS = "known_events"
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,27 @@ class ForecastAsset:
     models: tuple[str, ...] = ()
     pool: str = "gpu"
     derived_from: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
     @property
     def sources(self) -> dict[str, list[str]]:
-        """By column, the columns of `bars`, `corporate_actions` and other forecasts that it is computed from."""
+        """By column, the columns of `bars`, `corporate_actions` and other tables that it is computed from."""
         factors = ["corporate_actions.price_factor", *(["corporate_actions.value"] if "volume" in self.reads else [])]
         factors += [f"{asset}.value" for asset in self.derived_from]
-        values = [*(f"bars.{field}" for field in self.reads), *factors]
+        values = [*(f"bars.{field}" for field in self.reads), *factors, *self.known]
         return {"symbol": ["bars.symbol"], "origin": ["bars.ts"], "value": values}
+
+    def reading(self, recipes: Sequence[Mapping[str, Any]], events: str | None = None) -> "ForecastAsset":
+        """The asset with what models with these recipes read: of Chronos-2 the targets and covariates decide it.
+
+        Args:
+            events: the name of the table of known events; None: it is not recorded.
+        """
+        if self.name != _CHRONOS2 or not recipes:
+            return self
+        fields = {field for recipe in recipes for field in fields_read(recipe)}
+        known = {column: None for recipe in recipes for column in known_columns(recipe, events or EVENTS)}
+        return replace(self, reads=tuple(field for field in _FIELDS if field in fields), known=tuple(known))
 
 
 FORECAST_ASSETS = (
@@ -68,12 +87,23 @@ FORECAST_ASSETS = (
         models=_TRAINING["kronos"],
     ),
     ForecastAsset(
-        "chronos2_forecasts",
-        "Forecasts by Chronos-2: quantiles of the close from log closes, sorted where they cross.",
+        _CHRONOS2,
+        "Forecasts by Chronos-2: quantiles of the close, and of range and volume where they are targets, sorted where "
+        "they cross.",
         {"duckdb", "pytorch"},
         models=_TRAINING["chronos2"],
     ),
 )
+
+
+def columns_read(model: str, recipe: str) -> str:
+    """The columns that the forecasts of a model with a recipe, as it is stored, are computed from."""
+    name = forecast_asset(model)
+    if name in (CALIBRATED_ASSET, COMBINED_ASSET):
+        return "forecast_quantiles.value"
+    asset = next((one for one in FORECAST_ASSETS if one.name == name), None)
+    asset = asset or ForecastAsset(name, "", set(), reads=_FIELDS)
+    return ", ".join(asset.reading([json.loads(recipe)]).sources["value"])
 
 
 def all_forecast_assets(settings: Settings) -> list[ForecastAsset]:

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from assets.forecasting.chronos2.batches import Series, SeriesForecaster
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
+from assets.forecasting.chronos2.input_settings import event_columns, events_table
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.forecasting.chronos2.outputs import accumulate_returns
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.known_events import EventTable, read_events
+from assets.forecasts.catalogue import FORECAST_ASSETS
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.market.history import FIELDS, VOLUME
 from resources.calendar import TradingCalendar
@@ -276,6 +278,16 @@ def test_the_data_version_names_the_market_and_the_events(model_home: ForecastHo
     assert len(before) == 2 and read(last - np.timedelta64(5, "D"))[0] != before[0]
     events_file(tmp_path, last="2012-05-02")
     assert read(last)[0] == before[0] and read(last)[1] != before[1]
+
+
+def test_the_asset_names_the_fields_and_tables_that_were_read(model_home: ForecastHome, tmp_path: Path) -> None:
+    home = rich_home(model_home, tmp_path, groups=groups_file(tmp_path))
+    recipe = chronos2_forecaster(home.settings, home.checkpoints).recipe
+    (asset,) = (one for one in FORECAST_ASSETS if one.name == "chronos2_forecasts")
+    read = asset.reading([recipe], events_table(home.settings)).sources["value"]
+    known = [*(f"events.{name}" for name in event_columns(home.settings)), "groups.group"]
+    assert {"bars.volume", "bars.close", "corporate_actions.value", *known} <= set(read)
+    assert "bars.amount" not in read and asset.reading([]).sources == asset.sources
 
 
 def test_range_and_volume_are_stored_as_fields(home: ForecastHome, tmp_path: Path) -> None:

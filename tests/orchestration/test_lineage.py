@@ -9,6 +9,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from assets.forecasts.catalogue import columns_read
+from assets.metadata import column_lineage
 from orchestration.lineage import Lineage, Node
 from resources.calendar import TradingCalendar
 from resources.checkpoints import CheckpointStore
@@ -113,6 +115,39 @@ def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: L
     ]
     with pytest.raises(CandlecastError, match="kronos/IBM/2010-12-30"):
         lineage.of("kronos/IBM/2010-12-30")
+
+
+def test_a_forecast_names_the_fields_and_tables_that_it_was_computed_from(lineage: Lineage) -> None:
+    inputs = {"targets": ["log_return", "volume"], "past": ["market_return", "range"], "future": ["dividends", "month"]}
+    rows = {"chronos2": {"inputs": inputs, "groups": "d" * 16}, "garch": {}, "garch_recalibrated": {}, "mine": {}}
+    with lineage.warehouse.write() as connection:
+        for model, recipe in rows.items():
+            checkpoint = f"{model:0<16.16}"
+            values = [model, checkpoint, json.dumps(recipe)]
+            connection.execute("INSERT INTO forecast_recipes VALUES (?, ?, NULL, ?)", values)
+            connection.execute(
+                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0)", [model, checkpoint]
+            )
+    read = {model: lineage.of(f"{model}/IBM/2010-12-31").facts["reads"] for model in rows}
+    assert read["chronos2"] == (
+        "bars.high, bars.low, bars.close, bars.volume, corporate_actions.price_factor, corporate_actions.value, "
+        "known_events.dividends, calendar.month, groups.group"
+    )
+    assert "bars.open" in read["garch"] and "volume" not in read["garch"] and "bars.amount" in read["mine"]
+    assert read["garch_recalibrated"] == "forecast_quantiles.value"
+    assert columns_read("chronos2", "{}") == "bars.close, corporate_actions.price_factor"
+
+
+def test_an_asset_names_the_columns_that_it_was_made_of(lineage: Lineage) -> None:
+    @dg.asset
+    def forecasts() -> dg.MaterializeResult[None]:
+        sources = {"value": ["bars.close", "holidays.kind"], "origin": ["bars.close"]}
+        metadata = {"dagster/column_lineage": column_lineage(sources)}
+        return dg.MaterializeResult(data_version=dg.DataVersion("one"), metadata=metadata)
+
+    dg.materialize([forecasts], instance=lineage.instance)
+    found = replace(lineage, defs=dg.Definitions([forecasts])).of("forecasts")
+    assert found.facts["reads"] == "bars.close, holidays.kind"
 
 
 def test_a_payload_that_gave_no_bar_is_no_source(lineage: Lineage) -> None:
