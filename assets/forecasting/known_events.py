@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assets.forecasting.chronos2.sources import IN_WAREHOUSE
 from assets.market.csv_files import Row, csv_rows
 from assets.market.selection import stored_symbol
 from resources.disclosure import shown_path
@@ -24,7 +25,6 @@ from resources.publish import digest_of
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
-IN_WAREHOUSE = "warehouse:"
 EVERY_SYMBOL = ""
 # A part of the digest: weights that were fitted to other numbers of the same categories are not used.
 CATEGORY_ORDER = "by first day"

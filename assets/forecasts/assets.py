@@ -100,7 +100,7 @@ def _forecasts(
     def forecasts(
         context: dg.AssetExecutionContext, config: ForecastConfig, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        from assets.forecasting.chronos2.input_settings import events_table
+        from assets.forecasting.chronos2.sources import events_table
         from assets.forecasting.drift_gate import blocked_by_drift
         from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task

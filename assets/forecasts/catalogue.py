@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assets.forecasting.chronos2.input_settings import fields_read, known_columns
+from assets.forecasting.chronos2.sources import fields_read, known_columns
 from resources.settings import ModelSettings, Settings
 from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET, forecast_asset
 

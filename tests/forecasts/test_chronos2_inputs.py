@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from assets.forecasting.chronos2.batches import Series, SeriesForecaster
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
-from assets.forecasting.chronos2.input_settings import event_columns, events_table
+from assets.forecasting.chronos2.input_settings import event_columns
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.forecasting.chronos2.outputs import accumulate_returns
+from assets.forecasting.chronos2.sources import events_table
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.known_events import EventTable, read_events
