@@ -43,6 +43,8 @@ VERSION = 1
 BATCH_SIZE = 256
 # Below 2³¹, which every random generator takes.
 SEEDS = 2**31
+# The lines that raised an error whose traceback is in the log already.
+_logged: set[tuple[str, int | None]] = set()
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,6 @@ class PluginPredictor:
     def __init__(self, settings: Settings, forecaster: Forecaster) -> None:
         self._seed, self._levels, self._fill = settings.seed, settings.forecasts.levels, GapFill.of(settings)
         self._forecaster = forecaster
-        self._logged = False
 
     def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         """The forecasts of some tasks; those that failed have a reason."""
@@ -164,7 +165,9 @@ class PluginPredictor:
         rows: list[Row | str] = []
         for start in range(0, len(tasks), BATCH_SIZE):
             chunk = range(start, min(start + BATCH_SIZE, len(tasks)))
-            rows += self._rows([self._input(tasks[place], targets[place]) for place in chunk])
+            rows += isolated_rows(
+                self._forecaster, [self._input(tasks[place], targets[place]) for place in chunk], self._levels
+            )
         return stacked(rows, targets.shape[1], len(self._levels))
 
     def _input(self, task: ForecastTask, targets: np.ndarray) -> ForecastInput:
@@ -172,31 +175,33 @@ class PluginPredictor:
         first = max(0, task.index + 1 - lookback) if lookback else 0
         return ForecastInput(
             task.symbol,
-            # Copies: a plug-in that writes into its input changes no history.
-            task.history.stamps[first : task.index + 1].copy(),
+            task.history.stamps[first : task.index + 1],
             task.history.bars_as_of(task.index, first),
-            targets.copy(),
+            targets,
             forecast_seed(self._seed, task.symbol, task.origin) % SEEDS,
         )
 
-    def _rows(self, inputs: Sequence[ForecastInput]) -> list[Row | str]:
-        rows = self._read(inputs)
-        if rows is not None:
-            return rows
-        middle = len(inputs) // 2
-        return [*self._rows(inputs[:middle]), *self._rows(inputs[middle:])]
 
-    def _read(self, inputs: Sequence[ForecastInput]) -> list[Row | str] | None:
-        """The rows of some inputs; None: one of several inputs made the forecaster fail."""
-        try:
-            return read_output(self._forecaster.predict(inputs, self._levels), inputs, self._levels)
-        except Exception as error:
-            if len(inputs) > 1:
-                return None
-            if not self._logged:
+def isolated_rows(forecaster: Forecaster, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> list[Row | str]:
+    """What a forecaster returns for some inputs, or why not: of a batch that raises or has another shape, each half is
+    tried again, so that one input spoils no other."""
+    try:
+        # Copies: a plug-in that writes into its input changes no history, and no input of another try.
+        return read_output(forecaster.predict([_copied(one) for one in inputs], list(levels)), inputs, levels)
+    except Exception as error:
+        if len(inputs) == 1:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            if (place.filename, place.lineno) not in _logged:
                 logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
-            self._logged = True
+            _logged.add((place.filename, place.lineno))
             return [_reason(error)]
+    middle = len(inputs) // 2
+    halves = (inputs[:middle], inputs[middle:])
+    return [row for half in halves for row in isolated_rows(forecaster, half, levels)]
+
+
+def _copied(one: ForecastInput) -> ForecastInput:
+    return replace(one, stamps=one.stamps.copy(), bars=one.bars.copy(), targets=one.targets.copy())
 
 
 def _reason(error: Exception) -> str:

@@ -28,7 +28,7 @@ from assets.forecasting.series.models import (
     finite_quantiles,
     load_series_model,
 )
-from assets.forecasting.series.series import INDEX, Series, SeriesError, forecast_rows
+from assets.forecasting.series.series import Series, SeriesError, forecast_rows
 from assets.forecasting.series.stamps import frequency_text, season_of
 from assets.forecasting.series.tables import Reading, Resample
 from resources.errors import CandlecastError
@@ -209,17 +209,14 @@ def _forecast(
     forecast: SeriesForecast, found: SeriesSet, model: SeriesModel, levels: np.ndarray, progress: Progress
 ) -> SeriesForecast:
     """The forecasts after the last values."""
-    kept, frames = [], []
-    for number, series in enumerate(found.series):
-        try:
-            frames.append(forecast_rows(series, finite_quantiles(model, series, levels), levels))
-            kept.append(series)
-        except SeriesError as error:
-            forecast.rejected[series.id] = str(error)
-        progress(number + 1, len(found.series), str(series.id))
-    columns = [*INDEX, *map(str, levels.tolist())]
-    quantiles = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    return replace(forecast, quantiles=quantiles, histories=kept)
+    kept: list[tuple[Series, np.ndarray]] = []
+    for series, made in zip(found.series, finite_quantiles(model, found.series, levels, progress), strict=True):
+        if isinstance(made, SeriesError):
+            forecast.rejected[series.id] = str(made)
+            continue
+        kept.append((series, made))
+    quantiles = forecast_rows([one for one, _ in kept], [made for _, made in kept], levels)
+    return replace(forecast, quantiles=quantiles, histories=[one for one, _ in kept])
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:

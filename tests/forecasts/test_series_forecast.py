@@ -56,6 +56,33 @@ def test_a_series_is_forecast_alike_alone_and_beside_others() -> None:
     pd.testing.assert_frame_equal(beside[beside["id"] == "b"].reset_index(drop=True), alone, check_exact=True)
 
 
+@pytest.mark.parametrize("horizon", [6, 60])
+def test_no_number_order_or_length_of_other_series_changes_a_bit(horizon: int) -> None:
+    """Covariates of both kinds, categories that others lack, and a horizon beyond one pass of the model."""
+    random = np.random.default_rng(31)
+    parts, future = [], []
+    for number in range(70):
+        length = 90 - number % 3 * 20
+        sky = random.choice([["clear", "cloud"], ["fog", "cloud", "rain"]][number % 2], length + horizon)
+        rows = pd.DataFrame(
+            {"id": f"s{number}", "timestamp": pd.date_range("2023-05-01", periods=length + horizon, freq="h")}
+        )
+        rows = rows.assign(load=wave(number, length + horizon), heat=random.normal(size=len(rows)), sky=sky)
+        parts.append(rows[:length])
+        future.append(rows[length:].drop(columns=["load", "heat"]))
+    frame, ahead = pd.concat(parts, ignore_index=True), pd.concat(future, ignore_index=True)
+
+    def forecast(ids: Sequence[str]) -> pd.DataFrame:
+        own = pd.concat([frame[frame["id"] == one] for one in ids])
+        return predict(own, "load", past=["heat"], future=ahead, horizon=horizon).set_index(["id", "step"]).sort_index()
+
+    names = [f"s{number}" for number in range(70)]
+    every, turned = forecast(names), forecast(names[::-1])
+    pd.testing.assert_frame_equal(every, turned, check_exact=True)
+    for one in ("s3", "s69"):
+        pd.testing.assert_frame_equal(forecast([one]), every.loc[[one]], check_exact=True)
+
+
 def test_small_changes_on_a_high_level_are_not_lost() -> None:
     low, high = (predict(long(a=offset + wave(4)), horizon=3)[["0.1", "0.9"]] for offset in (0.0, 3e9))
     np.testing.assert_allclose(high - 3e9, low, atol=2e-5)

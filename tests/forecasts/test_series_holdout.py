@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +14,7 @@ import pytest
 import scoringrules
 from scipy.stats import norm
 
+from assets.forecasting.plugin import NO_TRAINING, ForecastInput
 from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series_forecast import SeriesRequest, forecast_series
 from resources.errors import CandlecastError
@@ -119,3 +124,64 @@ def test_a_percentage_of_zero_is_not_defined() -> None:
     made = forecast_series(frame(values), SeriesRequest(holdout=2, model="naive"))
     assert made.scores is not None
     assert np.isnan(made.scores["mape"]).all() and np.isfinite(made.scores["mae"]).all()
+
+
+def answer(name: str, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> object:
+    """What careless forecasters return."""
+    closes = np.array([one.closes[-1] for one in inputs])
+    made = closes[:, None, None] + np.linspace(-1, 1, len(levels)) * np.ones((len(inputs), len(inputs[0].targets), 1))
+    if name == "beside":
+        return made + 0.001 * len(inputs)
+    if name == "random":
+        return made + np.random.default_rng().normal()
+    if name == "writes":
+        for one in inputs:
+            one.bars[:] = 3.0
+    if name in ("raises", "writes") and (closes > 7).any():
+        raise RuntimeError("no such price")
+    if name == "unknown":
+        made[closes > 7] = np.nan
+    return made[:, :-1] if name == "short" else made
+
+
+@dataclass
+class Careless:
+    name: str
+    family: str = "toy"
+    licence: str = "MIT"
+    cutoff: date | None = NO_TRAINING
+    recipe: dict[str, object] = field(default_factory=dict)
+    lookback: int | None = None
+
+    def predict(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> Any:
+        return answer(self.name, inputs, levels)
+
+
+def careless(settings: Settings, name: str) -> Careless:
+    return Careless(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rejected", "note"),
+    [
+        ("good", [], ""),
+        ("raises", ["high"], "no such price"),
+        ("writes", ["high"], "no such price"),
+        ("unknown", ["high"], "no finite forecast"),
+        ("short", ["low", "high", "mid"], "expected"),
+        ("beside", [], "alone is another"),
+        ("random", [], "alone is another"),
+    ],
+)
+def test_one_series_that_a_forecaster_fails_on_spoils_no_other(name: str, rejected: list[str], note: str) -> None:
+    long = pd.concat(
+        [frame(VALUES * 0 + value).assign(id=one) for one, value in (("low", 2.0), ("high", 8.0), ("mid", 5.0))]
+    )
+    settings = Settings(models={"toy": ModelSettings(factory=f"{__name__}:careless", options={"name": name})})
+    made = forecast_series(long, SeriesRequest(horizon=3, model="toy"), settings=settings)
+    assert list(made.rejected) == rejected
+    assert any(note in text for text in [*made.rejected.values(), *made.notes])
+    for one, value in (("low", 2.0), ("mid", 5.0)):
+        if one not in rejected and name != "random":
+            own = made.quantiles[made.quantiles["id"] == one]["0.5"].to_numpy()
+            np.testing.assert_allclose(own, value + (0.001 if name == "beside" else 0.0))

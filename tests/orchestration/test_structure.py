@@ -35,6 +35,7 @@ HEAVY = {
 }  # fmt: skip
 # What the definitions are built of, beside the packages themselves.
 LOADED = {
+    "assets.forecasting.chronos2.sources",
     "assets.metadata", "assets.sessions", "assets.forecasts.catalogue", "assets.forecasts.drift_asset",
     "assets.forecasts.embeddings_asset", "assets.training.model_selection.promotion",
 }  # fmt: skip

@@ -58,24 +58,30 @@ def evaluate(
     every = every[(every >= model.levels[0]) & (every <= model.levels[1])]
     references = [naive_model(NAIVE, 1), naive_model(SEASONAL_NAIVE, season)]
     scored: list[ScoredForecast] = []
-    frames = []
+    wanted: list[np.ndarray] = []
+    known: list[np.ndarray] = []
     found = Holdout(pd.DataFrame(), pd.DataFrame())
-    for number, series in enumerate(histories):
+    cuts: list[tuple[Series, np.ndarray]] = []
+    for series in histories:
         try:
-            cut, actuals = without_end(series, steps)
-            quantiles = finite_quantiles(model, cut, every)
+            cuts.append(without_end(series, steps))
         except SeriesError as error:
             found.rejected[series.id] = str(error)
+    made = finite_quantiles(model, [cut for cut, _ in cuts], every, progress)
+    for (cut, actuals), quantiles in zip(cuts, made, strict=True):
+        if isinstance(quantiles, SeriesError):
+            found.rejected[cut.id] = str(quantiles)
             continue
         found.histories.append(cut)
-        wanted = quantiles[..., np.searchsorted(every, np.round(levels, 6))]
-        frames.append(forecast_rows(cut, wanted, levels).assign(actual=actuals.ravel()))
-        own = [one for one in references if one.about.model != model.about.model]
+        wanted.append(quantiles[..., np.searchsorted(every, np.round(levels, 6))])
+        known.append(actuals.ravel())
         scored.append(ScoredForecast(model.about.model, cut, quantiles, actuals))
-        scored += [ScoredForecast(one.about.model, cut, one.quantiles(cut, every), actuals) for one in own]
-        progress(number + 1, len(histories), str(series.id))
-    if frames:
-        found.quantiles = pd.concat(frames, ignore_index=True)
+        for one in references:
+            (naive,) = one.quantiles([cut], every)
+            if one.about.model != model.about.model and not isinstance(naive, SeriesError):
+                scored.append(ScoredForecast(one.about.model, cut, naive, actuals))
+    if known:
+        found.quantiles = forecast_rows(found.histories, wanted, levels).assign(actual=np.concatenate(known))
         found.scores = score_frame(scored, every, levels.tolist())
     return found
 

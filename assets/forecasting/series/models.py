@@ -7,25 +7,25 @@ weights were read.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from assets.forecasting.chronos2.pipeline import load_pipeline
-from assets.forecasting.forecaster import at_levels
 from assets.forecasting.plugin import ENTRY_POINTS
 from assets.forecasting.series.about import ModelAbout
+from assets.forecasting.series.chronos2 import Chronos2Model
 from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series.series import Series, SeriesError
 from resources.compute import Compute
 from resources.errors import CandlecastError
 from resources.hub_models import hub_reference
+from resources.progress import Progress, silent
 from resources.settings import Settings
 from resources.stored_weights import folder_weights, hub_weights
 
@@ -36,10 +36,12 @@ CHRONOS2, PACKAGED = "chronos2", "packaged"
 NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
 # Fitted to simulated series with covariates (assets.examples.fit).
 PACKAGED_FOLDER = Path(__file__).parent / "weights"
+# Series that are prepared at once: it bounds the memory.
+SERIES_AT_ONCE = 512
 
 
 class SeriesModel(Protocol):
-    """A model that forecasts one series at a time.
+    """A model that forecasts series. The forecast of a series depends on that series alone, bit for bit.
 
     Attributes:
         levels: the lowest and the highest quantile level that it can give.
@@ -59,23 +61,27 @@ class SeriesModel(Protocol):
     @property
     def context(self) -> int | None: ...
 
-    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
-        """(targets, horizon, levels) float64, increasing with the level."""
+    def quantiles(self, series: Sequence[Series], levels: np.ndarray) -> list[np.ndarray | SeriesError]:
+        """Of each series (targets, horizon, levels) float64, increasing with the level, or why there are none."""
         ...
 
 
-def finite_quantiles(model: SeriesModel, series: Series, levels: np.ndarray) -> np.ndarray:
-    """Quantiles (targets, horizon, levels) of one series.
-
-    Raises:
-        SeriesError: the model cannot forecast it.
-    """
-    quantiles = model.quantiles(series, levels)
-    if not np.isfinite(quantiles).all():
-        raise SeriesError(
+def finite_quantiles(
+    model: SeriesModel, series: Sequence[Series], levels: np.ndarray, progress: Progress = silent
+) -> list[np.ndarray | SeriesError]:
+    """Quantiles (targets, horizon, levels) of each series, or why the model cannot forecast it."""
+    found: list[np.ndarray | SeriesError] = []
+    for start in range(0, len(series), SERIES_AT_ONCE):
+        found += model.quantiles(series[start : start + SERIES_AT_ONCE], levels)
+        progress(len(found), len(series), str(series[len(found) - 1].id))
+    return [
+        one
+        if isinstance(one, SeriesError) or np.isfinite(one).all()
+        else SeriesError(
             f"{model.about.model} gives no finite forecast: its history is too short for it, or holds extreme values"
         )
-    return quantiles
+        for one in found
+    ]
 
 
 @dataclass(frozen=True)
@@ -89,80 +95,16 @@ class NaiveModel:
     steps: int | None = None
     context: int | None = None
 
-    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
-        return np.stack([naive_quantiles(one, series.horizon, levels, self.season) for one in series.targets])
-
-
-@dataclass(frozen=True)
-class Chronos2Model:
-    """Chronos-2: any number of targets and covariates, marginal quantiles.
-
-    Each series is a batch of its own, so that a forecast depends on its own series alone, bit for bit.
-    """
-
-    about: ModelAbout
-    pipeline: Chronos2Pipeline
-    covariates: bool = True
-
-    @property
-    def levels(self) -> tuple[float, float]:
-        return min(self.pipeline.quantiles), max(self.pipeline.quantiles)
-
-    @property
-    def steps(self) -> int:
-        return int(self.pipeline.model_prediction_length)
-
-    @property
-    def context(self) -> int:
-        return int(self.pipeline.model_context_length)
-
-    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
-        window = slice(-self.context, None)
-        targets, centre, scale = _standardised(series.targets[:, window])
-        past, future = {}, {}
-        for name, values in series.past.items():
-            past[name], *used = _standardised(values[window])
-            if name in series.future:
-                future[name] = _standardised(series.future[name], *used)[0]
-        item: dict[str, Any] = {"target": targets, "past_covariates": past, "future_covariates": future}
-        with warnings.catch_warnings():
-            # The notes of the forecast state it.
-            warnings.filterwarnings("ignore", message="We recommend keeping prediction length")
-            own = self.pipeline.predict([item], prediction_length=series.horizon, batch_size=1)[0].numpy()
-        # Neighbouring quantiles cross in a few per cent of pairs.
-        ordered = np.sort(own.astype(np.float64).transpose(0, 2, 1), axis=-1)
-        return np.asarray(
-            at_levels(ordered, self.pipeline.quantiles, levels.tolist()) * scale[..., None] + centre[..., None]
-        )
+    def quantiles(self, series: Sequence[Series], levels: np.ndarray) -> list[np.ndarray | SeriesError]:
+        return [
+            np.stack([naive_quantiles(values, one.horizon, levels, self.season) for values in one.targets])
+            for one in series
+        ]
 
 
 def naive_model(name: str, season: int) -> NaiveModel:
     """The naive or seasonal naive forecast."""
     return NaiveModel(ModelAbout(name, None if name == NAIVE else f"a season of {season} steps", licence="MIT"), season)
-
-
-def _standardised(
-    values: np.ndarray, centre: np.ndarray | None = None, scale: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values with mean 0 and deviation 1 as float32, and both; categories as they are.
-
-    The model standardises too, but in float32, which holds seven digits: 1e9 + 1 would be 1e9.
-    """
-    if values.dtype == object:
-        return values, np.zeros(1), np.ones(1)
-    if centre is None or scale is None:
-        known = np.isfinite(values)
-        count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
-        low = np.min(values, axis=-1, keepdims=True, where=known, initial=np.inf)
-        high = np.max(values, axis=-1, keepdims=True, where=known, initial=-np.inf)
-        constant = ~(low < high)
-        size = np.where(known.any(axis=-1, keepdims=True), np.maximum(np.abs(low), np.abs(high)), 1.0)
-        unit = np.where(size > 0, size, 1.0)
-        mean = np.where(known, values / unit, 0.0).sum(axis=-1, keepdims=True) / count
-        spread = np.sqrt(np.where(known, (values / unit - mean) ** 2, 0.0).sum(axis=-1, keepdims=True) / count)
-        centre = np.where(constant, np.where(np.isfinite(low), low, 0.0), mean * unit)
-        scale = np.where(constant | (spread == 0), 1.0, spread * unit)
-    return ((values - centre) / scale).astype(np.float32), centre, scale
 
 
 def load_series_model(

@@ -10,13 +10,12 @@ import pandas as pd
 
 from assets.forecasting.forecaster import forecast_seed
 from assets.forecasting.plugin import Forecaster, ForecastInput
-from assets.forecasting.plugin_models import SEEDS, level_rule, read_plugin
-from assets.forecasting.plugin_output import Row, read_output
+from assets.forecasting.plugin_models import BATCH_SIZE, SEEDS, isolated_rows, level_rule, read_plugin
+from assets.forecasting.plugin_output import Row
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.series import Series, SeriesError
 from assets.market.history import CLOSE, FIELDS, PRICES
 from resources.checkpoints import CheckpointStore
-from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.quantile_levels import OPTION
 from resources.settings import ModelSettings, Settings
@@ -30,6 +29,7 @@ class ForecasterModel:
 
     Attributes:
         fallbacks: the series whose forecasts were of a simpler model, by reason.
+        remarks: what else a reader of its forecasts must know.
     """
 
     about: ModelAbout
@@ -39,6 +39,7 @@ class ForecasterModel:
     covariates: bool = False
     steps: int | None = None
     fallbacks: dict[str, dict[str, None]] = field(default_factory=dict)
+    remarks: dict[str, None] = field(default_factory=dict)
 
     @property
     def context(self) -> int | None:
@@ -46,18 +47,54 @@ class ForecasterModel:
 
     @property
     def fallback_notes(self) -> list[str]:
-        """The forecasts so far that were of a simpler model, one text per reason."""
+        """The forecasts so far that were of a simpler model, one text per reason, and other remarks."""
         name = self.about.model
         return [
-            f"{name}: a forecast of {len(found):,} series ({', '.join([*found][:NAMED])}"
-            f"{' …' if len(found) > NAMED else ''}): {reason}"
-            for reason, found in self.fallbacks.items()
+            *self.remarks,
+            *(
+                f"{name}: a forecast of {len(found):,} series ({', '.join([*found][:NAMED])}"
+                f"{' …' if len(found) > NAMED else ''}): {reason}"
+                for reason, found in self.fallbacks.items()
+            ),
         ]
 
-    def quantiles(self, series: Series, levels: np.ndarray) -> np.ndarray:
-        return np.stack([self._one(series, place, levels) for place in range(len(series.names))])
+    def quantiles(self, series: Sequence[Series], levels: np.ndarray) -> list[np.ndarray | SeriesError]:
+        read = [self._inputs(one) for one in series]
+        inputs = [one for own in read if not isinstance(own, SeriesError) for one in own]
+        rows = iter(self._rows(inputs, levels.tolist()))
+        found: list[np.ndarray | SeriesError] = []
+        for own in read:
+            if isinstance(own, SeriesError):
+                found.append(own)
+                continue
+            made = [self._closes(one, next(rows)) for one in own]
+            failure = next((one for one in made if isinstance(one, SeriesError)), None)
+            found.append(failure or np.stack([one for one in made if not isinstance(one, SeriesError)]))
+        return found
 
-    def _one(self, series: Series, place: int, levels: np.ndarray) -> np.ndarray:
+    def _rows(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> list[Row | str]:
+        """The rows of some inputs, forecast together unless that changes the first of them."""
+        rows = [
+            row
+            for start in range(0, len(inputs), BATCH_SIZE)
+            for row in isolated_rows(self.forecaster, inputs[start : start + BATCH_SIZE], levels)
+        ]
+        if len(inputs) < 2 or _same(rows[0], isolated_rows(self.forecaster, inputs[:1], levels)[0]):
+            return rows
+        self.remarks[
+            f"{self.about.model}: its forecast of {inputs[0].symbol} alone is another than beside other series: each "
+            "is forecast alone, and another run may give other numbers"
+        ] = None
+        return [row for one in inputs for row in isolated_rows(self.forecaster, [one], levels)]
+
+    def _inputs(self, series: Series) -> list[ForecastInput] | SeriesError:
+        """The input of each target."""
+        try:
+            return [self._input(series, place) for place in range(len(series.names))]
+        except SeriesError as error:
+            return error
+
+    def _input(self, series: Series, place: int) -> ForecastInput:
         known = np.isfinite(series.targets[place])
         values, name = series.targets[place][known], series.names[place]
         if not (values > 0).all():
@@ -71,20 +108,21 @@ class ForecasterModel:
         bars = np.full((count, len(FIELDS)), np.nan)
         bars[:, PRICES] = values[:, None]
         start = max(0, count - self.forecaster.lookback) if self.forecaster.lookback else 0
-        origin = stamps[count - 1]
-        seed = forecast_seed(self.seed, f"{series.id}/{name}", origin) % SEEDS
-        one = ForecastInput(str(series.id), stamps[start:count], bars[start:], stamps[count:], seed)
-        try:
-            (row,) = read_output(self.forecaster.predict([one], levels.tolist()), [one], levels.tolist())
-        except CandlecastError as error:
-            raise SeriesError(str(error)) from error
-        except Exception as error:
-            raise SeriesError(f"{self.about.model} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(row, Row):
-            raise SeriesError(f"{self.about.model}: {row}")
+        seed = forecast_seed(self.seed, f"{series.id}/{name}", stamps[count - 1]) % SEEDS
+        return ForecastInput(str(series.id), stamps[start:count], bars[start:], stamps[count:], seed)
+
+    def _closes(self, one: ForecastInput, row: Row | str) -> np.ndarray | SeriesError:
+        if isinstance(row, str):
+            return SeriesError(f"{self.about.model}: {row}")
         if row.fallback:
-            self.fallbacks.setdefault(row.fallback, {})[str(series.id)] = None
+            self.fallbacks.setdefault(row.fallback, {})[one.symbol] = None
         return np.asarray(row.quantiles[:, row.fields.index(FIELDS[CLOSE])])
+
+
+def _same(one: Row | str, other: Row | str) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return one.fields == other.fields and np.array_equal(one.quantiles, other.quantiles, equal_nan=True)
 
 
 def forecaster_model(name: str, settings: Settings, levels: Sequence[float], horizon: int) -> ForecasterModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -79,20 +79,21 @@ def require_values(series: Series) -> None:
         )
 
 
-def forecast_rows(series: Series, quantiles: np.ndarray, levels: np.ndarray) -> pd.DataFrame:
-    """A row per target and step, with the columns of `INDEX` and one per level, named by it.
+def forecast_rows(series: Sequence[Series], quantiles: Sequence[np.ndarray], levels: np.ndarray) -> pd.DataFrame:
+    """A row per series, target and step, with the columns of `INDEX` and one per level, named by it.
 
     Args:
-        quantiles: (targets, horizon, levels).
+        quantiles: of each series (targets, horizon, levels).
     """
-    targets, horizon = len(series.names), series.horizon
-    frame = pd.DataFrame(
-        {
-            "id": [series.id] * (targets * horizon),
-            "target": np.repeat(series.names, horizon),
-            "step": np.tile(np.arange(1, horizon + 1), targets),
-            "timestamp": series.ahead[np.tile(np.arange(horizon), targets)],
-        }
-    )
-    frame[[str(level) for level in levels.tolist()]] = quantiles.reshape(-1, len(levels))
-    return frame
+    names = [str(level) for level in levels.tolist()]
+    if not series:
+        return pd.DataFrame(columns=[*INDEX, *names])
+    stamps = [one.ahead[np.tile(np.arange(one.horizon), len(one.names))] for one in series]
+    columns = {
+        "id": [one.id for one in series for _ in range(len(one.names) * one.horizon)],
+        "target": np.concatenate([np.repeat(np.array(one.names, dtype=object), one.horizon) for one in series]),
+        "step": np.concatenate([np.tile(np.arange(1, one.horizon + 1), len(one.names)) for one in series]),
+        "timestamp": stamps[0].append(stamps[1:]),
+    }
+    values = np.concatenate([own.reshape(-1, len(levels)) for own in quantiles])
+    return pd.DataFrame(columns | dict(zip(names, values.T, strict=True)))
