@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -160,11 +160,11 @@ def sample_paths(
     )
 
 
-def read_quantiles(result: PathResult, forecasts: ForecastSettings) -> np.ndarray:
-    """(series, steps, fields, levels) float64, increasing with level, by the reading of the settings."""
-    if forecasts.reading == "empirical":
-        return path_quantiles(result.paths, forecasts.levels)
-    read = np.moveaxis(result.quantiles(forecasts.levels).astype(np.float64), 1, -1)
+def read_quantiles(result: PathResult, reading: Literal["exact", "empirical"], levels: Sequence[float]) -> np.ndarray:
+    """(series, steps, fields, levels) float64, increasing with level."""
+    if reading == "empirical":
+        return path_quantiles(result.paths, levels)
+    read = np.moveaxis(result.quantiles(levels).astype(np.float64), 1, -1)
     return np.maximum.accumulate(read, axis=-1)
 
 
@@ -185,7 +185,7 @@ def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> P
             seeds=[forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
             names=[f"{task.symbol} from {task.origin}" for task in tasks],
         )
-        quantiles = read_quantiles(result, settings.forecasts)
+        quantiles = read_quantiles(result, settings.forecasts.reading, settings.forecasts.levels)
         return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
 
     return predict

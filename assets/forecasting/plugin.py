@@ -70,9 +70,12 @@ class Paths:
 
     Attributes:
         values: (inputs, paths, horizon) closes, or (inputs, paths, horizon, 6) bars, in prices of the origin.
+        quantiles: (inputs, horizon, levels) of closes, or (inputs, horizon, 6, levels) of bars, where the forecaster
+            knows them better than its paths do; None: they are read off the paths.
     """
 
     values: np.ndarray
+    quantiles: np.ndarray | None = None
 
 
 @runtime_checkable

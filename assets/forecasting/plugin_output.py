@@ -7,7 +7,7 @@ Values that are no possible price or size are refused with those of every model 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,9 +60,13 @@ def read_output(output: object, inputs: Sequence[ForecastInput], levels: Sequenc
         _require_shape("Paths", values.shape, (expected, (*expected, len(FIELDS))))
         fields: tuple[str, ...] = FIELDS if values.ndim == 4 else CLOSE_ALONE
         bars = values if values.ndim == 4 else values[..., None]
-        quantiles = path_quantiles(bars, levels)
+        quantiles = path_quantiles(bars, levels) if output.quantiles is None else _numbers(output.quantiles)
+        if output.quantiles is not None and values.ndim == 3:
+            quantiles = quantiles[:, :, None]
+        _require_shape("quantiles of Paths", quantiles.shape, ((len(inputs), horizon, len(fields), len(levels)),))
         paths = list(bars.astype(np.float32)) if values.ndim == 4 else [None] * len(inputs)
-        return [Row(fields, row, 0.0, own) for row, own in zip(quantiles, paths, strict=True)]
+        rows = [_ordered(fields, row, levels, "") for row in quantiles]
+        return [replace(row, paths=own) if isinstance(row, Row) else row for row, own in zip(rows, paths, strict=True)]
     if isinstance(output, Quantiles):
         fields, values = tuple(output.fields), _numbers(output.values)
         _require_fields(fields)

@@ -16,6 +16,7 @@ from assets.evaluation.scoreboard import build_scoreboard
 from assets.evaluation.scoring import score_sessions
 from assets.forecasting.baselines.closed_form import baseline_forecasters, random_walk_ewma
 from assets.forecasting.forecaster import at_levels
+from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.forecasting.models import boosted_quantiles, garch
 from assets.forecasting.models.boosted_quantiles import bar_features, lightgbm, period_start
 from assets.forecasting.models.chronos_models import chronos
@@ -34,10 +35,11 @@ from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
 from assets.forecasts.summary import fallback_forecasts
 from assets.training.fit.base_weights import WEIGHTS
 from resources.candlecast import Candlecast
+from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.quantile_levels import SETTING, require_levels
 from resources.settings import ModelSettings, Settings
-from tests.forecasts.forecast_home import ForecastHome
+from tests.forecasts.forecast_home import ForecastHome, publish_tiny_kronos
 from tests.forecasts.published_weights import (
     BOLT_STEPS,
     real_inputs,
@@ -366,3 +368,21 @@ def test_an_option_out_of_range_is_named() -> None:
         auto_ets(SETTINGS, lookback=5)
     with pytest.raises(CandlecastError, match="refit"):
         lightgbm(SETTINGS, refit="decade")  # type: ignore[arg-type]
+
+
+def test_kronos_by_folder_has_the_first_step_of_the_asset_of_the_same_weights(home: ForecastHome) -> None:
+    """It is read off the tokens' probabilities: the seeds of the two differ."""
+    publish_tiny_kronos(home.checkpoints)
+    asset = kronos_forecaster(home.settings, home.checkpoints)
+    kinds: dict[str, Kind] = {"model": "kronos_predictor", "tokenizer": "kronos_tokenizer"}
+    used = {option: home.checkpoints.current(kind) for option, kind in kinds.items()}
+    options = {option: str(found.folder) for option, found in used.items() if found}
+    models = {
+        "hub": ModelSettings.model_validate({"factory": f"{kronos_hub.__module__}:kronos_hub", "options": options})
+    }
+    plugin = plugin_model(home.settings.model_copy(update={"models": models}), "hub", home.checkpoints)
+    tasks = home.tasks(date(2012, 5, 1), date(2012, 5, 3))
+    targets = target_timestamps(tasks, home.candlecast.calendar, 10)
+    ours, theirs = plugin.load()(tasks, targets), asset.load()(tasks, targets)
+    assert not ours.failures and ours.paths is not None
+    np.testing.assert_array_equal(ours.quantiles[:, 0], theirs.quantiles[:, 0])

@@ -145,6 +145,7 @@ def test_a_plugin_that_fails_on_all_early_origins_forecasts_the_later_ones(model
     [
         (lambda inputs, levels: spread(inputs, levels)[:, :4], "(1, 4, 19), expected (1, 10, 19)"),
         (lambda inputs, levels: Paths(np.ones((len(inputs), 5))), "(1, 5)"),
+        (lambda inputs, levels: Paths(np.ones((1, 5, 10)), spread(inputs, levels)[:, :4]), "(1, 4, 1, 19)"),
         (lambda inputs, levels: Quantiles(spread(inputs, levels)[:, :, None], ("median",)), "median"),
         (lambda inputs, levels: "up", "str"),
         (lambda inputs, levels: spread(inputs, levels)[..., ::-1], "between the levels 0.05 and 0.1"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.forecasting.kronos_forecaster import load_predictor, sample_paths
+from assets.forecasting.kronos_forecaster import load_predictor, read_quantiles, sample_paths
 from assets.forecasting.models.pretrained import LEAST_CLOSES
 from assets.forecasting.models.series import log_closes, require_at_least
 from assets.forecasting.models.weights import find_weights
@@ -26,7 +26,7 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     from kronos import KronosPredictor
 
-NAME, VERSION = "kronos_hub", 2
+NAME, VERSION = "kronos_hub", 3
 DEFAULT = "NeoQuasar/Kronos-small"
 # The tokenizer that each published size was trained with.
 TOKENIZERS = {"NeoQuasar/Kronos-mini": "NeoQuasar/Kronos-Tokenizer-2k"}
@@ -100,7 +100,7 @@ class KronosHub:
         return load_predictor(self.settings, self.predictor, self.tokenizer)
 
     def predict(self, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> Paths:
-        """Paths of bars, (inputs, paths, horizon, 6).
+        """Paths of bars, (inputs, paths, horizon, 6), and their quantiles by `forecasts.reading`.
 
         Raises:
             CandlecastError: the closes of an input cannot be used.
@@ -117,4 +117,6 @@ class KronosHub:
             seeds=[one.seed for one in inputs],
             names=[f"{one.symbol} from {one.origin}" for one in inputs],
         )
-        return Paths(np.asarray(result.paths, dtype=np.float64))
+        # As of the asset kronos_forecasts: the same weights have the same quantiles.
+        quantiles = read_quantiles(result, self.settings.forecasts.reading, levels)
+        return Paths(np.asarray(result.paths, dtype=np.float64), quantiles)
