@@ -110,9 +110,13 @@ def plan_backtest(
 
 
 def _too_few_symbols(widest: int, rules: TradingRules) -> NoBacktest:
+    n_drop = min(rules.n_drop, widest // 2)
+    topk = min(rules.topk, widest - n_drop)
+    fitting = f"set backtest.topk = {topk} and backtest.n_drop = {n_drop}, or "
     return NoBacktest(
         f"No backtest: with topk = {rules.topk} and n_drop = {rules.n_drop} it needs {rules.symbols_needed} symbols "
-        f"with a signal at one origin, and there are at most {widest}. Add symbols, or lower backtest.topk."
+        f"with a signal at one origin, and there are at most {widest}: {fitting if n_drop else ''}name "
+        f"{rules.symbols_needed} symbols or more in market.symbols."
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -69,10 +70,17 @@ def test_equal_signals_rank_in_a_fixed_order() -> None:
     assert (planned(frame).scores["m"][0] == [1, 2, 3, 4]).all()
 
 
-def test_too_few_symbols_give_no_plan_and_a_reason_with_the_numbers() -> None:
-    plan = plan_backtest(signals([(3, "AB"), (6, "AB")]), prices(), 5, RULES)
+@pytest.mark.parametrize(("symbols", "topk", "n_drop"), [("AB", 2, 1), ("ABC", 3, 2), ("ABCD", 9, 3), ("A", 1, 1)])
+def test_too_few_symbols_give_no_plan_and_a_reason_whose_values_give_one(symbols: str, topk: int, n_drop: int) -> None:
+    rules = replace(RULES, topk=topk, n_drop=n_drop)
+    plan = plan_backtest(signals([(3, symbols), (6, symbols)]), prices(), 5, rules)
     assert isinstance(plan, NoBacktest)
-    assert all(fact in plan.reason for fact in ("topk = 2", "3 symbols", "most 2", "backtest.topk"))
+    needed = topk + n_drop
+    assert all(fact in plan.reason for fact in (f"{needed} symbols", f"most {len(symbols)}", "market.symbols"))
+    fitting = {name: int(value) for name, value in re.findall(r"backtest\.(\w+) = (\d+)", plan.reason)}
+    assert set(fitting) == ({"topk", "n_drop"} if len(symbols) > 1 else set())
+    # One symbol has no values that fit: with as many as are named there is a backtest.
+    planned(signals([(3, symbols if fitting else "AB")]), rules=replace(rules, **fitting))
 
 
 def test_an_origin_with_too_few_symbols_has_no_scores_and_is_counted() -> None:
