@@ -28,6 +28,11 @@ class Home:
         return self.root / "profile.json"
 
     @property
+    def up_to_date(self) -> Path:
+        """What `candlecast run` found when its assets were made: what is the same is not made again."""
+        return self.root / "up_to_date.json"
+
+    @property
     def hub_pins(self) -> Path:
         """The commits of the Hugging Face Hub that the home uses, with the digests of their files."""
         return self.root / "hub.json"

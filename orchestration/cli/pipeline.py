@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import dagster as dg
@@ -20,6 +22,7 @@ from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
 from assets.market.selection import source_filter
+from assets.training.model_selection.promotion import PROMOTED
 from orchestration.cli.artifacts import backtest_measures, champions, newest_report
 from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_table
 from orchestration.cli.forecast_origin import ForecastOrigin
@@ -30,6 +33,7 @@ from orchestration.cli.run_summary import RunSummary, summarise
 from orchestration.cli.session_ranges import SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS, JobName, without_training
+from orchestration.staleness.plan import RunPlan, Staleness
 from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -69,21 +73,21 @@ class Pipeline:
             self._ingest()
             sessions = self.sessions.forecast_range()
             require_none(bar_problems(self.settings, self.warehouse, self.sessions.calendar))
-            self._materialise(MODELLING, sessions, "everything")
-        return self._with_assets({**newest_report(self.settings), **summary})
+            plan = self._make_stale(self._names_of(MODELLING), sessions, gate())
+        return self._with_assets({**newest_report(self.settings), **plan.as_json(), **summary})
 
     def _run_selection(self, assets: str) -> dict[str, Any]:
         selected = self._resolve(assets)
         needed = selected | self._upstream(selected)
-        market = needed & self._resolve("group:market")
+        market, plan = needed & self._resolve("group:market"), RunPlan({}, ())
         with self.runner.locked(), self._summarised() as summary:
             if market:
                 self._ingest()
             if others := needed - market:
                 sessions = self.sessions.forecast_range() if self._partitioned(others) else None
-                selection = dg.AssetSelection.assets(*others)
-                self.runner.run(selection | gate() if market else selection, sessions, "everything")
-        return self._with_assets({"text": f"materialised {', '.join(sorted(selected))}", **summary})
+                plan = self._make_stale(others, sessions, gate() if market else None)
+        made = {"text": f"materialised {', '.join(sorted(selected - set(plan.up_to_date)) or ['nothing'])}"}
+        return self._with_assets({**made, **plan.as_json(), **summary})
 
     def ingest(self) -> dict[str, Any]:
         """Materialise the market assets of every session whose bars are missing or would change."""
@@ -194,6 +198,23 @@ class Pipeline:
                 return
         self.runner.run(selection, sessions, name, config)
 
+    def _make_stale(self, names: set[str], sessions: SessionRange | None, gates: dg.AssetSelection | None) -> RunPlan:
+        """Materialise those of the assets that are stale, and return the plan. Checks of age and gates always run."""
+        runner, graph = self.runner, self.runner.defs.resolve_asset_graph()
+        covered = (sessions.first, sessions.last) if sessions else None
+        staleness = Staleness(runner.candlecast, graph, runner.instance, covered)
+        plan = staleness.plan(names)
+        for line in plan.lines():
+            self.terminal.print(line)
+        self.terminal.monitor.recall(runner.instance, plan.up_to_date)
+        aged = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED if kind in plan.up_to_date]
+        parts = [gates, plan.stale and dg.AssetSelection.assets(*plan.stale), aged and dg.AssetSelection.checks(*aged)]
+        if chosen := [part for part in parts if isinstance(part, dg.AssetSelection)]:
+            covered_by_run = sessions if self._partitioned(set(plan.stale)) else None
+            self._materialise(reduce(or_, chosen), covered_by_run, "everything")
+        staleness.record(plan)
+        return plan
+
     def _vintages(self, sessions: SessionRange) -> list[date]:
         """The vintages that forecast some sessions, oldest first."""
         windows = self.settings.windows
@@ -242,6 +263,9 @@ class Pipeline:
         if not found:
             raise CandlecastError(f"--assets {selection!r} selects no asset")
         return _names(found)
+
+    def _names_of(self, selection: dg.AssetSelection) -> set[str]:
+        return _names(selection.resolve(self.runner.defs.resolve_asset_graph()))
 
     def _upstream(self, names: set[str]) -> set[str]:
         graph = self.runner.defs.resolve_asset_graph()

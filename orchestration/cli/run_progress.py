@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from resources.progress import ProgressUpdate
 SAMPLE_SECONDS = 0.25
 # Dagster turns Ctrl-C into a failure of the running step.
 INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
+# The promotion of a checkpoint whose decision an earlier run reported.
+IN_USE = "kept: already in use"
 # The beginning of a traceback's last line for errors that the project raises itself.
 _OWN_ERROR = re.compile(rf"^{re.escape(CandlecastError.__module__)}\.\w+: ")
 
@@ -99,6 +101,16 @@ class RunMonitor:
     def texts(self, name: str) -> dict[str, str]:
         """The text metadata of one name that assets returned, by asset."""
         return dict(self._texts.get(name, {}))
+
+    def recall(self, instance: dg.DagsterInstance, assets: Iterable[str]) -> None:
+        """Take the text metadata of assets that are up to date from their newest materialisations."""
+        for name in assets:
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            if event and event.asset_materialization:
+                self._materialised(event.asset_materialization)
+            promotion = self._texts.get("promotion", {})
+            if name in promotion and not promotion[name].startswith("kept"):
+                promotion[name] = IN_USE
 
     def _materialised(self, materialization: dg.AssetMaterialization) -> None:
         for name, value in materialization.metadata.items():

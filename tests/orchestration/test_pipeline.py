@@ -40,20 +40,6 @@ BASES = (*CLOSED_FORMS, *ESTIMATED, "volatility", "kronos", "chronos2")
 MODELS = {*BASES, *derived_names(Settings(), BASES), *COMBINATIONS}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[CliProject, str]:
-    """A project after `candlecast run`, and what it printed."""
-    project = CliProject(tmp_path_factory.mktemp("pipeline"))
-    done = project.call("run")
-    assert done.returncode == 0, done.stderr
-    return project, done.stdout
-
-
-@pytest.fixture
-def project(finished: tuple[CliProject, str]) -> CliProject:
-    return finished[0]
-
-
 def _content(project: CliProject) -> dict[str, str]:
     files = {
         str(file.relative_to(project.home)): hashlib.sha256(file.read_bytes()).hexdigest()

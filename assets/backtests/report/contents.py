@@ -222,8 +222,8 @@ def read_contents(
         else (),
         used=dict(used),
         rows=rows,
-        versions=_versions(),
-        revision=_revision(),
+        versions=package_versions(),
+        revision=code_revision(),
         provider=provider,
         closures=closures,
         origins_before_closures=int(before),
@@ -270,7 +270,8 @@ def _with_actuals(forecasts: pd.DataFrame, histories: Mapping[str, BarHistory], 
     return forecasts[done] if done.any() else forecasts
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that the report names."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -280,7 +281,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _revision() -> str:
+def code_revision() -> str:
     """The code's git revision, marked `-dirty` with local changes; empty outside a git checkout."""
     if not (ROOT / ".git").exists():
         return ""
