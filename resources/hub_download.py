@@ -13,10 +13,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, MissingWeightsError
 from resources.hub_models import MAIN, HubFile, HubModel, is_git_hash, lock_model, locked_model, repository_folder
 from resources.layout import Home
 from resources.locks import exclusive_lock
+from resources.publish import publish_bytes
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Configuration and weights; no pickles, which can run code when they are opened.
 FETCHED = ("*.json", "*.safetensors")
 WEIGHTS = "*.safetensors"
+CONFIG = "config.json"
 PARTIAL = ".partial"
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -74,6 +76,37 @@ def fetch_model(home: Home, repository: str, revision: str | None, update: bool 
     if model != locked:
         lock_model(home, model)
     return Fetched(model, wrong, locked.commit if locked and locked.commit != model.commit else None)
+
+
+def snapshot_folder(repository: str, revision: str | None) -> Path:
+    """The folder of a repository in the cache of the hub, named by its commit, for a reader that has no home.
+
+    A commit that the cache has costs no request, and neither does any revision with HF_HUB_OFFLINE. Otherwise the hub
+    is asked for the newest commit, and files that are missing are downloaded.
+
+    Raises:
+        MissingWeightsError: HF_HUB_OFFLINE is set, and the cache does not have it.
+        CandlecastError: the hub cannot be reached, refuses, or sends other bytes than it announced.
+    """
+    cache, named = repository_folder(repository), revision or MAIN
+    reference = cache / "refs" / named
+    known = named if is_git_hash(named) else reference.read_text().strip() if reference.is_file() else None
+    folder = cache / "snapshots" / known if known else None
+    cached = folder is not None and (folder / CONFIG).is_file() and any(folder.glob(WEIGHTS))
+    if folder is not None and cached and (is_offline() or is_git_hash(named)):
+        return folder
+    if is_offline():
+        at = f" at {revision}" if revision else ""
+        raise MissingWeightsError(
+            f"the cache of the hub, {cache.parent}, does not have {repository}{at}, and HF_HUB_OFFLINE is set: unset "
+            "it, copy the cache of a machine that has it (HF_HOME), or name a folder instead"
+        )
+    model = _ask_hub(repository, revision, None)
+    for name in model.problems():
+        _download(model, name)
+    if not is_git_hash(named):
+        publish_bytes(reference, model.commit.encode())
+    return model.folder
 
 
 def _offline(repository: str, revision: str | None, locked: HubModel | None, update: bool) -> str:

@@ -24,6 +24,7 @@ from assets.forecasting.series.models import (
     CHRONOS2,
     PACKAGED,
     SeriesModel,
+    at_revision,
     chronos2_weights,
     finite_quantiles,
     load_series_model,
@@ -62,6 +63,7 @@ class SeriesRequest:
     resample: Resample | None = None
     levels: Sequence[float] = LEVELS
     model: str = PACKAGED
+    revision: str | None = None
     season: int | None = None
     holdout: int = 0
 
@@ -109,6 +111,7 @@ def predict(
     resample: Resample | None = None,
     levels: Sequence[float] = LEVELS,
     model: str = PACKAGED,
+    revision: str | None = None,
     season: int | None = None,
     settings: Settings | None = None,
 ) -> pd.DataFrame:
@@ -135,12 +138,15 @@ def predict(
         model: "packaged" (compact weights of the package), "chronos2" (the checkpoint in use of the settings' home),
             "naive", "seasonal_naive", a folder of Chronos-2 weights, a forecaster of [models.NAME] or of an entry
             point, or a hub id with `@revision` if wanted.
+        revision: of a hub id: a commit, a tag or a branch. With settings the home must have pinned it (`candlecast
+            fetch`); without, it is read from the hub, or with HF_HUB_OFFLINE from its cache. Default: the main branch.
         season: in steps, of "seasonal_naive"; default: that of the frequency.
         settings: candlecast's settings: home, device, threads.
 
     Returns:
         The columns id, target, step, timestamp, and one per level, named by it ("0.1", "0.5", "0.9"); rows by series
-        in the order of the frame, target and step. `.attrs` has "model", "frequency", "rejected" and "notes".
+        in the order of the frame, target and step. `.attrs` has "model", "revision" (the commit of a hub's weights),
+        "digest" (of a folder's), "frequency", "rejected" and "notes".
 
     Raises:
         CandlecastError: the frame, a column, a level or the model is not usable, or no series is.
@@ -148,7 +154,7 @@ def predict(
     request = SeriesRequest(
         target=[target] if isinstance(target, str) else target, horizon=horizon, past=past, known=known, id=id,
         timestamp=timestamp, wide=wide, categorical=categorical, frequency=frequency, timezone=timezone,
-        date_format=date_format, resample=resample, levels=levels, model=model, season=season,
+        date_format=date_format, resample=resample, levels=levels, model=model, revision=revision, season=season,
     )  # fmt: skip
     forecast = forecast_series(frame, request, future, settings)
     if forecast.quantiles.empty:
@@ -158,6 +164,8 @@ def predict(
         warnings.warn(text, SeriesWarning, stacklevel=2)
     forecast.quantiles.attrs.update(
         model=forecast.about.text,
+        revision=forecast.about.revision,
+        digest=forecast.about.digest,
         frequency=forecast.frequency,
         rejected=dict(forecast.rejected),
         notes=list(forecast.notes),
@@ -188,7 +196,8 @@ def forecast_series(
     found = read_series(frame, reading, request.horizon, future)
     longest = max(request.horizon, request.holdout)
     season = request.season or season_of(found.frequency)
-    model = load_series_model(request.model, settings, season, levels.tolist(), longest)
+    name = at_revision(request.model, request.revision, settings)
+    model = load_series_model(name, settings, season, levels.tolist(), longest)
     _require_licence(model.about, request.model, settings)
     _require_possible(model, request.levels, found.histories)
     notes = [*dict.fromkeys(found.notes), *model.about.notes, *_limits(model, found.histories, longest)]

@@ -20,6 +20,7 @@ from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import ComputeSettings, ModelSettings, Settings, WindowSettings
+from tests.resources.local_hub import LocalHub
 
 pytestmark = pytest.mark.filterwarnings("ignore::assets.forecasting.series_forecast.SeriesWarning")
 HOURS = pd.date_range("2023-05-01", periods=90, freq="h")
@@ -298,3 +299,28 @@ class _Walk:
 
 def walk(settings: Settings) -> Forecaster:
     return _Walk()
+
+
+def test_a_hub_id_is_read_at_a_commit_that_the_result_names(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without settings there is no lock: a stated commit is kept, and otherwise the one that was read is recorded."""
+    name, frame = "somebody/small-chronos", long(a=wave(7))
+    config, weights = ((PACKAGED_FOLDER / one).read_bytes() for one in ("config.json", "model.safetensors"))
+    first = hub.commit(name, "2025-03-03", {"config.json": config, "model.safetensors": weights})
+    made = predict(frame, horizon=2, model=name)
+    assert made.attrs["revision"] == first and any(f"{name}@{first}" in note for note in made.attrs["notes"])
+    hub.commit(name, "2025-04-04", {"config.json": b"{}", "model.safetensors": b"broken"})
+    asked = len(hub.requests)
+    for stated in ({"revision": first}, {"model": f"{name}@{first}"}):
+        kept = predict(frame, horizon=2, **{"model": name, **stated})  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(kept, made, check_exact=True)
+        assert kept.attrs["revision"] == first and not any(first in note for note in kept.attrs["notes"])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert predict(frame, horizon=2, model=name).attrs["revision"] == first and len(hub.requests) == asked
+    with pytest.raises(CandlecastError, match=r"somebody/absent.*HF_HUB_OFFLINE"):
+        predict(frame, horizon=2, model="somebody/absent")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(CandlecastError, match="no Chronos-2 weights"):
+        predict(frame, horizon=2, model=name)
+    for model, revision in (("packaged", first), (f"{name}@{first}", "v2")):
+        with pytest.raises(CandlecastError, match=f"revision = '{revision}'"):
+            predict(frame, horizon=2, model=model, revision=revision)

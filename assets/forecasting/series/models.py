@@ -24,6 +24,7 @@ from assets.forecasting.series.naive import naive_quantiles
 from assets.forecasting.series.series import Series, SeriesError
 from resources.compute import Compute
 from resources.errors import CandlecastError
+from resources.hub_download import snapshot_folder
 from resources.hub_models import hub_reference
 from resources.progress import Progress, silent
 from resources.settings import Settings
@@ -159,6 +160,22 @@ def load_series_model(
     )
 
 
+def at_revision(name: str, revision: str | None, settings: Settings | None) -> str:
+    """The name of a model with the revision that is stated beside it.
+
+    Raises:
+        CandlecastError: the model is no hub id, or has another revision in its name.
+    """
+    if revision is None:
+        return name
+    reference = hub_reference(name, settings.root if settings else Path())
+    if reference is None or Path(name).expanduser().is_dir():
+        raise CandlecastError(f"revision = {revision!r}: {name} is no hub id, and has none: leave it out")
+    if reference[1] not in (None, revision):
+        raise CandlecastError(f"revision = {revision!r}, and the model is {name}: state one of both")
+    return f"{reference[0]}@{revision}"
+
+
 def chronos2_weights(settings: Settings) -> tuple[str, ...]:
     """The names of the Chronos-2 weights whose licence the settings may state: `chronos2.licence`."""
     return CHRONOS2, settings.chronos2.base
@@ -169,7 +186,7 @@ def _from_folder(folder: Path, weights: str, compute: Compute, licence: str | No
     if not config.is_file():
         raise CandlecastError(f"--model {folder}: there is no config.json in it: name a folder of Chronos-2 weights")
     found = folder_weights(folder)
-    pipeline = _loaded(str(folder), None, compute, found.identity)
+    pipeline = _loaded(str(folder), compute, found.identity)
     notes = []
     if folder == PACKAGED_FOLDER:
         notes.append("these weights were fitted to simulated series; --model amazon/chronos-2 reads the published ones")
@@ -189,34 +206,40 @@ def _from_folder(folder: Path, weights: str, compute: Compute, licence: str | No
 def _from_hub(
     name: str, revision: str | None, settings: Settings | None, compute: Compute, licence: str | None
 ) -> SeriesModel:
-    """The commit that the home has pinned; without a home what the hub or its cache has."""
+    """The commit that the home has pinned; without a home the stated one, or the newest of the hub or its cache."""
     if settings is not None:
         found = hub_weights(settings, name, revision)
-        pipeline = _loaded(str(found.folder), None, compute, found.identity)
+        pipeline = _loaded(str(found.folder), compute, found.identity)
         about = ModelAbout(CHRONOS2, f"hub {name}", None, found.commit, licence or found.licence)
         return Chronos2Model(about, pipeline)
-    pipeline = _loaded(name, revision, compute, "")
-    commit = getattr(pipeline.model.config, "_commit_hash", None) or revision
-    return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, commit), pipeline)
+    folder = snapshot_folder(name, revision)
+    commit, notes = folder.name, []
+    if revision != commit:
+        notes.append(
+            f"{name} was read at {commit}, where {revision or 'its main branch'} is today: --model {name}@{commit} "
+            "reads this commit every time (in Python also revision=)"
+        )
+    pipeline = _loaded(str(folder), compute, commit)
+    licence = licence or folder_weights(folder).licence
+    return Chronos2Model(ModelAbout(CHRONOS2, f"hub {name}", None, commit, licence, tuple(notes)), pipeline)
 
 
-def _loaded(source: str, revision: str | None, compute: Compute, digest: str) -> Chronos2Pipeline:
-    pipeline = _pipeline(source, revision, compute, digest)
+def _loaded(folder: str, compute: Compute, digest: str) -> Chronos2Pipeline:
+    pipeline = _pipeline(folder, compute, digest)
     # A pipeline that was loaded before may come after another model, which has set another number of threads.
     compute.use_threads(pipeline.model)
     return pipeline
 
 
 @lru_cache(maxsize=2)
-def _pipeline(source: str, revision: str | None, compute: Compute, digest: str) -> Chronos2Pipeline:
-    """The pipeline of a folder with this digest or commit, or of a hub id."""
+def _pipeline(folder: str, compute: Compute, digest: str) -> Chronos2Pipeline:
+    """The pipeline of a folder with this digest or commit."""
     from chronos import Chronos2Pipeline
 
     logging.getLogger("chronos").setLevel(logging.ERROR)
     try:
-        return load_pipeline(Chronos2Pipeline, source, compute, revision)
+        return load_pipeline(Chronos2Pipeline, folder, compute)
     except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise CandlecastError(
-            f"--model {source} is neither a folder nor a reachable hub id of a Chronos-2 model: {error}. Where the hub "
-            "cannot be reached, set HF_ENDPOINT to a mirror, or copy the files there and name their folder"
+            f"--model {folder} holds no Chronos-2 weights that can be read: {error}. Name a folder or a hub id of such"
         ) from error
