@@ -176,7 +176,8 @@ class Lineage:
             return
         key: dict[str, object] = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
         for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
-            facts = {str(fact): str(value) for fact, value in row.items() if fact not in ("weights", "recipe")}
+            known = {fact: str(value) for fact, value in row.items() if value != ""}
+            facts = {str(fact): value for fact, value in known.items() if fact not in ("weights", "recipe")}
             facts["reads"] = columns_read(row["model"], row["recipe"])
             facts["forward"] = str(self._is_forward(row))
             weights = [self._weights(str(row["weights"]))] if row["weights"] else []

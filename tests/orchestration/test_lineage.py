@@ -105,9 +105,11 @@ def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Li
 def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: Lineage) -> None:
     found = lineage.of("drift/IBM/2010-12-31")
     assert (found.facts["checkpoint"], found.facts["forward"]) == ("f" * 16, "False")
+    assert "learnt_from" not in found.facts, "it is not derived"
     with lineage.warehouse.write() as connection:
-        connection.execute("UPDATE forecasts SET made_at = '2010-12-31 23:00' WHERE model = 'drift'")
-    assert lineage.of("drift/IBM/2010-12-31").facts["forward"] == "True"
+        connection.execute("UPDATE forecasts SET made_at = '2010-12-31 23:00', learnt_from = 7 WHERE model = 'drift'")
+    changed = lineage.of("drift/IBM/2010-12-31").facts
+    assert changed["forward"] == "True" and changed["learnt_from"].startswith("7 ")
     assert _files(found) == ["file a.csv"], "neither a later bar nor another symbol"
     assert [node.name.split()[0] for node in lineage.of("kronos/IBM/2010-12-31").sources] == [
         "kronos_predictor",
@@ -126,7 +128,7 @@ def test_a_forecast_names_the_fields_and_tables_that_it_was_computed_from(lineag
             values = [model, checkpoint, json.dumps(recipe)]
             connection.execute("INSERT INTO forecast_recipes VALUES (?, ?, NULL, ?)", values)
             connection.execute(
-                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0)", [model, checkpoint]
+                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2010-12-31', now(), false, 0, NULL)", [model, checkpoint]
             )
     read = {model: lineage.of(f"{model}/IBM/2010-12-31").facts["reads"] for model in rows}
     assert read["chronos2"] == (
