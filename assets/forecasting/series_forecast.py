@@ -132,7 +132,7 @@ def predict(
         categorical: covariates that are categories though they are numbers; text is one anyway.
         frequency: such as "h", "15min", "D", "B", "ME"; default: inferred. Rows that are missing are gaps.
         timezone: the zone of naive timestamps; aware ones are converted to it.
-        date_format: of text that is not ISO 8601, as of strptime.
+        date_format: of text that is not ISO 8601, as of strptime; or "excel", "epoch" (since 1970) or "number".
         resample: how the rows of one interval of `frequency` become one. Default: irregular timestamps are refused.
         levels: quantile levels.
         model: "packaged" (compact weights of the package), "chronos2" (the checkpoint in use of the settings' home),

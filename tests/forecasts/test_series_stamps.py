@@ -72,6 +72,63 @@ def test_days_of_a_zone_are_days_of_its_calendar() -> None:
     ]
 
 
+DAYS = pd.date_range("2018-01-20", periods=20, freq="D")
+SECONDS = DAYS.as_unit("s").asi8
+QUARTERS = pd.period_range("2017Q2", periods=9, freq="Q")
+FORMS: dict[str, tuple[object, str | None, str]] = {
+    "joined numbers": (DAYS.strftime("%Y%m%d").astype(int), None, "2018-02-09"),
+    "joined months": ([201711, 201712, 201801, 201802], None, "2018-03-01"),
+    "joined minutes": (DAYS.strftime("%Y%m%d0930"), None, "2018-02-09 09:30"),
+    "seconds": (SECONDS, None, "2018-02-09 00:00+00:00"),
+    "milliseconds as text": (pd.Series(SECONDS * 1000).astype(str), None, "2018-02-09 00:00+00:00"),
+    "nanoseconds": (SECONDS * 10**9, None, "2018-02-09 00:00+00:00"),
+    "parts of seconds": ([f"{one}.25" for one in SECONDS], None, "2018-02-09 00:00:00.25+00:00"),
+    "quarters": ([str(one) for one in QUARTERS], None, "2019-07-01"),
+    "quarters first": ([f"Q{one.quarter} {one.year}" for one in QUARTERS], None, "2019-07-01"),
+    "weeks": ([f"2018-W{week:02}" for week in range(3, 12)], None, "2018-03-19"),
+    "months": ([f"2018-{month:02}" for month in range(1, 12)], None, "2018-12-01"),
+    "a name of UTC": (DAYS.strftime("%Y-%m-%d %H:%M UTC"), None, "2018-02-09 00:00+00:00"),
+    "days of Excel": ([43120 + n for n in range(20)], "excel", "2018-02-09"),
+    "hours of Excel": ([43120 + n / 24 for n in range(20)], "excel", "2018-01-20 20:00"),
+    "month first": (DAYS.strftime("%m/%d/%Y"), "%m/%d/%Y", "2018-02-09"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_dates_are_read_as_they_are_meant(name: str) -> None:
+    stamps, date_format, following = FORMS[name]
+    made = naive(list(stamps), date_format=date_format)  # type: ignore[call-overload]
+    assert made["timestamp"].iloc[0] == pd.Timestamp(following)
+
+
+@pytest.mark.parametrize(
+    ("cells", "facts"),
+    [
+        ([43120, 43121, 43122], ["row 1", "--date-format excel", "--date-format number"]),
+        ([43120.5, 43121.5, 43122.5], ["row 1", "--date-format excel"]),
+        (["13/02/2018", "14/02/2018", "15/02/2018"], ["row 1", "--date-format '%d/%m/%Y',"]),
+        (["05/02/2018", "06/02/2018", "07/02/2018"], ["row 1", "'%d/%m/%Y' or '%m/%d/%Y'"]),
+        (["1", "2", "", "4"], ["row 3", "empty", "--timestamp"]),
+        ([1.5, 2.5, 3.5], ["row 1", "1.5", "--date-format"]),
+        ([10**18 * 9 + 9 * 10**17, 10**18 * 9 + 9 * 10**17 + 1], ["timestamp"]),
+    ],
+)
+def test_numbers_and_dates_that_can_be_read_in_two_ways_are_refused(cells: list[object], facts: list[str]) -> None:
+    with pytest.raises(CandlecastError) as refused:
+        naive(cells)
+    assert all(fact in str(refused.value) for fact in facts)
+
+
+def test_a_directive_that_does_not_exist_and_a_stray_cell_are_named() -> None:
+    with pytest.raises(CandlecastError, match="--date-format %d:%Q"):
+        naive(["1:2", "2:2", "3:2"], date_format="%d:%Q")
+    with pytest.raises(CandlecastError, match="row 20: '20180230' is not a timestamp"):
+        naive([*DAYS[:-1].strftime("%Y%m%d"), "20180230"])
+    assert naive([43120, 43121, 43122], date_format="number")["timestamp"].tolist() == [43123, 43124]
+    made = naive(list(SECONDS))
+    assert any("seconds since 1970" in note for note in made.attrs["notes"])
+
+
 @pytest.mark.parametrize("cells", [["05/03/2021", "06/03/2021", "07/03/2021"], ["5 Mar", "6 Mar", "7 Mar"]])
 def test_dates_that_can_be_read_in_two_ways_are_refused_with_the_option(cells: list[str]) -> None:
     with pytest.raises(CandlecastError, match=r"row 1.*--date-format"):

@@ -15,6 +15,13 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import BaseOffset, Day, Tick
 
+from assets.forecasting.series.stamp_formats import (
+    FORMATS,
+    as_numbers,
+    calendar_stamps,
+    fitting_formats,
+    number_stamps,
+)
 from resources.errors import CandlecastError
 
 # Between two neighbours of the grid: an offset of the calendar, or a whole number.
@@ -25,7 +32,7 @@ MOST_STAMPS = 5_000_000
 _DAY = pd.Timedelta(days=1)
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_INTEGER = re.compile(r"[+-]?\d+")
+_UTC = r"(?<=:\d\d) ?(?:UTC|GMT)$"
 _ZONED = re.compile(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d:?(\d\d)?)$")
 
 
@@ -37,24 +44,26 @@ def parse_stamps(cells: pd.Series, date_format: str | None = None) -> tuple[pd.I
     """The timestamps of a column, NaT where a cell is none, and a note where offsets from UTC differ.
 
     Args:
-        cells: timestamps, integers, or text in ISO 8601. Text whose offsets differ is read in UTC.
-        date_format: the format of text, as of strptime; None: ISO 8601.
+        cells: timestamps, numbers, quarters, or text in ISO 8601. Text whose offsets differ is read in UTC.
+        date_format: the format of text, as of strptime, or one of `stamp_formats.FORMATS`; None: inferred.
 
     Raises:
-        CandlecastError: most cells are no timestamps, or some have an offset and others not.
+        CandlecastError: most cells are no timestamps, they can be read in two ways, or some have an offset and others
+            not.
     """
     cells = cells.reset_index(drop=True)
-    if pd.api.types.is_integer_dtype(cells) and date_format is None:
-        return pd.Index(cells.to_numpy(dtype=np.int64)), None
     if pd.api.types.is_datetime64_any_dtype(cells):
         return pd.DatetimeIndex(cells), None
-    text = cells.astype("string").str.strip().fillna("")
+    numbers = as_numbers(cells)
+    if numbers is not None and (date_format is None or date_format in FORMATS):
+        return number_stamps(numbers, date_format)
+    text = cells.astype("string").str.strip().fillna("") if numbers is None else numbers
     given = text[text != ""]
-    if date_format is None and len(given) == len(text) and given.map(lambda one: bool(_INTEGER.fullmatch(one))).all():
-        dates = pd.to_datetime(given, format="%Y%m%d", errors="coerce")
-        if not ((given.str.len() == 8) & dates.notna()).all():
-            return pd.Index(given.astype(np.int64).to_numpy()), None
-        return pd.DatetimeIndex(dates), None
+    if date_format is None:
+        text = text.str.replace(_UTC, "Z", regex=True)
+        given = text[text != ""]
+        if (calendar := calendar_stamps(text)) is not None:
+            return calendar, None
     zoned = given.map(lambda one: bool(_ZONED.search(one)))
     if date_format is None and zoned.any() and not zoned.all():
         first = given[zoned != zoned.iloc[0]].index[0]
@@ -70,13 +79,17 @@ def parse_stamps(cells: pd.Series, date_format: str | None = None) -> tuple[pd.I
         raise CandlecastError(
             f"column {cells.name}, row {first + 1}: {shown} is not "
             + (f"of the form {date_format}" if date_format else "a timestamp in ISO 8601, such as 2024-03-31 12:00")
-            + ": state --date-format, such as '%d/%m/%Y %H:%M', or name another column with --timestamp"
+            + f": state --date-format {fitting_formats(text)}, or name another column with --timestamp"
         )
     return parsed, note
 
 
 def _parse_text(text: pd.Series, zoned: bool, date_format: str | None) -> tuple[pd.DatetimeIndex, str | None]:
     how = date_format or "ISO8601"
+    try:
+        pd.to_datetime(text[:1], format=how, errors="coerce")
+    except ValueError as error:
+        raise CandlecastError(f"--date-format {date_format}: {error}: use the directives of strptime") from None
     utc = zoned or (date_format is not None and "%z" in date_format)
     if not utc:
         return pd.DatetimeIndex(pd.to_datetime(text, format=how, errors="coerce")), None

@@ -41,7 +41,7 @@ def predict(
         str | None, typer.Option(help="Such as 15min, h, D, B (weekdays), W-MON, MS, ME. Default: inferred.")
     ] = None,
     timezone: Annotated[str | None, typer.Option(help="Zone of the timestamps, such as Europe/Berlin.")] = None,
-    date_format: Annotated[str | None, typer.Option(help="Format of timestamps, such as '%d/%m/%Y %H:%M'.")] = None,
+    date_format: Annotated[str | None, typer.Option(help="Such as '%d/%m/%Y %H:%M'; or excel, epoch, number.")] = None,
     resample: Annotated[
         str | None, typer.Option(help=f"Make one row of each interval of --frequency: {', '.join(RESAMPLE)}.")
     ] = None,
