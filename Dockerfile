@@ -14,7 +14,8 @@ COPY candlecast.toml workspace.yaml dagster.yaml ./
 # With /data/dagster, or whoever mounts dagster.yaml into it (compose.yaml) would make it root's.
 RUN useradd --create-home candlecast && mkdir --parents /data/dagster && chown --recursive candlecast /data
 USER candlecast
-# The cache of the model hub is in the volume as well, or a new container would have to fetch again.
-ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster HF_HOME=/data/hub
+# The caches of the model hub and of compiled backtests are in the volume as well, or a new container would have to fetch
+# and compile again.
+ENV CANDLECAST_HOME=/data DAGSTER_HOME=/data/dagster HF_HOME=/data/hub NUMBA_CACHE_DIR=/data/numba
 VOLUME /data
 CMD ["candlecast", "run"]
