@@ -86,6 +86,7 @@ class ForecastModel:
         in_worker: picklable; reads the weights in another process, to forecast there with one thread. None: the model
             forecasts in one process alone.
         data: digests of what it read up to a timestamp beside a symbol's own bars: the market, known events.
+        note: a warning about the settings that it forecasts with; empty: there is none.
         outdated: the stored forecasts of a derived model that are made again, because of forecasts made since.
     """
 
@@ -98,6 +99,7 @@ class ForecastModel:
     batch_size: int
     family: str
     licence: str
+    note: str = ""
     vintage: date | None = None
     in_worker: Callable[[], Predict] | None = None
     data: Callable[[np.datetime64], Sequence[str]] = field(default=lambda last: ())

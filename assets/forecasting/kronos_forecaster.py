@@ -7,6 +7,7 @@ The first step's distribution is known without sampling; later steps are read of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from resources.settings import ForecastSettings, Settings
 if TYPE_CHECKING:
     from kronos import KronosPredictor, PathResult
 
+logger = logging.getLogger("candlecast.forecasts")
 MODEL = "kronos"
 VERSION = 2
 BATCH_SIZE = 64
@@ -58,6 +60,9 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
     tokenizer = tokenizer_of(predictor, checkpoints)
     windows, forecasts = settings.windows, settings.forecasts
     load = partial(_load, settings, predictor, tokenizer)
+    note = context_note(settings, predictor)
+    if note:
+        _warn_once(note)
     recipe: dict[str, Any] = {
         "model": MODEL,
         "version": VERSION,
@@ -88,8 +93,27 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.predictor.licence or str(predictor.card.get("licence", UNKNOWN)),
+        note=note,
         in_worker=load if Compute(settings.compute).one_thread(predictor.folder, tokenizer.folder) else None,
     )
+
+
+def context_note(settings: Settings, predictor: Checkpoint) -> str:
+    """A warning that the model reads more bars than it was trained with; empty: it does not, or no card says so."""
+    training, lookback = predictor.card.get("training") or {}, settings.windows.lookback_window
+    trained = predictor.card.get("trained_lookback") or training.get("lookback")
+    if not trained or lookback <= int(trained):
+        return ""
+    return (
+        f"windows.lookback_window = {lookback}, and {predictor.kind} was trained with {trained} bars: what it "
+        f"does beyond is not known. Set windows.lookback_window = {trained}, or train it with these (predictor.epochs)"
+    )
+
+
+@cache
+def _warn_once(note: str) -> None:
+    """One warning per process, however many sessions and vintages are forecast."""
+    logger.warning("%s", note)
 
 
 def tokenizer_of(predictor: Checkpoint, checkpoints: CheckpointStore) -> Checkpoint:

@@ -111,12 +111,13 @@ def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
 
 
 def about_models(results: Sequence[ForecastResult]) -> pd.DataFrame:
-    """What the models state of themselves: columns model, family, licence, cutoff."""
+    """What the models state of themselves: columns model, family, licence, cutoff, warning."""
     rows = []
     for model in (one.forecaster for one in results):
         until = "none" if model.trained_until is None else str(model.trained_until)
         cutoff = "not known" if model.trained_until == date.max else until
-        rows.append({"model": model.name, "family": model.family, "licence": model.licence, "cutoff": cutoff})
+        about = {"model": model.name, "family": model.family, "licence": model.licence, "cutoff": cutoff}
+        rows.append({**about, "warning": model.note})
     return pd.DataFrame(rows)
 
 

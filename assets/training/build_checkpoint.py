@@ -291,6 +291,7 @@ def _card(
         "tokenizer": request.tokenizer.digest if request.tokenizer else None,
         **request.dates(settings),
         "training": _chosen(manifest, (*MANIFEST_KEYS, *PREPARATION)) if request.trains else None,
+        "trained_lookback": manifest.get("lookback") if request.trains else request.base.trained_lookback,
         "data_hash": windows.digest if request.trains else None,
         "normalisation": {"clip": settings.windows.clip, **_chosen(request.recipe, ("missing_volume",))},
         "settings": _section(request.kind, settings).model_dump(mode="json"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from assets.forecasting.kronos_forecaster import context_note
 from assets.forecasting.registry import plugin_problems
 from assets.sessions import session_partitions
 from assets.training.fit.base_weights import SECTIONS
@@ -73,7 +74,7 @@ class Diagnosis:
 def diagnose(settings: Settings) -> list[Diagnosis]:
     """The results of all checks, from the interpreter to the calendar."""
     checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
-        _python, _packages, _device, _weights, _plugins, _home, _warehouse, _stored, _calendar, _data,
+        _python, _packages, _device, _weights, _context, _plugins, _home, _warehouse, _stored, _calendar, _data,
     )  # fmt: skip
     return [result for check in checks for result in check(settings)]
 
@@ -145,6 +146,13 @@ def _pinned_text(settings: Settings, named: NamedModel) -> str:
         f"{model.licence or 'not stated'}: {len(model.files)} files, {model.size / 2**20:,.1f} MiB, match the lock; "
         f"{model.folder}"
     )
+
+
+def _context(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether Kronos reads more bars than it was trained with: a warning, as it may be meant."""
+    predictor = Candlecast(settings).checkpoints.current("kronos_predictor")
+    if predictor is not None and (note := context_note(settings, predictor)):
+        yield Diagnosis("context", True, f"warning: {note}")
 
 
 def _plugins(settings: Settings) -> Iterator[Diagnosis]:

@@ -18,7 +18,9 @@ from assets.forecasting.path_files import paths_file
 from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.sample_paths import write_paths
+from assets.training.fit.base_weights import resolve_base
 from kronos import PathResult
+from orchestration.cli.doctor import diagnose
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import ForecastHome, create_home, publish_tiny_kronos, read_paths, real_bars
 
@@ -39,6 +41,24 @@ def test_paths_and_quantiles_are_valid_bars(model_home: ForecastHome) -> None:
     paths = read_paths(file)
     assert set(paths) == {task.symbol for task in tasks}
     assert paths["AAPL"].shape == (100, 10, 6)
+
+
+def test_a_lookback_beyond_that_of_the_training_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = create_home(tmp_path, real_bars().iloc[:5].reset_index(drop=True))
+    publish_tiny_kronos(home.checkpoints)
+    for trained, warned in ((None, False), (90, False), (61, True)):
+        found = home.checkpoints.current("kronos_predictor")
+        assert found is not None and home.settings.windows.lookback_window == 90
+        home.checkpoints.update_card(found, {"trained_lookback": trained})
+        notes = [kronos_forecaster(home.settings, home.checkpoints).note for _ in range(3)]
+        assert all(("windows.lookback_window = 61" in note) == warned for note in notes)
+        logged = [one for one in caplog.messages if "lookback_window" in one]
+        assert len(logged) == warned
+    lines = [one.found for one in diagnose(home.settings) if one.check == "context"]
+    assert lines == [f"warning: {notes[0]}"]
+    assert resolve_base("kronos_predictor", "packaged", None, home.settings).trained_lookback == 90
 
 
 def test_an_invalid_bar_of_a_path_is_found(home: ForecastHome, tmp_path: Path) -> None:

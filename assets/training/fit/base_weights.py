@@ -53,6 +53,13 @@ class BaseWeights:
     def from_scratch(self) -> bool:
         return self.source is None
 
+    @property
+    def trained_lookback(self) -> int | None:
+        """The bars up to the origin of the windows that they were trained on; none: their card does not say."""
+        file = Path(self.source or "") / CARD
+        training = read_json(file).get("training") if self.source and file.is_file() else None
+        return training.get("lookback") if isinstance(training, dict) else None
+
     def cutoff_after(self, cutoff: date | None) -> date | None:
         """The cutoff after training on bars up to `cutoff` (none: no training)."""
         return self._latest(self.cutoff, cutoff)
