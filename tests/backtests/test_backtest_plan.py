@@ -80,7 +80,8 @@ def test_too_few_symbols_give_no_plan_and_a_reason_whose_values_give_one(symbols
     fitting = {name: int(value) for name, value in re.findall(r"backtest\.(\w+) = (\d+)", plan.reason)}
     assert set(fitting) == ({"topk", "n_drop"} if len(symbols) > 1 else set())
     # One symbol has no values that fit: with as many as are named there is a backtest.
-    planned(signals([(3, symbols if fitting else "AB")]), rules=replace(rules, **fitting))
+    fitted = replace(rules, topk=fitting.get("topk", topk), n_drop=fitting.get("n_drop", n_drop))
+    planned(signals([(3, symbols if fitting else "AB")]), rules=fitted)
 
 
 def test_an_origin_with_too_few_symbols_has_no_scores_and_is_counted() -> None:
