@@ -201,6 +201,13 @@ def test_a_model_whose_origins_are_all_in_sample_is_named_with_the_setting(home:
     outcome = check_models_compared(home.warehouse, used)
     assert not outcome.passed
     assert all(text in outcome.description for text in ("kronos", "2012-09", "in-sample", "predictor.published"))
+    with home.warehouse.write() as connection:
+        copied = "REPLACE ('combination_equal' AS model) FROM forecasts WHERE model = 'kronos'"
+        connection.execute(f"INSERT INTO forecasts SELECT * {copied}")
+    more = {**used, "combination_equal": used["kronos"], "kronos_recalibrated": "0" * 16}
+    kronos, combination = sorted(check_models_compared(home.warehouse, more).description.split("; "), key=len)[::-1]
+    assert "kronos (kronos_recalibrated)" in kronos and "predictor.published" in kronos
+    assert "combination_equal" in combination and "predictor.cutoff" in combination
 
 
 def test_writing_the_same_scoreboard_again_changes_no_byte(home: ForecastHome) -> None:
