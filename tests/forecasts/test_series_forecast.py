@@ -301,6 +301,27 @@ def walk(settings: Settings) -> Forecaster:
     return _Walk()
 
 
+@pytest.mark.parametrize(
+    ("history", "future", "fact"),
+    [
+        (np.full(90, np.nan), 1.0, "covariate heat has no value"),
+        (wave(3), "warm", "future values of heat are text"),
+        (np.array(["warm", "cold"] * 45), 1.0, "future values of heat are numbers"),
+    ],
+)
+def test_a_covariate_that_is_missing_or_of_another_kind_is_named(history: object, future: object, fact: str) -> None:
+    frame = long(a=wave(1)).assign(heat=history)
+    later = pd.DataFrame({"timestamp": pd.date_range(HOURS[-1], periods=4, freq="h")[1:], "heat": future})
+    with pytest.raises(CandlecastError, match=f"a: {fact}"):
+        predict(frame, "value", future=later, horizon=3)
+
+
+def test_a_covariate_that_ends_early_is_noted() -> None:
+    frame = long(a=wave(1)).assign(heat=np.r_[wave(3)[:-5], np.full(5, np.nan)])
+    notes = predict(frame, "value", past=["heat"], horizon=3).attrs["notes"]
+    assert any("last 5 values of covariate heat" in note for note in notes)
+
+
 def test_a_hub_id_is_read_at_a_commit_that_the_result_names(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without settings there is no lock: a stated commit is kept, and otherwise the one that was read is recorded."""
     name, frame = "somebody/small-chronos", long(a=wave(7))

@@ -120,6 +120,14 @@ def test_what_is_not_there_is_named(arguments: list[str], named: str) -> None:
     assert done.exit_code == 1 and named in done.stderr
 
 
+def test_a_row_with_more_cells_than_the_header_is_named(folder: Path) -> None:
+    (folder / "export.csv").write_text("day,sales\n2019-06-03,1234,5\n2019-06-04,1250,1\n2019-06-05,1300,2\n")
+    done = call("export.csv", "--horizon", "2")
+    assert done.exit_code == 1 and "export.csv, line 2: 3 cells" in done.stderr
+    (folder / "export.csv").write_text("day,sales\n2019-06-03,12,\n2019-06-04,14,\n2019-06-05,13,\n")
+    assert call("export.csv", "--timestamp", "day", "--horizon", "2", "--model", "naive").exit_code == 0
+
+
 def test_decimal_commas_and_semicolons_are_read(folder: Path) -> None:
     rows = [f"{day:%d.%m.%Y};{str(value).replace('.', ',')}" for day, value in zip(DAYS, VALUES, strict=True)]
     (folder / "export.csv").write_text("Datum;Umsatz\n" + "\n".join(rows) + "\n")

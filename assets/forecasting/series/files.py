@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -43,18 +44,38 @@ def _csv(file: Path) -> pd.DataFrame:
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise CandlecastError(f"{file}: column {twice[0]!r} occurs more than once in the header: rename one of them")
-    table = pd.read_csv(
-        file,
-        sep=separator,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-        index_col=False,
-        on_bad_lines="error",
-    )
+    _require_no_surplus(file, packed, separator, len(header))
+    with warnings.catch_warnings():
+        # Surplus cells that are empty.
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        table = pd.read_csv(
+            file,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+            on_bad_lines="error",
+        )
     if separator != ",":
         table = table.apply(_decimal_points)
     return table
+
+
+def _require_no_surplus(file: Path, packed: bool, separator: str, columns: int) -> None:
+    """Refuse a row with more cells than the header has, which pandas would drop."""
+    with (
+        gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+        if packed
+        else file.open(encoding="utf-8-sig", newline="") as stream
+    ):
+        rows = csv.reader(stream, delimiter=separator)
+        for cells in rows:
+            if len(cells) > columns and any(cell.strip() for cell in cells[columns:]):
+                raise CandlecastError(
+                    f"{file}, line {rows.line_num}: {len(cells)} cells, and the header has {columns} columns: quote "
+                    f"cells that hold {separator!r}, or name all columns"
+                )
 
 
 def _decimal_points(cells: pd.Series) -> pd.Series:

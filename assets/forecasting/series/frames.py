@@ -176,7 +176,21 @@ def _history(table: Table, part: _Part, reading: Reading, found: SeriesSet) -> S
         {name: data[name].to_numpy()[:0] for name in layout.known},
     )
     require_values(series)
+    _require_covariates(series, notes)
     return series
+
+
+def _require_covariates(series: Series, notes: list[str]) -> None:
+    """Refuse a covariate without any value; note one whose values end before those of the targets."""
+    for name, values in series.past.items():
+        known = np.flatnonzero(pd.notna(values))
+        if not len(known):
+            raise SeriesError(f"covariate {name} has no value in its history: add its values, or leave {name} out")
+        if missing := len(values) - 1 - known[-1]:
+            notes.append(
+                f"{series.id}: the last {missing:,} values of covariate {name} are missing, it ends "
+                f"{series.stamps[known[-1]]}"
+            )
 
 
 def _note_ends(stamps: pd.Index, observed: np.ndarray, part: _Part, notes: list[str]) -> None:

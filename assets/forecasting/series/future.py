@@ -39,6 +39,13 @@ def with_future(series: Series, known: Sequence[str], ahead: Table, notes: list[
         if reasons:
             raise SeriesError(f"future values: {reasons[0]}")
         values = pd.Series(ahead.values[name][rows], index=stamps)
+        text = ahead.values[name].dtype == object
+        if text != (series.past[name].dtype == object) and values.notna().any():
+            kinds = ("text", "numbers") if text else ("numbers", "text")
+            raise SeriesError(
+                f"future values of {name} are {kinds[0]}, and those of its history {kinds[1]}: write both alike, or "
+                f"state --categorical {name}"
+            )
         values = values[values.index.isin(series.ahead)]
         if values.index.has_duplicates:
             again = values.index[values.index.duplicated()][0]
@@ -50,9 +57,9 @@ def with_future(series: Series, known: Sequence[str], ahead: Table, notes: list[
                 f"future values of {name}: none at {series.ahead[unknown[0]]}, step {unknown[0] + 1} of "
                 f"{series.horizon}: add it, shorten --horizon, or make it a covariate of the past with --past {name}"
             )
-        if values.dtype == object and (new := sorted(set(values) - set(series.past[name]))):
+        if text and (new := sorted(set(values) - set(series.past[name]))):
             notes.append(f"{series.id}: {name} is {new[0]!r} only in the future: the model cannot know what it means")
-        future[name] = values.to_numpy()
+        future[name] = values.to_numpy(dtype=object if text else np.float64)
     return replace(series, future=future)
 
 

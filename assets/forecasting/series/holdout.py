@@ -121,13 +121,13 @@ def _metrics(
     known = np.isfinite(actuals)
     quantiles, actual = quantiles[known], actuals[known]
     error = actual - quantiles[:, int(np.argmin(np.abs(levels - 0.5)))]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.abs(error / actual)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share, squared = np.abs(error / actual), error**2
     coverages = {
         one.metric: covered(quantiles[:, _place(levels, one.low)], quantiles[:, _place(levels, one.high)], actual)
         for one in central_intervals(wanted)
     }
-    per_value = {"mae": np.abs(error), "rmse": error**2, "mape": 100 * share, "crps": crps(quantiles, levels, actual)}
+    per_value = {"mae": np.abs(error), "rmse": squared, "mape": 100 * share, "crps": crps(quantiles, levels, actual)}
     means = {name: _mean(values, defined=np.isfinite(error)) for name, values in {**per_value, **coverages}.items()}
     means["rmse"] = float(np.sqrt(means["rmse"]))
     return {**means, "n": int(known.sum())}

@@ -30,5 +30,7 @@ def naive_quantiles(values: np.ndarray, horizon: int, levels: np.ndarray, season
             seasons[step] = known[0] + step // season + 1
     differences = values[season:] - values[:-season]
     differences = differences[np.isfinite(differences)]
-    deviation = float(np.sqrt(np.mean(differences**2))) if len(differences) else np.nan
-    return np.asarray(median[:, None] + deviation * np.sqrt(seasons)[:, None] * ndtri(levels))
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Values that are too large for their squares have no finite forecast.
+        deviation = float(np.sqrt(np.mean(differences**2))) if len(differences) else np.nan
+        return np.asarray(median[:, None] + deviation * np.sqrt(seasons)[:, None] * ndtri(levels))
