@@ -6,7 +6,6 @@ partition, which of them a run covers, and which vintage a session reads. Not he
 """
 
 import json
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
@@ -14,15 +13,13 @@ import dagster as dg
 
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.session_dates import session_dates
+from resources.session_dates import AHEAD, market_sessions
 from resources.settings import Settings
 from resources.vintages import first_vintage, has_vintages, vintages_until
 
 KEY_FORMAT = "%Y-%m-%d"
 # Dagster's tags of a run over a range of partitions.
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-# How far ahead closed days are known to the partitions: longer than a server goes without a restart.
-AHEAD = timedelta(days=180)
 DAY = timedelta(days=1)
 _BEGINS = {"year": "0 0 1 1 *", "quarter": "0 0 1 1,4,7,10 *", "month": "0 0 1 * *"}
 # More than the vintages of any training range: a hundred years of months.
@@ -43,16 +40,8 @@ def session_partitions(settings: Settings, home: Home | None = None) -> dg.Daily
         CandlecastError: the calendar has no session in the settings' range.
     """
     market = settings.market
-    wanted = market.end or date.today() + AHEAD
-    covered = session_dates(market.calendar, wanted, home)
-    first, last = max(market.start, covered[0]), min(wanted, covered[-1])
-    if last < first:
-        raise CandlecastError(
-            f"calendar {market.calendar} has no session in {market.start} … {wanted}: set market.start and market.end "
-            "to days that it covers, or another market.calendar"
-        )
-    ends = market.end is not None or last < wanted
-    sessions = covered[bisect_left(covered, first) : bisect_right(covered, last)]
+    first, last, sessions = market_sessions(market, home)
+    ends = market.end is not None or last < date.today() + AHEAD
     return dg.DailyPartitionsDefinition(
         start_date=first.strftime(KEY_FORMAT),
         end_date=(last + DAY).strftime(KEY_FORMAT) if ends else None,

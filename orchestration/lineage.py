@@ -4,27 +4,22 @@ Read from what the stages store anyway: model cards, manifests, payload provenan
 """
 
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
-import numpy as np
 
-from assets.forecasting.filters import checkpoint_pairs
-from assets.forecasting.origins import forward_steps
 from assets.forecasts.catalogue import columns_read
-from resources.calendar import TradingCalendar
-from resources.checkpoints import Checkpoint, CheckpointStore, Kind
+from resources.candlecast import Candlecast
+from resources.checkpoints import Checkpoint, Kind
 from resources.errors import CandlecastError
-from resources.layout import Home
 from resources.sql import load_sql
-from resources.warehouse import Warehouse
 
 VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
-# Records are read newest first; a run over a range of sessions has one record per session.
-PAGE, PAGES = 1000, 50
+# Records are read newest first. The first ones mostly suffice; a run over a range of sessions has one per session.
+PAGES = (20, 200, *[1000] * 50)
 _PAYLOADS = load_sql("orchestration", "lineage_payloads.sql")
 _FORECASTS = load_sql("orchestration", "lineage_forecasts.sql")
 _FORECAST_ROWS = load_sql("orchestration", "lineage_forecast_rows.sql")
@@ -83,12 +78,9 @@ class _Record:
 class Lineage:
     """The lineage of what one home folder holds."""
 
-    home: Home
-    warehouse: Warehouse
-    checkpoints: CheckpointStore
+    candlecast: Candlecast
     defs: dg.Definitions
     instance: dg.DagsterInstance
-    calendar: TradingCalendar
 
     def of(self, name: str) -> Node:
         """The lineage of an asset by name, of a forecast, or of anything by its digest.
@@ -128,7 +120,7 @@ class Lineage:
         seen.add(key)
         node = Node(name, found.facts if found else {"state": _missing_state(version)})
         if name in get_args(Kind):
-            weights = {one.digest: one for one in self.checkpoints.all(name)}  # type: ignore[arg-type]
+            weights = {one.digest: one for one in self.candlecast.checkpoints.all(name)}  # type: ignore[arg-type]
             if key[1] in weights:
                 node.facts |= _card_facts(weights[key[1]])
         if name == "raw_bars":
@@ -152,8 +144,8 @@ class Lineage:
         made: _Record | None = None
         cursor = None
         wanted = dg.AssetRecordsFilter(dg.AssetKey(name), before_storage_id=before)
-        for _ in range(PAGES):
-            page = self.instance.fetch_materializations(wanted, limit=PAGE, cursor=cursor)
+        for size in PAGES:
+            page = self.instance.fetch_materializations(wanted, limit=size, cursor=cursor)
             for record in map(_Record.of, page.records):
                 if record.version == (version or record.version):
                     # One session of a run has the metadata of all.
@@ -175,43 +167,52 @@ class Lineage:
         if not (model and symbol and origin):
             return
         key: dict[str, object] = {"model": model, "symbol": symbol, "origin": origin.replace("T", " ")}
-        for row in self.warehouse.frame(_FORECAST_ROWS, key).to_dict("records"):
+        for row in self.candlecast.warehouse.rows(_FORECAST_ROWS, key):
             known = {fact: str(value) for fact, value in row.items() if value != ""}
-            facts = {str(fact): value for fact, value in known.items() if fact not in ("weights", "recipe")}
+            facts = {fact: value for fact, value in known.items() if fact not in ("weights", "recipe")}
             facts["reads"] = columns_read(row["model"], row["recipe"])
             facts["forward"] = str(self._is_forward(row))
             weights = [self._weights(str(row["weights"]))] if row["weights"] else []
             bars = self._bars([str(row["symbol"])], row["origin"])
             yield Node(f"forecast {model}/{row['symbol']}/{row['origin']}", facts, [*weights, bars])
 
-    def _is_forward(self, row: Mapping[Hashable, Any]) -> bool:
+    def _is_forward(self, row: Mapping[str, Any]) -> bool:
         """Whether a forecast was made before the session of its first target began."""
+        import numpy as np
+
+        from assets.forecasting.origins import forward_steps
+
         origin, made_at = (np.array([row[name]], dtype="datetime64[us]") for name in ("origin", "made_at"))
-        return bool(forward_steps(origin, made_at, 1, self.calendar)[0, 0])
+        return bool(forward_steps(origin, made_at, 1, self.candlecast.calendar)[0, 0])
 
     def _by_digest(self, digest: str) -> Iterator[Node]:
         for kind in get_args(Kind):
-            for checkpoint in self.checkpoints.all(kind):
+            for checkpoint in self.candlecast.checkpoints.all(kind):
                 if checkpoint.digest.startswith(digest):
                     yield self._checkpoint(checkpoint)
         # The checkpoint of a forecast begins with the digest of its weights.
-        for row in self.warehouse.frame(_FORECASTS).to_dict("records"):
+        for row in self.candlecast.warehouse.rows(_FORECASTS):
             if str(row["checkpoint"]).startswith(digest):
                 yield self._forecasts(row)
         for node in self._payloads({**_ALL_BARS, "used": False}):
             if node.facts["payload_sha256"].startswith(digest):
                 yield node
-        for root, what in ((self.home.windows, "training windows"), (self.home.qlib, "Qlib provider")):
+        for root, what in (
+            (self.candlecast.home.windows, "training windows"),
+            (self.candlecast.home.qlib, "Qlib provider"),
+        ):
             for folder in _with_prefix(root, digest):
                 yield Node(f"{what} {folder.name}", {"folder": str(folder)}, [self._bars()])
-        for folder in _with_prefix(self.home.reports, digest):
+        for folder in _with_prefix(self.candlecast.home.reports, digest):
             yield self._report(folder.name)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> Node:
         card = checkpoint.card
         node = Node(f"{checkpoint.kind} {checkpoint.digest}", _card_facts(checkpoint))
         if card.get("tokenizer"):
-            node.sources.append(self._checkpoint(self.checkpoints.load("kronos_tokenizer", card["tokenizer"])))
+            node.sources.append(
+                self._checkpoint(self.candlecast.checkpoints.load("kronos_tokenizer", card["tokenizer"]))
+            )
         if card.get("data_hash"):
             training = card.get("training") or {}
             cutoff = f"{card['cutoff']} 23:59:59" if card.get("cutoff") else None
@@ -219,7 +220,7 @@ class Lineage:
             node.sources.append(Node(f"training windows {card['data_hash']}", {}, [bars]))
         return node
 
-    def _forecasts(self, row: Mapping[Hashable, Any]) -> Node:
+    def _forecasts(self, row: Mapping[str, Any]) -> Node:
         """Forecasts of one model by one recipe, with the weights, their tokenizer and windows, and the bars."""
         facts = {str(key): str(value) for key, value in row.items() if value != "" and key != "recipe"}
         facts["reads"] = columns_read(row["model"], row["recipe"])
@@ -231,16 +232,18 @@ class Lineage:
 
     def _weights(self, digest: str) -> Node:
         for kind in get_args(Kind):
-            for checkpoint in self.checkpoints.all(kind):
+            for checkpoint in self.candlecast.checkpoints.all(kind):
                 if checkpoint.digest == digest:
                     return self._checkpoint(checkpoint)
         return Node(f"weights {digest}", {"state": "no longer in the store"})
 
     def _report(self, digest: str) -> Node:
-        folder = self.home.reports / digest
+        from assets.forecasting.filters import checkpoint_pairs
+
+        folder = self.candlecast.home.reports / digest
         report = json.loads((folder / "report.json").read_text())
         facts = {"file": str(folder / "report.html"), "backtest_recipe": str(report.get("backtest_recipe") or "–")}
-        made = {(row["model"], row["checkpoint"]): row for row in self.warehouse.frame(_FORECASTS).to_dict("records")}
+        made = {(row["model"], row["checkpoint"]): row for row in self.candlecast.warehouse.rows(_FORECASTS)}
         # Without the number of forecasts, which is today's and not that of the report's day.
         made = {
             used: {key: row[key] for key in ("model", "checkpoint", "weights", "recipe")} for used, row in made.items()
@@ -249,7 +252,10 @@ class Lineage:
             self._forecasts(made[used]) if used in made else Node(f"forecasts of {used[0]} by {used[1]}")
             for used in checkpoint_pairs(report.get("forecasts_by", {}))
         ]
-        weights = [self._checkpoint(self.checkpoints.load(kind, name)) for kind, name in report["checkpoints"].items()]
+        weights = [
+            self._checkpoint(self.candlecast.checkpoints.load(kind, name))
+            for kind, name in report["checkpoints"].items()
+        ]
         provider = Node(f"Qlib provider {report.get('qlib_provider') or '–'}", {}, [self._bars()])
         return Node(f"report {digest}", facts, [*forecasts, *weights, provider, self._bars()])
 
@@ -264,7 +270,7 @@ class Lineage:
 
     def _payloads(self, parameters: Mapping[str, object] = _ALL_BARS) -> list[Node]:
         """The payloads of bars. `used`: only those that bars of these symbols, up to `last`, came from."""
-        rows = self.warehouse.frame(_PAYLOADS, dict(parameters)).to_dict("records")
+        rows = self.candlecast.warehouse.rows(_PAYLOADS, dict(parameters))
         return [Node(f"file {row['file']}", {str(key): str(value) for key, value in row.items()}) for row in rows]
 
 

@@ -5,7 +5,9 @@ torch is imported with the first use, not with this module.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -49,7 +51,19 @@ class Compute:
         """
         import torch
 
+        return torch.device(self.device_name())
+
+    def device_name(self) -> str:
+        """The name of the device to run on, such as "cpu" or "cuda:0"; torch is imported where it may not be "cpu".
+
+        Raises:
+            CandlecastError: as `device`.
+        """
         wanted = self.settings.device
+        if wanted == "cpu" or (wanted == "auto" and not _may_have_accelerator()):
+            return "cpu"
+        import torch
+
         if wanted == "auto":
             wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         if wanted.startswith("cuda"):
@@ -64,7 +78,7 @@ class Compute:
                 )
         if wanted == "mps" and not torch.backends.mps.is_available():
             raise CandlecastError('compute.device = "mps", but this machine has no Metal device: set "auto" or "cpu"')
-        return torch.device(wanted)
+        return wanted
 
     def use_threads(self, *models: nn.Module) -> int:
         """Set the number of torch threads for these models and return it.
@@ -110,12 +124,24 @@ class Compute:
     def free_memory(self) -> int:
         """Free memory of the device, in bytes."""
         import psutil
-        import torch
 
-        device = self.device()
-        if device.type == "cuda":
-            return int(torch.cuda.mem_get_info(device)[0])
+        device = self.device_name()
+        if device.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.mem_get_info(torch.device(device))[0])
         return int(psutil.virtual_memory().available)
+
+
+def _may_have_accelerator() -> bool:
+    """Whether torch must be asked for a device: the machine has a driver of one, or is not known to have none."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 # The device that this process has claimed, per folder of lock files.

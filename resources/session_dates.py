@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.publish import publish_bytes
+
+if TYPE_CHECKING:
+    from resources.settings import MarketSettings
 
 NEVER_CLOSED = "24/7"
 # The distributions that decide which days are sessions.
 COMPUTED_BY = ("exchange_calendars", "pandas")
+# How far ahead sessions are known: longer than a server goes without a restart.
+AHEAD = timedelta(days=180)
 
 
 def session_dates(calendar: str, until: date, home: Home | None = None) -> Sequence[date]:
@@ -46,6 +53,36 @@ def session_dates(calendar: str, until: date, home: Home | None = None) -> Seque
     if file:
         _write(file, {**key, "computed_on": str(date.today()), "sessions": [str(day) for day in dates]})
     return dates
+
+
+def market_sessions(market: MarketSettings, home: Home | None = None) -> tuple[date, date, Sequence[date]]:
+    """First and last day of `market.start` … `market.end` that the calendar covers, and the sessions in between.
+
+    Without an end the last one is `AHEAD` of today.
+
+    Raises:
+        CandlecastError: the calendar has no session in the range.
+    """
+    wanted = market.end or date.today() + AHEAD
+    covered = session_dates(market.calendar, wanted, home)
+    first, last = max(market.start, covered[0]), min(wanted, covered[-1])
+    if last < first:
+        raise CandlecastError(
+            f"calendar {market.calendar} has no session in {market.start} … {wanted}: set market.start and market.end "
+            "to days that it covers, or another market.calendar"
+        )
+    return first, last, covered[bisect_left(covered, first) : bisect_right(covered, last)]
+
+
+def newest_closed_session(market: MarketSettings, home: Home | None = None) -> date | None:
+    """The newest session that is over in UTC, as the newest partition is; none: none is.
+
+    Raises:
+        CandlecastError: as `market_sessions`.
+    """
+    _, _, sessions = market_sessions(market, home)
+    closed = bisect_left(sessions, datetime.now(UTC).date())
+    return sessions[closed - 1] if closed else None
 
 
 def is_calendar(name: str) -> bool:

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 import tenacity
 
 from resources.disclosure import CONCEALED, conceal, scheme_of
@@ -24,12 +24,17 @@ from resources.layout import Home
 from resources.settings import Settings
 from resources.sql import load_scripts, load_sql
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 logger = logging.getLogger("candlecast.warehouse")
 WAIT_SECONDS = 120.0
 MEMORY_LIMIT = "2GB"
 _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # DuckDB does not allow read-only and read-write connections to one file in one process.
 _process_lock = threading.RLock()
+# Of files whose reads are shared: the connection that keeps each open; None: none was needed yet, or a write closed it.
+_kept: dict[str, duckdb.DuckDBPyConnection | None] = {}
 # Files, by path and inode, whose schema this process found to be current.
 _current: set[tuple[str, int]] = set()
 
@@ -76,10 +81,36 @@ class Warehouse:
             self._ensure_schema()
             connection = self._connect(read_only=True)
             try:
+                # Not a cursor of the connection, which is closed with it.
+                if _kept.get(self._key, connection) is None:
+                    _kept[self._key] = self._connect(read_only=True)
                 with interruptible():
                     yield connection
             finally:
                 connection.close()
+
+    @contextmanager
+    def shared_reads(self) -> Iterator[None]:
+        """Open the file once for all reads inside the block, which takes 15 ms each time; a write closes it before.
+
+        Not around what computes for long: other processes cannot write meanwhile. Without effect for a URI.
+        """
+        if self.uri is not None or self._key in _kept:
+            yield
+            return
+        _kept[self._key] = None
+        try:
+            yield
+        finally:
+            with _process_lock:
+                self._close_kept()
+                del _kept[self._key]
+
+    def _close_kept(self) -> None:
+        kept = _kept.get(self._key)
+        if kept is not None:
+            kept.close()
+            _kept[self._key] = None
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -94,6 +125,7 @@ class Warehouse:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             # Asked before the file is created: a new file may have the inode of a deleted one.
             current = self._is_current
+            self._close_kept()
             connection = self._connect(read_only=False)
             try:
                 if not current:
@@ -133,8 +165,12 @@ class Warehouse:
         return self.path.is_file() and self._file in _current
 
     @property
+    def _key(self) -> str:
+        return str(self.path.absolute())
+
+    @property
     def _file(self) -> tuple[str, int]:
-        return str(self.path.absolute()), self.path.stat().st_ino
+        return self._key, self.path.stat().st_ino
 
     def _remember(self) -> None:
         self._checked = True
@@ -145,6 +181,13 @@ class Warehouse:
         """The result of one query. Parameters are bound, `$name` or `?`."""
         with self.read() as connection:
             return connection.execute(sql, parameters).df()
+
+    def rows(self, sql: str, parameters: dict[str, object] | None = None) -> list[dict[str, Any]]:
+        """The result of one query by column name, without pandas, whose import takes longer than most queries."""
+        with self.read() as connection:
+            found = connection.execute(sql, parameters)
+            names = [str(column[0]) for column in found.description or []]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         retrying = tenacity.Retrying(

@@ -85,7 +85,7 @@ def _report_is_self_contained() -> dg.AssetChecksDefinition:
     def report_is_self_contained(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
         """The report is one file that loads nothing from elsewhere."""
         from assets.backtests.acceptance import external_resources
-        from assets.backtests.report.publish import latest_report
+        from assets.backtests.report.published import latest_report
 
         report = latest_report(candlecast.home)
         if report is None:

@@ -124,7 +124,8 @@ def _forecasts(
         read = asset.reading([forecaster.recipe for forecaster, _ in found], events_table(settings))
         lineage = {"dagster/column_lineage": column_lineage(read.sources), "reads": ", ".join(read.sources["value"])}
         add_to_newest_partition(context, lineage)
-        return _result(context, candlecast, asset, results, selection, histories)
+        with candlecast.warehouse.shared_reads():
+            return _result(context, candlecast, asset, results, selection, histories)
 
     return forecasts
 

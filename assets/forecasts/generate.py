@@ -86,8 +86,9 @@ def generate_forecasts(
     Raises:
         CandlecastError: the model cannot be loaded, or its output has another shape; earlier batches stay stored.
     """
-    mark_in_sample(candlecast.warehouse, forecaster)
-    known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
+    with candlecast.warehouse.shared_reads():
+        mark_in_sample(candlecast.warehouse, forecaster)
+        known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
     # Generated again for their sample paths; stored quantiles stay as they are.
     lost = origins_without_paths(
         candlecast.home, forecaster.model, forecaster.checkpoint, {origin for _, origin in known}

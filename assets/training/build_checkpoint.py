@@ -30,7 +30,6 @@ from assets.training.fit.base_weights import (
 )
 from assets.training.model_card import render_model_card
 from assets.training.worker.job import MODEL, TrainingJob, TrainingResult
-from assets.training.worker.pipes_client import run_job
 from resources.checkpoints import FROM_SCRATCH, PUBLICATION, README, Checkpoint, CheckpointStore, Kind, is_bounded
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -190,9 +189,12 @@ def build_checkpoint(
     store: CheckpointStore,
     windows: TrainingWindows,
     progress: Progress = silent,
-    run: RunJob = run_job,
+    run: RunJob | None = None,
 ) -> Checkpoint:
     """The requested checkpoint: the existing one, or a new one trained in a process of its own and published.
+
+    Args:
+        run: none: `pipes_client.run_job`.
 
     Raises:
         CandlecastError: training failed; existing checkpoints are untouched.
@@ -200,9 +202,11 @@ def build_checkpoint(
     existing = store.find(request.kind, request.recipe)
     if existing is not None:
         return _current_card(existing, request, settings, store)
+    from assets.training.worker.pipes_client import run_job
+
     work = home.scratch / "fits" / digest_of(request.recipe)[:24]
     with scratch_folder(home.scratch / "models") as out:
-        result = run(_job(request, settings, windows, work, out), progress)
+        result = (run or run_job)(_job(request, settings, windows, work, out), progress)
         card = _card(request, settings, windows, result)
 
         def write(folder: Path) -> None:

@@ -1,18 +1,15 @@
-"""Commands on existing results: the newest report, lineage, the champion's checkpoint, the market tables."""
+"""Commands on existing results: the newest report, the champion's checkpoint, the market tables."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from assets.backtests.report.publish import latest_report
+from assets.backtests.report.published import latest_report
 from assets.forecasting.model_vintages import newest_store
 from assets.training.export import export, push
 from assets.training.model_card import SCORE_LABELS
 from assets.training.model_selection.promotion import rollback
-from orchestration.build import build_defs
-from orchestration.cli.instance import open_instance, run_lock
-from orchestration.lineage import Lineage, Node
-from resources.candlecast import Candlecast
+from orchestration.cli.instance import run_lock
 from resources.checkpoints import CheckpointStore, Kind, cutoff_text
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -38,16 +35,6 @@ def newest_report(settings: Settings) -> dict[str, Any]:
         ["", *verdict, "", f"report: {report.html}", "to open the graph: make ui, then http://127.0.0.1:3000"]
     )
     return {"report": str(report.html), "digest": report.digest, "verdict": verdict, "text": text}
-
-
-def lineage_of(settings: Settings, name: str) -> Node:
-    """The lineage of an asset, or of a digest."""
-    candlecast, defs = Candlecast(settings), build_defs(settings=settings)
-    with open_instance(settings) as instance:
-        lineage = Lineage(
-            candlecast.home, candlecast.warehouse, candlecast.checkpoints, defs, instance, candlecast.calendar
-        )
-        return lineage.of(name)
 
 
 def champions(checkpoints: CheckpointStore, kinds: Sequence[Kind]) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from assets.forecasting.kronos_forecaster import context_note
 from assets.forecasting.registry import plugin_problems
-from assets.sessions import session_partitions
 from assets.training.fit.base_weights import SECTIONS
 from assets.training.prerequisites import weight_problems
 from orchestration.cli.preflight import bar_problems, bars_to_check, covariate_problems, source_problems
@@ -24,11 +22,10 @@ from resources.candlecast import Candlecast
 from resources.compute import Compute, available_cores
 from resources.errors import CandlecastError, WarehouseBusyError
 from resources.hub_models import NamedModel, named_models, pinned_model
+from resources.layout import Home
+from resources.session_dates import newest_closed_session
 from resources.settings import Settings
 from resources.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    import torch
 
 PACKAGES = (
     "dagster",
@@ -97,7 +94,7 @@ def _device(settings: Settings) -> Iterator[Diagnosis]:
     """The device that models will use, and its memory."""
     wanted, compute = settings.compute.device, Compute(settings.compute)
     try:
-        device, free = compute.device(), compute.free_memory()
+        device, free = compute.device_name(), compute.free_memory()
     except CandlecastError as error:
         yield Diagnosis("device", False, wanted, str(error))
         return
@@ -105,11 +102,11 @@ def _device(settings: Settings) -> Iterator[Diagnosis]:
     yield Diagnosis("device", True, f"{wanted}: {device}, {named}, {free / GIB:.1f} GiB of memory free")
 
 
-def _processor(device: "torch.device", threads: int | None) -> str:
-    import torch
+def _processor(device: str, threads: int | None) -> str:
+    if device.startswith("cuda"):
+        import torch
 
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
+        return str(torch.cuda.get_device_name(torch.device(device)))
     return f"{threads or available_cores()} threads"
 
 
@@ -235,7 +232,7 @@ def _stored(settings: Settings) -> Iterator[Diagnosis]:
 def _calendar(settings: Settings) -> Iterator[Diagnosis]:
     calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
     try:
-        newest = session_partitions(settings).get_last_partition_key()
+        newest = newest_closed_session(settings.market, Home(settings.home))
         first = calendar.all_sessions()[0].date()
     except CandlecastError as error:
         yield Diagnosis("calendar", False, str(error), "correct market.calendar, market.start and market.end")

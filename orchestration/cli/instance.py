@@ -3,13 +3,14 @@
 Belongs here: DAGSTER_HOME, its configuration file, its locks. Not here: how a job is run (orchestration.cli.headless).
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from resources.errors import CandlecastError
 from resources.layout import Home
@@ -17,6 +18,9 @@ from resources.locks import LockHeldError, exclusive_lock
 from resources.profiles import ENV_HOME, packaged_file
 from resources.publish import publish_bytes
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 INSTANCE_FILE = "dagster.yaml"
 OPENING_SECONDS = 60
@@ -53,6 +57,8 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     Raises:
         CandlecastError: the home folder is not writable, or another process has been opening it for a minute.
     """
+    import dagster as dg
+
     folder = create_dagster_home(Home(settings.home))
     os.environ["DAGSTER_HOME"] = str(folder)
     try:

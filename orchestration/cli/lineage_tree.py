@@ -1,8 +1,19 @@
-"""A lineage as text: one line per node, its facts below it, its sources indented."""
+"""`candlecast lineage`: the lineage as text, one line per node, its facts below it, its sources indented."""
 
 from collections.abc import Iterator
 
-from orchestration.lineage import Node
+from orchestration.build import build_defs
+from orchestration.cli.instance import open_instance
+from orchestration.lineage import Lineage, Node
+from resources.candlecast import Candlecast
+from resources.settings import Settings
+
+
+def lineage_of(settings: Settings, name: str) -> Node:
+    """The lineage of an asset, or of a digest."""
+    candlecast, defs = Candlecast(settings), build_defs(settings=settings)
+    with open_instance(settings) as instance:
+        return Lineage(candlecast, defs, instance).of(name)
 
 
 def as_text(node: Node) -> str:

@@ -20,7 +20,8 @@ from assets.backtests.qlib_provider import current_provider, publish_provider
 from assets.backtests.report import contents
 from assets.backtests.report.contents import ReportContents, read_contents
 from assets.backtests.report.page import compose
-from assets.backtests.report.publish import latest_report, publish_report, render
+from assets.backtests.report.publish import publish_report, render
+from assets.backtests.report.published import latest_report
 from assets.backtests.results import (
     BacktestRequest,
     BacktestResult,

@@ -12,10 +12,11 @@ import pytest
 from assets.forecasts.catalogue import columns_read
 from assets.metadata import column_lineage
 from orchestration.lineage import Lineage, Node
-from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
 from resources.layout import Home
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 
@@ -51,7 +52,8 @@ def lineage(tmp_path: Path) -> Lineage:
         "checkpoints": {"kronos_predictor": predictor.digest},
     }
     (folder / "report.json").write_text(json.dumps(report))
-    return Lineage(home, warehouse, store, dg.Definitions(), dg.DagsterInstance.ephemeral(), TradingCalendar("XNYS"))
+    candlecast = Candlecast(Settings(home=home.root), warehouse=warehouse, checkpoints=store)
+    return Lineage(candlecast, dg.Definitions(), dg.DagsterInstance.ephemeral())
 
 
 def _add_payload(connection: duckdb.DuckDBPyConnection, sha: str, symbol: str, day: str) -> None:
@@ -86,8 +88,8 @@ def _names(node: Node, depth: int = 0) -> list[str]:
 
 
 def test_a_forecast_leads_to_its_weights_tokenizer_windows_and_files(lineage: Lineage) -> None:
-    (checkpoint,) = lineage.checkpoints.all("kronos_predictor")
-    row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
+    (checkpoint,) = lineage.candlecast.checkpoints.all("kronos_predictor")
+    row = lineage.candlecast.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
     found = lineage.of(row["checkpoint"][0])
     assert _names(found) == [
         "0 forecasts",
@@ -106,7 +108,7 @@ def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: L
     found = lineage.of("drift/IBM/2010-12-31")
     assert (found.facts["checkpoint"], found.facts["forward"]) == ("f" * 16, "False")
     assert "learnt_from" not in found.facts, "it is not derived"
-    with lineage.warehouse.write() as connection:
+    with lineage.candlecast.warehouse.write() as connection:
         connection.execute("UPDATE forecasts SET made_at = '2010-12-31 23:00', learnt_from = 7 WHERE model = 'drift'")
     changed = lineage.of("drift/IBM/2010-12-31").facts
     assert changed["forward"] == "True" and changed["learnt_from"].startswith("7 ")
@@ -122,7 +124,7 @@ def test_one_forecast_is_addressed_and_leads_to_the_files_of_its_bars(lineage: L
 def test_a_forecast_names_the_fields_and_tables_that_it_was_computed_from(lineage: Lineage) -> None:
     inputs = {"targets": ["log_return", "volume"], "past": ["market_return", "range"], "future": ["dividends", "month"]}
     rows = {"chronos2": {"inputs": inputs, "groups": "d" * 16}, "garch": {}, "garch_recalibrated": {}, "mine": {}}
-    with lineage.warehouse.write() as connection:
+    with lineage.candlecast.warehouse.write() as connection:
         for model, recipe in rows.items():
             checkpoint = f"{model:0<16.16}"
             values = [model, checkpoint, json.dumps(recipe)]
@@ -153,7 +155,7 @@ def test_an_asset_names_the_columns_that_it_was_made_of(lineage: Lineage) -> Non
 
 
 def test_a_payload_that_gave_no_bar_is_no_source(lineage: Lineage) -> None:
-    with lineage.warehouse.write() as connection:
+    with lineage.candlecast.warehouse.write() as connection:
         connection.execute("DELETE FROM bars WHERE payload_sha256 = 'b'")
     assert "file b.csv" not in _files(lineage.of("f" * 16))
     assert "file a.csv" in _files(lineage.of("f" * 16))
@@ -168,15 +170,15 @@ def test_every_forecast_of_a_report_has_sources_and_each_file_is_listed_once(lin
 
 
 def test_missing_weights_are_reported(lineage: Lineage) -> None:
-    with lineage.warehouse.write() as connection:
+    with lineage.candlecast.warehouse.write() as connection:
         connection.execute("UPDATE forecast_recipes SET weights = 'abc' WHERE model = 'kronos'")
-    row = lineage.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
+    row = lineage.candlecast.warehouse.frame("SELECT checkpoint FROM forecast_recipes WHERE model = 'kronos'")
     assert lineage.of(row["checkpoint"][0]).sources[0].facts.keys() == {"state"}
 
 
 @pytest.mark.parametrize("name", ["/tmp/reports/report.html", "**abcdefgh", "????????", "latest.json"])
 def test_a_name_that_is_no_asset_and_no_digest_is_refused(lineage: Lineage, name: str) -> None:
-    (lineage.home.reports / "latest.json").write_text("{}")
+    (lineage.candlecast.home.reports / "latest.json").write_text("{}")
     with pytest.raises(CandlecastError, match=re.escape(repr(name))):
         lineage.of(name)
 

@@ -13,7 +13,7 @@ from orchestration.cli.session_ranges import SessionPlanner
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.layout import Home
-from resources.session_dates import is_calendar, session_dates
+from resources.session_dates import is_calendar, newest_closed_session, session_dates
 from resources.settings import MarketSettings, Settings, WindowSettings
 from resources.warehouse import Warehouse
 from tests.training.training_setup import insert_bars, sample_rows
@@ -31,6 +31,9 @@ def test_every_closed_session_has_a_partition_and_no_other_day(name: str) -> Non
     found = session_partitions(Settings(market=MarketSettings(calendar=name, start=date(2021, 3, 1))))
     sessions = calendar.sessions(date(2021, 3, 1), yesterday())
     assert found.get_partition_keys() == [day.strftime(KEY_FORMAT) for day in sessions]
+    assert newest_closed_session(MarketSettings(calendar=name)) == sessions[-1].date()
+    ended = MarketSettings(calendar=name, end=date(2021, 3, 7))
+    assert newest_closed_session(ended) == calendar.sessions(date(2021, 2, 1), date(2021, 3, 7))[-1].date()
 
 
 @pytest.mark.parametrize("name", ["XNYS", "XTAE", "24/7"])

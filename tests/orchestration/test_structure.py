@@ -6,9 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
+
+from resources.layout import Home
+from resources.session_dates import session_dates
+from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
@@ -128,3 +133,48 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+# What each command does not need for its own work. pandas imports pyarrow itself, and the doctor reads bars with it.
+NUMERICAL = {"matplotlib", "numba", "qlib", "scipy", "torch", "transformers"}
+NOT_IMPORTED = {
+    ("settings",): {*NUMERICAL, "dagster", "duckdb", "pandas", "pyarrow"},
+    ("query", "FROM bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow"},
+    ("lineage", "bars"): {*NUMERICAL, "pandas", "pyarrow"},
+    ("doctor",): {*NUMERICAL, "dagster"},
+}
+RUN_COMMAND = """
+import json, sys
+from orchestration.cli.app import app
+try:
+    app()
+except SystemExit as end:
+    print()
+    print(json.dumps([end.code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize("command", NOT_IMPORTED, ids=lambda command: str(command[0]))
+def test_a_command_imports_nothing_before_it_is_used(command: tuple[str, ...], tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with Warehouse(home.warehouse).write():
+        pass
+    session_dates("XNYS", date(2013, 3, 1), home)  # as any run leaves them
+    environment = {**os.environ, "CANDLECAST_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_COMMAND, *command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env=environment,
+    )
+    status, modules = json.loads(done.stdout.splitlines()[-1])
+    assert status in (None, 0), done.stdout + done.stderr
+    assert not NOT_IMPORTED[command] & set(modules)
+
+
+def test_what_runs_the_pipeline_imports_no_library_of_models() -> None:
+    code = "import json, sys, orchestration.cli.pipeline; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not NUMERICAL & set(json.loads(done.stdout.splitlines()[-1]))

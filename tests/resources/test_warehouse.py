@@ -152,3 +152,17 @@ def test_concurrent_writers_lose_no_row(warehouse: Warehouse) -> None:
 def test_a_read_connection_cannot_write(warehouse: Warehouse) -> None:
     with warehouse.read() as connection, pytest.raises(Exception, match="read-only"):
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
+
+
+def test_shared_reads_see_every_write_and_release_the_file_at_the_end(warehouse: Warehouse) -> None:
+    other = Warehouse(warehouse.path)
+    insert = "INSERT INTO backtests VALUES (?, 'm', 0)"
+    with warehouse.shared_reads():
+        for number in range(2):
+            assert len(warehouse.rows("FROM backtests")) == len(other.frame("FROM backtests")) == number
+            with other.write() as connection:
+                connection.execute(insert, [f"{number}"])
+        assert [row["model"] for row in warehouse.rows("FROM backtests ORDER BY model")] == ["0", "1"]
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.run([sys.executable, "-c", HOLDING.format(0), str(warehouse.path)], check=True)
+    subprocess.run([sys.executable, "-c", HOLDING.format(0), str(warehouse.path)], check=True)

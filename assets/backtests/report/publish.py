@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,34 +16,15 @@ from assets.backtests.measures import by_model
 from assets.backtests.report.contents import ReportContents
 from assets.backtests.report.formatting import typeset
 from assets.backtests.report.page import ReportPage, compose
+from assets.backtests.report.published import HTML_FILE, JSON_FILE, LATEST_FILE, PublishedReport
 from assets.backtests.report.risk import risk_records
 from assets.backtests.results import digest_of_frame
-from resources.errors import CandlecastError
-from resources.integrity import is_intact, keep_if_intact
+from resources.integrity import keep_if_intact
 from resources.layout import Home
-from resources.pointers import read_pointer, write_pointer
+from resources.pointers import write_pointer
 from resources.publish import digest_of, publishing_folder
 
-HTML_FILE, JSON_FILE, LATEST_FILE = "report.html", "report.json", "latest.json"
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class PublishedReport:
-    """A published report. `created`: this call wrote it; False: it existed."""
-
-    digest: str
-    folder: Path
-    created: bool
-
-    @property
-    def html(self) -> Path:
-        return self.folder / HTML_FILE
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The content of report.json: verdict, facts, measures."""
-        return cast(dict[str, Any], json.loads((self.folder / JSON_FILE).read_text(encoding="utf-8")))
 
 
 def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
@@ -61,26 +41,6 @@ def publish_report(contents: ReportContents, home: Home) -> PublishedReport:
                 (scratch / name).write_bytes(png)
     write_pointer(home.reports / LATEST_FILE, digest, report=f"{digest}/{HTML_FILE}")
     return PublishedReport(digest, folder, created)
-
-
-def latest_report(home: Home) -> PublishedReport | None:
-    """The report published last; None: none has been published yet.
-
-    Raises:
-        CandlecastError: the pointer, or the report that it names, cannot be read.
-    """
-    pointer, remedy = home.reports / LATEST_FILE, "`candlecast run` writes it again"
-    digest = read_pointer(pointer, remedy)
-    if digest is None:
-        return None
-    report = PublishedReport(digest, home.reports / digest, created=False)
-    if report.folder.is_dir() and not is_intact(report.folder):
-        raise CandlecastError(f"{report.folder} is damaged, its files do not match their digest: {remedy}")
-    try:
-        _ = report.summary["verdict"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CandlecastError(f"{pointer} does not name a readable report ({error}): {remedy}") from None
-    return report
 
 
 def render(page: ReportPage) -> str:

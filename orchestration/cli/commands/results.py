@@ -36,8 +36,7 @@ def lineage(
 ) -> None:
     """Trace an asset, or a digest of anything, back to its source files."""
     with CommandSession(settings, profile, home, json_, show_progress=False) as session:
-        from orchestration.cli.artifacts import lineage_of
-        from orchestration.cli.lineage_tree import as_text
+        from orchestration.cli.lineage_tree import as_text, lineage_of
 
         node = lineage_of(session.settings, asset_or_digest)
         session.finish(node.as_json(), text=as_text(node))
