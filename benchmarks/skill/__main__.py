@@ -141,7 +141,9 @@ def _title(sample: Sample, name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.skill", description=benchmarks.skill.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.skill", description=benchmarks.skill.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--data", type=Path, required=True, help="Parquet file of daily bars, see above")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--picture", type=Path, help="write PNG files to this folder")
