@@ -63,7 +63,7 @@ def make_forecaster(settings: Settings, name: str, checkpoints: CheckpointStore)
         raise MissingWeightsError(f"models.{name}: {error}") from error
     except CandlecastError as error:
         raise CandlecastError(f"models.{name}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CandlecastError(
             f"models.{name}: {factory.reference} failed: {_described(error)}; {_remedy(name, 'options')}"
         ) from error
@@ -126,7 +126,7 @@ def find_factory(settings: Settings, name: str) -> Factory:
             f"models.{name}: {reference} cannot be imported, there is no module {absent}: install its package, or put "
             f"{absent.partition('.')[0]}.py beside the settings file; {_remedy(name, 'factory')}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CandlecastError(
             f"models.{name}: {reference} cannot be imported: {_described(error)}; {_remedy(name, 'factory')}"
         ) from error
@@ -183,7 +183,7 @@ def _distributions() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def _described(error: Exception) -> str:
+def _described(error: Exception | SystemExit) -> str:
     return f"{type(error).__name__}: {error}"
 
 

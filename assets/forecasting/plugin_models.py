@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache, partial
@@ -110,8 +112,9 @@ def failing_model(
     recipe = {"model": name, "vintage": str(vintage), "weights": "missing"}
     stated = settings.models.get(name)
     checkpoint, licence = forecast_checkpoint(recipe), (stated.licence if stated else None) or UNKNOWN
+    family = "without weights"
     return ForecastModel(
-        name, checkpoint, None, recipe, None, lambda: predict, BATCH_SIZE, "without weights", licence, vintage
+        name, checkpoint, None, recipe, None, lambda: predict, BATCH_SIZE, family, licence, vintage=vintage
     )
 
 
@@ -186,12 +189,15 @@ def isolated_rows(forecaster: Forecaster, inputs: Sequence[ForecastInput], level
     """What a forecaster returns for some inputs, or why not: of a batch that raises or has another shape, each half is
     tried again, so that one input spoils no other."""
     try:
-        # Copies: a plug-in that writes into its input changes no history, and no input of another try.
-        return read_output(forecaster.predict([_copied(one) for one in inputs], list(levels)), inputs, levels)
-    except Exception as error:
+        # What it prints is no output of the command.
+        with redirect_stdout(sys.stderr):
+            # Copies: a plug-in that writes into its input changes no history, and no input of another try.
+            output = forecaster.predict([_copied(one) for one in inputs], list(levels))
+        return read_output(output, inputs, levels)
+    except (Exception, SystemExit) as error:
         if len(inputs) == 1:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            if (place.filename, place.lineno) not in _logged:
+            if not isinstance(error, CandlecastError) and (place.filename, place.lineno) not in _logged:
                 logger.warning("%s from %s could not be forecast", inputs[0].symbol, inputs[0].origin, exc_info=True)
             _logged.add((place.filename, place.lineno))
             return [_reason(error)]
@@ -204,7 +210,7 @@ def _copied(one: ForecastInput) -> ForecastInput:
     return replace(one, stamps=one.stamps.copy(), bars=one.bars.copy(), targets=one.targets.copy())
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     """What was raised, and where."""
     if isinstance(error, CandlecastError):
         return str(error)

@@ -101,7 +101,8 @@ def stacked(rows: Sequence[Row | str], horizon: int, levels: int) -> Prediction:
 
 def _ordered(fields: tuple[str, ...], values: np.ndarray, levels: Sequence[float], fallback: str) -> Row | str:
     """The row with its quantiles sorted; the reason where too many of them cross."""
-    crossing = np.diff(values, axis=-1) < -ROUNDING * np.abs(values[..., 1:])
+    with np.errstate(invalid="ignore"):
+        crossing = np.diff(values, axis=-1) < -ROUNDING * np.abs(values[..., 1:])
     share = float(crossing.mean()) if crossing.size else 0.0
     if share > MOST_CROSSING:
         step, field, level = np.argwhere(crossing)[0]
@@ -114,7 +115,10 @@ def _ordered(fields: tuple[str, ...], values: np.ndarray, levels: Sequence[float
 
 def _numbers(values: object) -> np.ndarray:
     try:
-        return np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values)
+        if values is None or np.iscomplexobj(numbers):
+            raise TypeError("no real numbers")
+        return numbers.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise CandlecastError(
             f"predict returned {type(values).__name__}, which is no array of numbers ({error}): return Quantiles, "

@@ -309,7 +309,9 @@ def walk(settings: Settings) -> Forecaster:
         (np.array(["warm", "cold"] * 45), 1.0, "future values of heat are numbers"),
     ],
 )
-def test_a_covariate_that_is_missing_or_of_another_kind_is_named(history: object, future: object, fact: str) -> None:
+def test_a_covariate_that_is_missing_or_of_another_kind_is_named(
+    history: np.ndarray, future: object, fact: str
+) -> None:
     frame = long(a=wave(1)).assign(heat=history)
     later = pd.DataFrame({"timestamp": pd.date_range(HOURS[-1], periods=4, freq="h")[1:], "heat": future})
     with pytest.raises(CandlecastError, match=f"a: {fact}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -139,6 +140,12 @@ def answer(name: str, inputs: Sequence[ForecastInput], levels: Sequence[float]) 
             one.bars[:] = 3.0
     if name in ("raises", "writes") and (closes > 7).any():
         raise RuntimeError("no such price")
+    if name == "exits" and (closes > 7).any():
+        raise SystemExit(3)
+    if name == "prints":
+        sys.stdout.write("hello")
+    if name == "complex":
+        return made * 1j
     if name == "unknown":
         made[closes > 7] = np.nan
     return made[:, :-1] if name == "short" else made
@@ -167,21 +174,33 @@ def careless(settings: Settings, name: str) -> Careless:
         ("good", [], ""),
         ("raises", ["high"], "no such price"),
         ("writes", ["high"], "no such price"),
+        ("exits", ["high"], "SystemExit: 3"),
+        ("prints", [], ""),
+        ("complex", ["low", "high", "mid"], "no array of numbers"),
         ("unknown", ["high"], "no finite forecast"),
         ("short", ["low", "high", "mid"], "expected"),
         ("beside", [], "alone is another"),
         ("random", [], "alone is another"),
     ],
 )
-def test_one_series_that_a_forecaster_fails_on_spoils_no_other(name: str, rejected: list[str], note: str) -> None:
+def test_one_series_that_a_forecaster_fails_on_spoils_no_other(
+    capsys: pytest.CaptureFixture[str], name: str, rejected: list[str], note: str
+) -> None:
     long = pd.concat(
         [frame(VALUES * 0 + value).assign(id=one) for one, value in (("low", 2.0), ("high", 8.0), ("mid", 5.0))]
     )
     settings = Settings(models={"toy": ModelSettings(factory=f"{__name__}:careless", options={"name": name})})
     made = forecast_series(long, SeriesRequest(horizon=3, model="toy"), settings=settings)
-    assert list(made.rejected) == rejected
+    assert list(made.rejected) == rejected and not capsys.readouterr().out
     assert any(note in text for text in [*made.rejected.values(), *made.notes])
     for one, value in (("low", 2.0), ("mid", 5.0)):
         if one not in rejected and name != "random":
             own = made.quantiles[made.quantiles["id"] == one]["0.5"].to_numpy()
             np.testing.assert_allclose(own, value + (0.001 if name == "beside" else 0.0))
+
+
+@pytest.mark.parametrize("name", ["naive", "packaged"])
+def test_a_model_of_the_settings_does_not_take_the_name_of_another(name: str) -> None:
+    settings = Settings(models={name: ModelSettings(factory=f"{__name__}:careless", options={"name": "good"})})
+    with pytest.raises(CandlecastError, match=rf"models\.{name}\].*rename"):
+        forecast_series(frame(), SeriesRequest(horizon=3, model=name), settings=settings)

@@ -124,6 +124,11 @@ def load_series_model(
     Raises:
         CandlecastError: there is no such model, or it cannot be loaded.
     """
+    if settings is not None and name in (NAIVE, SEASONAL_NAIVE, PACKAGED) and name in settings.models:
+        raise CandlecastError(
+            f"--model {name}: the settings have a [models.{name}], and predict has forecasts of this name: rename the "
+            "one of the settings"
+        )
     if name in (NAIVE, SEASONAL_NAIVE):
         return naive_model(name, 1 if name == NAIVE else season)
     compute = Compute(settings.compute) if settings else Compute()
