@@ -129,10 +129,12 @@ def plan_runs(candlecast: Candlecast, closed: Sequence[str], reasons: Reasons) -
         # Scores of later targets use a changed bar, too: they are made anew in the same run.
         later = bisect_right(scored, place + reach(candlecast.settings))
         spans.append((place, max(place, scored[later - 1]) if later else place))
-    merged = _merge(spans)
+    merged = merge_spans(spans)
     rest = [position[key] for key in reasons.stale if not _within(position[key], merged)]
     runs = [run for span in merged for run in _runs(candlecast, closed, span)]
-    runs += [CatchUp(closed[first], closed[last], EVALUATION) for first, last in _merge((one, one) for one in rest)]
+    runs += [
+        CatchUp(closed[first], closed[last], EVALUATION) for first, last in merge_spans((one, one) for one in rest)
+    ]
     return sorted(runs, key=lambda run: run.first)
 
 
@@ -151,7 +153,7 @@ def _runs(candlecast: Candlecast, closed: Sequence[str], span: Span) -> Iterator
     yield CatchUp(closed[first], closed[last])
 
 
-def _merge(spans: Iterable[Span]) -> list[Span]:
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
     """Spans that overlap, or that are at most `BRIDGED` sessions apart, as one."""
     merged: list[Span] = []
     for first, last in sorted(spans):

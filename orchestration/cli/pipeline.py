@@ -3,8 +3,6 @@
 Not here: how a job is run (orchestration.cli.headless) or shown (orchestration.cli.terminal).
 """
 
-import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -30,26 +28,16 @@ from orchestration.cli.headless import HeadlessRunner
 from orchestration.cli.instance import run_lock
 from orchestration.cli.preflight import bar_problems, require_none, settings_problems
 from orchestration.cli.run_summary import RunSummary, summarise
-from orchestration.cli.session_ranges import SessionPlanner, SessionRange
+from orchestration.cli.selections import BACKTESTS, EVALUATION, FORECASTING, MODELLING, TRAINED, names, with_keys
+from orchestration.cli.session_ranges import LeftOut, SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS, JobName, without_training
 from orchestration.staleness.plan import RunPlan, Staleness
-from resources.checkpoints import Kind
 from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.progress import progress_of
 from resources.settings import Settings
 from resources.vintages import first_vintage, has_vintages, vintage_of, vintages_until
-
-FORECASTING = dg.AssetSelection.groups("training", "forecasts") | gate()
-EVALUATION = dg.AssetSelection.groups("evaluation") | gate()
-BACKTESTS = dg.AssetSelection.groups("evaluation", "backtests") | gate()
-TRAINED: dict[str, tuple[Kind, ...]] = {
-    "kronos": ("kronos_tokenizer", "kronos_predictor"),
-    "chronos2": ("chronos2_model",),
-    "volatility": ("volatility_model",),
-}
-MODELLING = dg.AssetSelection.groups("training", "forecasts", "evaluation", "backtests") | gate()
 
 
 class Pipeline:
@@ -96,7 +84,10 @@ class Pipeline:
         return self._with_assets({**summary})
 
     def backfill(self, first: date, last: date, assets: str) -> dict[str, Any]:
-        """Materialise a selection for a range of sessions, upstream assets first."""
+        """Materialise a selection for a range of sessions, upstream assets first.
+
+        Sessions for which neither the home nor the source has bars are left out, and stay missing.
+        """
         if last < first:
             raise CandlecastError(f"--to {last} is before --from {first}")
         selected = self._resolve(assets)
@@ -104,16 +95,25 @@ class Pipeline:
             sessions = self.sessions.between(first, last)
             market = self._resolve("group:market")
             needed = selected | self._upstream(selected)
+            pending = self._pending()
+            parts = self.sessions.parts(self.sessions.with_bars(sessions, pending))
+            left_out = self._left_out(sessions, parts)
+            if parts:
+                sessions = SessionRange(parts[0].first, parts[-1].last)
             if selected & market:
-                self.runner.run(dg.AssetSelection.assets(*(needed & market)), sessions, "ingest")
+                for part in parts:
+                    self.runner.run(dg.AssetSelection.assets(*(needed & market)), part, "ingest")
+                if pending and not parts:
+                    self._ingest()
             if needed - market:
                 require_none(list(plugin_problems(self.settings, self.checkpoints).values()))
                 self._ingest()
                 partitioned = self._partitioned(needed - market)
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
                 self._materialise(modelling, sessions if partitioned else None, "everything")
-        text = f"materialised {', '.join(sorted(selected))} for {sessions.first} … {sessions.last}"
-        return self._with_assets({"text": text, **summary})
+        covered = f"{sessions.first} … {sessions.last}" if parts else "no session"
+        text = f"materialised {', '.join(sorted(selected))} for {covered}"
+        return self._with_assets({"text": text, "left_out": left_out.as_json(), **summary})
 
     def train(self, models: Sequence[str]) -> dict[str, Any]:
         """Build the training windows and fit these models; a checkpoint whose recipe exists is not fitted again."""
@@ -188,7 +188,7 @@ class Pipeline:
     ) -> None:
         """Run a selection; with vintages its models first, in a run for each vintage that the sessions need."""
         graph = self.runner.defs.resolve_asset_graph()
-        models = _names((selection & SELECTIONS["train"]).resolve(graph))
+        models = self._names_of(selection & SELECTIONS["train"])
         if sessions and models and has_vintages(self.settings.windows):
             for vintage in self._vintages(sessions):
                 training = dg.AssetSelection.assets(*sorted(models)) | gate()
@@ -198,19 +198,21 @@ class Pipeline:
                 return
         self.runner.run(selection, sessions, name, config)
 
-    def _make_stale(self, names: set[str], sessions: SessionRange | None, gates: dg.AssetSelection | None) -> RunPlan:
+    def _make_stale(
+        self, selected: set[str], sessions: SessionRange | None, gates: dg.AssetSelection | None
+    ) -> RunPlan:
         """Materialise those of the assets that are stale, and return the plan. Checks of age and gates always run."""
         runner, graph = self.runner, self.runner.defs.resolve_asset_graph()
         covered = (sessions.first, sessions.last) if sessions else None
         staleness = Staleness(runner.candlecast, graph, runner.instance, covered)
-        plan = staleness.plan(names)
+        plan = staleness.plan(selected)
         for line in plan.lines():
             self.terminal.print(line)
         self.terminal.monitor.recall(runner.instance, plan.up_to_date)
         aged = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED if kind in plan.up_to_date]
         parts = [gates, plan.stale and dg.AssetSelection.assets(*plan.stale), aged and dg.AssetSelection.checks(*aged)]
         if chosen := [part for part in parts if isinstance(part, dg.AssetSelection)]:
-            covered_by_run = sessions if self._partitioned(set(plan.stale)) else None
+            covered_by_run = sessions if self._partitioned(plan.stale) else None
             self._materialise(reduce(or_, chosen), covered_by_run, "everything")
         staleness.record(plan)
         return plan
@@ -242,39 +244,50 @@ class Pipeline:
             self.terminal.print(line)
         return summary
 
-    def _ingest(self) -> None:
+    def _pending(self) -> list[date]:
+        """The closed sessions whose bars the source would add or change. One has no partition before midnight UTC."""
         pending = pending_sessions(self.settings, self.home, self.warehouse, self.sessions.calendar, self.source)
-        # A closed session has no partition before midnight UTC.
         closed = self.sessions.last_closed() if pending else None
-        sessions = [session for session in pending if closed and session <= closed]
+        return [session for session in pending if closed and session <= closed]
+
+    def _ingest(self) -> None:
+        sessions = self._pending()
         if not sessions:
             self.terminal.print("bars: nothing new")
             return
         self.terminal.print(f"bars: {len(sessions):,} sessions to ingest, {sessions[0]} … {sessions[-1]}")
-        self.runner.run(SELECTIONS["ingest"], SessionRange(sessions[0], sessions[-1]), "ingest")
+        wanted = SessionRange(min(self.settings.market.start, sessions[0]), sessions[-1])
+        self._left_out(wanted, self.sessions.parts(self.sessions.with_bars(wanted, sessions)))
+        for part in self.sessions.parts(sessions):
+            self.runner.run(SELECTIONS["ingest"], part, "ingest")
+
+    def _left_out(self, wanted: SessionRange, parts: Sequence[SessionRange]) -> LeftOut:
+        """The sessions of a range that are in none of its parts, which are printed."""
+        found = self.sessions.left_out(wanted, parts)
+        if found.ranges:
+            self.terminal.print(found.text)
+        return found
 
     def _resolve(self, selection: str) -> set[str]:
         graph = self.runner.defs.resolve_asset_graph()
         try:
             found = dg.AssetSelection.from_string(selection).resolve(graph)
         except Exception as error:  # Dagster's parser has no public error class
-            remedy = with_keys(selection, _names(graph.get_all_asset_keys()))
+            remedy = with_keys(selection, names(graph.get_all_asset_keys()))
             raise CandlecastError(f"--assets {selection!r}: {error}{remedy}") from None
         if not found:
             raise CandlecastError(f"--assets {selection!r} selects no asset")
-        return _names(found)
+        return names(found)
 
     def _names_of(self, selection: dg.AssetSelection) -> set[str]:
-        return _names(selection.resolve(self.runner.defs.resolve_asset_graph()))
+        return names(selection.resolve(self.runner.defs.resolve_asset_graph()))
 
-    def _upstream(self, names: set[str]) -> set[str]:
-        graph = self.runner.defs.resolve_asset_graph()
-        selection = dg.AssetSelection.assets(*names).upstream()
-        return _names(selection.resolve(graph))
+    def _upstream(self, selected: set[str]) -> set[str]:
+        return self._names_of(dg.AssetSelection.assets(*selected).upstream())
 
-    def _partitioned(self, names: set[str]) -> bool:
+    def _partitioned(self, selected: Iterable[str]) -> bool:
         graph = self.runner.defs.resolve_asset_graph()
-        return any(graph.get(dg.AssetKey(name)).is_partitioned for name in names)
+        return any(graph.get(dg.AssetKey(name)).is_partitioned for name in selected)
 
     def _with_assets(self, result: dict[str, Any]) -> dict[str, Any]:
         """The result with the time and memory of every asset of the command's runs."""
@@ -283,16 +296,3 @@ class Pipeline:
             for run in self.terminal.monitor.assets
         ]
         return result
-
-
-def _names(keys: Iterable[dg.AssetKey]) -> set[str]:
-    return {key.to_user_string() for key in keys}
-
-
-def with_keys(selection: str, assets: set[str]) -> str:
-    """What to write instead of a selection with bare names, which Dagster's syntax allows for one asset alone."""
-    names = "|".join(sorted(assets))
-    written = re.sub(rf"(?<![\w:\"])({names})(?![\w\"])", r'key:"\1"', selection)
-    # Names one after another, with blanks or commas between them, are meant as a union.
-    written = re.sub(r'"[\s,]+(?=[+*]*key:)', '" or ', written)
-    return "" if written == selection else f"; write --assets {shlex.quote(written)}"

@@ -15,7 +15,7 @@ import pytest
 from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.baselines.closed_form import MODELS as CLOSED_FORMS
 from assets.forecasting.calibration.models import derived_names
-from orchestration.cli.pipeline import with_keys
+from orchestration.cli.selections import with_keys
 from resources.derived_models import COMBINATIONS
 from resources.settings import Settings
 from tests.orchestration.cli_project import SMALL, CliProject

@@ -12,8 +12,8 @@ import pytest
 
 from assets.forecasting import kronos_forecaster
 from orchestration.cli.headless import HeadlessRunner
-from orchestration.cli.pipeline import MODELLING
 from orchestration.cli.run_progress import RunMonitor
+from orchestration.cli.selections import MODELLING
 from orchestration.cli.session_ranges import SessionPlanner
 from orchestration.staleness import recipes
 from orchestration.staleness.plan import RunPlan, Staleness

@@ -53,7 +53,8 @@ def pending_sessions(
         now: UTC without a zone; sessions that close later are not pending.
     """
     first, last = due(settings, calendar, now)
-    sessions = [day.date() for day in calendar.sessions(first, last)] if first <= last else []
+    low, high = calendar.within(first, last)
+    sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
     lake = Lake(home)
     waiting = lake.batches(after=last_ingested(warehouse))
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
