@@ -72,11 +72,13 @@ _INTENDED_USE = (
 )
 
 
-def update_card(folder: Path, **sections: dict[str, Any]) -> None:
-    """Add values to sections of a packaged card.json and render its README.md. The digest of the weights stays."""
+def update_card(folder: Path, note: str | None = None, **sections: dict[str, Any]) -> None:
+    """Add a note, and values of sections, to a packaged card.json and render its README.md. The digest stays."""
     card = json.loads((folder / CARD).read_text())
     for name, values in sections.items():
         card[name] |= values
+    if note:
+        card["note"] = note
     (folder / CARD).write_text(json.dumps(card, indent=1))
     (folder / README).write_text(render_model_card(card))
 

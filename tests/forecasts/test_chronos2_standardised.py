@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from chronos import Chronos2Pipeline
 
 from assets.forecasting.chronos2.input_settings import with_inputs_of
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
@@ -15,6 +17,7 @@ from assets.forecasting.chronos2.standardised import ANCHORS, SIZE, mirrored_bar
 from assets.forecasting.cross_section import MarketReturns
 from assets.market.history import CLOSE, VOLUME
 from assets.training.build_checkpoint import starting_weights
+from assets.training.compact import NOTES
 from assets.training.fit.base_weights import WEIGHTS
 from resources.errors import CandlecastError
 from resources.profiles import load_settings, packaged_file
@@ -119,3 +122,18 @@ def test_the_packaged_weights_state_their_inputs_and_others_are_refused(tmp_path
         starting_weights("chronos2_model", other)
     with pytest.raises(ValueError, match=r"standardised_close.*alone"):
         Chronos2Settings(targets=("standardised_close", "range"))
+
+
+def test_the_packaged_weights_return_one_shape_whatever_their_input_as_their_card_states() -> None:
+    folder = WEIGHTS / "chronos2_model"
+    model = Chronos2Pipeline.from_pretrained(str(folder)).model.eval()
+    rising = bars() * np.linspace(1, 2, len(STAMPS))[:, None]
+    windows = [bars(seed, volatility) for seed in (1, 2) for volatility in (0.003, 0.02, 0.1)] + [rising]
+    read = inputs(PACKAGED.past_covariates)
+    rows = [read.rows("A", STAMPS[:ORIGIN], one[:ORIGIN], STAMPS[ORIGIN:])[0] for one in windows]
+    series = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+    groups = torch.arange(len(windows)).repeat_interleave(2)
+    with torch.inference_mode():
+        found = model(context=series, group_ids=groups, num_output_patches=2).quantile_preds[::2]
+    assert float(found.std(dim=0).max()) < 0.001 < 0.5 < float(found[0].std())
+    assert json.loads((folder / "card.json").read_text())["note"] == NOTES["chronos2_model"]
