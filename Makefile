@@ -10,7 +10,7 @@ TESTED := $(VENV)/.ready-to-test
 WORKERS ?= -n 2 --dist loadgroup
 DATA   ?= ../shared/data/us_daily.parquet
 
-.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-orchestration bench-backtests bench-planted bench-chronos bench-skill check-examples example-weights gpu-check compact screenshots docs install clean
+.PHONY: run ui test test-slow chaos lint format bench bench-kronos bench-market bench-training bench-evaluation bench-models bench-orchestration bench-backtests bench-planted bench-chronos bench-skill bench-workers check-examples example-weights gpu-check compact screenshots docs install clean
 
 run: $(READY)            ## the whole chain on real sample bars, then where the report is
 	@$(BIN)/candlecast run
@@ -68,6 +68,9 @@ bench-skill: $(TESTED)   ## CRPS skill of all default models on symbols that no 
 
 bench-orchestration: $(TESTED) ## processor time of starts and of a partition; HOME_FOLDER=finished home
 	$(BIN)/python -m benchmarks.orchestration $(if $(HOME_FOLDER),--home $(HOME_FOLDER))
+
+bench-workers: $(READY)  ## the compact Kronos by one and by two processes; DATA=file.parquet
+	$(BIN)/python -m benchmarks.workers --data $(DATA)
 
 check-examples: $(READY) ## the worked examples against the bounds of published weights; WEIGHTS=hub id or folder
 	$(BIN)/python -m benchmarks.examples --weights $(or $(WEIGHTS),amazon/chronos-2)

@@ -232,7 +232,8 @@ def _stored(settings: Settings) -> Iterator[Diagnosis]:
 def _calendar(settings: Settings) -> Iterator[Diagnosis]:
     calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
     try:
-        newest = newest_closed_session(settings.market, Home(settings.home))
+        # A doctor makes no home.
+        newest = newest_closed_session(settings.market, Home(settings.home) if settings.home.is_dir() else None)
         first = calendar.all_sessions()[0].date()
     except CandlecastError as error:
         yield Diagnosis("calendar", False, str(error), "correct market.calendar, market.start and market.end")

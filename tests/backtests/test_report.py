@@ -61,7 +61,7 @@ def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
 def fixed_revision_and_checkpoints() -> Iterator[None]:
     """Fix the code revision, which is part of the report, and the checkpoints in use."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "_revision", lambda: "a revision")
+        patch.setattr(contents, "code_revision", lambda: "a revision")
         patch.setattr("assets.forecasting.registry.checkpoints_in_use", lambda settings, checkpoints: USED)
         yield
 
