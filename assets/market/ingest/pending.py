@@ -55,11 +55,14 @@ def pending_sessions(
     first, last = due(settings, calendar, now)
     low, high = calendar.within(first, last)
     sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
+    # The newest with a partition, which opens at 00:00 UTC after the session.
+    today = (now or datetime.now(UTC)).date()
+    newest = [day for day in sessions if day < today][-1:]
     lake = Lake(home)
     waiting = lake.batches(after=last_ingested(warehouse))
     missing = lake.missing(source, wanted_by(settings, first, last)) if sessions else []
     if not missing and not waiting:
-        return sessions[-1:] if is_outdated(warehouse) or actions_differ(warehouse) else []
+        return newest if is_outdated(warehouse) or actions_differ(warehouse) else []
     if source.by_range and not last_ingested(warehouse):
         return sessions
     if source.by_range:
@@ -69,7 +72,7 @@ def pending_sessions(
     for batch in waiting:
         changed |= _changed(batch, [(payload, lake.file(payload)) for payload in batch.payloads], home, warehouse)
     # A payload that changes no session still has rows to reject or fold: the run of the newest session ingests it.
-    return [day for day in sessions if day in changed] or sessions[-1:]
+    return [day for day in sessions if day in changed] or newest
 
 
 def due(settings: Settings, calendar: TradingCalendar, now: datetime | None = None) -> tuple[date, date]:
