@@ -226,6 +226,16 @@ def test_a_file_of_rejected_rows_alone_is_still_to_be_taken(desk: Desk) -> None:
     assert pending(desk) == [date(2012, 1, 31)]
 
 
+def test_a_file_without_usable_rows_counts_for_a_session_whose_partition_is_open(desk: Desk) -> None:
+    """Between the close of the exchange and 00:00 UTC the partition of the newest session isn't open yet."""
+    desk.ingest_text(text(*prices()))
+    desk.write("bad.csv", "no,bars\nat,all\n")
+    calendar = TradingCalendar("XNYS", "1d")
+    for now, newest in ((datetime(2012, 1, 25, 22), date(2012, 1, 24)), (datetime(2012, 1, 26, 1), date(2012, 1, 25))):
+        found = pending_sessions(settings_of(desk), desk.home, desk.warehouse, calendar, desk.source, now)
+        assert found == [newest]
+
+
 def test_a_payload_that_landed_but_was_not_ingested_is_pending(desk: Desk) -> None:
     desk.ingest_text(text(*prices()))
     desk.write("new.csv", text("AAPL,2012-01-17,10,20,5,11,100"))
