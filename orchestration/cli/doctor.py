@@ -147,7 +147,10 @@ def _pinned_text(settings: Settings, named: NamedModel) -> str:
 
 def _context(settings: Settings) -> Iterator[Diagnosis]:
     """Whether Kronos reads more bars than it was trained with: a warning, as it may be meant."""
-    predictor = Candlecast(settings).checkpoints.current("kronos_predictor")
+    try:
+        predictor = Candlecast(settings).checkpoints.current("kronos_predictor")
+    except CandlecastError:
+        return  # damaged: that is said of what is stored
     if predictor is not None and (note := context_note(settings, predictor)):
         yield Diagnosis("context", True, f"warning: {note}")
 

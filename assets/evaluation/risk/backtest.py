@@ -58,7 +58,12 @@ class BlockBootstrap:
         Args:
             origins: (m,) of each forecast.
             above, below: (m, …) what is summed, by forecast.
+
+        Returns:
+            NaN and 0 blocks, where there are no forecasts.
         """
+        if not len(origins):
+            return np.nan, np.full(1, np.nan), 0
         values, place = np.unique(origins, return_inverse=True)
         sums = np.column_stack([np.bincount(place, one, len(values)) for one in (above, below)])
         times = self.times.at(np.searchsorted(self.origins, values))
