@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from assets.evaluation.origin_times import OriginTimes
+from assets.evaluation.risk.backtest import BlockBootstrap, loss_rows
 from assets.evaluation.risk.coverage_tests import (
     block_test,
     christoffersen_test,
@@ -14,6 +17,8 @@ from assets.evaluation.risk.coverage_tests import (
     non_overlapping,
     transitions,
 )
+from assets.forecasting.verdict import REFERENCE_MODEL
+from resources.settings import EvaluationSettings
 
 
 def test_the_ratios_are_those_of_a_published_example() -> None:
@@ -84,3 +89,15 @@ def test_horizons_of_the_chosen_forecasts_do_not_overlap() -> None:
     assert non_overlapping(origins, targets).tolist() == [True, False, True, False, True]
     assert non_overlapping(origins, origins + 7).tolist() == [True, True, True, False, True]
     assert non_overlapping(origins[:0], targets[:0]).tolist() == []
+
+
+def test_a_model_without_a_positive_shortfall_has_no_statistic_of_it() -> None:
+    days = np.arange(np.datetime64("2012-01-02", "D"), np.datetime64("2012-01-12", "D")).astype("datetime64[s]")
+    times = OriginTimes(np.arange(len(days), dtype=float), 1.0, 1.0)
+    outcomes = pd.DataFrame(
+        {"model": REFERENCE_MODEL, "symbol": "A", "origin": days, "target_ts": days + np.timedelta64(1, "D")}
+    ).assign(var=-0.01, es=-0.02, loss=0.0)
+    rows = list(loss_rows(outcomes, 1, 0.05, BlockBootstrap(days, times, EvaluationSettings(), 0)))
+    value_at_risk, shortfall = rows
+    assert value_at_risk["exceptions"] == value_at_risk["n"] and value_at_risk["forecasts"] == len(days)
+    assert shortfall["n"] == 0 and np.isnan(float(str(shortfall["es_z"]))) and np.isnan(float(str(shortfall["es_p"])))
