@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # AdamW in float32: the weight, its gradient and two moments.
 BYTES_PER_TRAINED_WEIGHT = 16
 HEADROOM = 0.9
+# Of float32.
+BYTES_PER_WEIGHT = 4
 # Below this, synchronising threads costs more than they gain: a model of 0.4M parameters on two busy cores took 0.026 s
 # per series of 100 paths with one thread, and 0.1 to 0.3 s with two.
 LARGE = 5_000_000
@@ -88,16 +90,17 @@ class Compute:
         """
         import torch
 
-        small = bool(models) and sum(weight.numel() for one in models for weight in one.parameters()) < LARGE
-        threads = self.settings.threads or (1 if small else available_cores())
+        threads = self._threads(sum(weight.numel() for one in models for weight in one.parameters()))
         torch.set_num_threads(threads)
         return threads
 
     def one_thread(self, *folders: Path) -> bool:
         """Whether `use_threads` gives the models of these folders of float32 weights one thread."""
-        if self.settings.threads:
-            return self.settings.threads == 1
-        return sum((folder / "model.safetensors").stat().st_size for folder in folders) < 4 * LARGE
+        size = sum((folder / "model.safetensors").stat().st_size for folder in folders)
+        return self._threads(size // BYTES_PER_WEIGHT) == 1
+
+    def _threads(self, weights: int) -> int:
+        return self.settings.threads or (1 if 0 < weights < LARGE else available_cores())
 
     def workers(self) -> int:
         """The number of processes that forecast with models of one thread each: that of the settings.

@@ -16,8 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from resources.child_process import exit_with_parent
-
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+from resources.worker_processes import ONE_THREAD
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAMPLES = 10, 0.25
 
@@ -116,7 +115,7 @@ class Workers:
             yield from map(_run, calls)
             return
         before = {name: os.environ.get(name) for name in ONE_THREAD}
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        os.environ.update(ONE_THREAD)
         try:
             for future in as_completed([self._pool.submit(_run, call) for call in calls]):
                 yield future.result()

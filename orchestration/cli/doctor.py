@@ -150,7 +150,7 @@ def _context(settings: Settings) -> Iterator[Diagnosis]:
     try:
         predictor = Candlecast(settings).checkpoints.current("kronos_predictor")
     except CandlecastError:
-        return  # damaged: that is said of what is stored
+        return  # damaged: `_stored` reports it
     if predictor is not None and (note := context_note(settings, predictor)):
         yield Diagnosis("context", True, f"warning: {note}")
 

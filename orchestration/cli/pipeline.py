@@ -104,10 +104,10 @@ class Pipeline:
                 for part in parts:
                     self.runner.run(dg.AssetSelection.assets(*(needed & market)), part, "ingest")
                 if pending and not parts:
-                    self._ingest()
+                    self._ingest(pending)
             if needed - market:
                 require_none(list(plugin_problems(self.settings, self.checkpoints).values()))
-                self._ingest()
+                self._ingest(None if selected & market else pending)
                 partitioned = self._partitioned(needed - market)
                 modelling = dg.AssetSelection.assets(*(needed - market)) | gate()
                 self._materialise(modelling, sessions if partitioned else None, "everything")
@@ -250,8 +250,9 @@ class Pipeline:
         closed = self.sessions.last_closed() if pending else None
         return [session for session in pending if closed and session <= closed]
 
-    def _ingest(self) -> None:
-        sessions = self._pending()
+    def _ingest(self, pending: list[date] | None = None) -> None:
+        """Ingest the result of `_pending`; None: it is not known yet."""
+        sessions = self._pending() if pending is None else pending
         if not sessions:
             self.terminal.print("bars: nothing new")
             return

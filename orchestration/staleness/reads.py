@@ -1,8 +1,8 @@
 """What each asset reads and writes: keys of the settings, tables, folders of the home, source code.
 
 An asset is up to date while all of it is as its last run left it. So a list here may name too much, which runs an asset
-in vain, and never too little. An asset that is not listed always runs. Not here: how contents are compared (contents),
-and what follows (plan).
+that is up to date, and never too little. An asset that is not listed always runs. Not here: how contents are compared
+(contents), and what follows (plan).
 """
 
 from __future__ import annotations

@@ -35,15 +35,14 @@ class Records:
 
     def of(self, asset: str) -> object:
         """An asset's newest materialisation, the number of its partitions, and the results of its checks."""
-        key = dg.AssetKey(asset)
-        newest = self.instance.get_latest_materialization_event(key)
+        key, newest = dg.AssetKey(asset), self._newest(asset)
         partitions = self.instance.get_materialized_partitions(key) if self.graph.get(key).is_partitioned else ()
         checks = [(check.name, one.passed, str(one.severity)) for check, one in self._evaluations(asset)]
         return [newest and newest.run_id, newest and newest.timestamp, len(partitions), checks]
 
     def made_at(self, asset: str) -> float | None:
         """When an asset was materialised last, in seconds since 1970; None: never."""
-        event = self.instance.get_latest_materialization_event(dg.AssetKey(asset))
+        event = self._newest(asset)
         return event.timestamp if event else None
 
     def market_warnings(self) -> list[str]:
@@ -58,7 +57,7 @@ class Records:
 
     def lacks_pictures(self, asset: str, home: Home) -> bool:
         """Whether a picture of the asset's page is gone from the home."""
-        event = self.instance.get_latest_materialization_event(dg.AssetKey(asset))
+        event = self._newest(asset)
         values = event.asset_materialization.metadata.values() if event and event.asset_materialization else ()
         texts = [value.value for value in values if isinstance(value, dg.MarkdownMetadataValue)]
         names = {found for text in texts for found in _PICTURE.findall(text or "")}
@@ -68,6 +67,10 @@ class Records:
         """Whether a run of the UI or the daemon was active since a moment."""
         runs = [*self.instance.get_runs(dg.RunsFilter(updated_after=began)), *self.instance.get_runs(_STARTED)]
         return any(PROFILE_TAG not in run.tags for run in runs)
+
+    def _newest(self, asset: str) -> dg.EventLogEntry | None:
+        """An asset's newest materialisation."""
+        return self.instance.get_latest_materialization_event(dg.AssetKey(asset))
 
     def _evaluations(self, asset: str) -> Iterator[tuple[dg.AssetCheckKey, dg.AssetCheckEvaluation]]:
         """The latest evaluation of each check of an asset, but of those that every run evaluates."""

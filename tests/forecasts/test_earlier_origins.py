@@ -1,4 +1,4 @@
-"""From how many earlier origins derived forecasts were learnt, and what is said about it."""
+"""From how many earlier origins derived forecasts were learnt, on the page and in the check."""
 
 from __future__ import annotations
 

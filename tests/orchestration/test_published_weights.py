@@ -109,8 +109,8 @@ def test_the_published_weights_are_scored_offline_on_origins_after_their_cutoffs
         status, result = call("run", HF_HUB_OFFLINE="1")
         assert status == 0, result
         assert len(hub.requests) == asked
-    told = {name for part in result["origins"].split("; ") for name in part.split(": ")[0].split(", ")}
-    assert {"kronos", "chronos2"} <= told
+    named = {name for part in result["origins"].split("; ") for name in part.split(": ")[0].split(", ")}
+    assert {"kronos", "chronos2"} <= named
     counts = {
         row["model"]: row
         for row in project.rows(

@@ -1,4 +1,4 @@
-"""Worker processes give what one process gives, in order, and their end is told."""
+"""Worker processes give what one process gives, in order, and an error names what ended one."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from resources.compute import LARGE, Compute
+from resources.compute import BYTES_PER_WEIGHT, LARGE, Compute
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     Pipeline = TypeVar("Pipeline", bound=BaseChronosPipeline)
 
-BYTES_PER_WEIGHT = 4
 # Series per batch of compact and of larger weights. A compact model is limited by the cost of a call; a larger one
 # takes about as long per series at 8 as at 115 (68 and 64 ms on one core), and five symbols do not pay for 64.
 SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE = 64, 8
@@ -55,4 +54,9 @@ def series_at_once(settings: Settings, folder: Path) -> int:
     if settings.chronos2.series_at_once is not None:
         return settings.chronos2.series_at_once
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return SERIES_AT_ONCE if size < LARGE * BYTES_PER_WEIGHT else SERIES_AT_ONCE_LARGE
+    return suitable_series_at_once(size // BYTES_PER_WEIGHT)
+
+
+def suitable_series_at_once(weights: int) -> int:
+    """The number of series in every batch that suits a number of weights."""
+    return SERIES_AT_ONCE if weights < LARGE else SERIES_AT_ONCE_LARGE

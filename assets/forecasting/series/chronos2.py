@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.forecasting.chronos2.pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
+from assets.forecasting.chronos2.pipeline import suitable_series_at_once
 from assets.forecasting.forecaster import at_levels
 from assets.forecasting.series.about import ModelAbout
 from assets.forecasting.series.series import Series, SeriesError
-from resources.compute import LARGE
 
 if TYPE_CHECKING:
     from chronos import Chronos2Pipeline
@@ -119,8 +118,7 @@ class Chronos2Model:
 
     def _series_at_once(self, rows: int, horizon: int) -> int:
         weights = sum(one.numel() for one in self.pipeline.model.parameters())
-        most = SERIES_AT_ONCE if weights < LARGE else SERIES_AT_ONCE_LARGE
-        return 1 if horizon > self.steps else max(1, most // _width(rows))
+        return 1 if horizon > self.steps else max(1, suitable_series_at_once(weights) // _width(rows))
 
 
 def _width(rows: int) -> int:
