@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -185,12 +186,32 @@ def resident_mib(process: psutil.Process) -> float:
     import psutil
 
     total = 0
-    for one in (process, *process.children(recursive=True)):
+    for one in (process, *_descendants(process)):
         try:
             total += one.memory_info().rss
         except psutil.Error:
             continue
     return total / 2**20
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    """The children of a process and theirs, without a look at every process of the machine where Linux lists them."""
+    import psutil
+
+    pids, found = [process.pid], list[psutil.Process]()
+    while pids:
+        try:
+            tasks = list(Path(f"/proc/{pids[0]}/task").iterdir())
+            listed = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        except OSError:
+            if pids.pop(0) == process.pid:
+                return list(process.children(recursive=True))
+            continue  # ended meanwhile
+        pids = [*pids[1:], *map(int, listed)]
+        for pid in map(int, listed):
+            with suppress(psutil.Error):
+                found.append(psutil.Process(pid))
+    return found
 
 
 def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from assets.forecasting.actuals import actual_closes
 from assets.forecasting.fan import draw_fan, format_dates, mark_origin
 from assets.market.history import BarHistory
-from assets.plots import COLOURS, figure, label, model_colour, png
+from assets.plots import COLOURS, figure, label, model_colour, panels, png
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -121,11 +121,14 @@ def example_forecasts(
 
 
 def fan_chart(fans: Sequence[Fan], columns: int = 2) -> bytes:
-    """Fan charts side by side, as PNG."""
+    """Fan charts side by side, as PNG. Those of the same bars and origin have the same axes."""
     rows = -(-len(fans) // columns)
-    with figure(4.6 * columns, 2.5 * rows) as drawn:
-        for place, fan in enumerate(fans):
-            _draw_fan(drawn.add_subplot(rows, columns, place + 1), fan)
+    same_x = all(np.array_equal(one.stamps, fans[0].stamps) for one in fans)
+    same_x &= len({one.past_stamps[0] for one in fans}) == 1
+    same_y = same_x and len({one.symbol for one in fans}) == 1
+    with figure(4.6 * columns, 2.5 * rows, measured=False) as drawn:
+        for axes, fan in zip(panels(drawn, len(fans), columns, same_x=same_x, same_y=same_y), fans, strict=True):
+            _draw_fan(axes, fan)
         drawn.axes[0].legend(loc="lower left")
         return png(drawn)
 
@@ -136,16 +139,16 @@ def calibration_chart(calibrated: Mapping[str, pd.DataFrame]) -> bytes:
     Args:
         calibrated: by model, a frame with the columns level and share.
     """
-    outside = len(calibrated) > MOST_IN_LEGEND
-    with figure(7.2 if outside else 4.6, 4.2) as drawn:
-        axes = drawn.add_subplot()
+    beside = 2.6 if len(calibrated) > MOST_IN_LEGEND else 0.0
+    with figure(4.6 + beside, 4.2, measured=False) as drawn:
+        (axes,) = panels(drawn, 1, 1, beside=beside)
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="calibrated")
         for model, frame in calibrated.items():
             axes.plot(frame["level"], frame["share"], "o-", markersize=3, color=model_colour(model), label=label(model))
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Calibration")
         axes.set(xlabel="quantile level", ylabel="share of actual closes at or below")
-        if outside:
-            drawn.legend(loc="outside right upper", fontsize=7)
+        if beside:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, fontsize=7)
         else:
             axes.legend(loc="upper left")
         return png(drawn)
@@ -159,15 +162,15 @@ def before_after_chart(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], c
         pairs: by model, two frames with the columns level and share.
     """
     rows = -(-len(pairs) // columns)
-    with figure(2.4 * columns, 1.9 * rows) as drawn:
-        for place, (model, frames) in enumerate(pairs.items()):
-            axes = drawn.add_subplot(rows, columns, place + 1)
+    with figure(2.4 * columns, 1.9 * rows, measured=False) as drawn:
+        every = panels(drawn, len(pairs), columns, same_x=True, same_y=True)
+        for axes, (model, frames) in zip(every, pairs.items(), strict=True):
             axes.axhline(0, color="#999999", linewidth=1, linestyle=":")
             for frame, name, style in zip(frames, ("before", "after"), ("--", "-"), strict=True):
                 axes.plot(frame["level"], frame["share"] - frame["level"], style, color=model_colour(model), label=name)
-            axes.set(xlim=(0, 1), ylim=(-0.12, 0.12))
             axes.set_title(label(model), fontsize=7.5)
-        drawn.axes[0].legend(loc="lower right", fontsize=6.5)
+        every[0].set(xlim=(0, 1), ylim=(-0.12, 0.12), xticks=(0, 0.25, 0.5, 0.75), yticks=(-0.1, -0.05, 0, 0.05, 0.1))
+        every[0].legend(loc="lower right", fontsize=6.5)
         return png(drawn)
 
 
@@ -178,5 +181,5 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
     mark_origin(axes, fan.origin)
     mark = " (in sample)" if fan.in_sample else ""
-    axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8.5)
+    axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8)
     format_dates(axes, 6)

@@ -13,15 +13,20 @@ import numpy as np
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
-from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.forecasting.intervals import percent
 from assets.forecasting.path_files import paths_file
 from assets.forecasts.forecast_store import FailedForecast
 from assets.forecasts.generate import FallbackForecast, ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
     batch_difference,
+    content_digest,
+    differing,
     forecasts_changed_by_future_bars,
+    newest_with_future,
+    tasks_to_repeat,
     unstable_forecasts,
+    with_changed_futures,
 )
 from assets.forecasts.summary import ForecastRange, coverage, range_query
 from resources.candlecast import Candlecast
@@ -44,8 +49,8 @@ MIN_TARGETS = 100
 # The mean width over this many forecasts by 100 sample paths is off by about 1 %.
 WIDTH_TOLERANCE, MIN_FORECASTS = 0.1, 20
 EXAMPLES = 3
-# Forecasts that are compared with those made one by one, and the relative difference that rounding may make.
-BATCHED, BATCH_TOLERANCE = 5, 1e-4
+# The relative difference that rounding may make between a forecast in a batch and alone.
+BATCH_TOLERANCE = 1e-4
 _REMEDY = (
     "see the table forecast_quantiles; a new run does not overwrite them, so find the cause before using a new recipe"
 )
@@ -145,7 +150,7 @@ def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:
 
 
 def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Forecast one origin again with every later bar changed: no bit of the forecasts may change.
+    """Forecast some series of one origin again with every later bar changed: no bit of the forecasts may change.
 
     Only for forecasters with new forecasts in this run: existing ones were checked when they were created.
     """
@@ -154,11 +159,14 @@ def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -
         return CheckOutcome(True, "no new forecasts; existing ones were checked when they were created")
     problems, chosen = [], list[ForecastTask]()
     for one in created:
-        chosen = _newest_with_future(one.forecast)
-        targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
-        predict = one.forecaster.load()
-        changed = forecasts_changed_by_future_bars(predict, chosen, targets)
-        if changed:
+        made = _made(candlecast, one)
+        chosen = newest_with_future([task for task, _ in made.values()])
+        targets = _targets(candlecast, chosen)
+        predict, digests = one.forecaster.load(), [made[task.symbol, task.origin][1] for task in chosen]
+        # What differs may depend on its batch alone.
+        if differing(predict, with_changed_futures(chosen), targets, digests) and (
+            changed := forecasts_changed_by_future_bars(predict, chosen, targets)
+        ):
             symbols = ", ".join(task.symbol for task in changed)
             problems.append(
                 f"{one.forecaster.name} gives other forecasts when they are computed again: {symbols} from "
@@ -172,18 +180,22 @@ def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -
 
 
 def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Forecast a handful of symbols and origins together and one by one: the forecasts are the same but for rounding.
+    """Forecast a handful of symbols and origins again in other batches: the forecasts are the same but for rounding.
 
     Only for forecasters with new forecasts in this run, as for `check_lookahead`.
     """
     problems, largest = [], 0.0
     for one in results:
-        tasks = one.forecast
-        if not one.created or not tasks:
+        if not one.created or not one.forecast:
             continue
-        chosen = [tasks[place] for place in np.unique(np.linspace(0, len(tasks) - 1, BATCHED).astype(int))]
-        targets = target_timestamps(chosen, candlecast.calendar, candlecast.settings.windows.predict_window)
-        difference = batch_difference(one.forecaster.load(), chosen, targets)
+        # In two halves, in reverse order: neither may matter.
+        made, predict = list(_made(candlecast, one).values())[::-1], one.forecaster.load()
+        halves = [half for half in (made[::2], made[1::2]) if half]
+        repeated = [([task for task, _ in half], [digest for _, digest in half]) for half in halves]
+        if not any(differing(predict, tasks, _targets(candlecast, tasks), own) for tasks, own in repeated):
+            continue
+        chosen = [task for task, _ in made]
+        difference = batch_difference(predict, chosen, _targets(candlecast, chosen))
         largest = max(largest, difference.max())
         if not largest <= BATCH_TOLERANCE:
             worst = chosen[int(difference.argmax())]
@@ -192,8 +204,22 @@ def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> 
                 f"differently beside {len(chosen) - 1} other forecasts than alone. It reads more than its own input "
                 "there, such as a mean over the batch; correct the forecaster and use a new recipe"
             )
-    fine = f"together and one by one, forecasts differ by {largest:.2g} of a value at most"
+    fine = f"in other batches, forecasts differ by {largest:.2g} of a value at most"
     return CheckOutcome(not problems, "; ".join(problems) or fine)
+
+
+def _made(candlecast: Candlecast, one: ForecastResult) -> dict[ForecastKey, tuple[ForecastTask, bytes]]:
+    """Some forecasts of a run with the digests of what was made, by symbol and origin, ordered by origin."""
+    sample = one.sample
+    if not sample:  # all that were chosen failed
+        tasks = tasks_to_repeat(one.forecast)
+        made = one.forecaster.load()(tasks, _targets(candlecast, tasks))
+        sample = [(task, content_digest(made, row)) for row, task in enumerate(tasks)]
+    return {(task.symbol, task.origin): (task, digest) for task, digest in sample}
+
+
+def _targets(candlecast: Candlecast, tasks: Sequence[ForecastTask]) -> np.ndarray:
+    return target_timestamps(tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
 
 
 def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:
@@ -238,13 +264,6 @@ def _by_reason(failures: Sequence[FailedForecast] | Sequence[FallbackForecast]) 
         more = f" and {len(symbols) - EXAMPLES} more" if len(symbols) > EXAMPLES else ""
         named = f"{', '.join(symbols[:EXAMPLES])}{more}, first from {min(task.origin for task in own)}"
         yield f"{reason} ({count:,} of {named})"
-
-
-def _newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
-    """The tasks of the newest origin with later bars; without any the check has nothing to change and passes."""
-    with_future = [task for task in tasks if task.index + 1 < len(task.history)] or tasks
-    origin = max(task.origin for task in with_future)
-    return [task for task in tasks if task.origin == origin]
 
 
 def _impossible(candlecast: Candlecast, forecasts: ForecastRange) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from assets.forecasts.forecast_store import (
     write_failures,
     write_forecasts,
 )
+from assets.forecasts.lookahead_check import content_digest, tasks_to_repeat
 from assets.forecasts.sample_paths import origins_without_paths, write_paths
 from assets.forecasts.summary import ForecastRange
 from assets.forecasts.workers import Batch, predictions
@@ -52,6 +53,7 @@ class ForecastResult:
         cost: time and memory of those that were created, and of those that failed.
         fallbacks: those of the created ones that are of a simpler model.
         replaced: how many of the created ones replace an outdated forecast.
+        sample: some of the created ones, in order of their origins, each with its `content_digest`.
     """
 
     forecaster: ForecastModel
@@ -62,6 +64,7 @@ class ForecastResult:
     cost: ForecastCost | None = None
     fallbacks: Sequence[FallbackForecast] = ()
     replaced: int = 0
+    sample: Sequence[tuple[ForecastTask, bytes]] = ()
 
     @property
     def forecast(self) -> list[ForecastTask]:
@@ -106,6 +109,7 @@ def generate_forecasts(
     ]
     created, replaced, done = 0, 0, len(tasks) - len(missing)
     failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
+    sampled, sample = {_key(task) for task in tasks_to_repeat(missing)}, list[tuple[ForecastTask, bytes]]()
     with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
         for (batch_tasks, targets), prediction in made:
             batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
@@ -120,6 +124,11 @@ def generate_forecasts(
                 if row not in failed
             ]
             valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
+            sample += [
+                (task, content_digest(valid.prediction, row))
+                for row, task in enumerate(valid.tasks)
+                if _key(task) in sampled
+            ]
             if valid.tasks and prediction.paths is not None:
                 _write_paths(candlecast.home, forecaster, valid)
             if valid.tasks:
@@ -131,11 +140,15 @@ def generate_forecasts(
     write_cost(candlecast.warehouse, forecaster, cost)
     write_failures(candlecast.warehouse, forecaster, missing, failures)
     existing = len(tasks) - created - len(failures)
-    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks, replaced)
+    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks, replaced, sample)
 
 
 def _is_missing(task: ForecastTask, known: Set[ForecastKey], lost: Set[np.datetime64]) -> bool:
-    return (task.symbol, task.origin) not in known or task.origin in lost
+    return _key(task) not in known or task.origin in lost
+
+
+def _key(task: ForecastTask) -> ForecastKey:
+    return task.symbol, task.origin
 
 
 def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:

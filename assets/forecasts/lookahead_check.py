@@ -1,10 +1,12 @@
 """The look-ahead check: change every bar after an origin, forecast again, and compare the forecasts bit by bit.
 
-Beside it, what else a forecast may depend on: its batch, and how often it is computed.
+Beside it, what else a forecast may depend on: its batch, and how often it is computed. Forecasts of a run are compared
+with what was made of them (`differing`); the other functions forecast both sides, and say what a difference comes from.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +14,46 @@ import numpy as np
 
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.market.history import BarHistory
+
+# Series of the newest origin with later bars, and forecasts of all origins, that are computed again.
+SERIES, SPREAD = 8, 5
+
+
+def tasks_to_repeat(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
+    """The tasks, ordered by origin, whose forecasts the checks of a run compute again."""
+    chosen = {
+        (one.symbol, one.origin): one for one in (*_spread(tasks, SPREAD), *_spread(newest_with_future(tasks), SERIES))
+    }
+    return sorted(chosen.values(), key=lambda task: task.origin)
+
+
+def newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
+    """The tasks of the newest origin with later bars; without any the check has nothing to change and passes."""
+    with_future = [task for task in tasks if task.index + 1 < len(task.history)] or tasks
+    origin = max(task.origin for task in with_future)
+    return [task for task in tasks if task.origin == origin]
+
+
+def differing(
+    predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray, made: Sequence[bytes]
+) -> list[ForecastTask]:
+    """The tasks whose forecast differs in any bit from the one that was made.
+
+    Args:
+        made: the `content_digest` of the forecast of each task.
+    """
+    again = predict(tasks, targets)
+    return [task for row, task in enumerate(tasks) if content_digest(again, row) != made[row]]
+
+
+def content_digest(prediction: Prediction, row: int) -> bytes:
+    """A digest of all that is forecast of a task."""
+    return hashlib.sha256(_content(prediction, row)).digest()
+
+
+def with_changed_futures(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
+    """The tasks with other bars after their origin."""
+    return [replace(t, history=with_changed_future(t.history, t.index, seed)) for seed, t in enumerate(tasks)]
 
 
 def with_changed_future(history: BarHistory, index: int, seed: int) -> BarHistory:
@@ -29,8 +71,7 @@ def forecasts_changed_by_future_bars(
     predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray
 ) -> list[ForecastTask]:
     """The tasks whose forecast differs in any bit once the bars after their origin are changed."""
-    changed = [replace(t, history=with_changed_future(t.history, t.index, seed)) for seed, t in enumerate(tasks)]
-    before, after = predict(tasks, targets), predict(changed, targets)
+    before, after = predict(tasks, targets), predict(with_changed_futures(tasks), targets)
     return [task for row, task in enumerate(tasks) if _content(before, row) != _content(after, row)]
 
 
@@ -57,3 +98,7 @@ def _content(prediction: Prediction, row: int) -> bytes:
     if prediction.paths is not None:
         parts.append(prediction.paths[row])
     return b"".join(np.asarray(part).tobytes() for part in parts)
+
+
+def _spread(tasks: Sequence[ForecastTask], most: int) -> list[ForecastTask]:
+    return [tasks[place] for place in np.unique(np.linspace(0, len(tasks) - 1, most).astype(int))]

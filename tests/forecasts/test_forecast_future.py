@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from assets.acceptance import CheckOutcome
 from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_in
-from assets.forecasts.acceptance import check_lookahead
-from assets.forecasts.generate import generate_forecasts, target_timestamps
+from assets.forecasts.acceptance import check_batches, check_lookahead
+from assets.forecasts.generate import ForecastResult, generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars
 
 ORIGIN = date(2012, 10, 1)
@@ -114,6 +116,49 @@ def test_a_forecaster_that_draws_without_a_seed_is_distinguished_from_one_that_r
     result = generate_forecasts(home.candlecast, drawn, home.tasks(ORIGIN, ORIGIN))
     found = check_lookahead(home.candlecast, [result])
     assert not found.passed and "seed" in found.description
+
+
+@pytest.mark.parametrize(
+    ("check", "reads"),
+    [
+        (check_lookahead, lambda tasks: [task.history.quoted[-1, 3] for task in tasks]),
+        (check_batches, lambda tasks: [len(tasks)] * len(tasks)),
+        (check_batches, lambda tasks: [max(task.history.quoted[task.index, 3] for task in tasks)] * len(tasks)),
+        (check_batches, lambda tasks: range(1, len(tasks) + 1)),
+    ],
+    ids=["last_bar", "size_of_batch", "maximum_of_batch", "place_in_batch"],
+)
+def test_a_run_of_a_model_that_reads_more_than_its_input_fails_a_check(
+    home: ForecastHome,
+    check: Callable[[Candlecast, Sequence[ForecastResult]], CheckOutcome],
+    reads: Callable[[Sequence[ForecastTask]], Sequence[float]],
+) -> None:
+    def peeking(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        values = np.array(reads(tasks), dtype=np.float64)[:, None, None, None]
+        return Prediction(("close",), values * np.ones((1, targets.shape[1], 1, 19)), np.zeros(len(tasks)))
+
+    model = baseline_forecasters(home.settings)[0]
+    tasks = home.tasks(ORIGIN, ORIGIN)
+    fair = generate_forecasts(home.candlecast, model, tasks)
+    assert len(fair.sample) == len(tasks) and check(home.candlecast, [fair]).passed
+    result = generate_forecasts(home.candlecast, replace(model, checkpoint="other", load=lambda: peeking), tasks)
+    assert not check(home.candlecast, [result]).passed
+    assert not check(home.candlecast, [replace(result, sample=())]).passed
+
+
+def test_the_checks_repeat_some_series_of_a_run_each_once(home: ForecastHome) -> None:
+    calls = list[int]()
+    model = baseline_forecasters(home.settings)[0]
+
+    def counted(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        calls.append(len(tasks))
+        return model.load()(tasks, targets)
+
+    tasks = [replace(task, symbol=f"{task.symbol}{copy}") for task in home.tasks(ORIGIN, ORIGIN) for copy in range(30)]
+    result = generate_forecasts(home.candlecast, replace(model, load=lambda: counted), tasks)
+    made = len(result.sample)
+    assert check_lookahead(home.candlecast, [result]).passed and check_batches(home.candlecast, [result]).passed
+    assert made < 15 and sum(calls) <= len(tasks) + 2 * made
 
 
 def test_normalising_beyond_the_origin_fails_the_lookahead_check(home: ForecastHome) -> None:

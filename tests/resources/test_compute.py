@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
-from resources.compute import shared_device
+from resources.compute import resident_mib, shared_device
 
 HOLD = """
 import sys
@@ -51,3 +53,17 @@ def test_under_torchrun_a_process_has_the_device_of_its_rank(monkeypatch: pytest
 def test_one_device_needs_no_lock(tmp_path: Path) -> None:
     assert shared_device(1, tmp_path / "none") == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_resident_memory_includes_children_of_children_started_by_any_thread() -> None:
+    inner = "x = b'1' * 2**26; print(1, flush=True); input()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    before = resident_mib(psutil.Process())
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(
+            subprocess.Popen, [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ).result()
+        assert started.stdout is not None and started.stdout.readline()
+        assert resident_mib(psutil.Process()) > before + 64
+        started.communicate(b"\n")
+    assert resident_mib(psutil.Process()) < before + 64
