@@ -9,17 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import dagster as dg
-
 from assets.forecasts.catalogue import columns_read
+from orchestration.materialisations import Record, Records
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint, Kind
 from resources.errors import CandlecastError
 from resources.sql import load_sql
 
-VERSION_TAG, INPUT_TAG = "dagster/data_version", "dagster/input_data_version/"
-# Records are read newest first. The first ones mostly suffice; a run over a range of sessions has one per session.
-PAGES = (20, 200, *[1000] * 50)
 _PAYLOADS = load_sql("orchestration", "lineage_payloads.sql")
 _FORECASTS = load_sql("orchestration", "lineage_forecasts.sql")
 _FORECAST_ROWS = load_sql("orchestration", "lineage_forecast_rows.sql")
@@ -40,47 +36,11 @@ class Node:
 
 
 @dataclass(frozen=True)
-class _Record:
-    """One materialisation in Dagster's records.
-
-    Attributes:
-        number: its place in the order of all records.
-        inputs: the data versions that it read, by asset.
-        reads: the columns that it was computed from, as `asset.column`.
-    """
-
-    number: int
-    version: str
-    run: str
-    inputs: Mapping[str, str]
-    reads: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, record: dg.EventLogRecord) -> "_Record":
-        tags = (record.asset_materialization.tags if record.asset_materialization else None) or {}
-        inputs = {tag.removeprefix(INPUT_TAG): value for tag, value in tags.items() if tag.startswith(INPUT_TAG)}
-        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-        lineage = metadata.get("dagster/column_lineage")
-        columns = lineage.value.deps_by_column if isinstance(lineage, dg.TableColumnLineageMetadataValue) else {}
-        # Each column once, in the order of the lineage.
-        reads = {
-            f"{one.asset_key.to_user_string()}.{one.column_name}": None for deps in columns.values() for one in deps
-        }
-        return cls(record.storage_id, tags.get(VERSION_TAG, "–"), record.run_id, inputs, tuple(reads))
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        reads = {"reads": ", ".join(self.reads)} if self.reads else {}
-        return {"data_version": self.version, "run": self.run, **reads}
-
-
-@dataclass(frozen=True)
 class Lineage:
     """The lineage of what one home folder holds."""
 
     candlecast: Candlecast
-    defs: dg.Definitions
-    instance: dg.DagsterInstance
+    records: Records
 
     def of(self, name: str) -> Node:
         """The lineage of an asset by name, of a forecast, or of anything by its digest.
@@ -92,13 +52,15 @@ class Lineage:
         Raises:
             CandlecastError: nothing has that name or digest.
         """
-        graph = self.defs.resolve_asset_graph()
-        if dg.AssetKey(name) in graph.get_all_asset_keys():
+        if next(self.records.newest_first(name), None) is not None:
             return self._asset(name, None, set())
         found = list(self._forecast_rows(name))
         found = found or (list(self._by_digest(name)) if len(name) >= 8 else [])
         if not found:
-            known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
+            # Last, as the graph of the code location takes the longest to read.
+            if name in (assets := self.records.parents()):
+                return self._asset(name, None, set())
+            known = ", ".join(assets)
             raise CandlecastError(
                 f"{name!r} is neither an asset, nor a prefix (at least 8 characters) of a digest, nor the forecast "
                 f"MODEL/SYMBOL/ORIGIN, such as kronos/IBM/2012-06-01; assets: {known}"
@@ -126,13 +88,12 @@ class Lineage:
         if name == "raw_bars":
             node.sources = self._payloads()
             return node
-        graph = self.defs.resolve_asset_graph()
-        parents = sorted(key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys)
+        parents = sorted(found.inputs) if found else self.records.parents().get(name, [])
         inputs, read_by = (found.inputs, found.number) if found else ({}, before)
         node.sources = [self._asset(parent, inputs.get(parent), seen, read_by) for parent in parents]
         return node
 
-    def _recorded(self, name: str, version: str | None, before: int | None) -> "_Record | None":
+    def _recorded(self, name: str, version: str | None, before: int | None) -> Record | None:
         """The record of the run that made one data version of an asset; none: its newest version.
 
         Of runs with an equal version: the last one before the record that read it, else the first of the newest ones,
@@ -141,23 +102,16 @@ class Lineage:
         Args:
             before: the number of the record that read it; none: as of now.
         """
-        made: _Record | None = None
-        cursor = None
-        wanted = dg.AssetRecordsFilter(dg.AssetKey(name), before_storage_id=before)
-        for size in PAGES:
-            page = self.instance.fetch_materializations(wanted, limit=size, cursor=cursor)
-            for record in map(_Record.of, page.records):
-                if record.version == (version or record.version):
-                    # One session of a run has the metadata of all.
-                    known = made.reads if made is not None and made.run == record.run else ()
-                    made, version = replace(record, reads=record.reads or known), record.version
-                    if before is not None:
-                        return made
-                elif made is not None:
+        made: Record | None = None
+        for record in self.records.newest_first(name, before):
+            if record.version == (version or record.version):
+                # One session of a run has the metadata of all.
+                known = made.reads if made is not None and made.run == record.run else ()
+                made, version = replace(record, reads=record.reads or known), record.version
+                if before is not None:
                     return made
-            if not page.has_more:
-                break
-            cursor = page.cursor
+            elif made is not None:
+                return made
         return made
 
     def _forecast_rows(self, name: str) -> Iterator[Node]:

@@ -1,19 +1,30 @@
 """`candlecast lineage`: the lineage as text, one line per node, its facts below it, its sources indented."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from orchestration.build import build_defs
 from orchestration.cli.instance import open_instance
 from orchestration.lineage import Lineage, Node
+from orchestration.materialisations import DagsterRecords, SqliteRecords, parents_in
 from resources.candlecast import Candlecast
+from resources.layout import Home
 from resources.settings import Settings
 
 
 def lineage_of(settings: Settings, name: str) -> Node:
     """The lineage of an asset, or of a digest."""
-    candlecast, defs = Candlecast(settings), build_defs(settings=settings)
+    candlecast = Candlecast(settings)
+    if (file := SqliteRecords.file(Home(settings.home))) is not None:
+        return Lineage(candlecast, SqliteRecords(file, lambda: _graph(settings))).of(name)
+    from orchestration.build import build_defs
+
     with open_instance(settings) as instance:
-        return Lineage(candlecast, defs, instance).of(name)
+        return Lineage(candlecast, DagsterRecords(build_defs(settings=settings), instance)).of(name)
+
+
+def _graph(settings: Settings) -> Mapping[str, list[str]]:
+    from orchestration.build import build_defs
+
+    return parents_in(build_defs(settings=settings))
 
 
 def as_text(node: Node) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from assets.forecasts.catalogue import columns_read
 from assets.metadata import column_lineage
+from orchestration.cli.instance import INSTANCE_FILE
 from orchestration.lineage import Lineage, Node
+from orchestration.materialisations import INDEX_FILE, OWN_EVENT_LOG, DagsterRecords, SqliteRecords, parents_in
 from resources.candlecast import Candlecast
 from resources.checkpoints import CheckpointStore
 from resources.errors import CandlecastError
@@ -53,7 +56,26 @@ def lineage(tmp_path: Path) -> Lineage:
     }
     (folder / "report.json").write_text(json.dumps(report))
     candlecast = Candlecast(Settings(home=home.root), warehouse=warehouse, checkpoints=store)
-    return Lineage(candlecast, dg.Definitions(), dg.DagsterInstance.ephemeral())
+    return Lineage(candlecast, DagsterRecords(dg.Definitions(), dg.DagsterInstance.ephemeral()))
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance in the home, with the event log that the command line configures."""
+    folder = Home(tmp_path).dagster
+    folder.mkdir()
+    storage = {"event_log_storage": {**OWN_EVENT_LOG, "config": {"base_dir": str(folder / "history" / "runs")}}}
+    with dg.DagsterInstance.local_temp(str(folder), overrides=storage) as instance:
+        yield instance
+
+
+def _of(lineage: Lineage, instance: dg.DagsterInstance, assets: Sequence[dg.AssetsDefinition], name: str) -> Node:
+    """The lineage of an asset, which both readers of Dagster's records find."""
+    defs = dg.Definitions(assets)
+    file = Home(lineage.candlecast.home.root).dagster / INDEX_FILE
+    by_sql = replace(lineage, records=SqliteRecords(file, lambda: parents_in(defs))).of(name)
+    assert replace(lineage, records=DagsterRecords(defs, instance)).of(name) == by_sql
+    return by_sql
 
 
 def _add_payload(connection: duckdb.DuckDBPyConnection, sha: str, symbol: str, day: str) -> None:
@@ -142,15 +164,15 @@ def test_a_forecast_names_the_fields_and_tables_that_it_was_computed_from(lineag
     assert columns_read("chronos2", "{}") == "bars.close, corporate_actions.price_factor"
 
 
-def test_an_asset_names_the_columns_that_it_was_made_of(lineage: Lineage) -> None:
+def test_an_asset_names_the_columns_that_it_was_made_of(lineage: Lineage, instance: dg.DagsterInstance) -> None:
     @dg.asset
     def forecasts() -> dg.MaterializeResult[None]:
         sources = {"value": ["bars.close", "holidays.kind"], "origin": ["bars.close"]}
         metadata = {"dagster/column_lineage": column_lineage(sources)}
         return dg.MaterializeResult(data_version=dg.DataVersion("one"), metadata=metadata)
 
-    dg.materialize([forecasts], instance=lineage.instance)
-    found = replace(lineage, defs=dg.Definitions([forecasts])).of("forecasts")
+    dg.materialize([forecasts], instance=instance)
+    found = _of(lineage, instance, [forecasts], "forecasts")
     assert found.facts["reads"] == "bars.close, holidays.kind"
 
 
@@ -183,7 +205,9 @@ def test_a_name_that_is_no_asset_and_no_digest_is_refused(lineage: Lineage, name
         lineage.of(name)
 
 
-def test_an_asset_leads_to_the_versions_that_it_read_and_not_to_newer_ones(lineage: Lineage) -> None:
+def test_an_asset_leads_to_the_versions_that_it_read_and_not_to_newer_ones(
+    lineage: Lineage, instance: dg.DagsterInstance
+) -> None:
     version = "old"
 
     @dg.asset
@@ -194,18 +218,18 @@ def test_an_asset_leads_to_the_versions_that_it_read_and_not_to_newer_ones(linea
     def report() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=dg.DataVersion("one"))
 
-    dg.materialize([scores, report], instance=lineage.instance)
+    dg.materialize([scores, report], instance=instance)
     version = "new"
-    dg.materialize([scores], instance=lineage.instance)
-    found = replace(lineage, defs=dg.Definitions([scores, report])).of("report")
+    dg.materialize([scores], instance=instance)
+    found = _of(lineage, instance, [scores, report], "report")
     assert (found.facts["data_version"], found.sources[0].facts["data_version"]) == ("one", "old")
-    assert replace(lineage, defs=dg.Definitions([scores, report])).of("scores").facts["data_version"] == "new"
-    lineage.instance.wipe_assets([dg.AssetKey("scores")])
-    gone = replace(lineage, defs=dg.Definitions([scores, report])).of("report").sources[0]
+    assert _of(lineage, instance, [scores, report], "scores").facts["data_version"] == "new"
+    instance.wipe_assets([dg.AssetKey("scores")])
+    gone = _of(lineage, instance, [scores, report], "report").sources[0]
     assert "old" in gone.facts["state"]
 
 
-def test_later_runs_do_not_change_what_a_report_was_made_from(lineage: Lineage) -> None:
+def test_later_runs_do_not_change_what_a_report_was_made_from(lineage: Lineage, instance: dg.DagsterInstance) -> None:
     versions = {"bars": "1", "scores": "equal", "report": "fixed"}
 
     @dg.asset
@@ -221,20 +245,54 @@ def test_later_runs_do_not_change_what_a_report_was_made_from(lineage: Lineage) 
         return dg.MaterializeResult(data_version=dg.DataVersion(versions["report"]))
 
     graph = [bars, scores, report]
-    read = replace(lineage, defs=dg.Definitions(graph))
-    dg.materialize(graph, instance=lineage.instance)
-    before = read.of("report").as_json()
+    dg.materialize(graph, instance=instance)
+    before = _of(lineage, instance, graph, "report").as_json()
     # A bar that changes no score, and scores that are made again with it.
     versions["bars"] = "2"
-    dg.materialize([bars, scores], instance=lineage.instance, selection=[bars, scores])
-    assert read.of("report").as_json() == before
-    dg.materialize(graph, instance=lineage.instance)
-    assert read.of("report").as_json() == before
-    assert read.of("bars").facts["data_version"] == "2"
+    dg.materialize([bars, scores], instance=instance, selection=[bars, scores])
+    assert _of(lineage, instance, graph, "report").as_json() == before
+    dg.materialize(graph, instance=instance)
+    assert _of(lineage, instance, graph, "report").as_json() == before
+    assert _of(lineage, instance, graph, "bars").facts["data_version"] == "2"
     versions["report"] = "newer"
-    dg.materialize(graph, instance=lineage.instance)
-    newer = read.of("report")
+    dg.materialize(graph, instance=instance)
+    newer = _of(lineage, instance, graph, "report")
     assert newer.facts["data_version"] == "newer"
     (scores_read,) = newer.sources
     assert scores_read.facts["data_version"] == "equal"
     assert scores_read.sources[0].facts["data_version"] == "2"
+
+
+def test_an_asset_without_a_materialisation_is_known_by_the_graph(
+    lineage: Lineage, instance: dg.DagsterInstance
+) -> None:
+    @dg.asset
+    def bars() -> None: ...
+
+    @dg.asset(deps=[bars])
+    def scores() -> None: ...
+
+    dg.materialize([bars], instance=instance)
+    found = _of(lineage, instance, [bars, scores], "scores")
+    assert found.facts == {"state": "never materialised"}
+    assert [node.facts.keys() for node in found.sources] == [{"data_version", "run"}]
+    with pytest.raises(CandlecastError, match="bars, scores"):
+        _of(lineage, instance, [bars, scores], "other")
+
+
+def test_records_of_another_storage_are_read_by_dagster(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def bars() -> None: ...
+
+    dg.materialize([bars], instance=instance)
+    home, own = Home(tmp_path), f"event_log_storage: {json.dumps(OWN_EVENT_LOG)}"
+    configured = home.dagster / INSTANCE_FILE
+    configured.write_text(own)
+    assert SqliteRecords.file(home) == home.dagster / INDEX_FILE
+    other = f"{own}\nstorage: {{sqlite: {{base_dir: elsewhere}}}}"
+    for text in ("", "[", "event_log_storage: {module: m, class: C}", other):
+        configured.write_text(text)
+        assert SqliteRecords.file(home) is None, text
+    configured.write_text(own)
+    (home.dagster / INDEX_FILE).write_bytes(b"damaged" * 1_000)
+    assert SqliteRecords.file(home) is None

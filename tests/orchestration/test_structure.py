@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from orchestration.cli.instance import INSTANCE_FILE
+from orchestration.materialisations import INDEX_FILE, OWN_EVENT_LOG
 from resources.layout import Home
 from resources.session_dates import session_dates
 from resources.warehouse import Warehouse
@@ -140,7 +143,7 @@ NUMERICAL = {"matplotlib", "numba", "qlib", "scipy", "torch", "transformers"}
 NOT_IMPORTED = {
     ("settings",): {*NUMERICAL, "dagster", "duckdb", "pandas", "pyarrow"},
     ("query", "FROM bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow"},
-    ("lineage", "bars"): {*NUMERICAL, "pandas", "pyarrow"},
+    ("lineage", "bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow", "sqlalchemy"},
     ("doctor",): {*NUMERICAL, "dagster"},
 }
 RUN_COMMAND = """
@@ -154,12 +157,25 @@ except SystemExit as end:
 """
 
 
+def _materialise_bars(home: Home) -> None:
+    @dg.asset
+    def bars() -> None: ...
+
+    storage = {"event_log_storage": {**OWN_EVENT_LOG, "config": {"base_dir": str((home.dagster / INDEX_FILE).parent)}}}
+    home.dagster.mkdir()
+    with dg.DagsterInstance.local_temp(str(home.dagster), overrides=storage) as instance:
+        dg.materialize([bars], instance=instance)
+    (home.dagster / INSTANCE_FILE).write_text(json.dumps({"event_log_storage": OWN_EVENT_LOG}))
+
+
 @pytest.mark.parametrize("command", NOT_IMPORTED, ids=lambda command: str(command[0]))
 def test_a_command_imports_nothing_before_it_is_used(command: tuple[str, ...], tmp_path: Path) -> None:
     home = Home(tmp_path)
     with Warehouse(home.warehouse).write():
         pass
     session_dates("XNYS", date(2013, 3, 1), home)  # as any run leaves them
+    if command[0] == "lineage":
+        _materialise_bars(home)
     environment = {**os.environ, "CANDLECAST_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", RUN_COMMAND, *command],
