@@ -5,6 +5,7 @@ For the asset's page, the report and the end of a command. Not here: rows per ru
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,12 +15,17 @@ import duckdb
 import pandas as pd
 
 from assets.market.ingest.lake import Lake
+from assets.market.ingest.landing import code_digest
 from assets.market.ingest.payload_columns import find_columns
+from assets.market.ingest.payloads import Payload, PayloadBatch
 from assets.market.ingest.refusals import inspect_hint
 from resources.errors import CandlecastError
+from resources.integrity import read_kept_json
+from resources.publish import digest_of, publish_bytes
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
+IGNORED = "ignored_columns.json"
 COUNTS = ("received", "kept", "folded", "rejected")
 # The key of a request of a network source ends with its first and last session.
 _RANGE = re.compile(r".*:\d{4}-\d\d-\d\d:\d{4}-\d\d-\d\d")
@@ -92,16 +98,42 @@ def excess_rejections(warehouse: Warehouse, frequency: str, limit: float) -> lis
 
 
 def ignored_columns(lake: Lake) -> dict[str, tuple[str, ...]]:
-    """The columns of every request's newest payload that are not used, by request key."""
-    newest = {payload.request.key: (payload, batch.reading) for batch in lake.batches() for payload in batch.payloads}
+    """The columns of every request's newest payload that are not used, by request key.
+
+    A payload never changes, so what was found once is kept in the lake, as long as the code that finds it is the same.
+    """
+    newest = {payload.request.key: (payload, batch) for batch in lake.batches() for payload in batch.payloads}
+    recorded = _recorded(lake)
+    found: dict[str, list[str]] = {}
     ignored: dict[str, tuple[str, ...]] = {}
     with duckdb.connect() as connection:
-        for key, (payload, reading) in newest.items():
-            ignored[key] = ()
+        for key, (payload, batch) in newest.items():
+            named = _identity(payload, batch)
             # A payload that is gone, or that its settings refuse, has no columns: other checks name it.
             with suppress(CandlecastError, duckdb.Error):
-                ignored[key] = find_columns(connection, payload, lake.file(payload), reading).ignored
+                found[named] = recorded[named] if named in recorded else _find_ignored(connection, payload, batch, lake)
+            ignored[key] = tuple(found.get(named, ()))
+    if found != recorded:
+        content = {"code": code_digest(), "columns": found}
+        publish_bytes(lake.home.lake / IGNORED, json.dumps(content).encode())
     return ignored
+
+
+def _recorded(lake: Lake) -> dict[str, list[str]]:
+    """The columns that an earlier call found, by `_identity`; none, if another version of the code did."""
+    content = read_kept_json(lake.home.lake / IGNORED, lake.home.root) or {}
+    return dict(content["columns"]) if content.get("code") == code_digest() else {}
+
+
+def _identity(payload: Payload, batch: PayloadBatch) -> str:
+    """A digest of all that decides which columns of a payload are used, beside the code."""
+    return digest_of([payload.sha256, payload.request.file, payload.request.symbol, batch.reading_digest])
+
+
+def _find_ignored(
+    connection: duckdb.DuckDBPyConnection, payload: Payload, batch: PayloadBatch, lake: Lake
+) -> list[str]:
+    return list(find_columns(connection, payload, lake.file(payload), batch.reading).ignored)
 
 
 def _outcomes(warehouse: Warehouse, frequency: str) -> list[FileOutcome]:

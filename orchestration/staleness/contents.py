@@ -30,10 +30,12 @@ POINTERS = {"windows": "current.json", "qlib": "current.json", "reports": "lates
 # Empty files that locks leave, in no state of interest.
 _LOCK = ".lock"
 # A sum and an exclusive or, so that doubled rows count; hashes of rows do not depend on their order.
-_SUMMED = "count(*) AS n, sum(hash(t)::HUGEINT)::VARCHAR AS total, bit_xor(hash(t))::VARCHAR AS mixed"
+_SUMMED = "count(*) AS n, sum(hash(t))::VARCHAR AS total, bit_xor(hash(t))::VARCHAR AS mixed"
 _TABLE = f"SELECT '' AS model, '' AS checkpoint, {_SUMMED} FROM {{table}} t"
 _BY_MODEL = f"SELECT model, checkpoint, {_SUMMED} FROM {{table}} t GROUP BY model, checkpoint"
 _FAILED = "SELECT DISTINCT model FROM failed_forecasts"
+# Inode, size in bytes, time of the last change in nanoseconds.
+FileState = tuple[int, int, int]
 # By (model, checkpoint); of a table without these columns one entry, for ("", "").
 TableDigests = Mapping[tuple[str, str], str]
 BY_MODEL = frozenset({"forecasts", "forecast_quantiles", "failed_forecasts", "forecast_recipes"})
@@ -72,20 +74,22 @@ def _plain(value: Any) -> Any:
 
 
 class FileDigests:
-    """The digests of folders of a home; each file is read once."""
+    """The digests of folders of a home; each file is read once, and again after it was written or replaced."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._known: dict[Path, str] = {}
+        self._known: dict[Path, tuple[FileState, str]] = {}
 
     def of(self, folders: Iterable[Path]) -> str:
         """The digest of the names and bytes of all files in some folders, or of single files."""
         files = sorted({file for folder in folders for file in _files(folder)})
-        unknown = [file for file in files if file not in self._known]
+        states = {file: _state(file) for file in files}
+        unknown = [file for file in files if file not in self._known or self._known[file][0] != states[file]]
         # Digests are computed without the interpreter's lock.
         with ThreadPoolExecutor() as pool:
-            self._known |= zip(unknown, pool.map(digest_of_file, unknown), strict=True)
-        return digest_of([(file.relative_to(self.home.root).as_posix(), self._known[file]) for file in files])
+            found = zip(unknown, pool.map(digest_of_file, unknown), strict=True)
+            self._known |= {file: (states[file], digest) for file, digest in found}
+        return digest_of([(file.relative_to(self.home.root).as_posix(), self._known[file][1]) for file in files])
 
     @staticmethod
     def newest(folders: Iterable[Path]) -> float:
@@ -99,6 +103,12 @@ class FileDigests:
         if pointer is None or not pointer.is_file():
             return [folder]
         return [pointer, folder / str(read_pointer(pointer))]
+
+
+def _state(file: Path) -> FileState:
+    # A file that is replaced has another inode, also if the clock did not move.
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _files(path: Path) -> Iterator[Path]:

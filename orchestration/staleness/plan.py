@@ -104,6 +104,7 @@ class Staleness:
         self._began = datetime.now(UTC)
         # A change of bars or settings while the run is made is not part of what the run has read.
         self._before: dict[str, Digests] = {}
+        self._files = FileDigests(candlecast.home)
 
     def plan(self, names: Iterable[str]) -> RunPlan:
         """The assets of a selection that are stale, with all of the selection that is downstream of them."""
@@ -141,7 +142,7 @@ class Staleness:
     def _look(self) -> _Seen:
         warehouse = self.candlecast.warehouse
         tables = digests_of_tables(warehouse, ALL_TABLES)
-        return _Seen(tables, models_that_failed(warehouse), FileDigests(self.candlecast.home))
+        return _Seen(tables, models_that_failed(warehouse), self._files)
 
     def _digests(self, name: str, seen: _Seen) -> Digests:
         """The digests of what an asset reads and writes; without some that cannot be known now."""

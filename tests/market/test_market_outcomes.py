@@ -44,6 +44,16 @@ def test_ignored_columns_are_those_that_the_ingest_ignores(desk: Desk) -> None:
     assert _only(desk).ignored == ("turnover",)
 
 
+def test_the_columns_of_a_payload_are_looked_up_once_and_those_of_a_changed_file_again(desk: Desk) -> None:
+    desk.ingest_text("\n".join([f"{HEADER},note", *(f"{line},n" for line in LINES)]))
+    assert _only(desk).ignored == ("note",)
+    for file in (desk.lake.home.lake / desk.source.name).glob("*.parquet"):
+        file.rename(file.with_suffix(".moved"))
+    assert _only(desk).ignored == ("note",)
+    desk.ingest_text("\n".join([f"{HEADER},remark", *(f"{line},n" for line in LINES)]))
+    assert _only(desk).ignored == ("remark",)
+
+
 def test_only_the_newest_version_of_a_file_counts(desk: Desk) -> None:
     desk.ingest_text("\n".join([HEADER, *LINES, SUNDAY]))
     assert excess_rejections(desk.warehouse, "1d", 0.05)

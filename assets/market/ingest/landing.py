@@ -209,12 +209,12 @@ def _read_counts(file: Path) -> list[tuple[int, int, int, int]] | None:
 
 
 def _staged_folder(batch: PayloadBatch, lake: Lake) -> Path:
-    content = [[asdict(payload) for payload in batch.payloads], asdict(batch.reading), _code_digest()]
+    content = [[asdict(payload) for payload in batch.payloads], asdict(batch.reading), code_digest()]
     return lake.home.scratch / STAGED / digest_of(content)
 
 
 @lru_cache(maxsize=1)
-def _code_digest() -> str:
+def code_digest() -> str:
     """A digest of all code that validates: rows that an older version validated are validated again."""
     sources = sorted(
         (file.name, file.read_text(encoding="utf-8"))

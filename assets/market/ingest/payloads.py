@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,18 @@ def batch_to_json(batch: PayloadBatch) -> bytes:
 
 
 def read_batch(file: Path) -> PayloadBatch:
-    """The batch in a file of the lake.
+    """The batch in a file of the lake. A process reads a file once, and again where it is another one by then.
 
     Raises:
         CandlecastError: the file is not a batch.
     """
+    stat = file.stat()
+    return _read_batch(file, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+# A batch per evening: those of sixty years.
+@lru_cache(maxsize=1 << 14)
+def _read_batch(file: Path, _state: tuple[int, int, int]) -> PayloadBatch:
     try:
         content = json.loads(file.read_text())
         payloads = [payload_from_json(payload) for payload in content["payloads"]]
