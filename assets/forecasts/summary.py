@@ -62,7 +62,21 @@ def range_query(script: str) -> str:
 
 def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) -> pd.DataFrame:
     """How often actual closes lie at or below, and below, each quantile: columns level, share, below, n."""
-    return warehouse.frame(range_query("calibration.sql"), {**forecasts.parameters, "frequency": frequency})
+    return calibrations(warehouse, [forecasts], frequency)[0]
+
+
+def calibrations(warehouse: Warehouse, forecasts: Sequence[ForecastRange], frequency: str) -> list[pd.DataFrame]:
+    """The `calibration` of each of some ranges; those of the same origins are read together."""
+    sql, found = load_sql("assets.forecasts", "calibration.sql"), dict[tuple[object, ...], pd.DataFrame]()
+    keys = [tuple(one.parameters.values()) for one in forecasts]
+    for first, last in dict.fromkeys(key[2:] for key in keys):
+        models, checkpoints = zip(*(key[:2] for key in keys if key[2:] == (first, last)), strict=True)
+        named = {"models": list(models), "checkpoints": list(checkpoints), "first": first, "last": last}
+        every = warehouse.frame(sql, {**named, "frequency": frequency})
+        for key in zip(models, checkpoints, strict=True):
+            own = every[(every["model"] == key[0]) & (every["checkpoint"] == key[1])]
+            found[*key, first, last] = own.drop(columns=["model", "checkpoint"]).reset_index(drop=True)
+    return [found[key] for key in keys]
 
 
 def before_and_after(
@@ -73,14 +87,17 @@ def before_and_after(
     Args:
         calibrated: by name of the forecaster, the result of `calibration`.
     """
-    found = {}
+    bases, afters = list[ForecastRange](), list[pd.DataFrame]()
     for one in results:
         forecaster = one.forecaster
         if is_recalibrated(forecaster.model) and len(after := calibrated[forecaster.name]):
             base = raw_model(forecaster.model)
             raw = replace(forecaster, model=base, checkpoint=forecaster.recipe["derived_from"][base])
-            found[base] = (calibration(warehouse, ForecastRange(raw, one.range.origins), frequency), after)
-    return found
+            bases.append(ForecastRange(raw, one.range.origins))
+            afters.append(after)
+    befores = calibrations(warehouse, bases, frequency)
+    models = [base.forecaster.model for base in bases]
+    return dict(zip(models, zip(befores, afters, strict=True), strict=True))
 
 
 def coverage(calibrated: pd.DataFrame) -> dict[float, float]:

@@ -112,3 +112,15 @@ def test_a_price_that_never_moves_lies_in_an_interval_without_width(tmp_path: Pa
     calibrated = summary.calibration(home.warehouse, summary.ForecastRange(walk, [task.origin for task in tasks]), "1d")
     assert summary.coverage(calibrated) == {0.8: 1.0, 0.9: 1.0}
     assert calibrated["share"].eq(1).all() and calibrated["below"].eq(0).all()
+
+
+def test_calibrations_of_several_models_are_those_of_each(home: ForecastHome) -> None:
+    ranges = []
+    for model, last in zip(baseline_forecasters(home.settings)[:3], (30, 30, 29), strict=True):
+        tasks = home.tasks(date(2012, 3, 1), date(2012, 3, last))
+        generate_forecasts(home.candlecast, model, tasks)
+        ranges.append(summary.ForecastRange(model, [task.origin for task in tasks]))
+    for one, found in zip(ranges, summary.calibrations(home.warehouse, ranges, "1d"), strict=True):
+        alone = summary.calibration(home.warehouse, one, "1d")
+        assert len(found) and found["share"].is_monotonic_increasing
+        pd.testing.assert_frame_equal(found, alone, check_exact=True)
