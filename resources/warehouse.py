@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import tenacity
 
+from resources.attached_files import Config, OpenDatabase, open_alone, open_file
 from resources.disclosure import CONCEALED, conceal, scheme_of
 from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
@@ -34,7 +35,7 @@ _HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 # DuckDB does not allow read-only and read-write connections to one file in one process.
 _process_lock = threading.RLock()
 # Of files whose reads are shared: the connection that keeps each open; None: none was needed yet, or a write closed it.
-_kept: dict[str, duckdb.DuckDBPyConnection | None] = {}
+_kept: dict[str, OpenDatabase | None] = {}
 # Files, by path and inode, whose schema this process found to be current.
 _current: set[tuple[str, int]] = set()
 
@@ -70,8 +71,11 @@ class Warehouse:
         return self.uri is not None or self.path.is_file()
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def read(self, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection.
+
+        Args:
+            alone: whether DuckDB's settings are changed: they hold for this connection only.
 
         Raises:
             WarehouseBusyError: another process wrote for longer than `wait`.
@@ -79,15 +83,15 @@ class Warehouse:
         """
         with _process_lock, _without_secrets(self.uri):
             self._ensure_schema()
-            connection = self._connect(read_only=True)
+            opened = self._connect(read_only=True, alone=alone)
             try:
                 # Not a cursor of the connection, which is closed with it.
-                if _kept.get(self._key, connection) is None:
+                if not alone and _kept.get(self._key, opened) is None:
                     _kept[self._key] = self._connect(read_only=True)
                 with interruptible():
-                    yield connection
+                    yield opened.connection
             finally:
-                connection.close()
+                opened.close()
 
     @contextmanager
     def shared_reads(self) -> Iterator[None]:
@@ -126,7 +130,8 @@ class Warehouse:
             # Asked before the file is created: a new file may have the inode of a deleted one.
             current = self._is_current
             self._close_kept()
-            connection = self._connect(read_only=False)
+            opened = self._connect(read_only=False)
+            connection = opened.connection
             try:
                 if not current:
                     with _transaction(connection):
@@ -135,18 +140,18 @@ class Warehouse:
                 with _transaction(connection), interruptible():
                     yield connection
             finally:
-                connection.close()
+                opened.close()
 
     def _ensure_schema(self) -> None:
         """Create the tables of a new warehouse, and migrate one of an earlier version."""
         if self._is_current:
             return
         if self.uri is None and self.path.is_file():
-            connection = self._connect(read_only=True)
+            opened = self._connect(read_only=True)
             try:
-                version = schema_version(connection)
+                version = schema_version(opened.connection)
             finally:
-                connection.close()
+                opened.close()
             if version == SCHEMA_VERSION:
                 self._remember()
                 return
@@ -189,7 +194,7 @@ class Warehouse:
             names = [str(column[0]) for column in found.description or []]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, read_only: bool, alone: bool = False) -> OpenDatabase:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(duckdb.IOException) & tenacity.retry_if_exception(_is_lock),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
@@ -198,7 +203,7 @@ class Warehouse:
             reraise=True,
         )
         try:
-            return retrying(self._open, read_only)
+            return retrying(self._open, read_only, alone)
         except duckdb.IOException as error:
             if not _is_lock(error):
                 raise
@@ -207,10 +212,10 @@ class Warehouse:
                 "wait until it ends, or end it, and try again"
             ) from error
 
-    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": MEMORY_LIMIT}
+    def _open(self, read_only: bool, alone: bool) -> OpenDatabase:
+        config: Config = {"memory_limit": MEMORY_LIMIT}
         if self.uri is None:
-            return duckdb.connect(str(self.path), read_only=read_only, config=config)
+            return (open_alone if alone else open_file)(self.path, read_only, config)
         connection = duckdb.connect(config=config)
         try:
             # Attaching takes no parameters.
@@ -224,7 +229,7 @@ class Warehouse:
         except BaseException:
             connection.close()
             raise
-        return connection
+        return OpenDatabase(connection, connection.close)
 
     def _log_wait(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number in (1, 8) or state.attempt_number % 20 == 0:

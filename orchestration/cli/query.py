@@ -41,7 +41,7 @@ def run_query(settings: Settings, sql: str, output: str) -> str:
             f"{warehouse.label} does not exist yet: `candlecast run` or `candlecast backfill` creates it"
         )
     try:
-        with warehouse.read() as connection:
+        with warehouse.read(alone=True) as connection:
             _require_read(connection, sql)
             _forbid_files(connection)
             found = connection.execute(sql)

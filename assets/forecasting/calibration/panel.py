@@ -98,12 +98,14 @@ class DecayedHistogram:
         self.edges, self.half_life = edges, half_life
         self.weights = np.zeros((steps, len(edges) - 1))
         self._newest: np.datetime64 | None = None
+        # Sums of the weights, until values are added: quantiles are asked for several times.
+        self._sums: np.ndarray | None = None
 
     def add(self, values: np.ndarray, time: np.datetime64) -> None:
         """Add values (n, steps), without those that are NaN, of a time that is not before that of earlier ones."""
         if self._newest is not None:
             self.weights *= 0.5 ** float((time - self._newest) / self.half_life)
-        self._newest = time
+        self._newest, self._sums = time, None
         steps, bins = self.weights.shape
         row, step = np.nonzero(np.isfinite(values))
         place = np.clip(np.searchsorted(self.edges, values[row, step], side="right") - 1, 0, bins - 1)
@@ -116,14 +118,14 @@ class DecayedHistogram:
             unknown: weight of one more value that may lie anywhere above: the conformal correction for the value that
                 is forecast (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2.2).
         """
-        reached = np.cumsum(self.weights, axis=1)
-        found = np.full((len(reached), len(shares)), np.nan)
-        for step in np.flatnonzero(reached[:, -1] > 0):
-            total = reached[step]
-            wanted = np.minimum(shares * (total[-1] + unknown), total[-1])
-            place = np.minimum(np.searchsorted(total, wanted), len(total) - 1)
-            weight = self.weights[step, place]
-            part = np.divide(wanted - (total[place] - weight), weight, out=np.ones(len(shares)), where=weight > 0)
-            low, high = self.edges[place], self.edges[place + 1]
-            found[step] = low + np.clip(part, 0, 1) * (high - low)
-        return found
+        if self._sums is None:
+            self._sums = np.cumsum(self.weights, axis=1)
+        reached = self._sums
+        total = reached[:, -1:]
+        wanted = np.minimum(shares * (total + unknown), total)
+        place = np.stack([np.searchsorted(*one) for one in zip(reached, wanted, strict=True)])
+        place = np.minimum(place, reached.shape[1] - 1)
+        weight, until = (np.take_along_axis(values, place, axis=1) for values in (self.weights, reached))
+        part = np.divide(wanted - (until - weight), weight, out=np.ones(place.shape), where=weight > 0)
+        low, high = self.edges[place], self.edges[place + 1]
+        return np.where(total > 0, low + np.clip(part, 0, 1) * (high - low), np.nan)

@@ -93,8 +93,8 @@ class Recalibration:
                 new = np.isfinite(errors[rows]).sum(axis=0)
                 known, origins = known + new, origins + (new > 0)
                 enough = (known >= LEAST_OUTCOMES) & (origins >= LEAST_ORIGINS)
-                law = np.where(enough[:, None], symmetric_quantiles(histogram, self.levels), np.nan)
-                laws.add(panel.targets[rows.start], law)
+                law = symmetric_quantiles(histogram, self.levels) if enough.any() else np.nan
+                laws.add(panel.targets[rows.start], np.where(enough[:, None], law, np.full(len(self.levels), np.nan)))
                 recent.add(panel.targets[rows.start], _log_ratio(newest, histogram)[:, None])
                 counts.add(panel.targets[rows.start], known[:, None])
             law = laws.timeline().at(panel.origins, np.full(len(self.levels), np.nan))

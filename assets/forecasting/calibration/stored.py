@@ -11,7 +11,7 @@ import pandas as pd
 
 from assets.forecasting.calibration.panel import ForecastPanel
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
-from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.market.history import CLOSE, BarHistory, stored_histories
 from resources.calendar import TradingCalendar
 from resources.publish import digest_of
@@ -120,11 +120,13 @@ class StoredForecasts:
         """Origin and symbol of every earlier forecast, by origin and symbol, and a column per base with the checkpoint
         of its forecast (missing: none)."""
         sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
+        chosen = self.filter.parameters
         keys: pd.DataFrame | None = None
-        for base in bases:
-            parameters = {**self.filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
-            own = self.warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
-            keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
+        with self.warehouse.shared_reads():
+            for base in bases:
+                parameters = {**chosen, "model": base.model, "checkpoints": list(base.checkpoints)}
+                own = self.warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
+                keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
         assert keys is not None
         return keys.sort_values(["origin", "symbol"], ignore_index=True)
 
@@ -185,6 +187,8 @@ class EarlierForecasts:
         self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
         self._symbols = keys["symbol"].to_numpy(dtype=object)
         self._kept: np.ndarray | None = None
+        # (bases, steps, levels) of the tasks that were asked for last.
+        self._complete = dict[ForecastKey, np.ndarray]()
 
     def origins_before(self, origins: np.ndarray) -> np.ndarray:
         """The number of origins with earlier forecasts before each of some origins: (n,)."""
@@ -208,16 +212,33 @@ class EarlierForecasts:
         stored."""
         closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
         found = self._known(tasks)
-        if found is None:
-            origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
-            symbols = np.array([task.symbol for task in tasks], dtype=object)
-            found = np.stack(
+        return _logs(self._asked(tasks) if found is None else found, closes)
+
+    def _asked(self, tasks: Sequence[ForecastTask]) -> np.ndarray:
+        """Their quantiles, which checks of a run ask for again: those of complete forecasts are kept."""
+        keys = [(task.symbol, task.origin) for task in tasks]
+        if all(key in self._complete for key in keys):
+            return np.stack([self._complete[key] for key in keys], axis=1)
+        origins = np.array([origin for _, origin in keys], dtype="datetime64[s]")
+        symbols = np.array([symbol for symbol, _ in keys], dtype=object)
+        newest = [pd.Series([base.checkpoints[-1]] * len(tasks)) for base in self._bases]
+        found = self._stored_quantiles(newest, origins, symbols)
+        # What is missing may be made meanwhile.
+        complete = np.isfinite(found).all(axis=(0, 2, 3))
+        if len(tasks) * len(self._bases) <= self._stored.forecasts_at_once:
+            self._complete = {keys[row]: found[:, row] for row in np.flatnonzero(complete)}
+        return found
+
+    def _stored_quantiles(
+        self, checkpoints: Sequence[pd.Series], origins: np.ndarray, symbols: np.ndarray
+    ) -> np.ndarray:
+        with self._stored.warehouse.shared_reads():
+            return np.stack(
                 [
-                    self._stored.quantiles(base.model, pd.Series([base.checkpoints[-1]] * len(tasks)), origins, symbols)
-                    for base in self._bases
+                    self._stored.quantiles(base.model, own, origins, symbols)
+                    for base, own in zip(self._bases, checkpoints, strict=True)
                 ]
             )
-        return _logs(found, closes)
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
         """Their quantiles where all are in memory."""
@@ -236,14 +257,8 @@ class EarlierForecasts:
     def _read(self, rows: slice) -> np.ndarray:
         if self._kept is not None:
             return self._kept
-        found = np.stack(
-            [
-                self._stored.quantiles(
-                    base.model, self.keys[base.model].iloc[rows], self._origins[rows], self._symbols[rows]
-                )
-                for base in self._bases
-            ]
-        )
+        newest = [self.keys[base.model].iloc[rows] for base in self._bases]
+        found = self._stored_quantiles(newest, self._origins[rows], self._symbols[rows])
         if len(self._origins[rows]) == len(self._origins):
             self._kept = found
         return found
