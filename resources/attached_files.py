@@ -6,6 +6,7 @@ detached, and free for other processes, when its last connection is closed.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -119,6 +120,15 @@ def _detach(instance: _Instance) -> None:
         with suppress(duckdb.Error):
             instance.root.close()
         _instance = None if _instance is instance else _instance
+
+
+@atexit.register
+def _end() -> None:
+    """End the instance before the interpreter, which would report its objects as leaks."""
+    global _instance
+    if _instance is not None and _instance.process == os.getpid():
+        _instance.root.close()
+    _instance = None
 
 
 def _quoted(instance: _Instance) -> str:

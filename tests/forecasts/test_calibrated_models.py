@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pytest
 
+from assets.forecasting.calibration import stored as stored_module
 from assets.forecasting.calibration.stored import Base, StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
@@ -34,7 +36,9 @@ def _quantiles(home: ForecastHome, model: ForecastModel, tasks: list[ForecastTas
     return model.load()(tasks, target_timestamps(tasks, home.candlecast.calendar, horizon)).quantiles
 
 
-def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_of_symbols(home: ForecastHome) -> None:
+def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_of_symbols(
+    home: ForecastHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     early, late = home.tasks(date(2010, 1, 1), date(2011, 12, 31)), home.tasks(date(2012, 1, 1), date(2012, 3, 30))
     base = _base(home)
     generate_forecasts(home.candlecast, base, [*early, *late])
@@ -51,6 +55,11 @@ def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_o
     raw = _quantiles(home, base, late)
     np.testing.assert_allclose(together[..., 9], raw[..., 9], rtol=1e-12)
     assert (np.abs(together[..., 0] / raw[..., 0] - 1) > 1e-4).mean() > 0.9
+    # Equal bits where earlier forecasts do not fit in memory, nor in one panel.
+    with monkeypatch.context() as little:
+        little.setattr(stored_module, "VALUES_KEPT", 0)
+        little.setattr(stored_module, "VALUES_PER_PANEL", together[0].size * 10)
+        np.testing.assert_array_equal(_quantiles(home, _calibrated(home, late), late), together)
     stored = StoredForecasts(home.settings)
     read = [Base(base.model, (base.checkpoint,))]
     assert stored.digest(read, late[0].origin) != stored.digest(read, late[-1].origin)

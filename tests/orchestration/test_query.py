@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import duckdb
 import pytest
 from pydantic import SecretStr
 
 from orchestration.cli.query import run_query
+from resources.attached_files import OpenDatabase
 from resources.errors import CandlecastError
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -127,9 +127,9 @@ def test_a_query_has_a_connection_that_cannot_write(stored: Settings, monkeypatc
     opened: list[bool] = []
     connect = Warehouse._connect
 
-    def recorded(warehouse: Warehouse, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def recorded(warehouse: Warehouse, read_only: bool, alone: bool = False) -> OpenDatabase:
         opened.append(read_only)
-        return connect(warehouse, read_only)
+        return connect(warehouse, read_only, alone)
 
     monkeypatch.setattr(Warehouse, "_connect", recorded)
     assert "41" in run_query(stored, "SELECT 41", "csv")

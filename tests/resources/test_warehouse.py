@@ -166,3 +166,34 @@ def test_shared_reads_see_every_write_and_release_the_file_at_the_end(warehouse:
         with pytest.raises(subprocess.CalledProcessError):
             subprocess.run([sys.executable, "-c", HOLDING.format(0), str(warehouse.path)], check=True)
     subprocess.run([sys.executable, "-c", HOLDING.format(0), str(warehouse.path)], check=True)
+
+
+def test_files_of_one_name_are_read_in_turn_and_within_each_other(tmp_path: Path) -> None:
+    houses = [Warehouse(tmp_path / folder / "it's.duckdb") for folder in ("a", "b")]
+    for number, one in enumerate(houses):
+        with one.write() as connection:
+            connection.execute("INSERT INTO backtests VALUES (?, 'm', 0)", [f"{number}"])
+    with houses[0].read() as outer, houses[1].read() as inner:
+        found = [connection.execute("SELECT model FROM backtests").fetchall() for connection in (outer, inner)]
+    assert found == [[("0",)], [("1",)]]
+    assert [one.rows("SELECT model FROM backtests")[0]["model"] for one in houses] == ["0", "1"]
+
+
+def test_settings_of_a_connection_that_stands_alone_end_with_it(warehouse: Warehouse) -> None:
+    warehouse.frame("SELECT 1")
+    with warehouse.read(alone=True) as connection:
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    with warehouse.write() as connection:
+        connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")
+    assert len(warehouse.rows("FROM backtests")) == 1
+
+
+def test_a_forked_process_opens_the_file_anew(warehouse: Warehouse) -> None:
+    code = (
+        "import os, sys, pathlib\nfrom resources.warehouse import Warehouse\n"
+        "one = Warehouse(pathlib.Path(sys.argv[1])); one.rows('SELECT 1'); child = os.fork()\n"
+        "if not child: os._exit(len(one.rows('SELECT sum(range) FROM range(1_000_000)')))\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) - 1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(warehouse.path)], check=True, timeout=60)

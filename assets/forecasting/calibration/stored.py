@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.calibration.outcomes import known_outcomes, log_closes
 from assets.forecasting.calibration.panel import ForecastPanel
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.forecaster import ForecastKey, ForecastTask
@@ -19,8 +20,8 @@ from resources.settings import Settings
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
-# Quantiles of a base in memory at once.
-VALUES_PER_PANEL = 2_000_000
+# Quantiles of a base in memory at once, and of all bases that stay there: 384 MiB.
+VALUES_PER_PANEL, VALUES_KEPT = 2_000_000, 48_000_000
 _FAILED = """
 SELECT symbol, origin, any_value(reason) AS reason FROM failed_forecasts
 WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last GROUP BY ALL
@@ -109,7 +110,7 @@ class StoredForecasts:
         if last not in self._digests:
             known = {name: one.rows(slice(int(np.searchsorted(one.stamps, last, side="right"))))
                      for name, one in self.histories.items()}  # fmt: skip
-            self._digests[last] = digest_of([[name, _log_closes(one).tolist()] for name, one in known.items()])
+            self._digests[last] = digest_of([[name, log_closes(one).tolist()] for name, one in known.items()])
         return self._digests[last]
 
     @cached_property
@@ -119,16 +120,45 @@ class StoredForecasts:
     def _keys(self, bases: Sequence[Base]) -> pd.DataFrame:
         """Origin and symbol of every earlier forecast, by origin and symbol, and a column per base with the checkpoint
         of its forecast (missing: none)."""
-        sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
-        chosen = self.filter.parameters
         keys: pd.DataFrame | None = None
-        with self.warehouse.shared_reads():
-            for base in bases:
-                parameters = {**chosen, "model": base.model, "checkpoints": list(base.checkpoints)}
-                own = self.warehouse.frame(sql, parameters).rename(columns={"checkpoint": base.model})
-                keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
+        for base in bases:
+            own = self.keys_of(base).rename(columns={"checkpoint": base.model})
+            keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
         assert keys is not None
         return keys.sort_values(["origin", "symbol"], ignore_index=True)
+
+    def keys_of(self, base: Base) -> pd.DataFrame:
+        """Origin, symbol and checkpoint of every earlier forecast of a model, by origin and symbol."""
+        if base not in self._known_keys:
+            sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
+            named = {**self.filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
+            found = self.warehouse.frame(sql, named)
+            self._known_keys[base] = found.sort_values(["origin", "symbol"], ignore_index=True)
+        return self._known_keys[base]
+
+    @cached_property
+    def _known_keys(self) -> dict[Base, pd.DataFrame]:
+        return {}
+
+    def kept(self, base: Base) -> np.ndarray | None:
+        """The quantiles of all earlier forecasts of a model, in the order of `keys_of`, read once for all models that
+        are derived from it; None: they are too many to stay in memory."""
+        if base not in self._kept:
+            keys = self.keys_of(base)
+            shape = (len(keys), self._steps, len(self._levels))
+            if sum(one.size for one in self._kept.values()) + int(np.prod(shape)) > VALUES_KEPT:
+                return None
+            found = np.empty(shape)
+            origins, symbols = keys["origin"].to_numpy().astype("datetime64[s]"), keys["symbol"].to_numpy(dtype=object)
+            for rows in _chunks(origins, self.forecasts_at_once):
+                own = keys["checkpoint"].iloc[rows]
+                found[rows] = self.quantiles(base.model, own, origins[rows], symbols[rows])
+            self._kept[base] = found
+        return self._kept[base]
+
+    @cached_property
+    def _kept(self) -> dict[Base, np.ndarray]:
+        return {}
 
     def quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Stored quantiles of the close, (n, steps, levels); NaN: not stored."""
@@ -155,19 +185,7 @@ class StoredForecasts:
         """Closes at the origins (n,), log of the closes at the targets over them (n, steps), the targets (n, steps)."""
         unique, place = np.unique(origins, return_inverse=True)
         targets = np.stack([self._following(origin) for origin in unique])[place]
-        closes, outcomes = np.full(len(origins), np.nan), np.full(targets.shape, np.nan)
-        order = pd.Series(np.arange(len(symbols))).groupby(symbols)
-        for symbol, rows in order.indices.items():
-            history = histories.get(str(symbol))
-            if history is None or not len(history):
-                continue
-            logs = _log_closes(history)
-            at_origin = _found(history.stamps, origins[rows])
-            at_target = _found(history.stamps, targets[rows])
-            closes[rows] = np.where(at_origin >= 0, history.quoted[at_origin, CLOSE], np.nan)
-            known = (at_origin >= 0)[:, None] & (at_target >= 0)
-            outcomes[rows] = np.where(known, logs[at_target] - logs[at_origin][:, None], np.nan)
-        return closes, outcomes, targets
+        return (*known_outcomes(origins, symbols, targets, histories), targets)
 
     def _following(self, origin: np.datetime64) -> np.ndarray:
         if origin not in self._targets:
@@ -176,7 +194,7 @@ class StoredForecasts:
 
 
 class EarlierForecasts:
-    """The earlier forecasts of some models. Those of a small home stay in memory.
+    """The earlier forecasts of some models.
 
     Args:
         keys: by origin and symbol, with a column of checkpoints per base.
@@ -186,9 +204,10 @@ class EarlierForecasts:
         self.keys, self._stored, self._bases = keys, stored, bases
         self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
         self._symbols = keys["symbol"].to_numpy(dtype=object)
-        self._kept: np.ndarray | None = None
         # (bases, steps, levels) of the tasks that were asked for last.
         self._complete = dict[ForecastKey, np.ndarray]()
+        # Whether the quantiles of all bases are in memory.
+        self._are_read = False
 
     def origins_before(self, origins: np.ndarray) -> np.ndarray:
         """The number of origins with earlier forecasts before each of some origins: (n,)."""
@@ -204,7 +223,7 @@ class EarlierForecasts:
             origins = self._origins[rows]
             closes, outcomes, targets = self._stored.outcomes(origins, self._symbols[rows], histories)
             known = np.isfinite(closes)
-            logs = _logs(self._read(rows), closes)[:, known]
+            logs = _logs(self._read(np.arange(rows.start, rows.stop)), closes)[:, known]
             yield ForecastPanel(origins[known], targets[known], logs, outcomes[known])
 
     def of_tasks(self, tasks: Sequence[ForecastTask]) -> np.ndarray:
@@ -242,10 +261,10 @@ class EarlierForecasts:
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
         """Their quantiles where all are in memory."""
-        if self._kept is None:
+        if not self._are_read:
             return None
         rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]")), -1) for task in tasks]
-        return None if -1 in rows else self._kept[:, rows]
+        return None if -1 in rows else self._read(np.array(rows))
 
     @cached_property
     def _places(self) -> dict[tuple[str, np.datetime64], int]:
@@ -254,26 +273,30 @@ class EarlierForecasts:
         rows = np.flatnonzero(np.all(newest, axis=0))
         return {(str(self._symbols[row]), self._origins[row]): int(row) for row in rows}
 
-    def _read(self, rows: slice) -> np.ndarray:
-        if self._kept is not None:
-            return self._kept
-        newest = [self.keys[base.model].iloc[rows] for base in self._bases]
-        found = self._stored_quantiles(newest, self._origins[rows], self._symbols[rows])
-        if len(self._origins[rows]) == len(self._origins):
-            self._kept = found
-        return found
+    @cached_property
+    def _rows_of_bases(self) -> list[np.ndarray]:
+        """By base, the row of each forecast among its own; -1: it made none."""
+        on = ["origin", "symbol"]
+        numbered = [own[on].assign(row=np.arange(len(own))) for own in map(self._stored.keys_of, self._bases)]
+        found = [self.keys[on].merge(one, on=on, how="left")["row"] for one in numbered]
+        return [rows.fillna(-1).to_numpy(dtype=np.int64) for rows in found]
 
-
-def _log_closes(history: BarHistory) -> np.ndarray:
-    """Logs of the closes, comparable with each other: adjusted from the first bar on, so that no later action
-    counts."""
-    return np.asarray(np.log(history.quoted[:, CLOSE]) + np.log(history.growth))
-
-
-def _found(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The place of each wanted timestamp, -1: not there."""
-    place = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)
-    return np.where(stamps[place] == wanted, place, -1)
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """The quantiles of some rows of `keys`: (bases, rows, steps, levels)."""
+        self._are_read = True
+        read = list[np.ndarray]()
+        for base, places in zip(self._bases, self._rows_of_bases, strict=True):
+            kept = self._stored.kept(base)
+            if kept is None:
+                self._are_read = False
+                own = self.keys[base.model].iloc[rows]
+                read.append(self._stored.quantiles(base.model, own, self._origins[rows], self._symbols[rows]))
+                continue
+            found = np.full((len(rows), *kept.shape[1:]), np.nan)
+            made = places[rows] >= 0
+            found[made] = kept[places[rows][made]]
+            read.append(found)
+        return np.stack(read)
 
 
 def _logs(quantiles: np.ndarray, closes: np.ndarray) -> np.ndarray:

@@ -1,0 +1,41 @@
+"""Outcomes of forecasts: the log of the close at a target over that at the origin, from the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from assets.market.history import CLOSE, BarHistory
+
+
+def known_outcomes(
+    origins: np.ndarray, symbols: np.ndarray, targets: np.ndarray, histories: Mapping[str, BarHistory]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Closes at the origins (n,), and outcomes at the targets (n, steps); NaN: no bar."""
+    closes, outcomes = np.full(len(origins), np.nan), np.full(targets.shape, np.nan)
+    order = pd.Series(np.arange(len(symbols))).groupby(symbols)
+    for symbol, rows in order.indices.items():
+        history = histories.get(str(symbol))
+        if history is None or not len(history):
+            continue
+        logs = log_closes(history)
+        at_origin = _found(history.stamps, origins[rows])
+        at_target = _found(history.stamps, targets[rows])
+        closes[rows] = np.where(at_origin >= 0, history.quoted[at_origin, CLOSE], np.nan)
+        known = (at_origin >= 0)[:, None] & (at_target >= 0)
+        outcomes[rows] = np.where(known, logs[at_target] - logs[at_origin][:, None], np.nan)
+    return closes, outcomes
+
+
+def log_closes(history: BarHistory) -> np.ndarray:
+    """Logs of the closes, comparable with each other: adjusted from the first bar on, so that no later action
+    counts."""
+    return np.asarray(np.log(history.quoted[:, CLOSE]) + np.log(history.growth))
+
+
+def _found(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place of each wanted timestamp, -1: not there."""
+    place = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)
+    return np.where(stamps[place] == wanted, place, -1)
