@@ -66,8 +66,9 @@ bench-skill: $(TESTED)   ## CRPS skill of all default models on symbols that no 
 	$(BIN)/python -m benchmarks.skill --data $(DATA) --json build/skill/skill.json --picture build/skill
 	$(BIN)/python -m benchmarks.skill --data $(DATA) --speed
 
-bench-orchestration: $(TESTED) ## processor time of starts and of a partition; HOME_FOLDER=finished home
-	$(BIN)/python -m benchmarks.orchestration $(if $(HOME_FOLDER),--home $(HOME_FOLDER))
+bench-orchestration: $(TESTED) ## starts, partitions, runs, evenings; QUICK=1; ONLY="partition starts"
+	$(BIN)/python -m benchmarks.orchestration $(if $(QUICK),--quick) $(if $(ONLY),--lines $(ONLY)) \
+		$(if $(HOME_FOLDER),--home $(HOME_FOLDER) --settings $(SETTINGS))
 
 bench-workers: $(READY)  ## the compact Kronos by one and by two processes; DATA=file.parquet
 	$(BIN)/python -m benchmarks.workers --data $(DATA)

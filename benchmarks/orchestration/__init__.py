@@ -1,0 +1,1 @@
+"""What starts, partitions, runs and evenings cost: `python -m benchmarks.orchestration`."""
