@@ -7,5 +7,5 @@ ASOF LEFT JOIN (
     SELECT symbol, ts, available_at, arg_max(close, since) AS close
     FROM bar_versions WHERE frequency = $frequency AND NOT withdrawn GROUP BY ALL
 ) v ON v.symbol = q.symbol AND v.ts = q.origin AND q.made_at >= v.available_at
-WHERE q.field = 'close' AND q.step = $step AND NOT q.in_sample AND q.origin >= $since
+WHERE NOT list_contains($without_signals, q.model) AND q.field = 'close' AND q.step = $step AND NOT q.in_sample AND q.origin >= $since
 ORDER BY q.model, q.checkpoint, q.symbol, q.origin, q.level

@@ -78,19 +78,17 @@ def make_signals(
         since: the first day of origins, as on the scoreboard.
     """
     with warehouse.read() as connection:
-        quantiles = connection.execute(
-            load_sql("assets.backtests", "signal_quantiles.sql"), {"frequency": frequency, "step": step, "since": since}
-        ).df()
         counts = connection.execute(load_sql("assets.backtests", "forecast_counts.sql"), {"since": since}).df()
+        forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
+        without = {model: reason for model in sorted(forecast) if (reason := _never_ranks(model))}
+        parameters = {"frequency": frequency, "step": step, "since": since, "without_signals": list(without)}
+        quantiles = connection.execute(load_sql("assets.backtests", "signal_quantiles.sql"), parameters).df()
     # Drop the forecasts of earlier checkpoints first: whether a model forecasts a direction is decided without them.
     quantiles = _rows(quantiles, _in_use(quantiles, used))
     member = _members(quantiles, universe)
     frame, non_members = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
-    forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
-    undirected = _without_direction(quantiles) | forecast.intersection(NO_DIRECTION_BY_CONSTRUCTION)
-    flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION)
-    flat |= dict.fromkeys(filter(is_recalibrated, forecast), RECALIBRATED)
-    flat |= dict.fromkeys(forecast.intersection(COMBINATIONS), COMBINED)
+    undirected = _without_direction(quantiles)
+    flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION) | without
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return SignalSet(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 
@@ -130,6 +128,15 @@ def store_signals(warehouse: Warehouse, frame: pd.DataFrame) -> bool:
 def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     """The stored signals, by model, symbol, origin."""
     return warehouse.frame(_STORED)
+
+
+def _never_ranks(model: str) -> str | None:
+    """Why a model has no signals whatever it forecasts; None: it may have some."""
+    if model in COMBINATIONS:
+        return COMBINED
+    if is_recalibrated(model):
+        return RECALIBRATED
+    return NO_DIRECTION if model in NO_DIRECTION_BY_CONSTRUCTION else None
 
 
 def _in_use(frame: pd.DataFrame, used: UsedCheckpoints) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -22,9 +23,16 @@ FROM forecasts WHERE list_contains($pairs, model || ' ' || checkpoint) GROUP BY 
 IMPOSSIBLE_SCORES = load_sql("assets.evaluation", "impossible_scores.sql")
 
 
-def impossible_scores(warehouse: Warehouse) -> pd.DataFrame:
-    """Scores that are stored twice, not finite, or outside the range of their metric; at most 1,000 rows."""
-    return warehouse.frame(IMPOSSIBLE_SCORES)
+def impossible_scores(
+    warehouse: Warehouse, oldest: date = date(1, 1, 1), newest: date = date(9999, 12, 31)
+) -> pd.DataFrame:
+    """Scores that are stored twice, not finite, or outside the range of their metric; at most 1,000 rows.
+
+    Args:
+        oldest, newest: the origins whose scores are searched for duplicates, such as those that a run could write. The
+            search of all costs more than scoring a session; finite values and ranges are always those of all origins.
+    """
+    return warehouse.frame(IMPOSSIBLE_SCORES, {"oldest": oldest, "newest": newest})
 
 
 def check_models_compared(warehouse: Warehouse, checkpoints: UsedCheckpoints) -> CheckOutcome:

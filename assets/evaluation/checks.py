@@ -5,6 +5,8 @@ https://docs.dagster.io/guides/test/asset-checks. Not here: how a problem is fou
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
 
+from datetime import date
+
 import dagster as dg
 
 from assets.checks import no_rows, warning
@@ -18,11 +20,21 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
 
 def _scores_are_valid() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="forecast_scores", blocking=True)
-    def scores_are_valid(candlecast: dg.ResourceParam[Candlecast]) -> dg.AssetCheckResult:
-        """Scores are unique, finite and within the range of their metric."""
-        from assets.evaluation.acceptance import impossible_scores
+    def scores_are_valid(
+        context: dg.AssetCheckExecutionContext, candlecast: dg.ResourceParam[Candlecast]
+    ) -> dg.AssetCheckResult:
+        """Scores are unique, finite and within the range of their metric.
 
-        wrong = impossible_scores(candlecast.warehouse)
+        Duplicates are searched for among the scores that the run could write; without a partition among all.
+        """
+        from assets.evaluation.acceptance import impossible_scores
+        from assets.evaluation.scoring import origins_that_reach
+
+        span: tuple[date, ...] = ()
+        if context.has_partition_key or context.has_partition_key_range:
+            covered = sorted(date.fromisoformat(key) for key in context.partition_keys)
+            span = origins_that_reach(covered[0], covered[-1], candlecast.settings.windows.predict_window)
+        wrong = impossible_scores(candlecast.warehouse, *span)
         problem = "scores are duplicate or out of range: delete them from forecast_scores and score again"
         return no_rows(wrong, "every score is unique and valid", problem)
 

@@ -1,6 +1,16 @@
--- Scores that are stored twice, not finite, or outside the range of their metric.
+-- Scores that are outside the range of their metric or not finite, of all origins; and, of origins between $oldest and
+-- $newest, those that are stored twice.
+WITH examined AS (
+    SELECT * FROM forecast_scores
+    WHERE origin BETWEEN $oldest AND $newest
+        OR NOT isfinite(value)
+        OR CASE WHEN starts_with(metric, 'coverage_') OR metric = 'direction' THEN value NOT IN (0, 1)
+                WHEN metric = 'rank_ic' THEN abs(value) > 1
+                WHEN metric = 'pit' THEN value <= 0 OR value >= 1
+                ELSE value < 0 END
+)
 SELECT model, checkpoint, symbol, origin, step, metric, count(*) AS times, min(value) AS least, max(value) AS most
-FROM forecast_scores
+FROM examined
 GROUP BY ALL
 HAVING times > 1 OR NOT isfinite(least) OR NOT isfinite(most)
     OR CASE WHEN starts_with(metric, 'coverage_') OR metric = 'direction' THEN least NOT IN (0, 1)

@@ -154,20 +154,28 @@ def actuals_of(cells: pd.DataFrame, histories: Mapping[str, BarHistory]) -> pd.D
 
 def score_content(warehouse: Warehouse, first: date, last: date, horizon: int, frequency: str) -> tuple[int, str]:
     """The number of scores of the origins whose forecasts reach the sessions `first` … `last`, and their digest."""
-    # Sessions to calendar days: two in seven are weekend, and holidays cluster.
-    oldest = first - timedelta(days=2 * horizon + 7)
-    span: dict[str, object] = {"oldest": oldest, "newest": last + timedelta(days=1)}
-    found = warehouse.frame(_CONTENT, {**span, "frequency": frequency})
+    oldest, newest = origins_that_reach(first, last, horizon)
+    found = warehouse.frame(_CONTENT, {"oldest": oldest, "newest": newest, "frequency": frequency})
     return int(found["rows"][0]), str(found["digest"][0])
+
+
+def origins_that_reach(first: date, last: date, horizon: int) -> tuple[date, date]:
+    """Bounds of the origins whose forecasts have targets in the sessions `first` … `last`."""
+    # Sessions to calendar days: two in seven are weekend, and holidays cluster.
+    return first - timedelta(days=2 * horizon + 7), last + timedelta(days=1)
 
 
 def content_by_session(
     warehouse: Warehouse, sessions: Sequence[date], calendar: TradingCalendar
 ) -> dict[date, tuple[int, str]]:
     """The number of scores whose target is in each session, and their digest; sessions without any are left out."""
-    window = _target_window(min(sessions), max(sessions), calendar)
-    sql = load_sql("assets.evaluation", "scores_by_target.sql").format(of_frequency=_OF_FREQUENCY)
-    found = warehouse.frame(sql, {**window, "frequency": calendar.frequency})
+    window = {**_target_window(min(sessions), max(sessions), calendar), "frequency": calendar.frequency}
+    sql = load_sql("assets.evaluation", "scores_by_target.sql").format(of_frequency=_OF_FREQUENCY, due=_DUE)
+    origins = warehouse.frame(_ORIGINS, window)["origin"]
+    if origins.empty:
+        return {}
+    span = {"oldest": origins.iloc[0].to_pydatetime(), "newest": origins.iloc[-1].to_pydatetime()}
+    found = warehouse.frame(sql, {**window, **span})
     grid = calendar.grid(min(sessions), max(sessions))
     by_session = found.merge(grid[["ts", "session"]], left_on="target_ts", right_on="ts").groupby("session")
     return {

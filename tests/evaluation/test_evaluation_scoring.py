@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from assets.evaluation.acceptance import impossible_scores
-from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, score_content, score_sessions
+from assets.evaluation.scoring import ACROSS_SYMBOLS, actuals_of, content_by_session, score_content, score_sessions
 from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.origins import select_tasks
 from assets.forecasts.generate import generate_forecasts
@@ -265,3 +265,22 @@ def test_a_doubled_or_impossible_score_is_found(home: ForecastHome) -> None:
         )
     wrong = impossible_scores(home.warehouse)
     assert sorted(wrong["metric"]) == ["coverage_80", "crps"]
+    [doubled] = wrong.loc[wrong["metric"] == "crps", "origin"]
+    at = impossible_scores(home.warehouse, doubled.date(), doubled.date() + timedelta(days=1))
+    assert sorted(at["metric"]) == ["coverage_80", "crps"], "duplicates of those origins, ranges of all"
+    after = impossible_scores(home.warehouse, doubled.date() + timedelta(days=1))
+    assert after["metric"].tolist() == ["coverage_80"]
+
+
+def test_the_content_of_one_session_is_that_of_the_session_among_all(home: ForecastHome) -> None:
+    score_sessions(home.warehouse, home.histories(), [FIRST, LAST])
+    calendar = home.candlecast.calendar
+    days = [session.date() for session in calendar.sessions(FIRST, LAST)]
+    whole = content_by_session(home.warehouse, days, calendar)
+    assert whole
+    alone = [content_by_session(home.warehouse, [day], calendar) for day in days]
+    assert {day: content for one in alone for day, content in one.items()} == whole
+    targets = "SELECT DISTINCT origin, step, target_ts FROM forecast_quantiles"
+    scores = home.warehouse.frame(f"SELECT target_ts FROM forecast_scores JOIN ({targets}) USING (origin, step)")
+    within = scores["target_ts"].between(pd.Timestamp(FIRST), pd.Timestamp(LAST) + timedelta(days=1), inclusive="left")
+    assert sum(rows for rows, _ in whole.values()) == within.sum()

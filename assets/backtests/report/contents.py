@@ -85,11 +85,13 @@ SELECT model, count(*) FROM made_from_corrected_bars
 WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} GROUP BY model ORDER BY model
 """
 
+# The median of the close alone: the other quantiles have the same targets.
 _BEFORE_CLOSURES = f"""
 SELECT count(DISTINCT origin)
 FROM (
     SELECT origin, max(target_ts) AS last FROM forecast_quantiles
     WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND NOT in_sample AND {FORECAST_FILTER}
+      AND field = 'close' AND level = 0.5
     GROUP BY origin
 )
 JOIN (SELECT unnest($closures::TIMESTAMP[]) AS day) ON origin < day AND last > day
