@@ -55,7 +55,7 @@ def write_events(
             for law in laws:
                 known = {origin: own for origin in np.intersect1d(origins, missing[law]) if (own := paths[origin])}
                 if known and len(rows := _chunk_rows(candlecast, law, events, known, chosen)):
-                    add_events(candlecast.warehouse, law[0], rows)
+                    add_events(candlecast.warehouse, rows)
         progress(done + 1, len(sources), source[0])
     return without
 

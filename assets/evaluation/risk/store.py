@@ -15,10 +15,7 @@ VAR, ES = "var", "es"
 LOSSES, EVENTS = (VAR, ES), (DRAWDOWN, TOUCH)
 COLUMNS = ("model", "checkpoint", "symbol", "origin", "step", "target_ts", "measure", "level", "value", "method",
            "outcomes")  # fmt: skip
-_ADD = f"""
-INSERT INTO forecast_risk BY NAME
-SELECT * FROM new_risk ANTI JOIN (FROM forecast_risk WHERE model = $model) USING ({", ".join(COLUMNS)})
-"""
+_ADD = f"INSERT INTO forecast_risk BY NAME SELECT * FROM new_risk ANTI JOIN forecast_risk USING ({', '.join(COLUMNS)})"
 _FORGET = """
 DELETE FROM forecast_risk WHERE (model, checkpoint) NOT IN (SELECT (model, checkpoint) FROM in_use)
     OR list_contains($events, measure) AND (
@@ -36,11 +33,11 @@ def write_losses(warehouse: Warehouse, model: str, rows: pd.DataFrame) -> None:
     with warehouse.write() as connection:
         connection.register("new_risk", rows[list(COLUMNS)])
         connection.execute(replace, {"model": model, "measures": list(LOSSES)})
-        connection.execute(_ADD, {"model": model})
+        connection.execute(_ADD)
 
 
-def add_events(warehouse: Warehouse, model: str, rows: pd.DataFrame) -> None:
-    """Add probabilities of a model from sample paths; those of the same forecasts are replaced."""
+def add_events(warehouse: Warehouse, rows: pd.DataFrame) -> None:
+    """Add probabilities from sample paths; those of the same forecasts are replaced."""
     with warehouse.write() as connection:
         connection.register("new_risk", rows[list(COLUMNS)])
         connection.execute(
@@ -48,7 +45,7 @@ def add_events(warehouse: Warehouse, model: str, rows: pd.DataFrame) -> None:
             "(model, checkpoint, symbol, origin) IN (SELECT (model, checkpoint, symbol, origin) FROM new_risk)",
             {"events": list(EVENTS)},
         )
-        connection.execute(_ADD, {"model": model})
+        connection.execute(_ADD)
 
 
 def forget_others(
