@@ -1,4 +1,4 @@
--- corporate_actions as the bars report them. Needs the view session_actions.
+-- corporate_actions as the bars report them. Needs the temporary table session_actions.
 SELECT symbol, session AS ex_date, 'split' AS kind, split AS value, 1 / split AS price_factor,
        origin, source, payload_sha256, available_at
 FROM session_actions

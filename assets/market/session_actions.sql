@@ -1,10 +1,12 @@
--- The splits and dividends that bars report, one row per symbol and session: the view session_actions.
+-- The splits and dividends that bars report, one row per symbol and session: the temporary table session_actions.
 --
 -- A session's actions are read from one frequency: the one with the most complete information, then the longest (1d
 -- before 1h before 5min). The bars of a session may repeat an action; if they report different ones, none is used.
 -- An action that is derived from an adjusted close happened at some time since the frequency's previous session. If
 -- another frequency has a session in that interval that reports an action, both are the same one.
-CREATE OR REPLACE TEMP VIEW session_actions AS
+--
+-- A table, not a view: filters of a query on it would change the plan, and cost many times as much with more symbols.
+CREATE OR REPLACE TEMP TABLE session_actions AS
 WITH several_frequencies AS (SELECT symbol FROM bars GROUP BY symbol HAVING min(frequency) <> max(frequency)),
 acting AS (SELECT DISTINCT symbol, session FROM bars WHERE dividend > 0 OR split <> 1),
 -- Of a symbol with one frequency its sessions with an action are enough: few, however long the history.
