@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import tenacity
 
+from resources import schema
 from resources.attached_files import Config, OpenDatabase, open_alone, open_file
 from resources.disclosure import CONCEALED, conceal, scheme_of
 from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
 from resources.settings import Settings
-from resources.sql import load_scripts, load_sql
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ class Warehouse:
             try:
                 if not current:
                     with _transaction(connection):
-                        migrate(connection, self.label)
+                        schema.migrate(connection, self.label)
                     self._remember()
                 with _transaction(connection), interruptible():
                     yield connection
@@ -149,16 +149,16 @@ class Warehouse:
         if self.uri is None and self.path.is_file():
             opened = self._connect(read_only=True)
             try:
-                version = schema_version(opened.connection)
+                version = schema.schema_version(opened.connection)
             finally:
                 opened.close()
-            if version == SCHEMA_VERSION:
+            if version == schema.SCHEMA_VERSION:
                 self._remember()
                 return
             if not os.access(self.path, os.W_OK):
                 raise SchemaVersionError(
-                    f"{self.path} has schema version {version}, this installation needs {SCHEMA_VERSION}, and the file "
-                    "cannot be written: make it writable, so that it is migrated when it is opened"
+                    f"{self.path} has schema version {version}, this installation needs {schema.SCHEMA_VERSION}, and "
+                    "the file cannot be written: make it writable, so that it is migrated when it is opened"
                 )
         with self.write():
             pass
@@ -271,40 +271,6 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The version of a database's schema; 0: it has no tables, 1: it is older than the table `schema_version`."""
-    query = "SELECT table_name FROM information_schema.tables WHERE table_catalog = current_catalog()"
-    tables = {name for (name,) in connection.execute(query).fetchall()}
-    if "schema_version" in tables:
-        return int(connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0])
-    return 1 if tables else 0
-
-
-def migrate(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Bring a database to the current schema: `migrations/NNNN_….sql` above its version, then `schema.sql`.
-
-    Args:
-        connection: read-write, inside a transaction.
-        name: of the database, for errors.
-
-    Raises:
-        SchemaVersionError: its version is newer than this installation.
-    """
-    version = schema_version(connection)
-    if version > SCHEMA_VERSION:
-        raise SchemaVersionError(
-            f"{name} has schema version {version}, this installation reads up to {SCHEMA_VERSION}: "
-            "upgrade candlecast, or set another home with CANDLECAST_HOME"
-        )
-    for number, script in MIGRATIONS.items():
-        if 0 < version < number:
-            connection.execute(script)
-    connection.execute(SCHEMA)
-    if version != SCHEMA_VERSION:
-        connection.execute("DELETE FROM schema_version")
-        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
-
-
 def _is_lock(error: BaseException) -> bool:
     return re.search(r"\block\b", str(error).lower()) is not None  # not "block"
 
@@ -312,9 +278,3 @@ def _is_lock(error: BaseException) -> bool:
 def _holder(error: BaseException | None) -> str:
     found = _HOLDER.search(str(error))
     return f"process {found['pid']} ({found['program']})" if found else "another process"
-
-
-SCHEMA = load_sql("resources", "schema.sql")
-# By the schema version that each leads to. A script runs once in a home, and is never changed after a release.
-MIGRATIONS = {int(name[:4]): script for name, script in load_scripts("resources.migrations").items()}
-SCHEMA_VERSION = max(MIGRATIONS)

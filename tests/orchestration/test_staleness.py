@@ -19,8 +19,8 @@ from orchestration.staleness import recipes
 from orchestration.staleness.plan import RunPlan, Staleness
 from orchestration.staleness.reads import ALL_TABLES, EVERYTHING, NOT_READ, READS, reads_of
 from resources.profiles import load_settings
+from resources.schema import SCHEMA
 from resources.settings import Settings
-from resources.warehouse import SCHEMA
 from tests.orchestration.cli_project import CliProject
 
 SCORED = {"forecast_scores", "scoreboard", "forecast_risk", "risk_backtest", "signals", "backtest_report"}

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from resources.errors import SchemaVersionError, WarehouseBusyError
-from resources.warehouse import MIGRATIONS, SCHEMA_VERSION, Warehouse
+from resources.schema import MIGRATIONS, SCHEMA_VERSION
+from resources.warehouse import Warehouse
 
 HOLDING = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep({})"
 WRITING = """
@@ -84,7 +85,7 @@ def test_a_migration_runs_once(warehouse: Warehouse, monkeypatch: pytest.MonkeyP
     warehouse.frame("SELECT 1")
     later = SCHEMA_VERSION + 1
     monkeypatch.setattr("resources.warehouse._current", set())
-    monkeypatch.setattr("resources.warehouse.SCHEMA_VERSION", later)
+    monkeypatch.setattr("resources.schema.SCHEMA_VERSION", later)
     monkeypatch.setitem(MIGRATIONS, later, "INSERT INTO backtests VALUES ('migrated', 'm', 0)")
     for _ in range(2):
         assert len(Warehouse(warehouse.path).frame("FROM backtests")) == 1
