@@ -28,7 +28,7 @@ from assets.forecasts.lookahead_check import (
     unstable_forecasts,
     with_changed_futures,
 )
-from assets.forecasts.summary import ForecastRange, coverage, range_query
+from assets.forecasts.summary import ForecastRange, coverage, judged, range_query
 from resources.candlecast import Candlecast
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -87,7 +87,7 @@ def check_forecasts(
         "no_lookahead": check_lookahead(candlecast, results),
         "independent_of_batch": check_batches(candlecast, results),
         "every_series_is_forecast": check_failures(results),
-        "bands_widen": check_widths({model: widths_by_step(warehouse, used) for model, used in ranges.items()}),
+        "bands_widen": check_widths({model: widths_by_step(warehouse, judged(used)) for model, used in ranges.items()}),
         "coverage_is_nominal": check_coverage(calibrated),
     }
 

@@ -140,12 +140,12 @@ def _result(
 ) -> dg.MaterializeResult[None]:
     from assets.forecasting.origins import first_origin
     from assets.forecasts.acceptance import check_forecasts
-    from assets.forecasts.summary import calibrations, content, not_made_text
+    from assets.forecasts.summary import calibrations, content, judged, not_made_text
 
     origins = sorted({task.origin for task in selection.tasks})
     runs = [one.range for one in results]
     frequency = candlecast.settings.market.frequency
-    found = calibrations(candlecast.warehouse, runs, frequency)
+    found = calibrations(candlecast.warehouse, [judged(run) for run in runs], frequency)
     calibrated = {run.forecaster.name: one for run, one in zip(runs, found, strict=True)}
     contents = [content(candlecast.warehouse, run) for run in runs]
     outcomes = check_forecasts(candlecast, results, calibrated)

@@ -21,6 +21,7 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     from assets.forecasts.generate import ForecastResult
 
+YEAR = np.timedelta64(365, "D")
 _IN_RANGE = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
 _CONTENT = f"""
 SELECT count(*) AS rows,
@@ -47,6 +48,13 @@ class ForecastRange:
             "first": min(self.origins).item(),
             "last": max(self.origins).item(),
         }
+
+
+def judged(forecasts: ForecastRange) -> ForecastRange:
+    """The range that says whether forecasts of a run are calibrated: of a few sessions, with the year before them."""
+    if len(forecasts.origins) < 2:
+        return forecasts
+    return replace(forecasts, origins=[max(forecasts.origins) - YEAR, *forecasts.origins])
 
 
 def forward_origins(warehouse: Warehouse, forecasts: ForecastRange, calendar: TradingCalendar) -> int:
@@ -93,7 +101,7 @@ def before_and_after(
         if is_recalibrated(forecaster.model) and len(after := calibrated[forecaster.name]):
             base = raw_model(forecaster.model)
             raw = replace(forecaster, model=base, checkpoint=forecaster.recipe["derived_from"][base])
-            bases.append(ForecastRange(raw, one.range.origins))
+            bases.append(judged(ForecastRange(raw, one.range.origins)))
             afters.append(after)
     befores = calibrations(warehouse, bases, frequency)
     models = [base.forecaster.model for base in bases]

@@ -213,7 +213,11 @@ class Pipeline:
         parts = [gates, plan.stale and dg.AssetSelection.assets(*plan.stale), aged and dg.AssetSelection.checks(*aged)]
         if chosen := [part for part in parts if isinstance(part, dg.AssetSelection)]:
             covered_by_run = sessions if self._partitioned(plan.stale) else None
-            self._materialise(reduce(or_, chosen), covered_by_run, "everything")
+            if covered_by_run and plan.first:
+                newer = SessionRange(plan.first, covered_by_run.last)
+                self._materialise(reduce(or_, chosen), newer, "everything")
+            if not plan.first or staleness.other_recipes(plan):
+                self._materialise(reduce(or_, chosen), covered_by_run, "everything")
         staleness.record(plan)
         return plan
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -31,6 +32,9 @@ POINTERS = {"windows": "current.json", "qlib": "current.json", "reports": "lates
 _LOCK = ".lock"
 # A sum and an exclusive or, so that doubled rows count; hashes of rows do not depend on their order.
 _SUMMED = "count(*) AS n, sum(hash(t))::VARCHAR AS total, bit_xor(hash(t))::VARCHAR AS mixed"
+_SUMMED_ROWS = f"SELECT {_SUMMED}"
+# The tables that forecasts and scores read bars from, with the column of the session.
+DAYS = {"bars": "session", "bar_versions": "session", "corporate_actions": "ex_date"}
 _TABLE = f"SELECT '' AS model, '' AS checkpoint, {_SUMMED} FROM {{table}} t"
 _BY_MODEL = f"SELECT model, checkpoint, {_SUMMED} FROM {{table}} t GROUP BY model, checkpoint"
 _FAILED = "SELECT DISTINCT model FROM failed_forecasts"
@@ -50,6 +54,16 @@ def digests_of_tables(warehouse: Warehouse, tables: Iterable[str]) -> dict[str, 
             rows = connection.execute(sql).fetchall()
             found[table] = {(model, checkpoint): digest_of(values) for model, checkpoint, *values in rows}
     return found
+
+
+def digest_of_bars_until(warehouse: Warehouse, last: date) -> str:
+    """The digest of the bars of the sessions up to a day, and of the corporate actions up to it."""
+    with warehouse.read() as connection:
+        rows = [
+            connection.execute(f"{_SUMMED_ROWS} FROM {table} t WHERE {day} <= ?", [last]).fetchall()
+            for table, day in DAYS.items()
+        ]
+    return digest_of(rows)
 
 
 def models_that_failed(warehouse: Warehouse) -> set[str]:

@@ -18,12 +18,14 @@ from pathlib import Path
 import dagster as dg
 
 from assets.forecasting.forecaster import ForecastModel
+from assets.forecasting.origins import planned_sessions
 from assets.forecasting.registry import models_in_use, models_of
 from assets.training.data.windows import WINDOWS_VERSION
 from orchestration.staleness.contents import (
     BY_MODEL,
     FileDigests,
     TableDigests,
+    digest_of_bars_until,
     digest_of_code,
     digest_of_named_file,
     digest_of_settings,
@@ -40,8 +42,13 @@ from resources.publish import digest_of
 from resources.vintages import has_vintages
 
 MARKET_TABLES = frozenset({"bars", "bar_versions", "corporate_actions", "rejected_bars", "payloads"})
+# Not compared: what the last run covered, and the bars that it read.
+HISTORY = ("first", "last", "history")
+# What changes where new sessions have come, and nothing else.
+GROWTH = {"bars", "sessions"}
 PARTS = ("settings", "code", "sessions", "bars", "records", "recipes", "tables", "files")
 NOT_RECORDED, UPSTREAM = "not recorded", "an asset upstream is stale"
+CHANGED, TRAINING = "changed: ", "training"
 UNEXPLAINED = (NOT_RECORDED, UPSTREAM)
 # By the name of what was compared (PARTS), the digest.
 Digests = Mapping[str, str]
@@ -54,10 +61,12 @@ class RunPlan:
     Attributes:
         stale: by asset, why it is made: what has changed, or the asset upstream that is stale.
         up_to_date: the other assets, sorted.
+        first: the first session that the stale assets are made for, of those with partitions. None: of the whole range.
     """
 
     stale: Mapping[str, str]
     up_to_date: tuple[str, ...]
+    first: date | None = None
 
     def lines(self) -> Iterator[str]:
         """The plan as text: what is left out, and of the others those that something has changed for."""
@@ -66,10 +75,13 @@ class RunPlan:
         changed = [f"{name} ({reason})" for name, reason in self.stale.items() if reason not in UNEXPLAINED]
         if self.up_to_date and changed:
             yield f"stale: {'; '.join(changed)}"
+        if self.first:
+            yield f"nothing changed before the sessions from {self.first} on: forecasts and scores are made for these"
 
     def as_json(self) -> dict[str, object]:
         """The plan as JSON values."""
-        return {"up_to_date": list(self.up_to_date), "stale": dict(self.stale)}
+        first = self.first and str(self.first)
+        return {"up_to_date": list(self.up_to_date), "stale": dict(self.stale), "first_session": first}
 
 
 @dataclass
@@ -121,7 +133,16 @@ class Staleness:
                 stale[name] = UPSTREAM
             elif reason := self._reason(name, own, recorded.get(name), seen):
                 stale[name] = reason
-        return RunPlan(stale, tuple(sorted(names - stale.keys())))
+        return RunPlan(stale, tuple(sorted(names - stale.keys())), self._first(stale, recorded, seen))
+
+    def other_recipes(self, plan: RunPlan) -> bool:
+        """Whether the assets with partitions would make other forecasts now than when they were planned.
+
+        So it is after another champion was trained: sessions before `plan.first` have no forecasts of it.
+        """
+        seen = self._look()
+        partitioned = [name for name in plan.stale if self.graph.get(dg.AssetKey(name)).is_partitioned]
+        return any(self._before[one].get("recipes") != self._digests(one, seen).get("recipes") for one in partitioned)
 
     def record(self, plan: RunPlan) -> None:
         """Record the state of the assets that a plan's run has made. Only after it succeeded.
@@ -131,18 +152,65 @@ class Staleness:
         if not plan.stale or not self._before or self.records.others_since(self._began):
             return
         recorded: dict[str, Digests] = read_kept_json(self.file, self.candlecast.home.root) or {}
-        seen = self._look()
+        seen, covered = self._look(), self._covered()
         for name in plan.stale:
             recorded.pop(name, None)
-            own = {**self._digests(name, seen), **_unwritten(self._before[name])}
+            own = {**self._digests(name, seen), **_unwritten(self._before[name]), **covered}
             if not self._changed_since(name, seen):
                 recorded[name] = own
         publish_kept_json(self.file, recorded)
+
+    def _first(self, stale: Mapping[str, str], recorded: Mapping[str, Digests], seen: _Seen) -> date | None:
+        """The first session that stale assets with partitions are made for. None: all sessions of the run.
+
+        Where sessions have come since the last run and nothing else has changed, what it made is as another run would
+        make it. The first is the last origin that it has covered: a range that has no origin cannot be run.
+        """
+        of_sessions = [name for name in stale if self.graph.get(dg.AssetKey(name)).is_partitioned]
+        models = [name for name in stale if self.graph.get(dg.AssetKey(name)).group_name == TRAINING]
+        if self.sessions is None or not of_sessions:
+            return None
+        covered = {tuple(recorded.get(name, {}).get(part, "") for part in HISTORY) for name in of_sessions}
+        if len(covered) > 1:
+            return None
+        first, last, history = covered.pop()
+        windows = self.candlecast.settings.windows
+        if first != str(self.sessions[0]) or not max(windows.train[1], windows.validation[1]).isoformat() <= last:
+            return None
+        if last >= str(self.sessions[1]):
+            return None
+        if any(self._changed(name, recorded, seen) - GROWTH for name in (*of_sessions, *models)):
+            return None
+        if digest_of_bars_until(self.candlecast.warehouse, date.fromisoformat(last)) != history:
+            return None
+        return self._last_origin(date.fromisoformat(last))
+
+    def _changed(self, name: str, recorded: Mapping[str, Digests], seen: _Seen) -> set[str]:
+        """The parts of an asset that have changed; a name for what else makes it stale."""
+        reason = self._reason(name, self._before[name], recorded.get(name), seen)
+        return (
+            set(reason.removeprefix(CHANGED).split(", ")) if reason.startswith(CHANGED) else {*filter(None, [reason])}
+        )
+
+    def _last_origin(self, last: date) -> date | None:
+        """The last origin of the sessions that the last run covered."""
+        assert self.sessions is not None
+        calendar, settings = self.candlecast.calendar, self.candlecast.settings
+        known = [session.date() for session in calendar.sessions(*calendar.within(self.sessions[0], last))]
+        return max(planned_sessions(known, settings, calendar), default=None)
 
     def _look(self) -> _Seen:
         warehouse = self.candlecast.warehouse
         tables = digests_of_tables(warehouse, ALL_TABLES)
         return _Seen(tables, models_that_failed(warehouse), self._files)
+
+    def _covered(self) -> Digests:
+        """The sessions of the run, and the digest of the bars up to the last one."""
+        if self.sessions is None:
+            return {}
+        first, last = self.sessions
+        values = str(first), str(last), digest_of_bars_until(self.candlecast.warehouse, last)
+        return dict(zip(HISTORY, values, strict=True))
 
     def _digests(self, name: str, seen: _Seen) -> Digests:
         """The digests of what an asset reads and writes; without some that cannot be known now."""
@@ -167,8 +235,10 @@ class Staleness:
         """Why an asset is stale; empty: it is not."""
         if not recorded:
             return NOT_RECORDED
-        if changed := sorted(part for part in {*own, *recorded, *PARTS} if own.get(part, "") != recorded.get(part)):
-            return f"changed: {', '.join(changed)}"
+        if changed := sorted(
+            part for part in {*own, *recorded, *PARTS} - {*HISTORY} if own.get(part, "") != recorded.get(part)
+        ):
+            return f"{CHANGED}{', '.join(changed)}"
         if name in self.candlecast.settings.forecast_assets:
             failed = sorted({one.model for one in self._of_assets((name,))} & seen.failed)
             if failed:
