@@ -11,7 +11,10 @@ import duckdb
 import pytest
 
 from assets.forecasting import kronos_forecaster
+from benchmarks.orchestration.homes import TRAINED as FEW_STEPS
+from benchmarks.orchestration.homes import SimulatedHome
 from orchestration.cli.headless import HeadlessRunner
+from orchestration.cli.instance import open_instance
 from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.selections import MODELLING
 from orchestration.cli.session_ranges import SessionPlanner
@@ -56,9 +59,9 @@ SETTINGS: list[tuple[Overrides, set[str]]] = [
 ]
 
 
-def _plan(home: Path, file: Path, overrides: Overrides = {}) -> RunPlan:  # noqa: B006
+def _plan(home: Path, file: Path, overrides: Overrides = {}, profile: str = "sample") -> RunPlan:  # noqa: B006
     """The plan of `candlecast run` in a home."""
-    settings = load_settings(file, "sample", home, overrides)
+    settings = load_settings(file, profile, home, overrides)
     runner = HeadlessRunner(settings, RunMonitor())
     graph = runner.defs.resolve_asset_graph()
     names = {key.to_user_string() for key in MODELLING.resolve(graph)}
@@ -179,6 +182,36 @@ def test_a_run_that_leaves_out_assets_ends_like_one_that_makes_all(copy: CliProj
     again = json.loads(copy.call("run", "--json").stdout)
     assert again["stale"] == {} and set(again["up_to_date"]) == ALL
     assert not {one["asset"] for one in again["assets"]} & ALL
+
+
+@pytest.mark.slow
+def test_a_run_after_new_sessions_is_for_these_alone_and_ends_like_one_over_all(tmp_path: Path) -> None:
+    grown = SimulatedHome.create(tmp_path / "grown", 2, 1, FEW_STEPS.format(every=60))
+    grown.call("run")
+    whole = SimulatedHome(tmp_path / "whole")
+    shutil.copytree(grown.folder, whole.folder)
+    (whole.home / "up_to_date.json").unlink()
+    covered = _partitions(grown)
+    for home in (grown, whole):
+        home.next_session()
+        home.call("run")
+    assert len(_partitions(whole)) - len(_partitions(grown)) > 100
+    assert len(_partitions(grown)) < len(covered) + 60
+    assert _rows(grown.home) == _rows(whole.home)
+    newest = grown.next_session()
+    grown.call("run", "--assets", "corporate_actions")
+    first = _plan(grown.home, grown.settings, profile="simulated").first
+    assert first is not None and first < newest
+    _sql("UPDATE bars SET close = close * 1.001 WHERE session = (SELECT min(session) FROM bars)")(grown.home)
+    assert _plan(grown.home, grown.settings, profile="simulated").first is None
+
+
+def _partitions(simulated: SimulatedHome) -> list[str]:
+    """The partitions of all materialisations of the scores, in their order."""
+    settings = load_settings(simulated.settings, "simulated", simulated.home)
+    with open_instance(settings) as instance:
+        found = instance.fetch_materializations(dg.AssetKey("forecast_scores"), limit=10_000)
+    return [str(one.partition_key) for one in found.records]
 
 
 def _report(result: Mapping[str, str]) -> dict[str, object]:
