@@ -18,20 +18,19 @@ from pathlib import Path
 import dagster as dg
 
 from assets.forecasting.forecaster import ForecastModel
-from assets.forecasting.origins import planned_sessions
 from assets.forecasting.registry import models_in_use, models_of
 from assets.training.data.windows import WINDOWS_VERSION
 from orchestration.staleness.contents import (
     BY_MODEL,
     FileDigests,
     TableDigests,
-    digest_of_bars_until,
     digest_of_code,
     digest_of_named_file,
     digest_of_settings,
     digests_of_tables,
     models_that_failed,
 )
+from orchestration.staleness.new_sessions import COVERED, GROWTH, covered_by, first_new
 from orchestration.staleness.reads import ALL_TABLES, FILES, FORECASTS, PATHS, Reads, reads_of
 from orchestration.staleness.recipes import KINDS, model_recipes, report_facts, training_recipe
 from orchestration.staleness.records import AssetGraph, Records
@@ -42,10 +41,6 @@ from resources.publish import digest_of
 from resources.vintages import has_vintages
 
 MARKET_TABLES = frozenset({"bars", "bar_versions", "corporate_actions", "rejected_bars", "payloads"})
-# Not compared: what the last run covered, and the bars that it read.
-HISTORY = ("first", "last", "history")
-# What changes where new sessions have come, and nothing else.
-GROWTH = {"bars", "sessions"}
 PARTS = ("settings", "code", "sessions", "bars", "records", "recipes", "tables", "files")
 NOT_RECORDED, UPSTREAM = "not recorded", "an asset upstream is stale"
 CHANGED, TRAINING = "changed: ", "training"
@@ -140,9 +135,13 @@ class Staleness:
 
         So it is after another champion was trained: sessions before `plan.first` have no forecasts of it.
         """
-        seen = self._look()
-        partitioned = [name for name in plan.stale if self.graph.get(dg.AssetKey(name)).is_partitioned]
-        return any(self._before[one].get("recipes") != self._digests(one, seen).get("recipes") for one in partitioned)
+        seen = _Seen({}, set(), self._files)
+        for name in plan.stale:
+            if self.graph.get(dg.AssetKey(name)).is_partitioned and name in self.reads:
+                made = digest_of(self._recipes(name, self.reads[name], seen))
+                if made != self._before[name].get("recipes"):
+                    return True
+        return False
 
     def record(self, plan: RunPlan) -> None:
         """Record the state of the assets that a plan's run has made. Only after it succeeded.
@@ -152,7 +151,7 @@ class Staleness:
         if not plan.stale or not self._before or self.records.others_since(self._began):
             return
         recorded: dict[str, Digests] = read_kept_json(self.file, self.candlecast.home.root) or {}
-        seen, covered = self._look(), self._covered()
+        seen, covered = self._look(), covered_by(self.candlecast, self.sessions)
         for name in plan.stale:
             recorded.pop(name, None)
             own = {**self._digests(name, seen), **_unwritten(self._before[name]), **covered}
@@ -164,26 +163,16 @@ class Staleness:
         """The first session that stale assets with partitions are made for. None: all sessions of the run.
 
         Where sessions have come since the last run and nothing else has changed, what it made is as another run would
-        make it. The first is the last origin that it has covered: a range that has no origin cannot be run.
+        make it.
         """
-        of_sessions = [name for name in stale if self.graph.get(dg.AssetKey(name)).is_partitioned]
-        models = [name for name in stale if self.graph.get(dg.AssetKey(name)).group_name == TRAINING]
-        if self.sessions is None or not of_sessions:
+        nodes = {name: self.graph.get(dg.AssetKey(name)) for name in stale}
+        partitioned = [name for name, node in nodes.items() if node.is_partitioned]
+        models = [name for name, node in nodes.items() if node.group_name == TRAINING]
+        if self.sessions is None or not partitioned:
             return None
-        covered = {tuple(recorded.get(name, {}).get(part, "") for part in HISTORY) for name in of_sessions}
-        if len(covered) > 1:
+        if any(self._changed(name, recorded, seen) - GROWTH for name in (*partitioned, *models)):
             return None
-        first, last, history = covered.pop()
-        windows = self.candlecast.settings.windows
-        if first != str(self.sessions[0]) or not max(windows.train[1], windows.validation[1]).isoformat() <= last:
-            return None
-        if last >= str(self.sessions[1]):
-            return None
-        if any(self._changed(name, recorded, seen) - GROWTH for name in (*of_sessions, *models)):
-            return None
-        if digest_of_bars_until(self.candlecast.warehouse, date.fromisoformat(last)) != history:
-            return None
-        return self._last_origin(date.fromisoformat(last))
+        return first_new(self.candlecast, self.sessions, [recorded[name] for name in partitioned])
 
     def _changed(self, name: str, recorded: Mapping[str, Digests], seen: _Seen) -> set[str]:
         """The parts of an asset that have changed; a name for what else makes it stale."""
@@ -192,25 +181,10 @@ class Staleness:
             set(reason.removeprefix(CHANGED).split(", ")) if reason.startswith(CHANGED) else {*filter(None, [reason])}
         )
 
-    def _last_origin(self, last: date) -> date | None:
-        """The last origin of the sessions that the last run covered."""
-        assert self.sessions is not None
-        calendar, settings = self.candlecast.calendar, self.candlecast.settings
-        known = [session.date() for session in calendar.sessions(*calendar.within(self.sessions[0], last))]
-        return max(planned_sessions(known, settings, calendar), default=None)
-
     def _look(self) -> _Seen:
         warehouse = self.candlecast.warehouse
         tables = digests_of_tables(warehouse, ALL_TABLES)
         return _Seen(tables, models_that_failed(warehouse), self._files)
-
-    def _covered(self) -> Digests:
-        """The sessions of the run, and the digest of the bars up to the last one."""
-        if self.sessions is None:
-            return {}
-        first, last = self.sessions
-        values = str(first), str(last), digest_of_bars_until(self.candlecast.warehouse, last)
-        return dict(zip(HISTORY, values, strict=True))
 
     def _digests(self, name: str, seen: _Seen) -> Digests:
         """The digests of what an asset reads and writes; without some that cannot be known now."""
@@ -236,7 +210,7 @@ class Staleness:
         if not recorded:
             return NOT_RECORDED
         if changed := sorted(
-            part for part in {*own, *recorded, *PARTS} - {*HISTORY} if own.get(part, "") != recorded.get(part)
+            part for part in {*own, *recorded, *PARTS} - {*COVERED} if own.get(part, "") != recorded.get(part)
         ):
             return f"{CHANGED}{', '.join(changed)}"
         if name in self.candlecast.settings.forecast_assets:

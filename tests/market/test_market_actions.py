@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 
 from assets.market.actions import (
-    actions_differ,
     conflicting_actions,
     differing_actions,
     impossible_dividends,
@@ -360,25 +358,6 @@ def test_conflicting_actions_within_a_session_are_reported_and_not_used(
     )
     assert refresh_actions(desk.warehouse).total == 0
     assert conflicting_actions(desk.warehouse)[["kind", "one", "other"]].to_numpy().tolist() == [["split", 4.0, 5.0]]
-
-
-def test_actions_of_many_symbols_cost_little_more_than_reading_their_bars(make_desk: Callable[..., Desk]) -> None:
-    """One dividend every eighty sessions."""
-    warehouse = make_desk().warehouse
-    with warehouse.write() as connection:
-        connection.execute("""
-            INSERT INTO bars BY NAME
-            SELECT 'S' || s AS symbol, ts, ts::DATE AS session, '1d' AS frequency, 50 AS open, 50 AS high, 50 AS low,
-                   50 AS close, [] AS flags, 'files' AS source, '' AS payload_sha256, ts AS available_at,
-                   CASE WHEN day % 80 = 1 THEN 0.5 ELSE 0 END AS dividend, 1 AS split, 'columns' AS actions, 1 AS batch
-            FROM (SELECT s, day, TIMESTAMP '2000-01-03' + INTERVAL (day) DAY AS ts
-                  FROM range(100) AS symbols(s), range(4000) AS days(day))
-        """)
-    start = time.process_time()
-    changes = actions_differ(warehouse)
-    assert time.process_time() - start < 1.5
-    assert changes is not None
-    assert changes.total == 100 * 50
 
 
 def also_hourly(desk: Desk) -> Desk:
