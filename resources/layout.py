@@ -68,7 +68,8 @@ class Home:
 
     @property
     def estimates(self) -> Path:
-        """Estimated parameters of the baselines: `<first>_<last day of training>-<digest>.json`."""
+        """Estimated parameters of the baselines: `<first>_<last day of training>-<digest>.json`; what derived models
+        learnt: `learnt/<model>-<checkpoint>.state`."""
         return self.root / "estimates"
 
     @property

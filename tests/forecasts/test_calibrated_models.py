@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
 
+from assets.forecasting.calibration import kept_states
 from assets.forecasting.calibration import stored as stored_module
 from assets.forecasting.calibration.stored import Base, StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
@@ -63,6 +65,57 @@ def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_o
     stored = StoredForecasts(home.settings)
     read = [Base(base.model, (base.checkpoint,))]
     assert stored.digest(read, late[0].origin) != stored.digest(read, late[-1].origin)
+
+
+def test_a_new_origin_continues_from_the_kept_state_whose_loss_damage_or_age_changes_no_bit(
+    home: ForecastHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late = home.tasks(date(2011, 1, 3), date(2011, 12, 30)), home.tasks(date(2012, 1, 2), date(2012, 1, 31))
+    base = _base(home)
+    generate_forecasts(home.candlecast, base, [*early, *late])
+    read = list[int]()
+    quantiles = StoredForecasts.quantiles
+
+    def counted(stored: StoredForecasts, *args: Any) -> np.ndarray:
+        read.append(len(args[-1]))
+        return quantiles(stored, *args)
+
+    monkeypatch.setattr(StoredForecasts, "quantiles", counted)
+
+    def learnt() -> tuple[np.ndarray, int]:
+        read.clear()
+        return _quantiles(home, _calibrated(home, late), late), sum(read)
+
+    anew, every = learnt()
+    (file,) = (home.candlecast.home.estimates / "learnt").iterdir()
+    kept = file.read_bytes()
+    continued, newest = learnt()
+    np.testing.assert_array_equal(continued, anew)
+    assert 0 < newest < every / 2 and file.read_bytes() == kept
+    # Damaged, of other contents, or gone: learnt from the first origin on.
+    found = kept_states.read_state(file)
+    assert found
+    other = {name: values + 1 for name, values in found.state.items()}
+    for break_it in (
+        lambda: file.write_bytes(kept[:-200]),
+        lambda: file.write_bytes(b""),
+        lambda: kept_states.write_state(file, replace(found, digest="0" * 64, state=other)),
+        file.unlink,
+    ):
+        break_it()
+        again, rows = learnt()
+        np.testing.assert_array_equal(again, anew)
+        assert rows == every and file.read_bytes() == kept
+    # A forecast that it was learnt from is another one: what is derived is as in a home without a state.
+    with home.candlecast.warehouse.write() as connection:
+        connection.execute(
+            "UPDATE forecast_quantiles SET value = value * 1.5 WHERE level > 0.9 AND origin = ?",
+            [early[9].origin.item()],
+        )
+    changed, rows = learnt()
+    file.unlink()
+    np.testing.assert_array_equal(changed, learnt()[0])
+    assert rows == every and not np.array_equal(changed, anew)
 
 
 def test_a_forecast_whose_model_has_none_fails_with_that_reason_and_the_others_are_made(home: ForecastHome) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import ndtri
 
 from assets.forecasting.calibration.anchoring import Anchoring
+from assets.forecasting.calibration.combination import Combination
 from assets.forecasting.calibration.models import learnt_frame
 from assets.forecasting.calibration.panel import LEAST_ORIGINS, ForecastPanel, Learn
 from assets.forecasting.calibration.recalibration import EDGES, Recalibration, standardised
@@ -54,6 +55,24 @@ LEARN: dict[str, tuple[Learn, Sequence[int]]] = {
     "recalibrated": (Recalibration(LEVELS, STEPS, HALF_LIFE), [0]),
     "anchored": (Anchoring(LEVELS, STEPS, HALF_LIFE), [0, 1]),
 }
+
+
+@pytest.mark.parametrize("kind", [*LEARN, "combined"])
+@pytest.mark.parametrize("place", [1, 30, 60])
+def test_a_learner_that_continues_from_a_state_derives_the_same_bits(kind: str, place: int) -> None:
+    learn, bases = LEARN.get(kind, (Combination(LEVELS, "crps"), [0, 1]))
+    panel = _panel(4, view=0.6, width=0.7)
+    panel = replace(panel, quantiles=panel.quantiles[bases])
+    first, second = _split(panel, place)
+    learner = learn.start().after([first])
+    state = learner.state()
+    learner.after([second])
+    continued = learn.start()
+    continued.restore(state)
+    for _ in range(2):
+        derived = continued.after([second]).learnt()(panel.origins, panel.quantiles)
+        np.testing.assert_array_equal(derived, learn([panel])(panel.origins, panel.quantiles))
+        continued.restore(state)  # which learning has not changed
 
 
 @pytest.mark.parametrize("kind", LEARN)

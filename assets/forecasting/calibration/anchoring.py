@@ -15,7 +15,7 @@ that the data do not show to help.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,10 +23,12 @@ import numpy as np
 
 from assets.forecasting.calibration.location_scale import location, mean_pinball_loss, scale
 from assets.forecasting.calibration.panel import (
-    LEAST_ORIGINS,
-    LEAST_OUTCOMES,
     DecayedHistogram,
     ForecastPanel,
+    Learner,
+    Outcomes,
+    Remembered,
+    State,
     Timeline,
     TimelineBuilder,
 )
@@ -104,38 +106,89 @@ class Anchoring:
     steps: int
     half_life: int
 
+    def start(self) -> AnchoringLearner:
+        """A learner without any outcome."""
+        return AnchoringLearner(self)
+
     def __call__(self, panels: Iterable[ForecastPanel]) -> AnchoringWeights:
         """The weights after every origin."""
-        histogram = DecayedHistogram(EDGES, self.steps, np.timedelta64(self.half_life, "D"))
-        evidence = _Evidence(self.steps)
-        weights, counts = TimelineBuilder(self.steps, 2), TimelineBuilder(self.steps, 1)
-        origins, centre = list[np.datetime64](), _Mean(self.steps)
+        return self.start().after(panels).learnt()
+
+
+class AnchoringLearner(Learner):
+    """Learns `AnchoringWeights` origin by origin."""
+
+    def __init__(self, rule: Anchoring) -> None:
+        self._rule, steps = rule, rule.steps
+        self._histogram = DecayedHistogram(EDGES, steps, np.timedelta64(rule.half_life, "D"))
+        self._evidence, self._centre, self._before = _Evidence(steps), _Mean(steps), _Before(steps)
+        self._weights, self._counts = TimelineBuilder(steps, 2), TimelineBuilder(steps, 1)
+
+    def parts(self) -> Mapping[str, Remembered]:
+        """The parts, by name."""
+        return {"histogram": self._histogram, "evidence": self._evidence, "known": self._evidence.known,
+                "centre": self._centre, "before": self._before, "weights": self._weights,
+                "counts": self._counts}  # fmt: skip
+
+    def add(self, panel: ForecastPanel) -> None:
+        """Learn from the model and the volatility model."""
+        levels, (own, volatility) = self._rule.levels, panel.quantiles
+        medians, observed = location(own, levels), _log_ratio(own, volatility, levels)
+        before = np.empty((2, *observed.shape))
+        for rows in panel.by_origin():
+            before[0, rows], before[1, rows] = self._before.newest
+            self._histogram.add(observed[rows], panel.origins[rows.start])
+            self._centre.add(medians[rows])
+            ratio = np.nan_to_num(self._histogram.quantiles(np.array([0.5]))[:, 0])
+            self._before.add(panel.origins[rows.start], self._centre.value, ratio)
+        gains = _gains(own, volatility, panel.outcomes, before[0], before[1], levels)
+        for rows in panel.by_origin():
+            targets = panel.targets[rows.start]
+            self._evidence.add(gains[rows], panel.origins[rows.start], targets)
+            self._weights.add(targets, CHOICES[self._evidence.best()])
+            self._counts.add(targets, self._evidence.known.outcomes[:, None])
+
+    def learnt(self) -> AnchoringWeights:
+        """The weights after every origin."""
+        known = self._before.state()
+        learnt = known["origins"], known["centres"], known["ratios"]
+        return AnchoringWeights(self._rule.levels, self._weights.timeline(), *learnt, self._counts.timeline())
+
+
+class _Before(Remembered):
+    """c and log g as they are known before each origin, (steps,) each, and after the last."""
+
+    KEPT = ("origins", "centres", "ratios")
+
+    def __init__(self, steps: int) -> None:
+        self._origins = [np.zeros(0, "datetime64[s]")]
         # Row i: what is known before origin i.
-        centres, ratios = [np.zeros(self.steps)], [np.full(self.steps, np.nan)]
-        for panel in panels:
-            own, volatility = panel.quantiles
-            medians, observed = location(own, self.levels), _log_ratio(own, volatility, self.levels)
-            before = np.empty((2, *observed.shape))
-            for rows in panel.by_origin():
-                before[0, rows], before[1, rows] = centres[-1], ratios[-1]
-                histogram.add(observed[rows], panel.origins[rows.start])
-                centre.add(medians[rows])
-                origins.append(panel.origins[rows.start])
-                centres.append(centre.value)
-                ratios.append(np.nan_to_num(histogram.quantiles(np.array([0.5]))[:, 0]))
-            gains = _gains(own, volatility, panel.outcomes, before[0], before[1], self.levels)
-            for rows in panel.by_origin():
-                targets = panel.targets[rows.start]
-                evidence.add(gains[rows], panel.origins[rows.start], targets)
-                weights.add(targets, CHOICES[evidence.best()])
-                counts.add(targets, evidence.outcomes[:, None])
-        when = np.array(origins, dtype="datetime64[s]")
-        learnt = np.stack(centres), np.stack(ratios)
-        return AnchoringWeights(self.levels, weights.timeline(), when, *learnt, counts.timeline())
+        self._centres, self._ratios = [np.zeros((1, steps))], [np.full((1, steps), np.nan)]
+
+    @property
+    def newest(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._centres[-1][-1], self._ratios[-1][-1]
+
+    def add(self, origin: np.datetime64, centre: np.ndarray, ratio: np.ndarray) -> None:
+        """Add what is known after an origin."""
+        self._origins.append(np.array([origin], dtype="datetime64[s]"))
+        self._centres.append(centre[None])
+        self._ratios.append(ratio[None])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of the origins (n,), and c and log g (n + 1, steps)."""
+        parts: tuple[list[np.ndarray], ...] = (self._origins, self._centres, self._ratios)
+        return {name: np.concatenate(part) for name, part in zip(self.KEPT, parts, strict=True)}
+
+    def restore(self, state: State) -> None:
+        """Continue from a state."""
+        self._origins, self._centres, self._ratios = ([state[name]] for name in self.KEPT)
 
 
-class _Mean:
+class _Mean(Remembered):
     """The mean of all values so far, by step, (steps,)."""
+
+    KEPT = ("_sum", "_count")
 
     def __init__(self, steps: int) -> None:
         self._sum, self._count = np.zeros(steps), np.zeros(steps)
@@ -150,38 +203,40 @@ class _Mean:
         return np.asarray(self._sum / np.maximum(self._count, 1))
 
 
-class _Evidence:
+class _Evidence(Remembered):
     """Gains of every choice over the first, with the variance of their mean over overlapping origins."""
 
+    KEPT = ("_sum", "_squares", "_products", "_targets", "_means")
+
     def __init__(self, steps: int) -> None:
-        self.outcomes, self.origins = np.zeros(steps, dtype=int), np.zeros(steps, dtype=int)
+        self.known = Outcomes(steps)
         shape = (steps, len(CHOICES))
         self._sum, self._squares, self._products = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        # Means of the origins whose targets overlap with those of the next one: [(targets, means)].
-        self._recent: list[tuple[np.ndarray, np.ndarray]] = []
+        # Targets and means of the origins whose targets overlap with those of the next one.
+        self._targets, self._means = np.zeros((0, steps), "datetime64[s]"), np.zeros((0, *shape))
 
     def add(self, gains: np.ndarray, origin: np.datetime64, targets: np.ndarray) -> None:
         """Add the gains of one origin, (n, steps, choices), NaN without an outcome."""
         known = np.isfinite(gains[..., 0]).sum(axis=0)
         means = np.nan_to_num(np.nansum(gains, axis=0) / np.maximum(known, 1)[:, None])
-        self._recent = [one for one in self._recent if one[0][-1] > origin]
+        overlap = self._targets[:, -1] > origin
+        self._targets, self._means = self._targets[overlap], self._means[overlap]
         # Forecasts over the same bars are correlated (Hansen and Hodrick, 1980).
-        overlapping = sum(
-            (((earlier > origin)[:, None] * mean) for earlier, mean in self._recent), np.zeros_like(means)
-        )
+        recent = zip(self._targets, self._means, strict=True)
+        overlapping = sum((((earlier > origin)[:, None] * mean) for earlier, mean in recent), np.zeros_like(means))
         self._sum += means
         self._squares += means**2
         self._products += 2 * means * overlapping
-        self._recent.append((targets, means))
-        self.outcomes, self.origins = self.outcomes + known, self.origins + (known > 0)
+        self._targets = np.concatenate([self._targets, targets[None]])
+        self._means = np.concatenate([self._means, means[None]])
+        self.known.add(known)
 
     def best(self) -> np.ndarray:
         """The choice with the largest lower confidence bound of its mean gain, (steps,); 0 while there is little."""
         # Overlap that lowers the variance is not relied on.
         spread = np.sqrt(self._squares + np.maximum(self._products, 0))
-        bound = (self._sum - CONFIDENCE * spread) / np.maximum(self.origins, 1)[:, None]
-        enough = (self.outcomes >= LEAST_OUTCOMES) & (self.origins >= LEAST_ORIGINS)
-        return np.where(enough, np.argmax(bound, axis=1), 0)
+        bound = (self._sum - CONFIDENCE * spread) / np.maximum(self.known.origins, 1)[:, None]
+        return np.where(self.known.enough, np.argmax(bound, axis=1), 0)
 
 
 def _gains(

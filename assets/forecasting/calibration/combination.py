@@ -8,13 +8,20 @@ that task, and the weights of the others are scaled to a sum of 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 
-from assets.forecasting.calibration.panel import LEAST_ORIGINS, Derive, ForecastPanel
+from assets.forecasting.calibration.panel import (
+    LEAST_ORIGINS,
+    Derive,
+    ForecastPanel,
+    Learner,
+    Remembered,
+    State,
+)
 from assets.forecasting.metrics import crps
 
 # A model whose CRPS is 0.25 % lower than another's weighs e times as much. Chosen on bars until 2010, where 25, 50, 100
@@ -112,22 +119,66 @@ class Combination:
         """Whether it learns from earlier origins."""
         return self.weighting != "equal"
 
+    def start(self) -> CombinationLearner:
+        """A learner without any outcome."""
+        return CombinationLearner(self)
+
     def __call__(self, panels: Iterable[ForecastPanel]) -> Derive:
         """The combination; with weights by CRPS from the outcomes of the panels."""
-        return CrpsCombination(self._past(panels)) if self.learns else _combine_equally
+        return self.start().after(panels if self.learns else ()).learnt()
 
-    def _past(self, panels: Iterable[ForecastPanel]) -> PastLosses | None:
-        levels, found = np.asarray(self.levels), []
-        for panel in panels:
-            losses = [
-                crps(own.reshape(-1, len(levels)), levels, panel.outcomes.ravel()).reshape(panel.outcomes.shape)
-                for own in panel.quantiles
-            ]
-            found.append(past_losses(panel.origins, panel.targets, np.stack(losses, axis=-1)))
-        if not found:
+
+class CombinationLearner(Learner):
+    """Learns the weights of a combination origin by origin."""
+
+    def __init__(self, rule: Combination) -> None:
+        self._rule, self._past = rule, _Past()
+
+    def parts(self) -> Mapping[str, Remembered]:
+        """The parts, by name."""
+        return {"past": self._past}
+
+    def add(self, panel: ForecastPanel) -> None:
+        """Learn from the losses of all models."""
+        levels = np.asarray(self._rule.levels)
+        losses = [
+            crps(own.reshape(-1, len(levels)), levels, panel.outcomes.ravel()).reshape(panel.outcomes.shape)
+            for own in panel.quantiles
+        ]
+        self._past.add(past_losses(panel.origins, panel.targets, np.stack(losses, axis=-1)))
+
+    def learnt(self) -> Derive:
+        """The combination."""
+        return CrpsCombination(self._past.losses) if self._rule.learns else _combine_equally
+
+
+class _Past(Remembered):
+    """The losses of all panels so far."""
+
+    KEPT = tuple(one.name for one in fields(PastLosses))
+
+    def __init__(self) -> None:
+        self._parts = list[PastLosses]()
+
+    def add(self, losses: PastLosses) -> None:
+        """Add those of later origins."""
+        self._parts.append(losses)
+
+    @property
+    def losses(self) -> PastLosses | None:
+        """All of them; None: there are none."""
+        if not self._parts:
             return None
-        parts = zip(*((one.origins, one.known_at, one.losses, one.reference) for one in found), strict=True)
-        return PastLosses(*map(np.concatenate, parts))
+        return PastLosses(*(np.concatenate([getattr(one, name) for one in self._parts]) for name in self.KEPT))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The losses' arrays; empty ones: there are none."""
+        known = self.losses
+        return {name: np.zeros(0) if known is None else getattr(known, name) for name in self.KEPT}
+
+    def restore(self, state: State) -> None:
+        """Continue from losses."""
+        self._parts = [PastLosses(**state)] if len(state["origins"]) else []
 
 
 @dataclass(frozen=True)

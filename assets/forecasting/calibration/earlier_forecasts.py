@@ -30,20 +30,29 @@ class EarlierForecasts:
         self._symbols = keys["symbol"].to_numpy(dtype=object)
         # (bases, steps, levels) of the tasks that were asked for last.
         self._complete = dict[ForecastKey, np.ndarray]()
-        # Whether the quantiles of all bases are in memory.
-        self._are_read = False
+        # The row from which on the quantiles of all bases are in memory.
+        self._read_from: int | None = None
+
+    @property
+    def origins(self) -> np.ndarray:
+        """The origin of each row of `keys`, (n,) datetime64[s]."""
+        return self._origins
 
     def origins_before(self, origins: np.ndarray) -> np.ndarray:
         """The number of origins with earlier forecasts before each of some origins: (n,)."""
         return np.searchsorted(np.unique(self._origins), origins, side="left")
 
-    def panels(self, histories: Mapping[str, BarHistory]) -> Iterator[ForecastPanel]:
+    def panels(
+        self, histories: Mapping[str, BarHistory], first: int = 0, end: int | None = None
+    ) -> Iterator[ForecastPanel]:
         """The forecasts that have a bar at their origin, in time order.
 
         Args:
             histories: where the outcomes are read from.
+            first, end: the rows of `keys` that are read, of whole origins; None: up to the last.
         """
-        for rows in chunks(self._origins, self._stored.forecasts_at_once):
+        for own in chunks(self._origins[first:end], self._stored.forecasts_at_once):
+            rows = slice(first + own.start, first + own.stop)
             origins = self._origins[rows]
             closes, outcomes, targets = self._stored.outcomes(origins, self._symbols[rows], histories)
             known = np.isfinite(closes)
@@ -85,10 +94,10 @@ class EarlierForecasts:
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
         """Their quantiles where all are in memory."""
-        if not self._are_read:
+        if self._read_from is None:
             return None
         rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]")), -1) for task in tasks]
-        return None if -1 in rows else self._read(np.array(rows))
+        return None if min(rows) < self._read_from else self._read(np.array(rows))
 
     @cached_property
     def _places(self) -> dict[tuple[str, np.datetime64], int]:
@@ -107,19 +116,23 @@ class EarlierForecasts:
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         """The quantiles of some rows of `keys`: (bases, rows, steps, levels)."""
-        self._are_read = True
+        first = int(rows.min())
+        self._read_from = first if self._read_from is None else min(first, self._read_from)
         read = list[np.ndarray]()
         for base, places in zip(self._bases, self._rows_of_bases, strict=True):
-            kept = self._stored.kept(base)
-            if kept is None:
-                self._are_read = False
-                own = self.keys[base.model].iloc[rows]
-                read.append(self._stored.quantiles(base.model, own, self._origins[rows], self._symbols[rows]))
-                continue
-            found = np.full((len(rows), *kept.shape[1:]), np.nan)
             made = places[rows] >= 0
-            found[made] = kept[places[rows][made]]
+            found = np.full((len(rows), *self._stored.shape), np.nan)
             read.append(found)
+            if not made.any():
+                continue
+            kept = self._stored.kept(base, int(places[rows][made].min()))
+            if kept is None:
+                self._read_from = None
+                own = self.keys[base.model].iloc[rows]
+                found[:] = self._stored.quantiles(base.model, own, self._origins[rows], self._symbols[rows])
+                continue
+            start, values = kept
+            found[made] = values[places[rows][made] - start]
         return np.stack(read)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
+from assets.forecasting.calibration.kept_states import KeptStates
 from assets.forecasting.calibration.outdated import outdated_forecasts
 from assets.forecasting.calibration.panel import Derive, Learn
 from assets.forecasting.calibration.recalibration import RECENT, Recalibration, RecalibrationLaw
@@ -178,7 +179,7 @@ def derived_model(
         weights=weights,
         recipe=recipe,
         trained_until=max(cutoffs, default=None),
-        load=cache(lambda: DerivedPredict(read, learn, stored, learns)),
+        load=cache(lambda: DerivedPredict(read, learn, stored, learns, f"{name}-{checkpoint}")),
         batch_size=BATCH_SIZE,
         family=newest[0].family,
         licence=newest[0].licence,
@@ -189,11 +190,15 @@ def derived_model(
 
 
 class DerivedPredict:
-    """A `Predict` from stored forecasts."""
+    """A `Predict` from stored forecasts.
 
-    def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts, learns: bool) -> None:
+    Args:
+        name: under which its learnt state is kept.
+    """
+
+    def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts, learns: bool, name: str) -> None:
         self._bases, self._learn, self._stored, self._learns = bases, learn, stored, learns
-        self._earlier = stored.earlier(bases)
+        self._earlier, self._states = stored.earlier(bases), KeptStates(stored, bases, learn, name)
         self.learnt = self._from({})
 
     def __call__(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
@@ -229,7 +234,9 @@ class DerivedPredict:
         return self._from(others) if others else self.learnt
 
     def _from(self, others: Mapping[str, BarHistory]) -> Derive:
-        return self._learn(self._earlier.panels({**self._stored.histories, **others}))
+        if not self._learns:
+            return self._learn(())
+        return self._states.learn({**self._stored.histories, **others}, keep=not others)
 
     def _reasons(
         self, tasks: Sequence[ForecastTask], own: np.ndarray, missing: np.ndarray

@@ -7,8 +7,9 @@ outcomes whose targets are not after it alone. Not here: where panels come from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -41,7 +42,66 @@ class ForecastPanel:
 
 # (origins (n,), quantiles (bases, n, steps, levels)) → (n, steps, levels), as in panels; NaN: cannot be derived.
 Derive = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Learn = Callable[[Iterable[ForecastPanel]], Derive]
+State = Mapping[str, np.ndarray]
+
+
+class Remembered:
+    """What is learnt in arrays (or numpy scalars) with these names: a state that can be kept, and continued from."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of the arrays."""
+        return {name: np.array(getattr(self, name)) for name in self.KEPT}
+
+    def restore(self, state: State) -> None:
+        """Continue from a state."""
+        for name in self.KEPT:
+            setattr(self, name, state[name].copy()[()])
+
+
+class Learner:
+    """Learns from panels in time order, one after another. Its state after some origins is that of its parts."""
+
+    def parts(self) -> Mapping[str, Remembered]:
+        """The parts, by name."""
+        raise NotImplementedError
+
+    def add(self, panel: ForecastPanel) -> None:
+        """Learn from the next panel."""
+        raise NotImplementedError
+
+    def after(self, panels: Iterable[ForecastPanel]) -> Self:
+        """The learner itself, once it has learnt from some panels."""
+        for panel in panels:
+            self.add(panel)
+        return self
+
+    def learnt(self) -> Derive:
+        """What was learnt from all panels so far."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of what was learnt, which a new learner continues from."""
+        parts = self.parts().items()
+        return {f"{part}.{name}": array for part, one in parts for name, array in one.state().items()}
+
+    def restore(self, state: State) -> None:
+        """Continue from the state of another learner."""
+        for part, one in self.parts().items():
+            one.restore({name: state[f"{part}.{name}"] for name in one.KEPT})
+
+
+class Learn(Protocol):
+    """A rule, with all that it depends on beside panels."""
+
+    def start(self) -> Learner:
+        """A learner that has learnt nothing yet."""
+        ...
+
+    def __call__(self, panels: Iterable[ForecastPanel]) -> Derive:
+        """What it learns from panels in time order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,8 +130,10 @@ class Timeline:
         return found
 
 
-class TimelineBuilder:
+class TimelineBuilder(Remembered):
     """Collects a `Timeline`, origin by origin."""
+
+    KEPT = ("targets", "values")
 
     def __init__(self, steps: int, *shape: int) -> None:
         self._targets, self._values = [np.zeros((0, steps), "datetime64[s]")], [np.zeros((0, steps, *shape))]
@@ -85,8 +147,39 @@ class TimelineBuilder:
         """The timeline of all that was added."""
         return Timeline(np.concatenate(self._targets), np.concatenate(self._values))
 
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of the timeline's arrays."""
+        known = self.timeline()
+        return {"targets": known.targets, "values": known.values}
 
-class DecayedHistogram:
+    def restore(self, state: State) -> None:
+        """Continue from a timeline's arrays."""
+        self._targets, self._values = [state["targets"]], [state["values"]]
+
+
+class Outcomes(Remembered):
+    """How many outcomes are known by step, (steps,), and from how many origins.
+
+    Attributes:
+        outcomes, origins: (steps,) integers.
+    """
+
+    KEPT = ("outcomes", "origins")
+
+    def __init__(self, steps: int) -> None:
+        self.outcomes, self.origins = np.zeros(steps, dtype=int), np.zeros(steps, dtype=int)
+
+    def add(self, known: np.ndarray) -> None:
+        """Add the outcomes of one origin, (steps,)."""
+        self.outcomes, self.origins = self.outcomes + known, self.origins + (known > 0)
+
+    @property
+    def enough(self) -> np.ndarray:
+        """Whether something is learnt from them, (steps,)."""
+        return np.asarray((self.outcomes >= LEAST_OUTCOMES) & (self.origins >= LEAST_ORIGINS))
+
+
+class DecayedHistogram(Remembered):
     """Weighted counts of values by step, older ones with less weight: the memory does not grow with the values.
 
     Args:
@@ -94,22 +187,29 @@ class DecayedHistogram:
         half_life: after which the weight of a value has halved.
     """
 
+    KEPT = ("weights", "_newest")
+
     def __init__(self, edges: np.ndarray, steps: int, half_life: np.timedelta64) -> None:
         self.edges, self.half_life = edges, half_life
         self.weights = np.zeros((steps, len(edges) - 1))
-        self._newest: np.datetime64 | None = None
+        self._newest: np.datetime64 = np.datetime64("NaT", "s")
         # Sums of the weights, until values are added: quantiles are asked for several times.
         self._sums: np.ndarray | None = None
 
     def add(self, values: np.ndarray, time: np.datetime64) -> None:
         """Add values (n, steps), without those that are NaN, of a time that is not before that of earlier ones."""
-        if self._newest is not None:
+        if not np.isnat(self._newest):
             self.weights *= 0.5 ** float((time - self._newest) / self.half_life)
         self._newest, self._sums = time, None
         steps, bins = self.weights.shape
         row, step = np.nonzero(np.isfinite(values))
         place = np.clip(np.searchsorted(self.edges, values[row, step], side="right") - 1, 0, bins - 1)
         self.weights += np.bincount(step * bins + place, minlength=steps * bins).reshape(steps, bins)
+
+    def restore(self, state: State) -> None:
+        """Continue from the weights of another histogram."""
+        super().restore(state)
+        self._sums = None
 
     def quantiles(self, shares: np.ndarray, unknown: float = 0.0) -> np.ndarray:
         """The values below which lie these shares of the weight, (steps, shares); NaN without values.

@@ -13,7 +13,7 @@ one with the volatility of 252 sessions it lowers CRPS by 1.0 %.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ import numpy as np
 from assets.forecasting.calibration.location_scale import location, mean_pinball_loss, scale
 from assets.forecasting.calibration.panel import (
     LEAST_ORIGINS,
-    LEAST_OUTCOMES,
     DecayedHistogram,
     ForecastPanel,
+    Learner,
+    Outcomes,
+    Remembered,
     Timeline,
     TimelineBuilder,
 )
@@ -78,35 +80,61 @@ class Recalibration:
     steps: int
     half_life: int
 
+    def start(self) -> RecalibrationLearner:
+        """A learner without any outcome."""
+        return RecalibrationLearner(self)
+
     def __call__(self, panels: Iterable[ForecastPanel]) -> RecalibrationLaw:
         """The law after every origin."""
-        histogram = DecayedHistogram(EDGES, self.steps, np.timedelta64(self.half_life, "D"))
-        newest = DecayedHistogram(EDGES, self.steps, np.timedelta64(RECENT, "D"))
-        known, origins = np.zeros(self.steps, dtype=int), np.zeros(self.steps, dtype=int)
-        laws, counts = TimelineBuilder(self.steps, len(self.levels)), TimelineBuilder(self.steps, 1)
-        recent, powers, gains = TimelineBuilder(self.steps, 1), TimelineBuilder(self.steps, 1), _Gains(self.steps)
-        for panel in panels:
-            errors = standardised(panel.quantiles[0], panel.outcomes, self.levels)
-            for rows in panel.by_origin():
-                histogram.add(np.abs(errors[rows]), panel.origins[rows.start])
-                newest.add(np.abs(errors[rows]), panel.origins[rows.start])
-                new = np.isfinite(errors[rows]).sum(axis=0)
-                known, origins = known + new, origins + (new > 0)
-                enough = (known >= LEAST_OUTCOMES) & (origins >= LEAST_ORIGINS)
-                law = symmetric_quantiles(histogram, self.levels) if enough.any() else np.nan
-                laws.add(panel.targets[rows.start], np.where(enough[:, None], law, np.full(len(self.levels), np.nan)))
-                recent.add(panel.targets[rows.start], _log_ratio(newest, histogram)[:, None])
-                counts.add(panel.targets[rows.start], known[:, None])
-            law = laws.timeline().at(panel.origins, np.full(len(self.levels), np.nan))
-            found = _losses(errors, law, recent.timeline().at(panel.origins, np.zeros(1)), self.levels)
-            for rows in panel.by_origin():
-                gains.add(found[rows])
-                powers.add(panel.targets[rows.start], gains.best()[:, None])
-        return RecalibrationLaw(self.levels, laws.timeline(), recent.timeline(), powers.timeline(), counts.timeline())
+        return self.start().after(panels).learnt()
 
 
-class _Gains:
+class RecalibrationLearner(Learner):
+    """Learns a `RecalibrationLaw` origin by origin."""
+
+    def __init__(self, rule: Recalibration) -> None:
+        self._rule, steps = rule, rule.steps
+        self._histogram = DecayedHistogram(EDGES, steps, np.timedelta64(rule.half_life, "D"))
+        self._newest = DecayedHistogram(EDGES, steps, np.timedelta64(RECENT, "D"))
+        self._known, self._gains = Outcomes(steps), _Gains(steps)
+        self._laws, self._counts = TimelineBuilder(steps, len(rule.levels)), TimelineBuilder(steps, 1)
+        self._recent, self._powers = TimelineBuilder(steps, 1), TimelineBuilder(steps, 1)
+
+    def parts(self) -> Mapping[str, Remembered]:
+        """The parts, by name."""
+        return {"histogram": self._histogram, "newest": self._newest, "known": self._known, "gains": self._gains,
+                "laws": self._laws, "counts": self._counts, "recent": self._recent, "powers": self._powers}  # fmt: skip
+
+    def add(self, panel: ForecastPanel) -> None:
+        """Learn from the errors of the only base."""
+        levels = self._rule.levels
+        nothing = np.full(len(levels), np.nan)
+        errors = standardised(panel.quantiles[0], panel.outcomes, levels)
+        for rows in panel.by_origin():
+            self._histogram.add(np.abs(errors[rows]), panel.origins[rows.start])
+            self._newest.add(np.abs(errors[rows]), panel.origins[rows.start])
+            self._known.add(np.isfinite(errors[rows]).sum(axis=0))
+            enough = self._known.enough
+            law = symmetric_quantiles(self._histogram, levels) if enough.any() else np.nan
+            self._laws.add(panel.targets[rows.start], np.where(enough[:, None], law, nothing))
+            self._recent.add(panel.targets[rows.start], _log_ratio(self._newest, self._histogram)[:, None])
+            self._counts.add(panel.targets[rows.start], self._known.outcomes[:, None])
+        law = self._laws.timeline().at(panel.origins, nothing)
+        found = _losses(errors, law, self._recent.timeline().at(panel.origins, np.zeros(1)), levels)
+        for rows in panel.by_origin():
+            self._gains.add(found[rows])
+            self._powers.add(panel.targets[rows.start], self._gains.best()[:, None])
+
+    def learnt(self) -> RecalibrationLaw:
+        """The law after every origin."""
+        timelines = [one.timeline() for one in (self._laws, self._recent, self._powers, self._counts)]
+        return RecalibrationLaw(self._rule.levels, *timelines)
+
+
+class _Gains(Remembered):
     """By how much each of POWERS lowers the loss of the first, summed over means by origin."""
+
+    KEPT = ("_sum", "_origins")
 
     def __init__(self, steps: int) -> None:
         self._sum, self._origins = np.zeros((steps, len(POWERS))), np.zeros(steps, dtype=int)

@@ -15,6 +15,7 @@ from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
 from assets.forecasting.forecaster import ForecastTask
 from assets.market.history import BarHistory, stored_histories
 from resources.calendar import TradingCalendar
+from resources.layout import Home
 from resources.publish import digest_of
 from resources.settings import Settings
 from resources.sql import load_sql
@@ -81,6 +82,27 @@ class StoredForecasts:
         return {}
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of steps and levels of a forecast."""
+        return self._steps, len(self._levels)
+
+    @property
+    def home(self) -> Home:
+        """Where the forecasts are stored."""
+        return Home(self._settings.home)
+
+    def contents(self, base: Base) -> pd.DataFrame:
+        """The content of the stored forecasts of a model: columns origin, checkpoint, rows and content, by origin."""
+        if base not in self._contents:
+            named: dict[str, object] = {"model": base.model, "checkpoints": list(base.checkpoints)}
+            self._contents[base] = self.warehouse.frame(load_sql(__package__, "contents.sql"), named)
+        return self._contents[base]
+
+    @cached_property
+    def _contents(self) -> dict[Base, pd.DataFrame]:
+        return {}
+
+    @property
     def forecasts_at_once(self) -> int:
         """How many forecasts are in memory at once."""
         return max(1, VALUES_PER_PANEL // (self._steps * len(self._levels)))
@@ -140,24 +162,26 @@ class StoredForecasts:
     def _known_keys(self) -> dict[Base, pd.DataFrame]:
         return {}
 
-    def kept(self, base: Base) -> np.ndarray | None:
-        """The quantiles of all earlier forecasts of a model, in the order of `keys_of`, read once for all models that
-        are derived from it; None: they are too many to stay in memory."""
-        if base not in self._kept:
-            keys = self.keys_of(base)
+    def kept(self, base: Base, first: int) -> tuple[int, np.ndarray] | None:
+        """The quantiles of the earlier forecasts of a model from row `first` of `keys_of` on, or from an earlier row,
+        and that row; read once for all models that are derived from it. None: they are too many to stay in memory."""
+        known = self._kept.get(base)
+        if known is None or known[0] > first:
+            keys = self.keys_of(base).iloc[first:]
             shape = (len(keys), self._steps, len(self._levels))
-            if sum(one.size for one in self._kept.values()) + int(np.prod(shape)) > VALUES_KEPT:
+            others = sum(values.size for one, (_, values) in self._kept.items() if one != base)
+            if others + int(np.prod(shape)) > VALUES_KEPT:
                 return None
             found = np.empty(shape)
             origins, symbols = keys["origin"].to_numpy().astype("datetime64[s]"), keys["symbol"].to_numpy(dtype=object)
             for rows in chunks(origins, self.forecasts_at_once):
                 own = keys["checkpoint"].iloc[rows]
                 found[rows] = self.quantiles(base.model, own, origins[rows], symbols[rows])
-            self._kept[base] = found
+            self._kept[base] = first, found
         return self._kept[base]
 
     @cached_property
-    def _kept(self) -> dict[Base, np.ndarray]:
+    def _kept(self) -> dict[Base, tuple[int, np.ndarray]]:
         return {}
 
     def quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
@@ -184,10 +208,11 @@ class StoredForecasts:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Closes at the origins (n,), log of the closes at the targets over them (n, steps), the targets (n, steps)."""
         unique, place = np.unique(origins, return_inverse=True)
-        targets = np.stack([self._following(origin) for origin in unique])[place]
+        targets = np.stack([self.following(origin) for origin in unique])[place]
         return (*known_outcomes(origins, symbols, targets, histories), targets)
 
-    def _following(self, origin: np.datetime64) -> np.ndarray:
+    def following(self, origin: np.datetime64) -> np.ndarray:
+        """The targets of an origin, (steps,) datetime64[s]."""
         if origin not in self._targets:
             self._targets[origin] = self.calendar.following(origin, self._steps)
         return self._targets[origin]
