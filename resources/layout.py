@@ -68,9 +68,13 @@ class Home:
 
     @property
     def estimates(self) -> Path:
-        """Estimated parameters of the baselines: `<first>_<last day of training>-<digest>.json`; what derived models
-        learnt: `learnt/<model>-<checkpoint>.state`."""
+        """Estimated parameters of the baselines: `<first>_<last day of training>-<digest>.json`."""
         return self.root / "estimates"
+
+    @property
+    def learnt(self) -> Path:
+        """What derived models had learnt until some origins ago: `<model>-<checkpoint>.state`."""
+        return self.root / "learnt"
 
     @property
     def paths(self) -> Path:

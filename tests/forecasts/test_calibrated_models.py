@@ -87,7 +87,7 @@ def test_a_new_origin_continues_from_the_kept_state_whose_loss_damage_or_age_cha
         return _quantiles(home, _calibrated(home, late), late), sum(read)
 
     anew, every = learnt()
-    (file,) = (home.candlecast.home.estimates / "learnt").iterdir()
+    (file,) = (home.candlecast.home.learnt).iterdir()
     kept = file.read_bytes()
     continued, newest = learnt()
     np.testing.assert_array_equal(continued, anew)

@@ -53,7 +53,7 @@ class KeptStates:
 
     def __init__(self, stored: StoredForecasts, bases: Sequence[Base], learn: Learn, name: str) -> None:
         self._stored, self._bases, self._learn = stored, bases, learn
-        self._file = stored.home.estimates / "learnt" / f"{name}.state"
+        self._file = stored.home.learnt / f"{name}.state"
         self._kept: KeptState | None = None
         self._is_read = False
 
