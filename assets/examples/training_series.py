@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from assets.examples.processes import first_order
+from assets.forecasting.recursion import first_order
 
 PERIODS = (4, 6, 7, 12, 24, 24, 24, 24, 24, 48, 168)
 # Numbers of covariates, and their shares.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arch import arch_model
+from scipy.signal import lfilter
 
 from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS, baseline_forecasters
 from assets.forecasting.baselines.estimated import estimated_baselines
@@ -17,6 +18,7 @@ from assets.forecasting.baselines.har import MarketRanges
 from assets.forecasting.baselines.parameters import estimate, read_market, refresh_estimates, stored_estimates
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.models.garch import Garch
+from assets.forecasting.recursion import first_order
 from assets.forecasting.registry import checkpoints_in_use, forecasters_by_task, models_in_use
 from assets.forecasts.generate import generate_forecasts, target_timestamps
 from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
@@ -47,6 +49,14 @@ def _correct(home: ForecastHome, session: str, symbol: str = "IBM") -> None:
         connection.execute(
             "UPDATE bars SET close = low + (high - low) * 0.4 WHERE symbol = ? AND session = ?", [symbol, session]
         )
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (700,), (700, 3), (0, 3)])
+def test_a_first_order_recursion_has_the_bits_of_a_filter(shape: tuple[int, ...]) -> None:
+    inputs = np.random.default_rng(3).standard_normal(shape) ** 2
+    inputs[500:501] = np.nan
+    expected = lfilter([1.0], [1.0, -0.93], inputs, axis=0)
+    assert first_order(inputs, 0.93).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])

@@ -22,6 +22,7 @@ import numpy as np
 from assets.forecasting.forecaster import METHOD
 from assets.forecasting.models.garch import LEAST_RETURNS, Garch, standardised_t
 from assets.forecasting.models.series import NoFitError
+from assets.forecasting.recursion import first_order
 from assets.market.history import CLOSE, BarHistory
 
 logger = logging.getLogger("candlecast.baselines")
@@ -60,11 +61,9 @@ class GarchLaw:
 
     def next_variances(self, returns: np.ndarray, unconditional: np.ndarray) -> np.ndarray:
         """The variance of the bar after each of (n,) returns, given the unconditional variance as of that bar, (n,)."""
-        from scipy.signal import lfilter
-
         count = len(returns)
         passed = np.arange(1.0, count + 1)
-        recursion = lfilter([1.0], [1.0, -self.beta], self.news(returns))
+        recursion = first_order(self.news(returns), self.beta)
         constants = (1 - self.persistence) * unconditional * (1 - self.beta**passed) / (1 - self.beta)
         # As of each bar: no value reads a later return.
         squares, weights = returns[:BACKCAST] ** 2, BACKCAST_DECAY ** np.arange(min(BACKCAST, count))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.forecasting.recursion import first_order
 from assets.forecasting.volatility.panel import PARKINSON
 from assets.market.history import CLOSE, HIGH, LOW, OPEN, VOLUME
 
@@ -53,10 +54,8 @@ def log_returns(bars: np.ndarray) -> np.ndarray:
 
 def origin_scale(bars: np.ndarray) -> float:
     """The volatility per bar at the origin, the last bar: the unit of the target. bars: (n, 6), closes positive."""
-    from scipy.signal import lfilter
-
     variances = log_variances(bars)
-    recent = lfilter([1 - DECAY], [1.0, -DECAY], variances - variances[0])[-1] + variances[0]
+    recent = first_order((1 - DECAY) * (variances - variances[0]), DECAY)[-1] + variances[0]
     return float(np.exp((RECENT * recent + (1 - RECENT) * variances.mean()) / 2) * RATIO)
 
 

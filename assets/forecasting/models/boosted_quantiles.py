@@ -18,7 +18,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from scipy.signal import lfilter
 
 from assets.forecasting.baselines.closed_form import DECAY
 from assets.forecasting.models.series import (
@@ -31,6 +30,7 @@ from assets.forecasting.models.series import (
     versions,
 )
 from assets.forecasting.plugin import ForecastInput
+from assets.forecasting.recursion import first_order
 from assets.market.history import HIGH, LOW
 from resources.errors import CandlecastError
 from resources.settings import Settings
@@ -182,8 +182,7 @@ def _fit(features: np.ndarray, targets: np.ndarray, level: float) -> Booster:
 
 def _ewma(values: np.ndarray) -> np.ndarray:
     """The exponentially weighted mean up to each value, (n,), its weights summing to 1."""
-    weighted = lfilter([1.0], [1.0, -DECAY], values)
-    return np.asarray(weighted / lfilter([1.0], [1.0, -DECAY], np.ones(len(values))))
+    return np.asarray(first_order(values, DECAY) / first_order(np.ones(len(values)), DECAY))
 
 
 def _lagged(values: np.ndarray, lag: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from assets.forecasting.recursion import first_order
 from assets.forecasting.volatility.panel import Panel
 
 DECAY, YEAR, QUARTER, MONTH = 0.94, 252, 66, 22
@@ -176,12 +177,8 @@ class PanelFeatures:
 
 def ewma(squares: np.ndarray) -> np.ndarray:
     """Exponentially weighted mean over the last year, λ = .94, of the values that there are; (bars, symbols)."""
-    from scipy.signal import lfilter
-
     known = np.isfinite(squares)
-    sums = [
-        lfilter([1.0], [1.0, -DECAY], part, axis=0) for part in (np.where(known, squares, 0.0), known.astype(float))
-    ]
+    sums = [first_order(part, DECAY) for part in (np.where(known, squares, 0.0), known.astype(float))]
     for part in sums:
         part[YEAR:] -= DECAY**YEAR * part[:-YEAR].copy()
     with np.errstate(invalid="ignore", divide="ignore"):
