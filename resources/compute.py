@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -181,37 +180,48 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def own_mib() -> float:
+    """Resident memory of this process, in MiB."""
+    return _resident_bytes(os.getpid()) / 2**20
+
+
 def resident_mib(process: psutil.Process) -> float:
     """Resident memory of a process and its children, in MiB."""
-    import psutil
+    return sum(map(_resident_bytes, (process.pid, *_descendants(process)))) / 2**20
 
-    total = 0
-    for one in (process, *_descendants(process)):
+
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0: it has ended. Read where Linux lists it: psutil takes ten times as long."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        import psutil
+
         try:
-            total += one.memory_info().rss
+            return int(psutil.Process(pid).memory_info().rss)
         except psutil.Error:
-            continue
-    return total / 2**20
+            return 0
 
 
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
+def _descendants(process: psutil.Process) -> list[int]:
     """The children of a process and theirs, without a look at every process of the machine where Linux lists them."""
-    import psutil
-
-    pids, found = [process.pid], list[psutil.Process]()
+    pids, found = [process.pid], list[int]()
     while pids:
+        pid = pids.pop()
         try:
-            tasks = list(Path(f"/proc/{pids[0]}/task").iterdir())
-            listed = [pid for task in tasks for pid in (task / "children").read_text().split()]
+            listed = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
         except OSError:
-            if pids.pop(0) == process.pid:
-                return list(process.children(recursive=True))
+            if pid == process.pid:
+                return [one.pid for one in process.children(recursive=True)]
             continue  # ended meanwhile
-        pids = [*pids[1:], *map(int, listed)]
-        for pid in map(int, listed):
-            with suppress(psutil.Error):
-                found.append(psutil.Process(pid))
+        pids += listed
+        found += listed
     return found
+
+
+def _children(task: Path) -> list[int]:
+    return [int(child) for child in (task / "children").read_bytes().split()]
 
 
 def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:

@@ -15,11 +15,12 @@ import dagster as dg
 import psutil
 
 from orchestration.cli.interrupts import interrupts
-from resources.compute import resident_mib
+from resources.compute import own_mib, resident_mib
 from resources.errors import CandlecastError
 from resources.progress import ProgressUpdate
 
-SAMPLE_SECONDS = 0.25
+# Between two looks at the memory of all processes, which compete with the work for the interpreter.
+SAMPLE_SECONDS = 1.0
 # Dagster turns Ctrl-C into a failure of the running step.
 INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 # The promotion of a checkpoint whose decision an earlier run reported.
@@ -78,7 +79,7 @@ class RunMonitor:
         elif kind == "ASSET_MATERIALIZATION":
             self._materialised(event.event_specific_data.materialization)
         elif kind == "STEP_START":
-            self._current = AssetRun(event.step_key, time.monotonic())
+            self._current = AssetRun(event.step_key, time.monotonic(), peak_mib=own_mib())
             self.assets.append(self._current)
             self.on_change(self._current)
             # Dagster still runs the steps that do not depend on the interrupted one.
@@ -92,6 +93,7 @@ class RunMonitor:
 
     def _step_ended(self, run: AssetRun, event: Any) -> None:
         run.seconds = time.monotonic() - run.started
+        run.peak_mib = max(run.peak_mib, own_mib())
         run.failed = event.event_type_value == "STEP_FAILURE"
         if run.failed:
             self.interrupted |= _is_interruption(_reason(event))

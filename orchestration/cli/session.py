@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
+import gc
 import json
 import sys
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from resources.progress import Progress
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+# New objects between two collections. Python's own 700 suit small heaps: each import of a run would collect often.
+GARBAGE = 20_000
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file [CANDLECAST_SETTINGS].")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile of the settings file [CANDLECAST_PROFILE].")]
@@ -88,7 +91,9 @@ class CommandSession:
         from orchestration.cli.pipeline import Pipeline
 
         assert self._terminal is not None, "a session without progress runs nothing"
-        return Pipeline(self.settings, self._terminal)
+        pipeline = Pipeline(self.settings, self._terminal)
+        collect_garbage()
+        return pipeline
 
     @contextmanager
     def work(self, name: str) -> "Iterator[Progress]":
@@ -96,6 +101,7 @@ class CommandSession:
         from resources.progress import progress_of
 
         assert self._terminal is not None, "a session without progress shows none"
+        collect_garbage()
         with self._terminal.task(name):
             yield progress_of(name)
 
@@ -117,6 +123,15 @@ class CommandSession:
             sys.stdout.write((text if text is not None else result.get("text", "")) + "\n")
         if failures:
             raise typer.Exit(FAILED)
+
+
+def collect_garbage() -> None:
+    """Collect garbage again, where the entry point had stopped that, but not among modules and definitions."""
+    if gc.isenabled():
+        return
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+    gc.enable()
 
 
 def reject(message: str) -> NoReturn:

@@ -1,9 +1,12 @@
 """The message of a step that fails."""
 
+import gc
+
 import dagster as dg
 import pytest
 
 from orchestration.cli.run_progress import RunMonitor
+from orchestration.cli.session import collect_garbage
 from resources.errors import CandlecastError, WarehouseBusyError
 
 
@@ -35,3 +38,27 @@ def _failures(error: Exception) -> list[str]:
 )
 def test_a_failure_is_reported_once_with_the_own_error_or_the_first_cause(error: Exception, message: str) -> None:
     assert _failures(error) == [f"kronos_tokenizer: {message}"]
+
+
+def test_a_step_shorter_than_a_sample_has_its_memory_measured() -> None:
+    @dg.asset
+    def short() -> None: ...
+
+    monitor = RunMonitor()
+    job = dg.Definitions(
+        assets=[short], jobs=[dg.define_asset_job("j")], loggers={"progress": monitor.logger()}
+    ).resolve_job_def("j")
+    job.execute_in_process(run_config={"loggers": {"progress": {}}})
+    (run,) = monitor.assets
+    assert 20 < run.peak_mib < 20_000
+
+
+def test_garbage_is_collected_again_after_the_imports_of_a_command() -> None:
+    gc.disable()
+    try:
+        collect_garbage()
+        assert gc.isenabled() and gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.set_threshold(700)
