@@ -1,5 +1,6 @@
 """Metadata of the assets' pages is shown at once: tables, short lists, paths within the home."""
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +21,18 @@ from assets.evaluation.risk.assets import BACKTEST_COLUMNS, BACKTEST_LINEAGE, RI
 from assets.forecasts.assets import FORECAST_COLUMNS
 from assets.forecasts.catalogue import FORECAST_ASSETS
 from assets.market.assets import ACTION_COLUMNS, ACTION_LINEAGE, BAR_COLUMNS
-from assets.metadata import INLINE_CHARACTERS, TABLE_ROWS, column_lineage, home_path, inline_bullets, table
+from assets.metadata import (
+    EMPTY,
+    INLINE_CHARACTERS,
+    PARTITION_VERSION,
+    TABLE_ROWS,
+    add_session_contents,
+    add_to_newest_partition,
+    column_lineage,
+    home_path,
+    inline_bullets,
+    table,
+)
 from assets.training.model_card import card_text
 from orchestration.build import build_defs
 from resources.layout import Home
@@ -46,6 +58,36 @@ def test_a_long_list_is_several_entries_that_are_short_enough() -> None:
     texts = [str(entry.md_str) for entry in entries.values()]
     assert all(len(text) <= INLINE_CHARACTERS for text in texts)
     assert "\n".join(texts) == "\n".join(f"- {line}" for line in lines)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_contents_of_sessions_are_added_as_dagsters_own_function_adds_them(own: bool) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=number) for number in range(4)]
+    contents = {days[1]: (7, "abc"), days[3]: (9, "def")}
+
+    @dg.asset(
+        partitions_def=dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05"),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def filled(context: dg.AssetExecutionContext) -> None:
+        add_to_newest_partition(context, {"picture": "of all"})
+        if own:
+            add_session_contents(context, contents, days)
+            return
+        for day in days:
+            rows, version = contents.get(day, (0, EMPTY))
+            added = {"dagster/row_count": rows, PARTITION_VERSION: version}
+            context.add_asset_metadata(added, partition_key=f"{day:%Y-%m-%d}")
+
+    keys = {"dagster/asset_partition_range_start": f"{days[0]}", "dagster/asset_partition_range_end": f"{days[-1]}"}
+    made = dg.materialize([filled], tags=keys).asset_materializations_for_node("filled")
+    found = {one.partition: {name: value.value for name, value in one.metadata.items()} for one in made}
+    expected = {
+        f"{day}": {"dagster/row_count": rows, PARTITION_VERSION: version}
+        for day, (rows, version) in zip(days, [(0, EMPTY), (7, "abc"), (0, EMPTY), (9, "def")], strict=True)
+    }
+    expected["2024-01-04"]["picture"] = "of all"
+    assert found == expected
 
 
 def test_paths_are_relative_to_the_home() -> None:
