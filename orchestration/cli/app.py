@@ -64,3 +64,5 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(INTERRUPTED)
             raise
+        finally:
+            gc.unfreeze()  # else the interpreter ends without its last collection, and DuckDB's binding reports leaks
