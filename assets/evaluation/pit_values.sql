@@ -1,1 +1,1 @@
-SELECT model, value AS pit, weight FROM ({scores}) JOIN origin_weights USING (origin) {out_of_sample} WHERE metric = 'pit'
+SELECT model, value AS pit, weight FROM ({scores}) JOIN origin_weights USING (origin) WHERE metric = 'pit'

@@ -5,10 +5,14 @@ All but `origin_counts` return out-of-sample scores alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import duckdb
 import pandas as pd
 
+from assets.evaluation.paired_scores import paired_with_baselines
 from assets.evaluation.scoring import ACROSS_SYMBOLS
 from assets.forecasting.filters import (
     FORECAST_FILTER,
@@ -23,7 +27,10 @@ from resources.warehouse import Warehouse
 
 NO_FILTER = ForecastFilter()
 EQUAL_WEIGHTS = "SELECT DISTINCT origin, 1.0 AS weight FROM forecasts"
-
+_PAIRED_METRICS = """
+SELECT DISTINCT metric FROM forecast_scores WHERE metric <> 'pit' AND NOT list_contains(?, metric) ORDER BY metric
+"""
+_SYMBOLS = "SELECT DISTINCT symbol FROM forecast_scores WHERE symbol <> ? ORDER BY symbol"
 
 _COSTS = """
 SELECT model, sum(seconds) / sum(forecasts) AS seconds_per_forecast, max(peak_mib) AS peak_mib,
@@ -44,38 +51,52 @@ def paired_scores(
     Args:
         checkpoints: those of each model that is compared.
     """
-    parameters: dict[str, object] = {
-        "horizons": list(horizons),
-        "baselines": list(BASELINES),
-        "chance": {"key": list(CHANCE_LEVEL), "value": list(CHANCE_LEVEL.values())},
-    }
-    return _query(warehouse, "paired_scores.sql", checkpoints, chosen, parameters)
+    with _scores(warehouse, checkpoints, chosen) as scores:
+        metrics = [name for (name,) in scores.connection.execute(_PAIRED_METRICS, [list(CHANCE_LEVEL)]).fetchall()]
+        symbols = [name for (name,) in scores.connection.execute(_SYMBOLS, [ACROSS_SYMBOLS]).fetchall()]
+        paired = paired_with_baselines(
+            scores.connection,
+            scores.connection.sql("FROM scored_origins").df(),
+            symbols if chosen.symbols is None else sorted(set(symbols) & set(chosen.symbols)),
+            metrics,
+            horizons,
+            BASELINES,
+        )
+        parameters: dict[str, object] = {
+            "horizons": list(horizons),
+            "baseline": BASELINES[0],
+            "chance": {"key": list(CHANCE_LEVEL), "value": list(CHANCE_LEVEL.values())},
+        }
+        by_chance = scores.frame("chance_scores.sql", parameters)
+    found = [one for one in (paired, by_chance) if len(one)]
+    return pd.concat(found, ignore_index=True) if found else by_chance
 
 
 def origin_counts(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
     """The number of in-sample and out-of-sample origins: columns model, in_sample, out_of_sample."""
-    return _query(warehouse, "origin_counts.sql", checkpoints, chosen)
+    return _filtered_frame(warehouse, "origin_counts.sql", checkpoints, chosen)
 
 
 def made_at(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER) -> pd.DataFrame:
     """When the out-of-sample forecasts from each origin were complete: columns model, origin, made_at."""
-    return _query(warehouse, "made_at.sql", checkpoints, chosen)
+    return _filtered_frame(warehouse, "made_at.sql", checkpoints, chosen)
 
 
 def pit_values(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
     """Every out-of-sample PIT of the origins in `weights` (columns origin, weight): columns model, pit, weight."""
-    return _query(warehouse, "pit_values.sql", checkpoints, chosen, weights=weights)
+    with _scores(warehouse, checkpoints, chosen, weights) as scores:
+        return scores.frame("pit_values.sql")
 
 
 def corrected_since(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER
 ) -> dict[str, int]:
     """The number of scored forecasts by model that were made from bars which were corrected since; none: left out."""
-    found = _query(warehouse, "corrected_since.sql", checkpoints, chosen)
+    found = _filtered_frame(warehouse, "corrected_since.sql", checkpoints, chosen)
     return dict(zip(found["model"].astype(str), found["forecasts"].astype(int), strict=True))
 
 
@@ -96,42 +117,66 @@ def means_by_step(
     Args:
         weights: columns origin, weight; None: all origins, with equal weights.
     """
-    return _query(warehouse, "means_by_step.sql", checkpoints, chosen, weights=weights)
+    with _scores(warehouse, checkpoints, chosen, weights) as scores:
+        return scores.frame("means_by_step.sql")
 
 
 def _sql(name: str) -> str:
     """One of this package's scripts with the forecast filter and the scores it reads filled in."""
     filters = {"forecast_filter": FORECAST_FILTER, "origin_filter": ORIGIN_FILTER}
-    scores = load_sql("assets.evaluation", "scores_in_use.sql").format(**filters)
-    fragments = {"scores": scores, "out_of_sample": load_sql("assets.evaluation", "out_of_sample.sql")}
-    return load_sql("assets.evaluation", name).format(all_steps=ALL_STEPS, **filters, **fragments)
+    known = {"all_steps": ALL_STEPS, "out_of_sample": load_sql("assets.evaluation", "out_of_sample.sql"), **filters}
+    scores = load_sql("assets.evaluation", "scores_in_use.sql").format(**known)
+    return load_sql("assets.evaluation", name).format(scores=scores, **known)
 
 
-def _query(
-    warehouse: Warehouse,
-    script: str,
-    checkpoints: UsedCheckpoints,
-    chosen: ForecastFilter,
-    parameters: Mapping[str, object] | None = None,
-    weights: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """The result of a script over the scores of some checkpoints."""
+@dataclass(frozen=True)
+class _Scores:
+    """A connection with what the scripts read beside the tables, and the parameters of the filter."""
+
+    connection: duckdb.DuckDBPyConnection
+    parameters: Mapping[str, object]
+
+    def frame(self, script: str, parameters: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """The result of one of this package's scripts."""
+        sql, known = _sql(script), {**self.parameters, **(parameters or {})}
+        return self.connection.execute(sql, {name: value for name, value in known.items() if f"${name}" in sql}).df()
+
+
+@contextmanager
+def _filtered(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter) -> Iterator[_Scores]:
+    """A connection with `checkpoints_in_use`."""
     in_use = pd.DataFrame(checkpoint_pairs(checkpoints), columns=["model", "checkpoint"], dtype=str)
-    sql = _sql(script)
     with warehouse.read() as connection:
         connection.register("checkpoints_in_use", in_use)
-        if "origin_weights" in sql:
-            connection.register(
-                "origin_weights", connection.execute(EQUAL_WEIGHTS).df() if weights is None else weights
-            )
-        others, returns = False, None
+        yield _Scores(connection, chosen.parameters)
+
+
+def _filtered_frame(
+    warehouse: Warehouse, script: str, checkpoints: UsedCheckpoints, chosen: ForecastFilter
+) -> pd.DataFrame:
+    with _filtered(warehouse, checkpoints, chosen) as filtered:
+        return filtered.frame(script)
+
+
+@contextmanager
+def _scores(
+    warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter, weights: pd.DataFrame | None = None
+) -> Iterator[_Scores]:
+    """A connection with all that `scores_in_use.sql` reads, and `origin_weights`.
+
+    Args:
+        weights: columns origin, weight; None: of all origins, equal.
+    """
+    with _filtered(warehouse, checkpoints, chosen) as filtered:
+        connection, others, returns = filtered.connection, False, None
         if chosen.symbols is not None:
-            others = bool(connection.execute(_sql("other_symbols.sql"), chosen.parameters).fetchall()[0][0])
+            others = bool(filtered.frame("other_symbols.sql").iloc[0, 0])
         if others:
-            returns = connection.execute(_sql("predicted_returns.sql"), chosen.parameters).df()
+            returns = filtered.frame("predicted_returns.sql")
         connection.register("rank_correlations", _rank_correlations(returns))
-        known = {"other_symbols": others, **chosen.parameters, **(parameters or {})}
-        return connection.execute(sql, {name: value for name, value in known.items() if f"${name}" in sql}).df()
+        connection.register("scored_origins", filtered.frame("scored_origins.sql"))
+        connection.register("origin_weights", connection.sql(EQUAL_WEIGHTS).df() if weights is None else weights)
+        yield _Scores(connection, {"other_symbols": others, **chosen.parameters})
 
 
 def _rank_correlations(returns: pd.DataFrame | None) -> pd.DataFrame:
