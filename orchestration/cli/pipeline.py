@@ -20,7 +20,6 @@ from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
 from assets.market.selection import source_filter
-from assets.training.model_selection.promotion import PROMOTED
 from orchestration.cli.artifacts import backtest_measures, champions, newest_report
 from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_table
 from orchestration.cli.forecast_origin import ForecastOrigin
@@ -28,7 +27,7 @@ from orchestration.cli.headless import HeadlessRunner
 from orchestration.cli.instance import run_lock
 from orchestration.cli.preflight import bar_problems, require_none, settings_problems
 from orchestration.cli.run_summary import RunSummary, summarise
-from orchestration.cli.selections import BACKTESTS, EVALUATION, FORECASTING, MODELLING, TRAINED, names, with_keys
+from orchestration.cli.selections import BACKTESTS, EVALUATION, MODELLING, TRAINED, names, to_make, with_keys
 from orchestration.cli.session_ranges import LeftOut, SessionPlanner, SessionRange
 from orchestration.cli.terminal import Terminal
 from orchestration.jobs import SELECTIONS, JobName, without_training
@@ -138,7 +137,7 @@ class Pipeline:
             origin.require_bars(self.warehouse, self.settings.market.frequency, windows.lookback_window, sources)
             config = {name: {"symbols": origin.requested} for name in self.settings.forecast_assets}
             sessions = sessions or self.sessions.between(session, session)
-            self._materialise(FORECASTING, sessions, "forecast", config if origin.requested else None)
+            self._forecast(sessions, config if origin.requested else None)
             used = checkpoints_in_use(self.settings, self.checkpoints)
             ends = sorted({1, windows.predict_window})
             shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)
@@ -202,16 +201,8 @@ class Pipeline:
         self, selected: set[str], sessions: SessionRange | None, gates: dg.AssetSelection | None
     ) -> RunPlan:
         """Materialise those of the assets that are stale, and return the plan. Checks of age and gates always run."""
-        runner, graph = self.runner, self.runner.defs.resolve_asset_graph()
-        covered = (sessions.first, sessions.last) if sessions else None
-        staleness = Staleness(runner.candlecast, graph, runner.instance, covered)
-        plan = staleness.plan(selected)
-        for line in plan.lines():
-            self.terminal.print(line)
-        self.terminal.monitor.recall(runner.instance, plan.up_to_date)
-        aged = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED if kind in plan.up_to_date]
-        parts = [gates, plan.stale and dg.AssetSelection.assets(*plan.stale), aged and dg.AssetSelection.checks(*aged)]
-        if chosen := [part for part in parts if isinstance(part, dg.AssetSelection)]:
+        staleness, plan = self._plan(selected, sessions)
+        if chosen := [*([gates] if gates else []), *to_make(plan)]:
             covered_by_run = sessions if self._partitioned(plan.stale) else None
             if covered_by_run and plan.first:
                 newer = SessionRange(plan.first, covered_by_run.last)
@@ -220,6 +211,24 @@ class Pipeline:
                 self._materialise(reduce(or_, chosen), covered_by_run, "everything")
         staleness.record(plan)
         return plan
+
+    def _forecast(self, sessions: SessionRange, config: Mapping[str, Mapping[str, object]] | None) -> None:
+        """Forecast from some sessions, after the gates and those of the models' assets that are stale."""
+        staleness, plan = self._plan(self._names_of(SELECTIONS["train"]), None)
+        chosen = [gate(), dg.AssetSelection.groups("forecasts"), *to_make(plan)]
+        self._materialise(reduce(or_, chosen), sessions, "forecast", config)
+        staleness.record(plan)
+
+    def _plan(self, selected: set[str], sessions: SessionRange | None) -> tuple[Staleness, RunPlan]:
+        """Which of some assets are stale; the others are reported as an earlier command made them."""
+        runner = self.runner
+        covered = (sessions.first, sessions.last) if sessions else None
+        staleness = Staleness(runner.candlecast, runner.defs.resolve_asset_graph(), runner.instance, covered)
+        plan = staleness.plan(selected)
+        for line in plan.lines():
+            self.terminal.print(line)
+        self.terminal.monitor.recall(runner.instance, plan.up_to_date)
+        return staleness, plan
 
     def _vintages(self, sessions: SessionRange) -> list[date]:
         """The vintages that forecast some sessions, oldest first."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 import dagster as dg
 
 from assets.market.checks import gate
+from assets.training.model_selection.promotion import PROMOTED
+from orchestration.staleness.plan import RunPlan
 from resources.checkpoints import Kind
 
-FORECASTING = dg.AssetSelection.groups("training", "forecasts") | gate()
 EVALUATION = dg.AssetSelection.groups("evaluation") | gate()
 BACKTESTS = dg.AssetSelection.groups("evaluation", "backtests") | gate()
 TRAINED: dict[str, tuple[Kind, ...]] = {
@@ -26,6 +27,13 @@ MODELLING = dg.AssetSelection.groups("training", "forecasts", "evaluation", "bac
 def names(keys: Iterable[dg.AssetKey]) -> set[str]:
     """The names of assets."""
     return {key.to_user_string() for key in keys}
+
+
+def to_make(plan: RunPlan) -> list[dg.AssetSelection]:
+    """The assets that a plan makes, and the checks of age of the models that it leaves out."""
+    aged = [dg.AssetCheckKey(dg.AssetKey([kind]), "is_not_expired") for kind in PROMOTED if kind in plan.up_to_date]
+    stale = [dg.AssetSelection.assets(*plan.stale)] if plan.stale else []
+    return [*stale, *([dg.AssetSelection.checks(*aged)] if aged else [])]
 
 
 def with_keys(selection: str, assets: set[str]) -> str:

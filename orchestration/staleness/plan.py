@@ -31,7 +31,7 @@ from orchestration.staleness.contents import (
     models_that_failed,
 )
 from orchestration.staleness.new_sessions import COVERED, GROWTH, covered_by, first_new
-from orchestration.staleness.reads import ALL_TABLES, FILES, FORECASTS, PATHS, Reads, reads_of
+from orchestration.staleness.reads import FILES, FORECASTS, PATHS, Reads, reads_of
 from orchestration.staleness.recipes import KINDS, model_recipes, report_facts, training_recipe
 from orchestration.staleness.records import AssetGraph, Records
 from resources.candlecast import Candlecast
@@ -119,7 +119,7 @@ class Staleness:
         if has_vintages(self.candlecast.settings.windows):
             return RunPlan(dict.fromkeys(names, "models have vintages"), ())
         recorded: dict[str, Digests] = read_kept_json(self.file, self.candlecast.home.root) or {}
-        seen = self._look()
+        seen = self._look(names)
         stale: dict[str, str] = {}
         for name in self._ordered(names):
             self._before[name] = own = self._digests(name, seen)
@@ -151,7 +151,7 @@ class Staleness:
         if not plan.stale or not self._before or self.records.others_since(self._began):
             return
         recorded: dict[str, Digests] = read_kept_json(self.file, self.candlecast.home.root) or {}
-        seen, covered = self._look(), covered_by(self.candlecast, self.sessions)
+        seen, covered = self._look(plan.stale), covered_by(self.candlecast, self.sessions)
         for name in plan.stale:
             recorded.pop(name, None)
             own = {**self._digests(name, seen), **_unwritten(self._before[name]), **covered}
@@ -181,9 +181,11 @@ class Staleness:
             set(reason.removeprefix(CHANGED).split(", ")) if reason.startswith(CHANGED) else {*filter(None, [reason])}
         )
 
-    def _look(self) -> _Seen:
+    def _look(self, names: Iterable[str]) -> _Seen:
+        """The present state of what some assets read."""
         warehouse = self.candlecast.warehouse
-        tables = digests_of_tables(warehouse, ALL_TABLES)
+        read = {table for name in names if name in self.reads for table in self.reads[name].tables}
+        tables = digests_of_tables(warehouse, sorted(read))
         return _Seen(tables, models_that_failed(warehouse), self._files)
 
     def _digests(self, name: str, seen: _Seen) -> Digests:

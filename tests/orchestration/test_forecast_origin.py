@@ -10,8 +10,11 @@ import pytest
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.pipeline import Pipeline
 from orchestration.cli.terminal import Terminal
+from orchestration.jobs import SELECTIONS
+from orchestration.staleness.plan import Staleness
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from resources.integrity import publish_kept_json
 from resources.profiles import load_settings
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -101,6 +104,33 @@ def test_forecast_without_origin_uses_the_newest_session_up_to_market_end(pipeli
     pipeline.forecast(None, [])
     ((_, sessions, *_),) = pipeline.runs
     assert (sessions.first, sessions.last) == (SESSION, SESSION)
+
+
+def test_training_that_is_up_to_date_is_left_out_of_a_forecast_but_for_the_age_of_its_models(
+    pipeline: RecordingPipeline,
+) -> None:
+    graph = pipeline.runner.defs.resolve_asset_graph()
+    training = {key.to_user_string() for key in SELECTIONS["train"].resolve(graph)}
+
+    def record() -> None:
+        with pipeline.runner.locked():
+            staleness = Staleness(pipeline.runner.candlecast, graph, pipeline.runner.instance, None)
+            staleness.plan(training)
+            publish_kept_json(staleness.file, staleness._before)
+
+    pipeline.forecast(SESSION, [])
+    record()
+    pipeline.forecast(SESSION, [])
+    _store(pipeline.warehouse, "bars", _bars("AAPL", SESSIONS[40:41]))
+    pipeline.forecast(SESSION, [])
+    made = [{key.to_user_string() for key in run[0].resolve(graph)} for run in pipeline.runs]
+    # Without windows it is not known what these would be trained on.
+    unknown = {"kronos_tokenizer", "kronos_predictor", "chronos2_model"}
+    assert [training & assets for assets in made] == [training, unknown, training]
+    assert all("kronos_forecasts" in assets for assets in made)
+    checks = {f"{key.asset_key.to_user_string()}.{key.name}" for key in pipeline.runs[1][0].resolve_checks(graph)}
+    assert {"bars.bars_satisfy_the_contract", "volatility_model.is_not_expired"} <= checks
+    assert "volatility_model.weights_are_finite" not in checks
 
 
 def test_symbols_are_accepted_in_any_case(pipeline: RecordingPipeline) -> None:

@@ -161,6 +161,8 @@ def test_forecast_without_origin_uses_the_newest_session_and_the_champions(proje
     assert {row["symbol"] for row in rows} == {"IBM"}
     assert sorted((row["model"], row["step"]) for row in rows) == sorted((m, s) for m in MODELS for s in (1, 4))
     assert all(row["checkpoint"] for row in rows)
+    made = {run["asset"] for run in result["assets"]}
+    assert "chronos2_model_is_not_expired" in made and "chronos2_model" not in made
 
 
 def test_forecasts_go_to_files_and_stored_forecasts_are_backtested_again(project: CliProject, tmp_path: Path) -> None:
