@@ -28,7 +28,7 @@ from assets.forecasts.lookahead_check import (
     unstable_forecasts,
     with_changed_futures,
 )
-from assets.forecasts.summary import ForecastRange, coverage, judged, range_query
+from assets.forecasts.summary import ForecastRange, by_range, coverage, judged, range_query
 from resources.candlecast import Candlecast
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -66,45 +66,49 @@ def check_forecasts(
     Args:
         calibrated: by name of the forecaster, the result of `summary.calibration`.
     """
-    ranges = {one.forecaster.name: one.range for one in results}
-    warehouse = candlecast.warehouse
+    ranges, warehouse = [one.range for one in results], candlecast.warehouse
+
+    def named(found: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        return {one.forecaster.name: frame for one, frame in zip(results, found, strict=True)}
+
     return {
         "complete": _outcome(
-            {model: incomplete(warehouse, forecasts) for model, forecasts in ranges.items()},
+            named(incomplete(warehouse, ranges)),
             "forecasts have missing or duplicate quantiles",
             "every forecast has each of its quantiles once",
         ),
         "finite_and_ordered": _outcome(
-            {model: disordered(warehouse, forecasts) for model, forecasts in ranges.items()},
+            named(disordered(warehouse, ranges)),
             "quantiles are not finite or decrease with their level",
             "all quantiles are finite and increase with their level",
         ),
         "physically_possible": _outcome(
-            {model: _impossible(candlecast, forecasts) for model, forecasts in ranges.items()},
+            named(_impossible(candlecast, ranges)),
             "values are no valid bar",
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
         "no_lookahead": check_lookahead(candlecast, results),
         "independent_of_batch": check_batches(candlecast, results),
         "every_series_is_forecast": check_failures(results),
-        "bands_widen": check_widths({model: widths_by_step(warehouse, judged(used)) for model, used in ranges.items()}),
+        "bands_widen": check_widths(named(widths_by_step(warehouse, [judged(one) for one in ranges]))),
         "coverage_is_nominal": check_coverage(calibrated),
     }
 
 
-def disordered(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
-    """Quantiles that are not finite or decrease with their level: columns symbol, origin, step, field."""
-    return warehouse.frame(range_query("disordered_quantiles.sql"), forecasts.parameters)
+def disordered(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[pd.DataFrame]:
+    """Quantiles of each range that are not finite or decrease with their level: symbol, origin, step, field."""
+    return by_range(warehouse, range_query("disordered_quantiles.sql"), ranges)
 
 
-def impossible(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
-    """Quantiles that are no valid bar, e.g. a price of 0 or a high below the close: symbol, origin, step, level."""
-    return warehouse.frame(range_query("impossible_bars.sql"), forecasts.parameters)
+def impossible(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[pd.DataFrame]:
+    """Quantiles of each range that are no valid bar, e.g. a price of 0, a high below the close: symbol, origin, step,
+    level."""
+    return by_range(warehouse, range_query("impossible_bars.sql"), ranges)
 
 
-def incomplete(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
-    """Forecasts with missing or duplicate quantiles: columns symbol, origin."""
-    return warehouse.frame(range_query("incomplete_forecasts.sql"), forecasts.parameters)
+def incomplete(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[pd.DataFrame]:
+    """Forecasts of each range with missing or duplicate quantiles: columns symbol, origin."""
+    return by_range(warehouse, range_query("incomplete_forecasts.sql"), ranges)
 
 
 def impossible_paths(warehouse: Warehouse, files: Sequence[Path]) -> pd.DataFrame:
@@ -112,16 +116,17 @@ def impossible_paths(warehouse: Warehouse, files: Sequence[Path]) -> pd.DataFram
     return warehouse.frame(load_sql("assets.forecasts", "impossible_paths.sql"), {"files": [str(f) for f in files]})
 
 
-def widths_by_step(warehouse: Warehouse, forecasts: ForecastRange) -> pd.DataFrame:
-    """The mean log width of the widest band of the close: columns step, width, n (forecasts), ordered by step."""
-    return warehouse.frame(range_query("widths_by_step.sql"), forecasts.parameters)
+def widths_by_step(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[pd.DataFrame]:
+    """The mean log width of the widest band of the close, of each range: columns step, width, n (forecasts), ordered by
+    step."""
+    return by_range(warehouse, range_query("widths_by_step.sql"), ranges)
 
 
 def check_widths(widths: Mapping[str, pd.DataFrame]) -> CheckOutcome:
     """Whether the band of every model is about as wide at each step as at any earlier one: uncertainty accumulates.
 
     Args:
-        widths: by model, the result of `widths_by_step`.
+        widths: by model, a result of `widths_by_step`.
     """
     problems = []
     for model, frame in widths.items():
@@ -266,12 +271,14 @@ def _by_reason(failures: Sequence[FailedForecast] | Sequence[FallbackForecast]) 
         yield f"{reason} ({count:,} of {named})"
 
 
-def _impossible(candlecast: Candlecast, forecasts: ForecastRange) -> pd.DataFrame:
-    found = impossible(candlecast.warehouse, forecasts)
-    model, checkpoint = forecasts.forecaster.model, forecasts.forecaster.checkpoint
-    candidates = [paths_file(candlecast.home, model, checkpoint, origin) for origin in forecasts.origins]
-    files = [file for file in candidates if file.is_file()]
-    return pd.concat([found, impossible_paths(candlecast.warehouse, files)]) if files else found
+def _impossible(candlecast: Candlecast, ranges: Sequence[ForecastRange]) -> list[pd.DataFrame]:
+    """The result of `impossible`, with that of `impossible_paths` where there are sample paths."""
+    frames = []
+    for one, found in zip(ranges, impossible(candlecast.warehouse, ranges), strict=True):
+        candidates = (paths_file(candlecast.home, *one.named, origin) for origin in one.origins)
+        files = [file for file in candidates if file.is_file()]
+        frames.append(pd.concat([found, impossible_paths(candlecast.warehouse, files)]) if files else found)
+    return frames
 
 
 def _outcome(found: Mapping[str, pd.DataFrame], problem: str, fine: str) -> CheckOutcome:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
     from assets.forecasts.generate import ForecastResult
-    from assets.forecasts.summary import ForecastRange
+    from assets.forecasts.summary import ContentByOrigin
     from assets.market.history import BarHistory
 
 GROUP = "forecasts"
@@ -140,24 +140,28 @@ def _result(
 ) -> dg.MaterializeResult[None]:
     from assets.forecasting.origins import first_origin
     from assets.forecasts.acceptance import check_forecasts
-    from assets.forecasts.summary import calibrations, content, judged, not_made_text
+    from assets.forecasts.summary import calibrations, contents_by_origin, judged, not_made_text, total_content
 
     origins = sorted({task.origin for task in selection.tasks})
     runs = [one.range for one in results]
     frequency = candlecast.settings.market.frequency
     found = calibrations(candlecast.warehouse, [judged(run) for run in runs], frequency)
     calibrated = {run.forecaster.name: one for run, one in zip(runs, found, strict=True)}
-    contents = [content(candlecast.warehouse, run) for run in runs]
+    contents = contents_by_origin(candlecast.warehouse, runs)
     outcomes = check_forecasts(candlecast, results, calibrated)
     metadata = _metadata(candlecast, results, selection, histories, calibrated)
     derived = _derived_results(candlecast, asset.name, results, histories, metadata) if asset.derived_from else []
     first, every = first_origin(candlecast.settings), candlecast.settings.forecasts.every
     not_made = not_made_text(sessions_of(context), len(origins), first, every, selection.skipped)
     add_to_newest_partition(context, metadata | {"not_made": not_made})
-    _add_contents(context, candlecast, runs)
+    _add_contents(context, candlecast, results, contents)
     # Stored forecasts stay when the market or an event is corrected: the data version shows that they would differ.
     read = [digest for one in results for digest in one.forecaster.data(max(origins))]
-    made_of = [[one.forecaster.checkpoint for one in results], contents, *([read] if read else [])]
+    made_of = [
+        [one.forecaster.checkpoint for one in results],
+        [total_content(one) for one in contents],
+        *([read] if read else []),
+    ]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest_of(made_of)),
         check_results=[
@@ -210,11 +214,14 @@ def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
     return check_result(COVERAGE.name, outcome, {name: table(one) for name, one in tables.items() if len(one)})
 
 
-def _add_contents(context: dg.AssetExecutionContext, candlecast: Candlecast, runs: "Sequence[ForecastRange]") -> None:
+def _add_contents(
+    context: dg.AssetExecutionContext,
+    candlecast: Candlecast,
+    results: "Sequence[ForecastResult]",
+    by_origin: "Sequence[ContentByOrigin]",
+) -> None:
     """The content of each session: no rows where it is no origin, or no symbol could be forecast from it."""
-    from assets.forecasts.summary import content_by_origin
-
-    found = [(run.forecaster.checkpoint, content_by_origin(candlecast.warehouse, run)) for run in runs]
+    found = [(one.forecaster.checkpoint, own) for one, own in zip(results, by_origin, strict=True)]
     contents: dict[date, tuple[int, str]] = {}
     for session in sessions_of(context):
         origin = candlecast.calendar.stamps(session, session)[-1].to_pydatetime().replace(tzinfo=None)
@@ -240,6 +247,7 @@ def _metadata(
         costs_by_model,
         failed_forecasts,
         fallback_forecasts,
+        run_by_model,
     )
 
     origins = sorted({task.origin for task in selection.tasks})
@@ -249,7 +257,7 @@ def _metadata(
         "first_origin": str(origins[0]),
         "last_origin": str(origins[-1]),
         "skipped": table(pd.DataFrame(selection.skipped.items(), columns=["reason", "forecasts"])),
-        "models": table(pd.DataFrame([_row(candlecast, one, calibrated) for one in results])),
+        "models": table(run_by_model(candlecast, results, calibrated)),
         "about": table(about_models(results)),
         **costs_by_model(results),
     }
@@ -264,26 +272,6 @@ def _metadata(
     elif with_actuals := {model: frame for model, frame in calibrated.items() if len(frame)}:
         metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
     return metadata
-
-
-def _row(candlecast: Candlecast, one: "ForecastResult", calibrated: "dict[str, pd.DataFrame]") -> dict[str, object]:
-    from assets.forecasting.intervals import percent
-    from assets.forecasts.summary import corrected_rate, coverage, forward_origins
-
-    forecaster = one.forecaster
-    covered = coverage(calibrated[forecaster.name])
-    return {
-        "model": forecaster.name,
-        "checkpoint": forecaster.checkpoint,
-        "created": one.created,
-        "existing": one.existing,
-        "failed": len(one.failures),
-        "fallback": len(one.fallbacks),
-        "in sample": sum(forecaster.in_sample(origin) for origin in one.range.origins),
-        "forward": forward_origins(candlecast.warehouse, one.range, candlecast.calendar),
-        "corrected": corrected_rate(candlecast.warehouse, one.range),
-        **{f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()},
-    }
 
 
 def _fans(

@@ -1,6 +1,6 @@
 -- Quantiles of one level that together are no valid bar.
-SELECT symbol, origin, step, level FROM (
-    SELECT symbol, origin, step, level,
+SELECT model, checkpoint, symbol, origin, step, level FROM (
+    SELECT model, checkpoint, symbol, origin, step, level,
            max(value) FILTER (field = 'open') AS open, max(value) FILTER (field = 'high') AS high,
            max(value) FILTER (field = 'low') AS low, max(value) FILTER (field = 'close') AS close,
            min(value) FILTER (field IN ('open', 'high', 'low', 'close')) AS least_price,

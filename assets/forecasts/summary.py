@@ -1,19 +1,26 @@
-"""Summaries of the stored forecasts of one forecaster: calibration, coverage, rate of corrections, content digest."""
+"""Summaries of the stored forecasts of forecasters: calibration, coverage, rate of corrections, content digests.
+
+Those of all forecasters of a run are read by one query (`by_range`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import reduce
+from operator import xor
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from assets.forecasting.forecaster import ForecastModel
-from assets.forecasting.intervals import scored_intervals
+from assets.forecasting.intervals import percent, scored_intervals
 from assets.forecasting.origins import forward_steps
 from resources.calendar import TradingCalendar
+from resources.candlecast import Candlecast
 from resources.derived_models import is_recalibrated, raw_model
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -21,16 +28,21 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     from assets.forecasts.generate import ForecastResult
 
+# By origin, the number of quantiles and their digest.
+ContentByOrigin = Mapping[datetime, tuple[int, str]]
 YEAR = np.timedelta64(365, "D")
-_IN_RANGE = "model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last"
-_CONTENT = f"""
-SELECT count(*) AS rows,
-       bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
-FROM forecast_quantiles WHERE {_IN_RANGE}
+# Days of origins, over all models, that one query reads at most: what it groups by forecast stays within memory.
+MOST_TOGETHER = 100
+_IN_RANGE = """
+(model, checkpoint) IN (SELECT unnest($models), unnest($checkpoints)) AND origin BETWEEN $first AND $last
 """
-_CONTENT_BY_ORIGIN = _CONTENT.replace("SELECT", "SELECT origin,", 1) + "GROUP BY origin"
-_MADE_AT = f"SELECT origin, max(made_at) AS made_at FROM forecasts WHERE {_IN_RANGE} GROUP BY origin"
-_CORRECTED = f"SELECT avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE}"
+_CONTENT = f"""
+SELECT model, checkpoint, origin, count(*) AS rows,
+       bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
+FROM forecast_quantiles WHERE {_IN_RANGE} GROUP BY ALL
+"""
+_MADE_AT = f"SELECT model, checkpoint, origin, max(made_at) AS made_at FROM forecasts WHERE {_IN_RANGE} GROUP BY ALL"
+_CORRECTED = f"SELECT model, checkpoint, avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE} GROUP BY ALL"
 
 
 @dataclass(frozen=True)
@@ -41,13 +53,15 @@ class ForecastRange:
     origins: Sequence[np.datetime64]
 
     @property
-    def parameters(self) -> dict[str, object]:
-        return {
-            "model": self.forecaster.model,
-            "checkpoint": self.forecaster.checkpoint,
-            "first": min(self.origins).item(),
-            "last": max(self.origins).item(),
-        }
+    def named(self) -> tuple[str, str]:
+        """Model and checkpoint."""
+        return self.forecaster.model, self.forecaster.checkpoint
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last origin."""
+        first, last = np.array([min(self.origins), max(self.origins)], dtype="datetime64[us]").tolist()
+        return first, last
 
 
 def judged(forecasts: ForecastRange) -> ForecastRange:
@@ -57,15 +71,52 @@ def judged(forecasts: ForecastRange) -> ForecastRange:
     return replace(forecasts, origins=[max(forecasts.origins) - YEAR, *forecasts.origins])
 
 
-def forward_origins(warehouse: Warehouse, forecasts: ForecastRange, calendar: TradingCalendar) -> int:
-    """The number of origins that were forecast before the session of their first target began."""
-    times = warehouse.frame(_MADE_AT, forecasts.parameters)
-    return int(forward_steps(times["origin"].to_numpy(), times["made_at"].to_numpy(), 1, calendar).sum())
+def by_range(
+    warehouse: Warehouse,
+    sql: str,
+    ranges: Sequence[ForecastRange],
+    parameters: Mapping[str, object] = MappingProxyType({}),
+    bounded: bool = True,
+) -> list[pd.DataFrame]:
+    """The rows of a query for each of some ranges, without the columns model and checkpoint. Those of the same origins
+    are read together.
+
+    Args:
+        sql: with the parameters models, checkpoints, first and last, and the columns model and checkpoint.
+        bounded: whether to read MOST_TOGETHER at once, of a query that groups by forecast.
+    """
+    found: dict[tuple[object, ...], pd.DataFrame] = {}
+    for own in _together(ranges, bounded):
+        models, checkpoints = (list(names) for names in zip(*(one.named for one in own), strict=True))
+        first, last = own[0].span
+        named = {"models": models, "checkpoints": checkpoints, "first": first, "last": last}
+        every = warehouse.frame(sql, {**named, **parameters})
+        rows = every.groupby(["model", "checkpoint"], sort=False).indices if len(every) else {}
+        plain = every.drop(columns=["model", "checkpoint"])
+        for one in own:
+            place = rows.get(one.named, np.array([], dtype=int))
+            found[*one.named, *one.span] = plain.iloc[place].reset_index(drop=True)
+    return [found[*one.named, *one.span] for one in ranges]
+
+
+def _together(ranges: Sequence[ForecastRange], bounded: bool) -> Iterator[list[ForecastRange]]:
+    by_span: dict[tuple[datetime, datetime], list[ForecastRange]] = {}
+    for one in ranges:
+        by_span.setdefault(one.span, []).append(one)
+    for (first, last), own in by_span.items():
+        count = max(1, MOST_TOGETHER // (1 + (last - first).days)) if bounded else len(own)
+        yield from (own[start : start + count] for start in range(0, len(own), count))
 
 
 def range_query(script: str) -> str:
-    """One of this package's scripts over the forecasts of a range; run it with `ForecastRange.parameters`."""
+    """One of this package's scripts over the forecasts of ranges, for `by_range`."""
     return load_sql("assets.forecasts", script).format(range=_IN_RANGE)
+
+
+def forward_origins(warehouse: Warehouse, ranges: Sequence[ForecastRange], calendar: TradingCalendar) -> list[int]:
+    """Of each range the number of origins that were forecast before the session of their first target began."""
+    times = by_range(warehouse, _MADE_AT, ranges, bounded=False)
+    return [int(forward_steps(own["origin"].to_numpy(), own["made_at"].to_numpy(), 1, calendar).sum()) for own in times]
 
 
 def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) -> pd.DataFrame:
@@ -74,17 +125,10 @@ def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) 
 
 
 def calibrations(warehouse: Warehouse, forecasts: Sequence[ForecastRange], frequency: str) -> list[pd.DataFrame]:
-    """The `calibration` of each of some ranges; those of the same origins are read together."""
-    sql, found = load_sql("assets.forecasts", "calibration.sql"), dict[tuple[object, ...], pd.DataFrame]()
-    keys = [tuple(one.parameters.values()) for one in forecasts]
-    for first, last in dict.fromkeys(key[2:] for key in keys):
-        models, checkpoints = zip(*(key[:2] for key in keys if key[2:] == (first, last)), strict=True)
-        named = {"models": list(models), "checkpoints": list(checkpoints), "first": first, "last": last}
-        every = warehouse.frame(sql, {**named, "frequency": frequency})
-        for key in zip(models, checkpoints, strict=True):
-            own = every[(every["model"] == key[0]) & (every["checkpoint"] == key[1])]
-            found[*key, first, last] = own.drop(columns=["model", "checkpoint"]).reset_index(drop=True)
-    return [found[key] for key in keys]
+    """The `calibration` of each of some ranges."""
+    return by_range(
+        warehouse, load_sql("assets.forecasts", "calibration.sql"), forecasts, {"frequency": frequency}, bounded=False
+    )
 
 
 def before_and_after(
@@ -117,22 +161,53 @@ def coverage(calibrated: pd.DataFrame) -> dict[float, float]:
     return {one.nominal: share[one.high] - below[one.low] for one in reversed(scored_intervals(list(share)))}
 
 
-def content(warehouse: Warehouse, forecasts: ForecastRange) -> tuple[int, str]:
-    """The number of quantiles and their digest."""
-    found = warehouse.frame(_CONTENT, forecasts.parameters)
-    return int(found["rows"][0]), str(found["digest"][0])
+def contents_by_origin(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[ContentByOrigin]:
+    """Of each range the number of quantiles from each origin, and their digest."""
+    return [
+        {origin.to_pydatetime(): (int(rows), str(digest)) for origin, rows, digest in own.itertuples(index=False)}
+        for own in by_range(warehouse, _CONTENT, ranges, bounded=False)
+    ]
 
 
-def content_by_origin(warehouse: Warehouse, forecasts: ForecastRange) -> dict[datetime, tuple[int, str]]:
-    """The number of quantiles from each origin of a range, and their digest."""
-    with warehouse.read() as connection:
-        found = connection.execute(_CONTENT_BY_ORIGIN, forecasts.parameters).fetchall()
-    return {origin: (int(rows), str(digest)) for origin, rows, digest in found}
+def total_content(by_origin: ContentByOrigin) -> tuple[int, str]:
+    """The number of quantiles from all origins, and their digest."""
+    digest = reduce(xor, (int(own) for _, own in by_origin.values())) if by_origin else None
+    return sum(rows for rows, _ in by_origin.values()), str(digest)
 
 
-def corrected_rate(warehouse: Warehouse, forecasts: ForecastRange) -> float:
-    """The mean share of raw model output that was corrected: bars projected, crossing quantiles sorted."""
-    return float(warehouse.frame(_CORRECTED, forecasts.parameters)["rate"][0])
+def corrected_rates(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[float]:
+    """Of each range the mean share of raw output that was corrected: bars projected, crossing quantiles sorted."""
+    rates = by_range(warehouse, _CORRECTED, ranges, bounded=False)
+    return [float(own["rate"].iloc[0]) if len(own) else np.nan for own in rates]
+
+
+def run_by_model(
+    candlecast: Candlecast, results: Sequence[ForecastResult], calibrated: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """What a run did, one row per model, with what is stored of its origins.
+
+    Args:
+        calibrated: by name of the forecaster, the result of `calibration`.
+    """
+    runs, rows = [one.range for one in results], []
+    forward = forward_origins(candlecast.warehouse, runs, candlecast.calendar)
+    corrected = corrected_rates(candlecast.warehouse, runs)
+    for one, run, ahead, rate in zip(results, runs, forward, corrected, strict=True):
+        forecaster = one.forecaster
+        covered = coverage(calibrated[forecaster.name])
+        row = {
+            "model": forecaster.name,
+            "checkpoint": forecaster.checkpoint,
+            "created": one.created,
+            "existing": one.existing,
+            "failed": len(one.failures),
+            "fallback": len(one.fallbacks),
+            "in sample": sum(forecaster.in_sample(origin) for origin in run.origins),
+            "forward": ahead,
+            "corrected": rate,
+        }
+        rows.append(row | {f"coverage of the {percent(nominal)} interval": share for nominal, share in covered.items()})
+    return pd.DataFrame(rows)
 
 
 def about_models(results: Sequence[ForecastResult]) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def test_the_packaged_weights_widen_over_a_horizon_of_forty_steps(tmp_path: Path
     assert steps_at_once(weights.folder) == forecaster.recipe["independent_blocks"] == 16
     tasks = home.tasks(date(2012, 1, 3), date(2012, 6, 29))
     generate.generate_forecasts(home.candlecast, forecaster, tasks)
-    widths = acceptance.widths_by_step(home.warehouse, ForecastRange(forecaster, [task.origin for task in tasks]))
+    widths = acceptance.widths_by_step(home.warehouse, [ForecastRange(forecaster, [task.origin for task in tasks])])[0]
     assert widths["n"].min() >= acceptance.MIN_FORECASTS
     assert widths["step"].tolist() == list(range(1, 41))
     assert widths["width"].is_monotonic_increasing

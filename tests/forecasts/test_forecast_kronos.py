@@ -33,11 +33,11 @@ def test_paths_and_quantiles_are_valid_bars(model_home: ForecastHome) -> None:
     generate_forecasts(model_home.candlecast, forecaster, tasks)
     run = summary.ForecastRange(forecaster, [tasks[0].origin])
     file = paths_file(model_home.candlecast.home, "kronos", forecaster.checkpoint, tasks[0].origin)
-    assert acceptance.disordered(model_home.warehouse, run).empty
-    assert acceptance.impossible(model_home.warehouse, run).empty
-    assert acceptance.incomplete(model_home.warehouse, run).empty
+    assert acceptance.disordered(model_home.warehouse, [run])[0].empty
+    assert acceptance.impossible(model_home.warehouse, [run])[0].empty
+    assert acceptance.incomplete(model_home.warehouse, [run])[0].empty
     assert acceptance.impossible_paths(model_home.warehouse, [file]).empty
-    assert summary.corrected_rate(model_home.warehouse, run) > 0  # random weights: most raw bars are impossible
+    assert summary.corrected_rates(model_home.warehouse, [run])[0] > 0  # random weights: most raw bars are impossible
     paths = read_paths(file)
     assert set(paths) == {task.symbol for task in tasks}
     assert paths["AAPL"].shape == (100, 10, 6)

@@ -88,7 +88,8 @@ def test_two_writers_of_the_same_forecasts_leave_them_once(home: ForecastHome) -
         return prediction
 
     assert generate_forecasts(home.candlecast, _changed(forecaster, late), tasks).created == 0
-    assert acceptance.incomplete(home.warehouse, summary.ForecastRange(forecaster, [t.origin for t in tasks])).empty
+    run = summary.ForecastRange(forecaster, [task.origin for task in tasks])
+    assert acceptance.incomplete(home.warehouse, [run])[0].empty
 
 
 def test_a_run_that_dies_keeps_its_batches_and_a_rerun_completes_them(home: ForecastHome) -> None:
@@ -244,3 +245,32 @@ def test_batches_never_split_an_origin(home: ForecastHome) -> None:
     assert [task for batch in batches for task in batch] == list(tasks)
     owners = [{task.origin for task in batch} for batch in batches]
     assert sum(map(len, owners)) == len(set().union(*owners))
+
+
+def test_what_is_wrong_is_found_in_each_of_several_models(home: ForecastHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = home.tasks(FIRST, LAST)
+    models = baseline_forecasters(home.settings)
+    results = [generate_forecasts(home.candlecast, one, tasks) for one in models]
+    at = f"symbol = 'IBM' AND origin = TIMESTAMP '{tasks[0].origin}'"
+    planted = {
+        "random_walk": f"UPDATE forecast_quantiles SET value = 'nan' WHERE step = 3 AND level = 0.5 AND {at}",
+        "random_walk_ewma": f"UPDATE forecast_quantiles SET value = -value WHERE step = 3 AND {at}",
+        "drift": f"DELETE FROM forecast_quantiles WHERE step = 3 AND level = 0.5 AND {at}",
+        "momentum": "UPDATE forecast_quantiles SET value = value * 1.2 WHERE step = 3 AND level = 0.95",
+    }
+    with home.warehouse.write() as connection:
+        for model, change in planted.items():
+            connection.execute(f"{change} AND model = '{model}'")
+    expected = {
+        "complete": ["drift"],
+        "finite_and_ordered": ["random_walk", "random_walk_ewma"],
+        "physically_possible": ["random_walk_ewma"],
+        "bands_widen": ["momentum"],
+    }
+    # All models by one query, and each by its own.
+    for most in (summary.MOST_TOGETHER * 100, 0):
+        monkeypatch.setattr(summary, "MOST_TOGETHER", most)
+        outcomes = acceptance.check_forecasts(home.candlecast, results, {})
+        for name, found in outcomes.items():
+            named = [part.partition(":")[0] for part in found.description.split("; ") if not found.passed]
+            assert [one for one in planted if one in named] == expected.get(name, []), (name, found.description)
