@@ -18,6 +18,7 @@ from resources.child_process import CHILD_VARIABLE
 from resources.errors import CandlecastError
 from resources.locks import claim_lock
 from resources.settings import ComputeSettings
+from resources.worker_processes import COMPANION
 
 if TYPE_CHECKING:
     import psutil
@@ -62,7 +63,7 @@ class Compute:
             CandlecastError: as `device`.
         """
         wanted = self.settings.device
-        if wanted == "cpu" or (wanted == "auto" and not _may_have_accelerator()):
+        if self._is_cpu():
             return "cpu"
         import torch
 
@@ -81,6 +82,10 @@ class Compute:
         if wanted == "mps" and not torch.backends.mps.is_available():
             raise CandlecastError('compute.device = "mps", but this machine has no Metal device: set "auto" or "cpu"')
         return wanted
+
+    def _is_cpu(self) -> bool:
+        """Whether the device is the CPU; torch is not asked, so False may be wrong."""
+        return self.settings.device == "cpu" or (self.settings.device == "auto" and not _may_have_accelerator())
 
     def use_threads(self, *models: nn.Module) -> int:
         """Set the number of torch threads for these models and return it.
@@ -109,7 +114,17 @@ class Compute:
         """
         if self.settings.workers:
             return self.settings.workers
-        return available_cores() if self.device().type == "cpu" else 1
+        return available_cores() if self.device_name() == "cpu" else 1
+
+    def uses_companion(self, *folders: Path) -> bool:
+        """Whether the models of these folders forecast in the companion (resources.worker_processes).
+
+        They do where they take one thread on the CPU, the settings and the cores allow a second process, and this one
+        has not paid for the import of torch already.
+        """
+        if "torch" in sys.modules and COMPANION.worker is None:
+            return False
+        return self._is_cpu() and self.workers() > 1 and self.one_thread(*folders)
 
     def require_memory(self, needed: int, what: str) -> None:
         """Check that `needed` bytes are free on the device.

@@ -18,6 +18,10 @@ class MissingWeightsError(CandlecastError):
     """Published weights are not on this machine. Of a vintage: its sessions fail, and those of the others do not."""
 
 
+class WorkerEndedError(CandlecastError):
+    """A worker process ended in the middle of its work: it was killed, or ran out of memory."""
+
+
 class WarehouseBusyError(CandlecastError):
     """Another process, named in the message, kept the warehouse locked for longer than the wait."""
 

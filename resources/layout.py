@@ -103,7 +103,7 @@ class Home:
 
     @property
     def pictures(self) -> Path:
-        """Pictures of the assets' pages: `<digest>.png`, and data of charts that are drawn later: `<digest>.json`."""
+        """Pictures of the assets' pages: `<digest>.png`."""
         return self.root / "pictures"
 
     @property

@@ -370,7 +370,8 @@ class ComputeSettings(Section):
         None,
         ge=1,
         description="Processes that forecast with a model of one thread, such as the compact Kronos; unset: one per "
-        "core, one on a GPU. Started where a forecast takes longer than their start, and there is memory for them.",
+        "core, one on a GPU. The second one starts with the command and has the compact networks, others where a "
+        "forecast takes longer than their start, and there is memory for them. 1: all is forecast in one process.",
     )
     processes: int = Field(1, ge=1, description="Training processes on this machine, started with torchrun.")
     rendezvous: str | None = Field(

@@ -1,26 +1,31 @@
-"""Worker processes: each loads a function once and applies it to items, one at a time, beside this process.
+"""Worker processes: each loads functions once and applies them to items, one at a time, beside this process.
 
 For work that takes one thread: a process per core. The results do not depend on their number, and come in the order of
 the items. `run_on_workers` starts processes of this machine; an engine of a cluster needs the same two arguments, a
-picklable loader and picklable items.
+picklable loader and picklable items. `COMPANION` is a worker that stays for as long as this process: it imports what is
+slow to import while this process does other work, serves single calls, and is one of the processes of a run.
 """
 
 from __future__ import annotations
 
+import atexit
+import pickle
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from resources.child_process import ChildExit, child_environment, exit_with_parent
-from resources.errors import CandlecastError
+from resources.errors import CandlecastError, WorkerEndedError
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SECONDS = 5
@@ -32,9 +37,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class _Failed:
-    """An exception in a worker: its text, and its traceback where it is no error of the input."""
+    """An exception in a worker, and its traceback there where it is no error of the input."""
 
-    text: str
+    error: Exception
     traceback: str | None
 
 
@@ -44,23 +49,30 @@ def run_on_workers(
     items: Sequence[Item],
     workers: int,
     describe: Callable[[Item], str],
+    sent: Callable[[Item], Any] = lambda item: item,
 ) -> Generator[Value, None, None]:
-    """What the function makes of each item, in their order; this process is one of the workers.
+    """What the function makes of each item, in their order; this process and its companion are among the workers.
 
     Args:
         load: returns the function; called once in each other process, and pickled for it.
         own: the same function in this process.
-        workers: processes, this one included; 1: no other is started.
+        workers: processes, this one included; 1: no other works.
         describe: names an item in an error.
+        sent: what is sent of an item, where that is not the item itself.
 
     Raises:
         CandlecastError: the function raised it, or a worker died; the message names the item.
         RuntimeError: the function raised another exception, whose traceback it contains.
     """
-    others = [_Worker(load) for _ in range(min(workers, len(items)) - 1)]
-    left = _Counter(len(items))
+    count = max(0, min(workers, len(items)) - 1)
+    kept = [COMPANION.worker] if COMPANION.worker and count else []
+    started = [_Worker() for _ in range(count - len(kept))]
+    left, pickled = deque(range(len(items))), pickle.dumps(load)
     arrived: SimpleQueue[tuple[int, Value | Exception]] = SimpleQueue()
-    threads = [Thread(target=_serve, args=(one, items, left, arrived, describe), daemon=True) for one in others]
+    threads = [
+        Thread(target=_serve, args=(one, pickled, items, left, arrived, describe, sent), daemon=True)
+        for one in (*kept, *started)
+    ]
     for thread in threads:
         thread.start()
     waiting: dict[int, Value] = {}
@@ -78,46 +90,42 @@ def run_on_workers(
             if shown in waiting:
                 yield waiting.pop(shown)
                 shown += 1
-            elif (number := left.take()) is not None:
+            elif (number := _taken(left)) is not None:
                 waiting[number] = own(items[number])
             else:
                 keep(*arrived.get())
     finally:
-        left.stop()
-        for one in others:
+        left.clear()
+        # The companion stays, unless it is in the middle of an item that nobody waits for.
+        ended = [*started, *(kept if shown < len(items) else [])]
+        for one in ended:
             one.kill()
         for thread in threads:
             thread.join()
-        for one in others:
+        for one in ended:
             one.close()
 
 
-class _Counter:
-    """Hands out the numbers of the items, each once."""
-
-    def __init__(self, count: int) -> None:
-        self._lock, self._next, self._count = Lock(), 0, count
-
-    def take(self) -> int | None:
-        with self._lock:
-            if self._next >= self._count:
-                return None
-            self._next += 1
-            return self._next - 1
-
-    def stop(self) -> None:
-        with self._lock:
-            self._next = self._count
+def _taken(left: deque[int]) -> int | None:
+    """The next number, which no other thread gets; None: there is none."""
+    try:
+        return left.popleft()
+    except IndexError:
+        return None
 
 
 class _Worker:
-    """One process, and the connection to it."""
+    """One process, and the connection to it. It works on one call at a time.
 
-    def __init__(self, load: Callable[[], Callable[[Any], Any]]) -> None:
+    Args:
+        modules: what it imports at once.
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
         self._connection, theirs = Pipe()
-        self._load: Callable[[], Callable[[Any], Any]] | None = load
+        self._lock = Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import work; work({theirs.fileno()})"],
+            [sys.executable, "-c", f"from {__name__} import work; work({theirs.fileno()}, {tuple(modules)})"],
             stdin=subprocess.PIPE,  # its end tells the worker that its parent is gone
             stdout=subprocess.DEVNULL,
             env=child_environment(ONE_THREAD),
@@ -126,19 +134,36 @@ class _Worker:
         )
         theirs.close()
 
-    def apply(self, item: object) -> Any:
-        """What the function makes of an item, or `_Failed`.
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
-        Raises:
-            EOFError, OSError: the process has ended.
+    @property
+    def runs(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def apply(self, load: bytes, *item: object) -> Any:
+        """What a function makes of an item, or `_Failed`; without an item the function is loaded alone.
+
+        Args:
+            load: the pickled loader of the function.
         """
-        if self._load is not None:
-            self._connection.send(self._load)
-            self._load = None
-        self._connection.send(item)
-        return self._connection.recv()
+        with self._lock:
+            try:
+                self._connection.send((load, item))
+                return self._connection.recv()
+            except (EOFError, OSError):
+                return _Failed(WorkerEndedError(f"a worker process {self._how_it_ended()}"), None)
+            except BaseException as error:
+                # A later call must not receive the answer to this one.
+                self.kill()
+                if isinstance(error, Exception):
+                    return _failed(error)
+                raise
 
-    def how_it_ended(self) -> str:
+    def _how_it_ended(self) -> str:
         try:
             return ChildExit(self._process.wait(STOP_SECONDS), "").reason
         except subprocess.TimeoutExpired:
@@ -157,39 +182,119 @@ class _Worker:
             self._process.stdin.close()
 
 
+class Companion:
+    """The worker that stays for as long as this process."""
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+
+    @property
+    def worker(self) -> _Worker | None:
+        """The running process; None: it was not started, or has ended."""
+        return self._worker if self._worker is not None and self._worker.runs else None
+
+    def start(self, modules: Sequence[str] = ()) -> None:
+        """Start it, unless it runs. This returns at once.
+
+        Args:
+            modules: what it imports before its first call. One that cannot be imported fails the call that needs it.
+        """
+        if self.worker is None:
+            self.stop()
+            self._worker = _Worker(modules)
+
+    def call(self, load: bytes, *item: object) -> Any:
+        """As `_Worker.apply`; what failed is raised. If it has ended, it is started again."""
+        self.start()
+        assert self._worker is not None
+        found = self._worker.apply(load, *item)
+        if isinstance(found, _Failed):
+            if found.traceback:
+                found.error.add_note(found.traceback)
+            raise found.error
+        return found
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.close()
+            self._worker = None
+
+
+COMPANION = Companion()
+atexit.register(COMPANION.stop)
+
+
+class CompanionFunction(Generic[Item, Value]):
+    """A function in the companion, which is loaded there at once.
+
+    Args:
+        load: returns it; picklable.
+
+    Raises:
+        WorkerEndedError: the companion ended meanwhile.
+        Exception: what `load` or the function raised.
+    """
+
+    def __init__(self, load: Callable[[], Callable[[Item], Value]]) -> None:
+        self._load = pickle.dumps(load)
+        COMPANION.call(self._load)
+
+    def __call__(self, item: Item) -> Value:
+        value: Value = COMPANION.call(self._load, item)
+        return value
+
+
 def _serve(
     worker: _Worker,
+    load: bytes,
     items: Sequence[Any],
-    left: _Counter,
+    left: deque[int],
     arrived: SimpleQueue[tuple[int, Any]],
     describe: Callable[[Any], str],
+    sent: Callable[[Any], Any],
 ) -> None:
     """Give items to a worker until there are none, or it fails."""
-    while (number := left.take()) is not None:
+    while (number := _taken(left)) is not None:
         try:
-            found = worker.apply(items[number])
-        except (EOFError, OSError):
-            found = _Failed(f"a worker process {worker.how_it_ended()}", None)
+            found = worker.apply(load, sent(items[number]))
+        except Exception as error:
+            found = _failed(error)
         if isinstance(found, _Failed):
-            named = f"{describe(items[number])}: {found.text}"
-            error = RuntimeError(f"{named}\n{found.traceback}") if found.traceback else CandlecastError(named)
-            arrived.put((number, error))
+            named = f"{describe(items[number])}: {repr(found.error) if found.traceback else found.error}"
+            raised = RuntimeError(f"{named}\n{found.traceback}") if found.traceback else CandlecastError(named)
+            arrived.put((number, raised))
             return
         arrived.put((number, found))
 
 
-def work(descriptor: int) -> None:
-    """The loop of a worker: the loader, then items, until the parent closes the connection of this file descriptor."""
+def _failed(error: Exception) -> _Failed:
+    lines = None if isinstance(error, CandlecastError) else traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # its class cannot be pickled, or takes other arguments
+        error = RuntimeError(repr(error)) if lines else CandlecastError(str(error))
+    return _Failed(error, lines)
+
+
+def work(descriptor: int, modules: Sequence[str] = ()) -> None:
+    """The loop of a worker: calls, until the parent closes the connection of this file descriptor.
+
+    A call is a pickled loader, which is called once, and nothing or an item for the function that it returned.
+    """
     exit_with_parent()
-    connection = Connection(descriptor)
+    connection, functions = Connection(descriptor), dict[bytes, Callable[[Any], Any]]()
+    for module in modules:
+        with suppress(Exception):
+            import_module(module)
     with suppress(EOFError, BrokenPipeError):
-        load, function = connection.recv(), None
         while True:
-            item = connection.recv()
+            received = connection.recv_bytes()
             try:
-                function = function or load()
-                connection.send(function(item))
-            except CandlecastError as error:
-                connection.send(_Failed(str(error), None))
+                load, item = pickle.loads(received)
+                if load not in functions:
+                    functions[load] = pickle.loads(load)()
+                connection.send(functions[load](*item) if item else None)
             except Exception as error:
-                connection.send(_Failed(repr(error), traceback.format_exc()))
+                connection.send(_failed(error))

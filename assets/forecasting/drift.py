@@ -8,8 +8,9 @@ by chance, so the limit depends on the number of symbols.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,10 +18,14 @@ import numpy as np
 
 from assets import plots as pictures
 from assets.forecasting.forecaster import ForecastTask
+from kronos.drift import histogram_drift
 from kronos.normalisation import Normalisation
 
 MIN_ORIGINS = 20
 WINDOWS_PER_BATCH = 256
+# Lookbacks (n, lookback, 6) to their coarse tokens (n, lookback); and what loads it in this process or another one.
+Encode = Callable[[np.ndarray], np.ndarray]
+Place = Callable[[Callable[[], Encode]], Encode]
 _LIMIT = "#D55E00"
 _MEASURED: dict[str, Any] = {"color": pictures.COLOURS["kronos"], "marker": ".", "markersize": 4}
 
@@ -118,12 +123,21 @@ def drift_limits(card: Mapping[str, Any], quantile: float) -> DriftLimits | str:
     return DriftLimits(sizes, distances)
 
 
+def _here(load: Callable[[], Encode]) -> Encode:
+    return load()
+
+
 def input_token_distances(
-    card: Mapping[str, Any], tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask]
+    card: Mapping[str, Any],
+    tokenizer: Path,
+    clip: float,
+    lookback: int,
+    tasks: Sequence[ForecastTask],
+    place: Place = _here,
 ) -> dict[np.datetime64, float]:
     """By origin, the distance of its input (all symbols together) from the training set."""
     counts = np.asarray(card["scores"]["drift"]["histogram"])
-    tokens = input_tokens(tokenizer, clip, lookback, tasks)
+    tokens = input_tokens(tokenizer, clip, lookback, tasks, place)
     origins = np.array([task.origin for task in tasks])
     return {
         day: token_distance(counts, np.bincount(tokens[origins == day].ravel(), minlength=len(counts)))
@@ -131,21 +145,33 @@ def input_token_distances(
     }
 
 
-def input_tokens(tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask]) -> np.ndarray:
-    """The coarse tokens of the lookback of each task: (tasks, lookback) int64."""
+def input_tokens(
+    tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask], place: Place = _here
+) -> np.ndarray:
+    """The coarse tokens of the lookback of each task: (tasks, lookback) int64.
+
+    Args:
+        place: the process in which they are encoded; default: this one.
+    """
+    encode = place(partial(_load_encoder, tokenizer, clip, lookback))
+    parts = (tasks[first : first + WINDOWS_PER_BATCH] for first in range(0, len(tasks), WINDOWS_PER_BATCH))
+    return np.concatenate([encode(np.stack([_bars(task, lookback) for task in part])) for part in parts])
+
+
+def _load_encoder(tokenizer: Path, clip: float, lookback: int) -> Encode:
     import torch
 
     from kronos import KronosTokenizer
 
     model = KronosTokenizer.from_pretrained(tokenizer)
     rule = replace(model.normalisation or Normalisation(), clip=clip)
-    values = torch.from_numpy(np.stack([_input(task, lookback, rule) for task in tasks]))
-    with torch.inference_mode():
-        parts = [
-            model.encode(values[first : first + WINDOWS_PER_BATCH], half=True)[0].numpy()
-            for first in range(0, len(values), WINDOWS_PER_BATCH)
-        ]
-    return np.concatenate(parts)
+
+    def encode(bars: np.ndarray) -> np.ndarray:
+        values = np.stack([rule.apply(each, lookback)[0] for each in bars])
+        with torch.inference_mode():
+            return np.asarray(model.encode(torch.from_numpy(values), half=True)[0].numpy())
+
+    return encode
 
 
 def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:
@@ -153,39 +179,32 @@ def input_digest(tasks: Sequence[ForecastTask], lookback: int) -> str:
     total = hashlib.sha256()
     for task in tasks:
         total.update(f"{task.symbol} {task.origin}".encode())
-        total.update(np.ascontiguousarray(task.history.bars_as_of(task.index, task.index - lookback + 1)).data)
+        total.update(np.ascontiguousarray(_bars(task, lookback)).data)
     return total.hexdigest()
 
 
-def _input(task: ForecastTask, lookback: int, rule: Normalisation) -> np.ndarray:
-    return rule.apply(task.history.bars_as_of(task.index, task.index - lookback + 1), lookback)[0]
+def _bars(task: ForecastTask, lookback: int) -> np.ndarray:
+    return task.history.bars_as_of(task.index, task.index - lookback + 1)
 
 
 def token_distance(one: np.ndarray, other: np.ndarray) -> float:
     """Jensen-Shannon divergence of two histograms in bits: 0 for the same, 1 for disjoint."""
-    from kronos.diagnostics import histogram_drift
-
     return histogram_drift(one, other)
 
 
-def validation_distances(card: Mapping[str, Any], symbols: int) -> list[float]:
-    """The distances of the validation origins of a predictor, for about as many symbols."""
+def drift_chart(card: Mapping[str, Any], drifts: Mapping[np.datetime64, InputDrift], symbols: int) -> bytes:
+    """Distances and limits by origin, beside the validation distances for about as many symbols, as PNG."""
     stored: DriftReference = card["scores"]["drift"]
-    return stored["distances"][int(np.argmin(np.abs(np.log(stored["sizes"]) - np.log(symbols))))]
-
-
-def drift_chart(
-    validation_range: Sequence[float], origins: np.ndarray, distances: np.ndarray, thresholds: np.ndarray
-) -> bytes:
-    """Distances and limits by origin, beside the distances of the validation range, as PNG."""
+    similar = int(np.argmin(np.abs(np.log(stored["sizes"]) - np.log(symbols))))
     with pictures.figure(6.4, 2.6) as drawn:
         validation, forecasts = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
-        validation.hist(validation_range, bins=20, orientation="horizontal", color="#bbbbbb")
+        validation.hist(stored["distances"][similar], bins=20, orientation="horizontal", color="#bbbbbb")
         validation.set(title="Validation range", xlabel="origins", ylabel="token distance, bits")
-        forecasts.plot(origins, distances, **_MEASURED)
-        forecasts.plot(origins, thresholds, color=_LIMIT, linewidth=0.9, linestyle="--")
+        days, limit = list(drifts), [drift.threshold for drift in drifts.values()]
+        forecasts.plot(days, [drift.distance for drift in drifts.values()], **_MEASURED)
+        forecasts.plot(days, limit, color=_LIMIT, linewidth=0.9, linestyle="--")
         for axis in (validation, forecasts):
-            axis.axhline(thresholds[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
+            axis.axhline(limit[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
         forecasts.set(title="Input of the forecasts")
         return pictures.png(drawn)
 

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from assets.market.history import BarHistory
 from resources.checkpoints import Checkpoint
+from resources.errors import WorkerEndedError
 from resources.publish import digest_of
 from resources.settings import MarketSettings
 
@@ -70,6 +71,49 @@ class Prediction:
 Predict = Callable[[Sequence[ForecastTask], np.ndarray], Prediction]
 
 
+# What is computed of prepared input, such as the forward passes of a network: input and output are picklable.
+Network = Callable[[Any], Any]
+
+
+class Prepared(NamedTuple):
+    """The input of a network for some tasks, and the function from its output to the forecasts of the tasks."""
+
+    item: Any
+    finish: Callable[[Any], Prediction]
+
+
+@dataclass(frozen=True)
+class NetworkPredict:
+    """A `Predict` whose network may be in another process: this one reads histories, and keeps the warehouse.
+
+    Attributes:
+        model: its name, for errors.
+    """
+
+    model: str
+    prepare: Callable[[Sequence[ForecastTask], np.ndarray], Prepared]
+    network: Network
+
+    def __call__(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        """The forecasts of some tasks.
+
+        Raises:
+            WorkerEndedError: the process of the network ended; the message names the tasks.
+        """
+        prepared = self.prepare(tasks, targets)
+        try:
+            output = self.network(prepared.item)
+        except WorkerEndedError as error:
+            raise WorkerEndedError(f"{self.model}, {tasks_text(tasks)}: {error}") from None
+        return prepared.finish(output)
+
+
+def tasks_text(tasks: Sequence[ForecastTask]) -> str:
+    """The first of some tasks, and the number of the others."""
+    more = f" and {len(tasks) - 1} more forecasts" if len(tasks) > 1 else ""
+    return f"{tasks[0].symbol} from {tasks[0].origin}{more}"
+
+
 @dataclass(frozen=True)
 class ForecastModel:
     """A model under the name that its forecasts are stored with.
@@ -83,8 +127,8 @@ class ForecastModel:
         family: the kind of model, such as "foundation model".
         licence: SPDX identifier of code and weights, or "unknown".
         vintage: the date of the vintage; None: there are none.
-        in_worker: picklable; reads the weights in another process, to forecast there with one thread. None: the model
-            forecasts in one process alone.
+        in_worker: picklable; reads the weights in another process, where the network then takes one thread. What `load`
+            returns is a `NetworkPredict`. None: the model forecasts in this process alone.
         data: digests of what it read up to a timestamp beside a symbol's own bars: the market, known events.
         note: a warning about the settings that it forecasts with; empty: there is none.
         outdated: the stored forecasts of a derived model that are made again, because of forecasts made since.
@@ -101,7 +145,7 @@ class ForecastModel:
     licence: str
     note: str = ""
     vintage: date | None = None
-    in_worker: Callable[[], Predict] | None = None
+    in_worker: Callable[[], Network] | None = None
     data: Callable[[np.datetime64], Sequence[str]] = field(default=lambda last: ())
     outdated: Callable[[], Set[ForecastKey]] = field(default=frozenset)
 

@@ -8,19 +8,21 @@ The first step's distribution is known without sampling; later steps are read of
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from assets.forecasting.companion import network
 from assets.forecasting.forecaster import (
     METHOD,
     ForecastModel,
     ForecastTask,
-    Predict,
+    NetworkPredict,
     Prediction,
+    Prepared,
     forecast_checkpoint,
     forecast_seed,
     market_recipe,
@@ -59,7 +61,9 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         )
     tokenizer = tokenizer_of(predictor, checkpoints)
     windows, forecasts = settings.windows, settings.forecasts
-    load = partial(_load, settings, predictor, tokenizer)
+    fill = GapFill.of(settings, predictor.card.get("training"))
+    folders, compute = (predictor.folder, tokenizer.folder), Compute(settings.compute)
+    load = partial(_load, settings, *folders)
     note = context_note(settings, predictor)
     if note:
         _warn_once(note)
@@ -81,7 +85,7 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         "dtype": settings.compute.dtype,
         "seed": settings.seed,
         **market_recipe(settings.market),
-        **GapFill.of(settings, predictor.card.get("training")).recipe,
+        **fill.recipe,
     }
     return ForecastModel(
         model=MODEL,
@@ -89,12 +93,12 @@ def kronos_forecaster(settings: Settings, checkpoints: CheckpointStore) -> Forec
         weights=predictor.digest,
         recipe=recipe,
         trained_until=max(trained_until(predictor), trained_until(tokenizer)),
-        load=cache(load),
+        load=cache(lambda: NetworkPredict(MODEL, partial(_prepare, settings, fill), network(load, compute, *folders))),
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.predictor.licence or str(predictor.card.get("licence", UNKNOWN)),
         note=note,
-        in_worker=load if Compute(settings.compute).one_thread(predictor.folder, tokenizer.folder) else None,
+        in_worker=load if compute.one_thread(*folders) else None,
     )
 
 
@@ -192,24 +196,49 @@ def read_quantiles(result: PathResult, reading: Literal["exact", "empirical"], l
     return np.maximum.accumulate(read, axis=-1)
 
 
-def _load(settings: Settings, predictor: Checkpoint, tokenizer: Checkpoint) -> Predict:
-    lookback = settings.windows.lookback_window
-    model = load_predictor(settings, predictor.folder, tokenizer.folder)
-    fill = GapFill.of(settings, predictor.card.get("training"))
+class Lookbacks(NamedTuple):
+    """The input of the network for some tasks: their lookbacks, targets, seeds and names; see `sample_paths`."""
 
-    def predict(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        tasks = fill_lookbacks(tasks, fill)
-        lookbacks = [(task.history, task.index - lookback + 1, task.index) for task in tasks]
+    bars: list[np.ndarray]
+    stamps: list[np.ndarray]
+    targets: np.ndarray
+    seeds: list[int]
+    names: list[str]
+
+
+class Sampled(NamedTuple):
+    """Quantiles, the share of the bars of each task that were projected, and paths; see `Prediction`."""
+
+    quantiles: np.ndarray
+    projected: np.ndarray
+    paths: np.ndarray
+
+
+def _prepare(settings: Settings, fill: GapFill, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prepared:
+    tasks, lookback = fill_lookbacks(tasks, fill), settings.windows.lookback_window
+    spans = [(task.history, task.index - lookback + 1, task.index) for task in tasks]
+    item = Lookbacks(
+        [history.bars_as_of(last, first) for history, first, last in spans],
+        [history.stamps[first : last + 1] for history, first, last in spans],
+        targets,
+        [forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
+        [f"{task.symbol} from {task.origin}" for task in tasks],
+    )
+    return Prepared(item, _finish)
+
+
+def _finish(found: Sampled) -> Prediction:
+    return Prediction(FIELDS, found.quantiles, found.projected, found.paths)
+
+
+def _load(settings: Settings, predictor: Path, tokenizer: Path) -> Callable[[Lookbacks], Sampled]:
+    model, forecasts = load_predictor(settings, predictor, tokenizer), settings.forecasts
+
+    def sample(item: Lookbacks) -> Sampled:
         result = sample_paths(
-            model,
-            settings.forecasts,
-            [history.bars_as_of(last, first) for history, first, last in lookbacks],
-            [history.stamps[first : last + 1] for history, first, last in lookbacks],
-            targets,
-            seeds=[forecast_seed(settings.seed, task.symbol, task.origin) for task in tasks],
-            names=[f"{task.symbol} from {task.origin}" for task in tasks],
+            model, forecasts, item.bars, item.stamps, item.targets, seeds=item.seeds, names=item.names
         )
-        quantiles = read_quantiles(result, settings.forecasts.reading, settings.forecasts.levels)
-        return Prediction(FIELDS, quantiles, result.projection_rate.astype(np.float64), result.paths)
+        quantiles = read_quantiles(result, forecasts.reading, forecasts.levels)
+        return Sampled(quantiles, result.projection_rate.astype(np.float64), result.paths)
 
-    return predict
+    return sample

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -23,8 +23,9 @@ import numpy as np
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
-    Predict,
+    NetworkPredict,
     Prediction,
+    Prepared,
     forecast_checkpoint,
     forecast_seed,
     market_recipe,
@@ -41,6 +42,7 @@ from resources.licences import UNKNOWN
 from resources.settings import ModelSettings, Settings
 
 logger = logging.getLogger("candlecast.plugins")
+Rows = list[Row | str]
 VERSION = 1
 BATCH_SIZE = 256
 # Below 2³¹, which every random generator takes.
@@ -84,7 +86,7 @@ def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) ->
         weights=None,
         recipe=plugin.recipe,
         trained_until=plugin.trained_until,
-        load=cache(lambda: PluginPredictor(settings, plugin.forecaster).predict),
+        load=cache(lambda: plugin_predict(settings, name, plugin.forecaster)),
         batch_size=BATCH_SIZE,
         family=plugin.family,
         licence=plugin.licence,
@@ -92,8 +94,41 @@ def plugin_model(settings: Settings, name: str, checkpoints: CheckpointStore) ->
     )
 
 
-def _load(settings: Settings, name: str, checkpoints: CheckpointStore) -> Predict:
-    return PluginPredictor(settings, make_forecaster(settings, name, checkpoints)[1]).predict
+def plugin_predict(settings: Settings, name: str, forecaster: Forecaster) -> NetworkPredict:
+    """The tasks of a model handed to its forecaster, as inputs that end at their origins; those that failed have a
+    reason."""
+    return NetworkPredict(
+        name, partial(_prepare, settings, forecaster.lookback), _rows_of(forecaster, settings.forecasts.levels)
+    )
+
+
+def _load(settings: Settings, name: str, checkpoints: CheckpointStore) -> Callable[[Sequence[ForecastInput]], Rows]:
+    return _rows_of(make_forecaster(settings, name, checkpoints)[1], settings.forecasts.levels)
+
+
+def _rows_of(forecaster: Forecaster, levels: Sequence[float]) -> Callable[[Sequence[ForecastInput]], Rows]:
+    def rows(inputs: Sequence[ForecastInput]) -> Rows:
+        chunks = (inputs[start : start + BATCH_SIZE] for start in range(0, len(inputs), BATCH_SIZE))
+        return [row for chunk in chunks for row in isolated_rows(forecaster, chunk, levels)]
+
+    return rows
+
+
+def _prepare(settings: Settings, lookback: int | None, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prepared:
+    filled = fill_lookbacks(tasks, GapFill.of(settings))
+    inputs = [_input(settings, lookback, *each) for each in zip(filled, targets, strict=True)]
+    return Prepared(inputs, lambda rows: stacked(rows, targets.shape[1], len(settings.forecasts.levels)))
+
+
+def _input(settings: Settings, lookback: int | None, task: ForecastTask, targets: np.ndarray) -> ForecastInput:
+    first = max(0, task.index + 1 - lookback) if lookback else 0
+    return ForecastInput(
+        task.symbol,
+        task.history.stamps[first : task.index + 1],
+        task.history.bars_as_of(task.index, first),
+        targets,
+        forecast_seed(settings.seed, task.symbol, task.origin) % SEEDS,
+    )
 
 
 def failing_model(
@@ -150,39 +185,6 @@ def read_plugin(
     }
     licence, until = stated.licence or str(forecaster.licence), _trained_until(name, stated, forecaster.cutoff)
     return Plugin(forecaster, factory.reference, str(forecaster.family), licence, until, recipe)
-
-
-class PluginPredictor:
-    """The tasks of a model handed to its forecaster, as inputs that end at their origins.
-
-    What raises, or returns another shape, is tried again in halves, so that one input spoils no other.
-    """
-
-    def __init__(self, settings: Settings, forecaster: Forecaster) -> None:
-        self._seed, self._levels, self._fill = settings.seed, settings.forecasts.levels, GapFill.of(settings)
-        self._forecaster = forecaster
-
-    def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        """The forecasts of some tasks; those that failed have a reason."""
-        tasks = fill_lookbacks(tasks, self._fill)
-        rows: list[Row | str] = []
-        for start in range(0, len(tasks), BATCH_SIZE):
-            chunk = range(start, min(start + BATCH_SIZE, len(tasks)))
-            rows += isolated_rows(
-                self._forecaster, [self._input(tasks[place], targets[place]) for place in chunk], self._levels
-            )
-        return stacked(rows, targets.shape[1], len(self._levels))
-
-    def _input(self, task: ForecastTask, targets: np.ndarray) -> ForecastInput:
-        lookback = self._forecaster.lookback
-        first = max(0, task.index + 1 - lookback) if lookback else 0
-        return ForecastInput(
-            task.symbol,
-            task.history.stamps[first : task.index + 1],
-            task.history.bars_as_of(task.index, first),
-            targets,
-            forecast_seed(self._seed, task.symbol, task.origin) % SEEDS,
-        )
 
 
 def isolated_rows(forecaster: Forecaster, inputs: Sequence[ForecastInput], levels: Sequence[float]) -> list[Row | str]:

@@ -1,26 +1,33 @@
 """Forecasts by several processes: batches of tasks in, predictions out, the same with any number of processes.
 
-What is predicted is stored by the process that asked. Processes are started where that saves time: the first batch,
-which this process forecasts, tells how long the others would take.
+This process prepares the input of the networks and stores what is predicted; the networks are in others too. Processes
+are started where that saves time: the first batch tells how long the others would take.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from functools import cache, cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
-from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
+from assets.forecasting.forecaster import (
+    ForecastModel,
+    ForecastTask,
+    Network,
+    NetworkPredict,
+    Prediction,
+    Prepared,
+    tasks_text,
+)
 from assets.forecasts.cost import CostMeter
-from assets.market.history import BarHistory
 from resources.compute import HEADROOM, Compute
-from resources.worker_processes import run_on_workers
+from resources.worker_processes import COMPANION, CompanionFunction, run_on_workers
 
 # The start of a process, which imports torch and reads the weights, takes three to four seconds.
 LEAST_SECONDS = 10.0
@@ -54,58 +61,62 @@ def predictions(
     if forecaster.in_worker is None or workers == 1:
         yield from ((batch, own(batch)) for batch in rest)
         return
-    histories = list({id(task.history): task.history for batch in rest for task in batch.tasks}.values())
-    places = {id(history): place for place, history in enumerate(histories)}
-    shards = [
-        _Shard(
-            [(task.symbol, task.origin, places[id(task.history)], task.index) for task in batch.tasks], batch.targets
-        )
-        for batch in rest
-    ]
+    assert isinstance(predict, NetworkPredict)
+    # Loaded with the first shard of this process, while the others work.
+    network, load = predict.network, forecaster.in_worker
+    here: Callable[[], Network] = cache(lambda: load() if isinstance(network, CompanionFunction) else network)
+    shards = [_Shard(batch, predict.prepare) for batch in rest]
+
+    def computed(shard: _Shard) -> tuple[Any, float]:
+        own_network = here()
+        with meter.measuring():
+            return own_network(shard.prepared.item), 0.0
+
     results = run_on_workers(
-        partial(_load, forecaster.in_worker, histories),
-        lambda shard: (own(shard.batch(histories)), 0.0),
+        partial(_timed, forecaster.in_worker),
+        computed,
         shards,
         workers,
-        lambda shard: f"{forecaster.name}, {shard.text}",
+        lambda shard: f"{forecaster.name}, {tasks_text(shard.batch.tasks)}",
+        lambda shard: shard.prepared.item,
     )
     with closing(results):
-        for batch, (prediction, elsewhere) in zip(rest, results, strict=True):
+        for shard, (output, elsewhere) in zip(shards, results, strict=True):
             meter.seconds += elsewhere
-            yield batch, prediction
+            yield shard.batch, shard.finished(output)
 
 
 def affordable(workers: int) -> int:
-    """As many processes as there is memory for, each like this one."""
+    """As many processes as there is memory for, each like this one, or like the companion where that is larger."""
     free = psutil.virtual_memory().available * HEADROOM
-    return min(workers, 1 + int(free / psutil.Process().memory_info().rss))
+    companion = COMPANION.worker
+    pids = [os.getpid(), *([companion.pid] if companion else [])]
+    return min(workers, 1 + int(free / max(psutil.Process(pid).memory_info().rss for pid in pids)))
 
 
-@dataclass(frozen=True)
 class _Shard:
-    """A batch without its histories, which a worker has: symbol, origin, place of the history, and bar of each task."""
+    """A batch, whose input exists from when a process takes it until it is forecast."""
 
-    tasks: Sequence[tuple[str, np.datetime64, int, int]]
-    targets: np.ndarray
+    def __init__(self, batch: Batch, prepare: Callable[[Sequence[ForecastTask], np.ndarray], Prepared]) -> None:
+        self.batch, self._prepare = batch, prepare
 
-    def batch(self, histories: Sequence[BarHistory]) -> Batch:
-        tasks = [ForecastTask(symbol, origin, histories[place], bar) for symbol, origin, place, bar in self.tasks]
-        return Batch(tasks, self.targets)
+    @cached_property
+    def prepared(self) -> Prepared:
+        return self._prepare(self.batch.tasks, self.batch.targets)
 
-    @property
-    def text(self) -> str:
-        symbol, origin, *_ = self.tasks[0]
-        more = f" and {len(self.tasks) - 1} more forecasts" if len(self.tasks) > 1 else ""
-        return f"{symbol} from {origin}{more}"
+    def finished(self, output: Any) -> Prediction:
+        """The forecasts, of the output of the network."""
+        made = self.prepared.finish(output)
+        del self.prepared
+        return made
 
 
-def _load(load: Callable[[], Predict], histories: Sequence[BarHistory]) -> Callable[[_Shard], tuple[Prediction, float]]:
-    """In a worker: the function from a shard to its prediction, and the seconds that it took."""
-    predict = load()
+def _timed(load: Callable[[], Network]) -> Callable[[Any], tuple[Any, float]]:
+    """In a worker: the function from an input to the output of the network, and the seconds that it took."""
+    network = load()
 
-    def forecast(shard: _Shard) -> tuple[Prediction, float]:
-        batch = shard.batch(histories)
+    def timed(item: Any) -> tuple[Any, float]:
         began = time.perf_counter()
-        return predict(batch.tasks, batch.targets), time.perf_counter() - began
+        return network(item), time.perf_counter() - began
 
-    return forecast
+    return timed

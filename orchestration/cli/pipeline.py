@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from assets.evaluation.score_queries import forecast_costs
+from assets.forecasting.companion import WEIGHTS, start_companion
 from assets.forecasting.registry import checkpoints_in_use, plugin_problems
 from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.checks import gate
@@ -187,6 +188,8 @@ class Pipeline:
     ) -> None:
         """Run a selection; with vintages its models first, in a run for each vintage that the sessions need."""
         graph = self.runner.defs.resolve_asset_graph()
+        if self._names_of(selection) & set(WEIGHTS):
+            start_companion(self.settings)
         models = self._names_of(selection & SELECTIONS["train"])
         if sessions and models and has_vintages(self.settings.windows):
             for vintage in self._vintages(sessions):

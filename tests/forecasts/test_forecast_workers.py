@@ -18,10 +18,10 @@ from assets.forecasts.generate import generate_forecasts
 from resources.candlecast import Candlecast
 from resources.settings import ModelSettings
 from resources.settings_models import forecast_asset
-from tests.forecasts.forecast_home import create_home, publish_tiny_kronos, real_bars
+from tests.forecasts.forecast_home import create_home, publish_tiny_chronos2, publish_tiny_kronos, real_bars
 
 
-@pytest.mark.parametrize("model", ["kronos", "auto_theta"])
+@pytest.mark.parametrize("model", ["kronos", "chronos2", "auto_theta"])
 def test_forecasts_of_several_processes_are_those_of_one(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,6 +31,7 @@ def test_forecasts_of_several_processes_are_those_of_one(
     for count in (1, 3):
         home = create_home(tmp_path / str(count), bars[bars["ts"] >= "2012-01-01"].reset_index(drop=True))
         publish_tiny_kronos(home.checkpoints)
+        publish_tiny_chronos2(home.checkpoints)
         compute = home.settings.compute.model_copy(update={"workers": count, "threads": 1})
         models = {"auto_theta": ModelSettings(factory=f"{auto_theta.__module__}:auto_theta")}
         candlecast = Candlecast(home.settings.model_copy(update={"compute": compute, "models": models}))

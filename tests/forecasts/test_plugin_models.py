@@ -12,7 +12,7 @@ import pytest
 
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Paths, Quantiles
-from assets.forecasting.plugin_models import PluginPredictor, plugin_model
+from assets.forecasting.plugin_models import plugin_model, plugin_predict
 from assets.forecasting.registry import forecasters_in, plugin_problems
 from assets.forecasts.generate import target_timestamps
 from resources.errors import CandlecastError
@@ -72,7 +72,7 @@ def with_models(home: ForecastHome, **models: dict[str, object]) -> Settings:
 
 def predicted(home: ForecastHome, toy: Toy, tasks: Sequence[ForecastTask] = ()) -> Prediction:
     tasks = tasks or home.tasks(ORIGIN, ORIGIN)
-    return PluginPredictor(home.settings, toy).predict(tasks, target_timestamps(tasks, home.candlecast.calendar, 10))
+    return plugin_predict(home.settings, "toy", toy)(tasks, target_timestamps(tasks, home.candlecast.calendar, 10))
 
 
 def test_an_input_ends_at_its_origin_and_has_the_bars_of_the_lookback(model_home: ForecastHome) -> None:

@@ -12,12 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer
-from kronos.diagnostics import (
-    codebook_use,
-    histogram_drift,
-    reconstruction_error,
-    token_histogram,
-)
+from kronos.diagnostics import codebook_use, reconstruction_error, token_histogram
+from kronos.drift import histogram_drift
 from kronos.inference import packed_linear
 from kronos.inference.kv_cache import attention, merge_attention, partial_attention
 from kronos.losses import predictor_loss, tokenizer_loss

@@ -70,6 +70,17 @@ n_drop = 1
 threads = 1
 """
 
+# A command that prints its exit status and the modules of its process at the end.
+RUN_COMMAND = """
+import json, sys
+from orchestration.cli.app import app
+try:
+    app()
+except SystemExit as end:
+    print()
+    print(json.dumps([end.code, sorted(sys.modules)]))
+"""
+
 
 class CliProject:
     """A folder with settings and a home, and the command line in it."""
@@ -104,6 +115,19 @@ class CliProject:
         process = self.start(*arguments)
         out, err = process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def modules_of(self, *arguments: str) -> set[str]:
+        """The modules that the process of a command has imported at its end; it must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_COMMAND, *arguments],
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+        status, modules = json.loads(done.stdout.splitlines()[-1])
+        assert status in (None, 0), done.stderr
+        return set(modules)
 
     @staticmethod
     def ended(process: subprocess.Popen[str], seconds: float) -> str:

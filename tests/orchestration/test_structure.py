@@ -17,6 +17,7 @@ from orchestration.materialisations import INDEX_FILE, OWN_EVENT_LOG
 from resources.layout import Home
 from resources.session_dates import session_dates
 from resources.warehouse import Warehouse
+from tests.orchestration.cli_project import RUN_COMMAND
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
@@ -146,15 +147,6 @@ NOT_IMPORTED = {
     ("lineage", "bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow", "sqlalchemy"},
     ("doctor",): {*NUMERICAL, "dagster"},
 }
-RUN_COMMAND = """
-import json, sys
-from orchestration.cli.app import app
-try:
-    app()
-except SystemExit as end:
-    print()
-    print(json.dumps([end.code, sorted(sys.modules)]))
-"""
 
 
 def _materialise_bars(home: Home) -> None:

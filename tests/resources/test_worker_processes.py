@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
 import pytest
 
-from resources.errors import CandlecastError
-from resources.worker_processes import run_on_workers
+from resources.errors import CandlecastError, WorkerEndedError
+from resources.worker_processes import COMPANION, CompanionFunction, run_on_workers
 
 
 def adds(constant: int) -> Callable[[int], tuple[int, int]]:
@@ -64,7 +64,49 @@ def test_what_ends_a_worker_names_its_item(item: int, kind: type[Exception], tex
     assert text in str(raised.value) and not psutil.Process().children(recursive=True)
 
 
-PARENT = """
+@pytest.fixture
+def companion() -> Iterator[CompanionFunction[int, tuple[int, int]]]:
+    """The function of `adds` in the companion of this process."""
+    assert COMPANION.worker is None
+    yield CompanionFunction(partial(adds, 1000))
+    COMPANION.stop()
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_the_companion_serves_calls_and_raises_what_they_raise(
+    companion: CompanionFunction[int, tuple[int, int]],
+) -> None:
+    (value, process), again = companion(1), companion(2)
+    assert (value, again) == (1001, (1002, process)) and process != os.getpid()
+    with pytest.raises(CandlecastError, match="no forecast"):
+        companion(14)
+    with pytest.raises(ZeroDivisionError) as raised:
+        companion(15)
+    assert "in add" in raised.value.__notes__[0]
+    with pytest.raises(WorkerEndedError, match="signal 9"):
+        companion(13)
+    value, other = companion(3)
+    assert value == 1003 and other != process
+    with pytest.raises(CandlecastError, match="missing"):
+        CompanionFunction(partial(_missing, "weights are missing"))
+
+
+def _missing(text: str) -> Callable[[int], int]:
+    raise CandlecastError(text)
+
+
+def test_the_companion_is_one_of_the_workers(companion: CompanionFunction[int, tuple[int, int]]) -> None:
+    process = companion(0)[1]
+    shared = run(list(range(10)), 2)
+    assert [value for value, _ in shared] == list(range(100, 110))
+    assert {process for _, process in shared} == {os.getpid(), process}
+    assert companion(1) == (1001, process)
+    with pytest.raises(CandlecastError, match="item 14: no forecast"):
+        run([1, 14, 14, 14, 14, 14], 2)
+    assert companion(1)[0] == 1001
+
+
+WORKERS = """
 import time
 from functools import partial
 from resources.worker_processes import run_on_workers
@@ -72,17 +114,34 @@ from tests.resources.test_worker_processes import adds
 for one in run_on_workers(partial(adds, 1), lambda item: time.sleep(60), [1, 2, 3, 4], 3, str):
     pass
 """
+# It is in the middle of its imports when its parent ends.
+SLOW_TO_START = """
+import os, sys, time
+from resources.worker_processes import COMPANION
+COMPANION.start(["torch"])
+time.sleep(1)
+"""
+ENDS = {
+    "workers": (WORKERS, 2),
+    "companion": (f"{SLOW_TO_START}time.sleep(60)", 1),
+    "companion of a failing command": (f"{SLOW_TO_START}sys.exit('no bars')", 1),
+    "companion of an interrupted command": (f"{SLOW_TO_START}os._exit(130)", 1),
+}
 
 
-def test_workers_end_with_a_parent_that_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT])
+@pytest.mark.parametrize("case", ENDS)
+def test_no_worker_outlives_its_parent(case: str) -> None:
+    code, count = ENDS[case]
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
-        while len(workers := psutil.Process(parent.pid).children()) < 2 and time.monotonic() < until:
+        while len(workers := psutil.Process(parent.pid).children()) < count and time.monotonic() < until:
             time.sleep(0.05)
-        assert len(workers) == 2
+        assert len(workers) == count
+        if "command" in case:
+            parent.wait(30)
     finally:
         parent.kill()
         parent.wait()
     gone, alive = psutil.wait_procs(workers, timeout=30)
-    assert len(gone) == 2 and not alive
+    assert len(gone) == count and not alive

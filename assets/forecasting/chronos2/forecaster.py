@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from assets.forecasting.chronos2.input_settings import inputs_recipe, with_input
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.forecasting.chronos2.outputs import field_quantiles
 from assets.forecasting.chronos2.pipeline import load_pipeline, series_at_once, steps_at_once
+from assets.forecasting.companion import network
 from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
-    Predict,
+    NetworkPredict,
     Prediction,
+    Prepared,
     forecast_checkpoint,
     market_recipe,
     trained_until,
@@ -93,6 +96,7 @@ def chronos2_forecaster(
         **GapFill.of(settings, weights.card.get("training")).recipe,
         **inputs_recipe(settings),
     }
+    load, compute = partial(_load, settings, weights.folder), Compute(settings.compute)
     groups = read_groups(settings)
     if groups:
         recipe["groups"] = digest_of(groups)
@@ -106,82 +110,109 @@ def chronos2_forecaster(
         weights=weights.digest,
         recipe=recipe,
         trained_until=trained_until(weights),
-        load=cache(lambda: _load(settings, weights, others or OtherSymbols.stored(settings))),
+        load=cache(
+            lambda: NetworkPredict(
+                MODEL,
+                Chronos2Rows.of(settings, weights, others or OtherSymbols.stored(settings)).prepare,
+                network(load, compute, weights.folder),
+            )
+        ),
         batch_size=BATCH_SIZE,
         family="foundation model",
         licence=settings.chronos2.licence or str(weights.card.get("licence", UNKNOWN)),
+        # Groups may read the warehouse, which threads that wait for workers must not.
+        in_worker=load if compute.one_thread(weights.folder) and not groups else None,
         data=lambda last: Chronos2Inputs.of(settings, OtherSymbols.stored(settings).market).data_version(last),
     )
 
 
-def _load(settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Predict:
+# Steps of one pass, and the series.
+Passes = tuple[int, Sequence[Series]]
+
+
+def _load(settings: Settings, folder: Path) -> Callable[[Passes], np.ndarray]:
     from chronos import Chronos2Pipeline
 
-    pipeline = load_pipeline(Chronos2Pipeline, weights.folder, Compute(settings.compute))
-    return Chronos2Predictor(
-        settings,
-        SeriesForecaster(
-            pipeline,
-            len(settings.chronos2.targets),
-            steps_at_once(weights.folder),
-            settings.forecasts.levels,
-            series_at_once(settings, weights.folder),
-        ),
-        Chronos2Inputs.of(settings, others.market),
-        read_groups(settings),
-        GapFill.of(settings, weights.card.get("training")),
-        others.histories,
-    ).predict
+    forecaster = SeriesForecaster(
+        load_pipeline(Chronos2Pipeline, folder, Compute(settings.compute)),
+        len(settings.chronos2.targets),
+        steps_at_once(folder),
+        settings.forecasts.levels,
+        series_at_once(settings, folder),
+    )
+    return lambda item: replace(forecaster, steps=item[0]).quantiles(item[1])
 
 
 @dataclass(frozen=True)
-class Chronos2Predictor:
-    """Forecasts of tasks. One that cannot be forecast has a reason, and changes no other.
+class Chronos2Rows:
+    """The input of tasks, and their forecasts. One that cannot be forecast has a reason, and changes no other.
 
     Attributes:
+        steps: at most what the weights forecast in one pass.
         groups: the group of each symbol that has one.
         histories: reads the histories of all symbols of the settings.
     """
 
     settings: Settings
-    forecaster: SeriesForecaster
+    steps: int
     inputs: Chronos2Inputs
     groups: Mapping[str, str]
     fill: GapFill
     histories: Histories
 
-    def predict(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
-        """The forecasts of some tasks.
+    @classmethod
+    def of(cls, settings: Settings, weights: Checkpoint, others: OtherSymbols) -> Chronos2Rows:
+        """Those of some weights under some settings."""
+        return cls(
+            settings,
+            steps_at_once(weights.folder),
+            Chronos2Inputs.of(settings, others.market),
+            read_groups(settings),
+            GapFill.of(settings, weights.card.get("training")),
+            others.histories,
+        )
+
+    def prepare(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prepared:
+        """The input of some tasks.
 
         Raises:
             CandlecastError: covariates that are known over the horizon, and a horizon beyond what the weights forecast
                 in one pass.
         """
-        horizon, levels = targets.shape[1], self.settings.forecasts.levels
-        forecaster = replace(self.forecaster, steps=self._steps(horizon))
+        steps = self._steps(targets.shape[1])
         completed = complete_groups(tasks, targets, self.groups, self.settings.windows.lookback_window, self.histories)
         found = [
             self._series(task, completed.targets[place], completed.groups[place])
             for place, task in enumerate(fill_lookbacks(completed.tasks, self.fill))
         ]
-        usable = [place for place, one in enumerate(found) if isinstance(one, Series)]
+        usable = [one for one in found if isinstance(one, Series)]
+        wanted = [found[place] for place in completed.places]
+
+        def finish(quantiles: np.ndarray) -> Prediction:
+            rows = np.full((len(found), *quantiles.shape[1:]), np.nan)
+            rows[[place for place, one in enumerate(found) if isinstance(one, Series)]] = quantiles
+            return self._prediction(tasks, wanted, rows[list(completed.places)], targets.shape[1])
+
+        return Prepared((steps, usable), finish)
+
+    def _prediction(
+        self, tasks: Sequence[ForecastTask], found: Sequence[Series | str], raw: np.ndarray, horizon: int
+    ) -> Prediction:
+        """The forecasts of tasks, of what the weights return for their series: (tasks, targets, steps, levels)."""
+        forecasts = self.settings.forecasts
         scales = np.array([one.scale if isinstance(one, Series) else np.nan for one in found])
-        raw = np.full((len(found), forecaster.targets, forecaster.steps, len(levels)), np.nan)
-        if usable:
-            raw[usable] = forecaster.quantiles([one for one in found if isinstance(one, Series)])
-        raw, scales = raw[list(completed.places)], scales[list(completed.places)]
         with np.errstate(divide="ignore", invalid="ignore"):
             last_close = np.log([task.history.quoted[task.index, CLOSE] for task in tasks])
+        median = forecasts.levels.index(0.5)
         fields, quantiles = field_quantiles(
-            raw, self.inputs.targets, last_close, scales, horizon, levels.index(0.5), self.settings.forecasts.recentre
+            raw, self.inputs.targets, last_close, scales, horizon, median, forecasts.recentre
         )
         crossed = (np.diff(raw, axis=-1) < 0).mean(axis=(1, 2, 3))
-        reasons = {number: found[place] for number, place in enumerate(completed.places)}
-        failures = {number: reason for number, reason in reasons.items() if isinstance(reason, str)}
+        failures = {number: one for number, one in enumerate(found) if isinstance(one, str)}
         return Prediction(fields, quantiles, crossed, failures=failures)
 
     def _steps(self, horizon: int) -> int:
-        most = self.forecaster.steps
+        most = self.steps
         if self.inputs.future and most < horizon:
             raise CandlecastError(
                 f"chronos2.future_covariates: these weights forecast {most} steps in one pass, and covariates reach no "

@@ -78,7 +78,12 @@ def forecast(
 ) -> None:
     """Forecast from one session with every model and baseline, and print the quantiles."""
     requested = [one.strip() for item in symbols or [] for one in item.split(",") if one.strip()]
-    with CommandSession(settings, profile, home, json_, device=device) as session:
+    session = CommandSession(settings, profile, home, json_, device=device)
+    from assets.forecasting.companion import start_companion
+
+    # It imports torch while this process imports Dagster and reads the warehouse.
+    start_companion(session.settings)
+    with session:
         from orchestration.cli.forecast_files import ForecastFiles
 
         files = ForecastFiles(csv, plot)
