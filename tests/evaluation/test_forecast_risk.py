@@ -96,6 +96,21 @@ def test_other_settings_replace_the_measures(home: ForecastHome) -> None:
     assert impossible_risk(home.warehouse).empty
 
 
+def test_damaged_deleted_doubled_and_foreign_rows_are_mended(home: ForecastHome) -> None:
+    first = _update(home)
+    losses = "SELECT * FROM forecast_risk WHERE measure IN ('var', 'es') ORDER BY ALL"
+    before = home.warehouse.frame(losses)
+    with home.warehouse.write() as connection:
+        connection.execute("UPDATE forecast_risk SET value = value + 1e-9 WHERE model = 'drift' AND step = 5")
+        connection.execute("UPDATE forecast_risk SET method = 'student' WHERE model = 'momentum' AND measure = 'var'")
+        connection.execute("DELETE FROM forecast_risk WHERE model = 'random_walk' AND origin < '2012-03-01'")
+        connection.execute("INSERT INTO forecast_risk FROM forecast_risk WHERE model = 'random_walk' AND step = 1")
+        connection.execute("UPDATE forecast_risk SET symbol = 'NONE' WHERE model = 'drift' AND step = 10")
+    assert not home.warehouse.frame(losses).equals(before)
+    assert _update(home) == first
+    assert home.warehouse.frame(losses).equals(before)
+
+
 def test_impossible_rows_are_found(home: ForecastHome) -> None:
     _update(home)
     with home.warehouse.write() as connection:

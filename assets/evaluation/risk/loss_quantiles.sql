@@ -1,14 +1,11 @@
--- One row per cell of a model's forecasts: the quantiles of the close, the close at the origin, and the close at the
--- target where it is known. `planned`: from an origin that the settings plan, warm-up included.
-SELECT symbol, q.checkpoint, origin, step, any_value(q.target_ts) AS target_ts,
-       any_value(q.in_sample) AS in_sample, any_value(b.close) AS last_close,
-       any_value(a.actual / a.last_close) AS growth, list(q.value ORDER BY q.level) AS quantiles,
-       any_value({origin_filter}) AS planned
+-- Quantiles of the close at the wanted steps and levels, with their places in an array of checkpoints × origins × symbols ×
+-- steps × levels. Registered: the places (LossGrid).
+SELECT ((((p.place * $origins + o.place) * $symbols + y.place) * $steps + s.place) * $levels + l.place) AS place,
+       q.value, q.target_ts, q.in_sample
 FROM forecast_quantiles q
-JOIN (SELECT symbol, ts AS origin, close FROM bars WHERE frequency = $frequency) b USING (symbol, origin)
-LEFT JOIN scored_actuals a USING (symbol, origin, step)
-WHERE q.model = $model AND list_contains($checkpoints, q.checkpoint) AND q.field = 'close'
-  AND list_contains($steps, step) AND list_contains($levels, round(q.level, 6))
-  AND ($symbols IS NULL OR list_contains($symbols, symbol))
-GROUP BY symbol, q.checkpoint, origin, step
-ORDER BY origin, symbol, step
+JOIN placed_levels l ON l.level = round(q.level, 6)
+JOIN placed_steps s USING (step)
+JOIN placed_checkpoints p USING (model, checkpoint)
+JOIN placed_origins o USING (origin)
+JOIN placed_symbols y USING (symbol)
+WHERE q.field = 'close'

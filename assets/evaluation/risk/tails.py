@@ -22,6 +22,7 @@ TAIL_OUTCOMES, TAIL_ORIGINS = 30, 10
 # with 5 degrees of freedom by 0.434, the normal by 0.25.
 DEGREES_OF_FREEDOM = 5.0
 QUANTILE, INTERPOLATED, OUTCOMES, STUDENT = "quantile", "interpolated", "outcomes", "student"
+METHODS = tuple(sorted((QUANTILE, INTERPOLATED, OUTCOMES, STUDENT)))
 
 
 @dataclass(frozen=True)
