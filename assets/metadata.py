@@ -1,25 +1,26 @@
 """Metadata of an asset's page in one style: pictures, tables, column schemas, progress in the run's log.
 
-https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (assets.plots).
+https://docs.dagster.io/guides/build/assets/metadata-and-tags. Not here: how a picture is drawn (plots) and
+stored (picture_files).
 """
 
-import hashlib
-import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import dagster as dg
 
+from assets.picture_files import PictureFiles
 from assets.sessions import KEY_FORMAT
 from resources.layout import Home
 from resources.progress import Progress, progress_of
-from resources.publish import publish_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+P = ParamSpec("P")
 
 OWNERS = ["team:research"]
 # Dagster's tag of the version of a materialisation.
@@ -31,31 +32,25 @@ TABLE_ROWS = 50
 LOG_SECONDS = 10.0
 # Where `orchestration.result_files` serves files of the home, under the address of the UI.
 SERVED = "/candlecast"
-# Wider values are cut off on the page of an asset in a window of 1,600 pixels.
-PAGE_PIXELS = 520
 # Longer Markdown is hidden behind "[Show Markdown]".
 INLINE_CHARACTERS = 999
 
 
-def picture(png: bytes, home: Home) -> dg.MarkdownMetadataValue:
-    """A PNG that the page shows at once, and in full size by a click.
+def chart(home: Home, draw: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> dg.MarkdownMetadataValue:
+    """A chart that the page shows at once, and in full size by a click. The webserver of `candlecast ui` draws it when
+    it is looked at first: a run stores its data alone.
 
-    The picture is a file in the home, which the webserver of `candlecast ui` serves; data inside the Markdown would be
-    hidden behind a button.
+    Args:
+        draw: a function of `assets.charts.CHARTS`.
     """
-    name = picture_name(png)
-    fitted = _fitted(png)
-    for suffix, content in (("", png), ("-page", fitted)):
-        file = home.pictures / f"{name}{suffix}.png"
-        if not file.is_file():
-            publish_bytes(file, content)
-    missing = f"pictures/{name}.png in the home; shown by the webserver of candlecast ui"
-    return dg.MetadataValue.md(f"[![{missing}]({SERVED}/pictures/{name}-page.png)]({SERVED}/pictures/{name}.png)")
+    from assets.charts import chart_data
+
+    return _shown(PictureFiles(home.pictures).store_chart(chart_data(draw, *args, **kwargs)))
 
 
-def picture_name(png: bytes) -> str:
-    """The name of a picture's file in the home's folder of pictures, without its ending."""
-    return hashlib.sha256(png).hexdigest()[:32]
+def picture(png: bytes, home: Home) -> dg.MarkdownMetadataValue:
+    """An existing PNG that the page shows at once, and in full size by a click."""
+    return _shown(PictureFiles(home.pictures).store_png(png))
 
 
 def home_path(path: Path, home: Home) -> dg.PathMetadataValue:
@@ -152,6 +147,13 @@ def _add_by_partition(context: dg.AssetExecutionContext, metadata: Mapping[str, 
     step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=merged)
 
 
+def _shown(digest: str) -> dg.MarkdownMetadataValue:
+    """A link to a file that the webserver serves; data inside the Markdown would be hidden behind a button."""
+    address = f"{SERVED}/pictures/{digest}"
+    missing = f"picture {digest} of the home; shown by the webserver of candlecast ui"
+    return dg.MetadataValue.md(f"[![{missing}]({address}-page.png)]({address}.png)")
+
+
 def _grouped(lines: Sequence[str]) -> Iterator[list[str]]:
     group: list[str] = []
     for line in lines:
@@ -161,19 +163,6 @@ def _grouped(lines: Sequence[str]) -> Iterator[list[str]]:
         group.append(line)
     if group:
         yield group
-
-
-def _fitted(png: bytes) -> bytes:
-    """The picture, made smaller if it is wider than a page."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as image:
-        if image.width <= PAGE_PIXELS:
-            return png
-        smaller = image.convert("RGB").resize((PAGE_PIXELS, round(image.height * PAGE_PIXELS / image.width)))
-    buffer = io.BytesIO()
-    smaller.save(buffer, format="png")
-    return buffer.getvalue()
 
 
 def _cell(value: object) -> str | int | float | bool:

@@ -1,22 +1,27 @@
 """An ASGI wrapper that serves pictures and reports of the home beside Dagster's pages, which link to them.
 
-Read-only, and only files whose names are digests: nothing else of the home can be reached. Not here: who may ask
-(request_guard).
+Only files whose names are digests: nothing else of the home can be reached. A picture that was not looked at before is
+drawn, and stored. Not here: who may ask (request_guard), and how pictures are made (assets.picture_files).
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
-from starlette.responses import FileResponse, PlainTextResponse
+from anyio import CapacityLimiter, to_thread
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assets.metadata import SERVED
+from assets.picture_files import PictureFiles, PictureLostError
+from resources.layout import Home
 
-_FILE = re.compile(
-    rf"{SERVED}/(?P<file>pictures/[0-9a-f]{{32}}(-page)?\.png|reports/[0-9a-f]{{16}}/(report\.html|[a-z0-9_-]+\.png))"
-)
+logger = logging.getLogger("candlecast.pictures")
+
+_PICTURE = re.compile(rf"{SERVED}/pictures/(?P<digest>[0-9a-f]{{32}})(?P<page>-page)?\.png")
+_REPORT = re.compile(rf"{SERVED}/reports/(?P<digest>[0-9a-f]{{16}})/(?P<file>report\.html|[a-z0-9_-]+\.png)")
 # A report contains its styles and pictures, and no script.
 _HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'",
@@ -29,24 +34,45 @@ class ResultFiles:
 
     def __init__(self, app: ASGIApp, home: Path) -> None:
         self.app = app
-        self.home = home
+        self.home = Home(home)
+        self.pictures = PictureFiles(self.home.pictures)
+        # One drawing at a time: matplotlib's style is of the process.
+        self.drawing = CapacityLimiter(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(f"{SERVED}/"):
             await self.app(scope, receive, send)
             return
-        found = _FILE.fullmatch(scope["path"])
-        file = self._file(found["file"]) if found else None
-        if file is None or scope["method"] not in ("GET", "HEAD") or not file.is_file():
-            await PlainTextResponse("not found\n", status_code=404)(scope, receive, send)
-            return
-        await FileResponse(file, headers=_HEADERS)(scope, receive, send)
+        await (await self.answer(scope["method"], scope["path"]))(scope, receive, send)
 
-    def _file(self, name: str) -> Path | None:
-        """A file of the home by its address, which has the beginning of a report's digest."""
-        folder, *rest = name.split("/")
-        if folder == "pictures":
-            return self.home / name
-        digest, file = rest
-        found = sorted((self.home / folder).glob(f"{digest}*"))
-        return found[0] / file if len(found) == 1 else None
+    async def answer(self, method: str, path: str) -> Response:
+        """The answer to a request below SERVED."""
+        if method in ("GET", "HEAD"):
+            if found := _PICTURE.fullmatch(path):
+                return await self._picture(found["digest"], page=found["page"] is not None)
+            if (found := _REPORT.fullmatch(path)) and (file := self._report(found["digest"], found["file"])):
+                return FileResponse(file, headers=_HEADERS)
+        return _refusal("not found", 404)
+
+    async def _picture(self, digest: str, *, page: bool) -> Response:
+        file = self.pictures.png(digest, page=page)
+        if file.is_file():
+            return FileResponse(file, headers=_HEADERS)
+        try:
+            png = await to_thread.run_sync(lambda: self.pictures.make(digest, page=page), limiter=self.drawing)
+        except PictureLostError as error:
+            return _refusal(str(error), 404)
+        # Whatever it is: the answer and the log of the webserver have the reason, and other pictures are served.
+        except Exception as error:
+            logger.exception("cannot draw %s", file)
+            return _refusal(f"cannot draw {file.name}: {error}", 500)
+        return Response(png, media_type="image/png", headers=_HEADERS)
+
+    def _report(self, digest: str, name: str) -> Path | None:
+        """A file of a report by the beginning of its digest."""
+        found = sorted(self.home.reports.glob(f"{digest}*"))
+        return file if len(found) == 1 and (file := found[0] / name).is_file() else None
+
+
+def _refusal(reason: str, status: int) -> Response:
+    return PlainTextResponse(f"{reason}\n", status_code=status, headers=_HEADERS)

@@ -103,7 +103,7 @@ class Home:
 
     @property
     def pictures(self) -> Path:
-        """Pictures of the assets' pages: `<digest>.png`."""
+        """Pictures of the assets' pages: `<digest>.png`, and data of charts that are drawn later: `<digest>.json`."""
         return self.root / "pictures"
 
     @property

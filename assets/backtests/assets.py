@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.backtests.checks import build_checks
-from assets.metadata import OWNERS, column_lineage, home_path, inline_bullets, picture, schema, served_report, table
+from assets.metadata import (
+    OWNERS,
+    chart,
+    column_lineage,
+    home_path,
+    inline_bullets,
+    picture,
+    schema,
+    served_report,
+    table,
+)
 from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.progress import progress_of
@@ -136,9 +146,9 @@ def _signal_metadata(signal_set: "SignalSet", home: Home) -> dict[str, Any]:
         "left_out": table(pd.DataFrame(omissions)) if omissions else "nothing",
     }
     if len(signal_set.frame):
-        from assets.backtests.plots import signals_plot
+        from assets.backtests.plots import expected_returns, signals_plot
 
-        metadata["expected_returns"] = picture(signals_plot(signal_set.frame), home)
+        metadata["expected_returns"] = chart(home, signals_plot, expected_returns(signal_set.frame))
     return metadata
 
 
@@ -150,7 +160,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
         """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its digest."""
         import pandas as pd
 
-        from assets.backtests.plots import provider_plot
+        from assets.backtests.plots import bar_ranges, provider_plot
         from assets.backtests.qlib_provider import publish_provider
 
         provider = publish_provider(candlecast.warehouse, candlecast.home, candlecast.calendar)
@@ -164,7 +174,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
                 "folder": home_path(provider.folder, candlecast.home),
                 "sessions": len(provider.sessions),
                 "symbols": table(names),
-                "coverage": picture(provider_plot(provider), candlecast.home),
+                "coverage": chart(candlecast.home, provider_plot, bar_ranges(provider)),
             },
         )
 

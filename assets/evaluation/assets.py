@@ -16,9 +16,9 @@ from assets.metadata import (
     OWNERS,
     add_session_contents,
     add_to_newest_partition,
+    chart,
     column_lineage,
     inline_bullets,
-    picture,
     schema,
     table,
 )
@@ -111,7 +111,7 @@ def _forecast_scores(forecasts: Sequence[str], sessions: dg.DailyPartitionsDefin
         A forecast is scored once, and again when a bar that its score uses is corrected. A forecast whose target has
         no bar yet is scored when the bar arrives.
         """
-        from assets.evaluation.plots import step_chart
+        from assets.evaluation.plots import crps_by_step, step_chart
         from assets.evaluation.score_queries import means_by_step
         from assets.evaluation.scoring import content_by_session, score_content, score_sessions
         from assets.forecasting.filters import ForecastFilter
@@ -126,11 +126,11 @@ def _forecast_scores(forecasts: Sequence[str], sessions: dg.DailyPartitionsDefin
         rows, digest = score_content(warehouse, covered[0], covered[-1], settings.windows.predict_window, frequency)
         used = checkpoints_in_use(settings, candlecast.checkpoints)
         by_step = means_by_step(warehouse, used, ForecastFilter.of(settings, warehouse))
-        pictures = {"crps_by_step": picture(step_chart(by_step), candlecast.home)} if len(by_step) else {}
+        shown = {"crps_by_step": chart(candlecast.home, step_chart, crps_by_step(by_step))} if len(by_step) else {}
         add_to_newest_partition(
             context,
             {
-                **pictures,
+                **shown,
                 "dagster/column_schema": SCORE_COLUMNS,
                 "dagster/column_lineage": score_lineage(forecasts),
                 "scored_now": scored.rows,
@@ -177,7 +177,7 @@ def _scoreboard() -> dg.AssetsDefinition:
 
 
 def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Home) -> dict[str, Any]:
-    from assets.evaluation.plots import pit_chart, skill_chart, step_chart
+    from assets.evaluation.plots import crps_by_step, pit_chart, pit_densities, skill_chart, skills, step_chart
     from assets.evaluation.scoreboard import origins_text
     from assets.forecasting.filters import without_recalibrated
     from assets.forecasting.metrics import ALL_STEPS
@@ -199,16 +199,16 @@ def _board_metadata(comparison: "ScoreboardResult", verdict: list[str], home: Ho
     against = board[(board["metric"] == "crps") & (board["horizon"] == ALL_STEPS)]
     # Every figure is a plot on the asset's page: recalibrated models are in the tables alone.
     raw = without_recalibrated(against)
-    skills = raw[raw["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
-    metadata |= {f"crps_skill/{model}": float(skill) for model, skill in skills.items()}
+    against_reference = raw[raw["baseline"] == REFERENCE_MODEL].set_index("model")["skill"].dropna()
+    metadata |= {f"crps_skill/{model}": float(skill) for model, skill in against_reference.items()}
     # Few columns: a table that is wider than the page makes the verdict as wide.
     metadata["crps"] = table(against[["model", "baseline", "value", "skill", "verdict"]])
     metadata["all_scores"] = table(
         board.loc[board["horizon"] == ALL_STEPS, ["metric", "model", "value", "n"]].drop_duplicates(["metric", "model"])
     )
-    metadata["skill"] = picture(skill_chart(board), home)
-    metadata["pit"] = picture(pit_chart(comparison.pits), home)
-    metadata["crps_by_step"] = picture(step_chart(comparison.by_step), home)
+    metadata["skill"] = chart(home, skill_chart, skills(board))
+    metadata["pit"] = chart(home, pit_chart, pit_densities(comparison.pits))
+    metadata["crps_by_step"] = chart(home, step_chart, crps_by_step(comparison.by_step))
     return metadata
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.examples.checks import build_checks
-from assets.metadata import OWNERS, inline_bullets, picture, picture_name, table
+from assets.metadata import OWNERS, inline_bullets, picture, table
+from assets.picture_files import PictureFiles, digest_of_picture
 from resources.candlecast import Candlecast
 from resources.publish import digest_of
 
@@ -61,7 +62,7 @@ def _metadata(forecast: "ExampleForecast", candlecast: Candlecast) -> dict[str, 
     figures = ", ".join(f"{name.upper()} {value:.4g}" for name, value in forecast.own_scores.items())
     return {
         "forecast": picture(chart, candlecast.home),
-        "result": f"{figures}; picture: {candlecast.home.pictures / picture_name(chart)}.png",
+        "result": f"{figures}; picture: {PictureFiles(candlecast.home.pictures).png(digest_of_picture(chart))}",
         "scores": table(forecast.scores),
         "model": forecast.model,
         **inline_bullets("notes", forecast.notes),

@@ -192,19 +192,24 @@ def token_distance(one: np.ndarray, other: np.ndarray) -> float:
     return histogram_drift(one, other)
 
 
-def drift_chart(card: Mapping[str, Any], drifts: Mapping[np.datetime64, InputDrift], symbols: int) -> bytes:
-    """Distances and limits by origin, beside the validation distances for about as many symbols, as PNG."""
+def validation_distances(card: Mapping[str, Any], symbols: int) -> list[float]:
+    """The distances of the validation origins of a predictor, for about as many symbols."""
     stored: DriftReference = card["scores"]["drift"]
-    similar = int(np.argmin(np.abs(np.log(stored["sizes"]) - np.log(symbols))))
+    return stored["distances"][int(np.argmin(np.abs(np.log(stored["sizes"]) - np.log(symbols))))]
+
+
+def drift_chart(
+    validation_range: Sequence[float], origins: np.ndarray, distances: np.ndarray, thresholds: np.ndarray
+) -> bytes:
+    """Distances and limits by origin, beside the distances of the validation range, as PNG."""
     with pictures.figure(6.4, 2.6) as drawn:
         validation, forecasts = drawn.subplots(1, 2, width_ratios=[1, 2], sharey=True)
-        validation.hist(stored["distances"][similar], bins=20, orientation="horizontal", color="#bbbbbb")
+        validation.hist(validation_range, bins=20, orientation="horizontal", color="#bbbbbb")
         validation.set(title="Validation range", xlabel="origins", ylabel="token distance, bits")
-        days, limit = list(drifts), [drift.threshold for drift in drifts.values()]
-        forecasts.plot(days, [drift.distance for drift in drifts.values()], **_MEASURED)
-        forecasts.plot(days, limit, color=_LIMIT, linewidth=0.9, linestyle="--")
+        forecasts.plot(origins, distances, **_MEASURED)
+        forecasts.plot(origins, thresholds, color=_LIMIT, linewidth=0.9, linestyle="--")
         for axis in (validation, forecasts):
-            axis.axhline(limit[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
+            axis.axhline(thresholds[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
         forecasts.set(title="Input of the forecasts")
         return pictures.png(drawn)
 

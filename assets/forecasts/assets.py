@@ -22,9 +22,9 @@ from assets.metadata import (
     OWNERS,
     add_session_contents,
     add_to_newest_partition,
+    chart,
     column_lineage,
     logged_progress,
-    picture,
     schema,
     table,
 )
@@ -265,12 +265,12 @@ def _metadata(
         if len(frame):
             metadata[name] = table(frame)
     if fans := _fans(candlecast, results, histories):
-        metadata["fans"] = picture(fan_chart(fans), candlecast.home)
+        metadata["fans"] = chart(candlecast.home, fan_chart, fans)
     pairs = before_and_after(candlecast.warehouse, results, calibrated, candlecast.settings.market.frequency)
     if pairs:
-        metadata["calibration"] = picture(before_after_chart(pairs), candlecast.home)
+        metadata["calibration"] = chart(candlecast.home, before_after_chart, pairs)
     elif with_actuals := {model: frame for model, frame in calibrated.items() if len(frame)}:
-        metadata["calibration"] = picture(calibration_chart(with_actuals), candlecast.home)
+        metadata["calibration"] = chart(candlecast.home, calibration_chart, with_actuals)
     return metadata
 
 

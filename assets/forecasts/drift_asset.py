@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, picture
+from assets.metadata import OWNERS, add_session_contents, add_to_newest_partition, chart
 from assets.sessions import Vintages, sessions_of, vintage_deps
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
@@ -55,7 +55,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
-        from assets.forecasting.drift import drift_chart, drift_limits
+        from assets.forecasting.drift import drift_limits
         from assets.forecasting.drift_gate import write_blocked_origins
         from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
@@ -87,9 +87,7 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
             found.append((predictor, drifts))
         newest, drifts = found[-1]
         measured = len({task.symbol for task in tasks})
-        add_to_newest_partition(
-            context, {"picture": picture(drift_chart(newest.card, drifts, measured), candlecast.home)}
-        )
+        add_to_newest_partition(context, {"picture": _picture(candlecast, newest, drifts, measured)})
         _add_contents(context, candlecast, found)
         return _result(found, block=action == "block")
 
@@ -129,6 +127,19 @@ def _drifts(
     measured = {np.datetime64(day): value for day, value in kept.items()}
     symbols = Counter(task.origin for task in tasks)
     return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
+
+
+def _picture(
+    candlecast: Candlecast, predictor: Checkpoint, drifts: "dict[np.datetime64, InputDrift]", symbols: int
+) -> dg.MarkdownMetadataValue:
+    """The distances by origin, beside those of the validation range of the predictor for about as many symbols."""
+    import numpy as np
+
+    from assets.forecasting.drift import drift_chart, validation_distances
+
+    distances, limits = np.array([(one.distance, one.threshold) for one in drifts.values()]).T
+    others = validation_distances(predictor.card, symbols)
+    return chart(candlecast.home, drift_chart, others, np.array(list(drifts)), distances, limits)
 
 
 def _add_contents(

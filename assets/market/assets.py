@@ -19,9 +19,9 @@ from assets.metadata import (
     add_session_contents,
     add_to_newest_partition,
     bullets,
+    chart,
     column_lineage,
     home_path,
-    picture,
     schema,
     table,
 )
@@ -116,7 +116,7 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         from assets.market.ingest.landing import land
         from assets.market.ingest.pending import wanted_by
         from assets.market.ingest.refusals import PayloadsRefusedError
-        from assets.market.plots import payloads_picture
+        from assets.market.plots import payloads_picture, rows_by_day
 
         lake, source, covered = Lake(candlecast.home), candlecast.source, sessions_of(context)
         wanted = wanted_by(candlecast.settings, covered[0], covered[-1])
@@ -130,7 +130,9 @@ def _raw_bars(sessions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
         payloads = lake.payloads_of(source)
         latest = payloads.sort_values(["fetched_at", "file"], ascending=[False, True])
         folder = home_path(candlecast.home.lake / source.name, candlecast.home)
-        pictures = {"received": picture(payloads_picture(payloads), candlecast.home)} if len(payloads) else {}
+        pictures = {}
+        if len(payloads):
+            pictures["received"] = chart(candlecast.home, payloads_picture, rows_by_day(payloads), len(payloads))
         add_to_newest_partition(
             context, {"folder": folder, "latest_payloads": table(latest.drop(columns="key")), **pictures}
         )
@@ -225,20 +227,21 @@ def _bars_metadata(candlecast: Candlecast) -> dict[str, Any]:
     """Pictures and tables of all bars of the calendar's frequency."""
     from assets.market.ingest.lake import Lake
     from assets.market.outcomes import file_outcomes, outcomes_frame
-    from assets.market.plots import BLUE, counts_picture, coverage_picture
+    from assets.market.plots import BLUE, MOST_SYMBOLS, counts_picture, coverage_picture
     from assets.market.summary import coverage, flags, latest_prices, rejections
 
     warehouse, calendar, home = candlecast.warehouse, candlecast.calendar, candlecast.home
     frequency = calendar.frequency
     rejected, flagged = rejections(warehouse, frequency), flags(warehouse, frequency)
+    covered = coverage(warehouse, calendar)
     by_rule, by_flag = rejected.set_index("rule")["rows"], flagged.set_index("flag")["bars"]
     return {
         "dagster/column_schema": BAR_COLUMNS,
-        "coverage": picture(coverage_picture(coverage(warehouse, calendar)), home),
-        "rejected_rows": picture(counts_picture(by_rule, "Rejected rows by rule, all payloads"), home),
+        "coverage": chart(home, coverage_picture, covered.head(MOST_SYMBOLS), len(covered)),
+        "rejected_rows": chart(home, counts_picture, by_rule, "Rejected rows by rule, all payloads"),
         "rejections_by_rule": table(rejected),
         "files": table(outcomes_frame(file_outcomes(warehouse, Lake(candlecast.home), frequency))),
-        "flagged_bars": picture(counts_picture(by_flag, "Flagged bars", BLUE), home),
+        "flagged_bars": chart(home, counts_picture, by_flag, "Flagged bars", BLUE),
         "flags": table(flagged),
         "latest_prices": table(latest_prices(warehouse, frequency)),
     }
@@ -257,7 +260,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
         """Splits and dividends with their price factors: from the source, or derived from its adjusted close."""
         from assets.market.actions import refresh_actions
         from assets.market.ingest.digests import digest_of_actions
-        from assets.market.plots import actions_picture
+        from assets.market.plots import actions_by_year, actions_picture
 
         warehouse = candlecast.warehouse
         refreshed = refresh_actions(warehouse)
@@ -271,7 +274,7 @@ def _corporate_actions() -> dg.AssetsDefinition:
             "newest": table(actions[["symbol", "ex_date", "kind", "value", "price_factor", "origin"]]),
         }
         if len(actions):
-            metadata["by_year"] = picture(actions_picture(actions), candlecast.home)
+            metadata["by_year"] = chart(candlecast.home, actions_picture, actions_by_year(actions))
         return dg.MaterializeResult(data_version=dg.DataVersion(digest_of_actions(warehouse)), metadata=metadata)
 
     return corporate_actions

@@ -11,11 +11,14 @@ MOST_SYMBOLS = 120
 GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 
-def coverage_picture(share: pd.DataFrame) -> bytes:
-    """Heat map of coverage: one row per symbol, one column per year; white: no bars, dark: all expected bars."""
-    if share.empty:
+def coverage_picture(shown: pd.DataFrame, symbols: int) -> bytes:
+    """Heat map of coverage: one row per symbol, one column per year; white: no bars, dark: all expected bars.
+
+    Args:
+        shown: the first of all `symbols`, MOST_SYMBOLS at most.
+    """
+    if shown.empty:
         return counts_picture(pd.Series(dtype=int), "Coverage: bars stored, of those the calendar expects")
-    shown = share.head(MOST_SYMBOLS)
     height = 1.1 + max(0.14 * len(shown), 0.8)
     with figure(8, height) as drawn:
         axes = drawn.subplots()
@@ -23,7 +26,7 @@ def coverage_picture(share: pd.DataFrame) -> bytes:
         image = axes.imshow(np.nan_to_num(shown.to_numpy(dtype=float)), cmap="Greens", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(shown.columns)), [str(year) for year in shown.columns], rotation=45)
         axes.set_yticks(range(len(shown)), shown.index, fontsize=6 if len(shown) > 20 else 8)
-        more = f", first {MOST_SYMBOLS} of {len(share)} symbols" if len(share) > MOST_SYMBOLS else ""
+        more = f", first {len(shown)} of {symbols} symbols" if symbols > len(shown) else ""
         axes.set_title(f"Coverage: bars stored, of those the calendar expects, by year{more}")
         drawn.colorbar(image, ax=axes, shrink=min(1.0, 2.0 / height), label="share")
         return png(drawn)
@@ -48,31 +51,35 @@ def counts_picture(counts: pd.Series, title: str, colour: str = RED) -> bytes:
         return png(drawn)
 
 
-def payloads_picture(payloads: pd.DataFrame) -> bytes:
-    """Cumulative number of rows in the lake by the day on which their payload was received.
+def rows_by_day(payloads: pd.DataFrame) -> pd.Series:
+    """The number of rows by the day on which their payload was received.
 
     Args:
         payloads: columns rows and fetched_at, one row per payload.
     """
-    by_day = payloads.assign(day=pd.to_datetime(payloads["fetched_at"]).dt.floor("D")).groupby("day")["rows"].sum()
+    return payloads.assign(day=pd.to_datetime(payloads["fetched_at"]).dt.floor("D")).groupby("day")["rows"].sum()
+
+
+def payloads_picture(by_day: pd.Series, payloads: int) -> bytes:
+    """Cumulative number of rows in the lake, in so many payloads, by the day on which they were received."""
     total = by_day.cumsum()
     with figure(8, 2.4) as drawn:
         axes = drawn.subplots()
-        axes.set_title(f"Rows received: {int(by_day.sum()):,} in {len(payloads):,} payloads")
+        axes.set_title(f"Rows received: {int(by_day.sum()):,} in {payloads:,} payloads")
         axes.plot(total.index, total.to_numpy(), "o-", color=BLUE, drawstyle="steps-post", markersize=3)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("rows")
         return png(drawn)
 
 
-def actions_picture(actions: pd.DataFrame) -> bytes:
+def actions_by_year(actions: pd.DataFrame) -> pd.DataFrame:
+    """The number of corporate actions, one row per year, one column per kind."""
+    years = actions.assign(year=pd.to_datetime(actions["ex_date"]).dt.year)
+    return years.groupby(["year", "kind"]).size().unstack(fill_value=0)
+
+
+def actions_picture(by_year: pd.DataFrame) -> bytes:
     """Bar chart of the number of splits and dividends per year."""
-    by_year = (
-        actions.assign(year=pd.to_datetime(actions["ex_date"]).dt.year)
-        .groupby(["year", "kind"])
-        .size()
-        .unstack(fill_value=0)
-    )
     with figure(8, 2.6) as drawn:
         axes = drawn.subplots()
         axes.set_title("Splits and dividends by year")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.metadata import OWNERS, logged_progress, picture, schema, table
+from assets.metadata import OWNERS, chart, logged_progress, schema, table
 from assets.sessions import Vintages, sessions_before, vintage_of_run
 from assets.training.checks import build_checks
 from resources.candlecast import Candlecast
@@ -95,9 +95,10 @@ def _training_windows(vintages: Vintages | None) -> dg.AssetsDefinition:
 def _window_metadata(windows: "WindowSet", home: Home) -> dict[str, Any]:
     from assets.training.data.splits import WindowShape
     from assets.training.data.windows import sufficiency, volatility_regimes
-    from assets.training.plots import windows_plot
+    from assets.training.plots import most_windows, windows_plot
 
     message, independent = sufficiency(windows)
+    counts = windows.table()
     shape = WindowShape(windows.manifest["lookback"], windows.manifest["horizon"])
     return {
         "dagster/row_count": windows.total("train") + windows.total("validation"),
@@ -113,8 +114,8 @@ def _window_metadata(windows: "WindowSet", home: Home) -> dict[str, Any]:
         "filled_bars": int(windows.arrays["filled"].sum()) if "filled" in windows.arrays else 0,
         "events": windows.manifest.get("events", "keep"),
         "data_hash": windows.digest,
-        "symbols": table(windows.table()),
-        "windows": picture(windows_plot(windows.table()), home),
+        "symbols": table(counts),
+        "windows": chart(home, windows_plot, most_windows(counts), len(counts)),
         "regimes": table(volatility_regimes(windows.arrays, shape)),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from assets.plots import COLOURS, figure, label, png
@@ -16,24 +17,32 @@ MOST_SYMBOLS = 40
 SPLIT_COLOURS = {"train": COLOURS["kronos"], "validation": COLOURS["chronos2"], "test": COLOURS["benchmark"]}
 
 
-def windows_plot(counts: pd.DataFrame) -> bytes:
-    """Windows per symbol and split, as stacked bars, for at most 40 symbols; those with the most first.
+def most_windows(counts: pd.DataFrame) -> pd.DataFrame:
+    """The counts of the symbols with the most windows, at most 40, the most first.
 
     Args:
         counts: columns symbol, train, validation, test.
     """
+    total = counts[list(SPLIT_COLOURS)].sum(axis=1).to_numpy()
+    return counts.iloc[np.argsort(-total, kind="stable")[:MOST_SYMBOLS]]
+
+
+def windows_plot(shown: pd.DataFrame, symbols: int) -> bytes:
+    """Windows per symbol and split, as stacked bars.
+
+    Args:
+        shown: `most_windows` of all `symbols`.
+    """
     splits = list(SPLIT_COLOURS)
-    ordered = counts.assign(total=counts[splits].sum(axis=1)).sort_values("total", ascending=False, kind="stable")
-    shown = ordered.head(MOST_SYMBOLS)
     with figure(6.4, 1.1 + 0.22 * len(shown)) as drawn:
         axes = drawn.add_subplot()
-        left = shown["total"].to_numpy() * 0
+        left = np.zeros(len(shown), dtype=np.int64)
         for split in splits:
             axes.barh(range(len(shown)), shown[split], left=left, color=SPLIT_COLOURS[split], label=split, height=0.7)
             left = left + shown[split].to_numpy()
         axes.set_yticks(range(len(shown)), shown["symbol"].tolist())
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        more = f", {MOST_SYMBOLS} of {len(counts)} symbols" if len(counts) > MOST_SYMBOLS else ""
+        more = f", {len(shown)} of {symbols} symbols" if symbols > len(shown) else ""
         axes.set(title=f"Windows per symbol{more}", xlabel="windows")
         axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
         return png(drawn)

@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets.checks import failed_checks
 from assets.market.checks import GATES, build_checks
+from assets.picture_files import PictureFiles
 from assets.training.model_selection.promotion import PROMOTED
 from orchestration.cli.stale_runs import PROFILE_TAG
 from orchestration.freshness import CHECK_NAME
@@ -21,7 +22,7 @@ from resources.layout import Home
 
 # Every run evaluates them, so their results say nothing about what has changed.
 ALWAYS = {*GATES, *((kind, "is_not_expired") for kind in PROMOTED)}
-_PICTURE = re.compile(r"pictures/([0-9a-f]+(?:-page)?\.png)")
+_PICTURE = re.compile(r"pictures/([0-9a-f]+)\.png")
 _STARTED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
 # The type that Definitions.resolve_asset_graph returns has no public name.
 AssetGraph: TypeAlias = Any
@@ -56,12 +57,12 @@ class Records:
         return any(not one.passed and one.severity == error for _, one in self._evaluations(asset))
 
     def lacks_pictures(self, asset: str, home: Home) -> bool:
-        """Whether a picture of the asset's page is gone from the home."""
+        """Whether the home has a picture of the asset's page no more, nor the data to draw it."""
         event = self._newest(asset)
         values = event.asset_materialization.metadata.values() if event and event.asset_materialization else ()
         texts = [value.value for value in values if isinstance(value, dg.MarkdownMetadataValue)]
-        names = {found for text in texts for found in _PICTURE.findall(text or "")}
-        return any(not (home.pictures / one).is_file() for one in names)
+        digests = {found for text in texts for found in _PICTURE.findall(text or "")}
+        return any(map(PictureFiles(home.pictures).lacks, digests))
 
     def others_since(self, began: datetime) -> bool:
         """Whether a run of the UI or the daemon was active since a moment."""

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.backtests.acceptance import provider_problems
+from assets.backtests.plots import bar_ranges
 from assets.backtests.qlib_backtest import CHILD_ENVIRONMENT
 from assets.backtests.qlib_provider import current_provider, daily_bars, publish_provider
 from resources.calendar import TradingCalendar
@@ -70,6 +72,9 @@ def test_the_provider_reproduces_the_bars_of_the_warehouse(warehouse: Warehouse,
     assert provider_problems(warehouse, provider, "1d") == []
     assert provider.bars == len(daily_bars(warehouse, "1d"))
     quoted = warehouse.frame("SELECT close, volume FROM bars WHERE symbol = 'AAPL' ORDER BY ts")
+    ranges = bar_ranges(provider)
+    assert ranges["bars"].sum() == provider.bars
+    assert ranges["last"].max() == pd.Timestamp(provider.sessions[-1])
     close, factor, volume = (provider.panel(field, ["AAPL"])[:, 0] for field in ("close", "factor", "volume"))
     present = np.isfinite(close)
     assert np.allclose(close[present] / factor[present], quoted["close"], rtol=1e-6)

@@ -12,7 +12,8 @@ import pytest
 
 from assets.forecasting.calibration import kept_states
 from assets.forecasting.calibration import stored as stored_module
-from assets.forecasting.calibration.stored import Base, StoredForecasts
+from assets.forecasting.calibration.base_keys import Base
+from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
 from assets.forecasts.acceptance import check_failures, check_lookahead

@@ -17,8 +17,14 @@ from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS
 from assets.forecasts.assets import build_assets as forecast_assets
 from assets.sessions import session_partitions
 from resources.candlecast import Candlecast
-from tests.forecasts.forecast_home import ForecastHome, publish_tiny_chronos2, publish_tiny_kronos
+from tests.forecasts.forecast_home import (
+    ForecastHome,
+    publish_packaged_volatility,
+    publish_tiny_chronos2,
+    publish_tiny_kronos,
+)
 
+ROOT = Path(__file__).parents[2]
 EVERYTHING = ("baseline_forecasts", "kronos_forecasts", "chronos2_forecasts", "forecast_scores", "scoreboard")
 
 
@@ -90,6 +96,27 @@ def test_one_session_forecasts_itself_and_scores_what_came_true_on_it(home: Fore
     assert set(quantiles["origin"]) == {pd.Timestamp("2012-05-02"), pd.Timestamp("2012-05-03")}
     assert set(scores["origin"]) == {pd.Timestamp("2012-05-02")}
     assert set(scores["step"]) == {1}
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.forecasts.forecast_home import open_home
+from tests.forecasts.test_forecast_assets import _run
+names = ("volatility_forecasts", "forecast_scores", "scoreboard")
+assert _run(open_home(Path(sys.argv[1])), "2012-05-02", "2012-05-03", names).success
+print([name for name in ("matplotlib", "PIL") if name in sys.modules])
+"""
+
+
+def test_a_run_draws_no_picture(home: ForecastHome) -> None:
+    publish_packaged_volatility(home.checkpoints)
+    folder = home.candlecast.home
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder.root)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert {file.suffix for file in folder.pictures.iterdir()} == {".json"}
 
 
 def test_each_session_counts_its_own_forecasts(home: ForecastHome) -> None:

@@ -112,6 +112,11 @@ def _with_other_byte(pattern: str) -> Callable[[Path], None]:
     return change
 
 
+def _without_chart(home: Path) -> None:
+    """Remove a chart of the Qlib provider's page, of which neither picture nor data are left."""
+    next(file for file in (home / "pictures").glob("*.json") if b'"chart":"provider"' in file.read_bytes()).unlink()
+
+
 def _without_current_report(home: Path) -> None:
     shutil.rmtree(home / "reports" / json.loads((home / "reports" / "latest.json").read_text())["digest"])
 
@@ -132,6 +137,7 @@ CHANGES: list[tuple[Callable[[Path], None], set[str]]] = [
     (_with_other_byte("paths/kronos/*/*.parquet"), KRONOS - {"input_drift"}),
     (_without("qlib/*/calendars/day.txt"), {"qlib_provider", "backtest_report"}),
     (_without_current_report, {"backtest_report"}),
+    (_without_chart, {"qlib_provider", "backtest_report"}),
     (_without("up_to_date.json"), ALL),
     (_with_other_byte("up_to_date.json"), ALL),
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.evaluation.risk.checks import build_checks
-from assets.metadata import OWNERS, column_lineage, logged_progress, picture, schema, table
+from assets.metadata import OWNERS, chart, column_lineage, logged_progress, schema, table
 from resources.candlecast import Candlecast
 from resources.settings import Settings
 
@@ -146,7 +146,7 @@ def _forecast_risk(forecasts: Sequence[str]) -> dg.AssetsDefinition:
 def _newest(candlecast: Candlecast) -> dict[str, Any]:
     """The measures from the newest origin, by the best model of the scoreboard."""
     from assets.evaluation.risk.backtest_table import default_model
-    from assets.evaluation.risk.plots import newest_chart
+    from assets.evaluation.risk.plots import first_symbols, newest_chart
 
     model = default_model(candlecast.warehouse)
     newest = candlecast.warehouse.frame(_NEWEST, {"model": model})
@@ -155,10 +155,11 @@ def _newest(candlecast: Candlecast) -> dict[str, Any]:
     shown = newest[newest["level"] == newest["level"].max()]
     named = newest["measure"] + newest["level"].map(" {:g}".format) + newest["step"].map(", step {}".format)
     wide = newest.assign(named=named).pivot_table(index="symbol", columns="named", values="value")[named.unique()]
+    origin, level = shown["origin"].to_numpy()[0], float(shown["level"].iloc[0])
     return {
         "model": model,
         "newest_origin": str(newest["origin"].iloc[0]),
-        "newest": picture(newest_chart(shown, model), candlecast.home),
+        "newest": chart(candlecast.home, newest_chart, first_symbols(shown), model, origin, level),
         "measures": table(wide.reset_index()),
     }
 
@@ -192,7 +193,7 @@ def _risk_backtest() -> dg.AssetsDefinition:
 
 
 def _backtest_metadata(candlecast: Candlecast, backtest: "RiskBacktest") -> dict[str, Any]:
-    from assets.evaluation.risk.plots import exceptions_chart, reliability_chart
+    from assets.evaluation.risk.plots import exceptions, exceptions_chart, reliability, reliability_chart
 
     rows, home = backtest.rows, candlecast.home
     metadata: dict[str, Any] = {
@@ -207,14 +208,14 @@ def _backtest_metadata(candlecast: Candlecast, backtest: "RiskBacktest") -> dict
         rows[rows["measure"] == "var"],
         ["model", "step", "n", "exceptions", "expected", "kupiec_p", "block_p"],
     )
-    metadata["exceptions"] = picture(exceptions_chart(rows, level), home)
+    metadata["exceptions"] = chart(home, exceptions_chart, exceptions(rows, level), level)
     metadata["value_at_risk"] = table(losses.loc[losses["level"] == level, shown])
     metadata["skill"] = table(losses[["model", "step", "level", "skill", "skill_low", "skill_high"]].dropna())
     metadata["expected_shortfall"] = table(
         rows.loc[rows["measure"] == "es", ["model", "step", "level", "es_z", "es_p"]]
     )
     if len(backtest.events):
-        metadata["reliability"] = picture(reliability_chart(backtest.events), home)
+        metadata["reliability"] = chart(home, reliability_chart, reliability(backtest.events))
         events = rows[rows["measure"].isin(["drawdown", "touch"])]
         metadata["probabilities"] = table(
             events[["model", "measure", "level", "n", "exceptions", "expected", "score", "skill", "reliability"]]

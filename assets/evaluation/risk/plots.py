@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -13,9 +15,18 @@ from assets.plots import figure, label, model_colour, png
 MOST_SYMBOLS = 40
 
 
-def exceptions_chart(backtest: pd.DataFrame, level: float) -> bytes:
-    """The share of exceptions of the value at risk by model and step, with intervals, as PNG."""
+def exceptions(backtest: pd.DataFrame, level: float) -> pd.DataFrame:
+    """The exceptions of the value at risk of one level: columns model, step, n, exceptions, rate_low, rate_high."""
     rows = backtest[(backtest["measure"] == VAR) & (backtest["level"] == level)]
+    return rows[["model", "step", "n", "exceptions", "rate_low", "rate_high"]]
+
+
+def exceptions_chart(rows: pd.DataFrame, level: float) -> bytes:
+    """The share of exceptions of the value at risk by model and step, with intervals, as PNG.
+
+    Args:
+        rows: of `exceptions`.
+    """
     models = sorted(rows["model"].unique(), reverse=True)
     with figure(6.4, 0.9 + 0.42 * max(1, len(models))) as drawn:
         axes = drawn.add_subplot()
@@ -36,13 +47,19 @@ def exceptions_chart(backtest: pd.DataFrame, level: float) -> bytes:
         return png(drawn)
 
 
-def newest_chart(newest: pd.DataFrame, model: str) -> bytes:
+def first_symbols(newest: pd.DataFrame) -> pd.DataFrame:
+    """The measures of the first MOST_SYMBOLS symbols: columns symbol, step, measure, value."""
+    first = sorted(newest["symbol"].unique())[:MOST_SYMBOLS]
+    return newest.loc[newest["symbol"].isin(first), ["symbol", "step", "measure", "value"]]
+
+
+def newest_chart(newest: pd.DataFrame, model: str, origin: np.datetime64, level: float) -> bytes:
     """Value at risk and expected shortfall by symbol and step at one origin, as PNG.
 
     Args:
-        newest: columns symbol, step, measure, level, value, origin, of one model, origin and level.
+        newest: of `first_symbols`, of one model, origin and level.
     """
-    steps, symbols = sorted(newest["step"].unique()), sorted(newest["symbol"].unique())[:MOST_SYMBOLS]
+    steps, symbols = sorted(newest["step"].unique()), sorted(newest["symbol"].unique())
     with figure(6.4, 1.0 + 0.2 * len(symbols) * max(1, len(steps) / 2)) as drawn:
         axes = drawn.add_subplot()
         wide = newest.pivot_table(index="symbol", columns=["measure", "step"], values="value").reindex(symbols) * 100
@@ -56,29 +73,37 @@ def newest_chart(newest: pd.DataFrame, model: str) -> bytes:
                 axes.plot(wide[ES, step], height, "|", color="#111111", markersize=5)
         axes.set_yticks(range(len(symbols)), symbols)
         axes.invert_yaxis()
-        title = f"{label(model)} from {newest['origin'].iloc[0]:%Y-%m-%d}, level {percent(newest['level'].iloc[0])}"
-        axes.set_title(title)
+        axes.set_title(f"{label(model)} from {origin.astype('datetime64[D]')}, level {percent(level)}")
         axes.set_xlabel("value at risk (bar) and expected shortfall (mark), % of log return")
         axes.legend(loc="lower right")
         return png(drawn)
 
 
-def reliability_chart(events: pd.DataFrame) -> bytes:
-    """The share of events by forecast probability, one line per model and measure, as PNG.
+def reliability(events: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """By model and measure, the share of events (observed) by bin of their probability (forecast).
 
     Args:
         events: columns model, measure, value, event.
     """
+    return {
+        (str(model), str(measure)): reliability_bins(own["value"].to_numpy(), own["event"].to_numpy())
+        for (model, measure), own in events.groupby(["model", "measure"])
+    }
+
+
+def reliability_chart(bins_of: Mapping[tuple[str, str], pd.DataFrame]) -> bytes:
+    """The share of events by forecast probability, one line per model and measure, as PNG.
+
+    Args:
+        bins_of: of `reliability`.
+    """
     with figure(4.6, 4.2) as drawn:
         axes = drawn.add_subplot()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="calibrated")
-        for (model, measure), own in events.groupby(["model", "measure"]):
-            bins = reliability_bins(own["value"].to_numpy(), own["event"].to_numpy())
+        for (model, measure), bins in bins_of.items():
             style = "o-" if measure == "drawdown" else "s--"
-            name = f"{label(str(model))}, {measure}"
-            axes.plot(
-                bins["forecast"], bins["observed"], style, markersize=3, color=model_colour(str(model)), label=name
-            )
+            name = f"{label(model)}, {measure}"
+            axes.plot(bins["forecast"], bins["observed"], style, markersize=3, color=model_colour(model), label=name)
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Probabilities from sample paths")
         axes.set(xlabel="forecast probability", ylabel="share of events")
         axes.legend(loc="upper left", fontsize=6)

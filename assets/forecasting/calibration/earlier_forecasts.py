@@ -9,38 +9,60 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.panel import ForecastPanel
-from assets.forecasting.forecaster import ForecastKey, ForecastTask
+from assets.forecasting.forecaster import ForecastTask
 from assets.market.history import CLOSE, BarHistory
 
 if TYPE_CHECKING:
-    from assets.forecasting.calibration.stored import Base, StoredForecasts
+    from assets.forecasting.calibration.stored import StoredForecasts
 
 
 class EarlierForecasts:
-    """The earlier forecasts of some models.
+    """The earlier forecasts of some models: a row per origin and symbol with a forecast of any of them, in this order.
 
-    Args:
-        keys: by origin and symbol, with a column of checkpoints per base.
+    Attributes:
+        symbols: (n,) the symbol of each row.
     """
 
-    def __init__(self, stored: StoredForecasts, bases: Sequence[Base], keys: pd.DataFrame) -> None:
-        self.keys, self._stored, self._bases = keys, stored, bases
-        self._origins = keys["origin"].to_numpy().astype("datetime64[s]")
-        self._symbols = keys["symbol"].to_numpy(dtype=object)
-        # (bases, steps, levels) of the tasks that were asked for last.
-        self._complete = dict[ForecastKey, np.ndarray]()
+    def __init__(self, stored: StoredForecasts, bases: Sequence[Base]) -> None:
+        self._stored, self._bases, self._keys = stored, bases, [stored.keys_of(base) for base in bases]
+        # Numbers that sort as origin and symbol.
+        count = len(stored.symbols)
+        codes = [own.origins.astype(np.int64) * count + own.symbols for own in self._keys]
+        every = codes[0] if len(codes) == 1 else np.unique(np.concatenate(codes))
+        self._origins = (every // max(count, 1)).astype("datetime64[s]")
+        self.symbols = stored.symbols[every % max(count, 1)]
+        # By base, the row of each forecast among its own; -1: it made none.
+        self._rows_of_bases = [_places(own, every) for own in codes]
         # The row from which on the quantiles of all bases are in memory.
         self._read_from: int | None = None
 
     @property
     def origins(self) -> np.ndarray:
-        """The origin of each row of `keys`, (n,) datetime64[s]."""
+        """The origin of each row, (n,) datetime64[s]."""
         return self._origins
+
+    @cached_property
+    def unique_origins(self) -> np.ndarray:
+        """The origins, each once."""
+        return np.unique(self._origins)
+
+    def rows_until(self, last: np.datetime64) -> list[list[str | float]]:
+        """Origin, symbol and, by base, the checkpoint (NaN: none) of each row up to a timestamp, as text."""
+        end = int(np.searchsorted(self._origins, last, side="right"))
+        # As pandas shows a column of timestamps: all as dates where all are midnights.
+        stamps, place = np.unique(self._origins[:end], return_inverse=True)
+        shown = pd.Series(stamps).astype(str).to_numpy(dtype=object)[place]
+        columns = [
+            np.append(keys.checkpoints, np.array([np.nan], dtype=object))[rows[:end]]
+            for rows, keys in zip(self._rows_of_bases, self._keys, strict=True)
+        ]
+        return [list(row) for row in zip(shown, self.symbols[:end], *columns, strict=True)]
 
     def origins_before(self, origins: np.ndarray) -> np.ndarray:
         """The number of origins with earlier forecasts before each of some origins: (n,)."""
-        return np.searchsorted(np.unique(self._origins), origins, side="left")
+        return np.searchsorted(self.unique_origins, origins, side="left")
 
     def panels(
         self, histories: Mapping[str, BarHistory], first: int = 0, end: int | None = None
@@ -49,12 +71,12 @@ class EarlierForecasts:
 
         Args:
             histories: where the outcomes are read from.
-            first, end: the rows of `keys` that are read, of whole origins; None: up to the last.
+            first, end: the rows that are read, of whole origins; None: up to the last.
         """
         for own in chunks(self._origins[first:end], self._stored.forecasts_at_once):
             rows = slice(first + own.start, first + own.stop)
             origins = self._origins[rows]
-            closes, outcomes, targets = self._stored.outcomes(origins, self._symbols[rows], histories)
+            closes, outcomes, targets = self._stored.outcomes(origins, self.symbols[rows], histories)
             known = np.isfinite(closes)
             logs = _logs(self._read(np.arange(rows.start, rows.stop)), closes)[:, known]
             yield ForecastPanel(origins[known], targets[known], logs, outcomes[known])
@@ -64,33 +86,8 @@ class EarlierForecasts:
         stored."""
         closes = np.array([task.history.quoted[task.index, CLOSE] for task in tasks])
         found = self._known(tasks)
-        return _logs(self._asked(tasks) if found is None else found, closes)
-
-    def _asked(self, tasks: Sequence[ForecastTask]) -> np.ndarray:
-        """Their quantiles, which checks of a run ask for again: those of complete forecasts are kept."""
-        keys = [(task.symbol, task.origin) for task in tasks]
-        if all(key in self._complete for key in keys):
-            return np.stack([self._complete[key] for key in keys], axis=1)
-        origins = np.array([origin for _, origin in keys], dtype="datetime64[s]")
-        symbols = np.array([symbol for symbol, _ in keys], dtype=object)
-        newest = [pd.Series([base.checkpoints[-1]] * len(tasks)) for base in self._bases]
-        found = self._stored_quantiles(newest, origins, symbols)
-        # What is missing may be made meanwhile.
-        complete = np.isfinite(found).all(axis=(0, 2, 3))
-        if len(tasks) * len(self._bases) <= self._stored.forecasts_at_once:
-            self._complete = {keys[row]: found[:, row] for row in np.flatnonzero(complete)}
-        return found
-
-    def _stored_quantiles(
-        self, checkpoints: Sequence[pd.Series], origins: np.ndarray, symbols: np.ndarray
-    ) -> np.ndarray:
-        with self._stored.warehouse.shared_reads():
-            return np.stack(
-                [
-                    self._stored.quantiles(base.model, own, origins, symbols)
-                    for base, own in zip(self._bases, checkpoints, strict=True)
-                ]
-            )
+        asked = [(task.symbol, task.origin) for task in tasks] if found is None else []
+        return _logs(self._stored.newest(self._bases, asked) if found is None else found, closes)
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
         """Their quantiles where all are in memory."""
@@ -102,24 +99,18 @@ class EarlierForecasts:
     @cached_property
     def _places(self) -> dict[tuple[str, np.datetime64], int]:
         """The row of each forecast by the newest checkpoints of all bases."""
-        newest = [(self.keys[base.model] == base.checkpoints[-1]).to_numpy() for base in self._bases]
-        rows = np.flatnonzero(np.all(newest, axis=0))
-        return {(str(self._symbols[row]), self._origins[row]): int(row) for row in rows}
-
-    @cached_property
-    def _rows_of_bases(self) -> list[np.ndarray]:
-        """By base, the row of each forecast among its own; -1: it made none."""
-        on = ["origin", "symbol"]
-        numbered = [own[on].assign(row=np.arange(len(own))) for own in map(self._stored.keys_of, self._bases)]
-        found = [self.keys[on].merge(one, on=on, how="left")["row"] for one in numbered]
-        return [rows.fillna(-1).to_numpy(dtype=np.int64) for rows in found]
+        rows = np.arange(len(self._origins))
+        for base, keys, own in zip(self._bases, self._keys, self._rows_of_bases, strict=True):
+            rows = rows[own[rows] >= 0]
+            rows = rows[keys.checkpoints[own[rows]] == base.checkpoints[-1]]
+        return {(str(self.symbols[row]), self._origins[row]): int(row) for row in rows}
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        """The quantiles of some rows of `keys`: (bases, rows, steps, levels)."""
+        """The quantiles of some rows: (bases, rows, steps, levels)."""
         first = int(rows.min())
         self._read_from = first if self._read_from is None else min(first, self._read_from)
         read = list[np.ndarray]()
-        for base, places in zip(self._bases, self._rows_of_bases, strict=True):
+        for base, keys, places in zip(self._bases, self._keys, self._rows_of_bases, strict=True):
             made = places[rows] >= 0
             found = np.full((len(rows), *self._stored.shape), np.nan)
             read.append(found)
@@ -128,8 +119,9 @@ class EarlierForecasts:
             kept = self._stored.kept(base, int(places[rows][made].min()))
             if kept is None:
                 self._read_from = None
-                own = self.keys[base.model].iloc[rows]
-                found[:] = self._stored.quantiles(base.model, own, self._origins[rows], self._symbols[rows])
+                models = np.full(int(made.sum()), base.model, dtype=object)
+                named = self._origins[rows][made], self.symbols[rows][made]
+                found[made] = self._stored.quantiles(models, keys.checkpoints[places[rows][made]], *named)
                 continue
             start, values = kept
             found[made] = values[places[rows][made] - start]
@@ -139,6 +131,14 @@ class EarlierForecasts:
 def _logs(quantiles: np.ndarray, closes: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(quantiles / closes[:, None, None]))
+
+
+def _places(own: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """The place of each of some sorted numbers among own ones; -1: it is not there."""
+    if not len(own):
+        return np.full(len(every), -1)
+    place = np.minimum(np.searchsorted(own, every), len(own) - 1)
+    return np.where(own[place] == every, place, -1)
 
 
 def chunks(origins: np.ndarray, size: int) -> Iterator[slice]:

@@ -1,6 +1,5 @@
--- The stored forecasts of some checkpoints of a model that pass the filter: one per origin and symbol, by the last of the
--- checkpoints that made one.
-SELECT origin, symbol, max_by(checkpoint, list_position($checkpoints, checkpoint)) AS checkpoint
-FROM forecasts
-WHERE model = $model AND list_contains($checkpoints, checkpoint) AND {forecast_filter}
-GROUP BY origin, symbol
+-- The stored forecasts of some checkpoints that pass the filter: number of the checkpoint, place of the symbol, origin.
+-- Registered: `pairs` (number, model, checkpoint), `named` (place, symbol).
+SELECT p.number, n.place, f.origin
+FROM forecasts f JOIN pairs p USING (model, checkpoint) JOIN named n USING (symbol)
+WHERE {forecast_filter}

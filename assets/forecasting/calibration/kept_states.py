@@ -18,16 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.earlier_forecasts import EarlierForecasts
+from assets.forecasting.calibration.outcomes import same_closes
 from assets.forecasting.calibration.panel import Derive, Learn, State
-from assets.forecasting.calibration.stored import Base, StoredForecasts
-from assets.market.history import CLOSE, BarHistory
+from assets.forecasting.calibration.stored import StoredForecasts
+from assets.market.history import BarHistory
 from resources.publish import publish_bytes
 
-VERSION = 1
+VERSION = 2
 # A state has the outcomes that were known this many origins ago: the bars after newer origins are none of its.
 # It is kept anew once it lacks as many more.
-LAG = 20
+LAG = 4
 _SEAL, _OF = 32, "of"
 
 
@@ -64,14 +66,14 @@ class KeptStates:
             keep: whether these are the bars of the home, so that the state is kept.
         """
         learner, first, kept = self._learn.start(), 0, self._newest()
-        if kept and kept.state.keys() == learner.state().keys() and self._digest(kept.origin, histories) == kept.digest:
+        if kept and kept.state.keys() == learner.state().keys() and self._is_of(kept, histories):
             learner.restore(kept.state)
             first = self._rows_until(kept.origin)
         last = self._last_to_keep
         if keep and last is not None and self._origins_between(first, last) >= LAG:
             end = self._rows_until(last)
             learner.after(self._earlier.panels(self._known(last, histories), first, end))
-            self._keep(KeptState(last, self._digest(last, histories), learner.state()))
+            self._keep(KeptState(last, self._digest(last), learner.state()))
             first = end
         return learner.after(self._earlier.panels(histories, first)).learnt()
 
@@ -79,9 +81,9 @@ class KeptStates:
     def _earlier(self) -> EarlierForecasts:
         return self._stored.earlier(self._bases)
 
-    @cached_property
+    @property
     def _unique(self) -> np.ndarray:
-        return np.unique(self._earlier.origins)
+        return self._earlier.unique_origins
 
     @cached_property
     def _last_to_keep(self) -> np.datetime64 | None:
@@ -97,29 +99,33 @@ class KeptStates:
     def _origins_between(self, first: int, last: np.datetime64) -> int:
         return len(np.unique(self._earlier.origins[first : self._rows_until(last)]))
 
+    def _symbols_until(self, origin: np.datetime64) -> list[str]:
+        """The symbols with bars, and with earlier forecasts up to an origin."""
+        return sorted(set(self._earlier.symbols[: self._rows_until(origin)]) & set(self._stored.histories))
+
     def _known(self, origin: np.datetime64, histories: Mapping[str, BarHistory]) -> dict[str, BarHistory]:
         """The bars up to the last target of an origin, of the symbols with earlier forecasts until then."""
         last = self._stored.following(origin)[-1]
-        symbols = sorted(set(self._earlier.keys["symbol"].iloc[: self._rows_until(origin)]) & set(histories))
-        own = {name: histories[name] for name in symbols}
+        own = {name: histories[name] for name in self._symbols_until(origin) if name in histories}
         return {
             name: one.rows(slice(int(np.searchsorted(one.stamps, last, side="right")))) for name, one in own.items()
         }
 
-    def _digest(self, origin: np.datetime64, histories: Mapping[str, BarHistory]) -> str:
-        """The digest of all that is learnt from the forecasts up to an origin."""
+    def _is_of(self, kept: KeptState, histories: Mapping[str, BarHistory]) -> bool:
+        """Whether a state was learnt from what is stored now, and from the bars of some histories."""
+        last, stored = self._stored.following(kept.origin)[-1], self._stored.histories
+        others = [(one, stored[name]) for name, one in histories.items() if one is not stored.get(name)]
+        return all(same_closes(*pair, last) for pair in others) and self._digest(kept.origin) == kept.digest
+
+    def _digest(self, origin: np.datetime64) -> str:
+        """The digest of all that is learnt from the forecasts up to an origin, with the bars of the home."""
         total = hashlib.sha256(f"{VERSION} {np.__version__}".encode())
-        keys = self._earlier.keys.iloc[: self._rows_until(origin)]
-        contents = [self._stored.contents(base) for base in self._bases]
-        for frame in (keys, *(one[one["origin"] <= origin] for one in contents)):
-            for name in frame:
-                total.update(f"\0{name}\0".encode() + "\n".join(map(str, frame[name].tolist())).encode())
+        for base in self._bases:
+            total.update(self._stored.fingerprints.of_base(base, origin))
         for one in self._unique[self._unique <= origin]:
             total.update(self._stored.following(one).tobytes())
-        for name, history in self._known(origin, histories).items():
-            total.update(f"\0{name}\0".encode())
-            for values in (history.stamps, history.quoted[:, CLOSE], history.growth):
-                total.update(np.ascontiguousarray(values).tobytes())
+        symbols = self._symbols_until(origin)
+        total.update(self._stored.fingerprints.of_closes(symbols, self._stored.following(origin)[-1]))
         return total.hexdigest()
 
     def _newest(self) -> KeptState | None:

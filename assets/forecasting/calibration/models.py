@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
+from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
 from assets.forecasting.calibration.kept_states import KeptStates
-from assets.forecasting.calibration.outdated import outdated_forecasts
+from assets.forecasting.calibration.outcomes import same_closes
+from assets.forecasting.calibration.outdated import DerivedFrom, OutdatedForecasts
 from assets.forecasting.calibration.panel import Derive, Learn
 from assets.forecasting.calibration.recalibration import RECENT, Recalibration, RecalibrationLaw
-from assets.forecasting.calibration.stored import Base, StoredForecasts
+from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import (
     ForecastModel,
     ForecastTask,
@@ -36,6 +38,19 @@ from resources.settings import Settings
 VOLATILITY = "volatility"
 BATCH_SIZE = 4_000
 VERSION = 1
+
+
+class SharedReads:
+    """What the derived models of an asset read together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.forecasts = StoredForecasts(settings)
+        self.outdated = OutdatedForecasts(self.forecasts)
+
+    def declare(self, model: DerivedFrom) -> None:
+        """Name one of the models, and what it reads."""
+        self.forecasts.declare(model.model, model.bases)
+        self.outdated.declare(model)
 
 
 def derived_names(settings: Settings, available: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -58,7 +73,7 @@ def calibrated_models(settings: Settings, bases: Sequence[ForecastModel]) -> lis
         bases: all models that can forecast, and all vintages of each, oldest first.
     """
     versions = _by_model(bases)
-    stored, found = StoredForecasts(settings), list[ForecastModel]()
+    stored, found = SharedReads(settings), list[ForecastModel]()
     for name, parts in derived_names(settings, list(versions)).items():
         for own in versions[parts[0]]:
             used = [_until(versions[part], own.vintage) for part in parts]
@@ -86,7 +101,7 @@ def combined_models(settings: Settings, bases: Sequence[ForecastModel]) -> list[
     """
     versions = _by_model(bases)
     vintages: list[date | None] = [*sorted({one.vintage for one in bases if one.vintage is not None})] or [None]
-    stored, found = StoredForecasts(settings), list[ForecastModel]()
+    stored, found = SharedReads(settings), list[ForecastModel]()
     for name, members in combined_names(settings, list(versions)).items():
         for vintage in vintages:
             used = [own for member in members if (own := _until(versions[member], vintage))]
@@ -99,7 +114,7 @@ def _combined(
     vintage: date | None,
     members: Sequence[Sequence[ForecastModel]],
     settings: Settings,
-    stored: StoredForecasts,
+    stored: SharedReads,
 ) -> ForecastModel:
     weighting: Weighting = "crps" if name == "combination_crps" else "equal"
     learn, parameters = Combination(settings.forecasts.levels, weighting), dict[str, Any]()
@@ -130,7 +145,7 @@ def _until(versions: Sequence[ForecastModel], vintage: date | None) -> list[Fore
 
 
 def _calibrated(
-    name: str, bases: Sequence[Sequence[ForecastModel]], settings: Settings, stored: StoredForecasts
+    name: str, bases: Sequence[Sequence[ForecastModel]], settings: Settings, stored: SharedReads
 ) -> ForecastModel:
     levels, steps = settings.forecasts.levels, settings.windows.predict_window
     half_life, weights = settings.calibration.half_life, bases[0][-1].weights
@@ -148,7 +163,7 @@ def derived_model(
     parameters: Mapping[str, Any],
     weights: str | None,
     settings: Settings,
-    stored: StoredForecasts,
+    stored: SharedReads,
 ) -> ForecastModel:
     """A model whose forecasts are derived from those of others.
 
@@ -172,6 +187,8 @@ def derived_model(
     read = [Base(one.model, tuple(version.checkpoint for version in versions))
             for one, versions in zip(newest, bases, strict=True)]  # fmt: skip
     checkpoint, learns = checkpoint_name(recipe, weights), not isinstance(learn, Combination) or learn.learns
+    derived = DerivedFrom(name, checkpoint, tuple(read), learns)
+    stored.declare(derived)
     cutoffs = [one.trained_until for one in newest if one.trained_until is not None]
     return ForecastModel(
         model=name,
@@ -179,13 +196,13 @@ def derived_model(
         weights=weights,
         recipe=recipe,
         trained_until=max(cutoffs, default=None),
-        load=cache(lambda: DerivedPredict(read, learn, stored, learns, f"{name}-{checkpoint}")),
+        load=cache(lambda: DerivedPredict(read, learn, stored.forecasts, learns, f"{name}-{checkpoint}")),
         batch_size=BATCH_SIZE,
         family=newest[0].family,
         licence=newest[0].licence,
         vintage=newest[0].vintage,
-        data=lambda last: [stored.digest(read, last)],
-        outdated=lambda: outdated_forecasts(stored, name, checkpoint, read, learns),
+        data=lambda last: [stored.forecasts.digest(read, last)],
+        outdated=lambda: stored.outdated.of(derived),
     )
 
 
@@ -230,7 +247,7 @@ class DerivedPredict:
         """What was learnt from the bars of the home; where tasks have other bars, from those instead."""
         histories = self._stored.histories
         given = {task.symbol: task.history for task in tasks if task.symbol in histories}
-        others = {name: one for name, one in given.items() if not _same_closes(one, histories[name])}
+        others = {name: one for name, one in given.items() if not same_closes(one, histories[name])}
         return self._from(others) if others else self.learnt
 
     def _from(self, others: Mapping[str, BarHistory]) -> Derive:
@@ -262,11 +279,3 @@ def learnt_frame(learnt: Derive, origin: np.datetime64) -> pd.DataFrame:
         weights = learnt.weights.at(at, np.zeros(2))[0]
         frame = frame.assign(λ=weights[:, 0], w=weights[:, 1])
     return frame
-
-
-def _same_closes(one: BarHistory, other: BarHistory) -> bool:
-    return one is other or (
-        np.array_equal(one.stamps, other.stamps)
-        and np.array_equal(one.quoted[:, CLOSE], other.quoted[:, CLOSE], equal_nan=True)
-        and np.array_equal(one.growth, other.growth)
-    )

@@ -35,6 +35,18 @@ def log_closes(history: BarHistory) -> np.ndarray:
     return np.asarray(np.log(history.quoted[:, CLOSE]) + np.log(history.growth))
 
 
+def same_closes(one: BarHistory, other: BarHistory, last: np.datetime64 | None = None) -> bool:
+    """Whether two histories have equal closes and actions up to a timestamp; None: in all bars."""
+    if one is other:
+        return True
+    ends = [None if last is None else int(np.searchsorted(own.stamps, last, side="right")) for own in (one, other)]
+    return (
+        np.array_equal(one.stamps[: ends[0]], other.stamps[: ends[1]])
+        and np.array_equal(one.quoted[: ends[0], CLOSE], other.quoted[: ends[1], CLOSE], equal_nan=True)
+        and np.array_equal(one.growth[: ends[0]], other.growth[: ends[1]])
+    )
+
+
 def _found(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The place of each wanted timestamp, -1: not there."""
     place = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)

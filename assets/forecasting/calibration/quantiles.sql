@@ -1,4 +1,4 @@
--- Quantiles of the close of some forecasts of a model. Registered: `wanted` (number, symbol, origin, checkpoint).
+-- Quantiles of the close of some forecasts. Registered: `wanted` (number, model, checkpoint, symbol, origin).
 SELECT w.number, q.step, q.level, q.value
-FROM forecast_quantiles q JOIN wanted w USING (symbol, origin, checkpoint)
-WHERE q.model = $model AND q.field = 'close' AND q.origin BETWEEN $first AND $last
+FROM forecast_quantiles q JOIN wanted w USING (model, checkpoint, symbol, origin)
+WHERE q.field = 'close' AND q.origin BETWEEN $first AND $last AND {models}

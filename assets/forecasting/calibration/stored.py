@@ -1,18 +1,22 @@
-"""Stored forecasts as panels: the quantiles of some models from the warehouse, with the outcomes from the bars."""
+"""The stored forecasts that derived models read, and their outcomes from the bars.
+
+What several models read is read once: the models of an asset share a `StoredForecasts`, and declare what they read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
+from assets.forecasting.calibration.base_keys import Base, BaseKeys, read_base_keys
 from assets.forecasting.calibration.earlier_forecasts import EarlierForecasts, chunks
+from assets.forecasting.calibration.fingerprints import Fingerprints
 from assets.forecasting.calibration.outcomes import known_outcomes, log_closes
-from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
-from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.filters import ForecastFilter
+from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.market.history import BarHistory, stored_histories
 from resources.calendar import TradingCalendar
 from resources.layout import Home
@@ -29,19 +33,6 @@ WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND 
 """
 
 
-@dataclass(frozen=True)
-class Base:
-    """A model whose stored forecasts are read.
-
-    Attributes:
-        checkpoints: those of its vintages, the oldest first; the last one is that of the forecasts that are derived
-            from.
-    """
-
-    model: str
-    checkpoints: tuple[str, ...]
-
-
 class StoredForecasts:
     """The stored forecasts and the bars of one home, under some settings.
 
@@ -53,7 +44,33 @@ class StoredForecasts:
         self._settings = settings
         self._steps, self._levels = settings.windows.predict_window, settings.forecasts.levels
         self.calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
-        self._targets: dict[np.datetime64, np.ndarray] = {}
+        # Ordered sets.
+        self._bases, self._derived = dict[Base, None](), dict[str, None]()
+        self._targets = dict[np.datetime64, np.ndarray]()
+        self._earlier = dict[tuple[Base, ...], EarlierForecasts]()
+        self._keys = dict[Base, BaseKeys]()
+        self._kept = dict[Base, tuple[int, np.ndarray]]()
+        self._newest = dict[tuple[str, str], dict[ForecastKey, np.ndarray]]()
+        self._digests = dict[np.datetime64, str]()
+        self.fingerprints = Fingerprints(self)
+
+    def declare(self, model: str, bases: Sequence[Base]) -> None:
+        """Name a model that is derived from others: what all such models read is read together."""
+        self._derived[model] = None
+        self._bases |= dict.fromkeys(bases)
+
+    def is_made_here(self, base: Base) -> bool:
+        """Whether a base is itself a declared model: its forecasts may be made between two reads."""
+        return base.model in self._derived
+
+    def together(self, base: Base) -> list[Base]:
+        """The bases that are read with one: all whose forecasts are there before those of the declared models."""
+        others = [one for one in self._bases if not self.is_made_here(one)]
+        return others if base in others else [base]
+
+    def _together_alone(self, base: Base) -> list[Base]:
+        """As `together`, but for vintages: the quantiles of one are not read for another."""
+        return self.together(base) if len(self._bases) == len({one.model for one in self._bases}) else [base]
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -70,16 +87,19 @@ class StoredForecasts:
         """The bars of all symbols of the settings."""
         return stored_histories(self._settings)
 
+    @cached_property
+    def symbols(self) -> np.ndarray:
+        """The symbols with forecasts, sorted: (symbols,) text."""
+        with self.warehouse.read() as connection:
+            found = connection.execute("SELECT DISTINCT symbol FROM forecasts").fetchall()
+        return np.array(sorted(symbol for (symbol,) in found), dtype=object)
+
     def earlier(self, bases: Sequence[Base]) -> EarlierForecasts:
         """All earlier forecasts of some models, as they are when they are first asked for."""
         named = tuple(bases)
         if named not in self._earlier:
-            self._earlier[named] = EarlierForecasts(self, bases, self._keys(bases))
+            self._earlier[named] = EarlierForecasts(self, bases)
         return self._earlier[named]
-
-    @cached_property
-    def _earlier(self) -> dict[tuple[Base, ...], EarlierForecasts]:
-        return {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,17 +110,6 @@ class StoredForecasts:
     def home(self) -> Home:
         """Where the forecasts are stored."""
         return Home(self._settings.home)
-
-    def contents(self, base: Base) -> pd.DataFrame:
-        """The content of the stored forecasts of a model: columns origin, checkpoint, rows and content, by origin."""
-        if base not in self._contents:
-            named: dict[str, object] = {"model": base.model, "checkpoints": list(base.checkpoints)}
-            self._contents[base] = self.warehouse.frame(load_sql(__package__, "contents.sql"), named)
-        return self._contents[base]
-
-    @cached_property
-    def _contents(self) -> dict[Base, pd.DataFrame]:
-        return {}
 
     @property
     def forecasts_at_once(self) -> int:
@@ -124,9 +133,7 @@ class StoredForecasts:
 
     def digest(self, bases: Sequence[Base], last: np.datetime64) -> str:
         """The digest of the earlier forecasts and the closes up to a timestamp."""
-        keys = self.earlier(bases).keys
-        own = keys[keys["origin"].to_numpy() <= last].astype(str).to_numpy().tolist()
-        return digest_of([own, self._closes_digest(last)])
+        return digest_of([self.earlier(bases).rows_until(last), self._closes_digest(last)])
 
     def _closes_digest(self, last: np.datetime64) -> str:
         if last not in self._digests:
@@ -135,67 +142,94 @@ class StoredForecasts:
             self._digests[last] = digest_of([[name, log_closes(one).tolist()] for name, one in known.items()])
         return self._digests[last]
 
-    @cached_property
-    def _digests(self) -> dict[np.datetime64, str]:
-        return {}
-
-    def _keys(self, bases: Sequence[Base]) -> pd.DataFrame:
-        """Origin and symbol of every earlier forecast, by origin and symbol, and a column per base with the checkpoint
-        of its forecast (missing: none)."""
-        keys: pd.DataFrame | None = None
-        for base in bases:
-            own = self.keys_of(base).rename(columns={"checkpoint": base.model})
-            keys = own if keys is None else keys.merge(own, on=["origin", "symbol"], how="outer")
-        assert keys is not None
-        return keys.sort_values(["origin", "symbol"], ignore_index=True)
-
-    def keys_of(self, base: Base) -> pd.DataFrame:
-        """Origin, symbol and checkpoint of every earlier forecast of a model, by origin and symbol."""
-        if base not in self._known_keys:
-            sql = load_sql(__package__, "earlier_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
-            named = {**self.filter.parameters, "model": base.model, "checkpoints": list(base.checkpoints)}
-            found = self.warehouse.frame(sql, named)
-            self._known_keys[base] = found.sort_values(["origin", "symbol"], ignore_index=True)
-        return self._known_keys[base]
-
-    @cached_property
-    def _known_keys(self) -> dict[Base, pd.DataFrame]:
-        return {}
+    def keys_of(self, base: Base) -> BaseKeys:
+        """The earlier forecasts of a model: one per origin and symbol, by the last checkpoint that made one."""
+        if base not in self._keys:
+            self._keys |= read_base_keys(self.warehouse, self.together(base), self.symbols, self.filter)
+        return self._keys[base]
 
     def kept(self, base: Base, first: int) -> tuple[int, np.ndarray] | None:
         """The quantiles of the earlier forecasts of a model from row `first` of `keys_of` on, or from an earlier row,
         and that row; read once for all models that are derived from it. None: they are too many to stay in memory."""
         known = self._kept.get(base)
         if known is None or known[0] > first:
-            keys = self.keys_of(base).iloc[first:]
-            shape = (len(keys), self._steps, len(self._levels))
-            others = sum(values.size for one, (_, values) in self._kept.items() if one != base)
-            if others + int(np.prod(shape)) > VALUES_KEPT:
+            origin = self.keys_of(base).origins[first]
+            starts = {
+                one: int(np.searchsorted(self.keys_of(one).origins, origin)) for one in self._together_alone(base)
+            }
+            if sum(len(self.keys_of(one).origins) - start for one, start in starts.items()) > self.forecasts_at_once:
+                starts = {base: first}
+            if not self._keep(starts):
                 return None
-            found = np.empty(shape)
-            origins, symbols = keys["origin"].to_numpy().astype("datetime64[s]"), keys["symbol"].to_numpy(dtype=object)
-            for rows in chunks(origins, self.forecasts_at_once):
-                own = keys["checkpoint"].iloc[rows]
-                found[rows] = self.quantiles(base.model, own, origins[rows], symbols[rows])
-            self._kept[base] = first, found
         return self._kept[base]
 
-    @cached_property
-    def _kept(self) -> dict[Base, tuple[int, np.ndarray]]:
-        return {}
+    def _keep(self, starts: Mapping[Base, int]) -> bool:
+        """Read the earlier forecasts of some models from a row of `keys_of` on; False: they are too many."""
+        keys = {base: self.keys_of(base) for base in starts}
+        counts = [len(keys[base].origins) - start for base, start in starts.items()]
+        others = sum(values.size for one, (_, values) in self._kept.items() if one not in starts)
+        if others + sum(counts) * self._steps * len(self._levels) > VALUES_KEPT:
+            return False
+        models = np.repeat(np.array([base.model for base in starts], dtype=object), counts)
+        checkpoints, origins, symbols = (
+            np.concatenate([getattr(keys[base], name)[start:] for base, start in starts.items()])
+            for name in ("checkpoints", "origins", "symbols")
+        )
+        found = np.empty((len(models), self._steps, len(self._levels)))
+        # Several models are few forecasts.
+        parts = chunks(origins, self.forecasts_at_once) if len(starts) == 1 else [slice(None)]
+        for rows in parts:
+            named = self.symbols[symbols[rows]]
+            found[rows] = self.quantiles(models[rows], checkpoints[rows], origins[rows], named)
+        ends = np.cumsum(counts)
+        for (base, start), count, end in zip(starts.items(), counts, ends, strict=True):
+            self._kept[base] = start, found[end - count : end]
+        return True
 
-    def quantiles(self, model: str, checkpoints: pd.Series, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-        """Stored quantiles of the close, (n, steps, levels); NaN: not stored."""
+    def newest(self, bases: Sequence[Base], keys: Sequence[ForecastKey]) -> np.ndarray:
+        """The quantiles of some forecasts by the newest checkpoints of some models: (bases, n, steps, levels); NaN: not
+        stored. Those of complete forecasts are kept, since the checks of a run ask for them again."""
+        named = {base: (base.model, base.checkpoints[-1]) for base in bases}
+        if len(keys) * len(self._bases) > self.forecasts_at_once:
+            return np.stack([self._newest_of([one], keys)[0] for one in named.values()])
+        # What is missing may be made meanwhile.
+        known = {one: self._newest.setdefault(one, {}) for one in named.values()}
+        if any(key not in own for own in known.values() for key in keys):
+            read = dict.fromkeys(
+                (one.model, one.checkpoints[-1]) for base in bases for one in self._together_alone(base)
+            )
+            for one, values in zip(read, self._newest_of(list(read), keys), strict=True):
+                complete = np.flatnonzero(np.isfinite(values).all(axis=(1, 2)))
+                self._newest[one] = {keys[int(row)]: values[row] for row in complete}
+        nothing = np.full(self.shape, np.nan)
+        return np.stack([np.stack([self._newest[one].get(key, nothing) for key in keys]) for one in named.values()])
+
+    def _newest_of(self, pairs: Sequence[tuple[str, str]], keys: Sequence[ForecastKey]) -> np.ndarray:
+        """The quantiles of some forecasts by each of some (model, checkpoint): (pairs, n, steps, levels)."""
+        models, checkpoints = (np.repeat(np.array(part, dtype=object), len(keys)) for part in zip(*pairs, strict=True))
+        symbols = np.array([symbol for symbol, _ in keys] * len(pairs), dtype=object)
+        origins = np.array([origin for _, origin in keys] * len(pairs), dtype="datetime64[s]")
+        return self.quantiles(models, checkpoints, origins, symbols).reshape(len(pairs), len(keys), *self.shape)
+
+    def quantiles(
+        self, models: np.ndarray, checkpoints: np.ndarray, origins: np.ndarray, symbols: np.ndarray
+    ) -> np.ndarray:
+        """Stored quantiles of the close of some forecasts, (n, steps, levels); NaN: not stored."""
         shape = (len(origins), self._steps, len(self._levels))
         values = np.full(shape, np.nan)
-        wanted = pd.DataFrame({"number": np.arange(len(origins), dtype=np.int32), "symbol": symbols,
-                               "origin": origins, "checkpoint": checkpoints.to_numpy()}).dropna()  # fmt: skip
-        if wanted.empty:
+        if not len(origins):
             return values
-        parameters = {"model": model, "first": origins.min().item(), "last": origins.max().item()}
+        texts = {"model": models, "checkpoint": checkpoints, "symbol": symbols}
+        wanted = pa.table({"number": np.arange(len(origins), dtype=np.int32), "origin": origins,
+                           **{name: pa.array(part, pa.string()) for name, part in texts.items()}})  # fmt: skip
+        parameters = {"first": origins.min().item(), "last": origins.max().item()}
+        # DuckDB leaves out the blocks of other models.
+        names = {f"model{place}": name for place, name in enumerate(sorted(set(models)))}
+        own = " OR ".join(f"q.model = ${name}" for name in names)
         with self.warehouse.read() as connection:
             connection.register("wanted", wanted)
-            found = connection.execute(load_sql(__package__, "quantiles.sql"), parameters).fetchnumpy()
+            sql = load_sql(__package__, "quantiles.sql").format(models=f"({own})")
+            found = connection.execute(sql, parameters | names).fetchnumpy()
         levels, steps = np.asarray(self._levels), np.asarray(found["step"])
         place = np.minimum(np.searchsorted(levels, found["level"]), len(levels) - 1)
         known = (levels[place] == found["level"]) & (steps <= self._steps)
