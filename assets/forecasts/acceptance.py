@@ -16,7 +16,7 @@ from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.forecasting.intervals import percent
 from assets.forecasting.path_files import paths_file
-from assets.forecasts.forecast_store import FailedForecast
+from assets.forecasts.attempts import FailedForecast
 from assets.forecasts.generate import FallbackForecast, ForecastResult, target_timestamps
 from assets.forecasts.lookahead_check import (
     batch_difference,

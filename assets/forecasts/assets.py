@@ -104,7 +104,7 @@ def _forecasts(
         from assets.forecasting.drift_gate import blocked_by_drift
         from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task
-        from assets.forecasts.generate import generate_forecasts
+        from assets.forecasts.generate import generate_all
         from assets.market.history import read_histories
         from assets.market.selection import source_filter, wanted_symbols
 
@@ -112,15 +112,16 @@ def _forecasts(
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         reads_kronos = "kronos_forecasts" in (asset.name, *asset.derived_from)
         blocked = blocked_by_drift(candlecast, sessions_of(context)) if reads_kronos else {}
-        symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
+        with candlecast.warehouse.shared_reads():
+            symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
+            histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
         unread = {} if asset.derived_from else blocked
         selection = select_tasks(histories, origins, settings.windows.lookback_window, unread)
         progress = logged_progress(context, asset.name)
         found = forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
         if asset.derived_from:
             found, selection = without_blocked(found, selection, blocked)
-        results = [generate_forecasts(candlecast, forecaster, tasks, progress) for forecaster, tasks in found]
+        results = generate_all(candlecast, found, progress)
         read = asset.reading([forecaster.recipe for forecaster, _ in found], events_table(settings))
         lineage = {"dagster/column_lineage": column_lineage(read.sources), "reads": ", ".join(read.sources["value"])}
         add_to_newest_partition(context, lineage)

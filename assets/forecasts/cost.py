@@ -7,18 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import psutil
 
-from assets.forecasting.forecaster import ForecastModel
 from resources.compute import resident_mib
-from resources.warehouse import Warehouse
 
 SAMPLE_SECONDS = 0.25
-_ADD_COST = """
-INSERT INTO forecast_costs VALUES ($model, $checkpoint, $made_at, $forecasts, $seconds, $peak_mib, $added_mib)
-"""
 
 
 @dataclass(frozen=True)
@@ -72,10 +66,3 @@ class CostMeter:
         while not stopped:
             stopped = stop.wait(SAMPLE_SECONDS)
             self._peak = max(self._peak, resident_mib(self._process))
-
-
-def write_cost(warehouse: Warehouse, forecaster: ForecastModel, cost: ForecastCost) -> None:
-    """Add the cost of some forecasts to the table `forecast_costs`."""
-    named = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
-    with warehouse.write() as connection:
-        connection.execute(_ADD_COST, {**named, **vars(cost), "made_at": datetime.now(UTC).replace(tzinfo=None)})

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask, Prediction
+from assets.forecasts.attempts import Attempt, write_attempts
+from assets.forecasts.summary import IN_RANGE, ForecastRange, by_range
 from assets.market.history import FIELDS, PRICES
 from resources.errors import CandlecastError
 from resources.sql import load_sql
@@ -26,10 +29,7 @@ from resources.warehouse import Warehouse
 # The fields of a bar, and the log of high / low.
 STORED_FIELDS = (*FIELDS, "range")
 
-_EXISTING = """
-SELECT symbol, origin FROM forecasts
-WHERE model = $model AND checkpoint = $checkpoint AND origin BETWEEN $first AND $last
-"""
+_EXISTING = f"SELECT model, checkpoint, symbol, origin FROM forecasts WHERE {IN_RANGE}"
 _ADD_RECIPE = """
 INSERT INTO forecast_recipes VALUES ($model, $checkpoint, $weights, $recipe) ON CONFLICT DO NOTHING
 """
@@ -53,15 +53,9 @@ WHERE t.model = $model AND t.checkpoint = $checkpoint AND t.symbol = r.symbol AN
 _MADE_OF_IT = ("forecast_quantiles", "forecast_scores", "forecast_risk")
 
 _OTHERWISE_MARKED = """
-model = $model AND checkpoint = $checkpoint AND in_sample <> coalesce(origin::DATE <= $trained_until::DATE, false)
-"""
-_FORGET_FAILURES = """
-DELETE FROM failed_forecasts f USING tried t
-WHERE f.model = $model AND f.symbol = t.symbol AND f.origin = t.origin
-"""
-_ADD_FAILURES = """
-INSERT INTO failed_forecasts
-SELECT $model, $checkpoint, symbol, origin, $tried_at::TIMESTAMP, reason FROM failures
+(SELECT unnest($models) AS model, unnest($checkpoints) AS checkpoint, unnest($cutoffs::DATE[]) AS trained_until) c
+WHERE f.model = c.model AND f.checkpoint = c.checkpoint
+  AND f.in_sample <> coalesce(f.origin::DATE <= c.trained_until, false)
 """
 
 
@@ -89,111 +83,82 @@ class PredictionBatch:
 
 
 @dataclass(frozen=True)
-class FailedForecast:
-    """A forecast that a model did not make, or that is invalid.
+class NewForecasts:
+    """A batch to be stored.
 
     Attributes:
-        inherited: whether it is a failure of the model that it is derived from, which is recorded there.
+        outdated: stored forecasts that are replaced.
+        made_at: UTC, without a time zone.
     """
 
-    task: ForecastTask
-    reason: str
-    inherited: bool = False
+    forecaster: ForecastModel
+    batch: PredictionBatch
+    outdated: Set[ForecastKey] = frozenset()
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC).replace(tzinfo=None))
 
 
-def existing_forecasts(
-    warehouse: Warehouse, forecaster: ForecastModel, origins: Sequence[np.datetime64]
-) -> set[ForecastKey]:
-    """The (symbol, origin) of this forecaster's stored forecasts between the first and the last of these origins."""
-    parameters = {
-        "model": forecaster.model,
-        "checkpoint": forecaster.checkpoint,
-        "first": min(origins).item(),
-        "last": max(origins).item(),
-    }
-    with warehouse.read() as connection:
-        found = connection.execute(_EXISTING, parameters).fetchnumpy()
-    return set(zip(found["symbol"], found["origin"].astype("datetime64[s]"), strict=True))
+def existing_forecasts(warehouse: Warehouse, ranges: Sequence[ForecastRange]) -> list[set[ForecastKey]]:
+    """The (symbol, origin) of the stored forecasts of each range."""
+    return [
+        set(zip(own["symbol"], own["origin"].to_numpy().astype("datetime64[s]"), strict=True))
+        for own in by_range(warehouse, _EXISTING, ranges, bounded=False)
+    ]
 
 
-def mark_in_sample(warehouse: Warehouse, forecaster: ForecastModel) -> int:
-    """Mark this forecaster's stored forecasts by its cutoff, which may have become known since, and return how many
+def mark_in_sample(warehouse: Warehouse, forecasters: Sequence[ForecastModel]) -> int:
+    """Mark the stored forecasts of forecasters by their cutoffs, which may have become known since, and return how many
     changed. The forecasts themselves stay as they are."""
     parameters: dict[str, object] = {
-        "model": forecaster.model,
-        "checkpoint": forecaster.checkpoint,
-        "trained_until": forecaster.trained_until,
+        "models": [one.model for one in forecasters],
+        "checkpoints": [one.checkpoint for one in forecasters],
+        "cutoffs": [one.trained_until for one in forecasters],
     }
-    found = warehouse.frame(f"SELECT count(*) AS n FROM forecasts WHERE {_OTHERWISE_MARKED}", parameters)
-    if changed := int(found["n"][0]):
+    found = warehouse.rows(f"SELECT count(*) AS n FROM forecasts f, {_OTHERWISE_MARKED}", parameters)
+    if changed := int(found[0]["n"]):
         with warehouse.write() as connection:
             for table in ("forecasts", "forecast_quantiles"):
-                update = f"UPDATE {table} SET in_sample = NOT in_sample WHERE {_OTHERWISE_MARKED}"
+                update = f"UPDATE {table} f SET in_sample = NOT f.in_sample FROM {_OTHERWISE_MARKED}"
                 connection.execute(update, parameters)
     return changed
 
 
-def write_forecasts(
-    warehouse: Warehouse,
-    forecaster: ForecastModel,
-    batch: PredictionBatch,
-    outdated: Set[ForecastKey] = frozenset(),
-) -> int:
-    """Insert the forecasts that do not exist yet, and return how many were written.
+def write_forecasts(warehouse: Warehouse, new: Sequence[NewForecasts], attempts: Sequence[Attempt] = ()) -> list[int]:
+    """Insert the forecasts that do not exist yet in one transaction, and return how many of each batch were written.
 
     Args:
-        outdated: stored forecasts that are replaced.
+        attempts: written with them.
 
     Raises:
         CandlecastError: a forecast is invalid (`validate_batch`). Nothing is written.
     """
-    validate_batch(forecaster.model, batch)
-    parameters = {
-        "model": forecaster.model,
-        "checkpoint": forecaster.checkpoint,
-        "made_at": datetime.now(UTC).replace(tzinfo=None),
-    }
-    recipe = {
-        "model": forecaster.model,
-        "checkpoint": forecaster.checkpoint,
-        "weights": forecaster.weights,
-        "recipe": json.dumps(forecaster.recipe, sort_keys=True),
-    }
-    forecasts, quantiles = _forecast_table(forecaster, batch), _quantile_table(forecaster, batch)
-    replaced = pa.table(_keys([task for task in batch.tasks if (task.symbol, task.origin) in outdated]))
+    for one in new:
+        validate_batch(one.forecaster.model, one.batch)
+    tables = [(_forecast_table(one.forecaster, one.batch), _quantile_table(one.forecaster, one.batch)) for one in new]
     with warehouse.write() as connection:
-        connection.register("new_forecasts", forecasts)
-        connection.register("new_quantiles", quantiles)
-        connection.execute(_ADD_RECIPE, recipe)
-        added = connection.execute(_ADD_FORECASTS, parameters).df()
-        if replaced.num_rows:
-            connection.register("replaced", replaced)
-            own = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
-            for table in _MADE_OF_IT:
-                connection.execute(_FORGET.format(table=table), own)
-            connection.execute(load_sql("assets.forecasts", "replace_forecasts.sql"), parameters)
-            added = pd.concat([added, replaced.to_pandas()])
-        connection.register("added", added)
-        connection.execute(_ADD_QUANTILES, parameters)
+        counts = [_insert(connection, one, *own) for one, own in zip(new, tables, strict=True)]
+        write_attempts(connection, attempts)
+    return counts
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, new: NewForecasts, forecasts: pa.Table, quantiles: pa.Table) -> int:
+    forecaster = new.forecaster
+    own = {"model": forecaster.model, "checkpoint": forecaster.checkpoint}
+    parameters = {**own, "made_at": new.made_at}
+    recipe = {"weights": forecaster.weights, "recipe": json.dumps(forecaster.recipe, sort_keys=True)}
+    replaced = pa.table(_keys([task for task in new.batch.tasks if (task.symbol, task.origin) in new.outdated]))
+    connection.register("new_forecasts", forecasts)
+    connection.register("new_quantiles", quantiles)
+    connection.execute(_ADD_RECIPE, {**own, **recipe})
+    added = connection.execute(_ADD_FORECASTS, parameters).df()
+    if replaced.num_rows:
+        connection.register("replaced", replaced)
+        for table in _MADE_OF_IT:
+            connection.execute(_FORGET.format(table=table), own)
+        connection.execute(load_sql("assets.forecasts", "replace_forecasts.sql"), parameters)
+        added = pd.concat([added, replaced.to_pandas()])
+    connection.register("added", added)
+    connection.execute(_ADD_QUANTILES, parameters)
     return len(added)
-
-
-def write_failures(
-    warehouse: Warehouse, forecaster: ForecastModel, tried: Sequence[ForecastTask], failures: Sequence[FailedForecast]
-) -> None:
-    """Replace the recorded failures of the tasks that were tried by those that failed again."""
-    parameters = {
-        "model": forecaster.model,
-        "checkpoint": forecaster.checkpoint,
-        "tried_at": datetime.now(UTC).replace(tzinfo=None),
-    }
-    failed = [one.task for one in failures]
-    reasons = {**_keys(failed), "reason": pa.array([one.reason for one in failures], pa.string())}
-    with warehouse.write() as connection:
-        connection.register("tried", pa.table(_keys(tried)))
-        connection.register("failures", pa.table(reasons))
-        connection.execute(_FORGET_FAILURES, {"model": forecaster.model})
-        connection.execute(_ADD_FAILURES, parameters)
 
 
 def validate_batch(model: str, batch: PredictionBatch) -> None:

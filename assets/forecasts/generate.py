@@ -1,12 +1,14 @@
 """Forecast generation: forecasts that are missing are generated in batches, and each batch is stored before the next.
 
-A killed run loses one batch at most, and a rerun continues from there. If nothing is missing, no weights are read.
+The last batch of a model is stored with those of the next models if they are quick. A killed run loses one batch, and
+what took less than HOLD_SECONDS; a rerun continues from there. If nothing is missing, no weights are read.
 Outdated derived forecasts are generated again.
 A forecast that fails is left out with its reason; the others are stored, and a rerun tries it again.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
@@ -16,14 +18,14 @@ import numpy as np
 
 from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask
 from assets.forecasting.path_files import paths_file
-from assets.forecasts.cost import CostMeter, ForecastCost, write_cost
+from assets.forecasts.attempts import Attempt, FailedForecast
+from assets.forecasts.cost import CostMeter, ForecastCost
 from assets.forecasts.forecast_store import (
-    FailedForecast,
+    NewForecasts,
     PredictionBatch,
     existing_forecasts,
     invalid_forecasts,
     mark_in_sample,
-    write_failures,
     write_forecasts,
 )
 from assets.forecasts.lookahead_check import content_digest, tasks_to_repeat
@@ -35,6 +37,9 @@ from resources.candlecast import Candlecast
 from resources.compute import Compute
 from resources.layout import Home
 from resources.progress import Progress, silent
+from resources.warehouse import Warehouse
+
+HOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,23 +80,111 @@ class ForecastResult:
     @property
     def range(self) -> ForecastRange:
         """All stored forecasts of the forecaster between the first and the last origin of the tasks."""
-        return ForecastRange(self.forecaster, sorted({task.origin for task in self.tasks}))
+        return range_of(self.forecaster, self.tasks)
+
+
+def range_of(forecaster: ForecastModel, tasks: Sequence[ForecastTask]) -> ForecastRange:
+    """The range of the origins of some tasks."""
+    return ForecastRange(forecaster, sorted({task.origin for task in tasks}))
 
 
 def generate_forecasts(
     candlecast: Candlecast, forecaster: ForecastModel, tasks: Sequence[ForecastTask], progress: Progress = silent
 ) -> ForecastResult:
-    """Generate and store the forecasts of the tasks that have none from this forecaster yet, or an outdated one.
+    """`generate_all` of one model."""
+    return generate_all(candlecast, [(forecaster, tasks)], progress)[0]
+
+
+def generate_all(
+    candlecast: Candlecast,
+    models: Sequence[tuple[ForecastModel, Sequence[ForecastTask]]],
+    progress: Progress = silent,
+) -> list[ForecastResult]:
+    """Generate and store the forecasts of the tasks that have none from their forecaster yet, or an outdated one.
 
     Args:
-        tasks: ordered by origin.
+        models: forecasters in the order in which they forecast, each with its tasks, ordered by origin.
 
     Raises:
-        CandlecastError: the model cannot be loaded, or its output has another shape; earlier batches stay stored.
+        CandlecastError: a model cannot be loaded, or its output has another shape; earlier batches stay stored.
     """
-    with candlecast.warehouse.shared_reads():
-        mark_in_sample(candlecast.warehouse, forecaster)
-        known = existing_forecasts(candlecast.warehouse, forecaster, [task.origin for task in tasks])
+    warehouse = candlecast.warehouse
+    with warehouse.shared_reads():
+        mark_in_sample(warehouse, [forecaster for forecaster, _ in models])
+        existing = existing_forecasts(warehouse, [range_of(*own) for own in models])
+    writer, made = _Writer(warehouse), list[_Generated]()
+    try:
+        for (forecaster, tasks), known in zip(models, existing, strict=True):
+            made.append(_generate(candlecast, forecaster, tasks, known, writer, progress))
+    finally:
+        writer.flush([own.attempt for own in made if own.attempt])
+    return [own.result(writer.created[own.forecaster.model, own.forecaster.checkpoint]) for own in made]
+
+
+class _Writer:
+    """Stores batches: in one transaction those of several models that took less than HOLD_SECONDS together.
+
+    Attributes:
+        created: the number of forecasts that were written, by model and checkpoint.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._waiting: list[NewForecasts] = []
+        self._flushed = time.monotonic()
+        self.created = Counter[tuple[str, str]]()
+
+    def add(self, new: NewForecasts, hold: bool) -> None:
+        """Store a batch, now or, if it may be held, with the next ones."""
+        self._waiting.append(new)
+        if not hold or time.monotonic() - self._flushed > HOLD_SECONDS:
+            self.flush()
+
+    def store_bases_of(self, forecaster: ForecastModel) -> None:
+        """Store what a model reads from the warehouse."""
+        if any(new.forecaster.model in forecaster.recipe.get("derived_from", ()) for new in self._waiting):
+            self.flush()
+
+    def flush(self, attempts: Sequence[Attempt] = ()) -> None:
+        """Store what is held, and some attempts."""
+        if self._waiting or attempts:
+            counts = write_forecasts(self._warehouse, self._waiting, attempts)
+            for new, count in zip(self._waiting, counts, strict=True):
+                self.created[new.forecaster.model, new.forecaster.checkpoint] += count
+        self._waiting, self._flushed = [], time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Generated:
+    """What a forecaster made, whether it is stored already or not. Attributes as of `ForecastResult`.
+
+    Attributes:
+        attempt: None: no forecast was missing.
+    """
+
+    forecaster: ForecastModel
+    tasks: Sequence[ForecastTask]
+    attempt: Attempt | None = None
+    fallbacks: Sequence[FallbackForecast] = ()
+    replaced: int = 0
+    sample: Sequence[tuple[ForecastTask, bytes]] = ()
+
+    def result(self, created: int) -> ForecastResult:
+        failures, cost = (self.attempt.failures, self.attempt.cost) if self.attempt else ((), None)
+        existing, counts = len(self.tasks) - created - len(failures), (self.fallbacks, self.replaced, self.sample)
+        return ForecastResult(self.forecaster, self.tasks, created, existing, failures, cost, *counts)
+
+
+def _generate(
+    candlecast: Candlecast,
+    forecaster: ForecastModel,
+    tasks: Sequence[ForecastTask],
+    known: Set[ForecastKey],
+    writer: _Writer,
+    progress: Progress,
+) -> _Generated:
+    """Generate what is missing of one forecaster's tasks."""
+    writer.store_bases_of(forecaster)
     # Generated again for their sample paths; stored quantiles stay as they are.
     lost = origins_without_paths(
         candlecast.home, forecaster.model, forecaster.checkpoint, {origin for _, origin in known}
@@ -101,13 +194,13 @@ def generate_forecasts(
     missing = [task for task in tasks if _is_missing(task, known - outdated, lost)]
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
-        return ForecastResult(forecaster, tasks, 0, len(tasks))
+        return _Generated(forecaster, tasks)
     meter, horizon = CostMeter(), candlecast.settings.windows.predict_window
     batches = [
         Batch(own, target_timestamps(own, candlecast.calendar, horizon))
         for own in batches_by_origin(missing, forecaster.batch_size)
     ]
-    created, replaced, done = 0, 0, len(tasks) - len(missing)
+    replaced, done, left = 0, len(tasks) - len(missing), len(batches)
     failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
     sampled, sample = {_key(task) for task in tasks_to_repeat(missing)}, list[tuple[ForecastTask, bytes]]()
     with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
@@ -131,16 +224,14 @@ def generate_forecasts(
             ]
             if valid.tasks and prediction.paths is not None:
                 _write_paths(candlecast.home, forecaster, valid)
+            left -= 1
             if valid.tasks:
-                created += write_forecasts(candlecast.warehouse, forecaster, valid, outdated)
+                writer.add(NewForecasts(forecaster, valid, outdated), hold=left == 0)
                 replaced += sum((task.symbol, task.origin) in outdated for task in valid.tasks)
             done += len(batch_tasks)
             progress(done, len(tasks), forecaster.model)
-    cost = meter.cost(len(missing))
-    write_cost(candlecast.warehouse, forecaster, cost)
-    write_failures(candlecast.warehouse, forecaster, missing, failures)
-    existing = len(tasks) - created - len(failures)
-    return ForecastResult(forecaster, tasks, created, existing, failures, cost, fallbacks, replaced, sample)
+    attempt = Attempt(forecaster, missing, failures, meter.cost(len(missing)))
+    return _Generated(forecaster, tasks, attempt, fallbacks, replaced, sample)
 
 
 def _is_missing(task: ForecastTask, known: Set[ForecastKey], lost: Set[np.datetime64]) -> bool:

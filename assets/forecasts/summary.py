@@ -33,16 +33,16 @@ ContentByOrigin = Mapping[datetime, tuple[int, str]]
 YEAR = np.timedelta64(365, "D")
 # Days of origins, over all models, that one query reads at most: what it groups by forecast stays within memory.
 MOST_TOGETHER = 100
-_IN_RANGE = """
+IN_RANGE = """
 (model, checkpoint) IN (SELECT unnest($models), unnest($checkpoints)) AND origin BETWEEN $first AND $last
 """
 _CONTENT = f"""
 SELECT model, checkpoint, origin, count(*) AS rows,
        bit_xor(md5_number(concat_ws('|', symbol, origin, step, target_ts, field, level, value)))::VARCHAR AS digest
-FROM forecast_quantiles WHERE {_IN_RANGE} GROUP BY ALL
+FROM forecast_quantiles WHERE {IN_RANGE} GROUP BY ALL
 """
-_MADE_AT = f"SELECT model, checkpoint, origin, max(made_at) AS made_at FROM forecasts WHERE {_IN_RANGE} GROUP BY ALL"
-_CORRECTED = f"SELECT model, checkpoint, avg(corrected) AS rate FROM forecasts WHERE {_IN_RANGE} GROUP BY ALL"
+_MADE_AT = f"SELECT model, checkpoint, origin, max(made_at) AS made_at FROM forecasts WHERE {IN_RANGE} GROUP BY ALL"
+_CORRECTED = f"SELECT model, checkpoint, avg(corrected) AS rate FROM forecasts WHERE {IN_RANGE} GROUP BY ALL"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _together(ranges: Sequence[ForecastRange], bounded: bool) -> Iterator[list[F
 
 def range_query(script: str) -> str:
     """One of this package's scripts over the forecasts of ranges, for `by_range`."""
-    return load_sql("assets.forecasts", script).format(range=_IN_RANGE)
+    return load_sql("assets.forecasts", script).format(range=IN_RANGE)
 
 
 def forward_origins(warehouse: Warehouse, ranges: Sequence[ForecastRange], calendar: TradingCalendar) -> list[int]:

@@ -14,10 +14,13 @@ import pytest
 from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction, forecast_checkpoint
 from assets.forecasting.registry import forecasters_by_task
-from assets.forecasts import acceptance, summary
+from assets.forecasts import acceptance, generate, summary
+from assets.forecasts.attempts import Attempt
+from assets.forecasts.forecast_store import NewForecasts, write_forecasts
 from assets.forecasts.generate import batches_by_origin, generate_forecasts
 from assets.forecasts.missing import missing_forecasts
 from resources.errors import CandlecastError
+from resources.warehouse import Warehouse
 from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LAST = date(2011, 1, 3), date(2011, 3, 31)
@@ -274,3 +277,44 @@ def test_what_is_wrong_is_found_in_each_of_several_models(home: ForecastHome, mo
         for name, found in outcomes.items():
             named = [part.partition(":")[0] for part in found.description.split("; ") if not found.passed]
             assert [one for one in planted if one in named] == expected.get(name, []), (name, found.description)
+
+
+def test_quick_models_are_stored_together_and_what_they_derive_from_before(
+    home: ForecastHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[list[str]] = []
+
+    def recorded(warehouse: Warehouse, new: Sequence[NewForecasts], attempts: Sequence[Attempt] = ()) -> list[int]:
+        stored.append([one.forecaster.model for one in new])
+        return write_forecasts(warehouse, new, attempts)
+
+    monkeypatch.setattr(generate, "write_forecasts", recorded)
+    monkeypatch.setattr(generate, "HOLD_SECONDS", 60)
+    tasks = home.tasks(FIRST, LAST)
+    models = [(one, tasks) for one in baseline_forecasters(home.settings)]
+    derived = replace(models[2][0], recipe={**models[2][0].recipe, "derived_from": {"random_walk": "any"}})
+    in_batches = replace(models[3][0], batch_size=len(tasks) - 5)
+    found = generate.generate_all(home.candlecast, [*models[:2], (derived, tasks), (in_batches, tasks)])
+    assert stored == [["random_walk", "random_walk_ewma"], ["drift", "momentum"], ["momentum"]]
+    assert [one.created for one in found] == [len(tasks)] * 4
+    costs = home.warehouse.frame("FROM forecast_costs")
+    assert sorted(costs["model"]) == sorted(one.model for one, _ in models)
+    counts = home.warehouse.frame("SELECT model, count(*) AS n FROM forecasts GROUP BY model")
+    assert set(counts["n"]) == {len(tasks)}
+
+
+def test_a_model_that_cannot_be_loaded_loses_nothing_of_those_before_it(home: ForecastHome) -> None:
+    def load() -> Predict:
+        raise CandlecastError("no weights")
+
+    def failing(prediction: Prediction) -> Prediction:
+        return replace(prediction, failures={0: "too quiet"})
+
+    tasks = home.tasks(FIRST, LAST)
+    first, second, *_ = baseline_forecasters(home.settings)
+    models = [(_changed(first, failing), tasks), (replace(second, load=load), tasks)]
+    with pytest.raises(CandlecastError, match="no weights"):
+        generate.generate_all(home.candlecast, models)
+    assert len(home.warehouse.frame("FROM forecasts")) == len(tasks) - 1
+    assert list(home.warehouse.frame("FROM failed_forecasts")["reason"]) == ["too quiet"]
+    assert list(home.warehouse.frame("FROM forecast_costs")["model"]) == [first.model]

@@ -70,10 +70,12 @@ def refresh_estimates(settings: Settings, warehouse: Warehouse) -> Estimates:
     They are kept while one of their symbols is among those of the settings. Nothing is stored while no symbol has
     LEAST_RETURNS returns in the range.
     """
-    wanted, stored = own_symbols(settings, warehouse), _read(settings)
+    stored = _read(settings)
     used = list(stored["bars"]) if stored else []
-    if stored and _any_in(used, wanted) and _fingerprints(settings, warehouse, used) == stored["bars"]:
-        return Estimates.of_numbers(stored["numbers"])
+    with warehouse.shared_reads():
+        wanted = own_symbols(settings, warehouse)
+        if stored and _any_in(used, wanted) and _fingerprints(settings, warehouse, used) == stored["bars"]:
+            return Estimates.of_numbers(stored["numbers"])
     known = _fingerprints(settings, warehouse, wanted)
     symbols = [symbol for symbol, (bars, *_) in known.items() if int(bars) > LEAST_RETURNS]
     if not symbols:
