@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from importlib import import_module
 from typing import Any, ParamSpec
 
@@ -153,6 +154,8 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], Callable[[Any], Any], Callable[
         lambda series: [_array(series.index.to_numpy()), _array(series.to_numpy())],
         lambda stored: pd.Series(_as_array(stored[1]), index=_as_array(stored[0])),
     ),
+    "time": (datetime, lambda time: time.isoformat(), pd.Timestamp),
+    "date": (date, lambda day: day.isoformat(), date.fromisoformat),
     "tuple": (tuple, lambda values: [_encoded(one) for one in values], lambda stored: tuple(map(_decoded, stored))),
     "mapping": (
         Mapping,

@@ -72,5 +72,5 @@ def provider_plot(ranges: pd.DataFrame) -> bytes:
 
 def _five_numbers(values: np.ndarray) -> np.ndarray:
     low, first, median, third, high = np.percentile(values, [5, 25, 50, 75, 95])
-    least, most = values[values >= low].min(), values[values <= high].max()
-    return np.array([min(least, first), first, median, third, max(most, third)])
+    least, most = values[values >= low].min(initial=first), values[values <= high].max(initial=third)
+    return np.array([least, first, median, third, most])

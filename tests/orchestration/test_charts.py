@@ -86,8 +86,10 @@ CALLS: dict[str, tuple[Callable[..., bytes], tuple[Any, ...]]] = {
     "bars_coverage": (coverage_picture, (COVERAGE, 130)),
     "before_after": (before_after_chart, ({"har": (SHARES, SHARES), "kronos": (SHARES, SHARES)},)),
     "calibration": (calibration_chart, ({"har": SHARES, "plugin": SHARES},)),
+    "bars_coverage, no bars": (coverage_picture, (pd.DataFrame(), 0)),
     "counts": (counts_picture, (pd.Series([3, 40], ["bad_ohlc", "gap"], name="rows"), "Flagged bars", BLUE)),
     "drift": (drift_chart, (validation_distances(CARD, 3), DAYS[:2], np.array([0.1, 0.4]), np.array([0.3, 0.3]))),
+    "expected_returns, none": (signals_plot, (expected_returns(SIGNALS.assign(value=np.nan)),)),
     "expected_returns": (signals_plot, (expected_returns(SIGNALS),)),
     "fans": (fan_chart, ([FAN, replace(FAN, model="har")],)),
     "payloads": (payloads_picture, (rows_by_day(PAYLOADS), len(PAYLOADS))),
@@ -102,11 +104,15 @@ CALLS: dict[str, tuple[Callable[..., bytes], tuple[Any, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_from_stored_data_is_that_of_the_arguments(name: str) -> None:
-    draw, arguments = CALLS[name]
+def test_every_chart_is_called_here() -> None:
+    assert {call.partition(",")[0] for call in CALLS} == set(CHARTS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_chart_from_stored_data_is_that_of_the_arguments(call: str) -> None:
+    draw, arguments = CALLS[call]
     data = chart_data(draw, *arguments)
-    assert f'"chart":"{name}"'.encode() in data
+    assert f'"chart":"{call.partition(",")[0]}"'.encode() in data
     assert data == chart_data(draw, *arguments)
     assert draw_chart(data) == draw(*arguments)
 
@@ -133,7 +139,7 @@ def test_values_keep_type_and_bits() -> None:
         "é",
         np.float32(0.1),
         DAYS[1],
-        np.array([["a", None]], dtype=object),
+        np.array([["a", None, date(2012, 5, 1), pd.Timestamp("2012-05-01 16:00:00.1", tz="UTC")]], dtype=object),
         {1.5: (np.nan, -0.0)},
     ]
     found = _decoded(json.loads(json.dumps(_encoded(values))))
