@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import date
+from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import yaml
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._serdes import serialize_value
 
 from assets.metadata import DATA_VERSION_TAG, EMPTY, add_session_contents
 from assets.sessions import RANGE_END, RANGE_START
@@ -189,6 +190,60 @@ def test_a_batch_writes_the_rows_that_single_events_write(tmp_path: Path) -> Non
     written = _tables(tmp_path / "batch")
     assert written == _tables(tmp_path / "single") == _tables(tmp_path / "dagsters")
     assert sum(map(len, written.values())) > 3 * len(events)
+
+
+HOLIDAYS = [datetime(2020, 1, day) for day in (9, 10)]
+CLOSED = dg.DailyPartitionsDefinition("2020-01-01", end_date="2021-01-01", exclusions=HOLIDAYS)
+
+
+@dg.asset(partitions_def=CLOSED, backfill_policy=dg.BackfillPolicy.single_run())
+def planned(context: dg.AssetExecutionContext) -> None: ...
+
+
+@dg.asset_check(asset=planned)
+def sound() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def _run_planned(instance: dg.DagsterInstance, last: str) -> list[EventLogEntry]:
+    """The planned events of a run from 7 January 2020 on."""
+    jobs = [dg.define_asset_job("j", dg.AssetSelection.assets(planned))]
+    job = dg.Definitions(assets=[planned], asset_checks=[sound], jobs=jobs).resolve_job_def("j")
+    run_id = job.execute_in_process(instance=instance, tags={RANGE_START: "2020-01-07", RANGE_END: last}).run_id
+    events = [one for one in instance.all_logs(run_id) if one.dagster_event]
+    return [one for one in events if "PLANNED" in one.get_dagster_event().event_type_value]
+
+
+@pytest.mark.parametrize(("last", "whole"), [("2020-01-12", False), ("2020-12-31", True)])
+def test_a_planned_event_of_few_sessions_has_no_calendar(tmp_path: Path, last: str, whole: bool) -> None:
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    ) as instance:
+        asset, check = (one.get_dagster_event() for one in _run_planned(instance, last))
+        assert asset.partitions_subset is not None
+        keys = set(asset.partitions_subset.get_partition_keys())
+        assert keys == set(instance.get_materialized_partitions(dg.AssetKey("planned")))
+        assert len(keys) == (358 if whole else 4)
+        assert ("exclusions" in serialize_value(asset)) == whole
+        assert "exclusions" not in serialize_value(check)
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("planned"), "sound"), limit=9
+        )
+        assert record.status.value == "SUCCEEDED"
+
+
+def test_planned_events_in_a_batch_are_the_rows_that_single_events_write(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        events = _run_planned(instance, "2020-01-12")
+    single, batch = (PooledSqliteEventLog(str(tmp_path / name)) for name in ("single", "batch"))
+    for event in events:
+        single.store_event(event)
+    batch.store_event_batch(events)
+    for storage in (single, batch):
+        storage.dispose()
+    written = _tables(tmp_path / "batch")
+    assert written == _tables(tmp_path / "single")
+    assert len(written["index.db/asset_check_executions"]) == len(written["index.db/asset_keys"]) == 1
 
 
 def test_a_batch_that_fails_leaves_nothing_and_its_events_are_stored_one_by_one(
