@@ -51,7 +51,7 @@ def _correct(home: ForecastHome, session: str, symbol: str = "IBM") -> None:
         )
 
 
-@pytest.mark.parametrize("shape", [(0,), (1,), (700,), (700, 3), (0, 3)])
+@pytest.mark.parametrize("shape", [(0,), (1,), (700,), (700, 3), (0, 3), (700, 30)])
 def test_a_first_order_recursion_has_the_bits_of_a_filter(shape: tuple[int, ...]) -> None:
     inputs = np.random.default_rng(3).standard_normal(shape) ** 2
     inputs[500:501] = np.nan
