@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.metrics import ALL_STEPS, Metric
+from assets.forecasting.placed_rows import register_places
 from resources.sql import load_sql
 
 # Of one metric at a time: 8 bytes each, and as much again for what is computed from them.
@@ -126,7 +127,7 @@ def _score_arrays(
     steps = int(connection.execute("SELECT coalesce(max(step), 0) FROM forecast_scores").fetchall()[0][0])
     if scored.empty or not symbols or not steps:
         return
-    connection.register("placed_symbols", pd.DataFrame({"symbol": list(symbols), "place": np.arange(len(symbols))}))
+    register_places(connection, "placed_symbols", pd.DataFrame({"symbol": list(symbols)}))
     keys = scored[["model", "checkpoint"]].drop_duplicates().sort_values(["model", "checkpoint"], ignore_index=True)
     row = scored[["model", "checkpoint"]].merge(keys.reset_index(names="row"), how="left")["row"].to_numpy()
     origins, column = np.unique(scored["origin"].to_numpy(), return_inverse=True)

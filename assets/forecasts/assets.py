@@ -199,10 +199,10 @@ def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
     from assets.forecasts.coverage import (
         bounds_of,
         check_bounds,
-        coverage_by_origin,
         coverage_by_period,
         without_unlearnt,
     )
+    from assets.forecasts.origin_coverage import coverage_by_origin
 
     settings = candlecast.settings
     bounds = bounds_of(settings.forecasts.levels, settings.forecasts.coverage_bounds)

@@ -2,7 +2,8 @@
 
 The bands of recalibrated forecasts and of combinations should cover their nominal share of closes. Whether they do is
 judged by the interval of the coverage (bootstrap): outside of the bounds of the settings is only what is outside with
-its whole interval. Not here: coverage as a score (evaluation), and the check of every model (acceptance).
+its whole interval. Not here: the coverage of each origin (origin_coverage), coverage as a score (evaluation), and the
+check of every model (acceptance).
 """
 
 from __future__ import annotations
@@ -22,11 +23,8 @@ from assets.forecasting.bootstrap import (
     weighted_means,
 )
 from assets.forecasting.calibration.panel import LEAST_ORIGINS, LEAST_OUTCOMES
-from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.intervals import CentralInterval, central_intervals, percent
-from resources.candlecast import Candlecast
 from resources.settings import EvaluationSettings
-from resources.sql import load_sql
 
 ALL = "all"
 _DAY = np.timedelta64(1, "D")
@@ -52,30 +50,8 @@ def bounds_of(levels: Sequence[float], bounds: Mapping[str, tuple[float, float]]
     return [Bound(one, *by_nominal[one.nominal]) for one in known]
 
 
-def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound]) -> pd.DataFrame:
-    """The share of closes inside each interval, over symbols and steps: columns model, origin, ends, outcomes (of a
-    step), learnt_from (earlier origins; NaN: the model does not learn), and one per nominal coverage."""
-    settings, warehouse = candlecast.settings, candlecast.warehouse
-    in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
-    levels = [level for one in bounds for level in (one.interval.low, one.interval.high)]
-    parameters: dict[str, object] = {"frequency": settings.market.frequency, "levels": levels}
-    parameters |= ForecastFilter.of(settings, warehouse).parameters
-    sql = load_sql("assets.forecasts", "coverage_by_origin.sql").format(forecast_filter=FORECAST_FILTER)
-    with warehouse.read() as connection:
-        connection.register("checkpoints_in_use", in_use)
-        found = connection.execute(sql, parameters).df()
-    if found.empty:
-        return pd.DataFrame()
-    wide = found.pivot(index=["model", "origin"], columns="level", values=["share", "below"])
-    shares = {
-        one.interval.nominal: wide["share", one.interval.high] - wide["below", one.interval.low] for one in bounds
-    }
-    stated = found.groupby(["model", "origin"])[["ends", "outcomes", "learnt_from"]].max()
-    return pd.DataFrame(shares).join(stated).reset_index()
-
-
 def without_unlearnt(by_origin: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of `coverage_by_origin` at which the model had enough outcomes of every step to learn from, and how many
+    """The rows of `origin_coverage` at which the model had enough outcomes of every step to learn from, and how many
     origins are left out: columns model, origins.
 
     Before, a recalibrated forecast is the model's, and says nothing about the recalibration.

@@ -15,11 +15,11 @@ from assets.forecasts.coverage import (
     Bound,
     bounds_of,
     check_bounds,
-    coverage_by_origin,
     coverage_by_period,
     without_unlearnt,
 )
 from assets.forecasts.generate import generate_forecasts
+from assets.forecasts.origin_coverage import coverage_by_origin
 from resources.settings import EvaluationSettings, ForecastSettings
 from tests.forecasts.forecast_home import ForecastHome
 

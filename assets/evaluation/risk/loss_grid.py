@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.placed_rows import register_places
 
 # Cells of a grid, times the levels and measures: 8 bytes each, several times.
 CELLS_AT_ONCE = 3_000_000
@@ -77,11 +78,6 @@ class LossMeasures:
     values: np.ndarray
     methods: np.ndarray
     outcomes: np.ndarray
-
-
-def register_places(connection: duckdb.DuckDBPyConnection, name: str, values: pd.DataFrame) -> None:
-    """Register a table of these values with their numbers from 0 on, as the column `place`."""
-    connection.register(name, values.assign(place=np.arange(len(values))))
 
 
 def loss_grids(used: UsedCheckpoints, cells: pd.DataFrame, steps: Sequence[int], layers: int) -> Iterator[LossGrid]:

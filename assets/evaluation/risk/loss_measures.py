@@ -8,11 +8,12 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.risk.loss_grid import LossGrid, LossMeasures, register_places
+from assets.evaluation.risk.loss_grid import LossGrid, LossMeasures
 from assets.evaluation.risk.store import ES, VAR
 from assets.evaluation.risk.tails import METHODS, OUTCOMES, LossForecasts, needed_levels, tail_risks
 from assets.forecasting.filters import ORIGIN_FILTER, ForecastFilter
 from assets.forecasting.metrics import as_levels
+from assets.forecasting.placed_rows import placed, register_places
 from resources.settings import Settings
 from resources.sql import load_sql
 
@@ -111,12 +112,12 @@ def _quantiles(
     register_places(connection, "placed_levels", pd.DataFrame({"level": levels}))
     sql = load_sql("assets.evaluation.risk", "loss_quantiles.sql")
     found = connection.execute(sql, {**grid.sizes, "levels": len(levels)}).fetchnumpy()
-    place = np.asarray(found["place"])
-    quantiles = np.full(np.prod(grid.shape) * len(levels), np.nan)
-    quantiles[place] = found["value"]
-    targets, in_sample = np.zeros(np.prod(grid.shape), "datetime64[us]"), np.zeros(np.prod(grid.shape), bool)
-    targets[place // len(levels)], in_sample[place // len(levels)] = found["target_ts"], found["in_sample"]
-    return quantiles.reshape(*grid.shape, -1), targets.reshape(grid.shape), in_sample.reshape(grid.shape)
+    place, cell = np.asarray(found["place"]), np.asarray(found["place"]) // len(levels)
+    return (
+        placed(place, np.asarray(found["value"]), (*grid.shape, len(levels))),
+        placed(cell, np.asarray(found["target_ts"]), grid.shape),
+        placed(cell, np.asarray(found["in_sample"]), grid.shape),
+    )
 
 
 def _array(
@@ -124,6 +125,4 @@ def _array(
 ) -> np.ndarray:
     """An array of the column value at the column place of a query, NaN elsewhere."""
     found = connection.execute(sql, {name: one for name, one in parameters.items() if one is not None}).fetchnumpy()
-    values = np.full(np.prod(shape), np.nan)
-    values[found["place"]] = found["value"]
-    return values.reshape(shape)
+    return placed(np.asarray(found["place"]), np.asarray(found["value"]), shape)

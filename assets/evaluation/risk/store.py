@@ -8,10 +8,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.risk.loss_grid import LossMeasures, register_places
+from assets.evaluation.risk.loss_grid import LossMeasures
 from assets.evaluation.risk.path_events import DRAWDOWN, TOUCH, Event
 from assets.evaluation.risk.tails import METHODS
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.placed_rows import register_places
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
 
