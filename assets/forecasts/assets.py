@@ -202,13 +202,14 @@ def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
         coverage_by_period,
         without_unlearnt,
     )
-    from assets.forecasts.origin_coverage import coverage_by_origin
+    from assets.forecasts.kept_coverage import kept_coverage
 
     settings = candlecast.settings
     bounds = bounds_of(settings.forecasts.levels, settings.forecasts.coverage_bounds)
     used = checkpoints_of(asset, settings, candlecast.checkpoints)
     checked = {model: one for model, one in used.items() if not model.endswith(ANCHORED)}
-    by_origin, left_out = without_unlearnt(coverage_by_origin(candlecast, checked, bounds))
+    file = candlecast.home.learnt / f"{asset}.coverage"
+    by_origin, left_out = without_unlearnt(kept_coverage(candlecast, checked, bounds, file))
     coverage = coverage_by_period(by_origin, bounds, settings.evaluation, settings.seed)
     outcome = check_bounds(coverage, bounds, settings.forecasts.coverage == "block", left_out)
     tables = {"coverage": coverage, "left_out": left_out}

@@ -28,7 +28,7 @@ FROM forecasts SEMI JOIN placed_checkpoints USING (model, checkpoint) WHERE {FOR
 _CLOSES = """
 SELECT y.place AS symbol, ts, b.close AS quoted, a.close AS adjusted
 FROM bars b JOIN adjusted_bars a USING (symbol, ts, frequency) JOIN placed_symbols y USING (symbol)
-WHERE b.frequency = $frequency
+WHERE b.frequency = $frequency AND ($first IS NULL OR ts >= $first)
 """
 _SYMBOLS = """
 SELECT DISTINCT symbol FROM forecasts SEMI JOIN placed_checkpoints USING (model, checkpoint)
@@ -58,9 +58,15 @@ class _Closes:
         return at_target.swapaxes(-1, -2) * quoted[..., None] / adjusted[..., None]
 
 
-def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound]) -> pd.DataFrame:
+def coverage_by_origin(
+    candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound], chosen_origins: np.ndarray | None = None
+) -> pd.DataFrame:
     """The share of closes inside each interval, over symbols and steps: columns model, origin, ends, outcomes (of a
-    step), learnt_from (earlier origins; NaN: the model does not learn), and one per nominal coverage."""
+    step), learnt_from (earlier origins; NaN: the model does not learn), and one per nominal coverage.
+
+    Args:
+        chosen_origins: (n,) datetime64, those alone; None: all.
+    """
     settings, warehouse = candlecast.settings, candlecast.warehouse
     chosen = ForecastFilter.of(settings, warehouse)
     pairs = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
@@ -69,9 +75,11 @@ def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Se
         register_places(connection, "placed_checkpoints", pairs)
         register_places(connection, "placed_levels", pd.DataFrame({"level": levels}, dtype="float64"))
         learnt = connection.execute(_ORIGINS, chosen.parameters).df()
+        if chosen_origins is not None:
+            learnt = learnt[learnt["origin"].isin(chosen_origins)]
         symbols = connection.execute(_SYMBOLS, {"symbols": chosen.parameters["symbols"]}).df()
         register_places(connection, "placed_symbols", symbols)
-        closes = _read_closes(connection, settings.market.frequency, len(symbols))
+        closes = _read_closes(connection, settings.market.frequency, len(symbols), learnt["origin"].min())
         axes = (pairs["model"].tolist(), np.unique(learnt["origin"].to_numpy()), len(symbols), len(levels))
         found = [
             part
@@ -84,8 +92,10 @@ def coverage_by_origin(candlecast: Candlecast, used: UsedCheckpoints, bounds: Se
     return joined.sort_values(["model", "origin"], ignore_index=True)
 
 
-def _read_closes(connection: duckdb.DuckDBPyConnection, frequency: str, symbols: int) -> _Closes:
-    found = connection.execute(_CLOSES, {"frequency": frequency}).fetchnumpy()
+def _read_closes(connection: duckdb.DuckDBPyConnection, frequency: str, symbols: int, first: pd.Timestamp) -> _Closes:
+    """The closes from a timestamp on; NaT: all."""
+    parameters = {"frequency": frequency, "first": None if pd.isna(first) else first.to_pydatetime()}
+    found = connection.execute(_CLOSES, parameters).fetchnumpy()
     stamps, column = np.unique(np.asarray(found["ts"]), return_inverse=True)
     place = np.asarray(found["symbol"]) * len(stamps) + column
     shape = (symbols, len(stamps))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.baselines.closed_form import baseline_forecasters
+from assets.forecasts import kept_coverage
 from assets.forecasts.checks import CHECKS, COVERAGE, EARLIER_ORIGINS, check_result, check_specs
 from assets.forecasts.coverage import (
     Bound,
@@ -151,3 +154,43 @@ def test_a_coverage_outside_of_its_bounds_blocks_what_follows_only_where_the_set
 def test_bounds_that_do_not_enclose_their_nominal_coverage_are_refused(bounds: dict[str, tuple[float, float]]) -> None:
     with pytest.raises(ValidationError, match=next(iter(bounds))):
         ForecastSettings(coverage_bounds=bounds)
+
+
+def test_shares_are_computed_for_new_origins_alone_and_again_where_forecasts_or_bars_change(
+    home: ForecastHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = next(one for one in baseline_forecasters(home.settings) if one.model == "random_walk")
+    used, file = {"random_walk": walk.checkpoint}, tmp_path / "some.coverage"
+    early, late = home.tasks(date(2012, 1, 3), date(2012, 3, 30)), home.tasks(date(2012, 4, 2), date(2012, 4, 30))
+    computed = list[int]()
+    anew = coverage_by_origin
+
+    def counted(*args: Any) -> pd.DataFrame:
+        computed.append(len(args[-1]))
+        return anew(*args)
+
+    monkeypatch.setattr(kept_coverage, "coverage_by_origin", counted)
+
+    def origins() -> int:
+        """How many origins were computed; the result is that without a file."""
+        computed.clear()
+        found = kept_coverage.kept_coverage(home.candlecast, used, _bounds(), file)
+        several = sum(computed)
+        pd.testing.assert_frame_equal(found, anew(home.candlecast, used, _bounds()), check_like=True, check_dtype=False)
+        return several
+
+    before, after = (len({task.origin for task in tasks}) for tasks in (early, late))
+    generate_forecasts(home.candlecast, walk, early)
+    assert (origins(), origins()) == (before, 0)
+    generate_forecasts(home.candlecast, walk, late)
+    assert (origins(), origins()) == (after, 0)
+    file.write_bytes(file.read_bytes()[:-9])
+    assert (origins(), origins()) == (before + after, 0)
+    bar, made = early[6 * len({task.symbol for task in early})].origin.item(), late[0].origin.item()
+    for changes, several in (
+        ("UPDATE bars SET close = close * 1.2 WHERE symbol = 'IBM' AND ts = ?", bar),
+        ("UPDATE forecasts SET made_at = made_at + INTERVAL 1 SECOND WHERE origin = ?", made),
+    ):
+        with home.warehouse.write() as connection:
+            connection.execute(changes, [several])
+        assert 0 < origins() < before and origins() == 0
