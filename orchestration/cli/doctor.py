@@ -4,9 +4,9 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -15,15 +15,15 @@ from assets.forecasting.kronos_forecaster import context_note
 from assets.forecasting.registry import plugin_problems
 from assets.training.fit.base_weights import SECTIONS
 from assets.training.prerequisites import weight_problems
+from orchestration.cli.dagster_records import Damage
 from orchestration.cli.preflight import bar_problems, bars_to_check, covariate_problems, source_problems
 from orchestration.cli.stored_artifacts import damaged_artifacts
-from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
 from resources.compute import Compute, available_cores
 from resources.errors import CandlecastError, WarehouseBusyError
 from resources.hub_models import NamedModel, named_models, pinned_model
 from resources.layout import Home
-from resources.session_dates import newest_closed_session
+from resources.session_dates import newest_closed_session, session_dates
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -68,10 +68,18 @@ class Diagnosis:
         return f"{'ok ' if self.ok else 'NO '} {self.check:<20} {self.found}{remedy}"
 
 
-def diagnose(settings: Settings) -> list[Diagnosis]:
-    """The results of all checks, from the interpreter to the calendar."""
+def diagnose(settings: Settings, records: Callable[[], Iterable[Damage]] | None = None) -> list[Diagnosis]:
+    """The results of all checks, from the interpreter to the calendar.
+
+    Args:
+        records: returns what is damaged of Dagster's records; None: they are read here.
+    """
+
+    def stored(settings: Settings) -> Iterator[Diagnosis]:
+        return _stored(settings, records)
+
     checks: tuple[Callable[[Settings], Iterator[Diagnosis]], ...] = (
-        _python, _packages, _device, _weights, _context, _plugins, _home, _warehouse, _stored, _calendar, _data,
+        _python, _packages, _device, _weights, _context, _plugins, _home, _warehouse, stored, _calendar, _data,
     )  # fmt: skip
     return [result for check in checks for result in check(settings)]
 
@@ -222,9 +230,9 @@ def _warehouse(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("warehouse", False, str(error), REPAIR)
 
 
-def _stored(settings: Settings) -> Iterator[Diagnosis]:
+def _stored(settings: Settings, records: Callable[[], Iterable[Damage]] | None) -> Iterator[Diagnosis]:
     """Every stored artifact is opened; one line per damaged one."""
-    damaged = list(damaged_artifacts(settings))
+    damaged = list(damaged_artifacts(settings, records))
     for one in damaged:
         name = one.path.relative_to(settings.home).parts[0] if one.path.is_relative_to(settings.home) else "warehouse"
         yield Diagnosis(f"stored {name}", False, one.text, REPAIR if one.repeatable else GIVE_UP)
@@ -233,17 +241,20 @@ def _stored(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _calendar(settings: Settings) -> Iterator[Diagnosis]:
-    calendar, start = TradingCalendar(settings.market.calendar, settings.market.frequency), settings.market.start
+    market, name = settings.market, settings.market.calendar
+    # A doctor makes no home.
+    home = Home(settings.home) if settings.home.is_dir() else None
     try:
-        # A doctor makes no home.
-        newest = newest_closed_session(settings.market, Home(settings.home) if settings.home.is_dir() else None)
-        first = calendar.all_sessions()[0].date()
+        newest = newest_closed_session(market, home)
+        first = session_dates(name, market.end or date.today(), home)[0]
     except CandlecastError as error:
         yield Diagnosis("calendar", False, str(error), "correct market.calendar, market.start and market.end")
         return
-    end = f" up to market.end, {settings.market.end}" if settings.market.end else ""
-    found = f"{calendar.name}, newest closed session{end}: {newest or 'none'}"
-    if first > start + CALENDAR_MARGIN:
-        yield Diagnosis("calendar", False, f"{found}; it begins on {first}", f"set market.start, {start}, to {first}")
+    end = f" up to market.end, {market.end}" if market.end else ""
+    found = f"{name}, newest closed session{end}: {newest or 'none'}"
+    if first > market.start + CALENDAR_MARGIN:
+        yield Diagnosis(
+            "calendar", False, f"{found}; it begins on {first}", f"set market.start, {market.start}, to {first}"
+        )
         return
     yield Diagnosis("calendar", True, found)

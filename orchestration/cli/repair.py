@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.forecasting.path_files import lost_marker
+from orchestration.cli.dagster_records import Damage
 from orchestration.cli.instance import run_lock
-from orchestration.cli.stored_artifacts import Damage, damaged_artifacts
+from orchestration.cli.stored_artifacts import damaged_artifacts
 from resources.errors import CandlecastError
 from resources.integrity import set_aside, unused_path
 from resources.layout import Home

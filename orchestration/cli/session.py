@@ -162,7 +162,7 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
         locked = "locked" in str(error.orig)
         if locked:
             return f"Dagster's records in {home / 'dagster'}: {error.orig}. Is another command or the UI using them?"
-        from orchestration.cli.stored_artifacts import dagster_records
+        from orchestration.cli.dagster_records import dagster_records
         from resources.layout import Home
 
         named = "".join(f"\n{one.text}" for one in dagster_records(Home(home)))

@@ -1,17 +1,17 @@
 """Everything stored in a home, opened and verified: what is damaged or gone, and what it is made again from.
 
 Belongs here: one function per kind of artifact. Nothing here writes. Not here: setting aside and making again
-(orchestration.cli.repair), and how digests are recorded (resources.integrity).
+(orchestration.cli.repair), how digests are recorded (resources.integrity), and Dagster's own files
+(orchestration.cli.dagster_records).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import product
@@ -21,7 +21,6 @@ from typing import Any, get_args
 import duckdb
 import numpy as np
 import pyarrow.parquet
-import yaml
 
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.path_files import lost_marker, paths_file
@@ -29,7 +28,7 @@ from assets.forecasting.registry import checkpoints_in_use
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger
-from orchestration.cli.instance import INSTANCE_FILE
+from orchestration.cli.dagster_records import Damage, dagster_records
 from resources.checkpoints import BUILT, CARD, CURRENT, CheckpointStore, Kind
 from resources.errors import CandlecastError
 from resources.integrity import is_intact, is_sealed, seal_of
@@ -42,43 +41,23 @@ from resources.warehouse import Warehouse
 
 CHANGED, GONE = "does not match its recorded digest", "is gone"
 _EVERY_TABLE = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_catalog()"
-_FORECAST_ORIGINS = "SELECT DISTINCT model, checkpoint, origin FROM forecast_quantiles"
-# What a file adds to the records of Dagster. The files of single runs hold the events of one run.
-_RECORDS = {
-    "runs.db": "the history of runs is lost",
-    "index.db": "the history of materialisations is lost",
-    "schedules.db": "the history of ticks is lost, and schedules and sensors return to their defaults",
-}
+_FORECAST_ORIGINS = """
+SELECT DISTINCT model, checkpoint, origin FROM forecast_quantiles
+WHERE list_contains($folders, model || '/' || checkpoint)
+"""
 
 
-@dataclass(frozen=True)
-class Damage:
-    """A stored file or folder that cannot be used.
+def damaged_artifacts(settings: Settings, records: Callable[[], Iterable[Damage]] | None = None) -> Iterator[Damage]:
+    """Everything in the home that is damaged or gone. Digests are computed: a second per gigabyte.
 
-    Attributes:
-        path: of the file or folder.
-        reason: what is wrong.
-        lost: what cannot be made again; empty: nothing.
-        repeatable: whether a run makes it again. Sample paths of other settings or of an earlier release are not.
+    Args:
+        records: returns what is damaged of Dagster's records; None: they are read here.
     """
-
-    path: Path
-    reason: str
-    lost: str = ""
-    repeatable: bool = True
-
-    @property
-    def text(self) -> str:
-        return f"{self.path} {self.reason}" + (f"; {self.lost}" if self.lost else "")
-
-
-def damaged_artifacts(settings: Settings) -> Iterator[Damage]:
-    """Everything in the home that is damaged or gone. Digests are computed: a second per gigabyte."""
     home = Home(settings.home)
-    checks: tuple[Callable[[], Iterator[Damage]], ...] = (
+    checks: tuple[Callable[[], Iterable[Damage]], ...] = (
         lambda: _folders(home), lambda: _files(home), lambda: _batches(home), lambda: _checkpoints(home),
         lambda: _pointers(home), lambda: _warehouse(settings), lambda: _sample_paths(settings),
-        lambda: dagster_records(home),
+        records or (lambda: dagster_records(home)),
     )  # fmt: skip
     used = cache(lambda: _used_checkpoints(settings))
     for check in checks:
@@ -189,8 +168,9 @@ def _sample_paths(settings: Settings) -> Iterator[Damage]:
     if not home.paths.is_dir() or not warehouse.exists:
         return
     stored: list[tuple[str, str, datetime]] = []
+    folders = [folder.relative_to(home.paths).as_posix() for folder in home.paths.glob("*/*")]
     with suppress(duckdb.Error, CandlecastError), warehouse.read() as connection:
-        stored = connection.execute(_FORECAST_ORIGINS).fetchall()
+        stored = connection.execute(_FORECAST_ORIGINS, {"folders": folders}).fetchall()
     for model, checkpoint, origin in stored:
         file = paths_file(home, model, checkpoint, np.datetime64(origin))
         if file.parent.is_dir() and not any(one.exists() for one in (file, seal_of(file), lost_marker(file))):
@@ -214,34 +194,6 @@ def _used_checkpoints(settings: Settings) -> UsedCheckpoints | None:
         return checkpoints_in_use(settings, CheckpointStore(Home(settings.home)))
     except CandlecastError:
         return None
-
-
-def dagster_records(home: Home) -> Iterator[Damage]:
-    """Dagster's SQLite databases and its configuration."""
-    file = home.dagster / INSTANCE_FILE
-    if file.is_file():
-        try:
-            if not isinstance(yaml.safe_load(file.read_bytes()), dict):
-                yield Damage(file, "holds no settings", "changes to it are lost")
-        except yaml.YAMLError as error:
-            yield Damage(file, f"is not YAML ({' '.join(str(error).split())})", "changes to it are lost")
-    for records in sorted(home.dagster.rglob("*.db")):
-        if reason := _why_not_sqlite(records):
-            yield Damage(records, reason, _RECORDS.get(records.name, "the events of this run are lost"))
-
-
-def _why_not_sqlite(file: Path) -> str:
-    """Why a file is no intact SQLite database; empty: it is, or another process has it locked."""
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            first: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        # What the machine refuses says nothing of the file.
-        hindered = any(reason in str(error) for reason in ("locked", "readonly", "unable to open"))
-        return "" if hindered else f"cannot be read ({error})"
-    except sqlite3.DatabaseError as error:
-        return f"cannot be read ({error})"
-    return "" if first == "ok" else f"is damaged ({' '.join(first.split())})"
 
 
 def _why_unreadable(file: Path) -> str:

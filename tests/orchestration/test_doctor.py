@@ -1,10 +1,15 @@
 """The doctor's checks, and the error of every command whose home is not writable."""
 
+import os
+import sqlite3
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestration.cli.app import app
 from orchestration.cli.doctor import diagnose
 from resources.settings import MarketSettings, Settings
 from tests.orchestration.cli_project import CliProject
@@ -43,3 +48,21 @@ def test_the_doctor_checks_the_first_session_of_the_calendar(
     settings = Settings(home=tmp_path, market=MarketSettings(calendar=calendar, start=start))
     (found,) = [one for one in diagnose(settings) if one.check == "calendar"]
     assert found.ok == ok and fact in found.found
+
+
+def test_a_byte_that_changed_in_dagsters_records_is_found_by_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "home" / "dagster" / "history" / "runs" / "index.db"
+    file.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE t (a TEXT, b INTEGER)")
+        connection.execute("CREATE INDEX i ON t (b)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [("x" * 50, number) for number in range(2_000)])
+    arguments = ["doctor", "--json", "--home", str(tmp_path / "home")]
+    before = CliRunner().invoke(app, arguments)
+    content, stat = bytearray(file.read_bytes()), file.stat()
+    content[-4096] ^= 255  # the kind of a page that no other check reads
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = CliRunner().invoke(app, arguments)
+    assert "index.db" not in before.output and "index.db is damaged" in after.output
+    assert after.exit_code == 1

@@ -1,5 +1,6 @@
 """Commands on the machine and the settings: doctor, settings, ui."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import typer
@@ -23,9 +24,15 @@ def doctor(
 
             session.finish(repair_home(session.settings, session.pipeline()))
             return
-        from orchestration.cli.doctor import diagnose
+        from orchestration.cli.dagster_records import dagster_records
+        from resources.layout import Home
 
-        results = diagnose(session.settings)
+        # Dagster's databases are read while the other checks are imported.
+        with ThreadPoolExecutor(1) as pool:
+            records = pool.submit(lambda: list(dagster_records(Home(session.settings.home))))
+            from orchestration.cli.doctor import diagnose
+
+            results = diagnose(session.settings, records.result)
         ok = all(result.ok for result in results)
         text = "\n".join(result.as_line() for result in results)
         session.finish({"ok": ok, "checks": [result.as_json() for result in results]}, text=text)
