@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+import duckdb
 import numpy as np
 import pandas as pd
 
 from assets.forecasting.baselines.closed_form import ESTIMATED
 from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.placed_rows import placed, register_places
 from assets.market.universe import Universe
 from resources.derived_models import COMBINATIONS, is_recalibrated
 from resources.sql import load_sql
@@ -34,8 +36,13 @@ CONSTANT_SIGNAL = "the signal is the same for all symbols of each origin, so it 
 NOT_A_MEMBER = "the symbol is not a member of the universe at the origin"
 TOO_EARLY = "the origin is before windows.test"
 NOT_IN_USE = "the model is not in use"
-COLUMNS = ("model", "checkpoint", "symbol", "origin", "value")
+_KEYS = ("model", "checkpoint", "symbol", "origin")
+COLUMNS = (*_KEYS, "value")
 
+# 8 bytes each, several times.
+QUANTILES_AT_ONCE = 4_000_000
+
+_LEVELS = "SELECT DISTINCT level FROM forecast_quantiles WHERE field = 'close' AND step = ? ORDER BY level"
 _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
 
 
@@ -81,36 +88,69 @@ def make_signals(
         counts = connection.execute(load_sql("assets.backtests", "forecast_counts.sql"), {"since": since}).df()
         forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
         without = {model: reason for model in sorted(forecast) if (reason := _never_ranks(model))}
-        parameters = {"frequency": frequency, "step": step, "since": since, "without_signals": list(without)}
-        quantiles = connection.execute(load_sql("assets.backtests", "signal_quantiles.sql"), parameters).df()
-    # Drop the forecasts of earlier checkpoints first: whether a model forecasts a direction is decided without them.
-    quantiles = _rows(quantiles, _in_use(quantiles, used))
-    member = _members(quantiles, universe)
-    frame, non_members = expected_returns(_rows(quantiles, member)), _rows(quantiles, ~member)
-    undirected = _without_direction(quantiles)
+        # Those of earlier checkpoints have no part in whether a model forecasts a direction.
+        in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
+        connection.register("checkpoints_in_use", in_use)
+        parameters = {"frequency": frequency, "since": since, "without_signals": list(without)}
+        forecasts = connection.execute(load_sql("assets.backtests", "signal_forecasts.sql"), parameters).df()
+        closes = _predicted_closes(connection, forecasts, step)
+    forecasts = _rows(forecasts.assign(**closes), np.isfinite(closes["expected"]))
+    member = _members(forecasts, universe)
+    frame, non_members = _rows(forecasts, member), _rows(forecasts, ~member)
+    frame = frame.assign(value=frame["expected"] / frame["close"] - 1)[list(COLUMNS)]
+    undirected = _without_direction(forecasts)
     flat = dict.fromkeys(_flat_models(frame), CONSTANT_SIGNAL) | dict.fromkeys(undirected, NO_DIRECTION) | without
     kept = frame[~frame["model"].isin(list(flat))].sort_values(["model", "symbol", "origin"], ignore_index=True)
     return SignalSet(kept, step, (*_omissions(counts, used, flat), *_non_members(non_members, flat)))
 
 
-def expected_returns(quantiles: pd.DataFrame) -> pd.DataFrame:
-    """The expected simple return of every (model, checkpoint, symbol, origin).
+def expected_closes(forecasts: np.ndarray, levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The expected close of each forecast.
 
     Args:
-        quantiles: columns model, checkpoint, symbol, origin, level, value, close; sorted by all but the last two.
+        forecasts: (n,) the forecast of each quantile, in non-decreasing order.
+        levels, values: (n,) of the quantiles, by forecast in increasing order of the level.
     """
-    keys = ["model", "checkpoint", "symbol", "origin"]
-    if quantiles.empty:
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in zip(COLUMNS, _KINDS, strict=True)})
-    level, value = quantiles["level"].to_numpy(), quantiles["value"].to_numpy()
-    group = quantiles.groupby(keys, sort=False).ngroup().to_numpy()
-    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
-    ends = np.r_[starts[1:], len(group)] - 1
-    within = np.where(group[1:] == group[:-1], np.diff(level) * (value[1:] + value[:-1]) / 2, 0.0)
+    starts = np.flatnonzero(np.r_[True, forecasts[1:] != forecasts[:-1]])
+    ends = np.r_[starts[1:], len(forecasts)] - 1
+    within = np.where(forecasts[1:] == forecasts[:-1], np.diff(levels) * (values[1:] + values[:-1]) / 2, 0.0)
     body = np.add.reduceat(np.r_[within, 0.0], starts)
-    mean = body + level[starts] * value[starts] + (1 - level[ends]) * value[ends]
-    found = quantiles.loc[starts, keys].reset_index(drop=True)
-    found["value"] = mean / quantiles["close"].to_numpy()[starts] - 1
+    expected: np.ndarray = body + levels[starts] * values[starts] + (1 - levels[ends]) * values[ends]
+    return expected
+
+
+def _predicted_closes(
+    connection: duckdb.DuckDBPyConnection, forecasts: pd.DataFrame, step: int
+) -> dict[str, np.ndarray]:
+    """The expected close and the median of each forecast, NaN where it has none: some origins at a time.
+
+    Args:
+        forecasts: columns model, checkpoint, symbol, origin.
+    """
+    levels = np.asarray(connection.execute(_LEVELS, [step]).fetchnumpy()["level"])
+    register_places(connection, "placed_levels", pd.DataFrame({"level": levels}))
+    is_median = np.abs(levels - 0.5) < TOLERANCE
+    found = {name: np.full(len(forecasts), np.nan) for name in ("expected", "median")}
+    stamps = forecasts["origin"].to_numpy()
+    origins, counts = np.unique(stamps, return_counts=True)
+    chunk = np.cumsum(counts) * len(levels) // QUANTILES_AT_ONCE
+    for number in np.unique(chunk) if len(levels) else ():
+        span = origins[chunk == number][[0, -1]]
+        rows = np.flatnonzero((stamps >= span[0]) & (stamps <= span[1]))
+        register_places(
+            connection, "placed_forecasts", forecasts.loc[rows, ["model", "checkpoint", "symbol", "origin"]]
+        )
+        oldest, newest = span.astype("datetime64[us]").tolist()
+        parameters = {"levels": len(levels), "step": step, "oldest": oldest, "newest": newest}
+        read = connection.execute(load_sql("assets.backtests", "signal_quantiles.sql"), parameters).fetchnumpy()
+        quantiles = placed(np.asarray(read["place"]), np.asarray(read["value"]), (len(rows), len(levels)))
+        row, level = np.nonzero(np.isfinite(quantiles))
+        if len(row):
+            found["expected"][rows[np.unique(row)]] = expected_closes(
+                row, np.asarray(levels)[level], quantiles[row, level]
+            )
+        if is_median.any():
+            found["median"][rows] = quantiles[:, is_median][:, 0]
     return found
 
 
@@ -147,17 +187,17 @@ def _in_use(frame: pd.DataFrame, used: UsedCheckpoints) -> np.ndarray:
     return kept
 
 
-def _members(quantiles: pd.DataFrame, universe: Universe) -> np.ndarray:
+def _members(forecasts: pd.DataFrame, universe: Universe) -> np.ndarray:
     """Whether the symbol of each row was a member on the session of its origin."""
-    session = quantiles["session"].to_numpy()
-    found = np.zeros(len(quantiles), dtype=bool)
-    for symbol, rows in quantiles.groupby("symbol").indices.items():
+    session = forecasts["session"].to_numpy()
+    found = np.zeros(len(forecasts), dtype=bool)
+    for symbol, rows in forecasts.groupby("symbol").indices.items():
         found[rows] = universe.is_member(str(symbol), session[rows])
     return found
 
 
-def _rows(quantiles: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
-    return quantiles if wanted.all() else quantiles[wanted].reset_index(drop=True)
+def _rows(forecasts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+    return forecasts if wanted.all() else forecasts[wanted].reset_index(drop=True)
 
 
 def _flat_models(frame: pd.DataFrame) -> set[str]:
@@ -168,14 +208,13 @@ def _flat_models(frame: pd.DataFrame) -> set[str]:
     return {str(model) for model in widest.index[widest <= 0]}
 
 
-def _without_direction(quantiles: pd.DataFrame) -> set[str]:
+def _without_direction(forecasts: pd.DataFrame) -> set[str]:
     """Models whose median forecast is the close at the origin; the median over all forecasts tolerates revised bars.
 
     The mean of such a right-skewed distribution still grows with its volatility.
     """
-    level = quantiles["level"].to_numpy(dtype=np.float64)
-    medians = quantiles[np.abs(level - 0.5) < TOLERANCE]
-    moved = (medians["value"] / medians["close"] - 1).abs().groupby(medians["model"]).median()
+    medians = forecasts[np.isfinite(forecasts["median"])]
+    moved = (medians["median"] / medians["close"] - 1).abs().groupby(medians["model"]).median()
     return {str(model) for model in moved.index[moved <= TOLERANCE]}
 
 
@@ -202,11 +241,8 @@ def _omissions(counts: pd.DataFrame, used: UsedCheckpoints, flat: Mapping[str, s
     return found
 
 
-def _non_members(quantiles: pd.DataFrame, flat: Mapping[str, str]) -> list[OmittedForecasts]:
+def _non_members(forecasts: pd.DataFrame, flat: Mapping[str, str]) -> list[OmittedForecasts]:
     """Counts of forecasts for symbols that were not members of the universe."""
-    wanted = ~quantiles["model"].isin(list(flat))
-    counts = quantiles.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
+    wanted = ~forecasts["model"].isin(list(flat))
+    counts = forecasts.loc[wanted, ["model", "symbol", "origin"]].drop_duplicates().groupby("model").size()
     return [OmittedForecasts(str(model), int(count), NOT_A_MEMBER) for model, count in counts.items()]
-
-
-_KINDS = ("str", "str", "str", "datetime64[us]", "float64")

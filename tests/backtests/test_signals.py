@@ -15,7 +15,7 @@ from assets.backtests.signals import (
     NOT_A_MEMBER,
     RECALIBRATED,
     TOO_EARLY,
-    expected_returns,
+    expected_closes,
     make_signals,
     read_signals,
     store_signals,
@@ -29,23 +29,19 @@ ALWAYS = Universe(
 )
 
 
-def quantiles(levels: list[float], values: list[float], close: float) -> pd.DataFrame:
-    frame = pd.DataFrame({"level": levels, "value": values, "close": close})
-    return frame.assign(model="m", checkpoint="c", symbol="S", origin=pd.Timestamp("2020-01-02"))
-
-
-def test_a_signal_is_the_area_under_the_quantile_function_over_the_close() -> None:
-    found = expected_returns(quantiles([0.1, 0.5, 0.9], [90.0, 100.0, 130.0], close=100.0))
+def test_the_expected_close_is_the_area_under_the_quantile_function_of_each_forecast() -> None:
+    levels, values = np.tile([0.1, 0.5, 0.9], 2), np.array([90.0, 100.0, 130.0, 45.0, 50.0, 65.0])
+    found = expected_closes(np.array([0, 0, 0, 3, 3, 3]), levels, values)
     area = 0.1 * 90 + 0.4 * 95 + 0.4 * 115 + 0.1 * 130
-    assert np.isclose(found["value"].item(), area / 100 - 1, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found, [area, area / 2], rtol=1e-15)
 
 
-@given(st.lists(st.floats(1, 1000), min_size=2, max_size=20), st.floats(1, 1000))
-def test_a_signal_lies_between_the_outermost_quantiles(values: list[float], close: float) -> None:
+@given(st.lists(st.floats(1, 1000), min_size=2, max_size=20))
+def test_an_expected_close_lies_between_the_outermost_quantiles(values: list[float]) -> None:
     values = sorted(values)
-    levels = list(np.linspace(0.05, 0.95, len(values)))
-    value = expected_returns(quantiles(levels, values, close))["value"].item()
-    assert values[0] / close - 1 - 1e-9 <= value <= values[-1] / close - 1 + 1e-9
+    levels = np.linspace(0.05, 0.95, len(values))
+    found = expected_closes(np.zeros(len(values), dtype=int), levels, np.array(values)).item()
+    assert values[0] - 1e-9 <= found <= values[-1] + 1e-9
 
 
 def test_models_without_a_direction_are_left_out_with_a_reason(warehouse: Warehouse) -> None:
