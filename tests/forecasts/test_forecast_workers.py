@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
 
+from assets.forecasting.forecaster import ForecastTask, NetworkPredict, Prediction, Prepared
 from assets.forecasting.models.exponential_smoothing import auto_theta
 from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_in
 from assets.forecasts import workers
 from assets.forecasts.generate import generate_forecasts
 from resources.candlecast import Candlecast
+from resources.errors import WorkerEndedError
 from resources.settings import ModelSettings
 from resources.settings_models import forecast_asset
+from resources.worker_processes import COMPANION, CompanionFunction
 from tests.forecasts.forecast_home import create_home, publish_tiny_chronos2, publish_tiny_kronos, real_bars
+from tests.resources.test_worker_processes import adds
 
 
 @pytest.mark.parametrize("model", ["kronos", "chronos2", "auto_theta"])
@@ -48,3 +55,21 @@ def test_forecasts_of_several_processes_are_those_of_one(
     pd.testing.assert_frame_equal(made[0][0], made[1][0])
     assert made[0][1] == made[1][1] and bool(made[0][1]) == (model == "kronos")
     assert others == {0, 2}
+
+
+def test_a_companion_that_is_killed_names_the_forecasts_and_the_next_ones_are_made(tmp_path: Path) -> None:
+    tasks = create_home(tmp_path).tasks(date(2012, 6, 20), date(2012, 6, 20))
+
+    def finish(made: tuple[int, int]) -> Prediction:
+        return Prediction(("close",), np.full((1, 1, 1, 1), made[0]), np.zeros(1))
+
+    def prepare(given: Sequence[ForecastTask], _: np.ndarray) -> Prepared:
+        return Prepared(13 if len(given) > 1 else 1, finish)  # 13 kills the process
+
+    try:
+        predict = NetworkPredict("toy", prepare, CompanionFunction(partial(adds, 1)))
+        with pytest.raises(WorkerEndedError, match=r"toy, AAPL from 2012-06-20.* and 3 more forecasts.* signal 9"):
+            predict(tasks, np.zeros((4, 1)))
+        assert predict(tasks[:1], np.zeros((1, 1))).quantiles.item() == 2
+    finally:
+        COMPANION.stop()
