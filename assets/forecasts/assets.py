@@ -7,7 +7,7 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from resources.publish import digest_of
 from resources.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from assets.forecasting.origins import TaskSelection
@@ -190,10 +191,11 @@ def _derived_results(
         metadata["result"] = text
     models = models_of(asset, candlecast.settings, candlecast.checkpoints)
     outcome = check_earlier_origins(candlecast, models, results, histories, origins)
-    return [check_result(EARLIER_ORIGINS.name, outcome), _coverage_result(candlecast, asset)]
+    own = {origin for one in results for origin in one.range.origins}
+    return [check_result(EARLIER_ORIGINS.name, outcome), _coverage_result(candlecast, asset, own)]
 
 
-def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
+def _coverage_result(candlecast: Candlecast, asset: str, own: "Set[np.datetime64]") -> dg.AssetCheckResult:
     """The check of the coverage of an asset's recalibrated forecasts or combinations, of all stored origins."""
     from assets.forecasting.registry import checkpoints_of
     from assets.forecasts.coverage import (
@@ -209,7 +211,7 @@ def _coverage_result(candlecast: Candlecast, asset: str) -> dg.AssetCheckResult:
     used = checkpoints_of(asset, settings, candlecast.checkpoints)
     checked = {model: one for model, one in used.items() if not model.endswith(ANCHORED)}
     file = candlecast.home.learnt / f"{asset}.coverage"
-    by_origin, left_out = without_unlearnt(kept_coverage(candlecast, checked, bounds, file))
+    by_origin, left_out = without_unlearnt(kept_coverage(candlecast, checked, bounds, file, own))
     coverage = coverage_by_period(by_origin, bounds, settings.evaluation, settings.seed)
     outcome = check_bounds(coverage, bounds, settings.forecasts.coverage == "block", left_out)
     tables = {"coverage": coverage, "left_out": left_out}

@@ -1,4 +1,4 @@
-"""The coverage of derived forecasts by origin, kept in the home: a run computes that of new origins alone.
+"""The coverage of derived forecasts by origin, kept in the home: a run computes that of new origins and of its own.
 
 It is kept as long as the forecasts from an origin, by the time when each was made, and the closes and actions up to
 their last target are the same. Without the file, or with a damaged one, all is computed anew.
@@ -6,7 +6,7 @@ their last target are the same. Without the file, or with a damaged one, all is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,8 +26,18 @@ VERSION = 1
 _KEY, _OF = ["model", "origin"], ["made", "bars"]
 
 
-def kept_coverage(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequence[Bound], file: Path) -> pd.DataFrame:
-    """`coverage_by_origin` of all origins, of which a file keeps the known ones."""
+def kept_coverage(
+    candlecast: Candlecast,
+    used: UsedCheckpoints,
+    bounds: Sequence[Bound],
+    file: Path,
+    own: Collection[np.datetime64] = (),
+) -> pd.DataFrame:
+    """`coverage_by_origin` of all origins, of which a file keeps the known ones.
+
+    Args:
+        own: origins that are computed from the stored quantiles in any case: those of a run.
+    """
     stated = _stated(candlecast, used)
     if stated.empty:
         return stated
@@ -37,7 +47,8 @@ def kept_coverage(candlecast: Candlecast, used: UsedCheckpoints, bounds: Sequenc
     digest = digest_of([VERSION, candlecast.settings.market.frequency, values])
     kept = _read(file, digest, [*_KEY, *_OF, *values])
     known = stated[[*_KEY, *_OF]].merge(kept, how="left", indicator="found")
-    new = stated["origin"].isin(stated["origin"][(known["found"] == "left_only").to_numpy()])
+    unknown = stated["origin"][(known["found"] == "left_only").to_numpy()]
+    new = stated["origin"].isin([*unknown, *own])
     if not new.any():
         found = stated.merge(kept, on=[*_KEY, *_OF])
     else:

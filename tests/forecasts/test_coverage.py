@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,10 @@ def test_shares_are_computed_for_new_origins_alone_and_again_where_forecasts_or_
 
     monkeypatch.setattr(kept_coverage, "coverage_by_origin", counted)
 
-    def origins() -> int:
+    def origins(own: Collection[np.datetime64] = ()) -> int:
         """How many origins were computed; the result is that without a file."""
         computed.clear()
-        found = kept_coverage.kept_coverage(home.candlecast, used, _bounds(), file)
+        found = kept_coverage.kept_coverage(home.candlecast, used, _bounds(), file, own)
         several = sum(computed)
         pd.testing.assert_frame_equal(found, anew(home.candlecast, used, _bounds()), check_like=True, check_dtype=False)
         return several
@@ -194,3 +195,6 @@ def test_shares_are_computed_for_new_origins_alone_and_again_where_forecasts_or_
         with home.warehouse.write() as connection:
             connection.execute(changes, [several])
         assert 0 < origins() < before and origins() == 0
+    with home.warehouse.write() as connection:
+        connection.execute("UPDATE forecast_quantiles SET value = value * 1.1 WHERE origin = ?", [made])
+    assert origins({late[0].origin}) == 1
