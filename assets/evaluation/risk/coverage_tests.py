@@ -84,9 +84,10 @@ def non_overlapping(origins: np.ndarray, targets: np.ndarray) -> np.ndarray:
         origins, targets: (n,) increasing.
     """
     chosen, row = np.zeros(len(origins), dtype=bool), 0
+    following: list[int] = np.searchsorted(origins, targets, side="left").tolist()
     while row < len(origins):
         chosen[row] = True
-        row = max(row + 1, int(np.searchsorted(origins, targets[row], side="left")))
+        row = max(row + 1, following[row])
     return chosen
 
 

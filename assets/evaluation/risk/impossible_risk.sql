@@ -1,8 +1,22 @@
 -- Rows that are stored twice, not finite, or no probability; expected shortfall below the value at risk; value at risk
--- or expected shortfall that falls as the level does.
-WITH single AS (
+-- or expected shortfall that falls as the level does. Forecasts with such rows are found by hashes first, and then examined:
+-- columns of text make groups of all rows three times as dear.
+WITH hashed AS (SELECT *, hash(model, checkpoint, symbol, origin, step) AS cell FROM forecast_risk),
+suspects AS (
+    SELECT cell FROM hashed
+    WHERE NOT isfinite(value) OR measure IN ('drawdown', 'touch') AND value NOT BETWEEN 0 AND 1
+    UNION
+    SELECT cell FROM (SELECT cell, hash(cell, measure, level) AS row FROM hashed) GROUP BY cell, row HAVING count(*) > 1
+    UNION
+    SELECT cell FROM hashed WHERE measure IN ('var', 'es') GROUP BY cell, level
+    HAVING min(value) FILTER (measure = 'es') < max(value) FILTER (measure = 'var')
+    UNION
+    SELECT cell FROM hashed WHERE measure IN ('var', 'es')
+    QUALIFY value < lag(value) OVER (PARTITION BY cell, measure = 'es' ORDER BY level DESC)
+),
+single AS (
     SELECT model, checkpoint, symbol, origin, step, measure, level, min(value) AS value, count(*) AS times
-    FROM forecast_risk GROUP BY ALL
+    FROM hashed SEMI JOIN suspects USING (cell) GROUP BY ALL
 ),
 ordered AS (
     SELECT *,
