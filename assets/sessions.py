@@ -8,6 +8,7 @@ partition, which of them a run covers, and which vintage a session reads. Not he
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -27,6 +28,22 @@ _ALL_EARLIER = -1200
 Vintages = dg.TimeWindowPartitionsDefinition
 
 
+class SessionPartitions(dg.DailyPartitionsDefinition):
+    """Partitions by session whose keys are listed once, not again for every check and every unpartitioned asset that
+    reads all of them: 0.1 s for twenty years of sessions."""
+
+    def get_partition_keys(
+        self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
+    ) -> Sequence[str]:
+        """The keys of all sessions that are over, oldest first."""
+        if current_time is not None:
+            return super().get_partition_keys(current_time, dynamic_partitions_store)
+        newest, known = self.get_last_partition_key(), vars(self)
+        if not known.get("keys") or known["keys"][-1] != newest:
+            known["keys"] = tuple(super().get_partition_keys(None, dynamic_partitions_store))
+        return list(known["keys"])
+
+
 def session_partitions(settings: Settings, home: Home | None = None) -> dg.DailyPartitionsDefinition:
     """One partition per session, from `market.start` to `market.end`, or to the newest closed session.
 
@@ -42,7 +59,7 @@ def session_partitions(settings: Settings, home: Home | None = None) -> dg.Daily
     market = settings.market
     first, last, sessions = market_sessions(market, home)
     ends = market.end is not None or last < date.today() + AHEAD
-    return dg.DailyPartitionsDefinition(
+    return SessionPartitions(
         start_date=first.strftime(KEY_FORMAT),
         end_date=(last + DAY).strftime(KEY_FORMAT) if ends else None,
         exclusions=_closed_days(sessions, first, last) or None,

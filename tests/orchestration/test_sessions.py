@@ -1,12 +1,13 @@
 """One partition per session, whatever the exchange's week and however far its calendar reaches."""
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import exchange_calendars
 import pytest
+from dagster._core.test_utils import freeze_time
 
 from assets.sessions import KEY_FORMAT, session_partitions, sessions_of
 from orchestration.cli.session_ranges import SessionPlanner
@@ -34,6 +35,17 @@ def test_every_closed_session_has_a_partition_and_no_other_day(name: str) -> Non
     assert newest_closed_session(MarketSettings(calendar=name)) == sessions[-1].date()
     ended = MarketSettings(calendar=name, end=date(2021, 3, 7))
     assert newest_closed_session(ended) == calendar.sessions(date(2021, 2, 1), date(2021, 3, 7))[-1].date()
+
+
+def test_listed_keys_are_those_of_the_day_on_which_they_are_asked_for() -> None:
+    found = session_partitions(Settings(market=MarketSettings(start=date(2024, 1, 2))))
+    plain = dg.DailyPartitionsDefinition("2024-01-02", exclusions=found.exclusions)
+    for day in (9, 9, 23, 10):
+        with freeze_time(datetime(2024, 1, day, tzinfo=UTC)):
+            assert found.get_partition_keys() == plain.get_partition_keys()
+    assert found == plain
+    asked = datetime(2024, 1, 4, tzinfo=UTC)
+    assert found.get_partition_keys(asked) == plain.get_partition_keys(asked) == ["2024-01-02", "2024-01-03"]
 
 
 @pytest.mark.parametrize("name", ["XNYS", "XTAE", "24/7"])
