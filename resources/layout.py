@@ -73,7 +73,7 @@ class Home:
 
     @property
     def learnt(self) -> Path:
-        """What derived models had learnt until some origins ago: `<model>-<checkpoint>.state`."""
+        """What derived models had learnt until a few origins ago, `<model>-<checkpoint>.state`; `<asset>.coverage`."""
         return self.root / "learnt"
 
     @property

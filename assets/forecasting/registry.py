@@ -208,15 +208,11 @@ def checkpoints_in_use(settings: Settings, checkpoints: CheckpointStore) -> Used
 
     Of a model with vintages a list, the newest last.
     """
-    return _checkpoints(models_in_use(settings, checkpoints))
+    return checkpoints_by_model(models_in_use(settings, checkpoints))
 
 
-def checkpoints_of(asset: str, settings: Settings, checkpoints: CheckpointStore) -> UsedCheckpoints:
-    """As `checkpoints_in_use`, of the models of one asset."""
-    return _checkpoints(models_of(asset, settings, checkpoints))
-
-
-def _checkpoints(models: Sequence[ForecastModel]) -> UsedCheckpoints:
+def checkpoints_by_model(models: Sequence[ForecastModel]) -> UsedCheckpoints:
+    """The `checkpoint` of each of some models; of a model with vintages a list, the newest last."""
     found: dict[str, str | list[str]] = {}
     for one in models:
         if one.vintage is None:

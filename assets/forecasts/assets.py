@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from assets.forecasting.forecaster import ForecastModel
     from assets.forecasting.origins import TaskSelection
     from assets.forecasting.plots import Fan
     from assets.forecasts.generate import ForecastResult
@@ -192,12 +193,14 @@ def _derived_results(
     models = models_of(asset, candlecast.settings, candlecast.checkpoints)
     outcome = check_earlier_origins(candlecast, models, results, histories, origins)
     own = {origin for one in results for origin in one.range.origins}
-    return [check_result(EARLIER_ORIGINS.name, outcome), _coverage_result(candlecast, asset, own)]
+    return [check_result(EARLIER_ORIGINS.name, outcome), _coverage_result(candlecast, asset, models, own)]
 
 
-def _coverage_result(candlecast: Candlecast, asset: str, own: "Set[np.datetime64]") -> dg.AssetCheckResult:
+def _coverage_result(
+    candlecast: Candlecast, asset: str, models: "Sequence[ForecastModel]", own: "Set[np.datetime64]"
+) -> dg.AssetCheckResult:
     """The check of the coverage of an asset's recalibrated forecasts or combinations, of all stored origins."""
-    from assets.forecasting.registry import checkpoints_of
+    from assets.forecasting.registry import checkpoints_by_model
     from assets.forecasts.coverage import (
         bounds_of,
         check_bounds,
@@ -208,7 +211,7 @@ def _coverage_result(candlecast: Candlecast, asset: str, own: "Set[np.datetime64
 
     settings = candlecast.settings
     bounds = bounds_of(settings.forecasts.levels, settings.forecasts.coverage_bounds)
-    used = checkpoints_of(asset, settings, candlecast.checkpoints)
+    used = checkpoints_by_model(models)
     checked = {model: one for model, one in used.items() if not model.endswith(ANCHORED)}
     file = candlecast.home.learnt / f"{asset}.coverage"
     by_origin, left_out = without_unlearnt(kept_coverage(candlecast, checked, bounds, file, own))

@@ -87,8 +87,16 @@ def test_a_new_origin_continues_from_the_kept_state_whose_loss_damage_or_age_cha
         read.clear()
         return _quantiles(home, _calibrated(home, late), late), sum(read)
 
+    # Of a model in use no longer, and one that another asset uses.
+    folder = home.candlecast.home.learnt
+    folder.mkdir()
+    gone, other_asset = (folder / f"{name}-0123456789abcdef.state" for name in (NAME, "combination_crps"))
+    for one in (gone, other_asset):
+        one.touch()
     anew, every = learnt()
-    (file,) = (home.candlecast.home.learnt).iterdir()
+    assert not gone.exists() and other_asset.exists()
+    other_asset.unlink()
+    (file,) = folder.iterdir()
     kept = file.read_bytes()
     continued, newest = learnt()
     np.testing.assert_array_equal(continued, anew)

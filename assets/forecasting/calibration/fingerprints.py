@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from assets.forecasting.calibration.base_keys import Base
 from assets.market.history import CLOSE
@@ -22,20 +21,20 @@ class Fingerprints:
 
     def __init__(self, stored: StoredForecasts) -> None:
         self._stored = stored
-        self._contents = dict[Base, pd.DataFrame]()
+        self._found = dict[tuple[str, str, np.datetime64], str]()
         self._known = dict[tuple[object, ...], bytes]()
 
     def of_base(self, base: Base, last: np.datetime64) -> bytes:
         """The digest of the earlier forecasts of a model up to an origin, and of what is stored of its checkpoints."""
         if (base, last) not in self._known:
-            keys, contents = self._stored.keys_of(base), self._contents_of(base)
+            keys = self._stored.keys_of(base)
             end = int(np.searchsorted(keys.origins, last, side="right"))
             total = hashlib.sha256(f"{base.model}\0".encode())
             total.update(keys.origins[:end].tobytes())
             for texts in (self._stored.symbols[keys.symbols[:end]], keys.checkpoints[:end]):
                 total.update("\n".join(texts).encode())
-            for name, values in contents[contents["origin"] <= last].items():
-                total.update(f"\0{name}\0".encode() + "\n".join(map(str, values.tolist())).encode())
+            for one in base.checkpoints:
+                total.update(f"\0{one}\0{self._contents(base.model, one, last)}".encode())
             self._known[base, last] = total.digest()
         return self._known[base, last]
 
@@ -53,12 +52,12 @@ class Fingerprints:
             self._known[key] = total.digest()
         return self._known[key]
 
-    def _contents_of(self, base: Base) -> pd.DataFrame:
-        """The content of the stored forecasts of a model: columns origin, checkpoint, rows and content, by origin."""
-        if base not in self._contents:
-            sql = load_sql(__package__, "contents.sql")
+    def _contents(self, model: str, checkpoint: str, last: np.datetime64) -> str:
+        """What changes with any stored quantile of the close of a checkpoint up to an origin."""
+        key = (model, checkpoint, last)
+        if key not in self._found:
+            named = {"model": model, "checkpoint": checkpoint, "last": last.item()}
             with self._stored.warehouse.read() as connection:
-                for one in self._stored.together(base):
-                    named = {"model": one.model, "checkpoints": list(one.checkpoints)}
-                    self._contents[one] = connection.execute(sql, named).df()
-        return self._contents[base]
+                ((rows, content),) = connection.execute(load_sql(__package__, "contents.sql"), named).fetchall()
+            self._found[key] = f"{rows} {content}"
+        return self._found[key]

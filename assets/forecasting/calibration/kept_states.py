@@ -2,14 +2,15 @@
 
 A state is used while the digest of all that it was learnt from is the same: earlier forecasts, targets, and the closes
 up to its last target. Else, and where the file is missing or damaged, the rule learns from the first origin on again:
-files change no forecast. Not here: what is learnt (the rules' learners), and where panels come from (stored).
+files change no forecast. Those of models that are no longer in use are removed when a state is kept. Not here: what is
+learnt (the rules' learners), and where panels come from (stored).
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,13 +25,14 @@ from assets.forecasting.calibration.outcomes import same_closes
 from assets.forecasting.calibration.panel import Derive, Learn, State
 from assets.forecasting.calibration.stored import StoredForecasts
 from assets.market.history import BarHistory
+from resources.derived_models import COMBINATIONS
 from resources.publish import publish_bytes
 
-VERSION = 2
+VERSION = 3
 # A state has the outcomes that were known this many origins ago: the bars after newer origins are none of its.
 # It is kept anew once it lacks as many more.
 LAG = 4
-_SEAL, _OF = 32, "of"
+_SEAL, _OF, _ENDING = 32, "of", ".state"
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ class KeptStates:
     """The learning of one derived model, which continues from its kept state.
 
     Args:
-        name: of the state's file: model and checkpoint, which stands for the rule and its parameters.
+        name: of the state's file (`state_name`): the checkpoint stands for the rule and its parameters.
     """
 
     def __init__(self, stored: StoredForecasts, bases: Sequence[Base], learn: Learn, name: str) -> None:
         self._stored, self._bases, self._learn = stored, bases, learn
-        self._file = stored.home.learnt / f"{name}.state"
+        self._file = stored.home.learnt / name
         self._kept: KeptState | None = None
         self._is_read = False
 
@@ -138,6 +140,29 @@ class KeptStates:
         # A full or read-only disk costs time in the next run.
         with suppress(OSError):
             write_state(self._file, kept)
+            remove_unused(self._file, self._stored.declared)
+
+
+def state_name(model: str, checkpoint: str) -> str:
+    """The name of the file of a derived model's state."""
+    return f"{model}-{checkpoint}{_ENDING}"
+
+
+def remove_unused(file: Path, used: Collection[tuple[str, str]]) -> None:
+    """Remove the states beside one that none of these models uses: of calibrated models, or of combinations if it is of
+    one.
+
+    Args:
+        used: models of the asset, with their checkpoints.
+    """
+    names = {file.name, *(state_name(*one) for one in used)}
+    for one in file.parent.glob(f"*{_ENDING}"):
+        if one.name not in names and _is_combination(one) == _is_combination(file):
+            one.unlink(missing_ok=True)
+
+
+def _is_combination(file: Path) -> bool:
+    return file.name.startswith(tuple(f"{name}-" for name in COMBINATIONS))
 
 
 def write_state(file: Path, kept: KeptState) -> None:

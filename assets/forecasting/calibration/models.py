@@ -18,7 +18,7 @@ import pandas as pd
 from assets.forecasting.calibration.anchoring import Anchoring, AnchoringWeights
 from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.combination import HALF_LIFE, STRENGTH, Combination, Weighting
-from assets.forecasting.calibration.kept_states import KeptStates
+from assets.forecasting.calibration.kept_states import KeptStates, state_name
 from assets.forecasting.calibration.outcomes import same_closes
 from assets.forecasting.calibration.outdated import DerivedFrom, OutdatedForecasts
 from assets.forecasting.calibration.panel import Derive, Learn
@@ -49,7 +49,7 @@ class SharedReads:
 
     def declare(self, model: DerivedFrom) -> None:
         """Name one of the models, and what it reads."""
-        self.forecasts.declare(model.model, model.bases)
+        self.forecasts.declare(model.model, model.checkpoint, model.bases)
         self.outdated.declare(model)
 
 
@@ -196,7 +196,7 @@ def derived_model(
         weights=weights,
         recipe=recipe,
         trained_until=max(cutoffs, default=None),
-        load=cache(lambda: DerivedPredict(read, learn, stored.forecasts, learns, f"{name}-{checkpoint}")),
+        load=cache(lambda: DerivedPredict(read, learn, stored.forecasts, learns, state_name(name, checkpoint))),
         batch_size=BATCH_SIZE,
         family=newest[0].family,
         licence=newest[0].licence,

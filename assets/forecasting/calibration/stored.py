@@ -46,6 +46,8 @@ class StoredForecasts:
         self.calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
         # Ordered sets.
         self._bases, self._derived = dict[Base, None](), dict[str, None]()
+        # The declared models with their checkpoints.
+        self.declared = set[tuple[str, str]]()
         self._targets = dict[np.datetime64, np.ndarray]()
         self._earlier = dict[tuple[Base, ...], EarlierForecasts]()
         self._keys = dict[Base, BaseKeys]()
@@ -54,9 +56,10 @@ class StoredForecasts:
         self._digests = dict[np.datetime64, str]()
         self.fingerprints = Fingerprints(self)
 
-    def declare(self, model: str, bases: Sequence[Base]) -> None:
+    def declare(self, model: str, checkpoint: str, bases: Sequence[Base]) -> None:
         """Name a model that is derived from others: what all such models read is read together."""
         self._derived[model] = None
+        self.declared.add((model, checkpoint))
         self._bases |= dict.fromkeys(bases)
 
     def is_made_here(self, base: Base) -> bool:
