@@ -51,25 +51,8 @@ def paired_scores(
     Args:
         checkpoints: those of each model that is compared.
     """
-    with _scores(warehouse, checkpoints, chosen) as scores:
-        metrics = [name for (name,) in scores.connection.execute(_PAIRED_METRICS, [list(CHANCE_LEVEL)]).fetchall()]
-        symbols = [name for (name,) in scores.connection.execute(_SYMBOLS, [ACROSS_SYMBOLS]).fetchall()]
-        paired = paired_with_baselines(
-            scores.connection,
-            scores.connection.sql("FROM scored_origins").df(),
-            symbols if chosen.symbols is None else sorted(set(symbols) & set(chosen.symbols)),
-            metrics,
-            horizons,
-            BASELINES,
-        )
-        parameters: dict[str, object] = {
-            "horizons": list(horizons),
-            "baseline": BASELINES[0],
-            "chance": {"key": list(CHANCE_LEVEL), "value": list(CHANCE_LEVEL.values())},
-        }
-        by_chance = scores.frame("chance_scores.sql", parameters)
-    found = [one for one in (paired, by_chance) if len(one)]
-    return pd.concat(found, ignore_index=True) if found else by_chance
+    with scores_in_use(warehouse, checkpoints, chosen) as scores:
+        return scores.paired(horizons)
 
 
 def origin_counts(
@@ -88,8 +71,8 @@ def pit_values(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, weights: pd.DataFrame, chosen: ForecastFilter = NO_FILTER
 ) -> pd.DataFrame:
     """Every out-of-sample PIT of the origins in `weights` (columns origin, weight): columns model, pit, weight."""
-    with _scores(warehouse, checkpoints, chosen, weights) as scores:
-        return scores.frame("pit_values.sql")
+    with scores_in_use(warehouse, checkpoints, chosen) as scores:
+        return scores.pits(weights)
 
 
 def corrected_since(
@@ -117,8 +100,8 @@ def means_by_step(
     Args:
         weights: columns origin, weight; None: all origins, with equal weights.
     """
-    with _scores(warehouse, checkpoints, chosen, weights) as scores:
-        return scores.frame("means_by_step.sql")
+    with scores_in_use(warehouse, checkpoints, chosen) as scores:
+        return scores.means_by_step(weights)
 
 
 def _sql(name: str) -> str:
@@ -130,25 +113,80 @@ def _sql(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """A connection with what the scripts read beside the tables, and the parameters of the filter."""
+class _Filtered:
+    """A connection with `checkpoints_in_use`, and the parameters of the filter."""
 
     connection: duckdb.DuckDBPyConnection
-    parameters: Mapping[str, object]
+    chosen: ForecastFilter
 
     def frame(self, script: str, parameters: Mapping[str, object] | None = None) -> pd.DataFrame:
         """The result of one of this package's scripts."""
-        sql, known = _sql(script), {**self.parameters, **(parameters or {})}
+        sql, known = _sql(script), {**self.chosen.parameters, **(parameters or {})}
         return self.connection.execute(sql, {name: value for name, value in known.items() if f"${name}" in sql}).df()
 
 
+@dataclass(frozen=True)
+class ScoresInUse:
+    """The out-of-sample scores of some checkpoints, for several queries.
+
+    Attributes:
+        filtered: with all that `scores_in_use.sql` reads.
+        other_symbols: whether symbols that the filter excludes were forecast too.
+    """
+
+    filtered: _Filtered
+    other_symbols: bool
+
+    def paired(self, horizons: Sequence[int]) -> pd.DataFrame:
+        """As `paired_scores`."""
+        connection, chosen = self.filtered.connection, self.filtered.chosen.symbols
+        metrics = [name for (name,) in connection.execute(_PAIRED_METRICS, [list(CHANCE_LEVEL)]).fetchall()]
+        symbols = [name for (name,) in connection.execute(_SYMBOLS, [ACROSS_SYMBOLS]).fetchall()]
+        own = symbols if chosen is None else sorted(set(symbols) & set(chosen))
+        scored = connection.sql("FROM scored_origins").df()
+        chance = {"key": list(CHANCE_LEVEL), "value": list(CHANCE_LEVEL.values())}
+        by_chance = self._frame(
+            "chance_scores.sql", {"horizons": list(horizons), "baseline": BASELINES[0], "chance": chance}
+        )
+        paired = paired_with_baselines(connection, scored, own, metrics, horizons, BASELINES)
+        found = [one for one in (paired, by_chance) if len(one)]
+        return pd.concat(found, ignore_index=True) if found else by_chance
+
+    def pits(self, weights: pd.DataFrame) -> pd.DataFrame:
+        """As `pit_values`."""
+        self.filtered.connection.register("origin_weights", weights)
+        return self._frame("pit_values.sql")
+
+    def means_by_step(self, weights: pd.DataFrame | None = None) -> pd.DataFrame:
+        """As `means_by_step`."""
+        connection = self.filtered.connection
+        connection.register("origin_weights", connection.sql(EQUAL_WEIGHTS).df() if weights is None else weights)
+        return self._frame("means_by_step.sql")
+
+    def _frame(self, script: str, parameters: Mapping[str, object] | None = None) -> pd.DataFrame:
+        return self.filtered.frame(script, {"other_symbols": self.other_symbols, **(parameters or {})})
+
+
 @contextmanager
-def _filtered(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter) -> Iterator[_Scores]:
-    """A connection with `checkpoints_in_use`."""
+def scores_in_use(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter) -> Iterator[ScoresInUse]:
+    """The out-of-sample scores of some checkpoints that pass the filter."""
+    with _filtered(warehouse, checkpoints, chosen) as filtered:
+        others, returns = False, None
+        if chosen.symbols is not None:
+            others = bool(filtered.frame("other_symbols.sql").iloc[0, 0])
+        if others:
+            returns = filtered.frame("predicted_returns.sql")
+        filtered.connection.register("rank_correlations", _rank_correlations(returns))
+        filtered.connection.register("scored_origins", filtered.frame("scored_origins.sql"))
+        yield ScoresInUse(filtered, others)
+
+
+@contextmanager
+def _filtered(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter) -> Iterator[_Filtered]:
     in_use = pd.DataFrame(checkpoint_pairs(checkpoints), columns=["model", "checkpoint"], dtype=str)
     with warehouse.read() as connection:
         connection.register("checkpoints_in_use", in_use)
-        yield _Scores(connection, chosen.parameters)
+        yield _Filtered(connection, chosen)
 
 
 def _filtered_frame(
@@ -156,27 +194,6 @@ def _filtered_frame(
 ) -> pd.DataFrame:
     with _filtered(warehouse, checkpoints, chosen) as filtered:
         return filtered.frame(script)
-
-
-@contextmanager
-def _scores(
-    warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter, weights: pd.DataFrame | None = None
-) -> Iterator[_Scores]:
-    """A connection with all that `scores_in_use.sql` reads, and `origin_weights`.
-
-    Args:
-        weights: columns origin, weight; None: of all origins, equal.
-    """
-    with _filtered(warehouse, checkpoints, chosen) as filtered:
-        connection, others, returns = filtered.connection, False, None
-        if chosen.symbols is not None:
-            others = bool(filtered.frame("other_symbols.sql").iloc[0, 0])
-        if others:
-            returns = filtered.frame("predicted_returns.sql")
-        connection.register("rank_correlations", _rank_correlations(returns))
-        connection.register("scored_origins", filtered.frame("scored_origins.sql"))
-        connection.register("origin_weights", connection.sql(EQUAL_WEIGHTS).df() if weights is None else weights)
-        yield _Scores(connection, {"other_symbols": others, **chosen.parameters})
 
 
 def _rank_correlations(returns: pd.DataFrame | None) -> pd.DataFrame:

@@ -22,14 +22,7 @@ import numpy as np
 import pandas as pd
 
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.score_queries import (
-    corrected_since,
-    made_at,
-    means_by_step,
-    origin_counts,
-    paired_scores,
-    pit_values,
-)
+from assets.evaluation.score_queries import corrected_since, made_at, origin_counts, scores_in_use
 from assets.forecasting.baselines.closed_form import ESTIMATED, MODELS
 from assets.forecasting.bootstrap import block_draws, bootstrap_intervals, weighted_means
 from assets.forecasting.filters import ForecastFilter, UsedCheckpoints
@@ -81,19 +74,21 @@ def build_scoreboard(
         checkpoints: those of each model that is compared.
     """
     horizon, chosen = settings.windows.predict_window, ForecastFilter.of(settings, warehouse)
-    paired = paired_scores(warehouse, checkpoints, scoreboard_horizons(horizon), chosen)
     forward = _forward(made_at(warehouse, checkpoints, chosen), horizon, calendar)
+    with scores_in_use(warehouse, checkpoints, chosen) as scores:
+        paired = scores.paired(scoreboard_horizons(horizon))
+        origins = np.sort(paired["origin"].unique())
+        times = OriginTimes.of(origins, settings, calendar)
+        weights = times.weights()
+        by_origin = pd.DataFrame({"origin": origins, "weight": weights})
+        by_step, pits = scores.means_by_step(by_origin), scores.pits(by_origin)
     paired = paired.merge(forward, on=["model", "horizon", "origin"], how="left")
-    origins = np.sort(paired["origin"].unique())
-    times = OriginTimes.of(origins, settings, calendar)
-    weights = times.weights()
-    by_origin = pd.DataFrame({"origin": origins, "weight": weights})
     return ScoreboardResult(
         scoreboard=compute_scoreboard(paired, settings.evaluation, times, settings.seed),
         block=float(weights.sum()) / max(1, times.blocks(weights, settings.evaluation)),
         counts=_with_vintages(_with_forward(origin_counts(warehouse, checkpoints, chosen), forward), checkpoints),
-        by_step=means_by_step(warehouse, checkpoints, chosen, by_origin),
-        pits=pit_values(warehouse, checkpoints, by_origin, chosen),
+        by_step=by_step,
+        pits=pits,
         corrected_since=corrected_since(warehouse, checkpoints, chosen),
     )
 
