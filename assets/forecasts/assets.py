@@ -7,7 +7,7 @@ The partition of a session holds the forecasts whose origin is that session, if 
 are imported inside the functions: loading the definitions imports none of them.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -107,16 +107,20 @@ def _forecasts(
         from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task
         from assets.forecasts.generate import generate_all
-        from assets.market.history import read_histories
-        from assets.market.selection import source_filter, wanted_symbols
+        from assets.market.history import read_histories, stored_histories
+        from assets.market.selection import source_filter
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         reads_kronos = "kronos_forecasts" in (asset.name, *asset.derived_from)
         blocked = blocked_by_drift(candlecast, sessions_of(context)) if reads_kronos else {}
-        with candlecast.warehouse.shared_reads():
-            symbols, sources = config.symbols or wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
-            histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
+        if config.symbols:
+            sources, frequency = source_filter(settings, candlecast.warehouse), settings.market.frequency
+            histories: Mapping[str, BarHistory] = read_histories(
+                candlecast.warehouse, frequency, config.symbols, sources=sources
+            )
+        else:
+            histories = stored_histories(settings)
         unread = {} if asset.derived_from else blocked
         selection = select_tasks(histories, origins, settings.windows.lookback_window, unread)
         progress = logged_progress(context, asset.name)
@@ -139,7 +143,7 @@ def _result(
     asset: ForecastAsset,
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
-    histories: "dict[str, BarHistory]",
+    histories: "Mapping[str, BarHistory]",
 ) -> dg.MaterializeResult[None]:
     from assets.forecasting.origins import first_origin
     from assets.forecasts.acceptance import check_forecasts
@@ -178,7 +182,7 @@ def _derived_results(
     candlecast: Candlecast,
     asset: str,
     results: "Sequence[ForecastResult]",
-    histories: "dict[str, BarHistory]",
+    histories: "Mapping[str, BarHistory]",
     metadata: dict[str, Any],
 ) -> list[dg.AssetCheckResult]:
     """The results of the checks of derived forecasts alone; what they were learnt from is added to the metadata."""
@@ -242,7 +246,7 @@ def _metadata(
     candlecast: Candlecast,
     results: "Sequence[ForecastResult]",
     selection: "TaskSelection",
-    histories: "dict[str, BarHistory]",
+    histories: "Mapping[str, BarHistory]",
     calibrated: "dict[str, pd.DataFrame]",
 ) -> dict[str, Any]:
     import pandas as pd
@@ -282,7 +286,7 @@ def _metadata(
 
 
 def _fans(
-    candlecast: Candlecast, results: "Sequence[ForecastResult]", histories: "dict[str, BarHistory]"
+    candlecast: Candlecast, results: "Sequence[ForecastResult]", histories: "Mapping[str, BarHistory]"
 ) -> "list[Fan]":
     """One model: some symbols of one origin. Several models: the first symbol by each of the first MOST_FANS. Of
     vintages: the newest."""

@@ -59,14 +59,12 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
         from assets.forecasting.drift_gate import write_blocked_origins
         from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
-        from assets.market.history import read_histories
-        from assets.market.selection import source_filter, wanted_symbols
+        from assets.market.history import stored_histories
 
         settings, action = candlecast.settings, candlecast.settings.drift.action
         if action == "off":
             return not_measured("switched off")
-        symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
+        histories = stored_histories(settings)
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
         tasks = select_tasks(histories, origins, settings.windows.lookback_window).tasks
         found: list[tuple[Checkpoint, dict[np.datetime64, InputDrift]]] = []

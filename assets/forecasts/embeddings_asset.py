@@ -62,13 +62,11 @@ def embeddings_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages 
         from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
         from assets.forecasts.embeddings import create_embeddings
-        from assets.market.history import read_histories
-        from assets.market.selection import source_filter, wanted_symbols
+        from assets.market.history import stored_histories
 
         settings = candlecast.settings
         origins = origin_timestamps(sessions_of(context), settings, candlecast.calendar)
-        symbols, sources = wanted_symbols(settings), source_filter(settings, candlecast.warehouse)
-        histories = read_histories(candlecast.warehouse, settings.market.frequency, symbols, sources=sources)
+        histories = stored_histories(settings)
         tasks = select_tasks(histories, origins, settings.windows.lookback_window).tasks
         progress = logged_progress(context, "embeddings")
         results = [

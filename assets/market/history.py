@@ -23,15 +23,16 @@ FIELDS = ("open", "high", "low", "close", "volume", "amount")
 OPEN, HIGH, LOW, CLOSE, VOLUME = (FIELDS.index(name) for name in ("open", "high", "low", "close", "volume"))
 PRICES = slice(0, 4)
 
-_BARS = f"""
-SELECT symbol, ts, session, open, high, low, close, volume, amount
+_OF_SYMBOLS = f"""
 FROM bars
 WHERE frequency = $frequency
   AND ($last IS NULL OR session <= $last)
   AND ($symbols IS NULL OR list_contains($symbols, symbol))
   AND {OWN_BARS}
-ORDER BY symbol, ts
 """
+# A column of symbols would take longer than all others: it becomes one Python object per bar.
+_BARS = f"SELECT ts, session, open, high, low, close, volume, amount {_OF_SYMBOLS} ORDER BY symbol, ts"
+_COUNTS = f"SELECT symbol, count(*) AS bars {_OF_SYMBOLS} GROUP BY symbol ORDER BY symbol"
 _ACTIONS = """
 SELECT symbol, ex_date, price_factor, CASE kind WHEN 'split' THEN value ELSE 1 END AS split
 FROM corporate_actions
@@ -133,22 +134,24 @@ def read_histories(
         "sources": list(sources) if sources is not None else None,
     }
     with warehouse.read() as connection:
+        # Both of one state of the warehouse, which of a URI may change between two queries.
+        connection.execute("BEGIN")
+        counts = connection.execute(_COUNTS, parameters).fetchall()
         bars = connection.execute(_BARS, parameters).fetchnumpy()
         actions = connection.execute(_ACTIONS, {"last": last}).fetchnumpy()
-    names = np.asarray(bars["symbol"], dtype=object)
-    if not len(names):
+        connection.execute("COMMIT")
+    if not counts:
         return {}
-    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
     stamps = np.asarray(bars["ts"]).astype("datetime64[s]")
     quoted = np.column_stack([np.ma.filled(np.ma.asarray(bars[name], dtype=np.float64), np.nan) for name in FIELDS])
     action_names = np.asarray(actions["symbol"], dtype=object)
     sessions = np.asarray(bars["session"]).astype("datetime64[D]")
     ex_dates = np.asarray(actions["ex_date"]).astype("datetime64[D]")
     price_factors, splits = np.asarray(actions["price_factor"]), np.asarray(actions["split"])
-    histories = {}
-    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
-        own = action_names == names[start]
-        rows, name = slice(start, end), str(names[start])
+    histories, end = {}, 0
+    for name, count in counts:
+        own = action_names == name
+        rows, end = slice(end, end + count), end + count
         growth, shares = _cumulative(sessions[rows], ex_dates[own], price_factors[own], splits[own])
         histories[name] = BarHistory(name, stamps[rows], quoted[rows], growth, shares, sessions[rows])
     return histories
@@ -167,9 +170,14 @@ def own_histories(settings: Settings, warehouse: Warehouse, last: date | None = 
 def stored_histories(settings: Settings) -> Mapping[str, BarHistory]:
     """`own_histories` of the settings' warehouse; while its bars and actions stay the same, a process reads them once.
 
-    For models that read the whole market: all of them, in all vintages, share the result.
+    Assets of forecasts, and models that read the whole market, in all vintages, share the result.
     """
     warehouse = Warehouse.of(settings)
+    with warehouse.shared_reads():
+        return _stored(settings, warehouse)
+
+
+def _stored(settings: Settings, warehouse: Warehouse) -> Mapping[str, BarHistory]:
     state = warehouse.frame(_STATE).astype(str).to_dict("records")
     named = [str(warehouse.uri), str(warehouse.path), settings.market.model_dump(mode="json")]
     return _histories(_StoredBars(digest_of([state, *named]), settings))
