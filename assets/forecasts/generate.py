@@ -39,7 +39,8 @@ from resources.layout import Home
 from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
 
-HOLD_SECONDS = 1.0
+# Readers of other processes wait for a transaction: one of a thousand forecasts takes about half a second.
+HOLD_SECONDS, MOST_HELD = 1.0, 1_000
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def generate_all(
 
 
 class _Writer:
-    """Stores batches: in one transaction those of several models that took less than HOLD_SECONDS together.
+    """Stores batches: in one transaction those of several models that took less than HOLD_SECONDS together, up to
+    MOST_HELD forecasts.
 
     Attributes:
         created: the number of forecasts that were written, by model and checkpoint.
@@ -136,6 +138,9 @@ class _Writer:
 
     def add(self, new: NewForecasts, hold: bool) -> None:
         """Store a batch, now or, if it may be held, with the next ones."""
+        held = sum(len(one.batch.tasks) for one in self._waiting)
+        if held + len(new.batch.tasks) > MOST_HELD:
+            self.flush()
         self._waiting.append(new)
         if not hold or time.monotonic() - self._flushed > HOLD_SECONDS:
             self.flush()

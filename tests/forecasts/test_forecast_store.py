@@ -301,6 +301,11 @@ def test_quick_models_are_stored_together_and_what_they_derive_from_before(
     assert sorted(costs["model"]) == sorted(one.model for one, _ in models)
     counts = home.warehouse.frame("SELECT model, count(*) AS n FROM forecasts GROUP BY model")
     assert set(counts["n"]) == {len(tasks)}
+    stored.clear()
+    monkeypatch.setattr(generate, "MOST_HELD", 2 * len(tasks))
+    others = [(replace(one, checkpoint="another"), own) for one, own in models]
+    generate.generate_all(home.candlecast, others)
+    assert [len(one) for one in stored] == [2, 2]
 
 
 def test_a_model_that_cannot_be_loaded_loses_nothing_of_those_before_it(home: ForecastHome) -> None:
