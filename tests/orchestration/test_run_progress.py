@@ -1,6 +1,8 @@
 """The message of a step that fails."""
 
 import gc
+import subprocess
+import sys
 
 import dagster as dg
 import pytest
@@ -62,3 +64,21 @@ def test_garbage_is_collected_again_after_the_imports_of_a_command() -> None:
         gc.enable()
         gc.unfreeze()
         gc.set_threshold(700)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "error"),
+    [("sys.exit(3)", 3, ""), ("sys.exit(0)", 0, ""), ("raise OSError('x')", 1, "OSError: x")],
+)
+def test_a_command_ends_with_its_status_after_everything_is_written_and_closed(
+    ending: str, status: int, error: str
+) -> None:
+    code = (
+        "import atexit, sys\nfrom orchestration.cli import app\n"
+        "def command():\n    atexit.register(print, 'closed')\n    print('row ' * 50_000)\n"
+        f"    {ending}\n"
+        "app.app = command\napp.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[-1], done.stdout.count("row")) == (status, "closed", 50_000)
+    assert error in done.stderr and "leaked" not in done.stderr
