@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 
 import pandas as pd
 
 from assets.market.selection import own_symbols
 from resources.calendar import TradingCalendar
 from resources.derived_models import is_recalibrated
-from resources.settings import DateRange, Settings
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 # By model, the checkpoint in use, or those of its vintages.
@@ -47,8 +48,8 @@ class ForecastFilter:
         """
         calendar = TradingCalendar(settings.market.calendar, settings.market.frequency)
         every, windows = settings.forecasts.every, settings.windows
-        stamps = _ends(windows.test, calendar)
-        early = _ends(windows.validation, calendar)[::every] if warm_up else []
+        stamps = _ends(*windows.test, calendar)
+        early = _ends(*windows.validation, calendar)[::every] if warm_up else []
         first = windows.validation[0] if warm_up else windows.test[0]
         planned = [*early, *stamps[::every]]
         return cls(own_symbols(settings, warehouse), first, planned, stamps[-1] if stamps else None)
@@ -64,9 +65,10 @@ class ForecastFilter:
         }
 
 
-def _ends(span: DateRange, calendar: TradingCalendar) -> list[datetime]:
+@lru_cache(maxsize=16)
+def _ends(first: date, last: date, calendar: TradingCalendar) -> Sequence[datetime]:
     """The last bar of each session of a range."""
-    within = calendar.within(*span)
+    within = calendar.within(first, last)
     grid = calendar.grid(*within)
     ends = grid.groupby("session")["ts"].max().loc[pd.Timestamp(within[0]) : pd.Timestamp(within[1])]
     return [stamp.to_pydatetime() for stamp in ends]

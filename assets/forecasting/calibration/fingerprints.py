@@ -34,7 +34,7 @@ class Fingerprints:
             for texts in (self._stored.symbols[keys.symbols[:end]], keys.checkpoints[:end]):
                 total.update("\n".join(texts).encode())
             for one in base.checkpoints:
-                total.update(f"\0{one}\0{self._contents(base.model, one, last)}".encode())
+                total.update(f"\0{one}\0{self._contents(base, one, last)}".encode())
             self._known[base, last] = total.digest()
         return self._known[base, last]
 
@@ -52,12 +52,14 @@ class Fingerprints:
             self._known[key] = total.digest()
         return self._known[key]
 
-    def _contents(self, model: str, checkpoint: str, last: np.datetime64) -> str:
+    def _contents(self, base: Base, checkpoint: str, last: np.datetime64) -> str:
         """What changes with any stored quantile of the close of a checkpoint up to an origin."""
-        key = (model, checkpoint, last)
-        if key not in self._found:
-            named = {"model": model, "checkpoint": checkpoint, "last": last.item()}
+        if (base.model, checkpoint, last) not in self._found:
+            # The states of most models are of one origin: theirs are read together.
+            several = self._stored.together_alone(base) if not self._found else [base]
             with self._stored.warehouse.read() as connection:
-                ((rows, content),) = connection.execute(load_sql(__package__, "contents.sql"), named).fetchall()
-            self._found[key] = f"{rows} {content}"
-        return self._found[key]
+                for key in ((one.model, own, last) for one in several for own in one.checkpoints):
+                    named = {"model": key[0], "checkpoint": key[1], "last": last.item()}
+                    ((rows, content),) = connection.execute(load_sql(__package__, "contents.sql"), named).fetchall()
+                    self._found[key] = f"{rows} {content}"
+        return self._found[base.model, checkpoint, last]

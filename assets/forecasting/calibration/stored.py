@@ -71,7 +71,7 @@ class StoredForecasts:
         others = [one for one in self._bases if not self.is_made_here(one)]
         return others if base in others else [base]
 
-    def _together_alone(self, base: Base) -> list[Base]:
+    def together_alone(self, base: Base) -> list[Base]:
         """As `together`, but for vintages: the quantiles of one are not read for another."""
         return self.together(base) if len(self._bases) == len({one.model for one in self._bases}) else [base]
 
@@ -157,9 +157,7 @@ class StoredForecasts:
         known = self._kept.get(base)
         if known is None or known[0] > first:
             origin = self.keys_of(base).origins[first]
-            starts = {
-                one: int(np.searchsorted(self.keys_of(one).origins, origin)) for one in self._together_alone(base)
-            }
+            starts = {one: int(np.searchsorted(self.keys_of(one).origins, origin)) for one in self.together_alone(base)}
             if sum(len(self.keys_of(one).origins) - start for one, start in starts.items()) > self.forecasts_at_once:
                 starts = {base: first}
             if not self._keep(starts):
@@ -199,7 +197,7 @@ class StoredForecasts:
         known = {one: self._newest.setdefault(one, {}) for one in named.values()}
         if any(key not in own for own in known.values() for key in keys):
             read = dict.fromkeys(
-                (one.model, one.checkpoints[-1]) for base in bases for one in self._together_alone(base)
+                (one.model, one.checkpoints[-1]) for base in bases for one in self.together_alone(base)
             )
             for one, values in zip(read, self._newest_of(list(read), keys), strict=True):
                 complete = np.flatnonzero(np.isfinite(values).all(axis=(1, 2)))
