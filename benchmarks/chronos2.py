@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -21,11 +22,11 @@ from chronos import Chronos2Pipeline
 
 from assets.forecasting.chronos2.batches import SeriesForecaster
 from assets.forecasting.chronos2.compact import new_chronos2
-from assets.forecasting.chronos2.forecaster import Chronos2Predictor
+from assets.forecasting.chronos2.forecaster import MODEL, Chronos2Rows
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
 from assets.forecasting.chronos2.pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
 from assets.forecasting.cross_section import MarketReturns
-from assets.forecasting.forecaster import ForecastTask
+from assets.forecasting.forecaster import ForecastTask, NetworkPredict
 from assets.market.gaps import GapFill
 from assets.market.history import BarHistory
 from benchmarks.random_weights import published_chronos_2
@@ -55,11 +56,12 @@ def frame_of(found: Sequence[BarHistory]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def predictor(pipeline: Chronos2Pipeline, settings: Settings, series_at_once: int) -> Chronos2Predictor:
+def predictor(pipeline: Chronos2Pipeline, settings: Settings, series_at_once: int) -> NetworkPredict:
     """The forecaster of the asset on these weights."""
     forecaster = SeriesForecaster(pipeline, 1, HORIZON, settings.forecasts.levels, series_at_once)
     inputs = Chronos2Inputs.of(settings, lambda: MarketReturns.of([]))
-    return Chronos2Predictor(settings, forecaster, inputs, {}, GapFill.of(settings), dict)
+    rows = Chronos2Rows(settings, HORIZON, inputs, {}, GapFill.of(settings), dict)
+    return NetworkPredict(MODEL, rows.prepare, lambda item: replace(forecaster, steps=item[0]).quantiles(item[1]))
 
 
 def measure(size: str, count: int, rounds: int, clock: Callable[[], float]) -> dict[str, float | str | int]:
@@ -77,7 +79,7 @@ def measure(size: str, count: int, rounds: int, clock: Callable[[], float]) -> d
     arrays = [np.log(one.quoted[:, 3]).astype(np.float32) for one in found]
     levels = list(settings.forecasts.levels)
     ways: dict[str, Callable[[], object]] = {
-        "asset": lambda: ours.predict(tasks, targets),
+        "asset": lambda: ours(tasks, targets),
         "pipeline": lambda: pipeline.predict_quantiles(arrays, prediction_length=HORIZON, quantile_levels=levels),
         "predict_df": lambda: pipeline.predict_df(frame, prediction_length=HORIZON, quantile_levels=levels),
     }
