@@ -138,19 +138,22 @@ def _score_arrays(
         connection.register("placed_origins", scored.assign(place=place)[place >= 0])
         span = {"oldest": own[0].astype("datetime64[us]").item(), "newest": own[-1].astype("datetime64[us]").item()}
         shape = (len(keys), len(own), steps, len(symbols))
+        # Of the cells that a sum adds: each checkpoint of a model with each of a baseline.
+        summed = steps * len(symbols) * int(keys["model"].value_counts().max()) ** 2
         for metric in metrics:
             found = connection.execute(
                 load_sql("assets.evaluation", "placed_scores.sql"),
                 {**span, "metric": metric, "steps": steps, "symbols": len(symbols)},
             ).fetchnumpy()
-            scaled, known = _placed(np.asarray(found["place"]), np.asarray(found["scaled"]), shape)
+            scaled, known = _placed(np.asarray(found["place"]), np.asarray(found["scaled"]), shape, summed)
             yield ScoreArray(keys["model"].tolist(), own, scaled, known), metric
 
 
-def _placed(places: np.ndarray, scores: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores in their places as whole numbers, and which places have one."""
-    cells = int(np.prod(shape[1:]))
-    fits = not len(scores) or float(np.abs(scores).max()) * cells < np.iinfo(np.int64).max
+def _placed(
+    places: np.ndarray, scores: np.ndarray, shape: tuple[int, ...], summed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores in their places as whole numbers, of 64 bits where so many can be added, and which places have one."""
+    fits = not len(scores) or float(np.abs(scores).max()) * summed < np.iinfo(np.int64).max
     whole = scores.astype(np.int64) if fits else np.array([int(one) for one in scores], dtype=object)
     scaled, known = np.zeros(np.prod(shape), dtype=whole.dtype), np.zeros(np.prod(shape), dtype=bool)
     scaled[places], known[places] = whole, True

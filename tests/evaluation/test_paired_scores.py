@@ -21,8 +21,8 @@ USED: Mapping[str, str | tuple[str, ...]] = {
 HORIZONS = [ALL_STEPS, 1, 3]
 
 
-def _scores(scale: float) -> pd.DataFrame:
-    """Of four origins, three steps and three symbols; every model lacks other cells. Kronos has two checkpoints."""
+def _scores(scale: float, share: float = 0.7) -> pd.DataFrame:
+    """Of four origins, three steps and three symbols; every model has a share of them. Kronos has two checkpoints."""
     rng = np.random.default_rng(11)
     pairs = [(model, one) for model, used in USED.items() for one in ([used] if isinstance(used, str) else used)]
     index = pd.MultiIndex.from_product(
@@ -34,7 +34,7 @@ def _scores(scale: float) -> pd.DataFrame:
     cells["model"], cells["checkpoint"] = (
         cells["pair"].map(dict(enumerate(part))) for part in zip(*pairs, strict=True)
     )
-    return cells[rng.random(len(cells)) < 0.7].reset_index(drop=True)
+    return cells[rng.random(len(cells)) < share].reset_index(drop=True)
 
 
 def _expected(scores: pd.DataFrame) -> pd.DataFrame:
@@ -68,3 +68,14 @@ def test_means_are_exact_over_the_cells_that_both_scored(
     pd.testing.assert_frame_equal(ordered[keys], expected[keys], check_dtype=False)
     values = ["value", "baseline_value"]
     np.testing.assert_allclose(ordered[values], expected[values], rtol=3e-16 if scale == 1 else 1e-15)
+
+
+def test_sums_over_several_checkpoints_do_not_overflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairing, "SCORES_AT_ONCE", 1)  # one origin at a time
+    warehouse, value = Warehouse(tmp_path / "warehouse.duckdb"), 1e6  # nine fit into 64 bits, and two times nine do not
+    scores = _scores(1.0, share=1).assign(value=value)
+    with warehouse.write() as connection:
+        connection.register("scores", scores)
+        connection.execute("INSERT INTO forecast_scores BY NAME SELECT * EXCLUDE (pair) FROM scores")
+    found = paired_scores(warehouse, USED, HORIZONS)
+    assert (found[["value", "baseline_value"]] == value).all(axis=None)
