@@ -5,6 +5,7 @@ Exit status: 0 success, 1 failure of the work, 2 wrong use (settings included), 
 
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
@@ -53,7 +54,7 @@ def main() -> None:
     # A fifth of the time of imports goes into looking for garbage among modules; see `CommandSession.pipeline`.
     gc.disable()
     statuses: list[int] = []
-    # What is registered first runs last: everything else has been closed by then.
+    # What is registered first runs last: all that the command's modules opened has been closed by then.
     atexit.register(_leave, statuses)
     # A script's background jobs ignore Ctrl-C, and Dagster ignores SIGTERM then as well: nothing could stop a run.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,6 +79,7 @@ def _leave(statuses: list[int]) -> None:
     """End the process with the status of its command, without freeing each module, which takes half a second."""
     if not statuses:
         return  # an error of which the interpreter knows the status
+    logging.shutdown()  # registered before this, so the interpreter would do it after this
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -74,11 +74,13 @@ def test_a_command_ends_with_its_status_after_everything_is_written_and_closed(
     ending: str, status: int, error: str
 ) -> None:
     code = (
-        "import atexit, sys\nfrom orchestration.cli import app\n"
+        "import atexit, logging, logging.handlers, sys\nfrom orchestration.cli import app\n"
+        "kept = logging.handlers.MemoryHandler(9, target=logging.StreamHandler())\n"
+        "logging.getLogger().addHandler(kept)\n"
         "def command():\n    atexit.register(print, 'closed')\n    print('row ' * 50_000)\n"
-        f"    {ending}\n"
+        f"    logging.warning('logged')\n    {ending}\n"
         "app.app = command\napp.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()[-1], done.stdout.count("row")) == (status, "closed", 50_000)
-    assert error in done.stderr and "leaked" not in done.stderr
+    assert error in done.stderr and "logged" in done.stderr and "leaked" not in done.stderr
