@@ -1,11 +1,14 @@
-"""Commands on existing results: the newest report, the champion's checkpoint, the market tables."""
+"""Commands on existing results: scores, backtests, the newest report, the checkpoints in use."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from assets.backtests.report.published import latest_report
+from assets.evaluation.score_queries import forecast_costs
+from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.model_vintages import newest_store
+from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.training.export import export, push
 from assets.training.model_card import SCORE_LABELS
 from assets.training.model_selection.promotion import rollback
@@ -66,6 +69,18 @@ def champions(checkpoints: CheckpointStore, kinds: Sequence[Kind]) -> dict[str, 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, int | float)}
+
+
+def scores_and_costs(warehouse: Warehouse, used: UsedCheckpoints) -> dict[str, Any]:
+    """The CRPS over all steps of every model, and what its forecasts cost."""
+    board = warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
+    costs = forecast_costs(warehouse, used)
+    # One row per model; the comparisons with the other baseline are in the JSON and in the table.
+    against = board[board["baseline"] == REFERENCE_MODEL]
+    shown = against[["model", "value", "skill", "skill_low", "skill_high", "verdict"]]
+    tables = shown.to_string(index=False), costs.to_string(index=False, float_format="{:.4g}".format)
+    text = "\n\n".join([f"CRPS over all steps against {REFERENCE_MODEL}", *tables])
+    return {"scoreboard": board.to_dict("records"), "costs": costs.to_dict("records"), "text": text}
 
 
 def backtest_measures(warehouse: Warehouse) -> dict[str, Any]:

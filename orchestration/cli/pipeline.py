@@ -12,16 +12,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation.score_queries import forecast_costs
 from assets.forecasting.companion import WEIGHTS, start_companion
 from assets.forecasting.registry import checkpoints_in_use, plugin_problems
-from assets.forecasting.verdict import REFERENCE_MODEL
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.pending import pending_sessions
 from assets.market.selection import source_filter
-from orchestration.cli.artifacts import backtest_measures, champions, newest_report
+from orchestration.cli.artifacts import backtest_measures, champions, newest_report, scores_and_costs
 from orchestration.cli.forecast_files import ON_TERMINAL, ForecastFiles, as_table
 from orchestration.cli.forecast_origin import ForecastOrigin
 from orchestration.cli.headless import HeadlessRunner
@@ -140,8 +138,7 @@ class Pipeline:
             sessions = sessions or self.sessions.between(session, session)
             self._forecast(sessions, config if origin.requested else None)
             used = checkpoints_in_use(self.settings, self.checkpoints)
-            ends = sorted({1, windows.predict_window})
-            shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=ends)
+            shown = origin.quantiles(self.warehouse, used, fields=["close"], steps=sorted({1, windows.predict_window}))
             written = files.write(origin, self.warehouse, used, self.settings.market.frequency)
         text = "\n".join([as_table(shown), *written])
         forecasts = {"origin": session, "forecasts": shown.to_dict("records"), "text": text}
@@ -151,15 +148,8 @@ class Pipeline:
         """Score every forecast whose actuals exist, and update the scoreboard."""
         with self.runner.locked(), self._summarised() as summary:
             self.runner.run(EVALUATION, self.sessions.test_range(), "forecast")
-        board = self.warehouse.frame("SELECT * FROM scoreboard WHERE metric = 'crps' AND horizon = 0 ORDER BY value")
-        costs = forecast_costs(self.warehouse, checkpoints_in_use(self.settings, self.checkpoints))
-        # One row per model; the comparisons with the other baseline are in the JSON and in the table.
-        against = board[board["baseline"] == REFERENCE_MODEL]
-        shown = against[["model", "value", "skill", "skill_low", "skill_high", "verdict"]]
-        tables = shown.to_string(index=False), costs.to_string(index=False, float_format="{:.4g}".format)
-        text = "\n\n".join([f"CRPS over all steps against {REFERENCE_MODEL}", *tables])
-        rows = {"scoreboard": board.to_dict("records"), "costs": costs.to_dict("records")}
-        return self._with_assets({**rows, "text": text, **summary})
+        scores = scores_and_costs(self.warehouse, checkpoints_in_use(self.settings, self.checkpoints))
+        return self._with_assets({**scores, **summary})
 
     def backtest(self) -> dict[str, Any]:
         """Score the stored forecasts, run the backtests and publish the report; nothing is forecast."""
@@ -187,7 +177,6 @@ class Pipeline:
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         """Run a selection; with vintages its models first, in a run for each vintage that the sessions need."""
-        graph = self.runner.defs.resolve_asset_graph()
         if self._names_of(selection) & set(WEIGHTS):
             start_companion(self.settings)
         models = self._names_of(selection & SELECTIONS["train"])
@@ -196,7 +185,7 @@ class Pipeline:
                 training = dg.AssetSelection.assets(*sorted(models)) | gate()
                 self.runner.run(training, SessionRange(vintage, vintage), "train")
             selection = without_training(selection)
-            if not selection.resolve(graph):
+            if not self._names_of(selection):
                 return
         self.runner.run(selection, sessions, name, config)
 
@@ -308,8 +297,4 @@ class Pipeline:
 
     def _with_assets(self, result: dict[str, Any]) -> dict[str, Any]:
         """The result with the time and memory of every asset of the command's runs."""
-        result["assets"] = [
-            {"asset": run.asset, "seconds": round(run.seconds or 0, 2), "peak_mib": round(run.peak_mib)}
-            for run in self.terminal.monitor.assets
-        ]
-        return result
+        return {**result, "assets": [run.as_json() for run in self.terminal.monitor.assets]}

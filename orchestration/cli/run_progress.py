@@ -40,6 +40,9 @@ class AssetRun:
     failed: bool = False
     warned: bool = False
 
+    def as_json(self) -> dict[str, object]:
+        return {"asset": self.asset, "seconds": round(self.seconds or 0, 2), "peak_mib": round(self.peak_mib)}
+
 
 @dataclass
 class RunMonitor:
