@@ -205,12 +205,7 @@ def _coverage_result(
 ) -> dg.AssetCheckResult:
     """The check of the coverage of an asset's recalibrated forecasts or combinations, of all stored origins."""
     from assets.forecasting.registry import checkpoints_by_model
-    from assets.forecasts.coverage import (
-        bounds_of,
-        check_bounds,
-        coverage_by_period,
-        without_unlearnt,
-    )
+    from assets.forecasts.coverage import bounds_of, check_bounds, coverage_by_period, without_unlearnt
     from assets.forecasts.kept_coverage import kept_coverage
 
     settings = candlecast.settings

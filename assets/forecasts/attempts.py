@@ -1,6 +1,6 @@
 """What a run tried to forecast: failures replace those recorded of the same forecasts, costs are added.
 
-Written once per run and asset, for all of its models. Not here: the forecasts (forecast_store).
+Written with the last forecasts of each model. Not here: the forecasts (forecast_store).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Forecast generation: forecasts that are missing are generated in batches, and each batch is stored before the next.
 
-The last batch of a model is stored with those of the next models if they are quick. A killed run loses one batch, and
-what took less than HOLD_SECONDS; a rerun continues from there. If nothing is missing, no weights are read.
-Outdated derived forecasts are generated again.
+The last batch of a model, and what it tried, are stored with those of the next models if they are quick. A killed run
+loses one batch, and what took less than HOLD_SECONDS; a rerun continues from there. If nothing is missing, no weights
+are read. Outdated derived forecasts are generated again.
 A forecast that fails is left out with its reason; the others are stored, and a rerun tries it again.
 """
 
@@ -118,7 +118,7 @@ def generate_all(
         for (forecaster, tasks), known in zip(models, existing, strict=True):
             made.append(_generate(candlecast, forecaster, tasks, known, writer, progress))
     finally:
-        writer.flush([own.attempt for own in made if own.attempt])
+        writer.flush()
     return [own.result(writer.created[own.forecaster.model, own.forecaster.checkpoint]) for own in made]
 
 
@@ -132,7 +132,7 @@ class _Writer:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
-        self._waiting: list[NewForecasts] = []
+        self._waiting, self._attempts = list[NewForecasts](), list[Attempt]()
         self._flushed = time.monotonic()
         self.created = Counter[tuple[str, str]]()
 
@@ -142,21 +142,29 @@ class _Writer:
         if held + len(new.batch.tasks) > MOST_HELD:
             self.flush()
         self._waiting.append(new)
-        if not hold or time.monotonic() - self._flushed > HOLD_SECONDS:
+        if not hold:
+            self.flush()
+
+    def end(self, attempt: Attempt) -> None:
+        """Store what a model tried, whose batches were added, now or with those of the next models."""
+        self._attempts.append(attempt)
+        if time.monotonic() - self._flushed > HOLD_SECONDS:
             self.flush()
 
     def store_bases_of(self, forecaster: ForecastModel) -> None:
-        """Store what a model reads from the warehouse."""
-        if any(new.forecaster.model in forecaster.recipe.get("derived_from", ()) for new in self._waiting):
+        """Store what a model reads from the warehouse: forecasts, and why others failed."""
+        bases = forecaster.recipe.get("derived_from", ())
+        held = [own.forecaster.model for own in self._waiting] + [own.forecaster.model for own in self._attempts]
+        if not set(bases).isdisjoint(held):
             self.flush()
 
-    def flush(self, attempts: Sequence[Attempt] = ()) -> None:
-        """Store what is held, and some attempts."""
-        if self._waiting or attempts:
-            counts = write_forecasts(self._warehouse, self._waiting, attempts)
+    def flush(self) -> None:
+        """Store what is held."""
+        if self._waiting or self._attempts:
+            counts = write_forecasts(self._warehouse, self._waiting, self._attempts)
             for new, count in zip(self._waiting, counts, strict=True):
                 self.created[new.forecaster.model, new.forecaster.checkpoint] += count
-        self._waiting, self._flushed = [], time.monotonic()
+        self._waiting, self._attempts, self._flushed = [], [], time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -236,6 +244,7 @@ def _generate(
             done += len(batch_tasks)
             progress(done, len(tasks), forecaster.model)
     attempt = Attempt(forecaster, missing, failures, meter.cost(len(missing)))
+    writer.end(attempt)
     return _Generated(forecaster, tasks, attempt, fallbacks, replaced, sample)
 
 

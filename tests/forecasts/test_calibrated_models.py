@@ -13,11 +13,13 @@ import pytest
 from assets.forecasting.calibration import kept_states
 from assets.forecasting.calibration import stored as stored_module
 from assets.forecasting.calibration.base_keys import Base
+from assets.forecasting.calibration.models import SharedReads, derived_model
+from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
 from assets.forecasts.acceptance import check_failures, check_lookahead
-from assets.forecasts.generate import ForecastResult, generate_forecasts, target_timestamps
+from assets.forecasts.generate import ForecastResult, generate_all, generate_forecasts, target_timestamps
 from assets.forecasts.summary import failed_forecasts
 from tests.forecasts.forecast_home import ForecastHome
 
@@ -136,9 +138,8 @@ def test_a_forecast_whose_model_has_none_fails_with_that_reason_and_the_others_a
     assert not check_failures([result]).passed
 
 
-def test_what_its_model_failed_to_forecast_is_stated_and_is_no_failure_of_a_derived_model(home: ForecastHome) -> None:
-    tasks = home.tasks(date(2012, 1, 1), date(2012, 2, 10))
-    base = _base(home)
+def _failing(base: ForecastModel) -> ForecastModel:
+    """A model that does not forecast IBM."""
 
     def load() -> Predict:
         predict = base.load()
@@ -149,7 +150,12 @@ def test_what_its_model_failed_to_forecast_is_stated_and_is_no_failure_of_a_deri
 
         return failing
 
-    generate_forecasts(home.candlecast, replace(base, load=load), tasks)
+    return replace(base, load=load)
+
+
+def test_what_its_model_failed_to_forecast_is_stated_and_is_no_failure_of_a_derived_model(home: ForecastHome) -> None:
+    tasks = home.tasks(date(2012, 1, 1), date(2012, 2, 10))
+    generate_forecasts(home.candlecast, _failing(_base(home)), tasks)
     result = generate_forecasts(home.candlecast, _calibrated(home, tasks), tasks)
     assert {one.task.symbol for one in result.failures} == {"IBM"} and result.created
     outcome = check_failures([result])
@@ -157,3 +163,16 @@ def test_what_its_model_failed_to_forecast_is_stated_and_is_no_failure_of_a_deri
         text in outcome.description for text in (NAME, "random_walk failed: too quiet", "IBM")
     )
     assert failed_forecasts([result]).empty
+
+
+def test_a_failure_is_stated_along_a_chain_of_models_that_are_made_in_one_run(home: ForecastHome) -> None:
+    settings, tasks = home.settings, home.tasks(date(2012, 1, 1), date(2012, 1, 20))
+    base, shared = _base(home), SharedReads(home.settings)
+    learn = Recalibration(settings.forecasts.levels, settings.windows.predict_window, settings.calibration.half_life)
+    first = derived_model("first", [[base]], learn, {}, None, settings, shared)
+    second = derived_model("second", [[first]], learn, {}, None, settings, shared)
+    generate_forecasts(home.candlecast, _failing(base), tasks)
+    results = generate_all(home.candlecast, [(first, tasks), (second, tasks)])
+    reasons = [{one.reason for one in result.failures} for result in results]
+    assert reasons == [{"random_walk failed: too quiet"}, {"first failed: random_walk failed: too quiet"}]
+    assert check_failures(results).passed and all(result.created for result in results)
