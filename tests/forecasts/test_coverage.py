@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
@@ -25,6 +26,7 @@ from assets.forecasts.coverage import (
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.origin_coverage import coverage_by_origin
 from resources.settings import EvaluationSettings, ForecastSettings
+from resources.sql import load_sql
 from tests.forecasts.forecast_home import ForecastHome
 
 LEVELS, BOUNDS = ForecastSettings().levels, ForecastSettings().coverage_bounds
@@ -198,3 +200,19 @@ def test_shares_are_computed_for_new_origins_alone_and_again_where_forecasts_or_
     with home.warehouse.write() as connection:
         connection.execute("UPDATE forecast_quantiles SET value = value * 1.1 WHERE origin = ?", [made])
     assert origins({late[0].origin}) == 1
+
+
+def test_an_action_of_the_session_of_the_last_target_changes_what_is_kept_whatever_its_day_in_utc(
+    home: ForecastHome,
+) -> None:
+    """The last bar of Sydney's session of 2012-05-10 that is a target starts on the evening before."""
+    windows = pa.table({"origin": [datetime(2012, 5, 8, 5)], "last": [datetime(2012, 5, 9, 23)]})
+    sql, found = load_sql(kept_coverage.__package__, "window_bars.sql"), list[object]()
+    for dividend in (0.3, 0.4):
+        with home.warehouse.write() as connection:
+            changed = "UPDATE corporate_actions SET ex_date = '2012-05-10', value = ? WHERE symbol = 'IBM'"
+            connection.execute(changed, [dividend])
+        with home.warehouse.read() as connection:
+            connection.register("windows", windows)
+            found.append(connection.execute(sql, {"frequency": "1h"}).fetchall())
+    assert found[0] != found[1]
