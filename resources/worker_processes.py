@@ -30,7 +30,8 @@ from resources.errors import CandlecastError, WorkerEndedError
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SECONDS = 5
-
+# Functions that a worker keeps loaded: the newest. With vintages a companion gets many, each with its weights.
+MOST_LOADED = 8
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -291,6 +292,8 @@ def work(descriptor: int, modules: Sequence[str] = ()) -> None:
             try:
                 load, item = pickle.loads(received)
                 if load not in functions:
+                    while len(functions) >= MOST_LOADED:
+                        del functions[next(iter(functions))]
                     functions[load] = pickle.loads(load)()
                 connection.send(functions[load](*item) if item else None)
             except Exception as error:

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 
 from resources.errors import CandlecastError, WorkerEndedError
-from resources.worker_processes import COMPANION, CompanionFunction, run_on_workers
+from resources.worker_processes import COMPANION, MOST_LOADED, CompanionFunction, run_on_workers
 
 
 def adds(constant: int) -> Callable[[int], tuple[int, int]]:
@@ -93,6 +94,21 @@ def test_the_companion_serves_calls_and_raises_what_they_raise(
 
 def _missing(text: str) -> Callable[[int], int]:
     raise CandlecastError(text)
+
+
+def _noted(file: Path, name: int) -> Callable[[int], int]:
+    """Adds nothing, and notes in a file that it was loaded."""
+    with file.open("a") as notes:
+        notes.write(f"{name} ")
+    return int
+
+
+@pytest.mark.usefixtures("companion")
+def test_the_companion_keeps_the_newest_functions_and_loads_an_earlier_one_again(tmp_path: Path) -> None:
+    file = tmp_path / "loaded"
+    functions = [CompanionFunction(partial(_noted, file, name)) for name in range(MOST_LOADED + 1)]
+    assert [functions[name](7) for name in (MOST_LOADED, 1, 0)] == [7, 7, 7]
+    assert file.read_text().split() == [*map(str, range(MOST_LOADED + 1)), "0"]
 
 
 def test_the_companion_is_one_of_the_workers(companion: CompanionFunction[int, tuple[int, int]]) -> None:
