@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.baselines.closed_form import ESTIMATED
-from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs, checkpoints_frame
 from assets.forecasting.placed_rows import placed, register_places
 from assets.market.universe import Universe
 from resources.derived_models import COMBINATIONS, is_recalibrated
@@ -89,8 +89,7 @@ def make_signals(
         forecast = set(counts.loc[counts["out_of_sample"] > 0, "model"].astype(str))
         without = {model: reason for model in sorted(forecast) if (reason := _never_ranks(model))}
         # Those of earlier checkpoints have no part in whether a model forecasts a direction.
-        in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
-        connection.register("checkpoints_in_use", in_use)
+        connection.register("checkpoints_in_use", checkpoints_frame(used))
         parameters = {"frequency": frequency, "since": since, "without_signals": list(without)}
         forecasts = connection.execute(load_sql("assets.backtests", "signal_forecasts.sql"), parameters).df()
         closes = _predicted_closes(connection, forecasts, step)

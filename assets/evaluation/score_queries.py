@@ -20,6 +20,7 @@ from assets.forecasting.filters import (
     ForecastFilter,
     UsedCheckpoints,
     checkpoint_pairs,
+    checkpoints_frame,
 )
 from assets.forecasting.metrics import ALL_STEPS, BASELINES, CHANCE_LEVEL, rank_ic
 from resources.sql import load_sql
@@ -183,9 +184,8 @@ def scores_in_use(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: Fo
 
 @contextmanager
 def _filtered(warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter) -> Iterator[_Filtered]:
-    in_use = pd.DataFrame(checkpoint_pairs(checkpoints), columns=["model", "checkpoint"], dtype=str)
     with warehouse.read() as connection:
-        connection.register("checkpoints_in_use", in_use)
+        connection.register("checkpoints_in_use", checkpoints_frame(checkpoints))
         yield _Filtered(connection, chosen)
 
 

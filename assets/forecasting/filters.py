@@ -84,6 +84,11 @@ def checkpoint_pairs(used: UsedCheckpoints) -> list[tuple[str, str]]:
     return [(model, one) for model, named in used.items() for one in ([named] if isinstance(named, str) else named)]
 
 
+def checkpoints_frame(used: UsedCheckpoints) -> pd.DataFrame:
+    """`checkpoint_pairs` as columns model, checkpoint."""
+    return pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
+
+
 # SQL conditions on the columns `origin` and `symbol`.
 ORIGIN_FILTER = """(origin >= $first AND (
     $planned::TIMESTAMP[] IS NULL OR origin > $after OR origin IN (SELECT unnest($planned::TIMESTAMP[]))

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoints_frame
 from assets.forecasting.placed_rows import placed, register_places
 from assets.forecasts.coverage import Bound
 from resources.candlecast import Candlecast
@@ -69,7 +69,7 @@ def coverage_by_origin(
     """
     settings, warehouse = candlecast.settings, candlecast.warehouse
     chosen = ForecastFilter.of(settings, warehouse)
-    pairs = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
+    pairs = checkpoints_frame(used)
     levels = [level for one in bounds for level in (one.interval.low, one.interval.high)]
     with warehouse.read() as connection:
         register_places(connection, "placed_checkpoints", pairs)

@@ -12,7 +12,7 @@ from assets.evaluation.risk.loss_grid import loss_grids
 from assets.evaluation.risk.loss_measures import loss_levels, loss_measures, risk_steps
 from assets.evaluation.risk.path_events import wanted_events
 from assets.evaluation.risk.store import forget_others, replace_losses, risk_content
-from assets.forecasting.filters import ForecastFilter, UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.filters import ForecastFilter, UsedCheckpoints, checkpoints_frame
 from resources.candlecast import Candlecast
 from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
@@ -53,6 +53,5 @@ def update_risk(candlecast: Candlecast, used: UsedCheckpoints, progress: Progres
 def _cells(warehouse: Warehouse, used: UsedCheckpoints, chosen: ForecastFilter) -> pd.DataFrame:
     """The symbols and origins of the forecasts in use."""
     with warehouse.read() as connection:
-        in_use = pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str)
-        connection.register("checkpoints_in_use", in_use)
+        connection.register("checkpoints_in_use", checkpoints_frame(used))
         return connection.execute(_CELLS, {"symbols": chosen.parameters["symbols"]}).df()

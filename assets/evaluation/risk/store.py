@@ -11,7 +11,7 @@ import pandas as pd
 from assets.evaluation.risk.loss_grid import LossMeasures
 from assets.evaluation.risk.path_events import DRAWDOWN, TOUCH, Event
 from assets.evaluation.risk.tails import METHODS
-from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.filters import UsedCheckpoints, checkpoints_frame
 from assets.forecasting.placed_rows import register_places
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
@@ -105,7 +105,7 @@ def forget_others(
     """Delete rows of checkpoints that are not in use, and probabilities that the settings do not ask for."""
     parameters = {"events": list(EVENTS), "step": step, "first": first}
     with warehouse.write() as connection:
-        connection.register("in_use", pd.DataFrame(checkpoint_pairs(used), columns=["model", "checkpoint"], dtype=str))
+        connection.register("in_use", checkpoints_frame(used))
         connection.register("wanted_events", events_frame(events))
         connection.execute(_FORGET, parameters)
 
