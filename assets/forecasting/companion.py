@@ -11,7 +11,6 @@ from pathlib import Path
 
 from resources.checkpoints import CheckpointStore, Kind
 from resources.compute import Compute
-from resources.errors import CandlecastError
 from resources.layout import Home
 from resources.settings import Settings
 from resources.worker_processes import COMPANION, CompanionFunction, Item, Value
@@ -51,7 +50,7 @@ def start_companion(settings: Settings) -> None:
     store, compute = CheckpointStore(Home(settings.home)), Compute(settings.compute)
     for asset, kinds in WEIGHTS.items():
         # What is wrong is the error of the asset that needs the weights.
-        with suppress(CandlecastError, OSError):
+        with suppress(Exception):
             used = kinds if asset in settings.forecast_assets else ()
             weights = [store.at(max(store.vintages(kind), default=None)).current(kind) for kind in used]
             folders = [one.folder for one in weights if one is not None]

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from assets.forecasting.calibration.kept_states import KeptState, read_state, write_state
-from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoint_pairs
+from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter, UsedCheckpoints, checkpoints_frame
 from assets.forecasts.coverage import Bound
 from assets.forecasts.origin_coverage import coverage_by_origin
 from resources.candlecast import Candlecast
@@ -53,13 +53,12 @@ def kept_coverage(
         found = stated.merge(kept, on=[*_KEY, *_OF])
     else:
         computed = coverage_by_origin(candlecast, used, bounds, stated["origin"][new].unique())
-        # Origins without an outcome yet have no row.
-        parts = [stated[~new].merge(kept, on=[*_KEY, *_OF])] if not new.all() else []
-        names = [*_KEY, *values] if len(computed) else _KEY
-        parts.append(stated[new].merge(computed[names] if len(computed) else stated[_KEY].head(0), how="left"))
-        found = pd.concat(parts, ignore_index=True).reindex(columns=[*stated.columns, *values])
-        found = found.astype(kinds)
-        found = found.sort_values(_KEY, ignore_index=True)
+        made = stated[new]
+        if len(computed):  # origins without an outcome yet have no row
+            made = made.merge(computed[[*_KEY, *values]], on=_KEY, how="left")
+        others = [] if new.all() else [stated[~new].merge(kept, on=[*_KEY, *_OF])]
+        found = pd.concat([*others, made], ignore_index=True).reindex(columns=[*stated.columns, *values])
+        found = found.astype(kinds).sort_values(_KEY, ignore_index=True)
         # A full or read-only disk costs time in the next run.
         with suppress(OSError):
             _write(file, digest, found[[*_KEY, *_OF, *values]])
@@ -69,11 +68,9 @@ def kept_coverage(
 def _stated(candlecast: Candlecast, used: UsedCheckpoints) -> pd.DataFrame:
     """By model and origin: learnt_from, and what the coverage is computed from (made, bars)."""
     settings, warehouse = candlecast.settings, candlecast.warehouse
-    models, checkpoints = zip(*checkpoint_pairs(used), strict=True) if used else ((), ())
-    in_use = {"model": pa.array(models, pa.string()), "checkpoint": pa.array(checkpoints, pa.string())}
     sql = load_sql(__package__, "stated_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
     with warehouse.read() as connection:
-        connection.register("checkpoints_in_use", pa.table(in_use))
+        connection.register("checkpoints_in_use", checkpoints_frame(used))
         stated = connection.execute(sql, ForecastFilter.of(settings, warehouse).parameters).df()
         if stated.empty:
             return stated
