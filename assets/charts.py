@@ -23,7 +23,7 @@ P = ParamSpec("P")
 
 # Raise it when a function draws the same data in another way: charts get new names, and are drawn again.
 VERSION = 1
-# Functions may be renamed; the names of charts are in the homes.
+# Functions may be renamed. The names of charts, and of the functions' arguments, are in the homes.
 CHARTS = {
     "actions": "assets.market.plots:actions_picture",
     "bars_coverage": "assets.market.plots:coverage_picture",
