@@ -6,11 +6,12 @@ drawn, and stored. Not here: who may ask (request_guard), and how pictures are m
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from pathlib import Path
 
-from anyio import CapacityLimiter, to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,7 +38,7 @@ class ResultFiles:
         self.home = Home(home)
         self.pictures = PictureFiles(self.home.pictures)
         # One drawing at a time: matplotlib's style is of the process.
-        self.drawing = CapacityLimiter(1)
+        self.drawing = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(f"{SERVED}/"):
@@ -59,7 +60,8 @@ class ResultFiles:
         if file.is_file():
             return FileResponse(file, headers=_HEADERS)
         try:
-            png = await to_thread.run_sync(lambda: self.pictures.make(digest, page=page), limiter=self.drawing)
+            async with self.drawing:
+                png = await run_in_threadpool(self.pictures.make, digest, page=page)
         except PictureLostError as error:
             return _refusal(str(error), 404)
         # Whatever it is: the answer and the log of the webserver have the reason, and other pictures are served.

@@ -20,7 +20,7 @@ from dagster._serdes import serialize_value
 
 from assets.metadata import DATA_VERSION_TAG, EMPTY, add_session_contents
 from assets.sessions import RANGE_END, RANGE_START
-from orchestration.event_log import CompactEventLog, PooledSqliteEventLog
+from orchestration.event_log import TEMPORARY_FOLDER, CompactEventLog, PooledSqliteEventLog
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-02-01")
@@ -132,9 +132,9 @@ def test_without_dagster_home_events_are_temporary_and_shared_with_child_process
         "print(_default_folder(), flush=True)\n"
         "if len(sys.argv) > 1:\n    subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {
-        "TMPDIR": str(tmp_path)
-    }
+    # Another test of this process may have set the folder of its events.
+    others = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", TEMPORARY_FOLDER)}
+    environment = others | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code, code], capture_output=True, text=True, cwd=ROOT, check=True, env=environment
     )
