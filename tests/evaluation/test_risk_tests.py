@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.risk.backtest import BlockBootstrap, loss_rows
+from assets.evaluation.risk.backtest import loss_rows
+from assets.evaluation.risk.block_bootstrap import BlockBootstrap, Ratio
 from assets.evaluation.risk.coverage_tests import (
     block_test,
     christoffersen_test,
@@ -17,6 +17,7 @@ from assets.evaluation.risk.coverage_tests import (
     non_overlapping,
     transitions,
 )
+from assets.evaluation.risk.loss_outcomes import LossOutcomes
 from assets.forecasting.verdict import REFERENCE_MODEL
 from resources.settings import EvaluationSettings
 
@@ -94,10 +95,27 @@ def test_horizons_of_the_chosen_forecasts_do_not_overlap() -> None:
 def test_a_model_without_a_positive_shortfall_has_no_statistic_of_it() -> None:
     days = np.arange(np.datetime64("2012-01-02", "D"), np.datetime64("2012-01-12", "D")).astype("datetime64[s]")
     times = OriginTimes(np.arange(len(days), dtype=float), 1.0, 1.0)
-    outcomes = pd.DataFrame(
-        {"model": REFERENCE_MODEL, "symbol": "A", "origin": days, "target_ts": days + np.timedelta64(1, "D")}
-    ).assign(var=-0.01, es=-0.02, loss=0.0)
+    targets, one = (days + np.timedelta64(1, "D"))[None, None], np.ones((1, 1, len(days)))
+    outcomes = LossOutcomes([REFERENCE_MODEL], ["A"], days, targets, var=-0.01 * one, es=-0.02 * one, loss=0 * one[0])
     rows = list(loss_rows(outcomes, 1, 0.05, BlockBootstrap(days, times, EvaluationSettings(), 0)))
     value_at_risk, shortfall = rows
     assert value_at_risk["exceptions"] == value_at_risk["n"] and value_at_risk["forecasts"] == len(days)
     assert shortfall["n"] == 0 and np.isnan(float(str(shortfall["es_z"]))) and np.isnan(float(str(shortfall["es_p"])))
+
+
+def test_ratios_of_many_forecasts_are_resampled_together_as_alone() -> None:
+    generator = np.random.default_rng(13)
+    days = np.arange(np.datetime64("2012-01-02", "D"), np.datetime64("2012-06-01", "D")).astype("datetime64[s]")
+    times = OriginTimes(np.arange(len(days), dtype=float), 10.0, 1.0)
+    bootstrap = BlockBootstrap(days, times, EvaluationSettings(), 0)
+    # Some of the same origins, and some of fewer; one without any forecast.
+    places = [np.tile(np.arange(len(days) - skipped), symbols) for skipped, symbols in ((0, 3), (0, 2), (30, 3))]
+    ratios = [Ratio(place, *generator.random((2, len(place)))) for place in (*places, places[0][:0])]
+    for together, one in zip(bootstrap.resample(ratios), ratios, strict=True):
+        (alone,) = bootstrap.resample([one])
+        assert (together.estimate == alone.estimate) or np.isnan([together.estimate, alone.estimate]).all()
+        assert together.blocks == alone.blocks
+        np.testing.assert_array_equal(together.drawn, alone.drawn)
+    # Of all origins with equal weights the estimate is the ratio of the means by origin.
+    first = ratios[0]
+    assert bootstrap.resample([first])[0].estimate == pytest.approx(first.above.sum() / first.below.sum())

@@ -12,19 +12,18 @@ shortfall): Z = 1 − Σ loss · exception / (level · n · ES), 0 on average wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from assets.evaluation.origin_times import OriginTimes
+from assets.evaluation.risk.block_bootstrap import BlockBootstrap, Ratio, ResampledRatio
 from assets.evaluation.risk.coverage_tests import block_test, christoffersen_test, kupiec_p, non_overlapping
+from assets.evaluation.risk.loss_outcomes import LossOutcomes
 from assets.evaluation.risk.store import ES, VAR
-from assets.forecasting.bootstrap import block_draws, bootstrap_interval, weighted_means
+from assets.forecasting.bootstrap import bootstrap_interval
 from assets.forecasting.verdict import REFERENCE_MODEL
 from resources.derived_models import is_recalibrated
-from resources.settings import EvaluationSettings
 
 COLUMNS = ("model", "step", "measure", "level", "forecasts", "n", "exceptions", "expected", "rate_low", "rate_high",
            "block_p", "kupiec_p", "christoffersen_p", "conditional_p", "score", "baseline", "baseline_score", "skill",
@@ -32,67 +31,30 @@ COLUMNS = ("model", "step", "measure", "level", "forecasts", "n", "exceptions", 
 BASE_RATE = "base_rate"
 _BINS = 10
 Row = dict[str, object]
+# Columns, (n,) each, of the forecasts of one model that have an outcome, ordered by symbol, then origin: symbol (a
+# number), origin (its place in BlockBootstrap.origins), target_ts, score, baseline_score, and what was forecast.
+_Forecasts = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class BlockBootstrap:
-    """Resamples blocks of origins: how the origins lie in time, and the settings of the evaluation.
-
-    Attributes:
-        origins: (n,) datetime64, increasing: of all forecasts of the backtest.
-        times: of these.
-    """
-
-    origins: np.ndarray
-    times: OriginTimes
-    settings: EvaluationSettings
-    seed: int
-
-    @property
-    def alpha(self) -> float:
-        return 1 - self.settings.confidence
-
-    def ratio(self, origins: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[float, np.ndarray, int]:
-        """Σ above / Σ below over forecasts, as an estimate and of resampled histories: (draws,); and the blocks.
-
-        Args:
-            origins: (m,) of each forecast.
-            above, below: (m, …) what is summed, by forecast.
-
-        Returns:
-            NaN and 0 blocks, where there are no forecasts.
-        """
-        if not len(origins):
-            return np.nan, np.full(1, np.nan), 0
-        values, place = np.unique(origins, return_inverse=True)
-        sums = np.column_stack([np.bincount(place, one, len(values)) for one in (above, below)])
-        times = self.times.at(np.searchsorted(self.origins, values))
-        weights = times.weights()
-        blocks = times.blocks(weights, self.settings)
-        mean = weighted_means(sums, weights)
-        if not blocks:
-            return float(_divided(mean[0], mean[1])), np.full(1, np.nan), 0
-        drawn = block_draws(sums, weights, blocks, self.settings.bootstrap_draws, self.seed)
-        return float(_divided(mean[0], mean[1])), _divided(drawn[:, 0], drawn[:, 1]), blocks
-
-
-def loss_rows(outcomes: pd.DataFrame, step: int, level: float, bootstrap: BlockBootstrap) -> Iterator[Row]:
-    """The rows of value at risk and expected shortfall of each model at one step and level.
-
-    Args:
-        outcomes: columns model, symbol, origin, target_ts, var, es, loss, ordered by the first three.
-    """
-    scored = outcomes.assign(score=_quantile_score(outcomes, level))
-    baseline = scored.loc[scored["model"] == REFERENCE_MODEL, ["symbol", "origin", "score"]]
-    others = [model for model in scored["model"].unique() if model != REFERENCE_MODEL]
-    for model, own in scored.groupby("model"):
-        key: Row = {"model": str(model), "step": step, "level": level, "forecasts": len(own)}
+def loss_rows(outcomes: LossOutcomes, step: int, level: float, bootstrap: BlockBootstrap) -> Iterator[Row]:
+    """The rows of value at risk and expected shortfall of each model at one step and level."""
+    losses = _losses(outcomes, level, bootstrap)
+    apart = {model: _rows(own, _apart(own, bootstrap)) for model, own in losses.items()}
+    positive = {model: _rows(own, own["es"] > 0) for model, own in losses.items()}
+    others = [model for model in losses if model != REFERENCE_MODEL]
+    paired = {model: _rows(losses[model], np.isfinite(losses[model]["baseline_score"])) for model in others}
+    rates = bootstrap.resample([_mean(own["origin"], own["hit"]) for own in apart.values()])
+    shortfalls = bootstrap.resample([_mean(own["origin"], _shortfall_terms(own, level)) for own in positive.values()])
+    skills = dict(zip(others, bootstrap.resample([_score_ratio(paired[one]) for one in others]), strict=True))
+    for model, rate, shortfall in zip(losses, rates, shortfalls, strict=True):
+        key: Row = {"model": model, "step": step, "level": level, "forecasts": len(losses[model]["score"])}
         skill: Row = {}
-        if model != REFERENCE_MODEL:
-            paired = own.merge(baseline.rename(columns={"score": "baseline_score"}), on=["symbol", "origin"])
-            skill = _skill(paired, REFERENCE_MODEL, bootstrap, _compared(str(model), others))
-        yield {**key, "measure": VAR, **_coverage(own, level, bootstrap), "score": own["score"].mean(), **skill}
-        yield {**key, "measure": ES, **_shortfall(own, level, bootstrap)}
+        if model in skills:
+            compared = _compared(model, others)
+            skill = _skill(paired[model], REFERENCE_MODEL, skills[model], bootstrap, compared)
+        score = {"score": losses[model]["score"].mean()}
+        yield {**key, "measure": VAR, **_coverage(apart[model], level, rate, bootstrap), **score, **skill}
+        yield {**key, "measure": ES, **_shortfall(positive[model], level, shortfall, bootstrap)}
 
 
 def event_rows(outcomes: pd.DataFrame, bootstrap: BlockBootstrap) -> Iterator[Row]:
@@ -102,34 +64,29 @@ def event_rows(outcomes: pd.DataFrame, bootstrap: BlockBootstrap) -> Iterator[Ro
         outcomes: columns model, symbol, origin, target_ts, step, measure, level, value, event, base_rate, ordered by
             the first three.
     """
-    for measure, level in sorted(set(zip(outcomes["measure"].tolist(), outcomes["level"].tolist(), strict=True))):
-        same = outcomes[(outcomes["measure"] == measure) & (outcomes["level"] == level)]
-        models = [str(model) for model in same["model"].unique()]
-        for model, own in same.groupby("model"):
-            scored = own.assign(
-                score=(own["value"] - own["event"]) ** 2, baseline_score=(own["base_rate"] - own["event"]) ** 2
-            )
-            apart = scored[_apart(scored)]
-            difference, drawn, blocks = bootstrap.ratio(
-                apart["origin"].to_numpy(), (apart["event"] - apart["value"]).to_numpy(), np.ones(len(apart))
-            )
-            expected = float(apart["value"].sum())
-            test = block_test(drawn, difference, 0.0, bootstrap.alpha, blocks)
+    for (measure, level), same in outcomes.groupby(["measure", "level"]):
+        events = {str(model): _events(own, bootstrap) for model, own in same.groupby("model")}
+        apart = [_rows(own, _apart(own, bootstrap)) for own in events.values()]
+        differences = bootstrap.resample([_mean(own["origin"], own["event"] - own["value"]) for own in apart])
+        skills = bootstrap.resample([_score_ratio(own) for own in events.values()])
+        for (model, own), tested, difference, skill in zip(events.items(), apart, differences, skills, strict=True):
+            expected, n = float(tested["value"].sum()), len(tested["value"])
+            test = block_test(difference.drawn, difference.estimate, 0.0, bootstrap.alpha, difference.blocks)
             yield {
-                "model": str(model),
-                "step": int(own["step"].iloc[0]),
+                "model": model,
+                "step": int(own["step"][0]),
                 "measure": measure,
                 "level": level,
-                "forecasts": len(own),
-                "n": len(apart),
-                "exceptions": int(apart["event"].sum()),
+                "forecasts": len(own["value"]),
+                "n": n,
+                "exceptions": int(tested["event"].sum()),
                 "expected": expected,
-                "rate_low": float(np.clip(expected / len(apart) + test.low, 0, 1)),
-                "rate_high": float(np.clip(expected / len(apart) + test.high, 0, 1)),
+                "rate_low": float(np.clip(expected / n + test.low, 0, 1)),
+                "rate_high": float(np.clip(expected / n + test.high, 0, 1)),
                 "block_p": test.p,
-                "score": scored["score"].mean(),
-                **_skill(scored, BASE_RATE, bootstrap, _compared(str(model), models)),
-                "reliability": reliability(own["value"].to_numpy(), own["event"].to_numpy()),
+                "score": own["score"].mean(),
+                **_skill(own, BASE_RATE, skill, bootstrap, _compared(model, list(events))),
+                "reliability": reliability(own["value"], own["event"]),
             }
 
 
@@ -147,13 +104,67 @@ def reliability_bins(probabilities: np.ndarray, events: np.ndarray) -> pd.DataFr
     return frame.groupby("bin").agg({"forecast": "mean", "observed": "mean", "n": "sum"})
 
 
-def _coverage(own: pd.DataFrame, level: float, bootstrap: BlockBootstrap) -> Row:
-    """Exceptions of the value at risk, and their tests."""
-    apart = own[_apart(own)]
-    hits = (apart["loss"] > apart["var"]).to_numpy()
-    rate, drawn, blocks = bootstrap.ratio(apart["origin"].to_numpy(), hits, np.ones(len(hits)))
-    test = block_test(drawn, rate, level, bootstrap.alpha, blocks)
-    clusters = christoffersen_test(hits, apart["symbol"].to_numpy(), level)
+def _losses(outcomes: LossOutcomes, level: float, bootstrap: BlockBootstrap) -> dict[str, _Forecasts]:
+    """By model that has any, the forecasts of losses: also var, es, loss, and hit, whether the loss is beyond var."""
+    excess = outcomes.loss - outcomes.var
+    # The quantile score, in % of log return.
+    scores = ((excess > 0) - level) * excess * 100
+    names = list(outcomes.models)
+    baseline = scores[names.index(REFERENCE_MODEL)] if REFERENCE_MODEL in names else np.full(scores.shape[1:], np.nan)
+    place = np.searchsorted(bootstrap.origins, outcomes.origins)
+    found: dict[str, _Forecasts] = {}
+    for row, model in enumerate(names):
+        cells = np.nonzero(outcomes.known[row])
+        var, loss = outcomes.var[row][cells], outcomes.loss[cells]
+        if len(loss):
+            found[model] = {
+                "symbol": cells[0],
+                "origin": place[cells[1]],
+                "target_ts": outcomes.targets[row][cells],
+                "score": scores[row][cells],
+                "baseline_score": baseline[cells],
+                "var": var,
+                "es": outcomes.es[row][cells],
+                "loss": loss,
+                "hit": loss > var,
+            }
+    return found
+
+
+def _events(outcomes: pd.DataFrame, bootstrap: BlockBootstrap) -> _Forecasts:
+    """The forecasts of one event by one model: also step, value, and event."""
+    columns = {name: outcomes[name].to_numpy() for name in ("target_ts", "step", "value", "event")}
+    return {
+        **columns,
+        "symbol": pd.factorize(outcomes["symbol"])[0],
+        "origin": np.searchsorted(bootstrap.origins, outcomes["origin"].to_numpy()),
+        "score": (columns["value"] - columns["event"]) ** 2,
+        "baseline_score": (outcomes["base_rate"].to_numpy() - columns["event"]) ** 2,
+    }
+
+
+def _rows(forecasts: _Forecasts, rows: np.ndarray) -> _Forecasts:
+    return {name: column[rows] for name, column in forecasts.items()}
+
+
+def _mean(origins: np.ndarray, values: np.ndarray) -> Ratio:
+    return Ratio(origins, values, np.ones(len(values)))
+
+
+def _score_ratio(forecasts: _Forecasts) -> Ratio:
+    return Ratio(forecasts["origin"], forecasts["score"], forecasts["baseline_score"])
+
+
+def _coverage(apart: _Forecasts, level: float, rate: ResampledRatio, bootstrap: BlockBootstrap) -> Row:
+    """Exceptions of the value at risk, and their tests.
+
+    Args:
+        apart: forecasts whose horizons do not overlap.
+        rate: of exceptions.
+    """
+    hits = apart["hit"]
+    test = block_test(rate.drawn, rate.estimate, level, bootstrap.alpha, rate.blocks)
+    clusters = christoffersen_test(hits, apart["symbol"], level)
     return {
         "n": len(hits),
         "exceptions": int(hits.sum()),
@@ -167,31 +178,41 @@ def _coverage(own: pd.DataFrame, level: float, bootstrap: BlockBootstrap) -> Row
     }
 
 
-def _shortfall(own: pd.DataFrame, level: float, bootstrap: BlockBootstrap) -> Row:
-    """The statistic of Acerbi and Szekely over all forecasts with a positive expected shortfall."""
-    positive = own[own["es"] > 0]
-    hits = (positive["loss"] > positive["var"]).to_numpy()
-    terms = np.where(hits, positive["loss"] / (level * positive["es"]), 0.0)
-    ratio, drawn, blocks = bootstrap.ratio(positive["origin"].to_numpy(), terms, np.ones(len(terms)))
+def _shortfall_terms(positive: _Forecasts, level: float) -> np.ndarray:
+    """Of Acerbi and Szekely's statistic, by forecast with a positive expected shortfall."""
+    terms: np.ndarray = np.where(positive["hit"], positive["loss"] / (level * positive["es"]), 0.0)
+    return terms
+
+
+def _shortfall(positive: _Forecasts, level: float, ratio: ResampledRatio, bootstrap: BlockBootstrap) -> Row:
+    """The statistic of Acerbi and Szekely over all forecasts with a positive expected shortfall.
+
+    Args:
+        ratio: the mean of its terms.
+    """
+    hits = positive["hit"]
     return {
-        "n": len(terms),
+        "n": len(hits),
         "exceptions": int(hits.sum()),
         "expected": level * len(hits),
-        "es_z": 1 - ratio,
-        "es_p": block_test(drawn, ratio, 1.0, bootstrap.alpha, blocks).p,
+        "es_z": 1 - ratio.estimate,
+        "es_p": block_test(ratio.drawn, ratio.estimate, 1.0, bootstrap.alpha, ratio.blocks).p,
     }
 
 
-def _skill(paired: pd.DataFrame, baseline: str, bootstrap: BlockBootstrap, compared: int) -> Row:
-    """1 − Σ score / Σ baseline_score, with its interval."""
-    ratio, drawn, blocks = bootstrap.ratio(
-        paired["origin"].to_numpy(), paired["score"].to_numpy(), paired["baseline_score"].to_numpy()
-    )
-    low, high = bootstrap_interval(1 - drawn, 1 - ratio, bootstrap.alpha / max(1, compared), 1, blocks)
+def _skill(paired: _Forecasts, baseline: str, ratio: ResampledRatio, bootstrap: BlockBootstrap, compared: int) -> Row:
+    """1 − Σ score / Σ baseline_score, with its interval.
+
+    Args:
+        paired: forecasts that have both scores.
+        ratio: Σ score / Σ baseline_score.
+    """
+    alpha = bootstrap.alpha / max(1, compared)
+    low, high = bootstrap_interval(1 - ratio.drawn, 1 - ratio.estimate, alpha, 1, ratio.blocks)
     return {
         "baseline": baseline,
-        "baseline_score": paired["baseline_score"].mean(),
-        "skill": 1 - ratio,
+        "baseline_score": paired["baseline_score"].mean() if len(paired["score"]) else np.nan,
+        "skill": 1 - ratio.estimate,
         "skill_low": low,
         "skill_high": high,
     }
@@ -202,21 +223,16 @@ def _compared(model: str, models: Sequence[str]) -> int:
     return sum(is_recalibrated(one) == is_recalibrated(model) for one in models)
 
 
-def _quantile_score(outcomes: pd.DataFrame, level: float) -> pd.Series:
-    """The quantile score of the value at risk, in % of log return."""
-    excess = outcomes["loss"] - outcomes["var"]
-    return ((excess > 0) - level) * excess * 100
-
-
-def _apart(own: pd.DataFrame) -> np.ndarray:
-    """Forecasts of each symbol whose horizons do not overlap: (n,) bool. Ordered by symbol, then origin."""
-    chosen = [
-        non_overlapping(one["origin"].to_numpy(), one["target_ts"].to_numpy())
-        for _, one in own.groupby("symbol", sort=False)
-    ]
-    return np.concatenate(chosen) if chosen else np.zeros(0, dtype=bool)
-
-
-def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(np.asarray(below) == 0, np.nan, np.divide(above, below)))
+def _apart(own: _Forecasts, bootstrap: BlockBootstrap) -> np.ndarray:
+    """Forecasts of each symbol whose horizons do not overlap: (n,) bool."""
+    symbols, starts, chosen = own["symbol"], bootstrap.origins[own["origin"]], np.zeros(len(own["symbol"]), dtype=bool)
+    changes = np.flatnonzero(symbols[1:] != symbols[:-1]) + 1
+    # Most symbols are forecast from the same origins.
+    known: dict[tuple[bytes, bytes], np.ndarray] = {}
+    for start, end in zip([0, *changes], [*changes, len(symbols)], strict=True):
+        origins, targets = starts[start:end], own["target_ts"][start:end]
+        same = (origins.tobytes(), targets.tobytes())
+        if same not in known:
+            known[same] = non_overlapping(origins, targets)
+        chosen[start:end] = known[same]
+    return chosen

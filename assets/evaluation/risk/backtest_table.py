@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.risk.backtest import COLUMNS, BlockBootstrap, Row, event_rows, loss_rows
+from assets.evaluation.risk.backtest import COLUMNS, Row, event_rows, loss_rows
+from assets.evaluation.risk.block_bootstrap import BlockBootstrap
 from assets.evaluation.risk.event_outcomes import with_outcomes
 from assets.evaluation.risk.loss_measures import risk_steps
+from assets.evaluation.risk.loss_outcomes import read_loss_outcomes
 from assets.evaluation.risk.path_events import wanted_events
 from assets.evaluation.scoreboard import read_scoreboard
 from assets.forecasting.filters import FORECAST_FILTER, ForecastFilter
@@ -35,16 +37,12 @@ def build_backtest(candlecast: Candlecast) -> RiskBacktest:
     """The backtest of the measures in `forecast_risk`, of the forecasts that the settings ask for."""
     settings, warehouse = candlecast.settings, candlecast.warehouse
     chosen = ForecastFilter.of(settings, warehouse)
-    losses = {
-        (step, level): _outcomes(warehouse, "loss_outcomes.sql", chosen, step=step, level=level)
-        for step in risk_steps(settings)
-        for level in settings.risk.levels
-    }
+    losses = read_loss_outcomes(warehouse, chosen, risk_steps(settings), settings.risk.levels)
     events = _event_outcomes(candlecast, chosen)
-    origins = [frame["origin"].to_numpy() for frame in (*losses.values(), events) if len(frame)]
-    if not origins:
+    with_losses = [one.origins[one.known.any(axis=(0, 1))] for one in losses.values()]
+    known = np.unique(np.concatenate([*with_losses, events["origin"].to_numpy().astype("datetime64[us]")]))
+    if not len(known):
         return RiskBacktest(pd.DataFrame(columns=list(COLUMNS)), events)
-    known = np.unique(np.concatenate(origins))
     times = OriginTimes.of(known, settings, candlecast.calendar)
     bootstrap = BlockBootstrap(known, times, settings.evaluation, settings.seed)
     rows: list[Row] = [row for key, own in losses.items() for row in loss_rows(own, *key, bootstrap)]
@@ -72,14 +70,10 @@ def default_model(warehouse: Warehouse) -> str:
     return best_model(read_scoreboard(warehouse)) or REFERENCE_MODEL
 
 
-def _outcomes(warehouse: Warehouse, script: str, chosen: ForecastFilter, **parameters: object) -> pd.DataFrame:
-    sql = load_sql("assets.evaluation.risk", script).format(forecast_filter=FORECAST_FILTER)
-    return warehouse.frame(sql, {**chosen.parameters, **parameters})
-
-
 def _event_outcomes(candlecast: Candlecast, chosen: ForecastFilter) -> pd.DataFrame:
     settings = candlecast.settings
-    forecasts = _outcomes(candlecast.warehouse, "event_forecasts.sql", chosen)
+    sql = load_sql("assets.evaluation.risk", "event_forecasts.sql").format(forecast_filter=FORECAST_FILTER)
+    forecasts = candlecast.warehouse.frame(sql, chosen.parameters)
     if forecasts.empty:
         return forecasts.assign(event=np.zeros(0), base_rate=np.zeros(0))
     histories = own_histories(settings, candlecast.warehouse)

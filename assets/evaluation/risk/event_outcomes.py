@@ -22,28 +22,41 @@ def with_outcomes(
     Args:
         forecasts: columns symbol, origin, target_ts, measure, level.
     """
-    found = [
-        _symbol_outcomes(own, histories[str(symbol)], horizon, events)
-        for symbol, own in forecasts.groupby("symbol", sort=False)
-        if symbol in histories
-    ]
-    empty = forecasts[:0].assign(event=np.zeros(0), base_rate=np.zeros(0))
-    return pd.concat(found).sort_index() if found else empty
+    symbols, names = pd.factorize(forecasts["symbol"])
+    kinds = np.full(len(forecasts), -1)
+    for kind, (measure, level) in enumerate(events):
+        kinds[(forecasts["measure"] == measure).to_numpy() & (forecasts["level"] == level).to_numpy()] = kind
+    origins, targets = (forecasts[name].to_numpy().astype("datetime64[s]") for name in ("origin", "target_ts"))
+    event, base_rate = np.full((2, len(forecasts)), np.nan)
+    by_symbol = np.split(np.argsort(symbols, kind="stable"), np.cumsum(np.bincount(symbols))[:-1])
+    for symbol, rows in zip(names, by_symbol, strict=True) if len(names) else ():
+        if symbol in histories:
+            found = _symbol_outcomes(origins[rows], targets[rows], kinds[rows], histories[symbol], horizon, events)
+            event[rows], base_rate[rows] = found
+    with_events: pd.DataFrame = forecasts.assign(event=event, base_rate=base_rate)[np.isfinite(event)]
+    return with_events
 
 
 def _symbol_outcomes(
-    forecasts: pd.DataFrame, history: BarHistory, horizon: int, events: Sequence[Event]
-) -> pd.DataFrame:
-    origins, targets = (forecasts[name].to_numpy().astype("datetime64[s]") for name in ("origin", "target_ts"))
+    origins: np.ndarray,
+    targets: np.ndarray,
+    kinds: np.ndarray,
+    history: BarHistory,
+    horizon: int,
+    events: Sequence[Event],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Events and base rates of one symbol's forecasts, (n,) each; NaN: bars are missing.
+
+    Args:
+        kinds: places in `events`.
+    """
     bar = np.searchsorted(history.stamps, origins)
     last = np.minimum(bar + horizon, len(history) - 1)
     complete = (bar + horizon < len(history)) & (history.stamps[last] == targets)
-    event, base_rate = np.full(len(forecasts), np.nan), np.full(len(forecasts), np.nan)
-    occurred = dict(zip(events, bar_events(history, horizon, events), strict=True))
-    for one, past in occurred.items():
-        own = complete & (forecasts["measure"] == one[0]).to_numpy() & (forecasts["level"] == one[1]).to_numpy()
+    event, base_rate = np.full((2, len(origins)), np.nan)
+    for kind, past in enumerate(bar_events(history, horizon, events)):
+        own = complete & (kinds == kind)
         counts = np.r_[0, np.cumsum(past)]
         ended = np.maximum(bar[own] - horizon + 1, 0)
         event[own], base_rate[own] = past[bar[own]], (counts[ended] + 0.5) / (ended + 1)
-    with_events: pd.DataFrame = forecasts.assign(event=event, base_rate=base_rate)[np.isfinite(event)]
-    return with_events
+    return event, base_rate
