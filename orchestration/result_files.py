@@ -1,7 +1,8 @@
 """An ASGI wrapper that serves pictures and reports of the home beside Dagster's pages, which link to them.
 
 Only files whose names are digests: nothing else of the home can be reached. A picture that was not looked at before is
-drawn, and stored. Not here: who may ask (request_guard), and how pictures are made (assets.picture_files).
+drawn, and stored. Dagster's pages get a style that fits pictures into narrow windows. Not here: who may ask
+(request_guard), and how pictures are made (assets.picture_files).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import re
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assets.metadata import SERVED
 from assets.picture_files import PictureFiles, PictureLostError
@@ -28,6 +30,8 @@ _HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'",
     "x-content-type-options": "nosniff",
 }
+# A page cuts off what is wider than its column, and Markdown has no size of pictures.
+STYLE, _END = b"<style>.dagster-markdown img { max-width: 100% }</style>", b"</head>"
 
 
 class ResultFiles:
@@ -42,7 +46,7 @@ class ResultFiles:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(f"{SERVED}/"):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_style(send))
             return
         await (await self.answer(scope["method"], scope["path"]))(scope, receive, send)
 
@@ -74,6 +78,30 @@ class ResultFiles:
         """A file of a report by the beginning of its digest."""
         found = sorted(self.home.reports.glob(f"{digest}*"))
         return file if len(found) == 1 and (file := found[0] / name).is_file() else None
+
+
+def _with_style(send: Send) -> Send:
+    """`send`, with STYLE added at the end of the head of a page."""
+    start: Message | None = None
+
+    async def sent(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            if Headers(raw=message["headers"]).get("content-type", "").startswith("text/html"):
+                # Its length is known with the body.
+                start = message
+                return
+        elif start is not None:
+            body = message.get("body", b"")
+            message = {**message, "body": body.replace(_END, STYLE + _END, 1)}
+            headers = MutableHeaders(raw=start["headers"])
+            if "content-length" in headers:
+                headers["content-length"] = str(int(headers["content-length"]) + len(message["body"]) - len(body))
+            await send({**start, "headers": headers.raw})
+            start = None
+        await send(message)
+
+    return sent
 
 
 def _refusal(reason: str, status: int) -> Response:

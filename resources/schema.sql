@@ -286,6 +286,14 @@ CREATE TABLE IF NOT EXISTS signals (
     PRIMARY KEY (model, symbol, origin)
 );
 
+-- Forecasts that have no signals, in the order of the report.
+CREATE TABLE IF NOT EXISTS signal_omissions (
+    position  INTEGER NOT NULL PRIMARY KEY,
+    model     VARCHAR NOT NULL,
+    forecasts BIGINT  NOT NULL,       -- their number
+    reason    VARCHAR NOT NULL
+);
+
 -- Summary metrics of each model's backtest.
 CREATE TABLE IF NOT EXISTS backtests (
     model  VARCHAR NOT NULL,

@@ -118,7 +118,7 @@ def _signals(forecasts: Sequence[str]) -> dg.AssetsDefinition:
         from assets.backtests.signals import store_signals
 
         signal_set = _make_signals(candlecast)
-        if store_signals(candlecast.warehouse, signal_set.frame):
+        if store_signals(candlecast.warehouse, signal_set):
             context.log.info("%d signals", len(signal_set.frame))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest_of_frame(signal_set.frame)),
@@ -210,6 +210,7 @@ def _backtest_report() -> dg.AssetsDefinition:
         from assets.backtests.report.contents import read_contents
         from assets.backtests.report.publish import publish_report
         from assets.backtests.results import current_request, run_backtest, store_backtest
+        from assets.backtests.signals import read_omissions
         from assets.forecasting.registry import checkpoints_in_use, models_in_use
 
         settings, warehouse, checkpoints = candlecast.settings, candlecast.warehouse, candlecast.checkpoints
@@ -218,7 +219,8 @@ def _backtest_report() -> dg.AssetsDefinition:
         if isinstance(result.plan, NoBacktest):
             context.log.warning("%s", result.plan.reason)
         store_backtest(warehouse, result)
-        used, omissions = checkpoints_in_use(settings, checkpoints), _make_signals(candlecast).omissions
+        used = checkpoints_in_use(settings, checkpoints)
+        omissions = read_omissions(warehouse) or _make_signals(candlecast).omissions
         contents = read_contents(
             settings,
             warehouse,

@@ -9,7 +9,7 @@ signals (plan).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 
 import duckdb
@@ -44,6 +44,7 @@ QUANTILES_AT_ONCE = 4_000_000
 
 _LEVELS = "SELECT DISTINCT level FROM forecast_quantiles WHERE field = 'close' AND step = ? ORDER BY level"
 _STORED = "SELECT model, checkpoint, symbol, origin, value FROM signals ORDER BY model, symbol, origin"
+_OMISSIONS = "SELECT model, forecasts, reason FROM signal_omissions ORDER BY position"
 
 
 @dataclass(frozen=True)
@@ -153,20 +154,30 @@ def _predicted_closes(
     return found
 
 
-def store_signals(warehouse: Warehouse, frame: pd.DataFrame) -> bool:
-    """Replace the table `signals` with these rows, in one transaction. False: it was equal, nothing was written."""
-    if frame.equals(read_signals(warehouse)):
+def store_signals(warehouse: Warehouse, signal_set: SignalSet) -> bool:
+    """Replace the stored signals and omissions, in one transaction. False: they were equal, nothing was written."""
+    if signal_set.frame.equals(read_signals(warehouse)) and signal_set.omissions == read_omissions(warehouse):
         return False
+    omissions = [(place, *astuple(one)) for place, one in enumerate(signal_set.omissions)]
     with warehouse.write() as connection:
         connection.execute("DELETE FROM signals")
-        connection.register("new_rows", frame)
+        connection.register("new_rows", signal_set.frame)
         connection.execute("INSERT INTO signals BY NAME SELECT * FROM new_rows")
+        connection.execute("DELETE FROM signal_omissions")
+        if omissions:
+            connection.executemany("INSERT INTO signal_omissions VALUES (?, ?, ?, ?)", omissions)
     return True
 
 
 def read_signals(warehouse: Warehouse) -> pd.DataFrame:
     """The stored signals, by model, symbol, origin."""
     return warehouse.frame(_STORED)
+
+
+def read_omissions(warehouse: Warehouse) -> tuple[OmittedForecasts, ...]:
+    """The forecasts that the stored signals leave out. Empty: none, or an earlier version stored the signals."""
+    with warehouse.read() as connection:
+        return tuple(OmittedForecasts(*row) for row in connection.execute(_OMISSIONS).fetchall())
 
 
 def _never_ranks(model: str) -> str | None:

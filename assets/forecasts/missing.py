@@ -3,7 +3,7 @@ are outdated (calibration.outdated)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import date
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.drift_gate import BLOCKED_MODEL, blocked_by_drift
-from assets.forecasting.origins import planned_sessions
+from assets.forecasting.origins import origin_sessions, planned_sessions
 from assets.forecasting.registry import models_by_asset, models_of
 from assets.market.selection import OWN_BARS, source_filter, wanted_symbols
 from resources.candlecast import Candlecast
@@ -19,6 +19,12 @@ from resources.derived_models import base_model
 from resources.errors import CandlecastError
 from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET
 from resources.sql import load_sql
+
+_NEWEST = """
+WITH newest AS (SELECT max(session) AS session FROM bars WHERE list_contains($sessions, session))
+SELECT DISTINCT model, checkpoint FROM forecasts
+WHERE origin IN (SELECT ts FROM bars SEMI JOIN newest USING (session))
+"""
 
 
 def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.DataFrame:
@@ -56,6 +62,28 @@ def missing_forecasts(candlecast: Candlecast, sessions: Sequence[date]) -> pd.Da
     if found.empty:
         return empty
     return found.drop(columns="origin")
+
+
+def lacks_newest_origin(candlecast: Candlecast, assets: Set[str], first: date, last: date) -> bool:
+    """Whether a checkpoint in use of some assets made no forecast from the newest origin that has bars.
+
+    A quick guess at whether there is something to forecast: gaps at earlier origins, or of single symbols, are not
+    found. Models without a checkpoint are left out.
+
+    Args:
+        first, last: of the sessions among which the origin is.
+    """
+    if not assets:
+        return False
+    calendar, used = candlecast.calendar, set[tuple[str, str]]()
+    sessions = [session.date() for session in calendar.sessions(*calendar.within(first, last))]
+    planned = origin_sessions(sessions, candlecast.settings, calendar)
+    for name in assets:
+        with suppress(CandlecastError):
+            models = models_of(name, candlecast.settings, candlecast.checkpoints)
+            used |= {(one.model, one.checkpoint) for one in models}
+    made = candlecast.warehouse.frame(_NEWEST, {"sessions": planned})
+    return not used <= set(made.itertuples(index=False, name=None))
 
 
 def _outdated(candlecast: Candlecast, models: Mapping[str, str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import dagster as dg
 
 from assets.forecasting.companion import WEIGHTS, start_companion
 from assets.forecasting.registry import checkpoints_in_use, plugin_problems
+from assets.forecasts.missing import lacks_newest_origin
 from assets.market.checks import gate
 from assets.market.ingest.ingest import rebuild
 from assets.market.ingest.lake import Lake
@@ -177,7 +178,8 @@ class Pipeline:
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         """Run a selection; with vintages its models first, in a run for each vintage that the sessions need."""
-        if self._names_of(selection) & set(WEIGHTS):
+        networks = self._names_of(selection) & set(WEIGHTS)
+        if sessions and lacks_newest_origin(self.runner.candlecast, networks, sessions.first, sessions.last):
             start_companion(self.settings)
         models = self._names_of(selection & SELECTIONS["train"])
         if sessions and models and has_vintages(self.settings.windows):

@@ -20,8 +20,9 @@ CHECKPOINTS, WINDOWS, DRIFT, ESTIMATES, PATHS, QLIB, BACKTESTS, REPORTS = (
 BARS = ("bars", "bar_versions", "corporate_actions")
 FORECASTS = ("forecasts", "forecast_quantiles", "failed_forecasts", "forecast_recipes")
 SCORES = (*BARS, *FORECASTS, "forecast_scores", "scored_actuals")
+SIGNALS = ("signals", "signal_omissions")
 RISK = (*SCORES, "scoreboard", "forecast_risk")
-ALL_TABLES = (*RISK, "rejected_bars", "payloads", "forecast_costs", "risk_backtest", "signals", "backtests",
+ALL_TABLES = (*RISK, "rejected_bars", "payloads", "forecast_costs", "risk_backtest", *SIGNALS, "backtests",
               "backtest_days")  # fmt: skip
 
 _BASE = ("profile", "seed", "market", "windows", "compute")
@@ -77,7 +78,7 @@ READS = {
     "scoreboard": Reads((*_MODELS, "evaluation"), (*SCORES, "scoreboard", "forecast_costs")),
     "forecast_risk": Reads((*_MODELS, "evaluation", "risk"), RISK, (PATHS,)),
     "risk_backtest": Reads((*_MODELS, "evaluation", "risk"), (*RISK, "risk_backtest"), (PATHS,)),
-    "signals": Reads((*_MODELS, "backtest.signal_step"), (*BARS, *FORECASTS, "signals")),
+    "signals": Reads((*_MODELS, "backtest.signal_step"), (*BARS, *FORECASTS, *SIGNALS)),
     "qlib_provider": Reads(_BASE, BARS, (QLIB,)),
     "backtest_report": Reads(EVERYTHING, ALL_TABLES, (QLIB, BACKTESTS, REPORTS, CHECKPOINTS)),
 }

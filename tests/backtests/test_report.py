@@ -21,7 +21,7 @@ from assets.backtests.report import contents
 from assets.backtests.report.contents import ReportContents, read_contents
 from assets.backtests.report.page import compose
 from assets.backtests.report.publish import publish_report, render
-from assets.backtests.report.published import latest_report
+from assets.backtests.report.published import PublishedReport, latest_report
 from assets.backtests.results import (
     BacktestRequest,
     BacktestResult,
@@ -49,12 +49,10 @@ CALENDAR = TradingCalendar("XNYS")
 pytestmark = pytest.mark.xdist_group("report")
 
 
-def materialise(home: Home, settings: Settings) -> dg.ExecuteInProcessResult:
-    resources = {"candlecast": Candlecast(settings)}
+def materialise(home: Home, settings: Settings, selection: str | None = None) -> dg.ExecuteInProcessResult:
+    resources, assets = {"candlecast": Candlecast(settings)}, build_assets(settings, session_partitions(settings))
     with dg.DagsterInstance.ephemeral() as instance:
-        return dg.materialize(
-            build_assets(settings, session_partitions(settings)), resources=resources, instance=instance
-        )
+        return dg.materialize(assets, resources=resources, instance=instance, selection=selection)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,9 +85,10 @@ def html(reported: Home) -> str:
 def backtest_in(home: Home, settings: Settings) -> BacktestResult:
     warehouse = Warehouse(home.warehouse)
     universe = read_universe(settings, warehouse)
-    frame = make_signals(warehouse, "1d", 10, USED, universe).frame
-    store_signals(warehouse, frame)
-    return run_backtest(backtest_request(settings, frame, publish_provider(warehouse, home, CALENDAR), universe), home)
+    made = make_signals(warehouse, "1d", 10, USED, universe)
+    store_signals(warehouse, made)
+    provider = publish_provider(warehouse, home, CALENDAR)
+    return run_backtest(backtest_request(settings, made.frame, provider, universe), home)
 
 
 def request_in_home(home: Home, settings: Settings) -> BacktestRequest:
@@ -119,6 +118,22 @@ def test_a_second_run_changes_nothing_and_starts_no_child(reported: Home, monkey
     assert materialise(reported, settings_of(reported)).success
     assert [files_in(folder) for folder in folders] == before
     assert reported.warehouse.read_bytes() == warehouse
+
+
+def test_a_report_alone_has_the_omissions_of_the_stored_signals_and_makes_them_if_none_are_stored(
+    reported: Home, tmp_path: Path
+) -> None:
+    home = Home(shutil.copytree(reported.root, tmp_path / "home"))
+    made, changed = latest_report(home), "a reason that no signal has"
+    assert made
+    report: PublishedReport | None = None
+    for statement in (f"UPDATE signal_omissions SET reason = '{changed}'", "DELETE FROM signal_omissions"):
+        with Warehouse(home.warehouse).write() as connection:
+            connection.execute(statement)
+        assert materialise(home, settings_of(home), "backtest_report").success
+        report = latest_report(home)
+        assert report and (changed in report.html.read_text(encoding="utf-8")) == statement.startswith("UPDATE")
+    assert report and report.digest == made.digest
 
 
 def test_backtest_tables_contain_every_model_and_net_is_gross_minus_cost(reported: Home) -> None:

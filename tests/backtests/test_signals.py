@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -17,6 +18,7 @@ from assets.backtests.signals import (
     TOO_EARLY,
     expected_closes,
     make_signals,
+    read_omissions,
     read_signals,
     store_signals,
 )
@@ -173,18 +175,28 @@ def test_bars_after_an_origin_do_not_change_its_signals(warehouse: Warehouse) ->
 
 
 def test_storing_the_same_signals_again_writes_nothing(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
     assert store_signals(warehouse, made)
     bytes_before = warehouse.path.read_bytes()
     assert not store_signals(warehouse, made)
     assert warehouse.path.read_bytes() == bytes_before
-    assert read_signals(warehouse).equals(made)
+    assert read_signals(warehouse).equals(made.frame)
+    assert read_omissions(warehouse) == made.omissions
+
+
+def test_omissions_that_change_are_stored_also_if_the_signals_do_not(warehouse: Warehouse) -> None:
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
+    store_signals(warehouse, made)
+    fewer = replace(made, omissions=made.omissions[1:])
+    assert store_signals(warehouse, fewer)
+    assert read_omissions(warehouse) == fewer.omissions
+    assert read_signals(warehouse).equals(made.frame)
 
 
 def test_the_acceptance_check_finds_a_signal_without_a_forecast(warehouse: Warehouse) -> None:
-    made = make_signals(warehouse, "1d", 10, USED, ALWAYS).frame
+    made = make_signals(warehouse, "1d", 10, USED, ALWAYS)
     store_signals(warehouse, made)
-    assert signal_problems(warehouse, made) == []
+    assert signal_problems(warehouse, made.frame) == []
     with warehouse.write() as connection:
         connection.execute("UPDATE signals SET checkpoint = 'nobody', value = 'NaN' WHERE symbol = 'IBM'")
     problems = signal_problems(warehouse, read_signals(warehouse))

@@ -111,7 +111,7 @@ def test_scores_of_another_shape_are_refused_by_name() -> None:
 def test_the_example_sweeps_the_signals_of_a_home(
     home: Home, settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_signals(warehouse, make_signals(warehouse, "1d", 10, USED, read_universe(settings, warehouse)).frame)
+    store_signals(warehouse, make_signals(warehouse, "1d", 10, USED, read_universe(settings, warehouse)))
     publish_provider(warehouse, home, TradingCalendar("XNYS"))
     monkeypatch.setenv("CANDLECAST_HOME", str(home.root))
     example = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]

@@ -73,12 +73,14 @@ threads = 1
 # A command that prints its exit status and the modules of its process at the end.
 RUN_COMMAND = """
 import json, sys
+started = []
+sys.addaudithook(lambda event, values: started.append(str(values[1])) if event == "subprocess.Popen" else None)
 from orchestration.cli.app import app
 try:
     app()
 except SystemExit as end:
     print()
-    print(json.dumps([end.code, sorted(sys.modules)]))
+    print(json.dumps([end.code, sorted(sys.modules), started]))
 """
 
 
@@ -118,6 +120,14 @@ class CliProject:
 
     def modules_of(self, *arguments: str) -> set[str]:
         """The modules that the process of a command has imported at its end; it must succeed."""
+        return set(self._traces_of(*arguments)[0])
+
+    def children_of(self, *arguments: str) -> list[str]:
+        """The commands of the processes that the process of a command has started; it must succeed."""
+        return self._traces_of(*arguments)[1]
+
+    def _traces_of(self, *arguments: str) -> tuple[list[str], list[str]]:
+        """The modules that the process of a command has imported, and the processes that it has started."""
         done = subprocess.run(
             [sys.executable, "-c", RUN_COMMAND, *arguments],
             env=self.environment(),
@@ -125,9 +135,9 @@ class CliProject:
             capture_output=True,
             text=True,
         )
-        status, modules = json.loads(done.stdout.splitlines()[-1])
+        status, modules, started = json.loads(done.stdout.splitlines()[-1])
         assert status in (None, 0), done.stderr
-        return set(modules)
+        return modules, started
 
     @staticmethod
     def ended(process: subprocess.Popen[str], seconds: float) -> str:

@@ -33,6 +33,7 @@ TABLES = {
     "forecast_risk": "model, checkpoint, symbol, origin, step, measure, level",
     "risk_backtest": "model, step, measure, level",
     "signals": "model, symbol, origin",
+    "signal_omissions": "position",
     "backtests": "model, metric",
     "backtest_days": "model, session",
 }

@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 
 import dagster as dg
+import dagster_webserver
 import pandas as pd
 import pytest
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 
 from assets.forecasting.plots import calibration_chart
@@ -76,6 +77,20 @@ def test_a_chart_that_cannot_be_stored_is_shown(tmp_path: Path, client: TestClie
     address = _address(chart(home, counts_picture, pd.Series([1], ["gap"]), "Flagged bars"))
     (home.pictures / f"{address.rpartition('/')[2]}.png").mkdir()
     assert client.get(f"{address}.png").content == counts_picture(pd.Series([1], ["gap"]), "Flagged bars")
+
+
+def test_pictures_on_dagsters_pages_are_as_narrow_as_their_column(tmp_path: Path) -> None:
+    """Seen in a browser: a picture of 520 pixels ends inside a window of 1,300, and was cut off."""
+    build = Path(dagster_webserver.__file__).parent / "webapp" / "build"
+    page, style = (build / "index.html").read_bytes(), b"<style>.dagster-markdown img { max-width: 100% }</style>"
+    answer = TestClient(ResultFiles(HTMLResponse(page), tmp_path)).get("/assets/input_drift")
+    assert answer.content == page.replace(b"</head>", style + b"</head>") and style in answer.content
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert any("dagster-markdown" in file.read_text(errors="ignore") for file in build.rglob("*.js"))
+    headless = TestClient(ResultFiles(HTMLResponse("<p>fine</p>"), tmp_path)).get("/")
+    assert headless.text == "<p>fine</p>" and headless.headers["content-length"] == "11"
+    plain = TestClient(ResultFiles(PlainTextResponse("<head></head>"), tmp_path)).get("/")
+    assert plain.text == "<head></head>"
 
 
 def _address(shown: dg.MarkdownMetadataValue) -> str:

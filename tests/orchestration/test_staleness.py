@@ -129,6 +129,7 @@ CHANGES: list[tuple[Callable[[Path], None], set[str]]] = [
     (_sql("DELETE FROM forecast_scores WHERE model = 'har' AND symbol = 'IBM'"), SCORED - {"signals"}),
     (_sql("DELETE FROM scoreboard"), {"scoreboard", "forecast_risk", "risk_backtest", "backtest_report"}),
     (_sql("DELETE FROM backtest_days"), {"backtest_report"}),
+    (_sql("DELETE FROM signal_omissions"), {"signals", "backtest_report"}),
     (
         _without("windows/*/manifest.json"),
         ALL - {"baseline_forecasts", "qlib_provider", "volatility_model", "volatility_forecasts"},
@@ -188,6 +189,19 @@ def test_a_run_that_leaves_out_assets_ends_like_one_that_makes_all(copy: CliProj
     again = json.loads(copy.call("run", "--json").stdout)
     assert again["stale"] == {} and set(again["up_to_date"]) == ALL
     assert not {one["asset"] for one in again["assets"]} & ALL
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("pipeline")
+def test_a_run_starts_the_companion_only_if_networks_have_something_to_forecast(copy: CliProject) -> None:
+    other = CliProject(copy.folder, f"{copy.file.read_text()}device = 'cpu'\nworkers = 2\n")
+    plan = _plan(other.home, other.file)
+    assert {"kronos_forecasts", "chronos2_forecasts"} <= set(plan.stale)
+    assert not [child for child in other.children_of("run") if "worker_processes" in child]
+    newest = "model = 'kronos' AND origin = (SELECT max(origin) FROM forecasts)"
+    for table in ("forecast_quantiles", "forecasts"):
+        _sql(f"DELETE FROM {table} WHERE {newest}")(other.home)
+    assert [child for child in other.children_of("run") if "worker_processes" in child]
 
 
 @pytest.mark.slow
@@ -260,6 +274,7 @@ def test_tables_are_written_by_the_asset_or_upstream_of_it() -> None:
         "backtests": {"backtest_report"},
         "backtest_days": {"backtest_report"},
         **{name: {name} for name in ("scoreboard", "forecast_risk", "risk_backtest", "signals")},
+        "signal_omissions": {"signals"},
     }
     reads = reads_of(settings)
     assert set(READS) | forecasts == set(reads)

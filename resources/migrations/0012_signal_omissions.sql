@@ -1,0 +1,2 @@
+-- Only a table is new: schema.sql creates it.
+SELECT 1;
