@@ -6,6 +6,7 @@ partition, which of them a run covers, and which vintage a session reads. Not he
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import dagster as dg
 
 from resources.errors import CandlecastError
+from resources.kept_calendars import AHEAD
 from resources.layout import Home
-from resources.session_dates import AHEAD, market_sessions
+from resources.session_dates import market_sessions
 from resources.settings import Settings
 from resources.vintages import first_vintage, has_vintages, vintages_until
 
@@ -29,8 +31,8 @@ Vintages = dg.TimeWindowPartitionsDefinition
 
 
 class SessionPartitions(dg.DailyPartitionsDefinition):
-    """Partitions by session whose keys are listed once, not again for every check and every unpartitioned asset that
-    reads all of them: 0.1 s for twenty years of sessions."""
+    """Partitions by session whose keys are those of a list as far as that reaches. Dagster computes them from schedules
+    and exclusions, again for every check and every unpartitioned asset that reads all: 0.1 s for twenty years."""
 
     def get_partition_keys(
         self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
@@ -40,7 +42,10 @@ class SessionPartitions(dg.DailyPartitionsDefinition):
             return super().get_partition_keys(current_time, dynamic_partitions_store)
         newest, known = self.get_last_partition_key(), vars(self)
         if not known.get("keys") or known["keys"][-1] != newest:
-            known["keys"] = tuple(super().get_partition_keys(None, dynamic_partitions_store))
+            sessions: Sequence[str] = known.get("sessions", ())
+            end = bisect_right(sessions, newest or "")
+            listed = end and sessions[end - 1] == newest
+            known["keys"] = sessions[:end] if listed else super().get_partition_keys(None, dynamic_partitions_store)
         return list(known["keys"])
 
 
@@ -59,11 +64,13 @@ def session_partitions(settings: Settings, home: Home | None = None) -> dg.Daily
     market = settings.market
     first, last, sessions = market_sessions(market, home)
     ends = market.end is not None or last < date.today() + AHEAD
-    return SessionPartitions(
+    found = SessionPartitions(
         start_date=first.strftime(KEY_FORMAT),
         end_date=(last + DAY).strftime(KEY_FORMAT) if ends else None,
         exclusions=_closed_days(sessions, first, last) or None,
     )
+    vars(found)["sessions"] = tuple(day.strftime(KEY_FORMAT) for day in sessions)
+    return found
 
 
 def vintage_partitions(settings: Settings) -> Vintages | None:

@@ -91,7 +91,7 @@ def _missing_symbols(candlecast: Candlecast, session: date) -> dict[str, str]:
 def _sessions_before(candlecast: Candlecast, session: date) -> list[date]:
     """The sessions whose bars the scores of a session use, with the session itself."""
     first = max(candlecast.settings.market.start, session - timedelta(days=3 * reach(candlecast.settings)))
-    sessions = [day.date() for day in candlecast.calendar.sessions(*candlecast.calendar.within(first, session))]
+    sessions = candlecast.calendar.covered_sessions(first, session)
     return sessions[-reach(candlecast.settings) - 1 :]
 
 

@@ -72,7 +72,9 @@ class Candlecast:
     def calendar(self) -> TradingCalendar:
         from resources.calendar import TradingCalendar
 
-        return TradingCalendar(self.settings.market.calendar, self.settings.market.frequency)
+        # A reader creates no home.
+        home = self.home if self.home.root.is_dir() else None
+        return TradingCalendar(self.settings.market.calendar, self.settings.market.frequency, home)
 
     @cached_property
     def source(self) -> Source:

@@ -39,7 +39,7 @@ class Home:
 
     @property
     def calendars(self) -> Path:
-        """Session dates as exchange_calendars computed them: `<calendar>.json`."""
+        """Sessions and hours as exchange_calendars computed them: `<calendar>.json`."""
         return self.root / "calendars"
 
     @property

@@ -1,33 +1,26 @@
 """The sessions of an exchange as plain dates, without importing exchange_calendars where they are known already.
 
-exchange_calendars imports pandas and takes seconds to compute a calendar; loading the definitions needs its dates
-alone. They are computed once per calendar and version, and kept in the home folder. Not here: hours, early closes and
-bar timestamps (resources.calendar).
+Loading the definitions needs the dates of a calendar alone. Not here: how they are kept (resources.kept_calendars) and
+computed (resources.exchange_schedule), early closes and bar timestamps (resources.calendar).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from importlib.metadata import version
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resources.errors import CandlecastError
+from resources.kept_calendars import AHEAD, kept_calendar
 from resources.layout import Home
-from resources.publish import publish_bytes
 
 if TYPE_CHECKING:
     from resources.settings import MarketSettings
 
 NEVER_CLOSED = "24/7"
-# The distributions that decide which days are sessions.
-COMPUTED_BY = ("exchange_calendars", "pandas")
-# How far ahead sessions are known: longer than a server goes without a restart.
-AHEAD = timedelta(days=180)
 
 
 def session_dates(calendar: str, until: date, home: Home | None = None) -> Sequence[date]:
@@ -35,23 +28,17 @@ def session_dates(calendar: str, until: date, home: Home | None = None) -> Seque
 
     Args:
         calendar: an exchange_calendars name, or "24/7".
-        until: a day up to which sessions are wanted. Dates kept on an earlier day that end before it are computed
-            again: most calendars end a year from today, some with the year.
-        home: where the dates are kept; none: they are computed.
+        until: a day up to which sessions are wanted.
+        home: where the schedule is kept; none: it is computed.
 
     Raises:
         CandlecastError: the calendar cannot be computed.
     """
-    file = home.calendars / f"{calendar.replace('/', '-')}.json" if home else None
-    key = {"calendar": calendar, **{name: version(name) for name in COMPUTED_BY}}
-    kept = _read(file, key) if file else None
-    if kept and (kept[1][-1] >= until or kept[0] == date.today()):
-        return kept[1]
-    from resources.calendar import TradingCalendar
+    if home and (kept := kept_calendar(home, calendar, until)):
+        return [date.fromisoformat(day) for day in kept["sessions"]]
+    from resources.exchange_schedule import exchange_schedule
 
-    dates = [day.date() for day in TradingCalendar(calendar).all_sessions()]
-    if file:
-        _write(file, {**key, "computed_on": str(date.today()), "sessions": [str(day) for day in dates]})
+    dates: list[date] = exchange_schedule(calendar, home, until).sessions.tolist()
     return dates
 
 
@@ -95,23 +82,3 @@ def is_calendar(name: str) -> bool:
     import exchange_calendars
 
     return name in exchange_calendars.get_calendar_names(include_aliases=True)
-
-
-def _read(file: Path, key: dict[str, str]) -> tuple[date, Sequence[date]] | None:
-    """The day on which dates were computed and the dates; none: no file, of other versions, or damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if any(content[name] != value for name, value in key.items()):
-            return None
-        sessions = [date.fromisoformat(day) for day in content["sessions"]]
-        return (date.fromisoformat(content["computed_on"]), sessions) if sessions else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    try:
-        publish_bytes(file, json.dumps(content).encode())
-    except OSError:
-        # A home that cannot be written, as of a read-only web server: computed again next time.
-        return

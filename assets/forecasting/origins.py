@@ -29,9 +29,7 @@ def planned_sessions(sessions: Sequence[date], settings: Settings, calendar: Tra
     """
     windows, planned = settings.windows, set[date]()
     for span in (windows.validation, windows.test) if settings.warm_up else (windows.test,):
-        first, last = calendar.within(*span)
-        if first <= last:
-            planned |= {session.date() for session in calendar.sessions(first, last)[:: settings.forecasts.every]}
+        planned |= set(calendar.covered_sessions(*span)[:: settings.forecasts.every])
     return [session for session in sessions if session in planned or session > windows.test[1]]
 
 

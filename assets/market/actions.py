@@ -7,12 +7,15 @@ close (as CRSP and Yahoo do), so that the growth of the factors is the total ret
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import duckdb
-import pandas as pd
 
 from resources.sql import load_sql
 from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _IMPOSSIBLE = """
 SELECT symbol, session, dividend * split AS cash, previous FROM session_actions

@@ -118,8 +118,8 @@ def _membership(first: date, last: date, active_since: date) -> Membership:
 def _active_since(settings: Settings, newest: date) -> date:
     """The session from which on a bar shows that its symbol still trades."""
     calendar = TradingCalendar(settings.market.calendar)
-    sessions = calendar.sessions(min(settings.market.start, newest), newest)
-    return sessions[-min(DELISTED_AFTER, len(sessions))].date() if len(sessions) else newest
+    sessions = calendar.session_days(min(settings.market.start, newest), newest).tolist()
+    return sessions[-min(DELISTED_AFTER, len(sessions))] if sessions else newest
 
 
 def _read_members(file: Path, name: str, wanted: Sequence[str]) -> dict[str, list[Membership]]:

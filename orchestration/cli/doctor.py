@@ -11,8 +11,6 @@ from pathlib import Path
 
 import duckdb
 
-from assets.forecasting.kronos_forecaster import context_note
-from assets.forecasting.registry import plugin_problems
 from assets.training.fit.base_weights import SECTIONS
 from assets.training.prerequisites import weight_problems
 from orchestration.cli.dagster_records import Damage
@@ -155,6 +153,8 @@ def _pinned_text(settings: Settings, named: NamedModel) -> str:
 
 def _context(settings: Settings) -> Iterator[Diagnosis]:
     """Whether Kronos reads more bars than it was trained with: a warning, as it may be meant."""
+    from assets.forecasting.kronos_forecaster import context_note
+
     try:
         predictor = Candlecast(settings).checkpoints.current("kronos_predictor")
     except CandlecastError:
@@ -165,6 +165,10 @@ def _context(settings: Settings) -> Iterator[Diagnosis]:
 
 def _plugins(settings: Settings) -> Iterator[Diagnosis]:
     """The models of the settings: each is made as a run makes it."""
+    if not settings.enabled_models:
+        return
+    from assets.forecasting.registry import plugin_problems
+
     problems = plugin_problems(settings, Candlecast(settings).checkpoints)
     for name, model in settings.enabled_models.items():
         problem = problems.get(name, "")
@@ -222,7 +226,7 @@ def _warehouse(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("warehouse", True, "does not exist yet", "candlecast run")
         return
     try:
-        rows = warehouse.frame("SELECT count(*) AS bars FROM bars")["bars"][0]
+        rows = warehouse.rows("SELECT count(*) AS bars FROM bars")[0]["bars"]
         yield Diagnosis("warehouse", True, f"{rows:,} bars")
     except WarehouseBusyError as error:
         yield Diagnosis("warehouse", False, str(error), "end the process that holds it")

@@ -19,12 +19,8 @@ from assets.forecasting.chronos2.groups import read_groups
 from assets.forecasting.chronos2.input_settings import event_columns
 from assets.forecasting.known_events import read_events
 from assets.forecasting.origins import origin_sessions
-from assets.forecasting.registry import plugin_problems
-from assets.market.actions import refresh_actions
 from assets.market.history import BarHistory, read_histories
-from assets.market.ingest.ingest import ingest
 from assets.market.ingest.lake import Lake
-from assets.market.ingest.landing import land
 from assets.market.ingest.pending import due, pending_sessions, wanted_by
 from assets.market.ingest.refusals import PayloadsRefusedError
 from assets.market.selection import source_filter, wanted_symbols
@@ -47,6 +43,8 @@ READ_AT_ONCE = 200 * 2**20
 
 def settings_problems(candlecast: Candlecast) -> list[str]:
     """Problems that show without bars: of the source, the files of the settings, base weights, and plug-ins."""
+    from assets.forecasting.registry import plugin_problems
+
     settings = candlecast.settings
     plugins = plugin_problems(settings, candlecast.checkpoints).values()
     return [*source_problems(candlecast), *covariate_problems(settings), *weight_problems(settings), *plugins]
@@ -148,8 +146,7 @@ def cutoff_problems(settings: Settings, histories: Mapping[str, BarHistory], cal
 
 def _planned_origins(settings: Settings, calendar: TradingCalendar) -> np.ndarray:
     """The sessions of windows.test that are origins: (n,) datetime64[D]."""
-    low, high = calendar.within(*settings.windows.test)
-    sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
+    sessions = calendar.covered_sessions(*settings.windows.test)
     return np.array(origin_sessions(sessions, settings, calendar), dtype="datetime64[D]")
 
 
@@ -219,6 +216,10 @@ def bars_to_check(candlecast: Candlecast) -> Iterator[CheckedBars]:
 
 
 def _read_into(home: Home, candlecast: Candlecast) -> CheckedBars:
+    from assets.market.actions import refresh_actions
+    from assets.market.ingest.ingest import ingest
+    from assets.market.ingest.landing import land
+
     lake, warehouse, problems = Lake(home), Warehouse(home.warehouse), tuple[str, ...]()
     settings = candlecast.settings
     try:

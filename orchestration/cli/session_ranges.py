@@ -75,8 +75,7 @@ class SessionPlanner:
             CandlecastError: there are none, or the last one is not closed yet.
         """
         market = self.settings.market
-        low, high = self.calendar.within(max(first, market.start), min(last, market.end or last))
-        found = [day.date() for day in self.calendar.sessions(low, high)] if low <= high else []
+        found = self.calendar.covered_sessions(max(first, market.start), min(last, market.end or last))
         if not found:
             raise CandlecastError(
                 f"no session of {self.calendar.name} in {first} … {last} "
@@ -117,8 +116,7 @@ class SessionPlanner:
         return LeftOut(tuple((one[0], one[-1], len(one)) for one in stretches if one))
 
     def _sessions(self, covered: SessionRange) -> list[date]:
-        low, high = self.calendar.within(covered.first, covered.last)
-        return [day.date() for day in self.calendar.sessions(low, high)] if low <= high else []
+        return self.calendar.covered_sessions(covered.first, covered.last)
 
     def test_range(self) -> SessionRange:
         """The sessions from the start of windows.test to the newest bar.

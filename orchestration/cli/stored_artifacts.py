@@ -16,15 +16,12 @@ from datetime import datetime
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import duckdb
 import numpy as np
-import pyarrow.parquet
 
-from assets.forecasting.filters import UsedCheckpoints, checkpoint_pairs
 from assets.forecasting.path_files import lost_marker, paths_file
-from assets.forecasting.registry import checkpoints_in_use
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.payloads import read_batch
 from assets.training.model_selection.promotion import PromotionLedger
@@ -39,10 +36,13 @@ from resources.settings import Settings
 from resources.settings_models import BUILT_IN_MODELS
 from resources.warehouse import Warehouse
 
+if TYPE_CHECKING:
+    from assets.forecasting.filters import UsedCheckpoints
+
 CHANGED, GONE = "does not match its recorded digest", "is gone"
 _EVERY_TABLE = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_catalog()"
 _FORECAST_ORIGINS = """
-SELECT DISTINCT model, checkpoint, origin FROM forecast_quantiles
+SELECT DISTINCT model, checkpoint, origin FROM forecasts
 WHERE list_contains($folders, model || '/' || checkpoint)
 """
 
@@ -179,6 +179,8 @@ def _sample_paths(settings: Settings) -> Iterator[Damage]:
 
 def _is_repeatable(path: Path, settings: Settings, used: Callable[[], UsedCheckpoints | None]) -> bool:
     """False for sample paths of forecasts that the models of these settings do not make."""
+    from assets.forecasting.filters import checkpoint_pairs
+
     root = Home(settings.home).paths
     if not path.is_relative_to(root) or (known := used()) is None:
         return True
@@ -190,6 +192,8 @@ def _is_repeatable(path: Path, settings: Settings, used: Callable[[], UsedCheckp
 
 def _used_checkpoints(settings: Settings) -> UsedCheckpoints | None:
     """The checkpoints of the forecasts that these settings make; None: a model cannot be used."""
+    from assets.forecasting.registry import checkpoints_in_use
+
     try:
         return checkpoints_in_use(settings, CheckpointStore(Home(settings.home)))
     except CandlecastError:
@@ -200,6 +204,8 @@ def _why_unreadable(file: Path) -> str:
     """Why a JSON or Parquet file cannot be read; empty: it can."""
     try:
         if file.suffix == ".parquet":
+            import pyarrow.parquet
+
             pyarrow.parquet.read_metadata(file)
         else:
             _require_content(json.loads(file.read_bytes()))

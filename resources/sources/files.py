@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet
+from typing import TYPE_CHECKING
 
 from resources.disclosure import shown_path
 from resources.errors import CandlecastError
 from resources.publish import copy_file
 from resources.sources.file_symbols import symbol_of
 from resources.sources.protocol import ROW, UNPARSED, Reading, Request, Wanted
-from resources.sources.text import text_to_parquet
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
 
 TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -111,7 +111,10 @@ def removal_of(reading: Reading) -> str:
 
 
 def _write_removal(reading: Reading, into: Path) -> str:
-    pyarrow.parquet.write_table(pa.table({name: pa.array([], pa.string()) for name in _columns(reading)}), into)
+    import pyarrow.parquet
+
+    columns = {name: pyarrow.array([], pyarrow.string()) for name in _columns(reading)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), into)
     return removal_of(reading)
 
 
@@ -141,6 +144,10 @@ def file_to_parquet(file: Path, into: Path, name: str, names: Sequence[str] | No
     Raises:
         CandlecastError: it cannot be read. The message names the file and the remedy.
     """
+    import pyarrow.parquet
+
+    from resources.sources.text import text_to_parquet
+
     if file.stat().st_size == 0:
         raise CandlecastError(f"{name}: the file is empty: remove it, or copy it again")
     if ending_of(file).lower() in TEXT_ENDINGS:

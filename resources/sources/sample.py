@@ -14,7 +14,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from resources.sources.protocol import Reading, Request, Wanted
-from resources.sources.text import text_to_parquet
 
 FILE = "stocks.csv.gz"
 
@@ -40,6 +39,8 @@ class SampleSource:
         return None
 
     def fetch(self, request: Request, into: Path) -> str:
+        from resources.sources.text import text_to_parquet
+
         with as_file(_packaged()) as file:
             text_to_parquet(file, into, request.file)
         return self.fingerprint(request)

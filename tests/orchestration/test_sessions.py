@@ -1,11 +1,13 @@
 """One partition per session, whatever the exchange's week and however far its calendar reaches."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import exchange_calendars
+import numpy as np
 import pytest
 from dagster._core.test_utils import freeze_time
 
@@ -13,8 +15,10 @@ from assets.sessions import KEY_FORMAT, session_partitions, sessions_of
 from orchestration.cli.session_ranges import SessionPlanner
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
+from resources.exchange_schedule import exchange_schedule
+from resources.integrity import publish_kept_json
 from resources.layout import Home
-from resources.session_dates import is_calendar, newest_closed_session, session_dates
+from resources.session_dates import is_calendar, newest_closed_session
 from resources.settings import MarketSettings, Settings, WindowSettings
 from resources.warehouse import Warehouse
 from tests.training.training_setup import insert_bars, sample_rows
@@ -54,27 +58,71 @@ def test_kept_dates_give_the_same_partitions_as_computed_ones(name: str, tmp_pat
     home = Home(tmp_path)
     computed = session_partitions(settings)
     assert session_partitions(settings, home) == computed
-    (file,) = home.calendars.iterdir()
+    (file,) = home.calendars.glob("*.json")
     assert session_partitions(settings, home) == computed
     calendar = TradingCalendar(name)
     kept = json.loads(file.read_text())
     assert kept["sessions"] == [str(day.date()) for day in calendar.all_sessions()]
 
 
+# With breaks, without, with special closures, and one that ends with the year.
+@pytest.mark.parametrize("name", ["XHKG", "XNYS", "XTAE", "XSHG", "24/7"])
+def test_a_kept_schedule_is_the_computed_one(name: str, tmp_path: Path) -> None:
+    computed = exchange_schedule(name, Home(tmp_path))
+    kept = exchange_schedule(name, Home(tmp_path))
+    assert kept is not computed
+    for field in fields(computed):
+        mine, theirs = getattr(kept, field.name), getattr(computed, field.name)
+        np.testing.assert_array_equal(mine, theirs)
+        assert getattr(mine, "dtype", None) == getattr(theirs, "dtype", None)
+
+
+def kept_with(home: Home, change: dict[str, object], sessions: int | None = None) -> None:
+    """Change the kept schedule of XNYS, with a digest that matches; `sessions`: leave out all but the first ones."""
+    file = home.calendars / "XNYS.json"
+    content = {**json.loads(file.read_text()), **change}
+    for key in ("sessions", "opens", "closes") if sessions else ():
+        content[key] = content[key][:sessions]
+    publish_kept_json(file, content)
+
+
 @pytest.mark.parametrize(
-    "change", [{"exchange_calendars": "0"}, {"computed_on": "2020-01-01", "sessions": ["2019-12-31"]}, {"sessions": []}]
+    ("change", "sessions"),
+    [
+        ({"exchange_calendars": "0"}, None),
+        ({"timezone_rules": "0"}, None),
+        ({"computed_on": "2020-01-01"}, 7_000),
+    ],
 )
-def test_dates_of_another_version_or_that_end_too_early_are_computed_again(
-    change: dict[str, object], tmp_path: Path
+def test_a_schedule_of_another_version_or_that_ends_too_early_is_computed_again(
+    change: dict[str, object], sessions: int | None, tmp_path: Path
 ) -> None:
     home = Home(tmp_path)
-    expected = session_dates("XNYS", yesterday(), home)
-    (file,) = home.calendars.iterdir()
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    assert session_dates("XNYS", yesterday(), home) == expected
-    file.write_text("{")
-    assert session_dates("XNYS", yesterday(), home) == expected
-    assert json.loads(file.read_text())["sessions"][-1] == str(expected[-1])
+    expected = exchange_schedule("XNYS", home)
+    kept_with(home, change, sessions)
+    assert exchange_schedule("XNYS", home) is expected
+    assert json.loads((home.calendars / "XNYS.json").read_text())["sessions"][-1] == str(expected.sessions[-1])
+
+
+@pytest.mark.parametrize("damage", ["{", "changed digit"])
+def test_a_damaged_schedule_is_computed_again(damage: str, tmp_path: Path) -> None:
+    home, file = Home(tmp_path), tmp_path / "calendars" / "XNYS.json"
+    expected = exchange_schedule("XNYS", home)
+    text = file.read_text()
+    file.write_text(text.replace("1990-01-02", "1990-01-01") if damage == "changed digit" else damage)
+    assert exchange_schedule("XNYS", home) is expected
+    assert file.read_text() == text
+
+
+def test_sessions_after_the_end_of_a_kept_schedule_are_computed(tmp_path: Path) -> None:
+    home, computed = Home(tmp_path), exchange_schedule("XNYS", Home(tmp_path))
+    kept_with(home, {"computed_on": str(date.today() - timedelta(days=90))}, len(computed.sessions) - 60)
+    calendar = TradingCalendar("XNYS", home=home)
+    assert len(calendar.all_sessions()) == len(computed.sessions) - 60
+    last = computed.sessions[-1]
+    assert calendar.session_days(yesterday(), last.astype(object))[-1] == last
+    assert calendar.following(computed.sessions[-71], 70)[-1] == last
+    assert calendar.begins(computed.sessions[-1:])[0] == computed.opens[-1]
 
 
 def test_every_calendar_and_alias_is_known_and_nothing_else() -> None:

@@ -170,8 +170,7 @@ def test_sample_paths_that_no_run_makes_again_are_recorded_as_lost_and_the_other
         for folder in missing:
             folder.mkdir(parents=True)
             connection.execute(
-                "INSERT INTO forecast_quantiles "
-                "VALUES (?, ?, 'IBM', '2012-01-04', now(), 1, '2012-01-05', 'close', 0.5, 1.0, false)",
+                "INSERT INTO forecasts VALUES (?, ?, 'IBM', '2012-01-04', now(), false, 0.0, null)",
                 [folder.parent.name, folder.name],
             )
     flip(home.paths / "kronos" / "one" / "2012-01-04.parquet")

@@ -12,9 +12,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.market.actions import refresh_actions
+from assets.market.ingest.ingest import ingest
+from assets.market.ingest.lake import Lake
+from assets.market.ingest.landing import land
+from assets.market.ingest.pending import due, wanted_by
 from orchestration.cli.instance import INSTANCE_FILE
 from orchestration.materialisations import INDEX_FILE, OWN_EVENT_LOG
+from resources.candlecast import Candlecast
 from resources.layout import Home
+from resources.profiles import SETTINGS_FILE, load_settings
 from resources.session_dates import session_dates
 from resources.warehouse import Warehouse
 from tests.orchestration.cli_project import RUN_COMMAND
@@ -139,13 +146,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-# What each command does not need for its own work. pandas imports pyarrow itself, and the doctor reads bars with it.
+# What each command does not need for its own work. pandas imports pyarrow itself.
 NUMERICAL = {"matplotlib", "numba", "qlib", "scipy", "torch", "transformers"}
 NOT_IMPORTED = {
     ("settings",): {*NUMERICAL, "dagster", "duckdb", "pandas", "pyarrow"},
     ("query", "FROM bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow"},
     ("lineage", "bars"): {*NUMERICAL, "dagster", "pandas", "pyarrow", "sqlalchemy"},
-    ("doctor",): {*NUMERICAL, "dagster"},
+    ("doctor",): {*NUMERICAL, "dagster", "pandas", "pyarrow", "exchange_calendars"},
 }
 
 
@@ -160,6 +167,14 @@ def _materialise_bars(home: Home) -> None:
     (home.dagster / INSTANCE_FILE).write_text(json.dumps({"event_log_storage": OWN_EVENT_LOG}))
 
 
+def _ingest_bars(home: Home) -> None:
+    candlecast = Candlecast(load_settings(ROOT / SETTINGS_FILE, "sample", home.root))
+    wanted = wanted_by(candlecast.settings, *due(candlecast.settings, candlecast.calendar))
+    land(Lake(home), candlecast.warehouse, candlecast.source, wanted)
+    ingest(Lake(home), candlecast.warehouse)
+    refresh_actions(candlecast.warehouse)
+
+
 @pytest.mark.parametrize("command", NOT_IMPORTED, ids=lambda command: str(command[0]))
 def test_a_command_imports_nothing_before_it_is_used(command: tuple[str, ...], tmp_path: Path) -> None:
     home = Home(tmp_path)
@@ -168,6 +183,8 @@ def test_a_command_imports_nothing_before_it_is_used(command: tuple[str, ...], t
     session_dates("XNYS", date(2013, 3, 1), home)  # as any run leaves them
     if command[0] == "lineage":
         _materialise_bars(home)
+    if command[0] == "doctor":
+        _ingest_bars(home)
     environment = {**os.environ, "CANDLECAST_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", RUN_COMMAND, *command],

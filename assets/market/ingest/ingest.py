@@ -17,6 +17,7 @@ import pandas as pd
 
 from assets.market.actions import refresh_actions
 from assets.market.ingest.contract import StagedBatch, make_split_ratios
+from assets.market.ingest.ingested import NEWEST_BATCH, OUTDATED_TABLE, is_outdated, last_ingested
 from assets.market.ingest.lake import Lake
 from assets.market.ingest.landing import screen_payloads, staged_when_landed
 from assets.market.ingest.payload_columns import literal
@@ -35,9 +36,6 @@ from resources.warehouse import Warehouse
 
 logger = logging.getLogger("candlecast.market")
 MARKET_TABLES = ("bars", "bar_versions", "rejected_bars", "payloads", "corporate_actions")
-# A table of schema versions 1 and 2, before bar_versions: the market tables must be rebuilt.
-OUTDATED_TABLE = "superseded_bars"
-_NEWEST_BATCH = "SELECT coalesce(max(batch), 0) FROM payloads"
 _COUNTS = "SELECT sum(received), sum(kept), sum(folded), sum(rejected) FROM payloads WHERE batch = ?"
 _SPAN = """
 SELECT min(t.sees_from)::DATE, greatest(max(t.last), max(b.ts))::DATE
@@ -116,21 +114,13 @@ def _without_outdated(batch: PayloadBatch, lake: Lake, warehouse: Warehouse, err
     return replace(batch, payloads=tuple(p for p in batch.payloads if p.request.key not in refused))
 
 
-def last_ingested(warehouse: Warehouse) -> int:
-    """The number of the newest batch in the warehouse; 0: none."""
-    if not warehouse.exists:
-        return 0
-    with warehouse.read() as connection:
-        return int(connection.execute(_NEWEST_BATCH).fetchall()[0][0])
-
-
 def ingest_batch(batch: PayloadBatch, lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> Ingested:
     """Ingest one batch. Nothing changes if the warehouse has it already."""
     if not batch.payloads:
         return Ingested()
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
     with staged_when_landed(batch, lake, calendar, progress) as staged, warehouse.write() as connection:
-        if connection.execute(_NEWEST_BATCH).fetchall()[0][0] >= batch.number:
+        if connection.execute(NEWEST_BATCH).fetchall()[0][0] >= batch.number:
             return Ingested()
         return _apply(connection, staged, calendar, lake)
 
@@ -180,15 +170,6 @@ def rebuild(lake: Lake, warehouse: Warehouse, progress: Progress = silent) -> In
                 connection.execute(f"DELETE FROM {table}")
                 connection.execute(f"INSERT INTO {table} BY NAME FROM read_parquet({_parquet(folder, table)})")
     return done
-
-
-def is_outdated(warehouse: Warehouse) -> bool:
-    """Whether the market tables are from before `bar_versions`, so that the next ingest rebuilds them."""
-    if not warehouse.exists:
-        return False
-    with warehouse.read() as connection:
-        found = connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
-    return (OUTDATED_TABLE,) in found
 
 
 def _require_complete(lake: Lake, warehouse: Warehouse) -> None:

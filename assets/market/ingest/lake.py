@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-
-import pandas as pd
-import pyarrow.parquet
+from typing import TYPE_CHECKING
 
 from assets.market.ingest.payloads import (
     Payload,
@@ -31,6 +29,9 @@ from resources.locks import exclusive_lock
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publish_bytes, publish_file, scratch_folder
 from resources.sources.protocol import NoRowsError, Request, Source, Wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCHES = "batches"
 LOCK = ".lock"
@@ -85,6 +86,8 @@ class Lake:
 
     def payloads_of(self, source: Source) -> pd.DataFrame:
         """The newest payload of every request: key, file, sha256, rows, fetched_at."""
+        import pandas as pd
+
         held = [payload for payload, _ in self.current().values() if payload.source == source.name]
         rows = [(p.request.key, p.request.file, p.sha256, p.rows, p.fetched_at) for p in held]
         return pd.DataFrame(rows, columns=["key", "file", "sha256", "rows", "fetched_at"])
@@ -181,6 +184,8 @@ class Lake:
 
     def _fetch(self, source: Source, request: Request, scratch: Path, resume: bool) -> Payload | None:
         """The payload of a request; none where the next part of a held series has no settled rows yet."""
+        import pyarrow.parquet
+
         if resume and (earlier := self._uncommitted(source, request)):
             return earlier
         file = scratch / "payload.parquet"

@@ -7,15 +7,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import pyarrow.parquet
-
 from assets.market.actions import actions_differ
-from assets.market.ingest.contract import stage_batch
-from assets.market.ingest.ingest import is_outdated, last_ingested
+from assets.market.ingest.ingested import is_outdated, last_ingested
 from assets.market.ingest.lake import Lake, utc_now
 from assets.market.ingest.payloads import Payload, PayloadBatch
 from assets.market.ingest.refusals import refusal_of
-from assets.market.ingest.revisions import sessions_changed
 from resources.calendar import TradingCalendar
 from resources.layout import Home
 from resources.publish import scratch_folder
@@ -53,8 +49,7 @@ def pending_sessions(
         now: UTC without a zone; sessions that close later are not pending.
     """
     first, last = due(settings, calendar, now)
-    low, high = calendar.within(first, last)
-    sessions = [day.date() for day in calendar.sessions(low, high)] if low <= high else []
+    sessions = calendar.covered_sessions(first, last)
     # The newest with a partition, which opens at 00:00 UTC after the session.
     today = (now or datetime.now(UTC)).date()
     newest = [day for day in sessions if day < today][-1:]
@@ -88,6 +83,8 @@ def _contains(request: Request, day: date) -> bool:
 def _changed_by(missing: Sequence[Request], source: Source, home: Home, warehouse: Warehouse) -> set[date]:
     if not missing:
         return set()
+    import pyarrow.parquet
+
     with scratch_folder(home.scratch / "pending") as folder:
         payloads = []
         for number, request in enumerate(missing):
@@ -109,6 +106,9 @@ def _changed(
     """The sessions that some payloads of a batch change. Bad ones, which the run will name, are found by bisection."""
     if not payloads:
         return set()
+    from assets.market.ingest.contract import stage_batch
+    from assets.market.ingest.revisions import sessions_changed
+
     calendar = TradingCalendar(batch.reading.calendar, batch.reading.frequency)
     part = replace(batch, payloads=tuple(payload for payload, _ in payloads))
     try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-import pandas as pd
-
 from assets.forecasting.cross_section import MarketReturns, market_of
 from assets.market.events import with_events
 from assets.market.gaps import GapFill
@@ -42,10 +40,8 @@ def require_bars_before(vintage: date, candlecast: Candlecast) -> None:
     Raises:
         CandlecastError: with that session and the newest one that has bars.
     """
-    calendar, windows = candlecast.calendar, candlecast.settings.windows
-    last = calendar.sessions(*calendar.within(*windows.validation))[-1].date()
-    found = candlecast.warehouse.frame("SELECT max(session) AS newest FROM bars")["newest"][0]
-    newest = None if pd.isna(found) else found.date()
+    last = candlecast.calendar.covered_sessions(*candlecast.settings.windows.validation)[-1]
+    newest: date | None = candlecast.warehouse.rows("SELECT max(session) AS newest FROM bars")[0]["newest"]
     if newest is None or newest < last:
         raise CandlecastError(
             f"the vintage {vintage} is trained on bars up to {last}, and the newest bar is of {newest}: ingest the "

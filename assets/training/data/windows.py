@@ -11,10 +11,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from assets.forecasting.cross_section import MarketReturns
 from assets.market.gaps import without_filled
@@ -25,6 +24,9 @@ from assets.training.data.splits import SPLITS, Split, SplitRange, WindowShape, 
 from resources.errors import CandlecastError
 from resources.publish import digest_of
 from resources.settings import WindowSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WINDOWS_VERSION = 1
 FIT_SPLITS: tuple[FitSplit, ...] = ("train", "validation")
@@ -67,6 +69,8 @@ class WindowSet:
 
     def table(self) -> pd.DataFrame:
         """Counts, one row per symbol."""
+        import pandas as pd
+
         return pd.DataFrame([vars(count) for count in self.counts])
 
 
@@ -152,6 +156,8 @@ def _disjoint(counts: Sequence[SymbolCount], split: FitSplit, length: int) -> in
 
 def volatility_regimes(arrays: Arrays, shape: WindowShape) -> pd.DataFrame:
     """Windows per split and volatility regime, which are thirds of the training windows' lookback volatility."""
+    import pandas as pd
+
     close = arrays["bars"][:, CLOSE].astype(np.float64) * arrays["factors"][:, 0]
     returns = np.diff(np.log(close), prepend=np.log(close[0]))
     returns[arrays["offsets"][:-1]] = 0.0
