@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from assets.backtests.report.contents import code_revision, package_versions
-from assets.backtests.results import CODE_VERSION
 from assets.forecasting.forecaster import ForecastModel
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import file_outcomes
@@ -49,6 +47,10 @@ def model_recipes(models: Iterable[ForecastModel]) -> object:
 
 def report_facts(candlecast: Candlecast, warnings: list[str]) -> object:
     """What the report names beside the results: settings, versions, files, warnings of the market's checks."""
+    # Commands that make no report start without its modules.
+    from assets.backtests.report.contents import code_revision, package_versions
+    from assets.backtests.results import CODE_VERSION
+
     frequency = candlecast.settings.market.frequency
     files = file_outcomes(candlecast.warehouse, Lake(candlecast.home), frequency)
     public = public_settings(candlecast.settings)
