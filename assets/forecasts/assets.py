@@ -96,6 +96,7 @@ def _forecasts(
         code_version="1",
         deps=["bars", "corporate_actions", *asset.needs, *asset.derived_from, *vintage_deps(asset.models, vintages)],
         pool=asset.pool,
+        op_tags={"dagster/priority": str(asset.priority)} if asset.priority else None,
         check_specs=check_specs(asset.name, bool(asset.derived_from)),
     )
     # Not MaterializeResult[None]: Dagster takes a parametrised annotation of an asset with checks for one output.

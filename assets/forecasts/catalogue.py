@@ -20,13 +20,19 @@ _TRAINING = {
 }
 _FIELDS = ("open", "high", "low", "close", "volume", "amount")
 _CHRONOS2 = "chronos2_forecasts"
+# The companion process imports torch for some seconds, in which what needs no network is made.
+_NETWORKS = -1
 # The source of what is known over the horizon where the name of its table is not recorded.
 EVENTS = "known_events"
 
 
 @dataclass(frozen=True)
 class ForecastAsset:
-    """One asset of forecasts."""
+    """One asset of forecasts.
+
+    Attributes:
+        priority: of assets that can be made, those with the highest come first.
+    """
 
     name: str
     description: str
@@ -37,6 +43,7 @@ class ForecastAsset:
     pool: str = "gpu"
     derived_from: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    priority: int = 0
 
     @property
     def sources(self) -> dict[str, list[str]]:
@@ -85,6 +92,7 @@ FORECAST_ASSETS = (
         reads=_FIELDS,
         needs=("input_drift",),
         models=_TRAINING["kronos"],
+        priority=_NETWORKS,
     ),
     ForecastAsset(
         _CHRONOS2,
@@ -92,6 +100,7 @@ FORECAST_ASSETS = (
         "they cross.",
         {"duckdb", "pytorch"},
         models=_TRAINING["chronos2"],
+        priority=_NETWORKS,
     ),
 )
 

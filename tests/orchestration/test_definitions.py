@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.forecasting.companion import WEIGHTS
 from assets.market.checks import GATES
 from assets.training.data.windows import WINDOWS_VERSION
 from orchestration.build import build_defs
@@ -54,6 +55,12 @@ def test_the_definitions_equal_the_reviewed_snapshot(defs: dg.Definitions) -> No
     if os.environ.get("CANDLECAST_SNAPSHOT"):
         SNAPSHOT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     assert found == json.loads(SNAPSHOT.read_text())
+
+
+def test_networks_forecast_after_what_needs_none(defs: dg.Definitions) -> None:
+    nodes = defs.resolve_implicit_global_asset_job_def().graph.nodes
+    later = {node.name for node in nodes if int(node.definition.tags.get("dagster/priority", 0)) < 0}
+    assert later == set(WEIGHTS)
 
 
 def test_every_asset_and_check_has_a_description(defs: dg.Definitions) -> None:
