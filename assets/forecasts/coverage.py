@@ -79,19 +79,23 @@ def coverage_by_period(
 
     An origin weighs as much as the time until the next one. low and high are NaN with too few origins.
     """
-    rows: list[dict[str, object]] = []
-    for model, own in by_origin.groupby("model") if len(by_origin) else ():
-        ordered = own.sort_values("origin", ignore_index=True)
-        for period, part in _periods(ordered):
-            figures = _intervals(part, bounds, settings, seed)
-            named = zip(bounds, *figures, strict=True)
-            rows += [
-                {"model": model, "nominal": one.interval.nominal, "period": period, "coverage": coverage,
-                 "low": low, "high": high, "origins": len(part)}
-                for one, coverage, low, high in named
-            ]  # fmt: skip
+    rows: dict[str, list[dict[str, object]]] = {}
+    for alike in _with_equal_times(by_origin).values():
+        times = alike[0][["origin", "ends"]]
+        # Resamples are the same: those of all models are drawn together.
+        values = np.hstack([own[[one.interval.nominal for one in bounds]].to_numpy(dtype=np.float64) for own in alike])
+        for period, part in _periods(times["origin"]):
+            figures = _intervals(times[part], values[part], settings, seed)
+            by_model = zip(*(one.reshape(len(alike), len(bounds)) for one in figures), strict=True)
+            for own, (coverage, low, high) in zip(alike, by_model, strict=True):
+                model, count = str(own["model"].iloc[0]), int(part.sum())
+                rows.setdefault(model, []).extend(
+                    {"model": model, "nominal": one.interval.nominal, "period": period, "coverage": coverage[place],
+                     "low": low[place], "high": high[place], "origins": count}
+                    for place, one in enumerate(bounds)
+                )  # fmt: skip
     columns = ["model", "nominal", "period", "coverage", "low", "high", "origins"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame([row for model in sorted(rows) for row in rows[model]], columns=columns)
 
 
 def check_bounds(
@@ -135,26 +139,40 @@ def _left_out_text(left_out: pd.DataFrame) -> str:
     )
 
 
-def _periods(own: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield ALL, own
-    for year, part in own.groupby(own["origin"].dt.year):
-        yield str(year), part
+def _with_equal_times(by_origin: pd.DataFrame) -> dict[bytes, list[pd.DataFrame]]:
+    """The rows of each model, in the order of their origins; together those of models with the same origins and ends."""
+    found: dict[bytes, list[pd.DataFrame]] = {}
+    for _, own in by_origin.groupby("model") if len(by_origin) else ():
+        ordered = own.sort_values("origin", ignore_index=True)
+        found.setdefault(ordered[["origin", "ends"]].to_numpy().tobytes(), []).append(ordered)
+    return found
+
+
+def _periods(origins: pd.Series[pd.Timestamp]) -> Iterator[tuple[str, np.ndarray]]:
+    """The periods, with the places of their origins: (n,) bool."""
+    years = origins.dt.year.to_numpy()
+    yield ALL, np.ones(len(years), dtype=bool)
+    for year in np.unique(years):
+        yield str(year), years == year
 
 
 def _intervals(
-    own: pd.DataFrame, bounds: Sequence[Bound], settings: EvaluationSettings, seed: int
+    times: pd.DataFrame, values: np.ndarray, settings: EvaluationSettings, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coverage of each interval with its lower and upper end, (bounds,) each."""
-    origins = own["origin"].to_numpy()
-    values = own[[one.interval.nominal for one in bounds]].to_numpy(dtype=np.float64)
-    reach = float(np.median((own["ends"].to_numpy() - origins) / _DAY))
-    times = (origins - origins[0]) / _DAY
-    longest = max(reach, float(np.median(np.diff(times))) if len(times) > 1 else reach)
-    weights = origin_weights(times, longest)
+    """Means of (origins, columns) values with their lower and upper ends, (columns,) each.
+
+    Args:
+        times: columns origin, ends.
+    """
+    origins = times["origin"].to_numpy()
+    reach = float(np.median((times["ends"].to_numpy() - origins) / _DAY))
+    days = (origins - origins[0]) / _DAY
+    longest = max(reach, float(np.median(np.diff(days))) if len(days) > 1 else reach)
+    weights = origin_weights(days, longest)
     blocks = block_count(weights, 2 * max(reach, float(weights.max())))
     means = weighted_means(values, weights)
     if not blocks:
-        return means, np.full(len(bounds), np.nan), np.full(len(bounds), np.nan)
+        return means, np.full(means.shape, np.nan), np.full(means.shape, np.nan)
     drawn = block_draws(values, weights, blocks, settings.bootstrap_draws, seed)
     low, high = bootstrap_intervals(drawn, means, 1 - settings.confidence, 1, blocks)
     return means, np.clip(low, 0, 1), np.clip(high, 0, 1)
