@@ -93,4 +93,5 @@ def checkpoints_frame(used: UsedCheckpoints) -> pd.DataFrame:
 ORIGIN_FILTER = """(origin >= $first AND (
     $planned::TIMESTAMP[] IS NULL OR origin > $after OR origin IN (SELECT unnest($planned::TIMESTAMP[]))
 ))"""
-FORECAST_FILTER = f"({ORIGIN_FILTER} AND ($symbols IS NULL OR list_contains($symbols, symbol)))"
+SYMBOL_FILTER = "($symbols IS NULL OR list_contains($symbols, symbol))"
+FORECAST_FILTER = f"({ORIGIN_FILTER} AND {SYMBOL_FILTER})"

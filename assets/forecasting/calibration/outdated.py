@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from assets.forecasting.calibration.base_keys import Base, pair_table
 from assets.forecasting.calibration.stored import StoredForecasts
-from assets.forecasting.filters import FORECAST_FILTER
+from assets.forecasting.filters import FORECAST_FILTER, ORIGIN_FILTER, SYMBOL_FILTER
 from assets.forecasting.forecaster import ForecastKey
 from assets.forecasting.origins import forward_steps
 from resources.sql import load_sql
@@ -69,12 +69,15 @@ def outdated_forecasts(stored: StoredForecasts, models: Sequence[DerivedFrom]) -
     read = [(place, base.model, one, one == base.checkpoints[-1])
             for place, model in enumerate(models) for base in model.bases for one in base.checkpoints]  # fmt: skip
     numbers, names, checkpoints, newest = map(pa.array, zip(*read, strict=True))
-    sql = load_sql(__package__, "outdated.sql").format(forecast_filter=FORECAST_FILTER)
+    filters = {"forecast_filter": FORECAST_FILTER, "origin_filter": ORIGIN_FILTER, "symbol_filter": SYMBOL_FILTER}
+    suspected, outdated = (load_sql(__package__, name).format(**filters) for name in ("suspected.sql", "outdated.sql"))
     with stored.warehouse.read() as connection:
         connection.register("derived", pair_table(derived).append_column("learns", learns))
         columns = {"number": numbers, "model": names, "checkpoint": checkpoints, "newest": newest}
         connection.register("bases", pa.table(columns))
-        found = connection.execute(sql, stored.filter.parameters).fetchnumpy()
+        if not connection.execute(suspected, stored.filter.parameters).fetchall():
+            return [frozenset()] * len(models)
+        found = connection.execute(outdated, stored.filter.parameters).fetchnumpy()
     number, origins = np.asarray(found["number"]), np.asarray(found["origin"]).astype("datetime64[s]")
     forward = forward_steps(origins, np.asarray(found["made_at"]).astype("datetime64[s]"), 1, stored.calendar)[:, 0]
     again = ~forward | (2 * np.asarray(found["learnt_from"]) < np.asarray(found["known"]))
