@@ -335,10 +335,13 @@ grown AS (
     SELECT b.*, coalesce(c.growth, 1) AS growth, coalesce(c.shares, 1) AS shares
     FROM bars b ASOF LEFT JOIN cumulative c ON b.symbol = c.symbol AND b.session >= c.ex_date
 ),
+-- Not from `grown`, which a query of some days does not compute for all bars.
+newest AS (
+    SELECT symbol, frequency, arg_max(session, ts) AS session FROM bars GROUP BY symbol, frequency
+),
 latest AS (
-    SELECT symbol, frequency, arg_max(growth, ts) AS growth_now, arg_max(shares, ts) AS shares_now
-    FROM grown
-    GROUP BY symbol, frequency
+    SELECT n.symbol, n.frequency, coalesce(c.growth, 1) AS growth_now, coalesce(c.shares, 1) AS shares_now
+    FROM newest n ASOF LEFT JOIN cumulative c ON n.symbol = c.symbol AND n.session >= c.ex_date
 )
 SELECT g.symbol, g.ts, g.session, g.frequency,
        g.open  * g.growth / l.growth_now AS open,

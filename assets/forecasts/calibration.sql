@@ -1,5 +1,6 @@
 -- Per forecaster and quantile level: the share of actual closes at or below the quantile (share) and below it (below).
--- Actuals are in prices as quoted at the origin, like the quantiles.
+-- Actuals are in prices as quoted at the origin, like the quantiles. No target is after $until, a constant: bars after it
+-- are not read.
 WITH forecasters AS (SELECT unnest($models) AS model, unnest($checkpoints) AS checkpoint),
 quantiles AS (
     SELECT model, checkpoint, symbol, origin, target_ts, level, value
@@ -9,8 +10,7 @@ quantiles AS (
 closes AS (
     SELECT b.symbol, b.ts, b.close AS quoted, a.close AS adjusted
     FROM bars b JOIN adjusted_bars a USING (symbol, ts, frequency)
-    WHERE b.frequency = $frequency AND b.ts BETWEEN $first AND (SELECT max(target_ts) FROM quantiles)
-      AND a.ts BETWEEN $first AND (SELECT max(target_ts) FROM quantiles)
+    WHERE b.frequency = $frequency AND b.ts BETWEEN $first AND $until AND a.ts BETWEEN $first AND $until
 )
 SELECT q.model, q.checkpoint, q.level, avg((t.adjusted * o.quoted / o.adjusted <= q.value)::DOUBLE) AS share,
        avg((t.adjusted * o.quoted / o.adjusted < q.value)::DOUBLE) AS below, count(*) AS n

@@ -42,6 +42,10 @@ SELECT model, checkpoint, origin, count(*) AS rows,
 FROM forecast_quantiles WHERE {IN_RANGE} GROUP BY ALL
 """
 _MADE_AT = f"SELECT model, checkpoint, origin, max(made_at) AS made_at FROM forecasts WHERE {IN_RANGE} GROUP BY ALL"
+_LAST_TARGET = f"""
+SELECT model, checkpoint, max(target_ts) AS last FROM forecast_quantiles
+WHERE {IN_RANGE} AND field = 'close' GROUP BY ALL
+"""
 _CORRECTED = f"SELECT model, checkpoint, avg(corrected) AS rate FROM forecasts WHERE {IN_RANGE} GROUP BY ALL"
 
 
@@ -126,9 +130,10 @@ def calibration(warehouse: Warehouse, forecasts: ForecastRange, frequency: str) 
 
 def calibrations(warehouse: Warehouse, forecasts: Sequence[ForecastRange], frequency: str) -> list[pd.DataFrame]:
     """The `calibration` of each of some ranges."""
-    return by_range(
-        warehouse, load_sql("assets.forecasts", "calibration.sql"), forecasts, {"frequency": frequency}, bounded=False
-    )
+    ends = [one for own in by_range(warehouse, _LAST_TARGET, forecasts, bounded=False) for one in own["last"]]
+    sql = load_sql("assets.forecasts", "calibration.sql")
+    until = max(ends).to_pydatetime() if ends else datetime.min
+    return by_range(warehouse, sql, forecasts, {"frequency": frequency, "until": until}, bounded=False)
 
 
 def before_and_after(
