@@ -20,19 +20,19 @@ def known_outcomes(
         history = histories.get(str(symbol))
         if history is None or not len(history):
             continue
-        logs = log_closes(history)
         at_origin = _found(history.stamps, origins[rows])
         at_target = _found(history.stamps, targets[rows])
         closes[rows] = np.where(at_origin >= 0, history.quoted[at_origin, CLOSE], np.nan)
         known = (at_origin >= 0)[:, None] & (at_target >= 0)
-        outcomes[rows] = np.where(known, logs[at_target] - logs[at_origin][:, None], np.nan)
+        logs = log_closes(history, at_target) - log_closes(history, at_origin)[:, None]
+        outcomes[rows] = np.where(known, logs, np.nan)
     return closes, outcomes
 
 
-def log_closes(history: BarHistory) -> np.ndarray:
-    """Logs of the closes, comparable with each other: adjusted from the first bar on, so that no later action
-    counts."""
-    return np.asarray(np.log(history.quoted[:, CLOSE]) + np.log(history.growth))
+def log_closes(history: BarHistory, places: np.ndarray) -> np.ndarray:
+    """Logs of the closes of some bars, comparable with each other: adjusted from the first bar on, so that no later
+    action counts."""
+    return np.asarray(np.log(history.quoted[places, CLOSE]) + np.log(history.growth[places]))
 
 
 def same_closes(one: BarHistory, other: BarHistory, last: np.datetime64 | None = None) -> bool:
