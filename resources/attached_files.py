@@ -7,6 +7,7 @@ detached, and free for other processes, when its last connection is closed.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ import duckdb
 Config = dict[str, str | bool | int | float | list[str]]
 # Names of databases that every instance has.
 _RESERVED = {"main", "memory", "system", "temp"}
+# The bytes of a file's three headers, of which the last two are written in turn.
+_HEADERS = 3 * 4096
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,17 @@ def open_alone(path: Path, read_only: bool, config: Config) -> OpenDatabase:
     """A connection to a file in an instance of its own, whose settings can be changed."""
     connection = duckdb.connect(str(path), read_only=read_only, config=config)
     return OpenDatabase(connection, connection.close)
+
+
+def file_version(path: Path) -> str:
+    """A digest of what DuckDB changes in a file with every commit: the headers, which count checkpoints, and the log of
+    what is not in the file yet."""
+    with path.open("rb") as file:
+        headers = file.read(_HEADERS)
+    with suppress(FileNotFoundError):
+        log = path.with_name(f"{path.name}.wal").stat()
+        headers += f"{log.st_size} {log.st_mtime_ns}".encode()
+    return hashlib.sha256(headers).hexdigest()
 
 
 def _instance_for(path: Path, config: Config) -> _Instance | None:

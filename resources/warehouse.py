@@ -19,7 +19,7 @@ import duckdb
 import tenacity
 
 from resources import schema
-from resources.attached_files import Config, OpenDatabase, open_alone, open_file
+from resources.attached_files import Config, OpenDatabase, file_version, open_alone, open_file
 from resources.disclosure import CONCEALED, conceal, scheme_of
 from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
@@ -69,6 +69,11 @@ class Warehouse:
     def exists(self) -> bool:
         """Whether the file exists. Always true for a URI."""
         return self.uri is not None or self.path.is_file()
+
+    @property
+    def version(self) -> str | None:
+        """A digest that changes with every committed change, by any process; None: a URI, or there is no file."""
+        return file_version(self.path) if self.exists and self.uri is None else None
 
     @contextmanager
     def read(self, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -140,7 +140,7 @@ def _left_out_text(left_out: pd.DataFrame) -> str:
 
 
 def _with_equal_times(by_origin: pd.DataFrame) -> dict[bytes, list[pd.DataFrame]]:
-    """The rows of each model, in the order of their origins; together those of models with the same origins and ends."""
+    """The rows of each model, by origin; together those of models with the same origins and ends."""
     found: dict[bytes, list[pd.DataFrame]] = {}
     for _, own in by_origin.groupby("model") if len(by_origin) else ():
         ordered = own.sort_values("origin", ignore_index=True)

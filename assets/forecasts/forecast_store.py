@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from assets.forecasting.calibration.known_reads import keep_known
 from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask, Prediction
 from assets.forecasts.attempts import Attempt, write_attempts
 from assets.forecasts.summary import IN_RANGE, ForecastRange, by_range
@@ -135,8 +136,12 @@ def write_forecasts(warehouse: Warehouse, new: Sequence[NewForecasts], attempts:
         validate_batch(one.forecaster.model, one.batch)
     tables = [(_forecast_table(one.forecaster, one.batch), _quantile_table(one.forecaster, one.batch)) for one in new]
     with warehouse.write() as connection:
+        before = warehouse.version
         counts = [_insert(connection, one, *own) for one, own in zip(new, tables, strict=True)]
         write_attempts(connection, attempts)
+    forecasters = [one.forecaster for one in (*new, *attempts)]
+    if all("derived_from" in one.recipe for one in forecasters):
+        keep_known(warehouse, before, {one.model for one in forecasters})
     return counts
 
 

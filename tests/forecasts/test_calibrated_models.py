@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.forecasting.calibration import kept_states
+from assets.forecasting.calibration import kept_states, known_reads
 from assets.forecasting.calibration import stored as stored_module
 from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.models import SharedReads, derived_model
@@ -62,6 +62,7 @@ def test_calibrated_forecasts_are_made_from_the_store_and_equal_for_any_choice_o
     assert (np.abs(together[..., 0] / raw[..., 0] - 1) > 1e-4).mean() > 0.9
     # Equal bits where earlier forecasts do not fit in memory, nor in one panel.
     with monkeypatch.context() as little:
+        little.setattr(known_reads, "_known", None)
         little.setattr(stored_module, "VALUES_KEPT", 0)
         little.setattr(stored_module, "VALUES_PER_PANEL", together[0].size * 10)
         np.testing.assert_array_equal(_quantiles(home, _calibrated(home, late), late), together)
@@ -87,6 +88,8 @@ def test_a_new_origin_continues_from_the_kept_state_whose_loss_damage_or_age_cha
 
     def learnt() -> tuple[np.ndarray, int]:
         read.clear()
+        # As in another process.
+        monkeypatch.setattr(known_reads, "_known", None)
         return _quantiles(home, _calibrated(home, late), late), sum(read)
 
     # Of a model in use no longer, and one that another asset uses.

@@ -150,6 +150,20 @@ def test_concurrent_writers_lose_no_row(warehouse: Warehouse) -> None:
     assert warehouse.frame("SELECT count(DISTINCT model) AS n FROM backtests")["n"][0] == 15
 
 
+def test_the_version_changes_with_every_change_by_any_process_and_with_nothing_else(warehouse: Warehouse) -> None:
+    assert warehouse.version is None and Warehouse(":memory:").version is None
+    versions = list[str | None]()
+    for change in ("INSERT INTO backtests VALUES ('a', 'm', 0)", "UPDATE backtests SET value = 1", "SELECT 1"):
+        with warehouse.write() as connection:
+            versions.append(warehouse.version)
+            connection.execute(change)
+        warehouse.frame("FROM backtests")
+        versions.append(warehouse.version)
+    subprocess.run([sys.executable, "-c", WRITING, str(warehouse.path), "other"], check=True)
+    assert versions[1] == versions[2] != versions[3] == versions[4] == versions[5] != warehouse.version
+    assert None not in versions and versions[0] != versions[1]
+
+
 def test_a_read_connection_cannot_write(warehouse: Warehouse) -> None:
     with warehouse.read() as connection, pytest.raises(Exception, match="read-only"):
         connection.execute("INSERT INTO backtests VALUES ('a', 'm', 0)")

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from assets.forecasting.calibration.base_keys import Base
 from assets.forecasting.calibration.panel import ForecastPanel
@@ -47,18 +46,6 @@ class EarlierForecasts:
     def unique_origins(self) -> np.ndarray:
         """The origins, each once."""
         return np.unique(self._origins)
-
-    def rows_until(self, last: np.datetime64) -> list[list[str | float]]:
-        """Origin, symbol and, by base, the checkpoint (NaN: none) of each row up to a timestamp, as text."""
-        end = int(np.searchsorted(self._origins, last, side="right"))
-        # As pandas shows a column of timestamps: all as dates where all are midnights.
-        stamps, place = np.unique(self._origins[:end], return_inverse=True)
-        shown = pd.Series(stamps).astype(str).to_numpy(dtype=object)[place]
-        columns = [
-            np.append(keys.checkpoints, np.array([np.nan], dtype=object))[rows[:end]]
-            for rows, keys in zip(self._rows_of_bases, self._keys, strict=True)
-        ]
-        return [list(row) for row in zip(shown, self.symbols[:end], *columns, strict=True)]
 
     def origins_before(self, origins: np.ndarray) -> np.ndarray:
         """The number of origins with earlier forecasts before each of some origins: (n,)."""
@@ -116,7 +103,7 @@ class EarlierForecasts:
             read.append(found)
             if not made.any():
                 continue
-            kept = self._stored.kept(base, int(places[rows][made].min()))
+            kept = self._stored.kept(base, keys, int(places[rows][made].min()))
             if kept is None:
                 self._read_from = None
                 models = np.full(int(made.sum()), base.model, dtype=object)

@@ -21,27 +21,33 @@ class Fingerprints:
 
     def __init__(self, stored: StoredForecasts) -> None:
         self._stored = stored
-        self._found = dict[tuple[str, str, np.datetime64], str]()
-        self._known = dict[tuple[object, ...], bytes]()
 
     def of_base(self, base: Base, last: np.datetime64) -> bytes:
         """The digest of the earlier forecasts of a model up to an origin, and of what is stored of its checkpoints."""
-        if (base, last) not in self._known:
+        total = self._of_keys(base, last).copy()
+        for one in base.checkpoints:
+            total.update(f"\0{one}\0{self._contents(base, one, last)}".encode())
+        return total.digest()
+
+    def of_keys(self, base: Base, last: np.datetime64) -> bytes:
+        """The digest of the earlier forecasts of a model up to an origin: by origin and symbol, which checkpoint."""
+        return self._of_keys(base, last).digest()
+
+    def _of_keys(self, base: Base, last: np.datetime64) -> hashlib._Hash:
+        known = self._stored.known.of_keys
+        if (base, last) not in known:
             keys = self._stored.keys_of(base)
             end = int(np.searchsorted(keys.origins, last, side="right"))
-            total = hashlib.sha256(f"{base.model}\0".encode())
+            total = known[base, last] = hashlib.sha256(f"{base.model}\0".encode())
             total.update(keys.origins[:end].tobytes())
             for texts in (self._stored.symbols[keys.symbols[:end]], keys.checkpoints[:end]):
                 total.update("\n".join(texts).encode())
-            for one in base.checkpoints:
-                total.update(f"\0{one}\0{self._contents(base, one, last)}".encode())
-            self._known[base, last] = total.digest()
-        return self._known[base, last]
+        return known[base, last]
 
     def of_closes(self, symbols: Sequence[str], last: np.datetime64) -> bytes:
         """The digest of the closes of some symbols up to a timestamp."""
-        key = (*symbols, last)
-        if key not in self._known:
+        known, key = self._stored.known.of_closes, (tuple(symbols), last)
+        if key not in known:
             total = hashlib.sha256()
             for name in symbols:
                 history = self._stored.histories[name]
@@ -49,17 +55,18 @@ class Fingerprints:
                 total.update(f"\0{name}\0".encode())
                 for values in (history.stamps, history.quoted[:, CLOSE], history.growth):
                     total.update(np.ascontiguousarray(values[:end]).tobytes())
-            self._known[key] = total.digest()
-        return self._known[key]
+            known[key] = total.digest()
+        return known[key]
 
     def _contents(self, base: Base, checkpoint: str, last: np.datetime64) -> str:
         """What changes with any stored quantile of the close of a checkpoint up to an origin."""
-        if (base.model, checkpoint, last) not in self._found:
+        found = self._stored.known.contents
+        if (base.model, checkpoint, last) not in found:
             # The states of most models are of one origin: theirs are read together.
-            several = self._stored.together_alone(base) if not self._found else [base]
+            several = self._stored.together_alone(base) if not found else [base]
             with self._stored.warehouse.read() as connection:
                 for key in ((one.model, own, last) for one in several for own in one.checkpoints):
                     named = {"model": key[0], "checkpoint": key[1], "last": last.item()}
                     ((rows, content),) = connection.execute(load_sql(__package__, "contents.sql"), named).fetchall()
-                    self._found[key] = f"{rows} {content}"
-        return self._found[base.model, checkpoint, last]
+                    found[key] = f"{rows} {content}"
+        return found[base.model, checkpoint, last]

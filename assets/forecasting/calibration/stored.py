@@ -14,7 +14,8 @@ import pyarrow as pa
 from assets.forecasting.calibration.base_keys import Base, BaseKeys, read_base_keys
 from assets.forecasting.calibration.earlier_forecasts import EarlierForecasts, chunks
 from assets.forecasting.calibration.fingerprints import Fingerprints
-from assets.forecasting.calibration.outcomes import known_outcomes, log_closes
+from assets.forecasting.calibration.known_reads import KnownReads, known_reads
+from assets.forecasting.calibration.outcomes import known_outcomes
 from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.market.history import BarHistory, stored_histories
@@ -50,10 +51,6 @@ class StoredForecasts:
         self.declared = set[tuple[str, str]]()
         self._targets = dict[np.datetime64, np.ndarray]()
         self._earlier = dict[tuple[Base, ...], EarlierForecasts]()
-        self._keys = dict[Base, BaseKeys]()
-        self._kept = dict[Base, tuple[int, np.ndarray]]()
-        self._newest = dict[tuple[str, str], dict[ForecastKey, np.ndarray]]()
-        self._digests = dict[np.datetime64, str]()
         self.fingerprints = Fingerprints(self)
 
     def declare(self, model: str, checkpoint: str, bases: Sequence[Base]) -> None:
@@ -76,6 +73,11 @@ class StoredForecasts:
         return self.together(base) if len(self._bases) == len({one.model for one in self._bases}) else [base]
 
     @cached_property
+    def known(self) -> KnownReads:
+        """What was read already, by this asset or by another one before."""
+        return known_reads(self._settings, self.warehouse)
+
+    @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse of the home."""
         return Warehouse.of(self._settings)
@@ -90,12 +92,14 @@ class StoredForecasts:
         """The bars of all symbols of the settings."""
         return stored_histories(self._settings)
 
-    @cached_property
+    @property
     def symbols(self) -> np.ndarray:
         """The symbols with forecasts, sorted: (symbols,) text."""
-        with self.warehouse.read() as connection:
-            found = connection.execute("SELECT DISTINCT symbol FROM forecasts").fetchall()
-        return np.array(sorted(symbol for (symbol,) in found), dtype=object)
+        if self.known.symbols is None:
+            with self.warehouse.read() as connection:
+                found = connection.execute("SELECT DISTINCT symbol FROM forecasts").fetchall()
+            self.known.symbols = np.array(sorted(symbol for (symbol,) in found), dtype=object)
+        return self.known.symbols
 
     def earlier(self, bases: Sequence[Base]) -> EarlierForecasts:
         """All earlier forecasts of some models, as they are when they are first asked for."""
@@ -135,26 +139,24 @@ class StoredForecasts:
         return [(unmade, False) if reason is None else (f"{base.model} failed: {reason}", True) for reason in own]
 
     def digest(self, bases: Sequence[Base], last: np.datetime64) -> str:
-        """The digest of the earlier forecasts and the closes up to a timestamp."""
-        return digest_of([self.earlier(bases).rows_until(last), self._closes_digest(last)])
-
-    def _closes_digest(self, last: np.datetime64) -> str:
-        if last not in self._digests:
-            known = {name: one.rows(slice(int(np.searchsorted(one.stamps, last, side="right"))))
-                     for name, one in self.histories.items()}  # fmt: skip
-            self._digests[last] = digest_of([[name, log_closes(one).tolist()] for name, one in known.items()])
-        return self._digests[last]
+        """The digest of the earlier forecasts, without their quantiles, and the closes up to a timestamp."""
+        made = [self.fingerprints.of_keys(base, last).hex() for base in bases]
+        return digest_of([made, self.fingerprints.of_closes(sorted(self.histories), last).hex()])
 
     def keys_of(self, base: Base) -> BaseKeys:
         """The earlier forecasts of a model: one per origin and symbol, by the last checkpoint that made one."""
-        if base not in self._keys:
-            self._keys |= read_base_keys(self.warehouse, self.together(base), self.symbols, self.filter)
-        return self._keys[base]
+        if base not in self.known.keys:
+            several = [one for one in self.together(base) if one not in self.known.keys]
+            self.known.keys |= read_base_keys(self.warehouse, several, self.symbols, self.filter)
+        return self.known.keys[base]
 
-    def kept(self, base: Base, first: int) -> tuple[int, np.ndarray] | None:
+    def kept(self, base: Base, keys: BaseKeys, first: int) -> tuple[int, np.ndarray] | None:
         """The quantiles of the earlier forecasts of a model from row `first` of `keys_of` on, or from an earlier row,
-        and that row; read once for all models that are derived from it. None: they are too many to stay in memory."""
-        known = self._kept.get(base)
+        and that row; read once for all models that are derived from it. None: they are too many to stay in memory, or
+        `keys_of` it are others meanwhile."""
+        if self.keys_of(base) is not keys:
+            return None
+        known = self.known.kept.get(base)
         if known is None or known[0] > first:
             origin = self.keys_of(base).origins[first]
             starts = {one: int(np.searchsorted(self.keys_of(one).origins, origin)) for one in self.together_alone(base)}
@@ -162,13 +164,13 @@ class StoredForecasts:
                 starts = {base: first}
             if not self._keep(starts):
                 return None
-        return self._kept[base]
+        return self.known.kept[base]
 
     def _keep(self, starts: Mapping[Base, int]) -> bool:
         """Read the earlier forecasts of some models from a row of `keys_of` on; False: they are too many."""
         keys = {base: self.keys_of(base) for base in starts}
         counts = [len(keys[base].origins) - start for base, start in starts.items()]
-        others = sum(values.size for one, (_, values) in self._kept.items() if one not in starts)
+        others = sum(values.size for one, (_, values) in self.known.kept.items() if one not in starts)
         if others + sum(counts) * self._steps * len(self._levels) > VALUES_KEPT:
             return False
         models = np.repeat(np.array([base.model for base in starts], dtype=object), counts)
@@ -184,7 +186,7 @@ class StoredForecasts:
             found[rows] = self.quantiles(models[rows], checkpoints[rows], origins[rows], named)
         ends = np.cumsum(counts)
         for (base, start), count, end in zip(starts.items(), counts, ends, strict=True):
-            self._kept[base] = start, found[end - count : end]
+            self.known.kept[base] = start, found[end - count : end]
         return True
 
     def newest(self, bases: Sequence[Base], keys: Sequence[ForecastKey]) -> np.ndarray:
@@ -194,16 +196,19 @@ class StoredForecasts:
         if len(keys) * len(self._bases) > self.forecasts_at_once:
             return np.stack([self._newest_of([one], keys)[0] for one in named.values()])
         # What is missing may be made meanwhile.
-        known = {one: self._newest.setdefault(one, {}) for one in named.values()}
-        if any(key not in own for own in known.values() for key in keys):
-            read = dict.fromkeys(
-                (one.model, one.checkpoints[-1]) for base in bases for one in self.together_alone(base)
-            )
-            for one, values in zip(read, self._newest_of(list(read), keys), strict=True):
+        known = self.known.newest
+
+        def is_missing(pair: tuple[str, str]) -> bool:
+            return any(key not in known.get(pair, ()) for key in keys)
+
+        if any(map(is_missing, named.values())):
+            every = ((one.model, one.checkpoints[-1]) for base in bases for one in self.together_alone(base))
+            read = list(dict.fromkeys(filter(is_missing, every)))
+            for one, values in zip(read, self._newest_of(read, keys), strict=True):
                 complete = np.flatnonzero(np.isfinite(values).all(axis=(1, 2)))
-                self._newest[one] = {keys[int(row)]: values[row] for row in complete}
-        nothing = np.full(self.shape, np.nan)
-        return np.stack([np.stack([self._newest[one].get(key, nothing) for key in keys]) for one in named.values()])
+                known[one] = {keys[int(row)]: values[row] for row in complete}
+        nothing, found = np.full(self.shape, np.nan), [known.get(one, {}) for one in named.values()]
+        return np.stack([np.stack([own.get(key, nothing) for key in keys]) for own in found])
 
     def _newest_of(self, pairs: Sequence[tuple[str, str]], keys: Sequence[ForecastKey]) -> np.ndarray:
         """The quantiles of some forecasts by each of some (model, checkpoint): (pairs, n, steps, levels)."""
