@@ -139,7 +139,7 @@ def write_forecasts(warehouse: Warehouse, new: Sequence[NewForecasts], attempts:
         before = warehouse.version
         counts = [_insert(connection, one, *own) for one, own in zip(new, tables, strict=True)]
         write_attempts(connection, attempts)
-    forecasters = [one.forecaster for one in (*new, *attempts)]
+    forecasters = [*(one.forecaster for one in new), *(one.forecaster for one in attempts)]
     if all("derived_from" in one.recipe for one in forecasters):
         keep_known(warehouse, before, {one.model for one in forecasters})
     return counts

@@ -26,14 +26,13 @@ class EarlierForecasts:
 
     def __init__(self, stored: StoredForecasts, bases: Sequence[Base]) -> None:
         self._stored, self._bases, self._keys = stored, bases, [stored.keys_of(base) for base in bases]
-        # Numbers that sort as origin and symbol.
         count = len(stored.symbols)
-        codes = [own.origins.astype(np.int64) * count + own.symbols for own in self._keys]
-        every = codes[0] if len(codes) == 1 else np.unique(np.concatenate(codes))
+        codes = [self._numbers(own.origins, own.symbols) for own in self._keys]
+        self._every = every = codes[0] if len(codes) == 1 else np.unique(np.concatenate(codes))
         self._origins = (every // max(count, 1)).astype("datetime64[s]")
         self.symbols = stored.symbols[every % max(count, 1)]
         # By base, the row of each forecast among its own; -1: it made none.
-        self._rows_of_bases = [_places(own, every) for own in codes]
+        self._rows_of_bases = [_places(every, own) for own in codes]
         # The row from which on the quantiles of all bases are in memory.
         self._read_from: int | None = None
 
@@ -77,20 +76,27 @@ class EarlierForecasts:
         return _logs(self._stored.newest(self._bases, asked) if found is None else found, closes)
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
-        """Their quantiles where all are in memory."""
+        """Their quantiles where those by the newest checkpoints of all bases are in memory."""
         if self._read_from is None:
             return None
-        rows = [self._places.get((task.symbol, task.origin.astype("datetime64[s]")), -1) for task in tasks]
-        return None if min(rows) < self._read_from else self._read(np.array(rows))
-
-    @cached_property
-    def _places(self) -> dict[tuple[str, np.datetime64], int]:
-        """The row of each forecast by the newest checkpoints of all bases."""
-        rows = np.arange(len(self._origins))
+        origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
+        named = np.array([task.symbol for task in tasks], dtype=object)
+        symbols = _places(named, self._stored.symbols)
+        rows = np.where(symbols < 0, -1, _places(self._numbers(origins, symbols), self._every))
+        if rows.min() < self._read_from:
+            return None
         for base, keys, own in zip(self._bases, self._keys, self._rows_of_bases, strict=True):
-            rows = rows[own[rows] >= 0]
-            rows = rows[keys.checkpoints[own[rows]] == base.checkpoints[-1]]
-        return {(str(self.symbols[row]), self._origins[row]): int(row) for row in rows}
+            if (own[rows] < 0).any() or (keys.checkpoints[own[rows]] != base.checkpoints[-1]).any():
+                return None
+        return self._read(rows)
+
+    def _numbers(self, origins: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """Numbers that sort as origin and symbol.
+
+        Args:
+            symbols: places among the symbols with forecasts.
+        """
+        return np.asarray(origins.astype(np.int64) * len(self._stored.symbols) + symbols)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         """The quantiles of some rows: (bases, rows, steps, levels)."""
@@ -120,12 +126,12 @@ def _logs(quantiles: np.ndarray, closes: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(quantiles / closes[:, None, None]))
 
 
-def _places(own: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """The place of each of some sorted numbers among own ones; -1: it is not there."""
-    if not len(own):
-        return np.full(len(every), -1)
-    place = np.minimum(np.searchsorted(own, every), len(own) - 1)
-    return np.where(own[place] == every, place, -1)
+def _places(wanted: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The place of each wanted value among sorted ones, -1: it is not there."""
+    if not len(values):
+        return np.full(len(wanted), -1)
+    place = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
+    return np.where(values[place] == wanted, place, -1)
 
 
 def chunks(origins: np.ndarray, size: int) -> Iterator[slice]:
