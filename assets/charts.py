@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from importlib import import_module
@@ -22,7 +23,7 @@ from resources.errors import CandlecastError
 P = ParamSpec("P")
 
 # Raise it when a function draws the same data in another way: charts get new names, and are drawn again.
-VERSION = 1
+VERSION = 2
 # Functions may be renamed. The names of charts, and of the functions' arguments, are in the homes.
 CHARTS = {
     "actions": "assets.market.plots:actions_picture",
@@ -84,8 +85,10 @@ def draw_chart(data: bytes) -> bytes:
 
 
 def _encoded(value: object) -> Any:
-    """A value as JSON: what JSON has no type for is an object with one key, the type."""
-    if value is None or type(value) in (bool, int, float, str):
+    """A value as JSON: what JSON has no type for is an object with one key, the type. pd.NA is null."""
+    if value is None or value is pd.NA:
+        return None
+    if type(value) in (bool, int, float, str):
         return value
     if type(value) is list:
         return [_encoded(one) for one in value]
@@ -99,8 +102,11 @@ def _encoded(value: object) -> Any:
 
 
 def _decoded(stored: Any) -> Any:
+    """The value of `_encoded`. Infinite numbers are missing ones: axes that contain them have no limits."""
     if isinstance(stored, list):
         return [_decoded(one) for one in stored]
+    if isinstance(stored, float) and math.isinf(stored):
+        return math.nan
     if not isinstance(stored, dict):
         return stored
     ((tag, content),) = stored.items()
@@ -127,6 +133,8 @@ def _as_array(stored: list[Any]) -> Any:
         array[:] = [_decoded(one) for one in values]
     else:
         array = np.array(values, dtype=np.int64).view(dtype) if dtype.kind in "mM" else np.array(values, dtype=dtype)
+        if dtype.kind == "f":
+            array[np.isinf(array)] = np.nan
     return array.reshape(shape)[()]
 
 
@@ -135,8 +143,15 @@ def _frame(frame: pd.DataFrame) -> list[Any]:
     return [
         _array(frame.index.to_numpy()),
         _array(frame.columns.to_numpy()),
-        [_array(frame.iloc[:, place].to_numpy()) for place in range(frame.shape[1])],
+        [_array(_values(frame.iloc[:, place])) for place in range(frame.shape[1])],
     ]
+
+
+def _values(column: pd.Series) -> np.ndarray:
+    """The values of a column; of nullable numbers among which some are missing, these as NaN."""
+    if pd.api.types.is_numeric_dtype(column.dtype) and column.hasnans:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return column.to_numpy()
 
 
 def _as_frame(stored: list[Any]) -> pd.DataFrame:
@@ -151,7 +166,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], Callable[[Any], Any], Callable[
     "frame": (pd.DataFrame, _frame, _as_frame),
     "series": (
         pd.Series,
-        lambda series: [_array(series.index.to_numpy()), _array(series.to_numpy())],
+        lambda series: [_array(series.index.to_numpy()), _array(_values(series))],
         lambda stored: pd.Series(_as_array(stored[1]), index=_as_array(stored[0])),
     ),
     "time": (datetime, lambda time: time.isoformat(), pd.Timestamp),

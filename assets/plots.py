@@ -141,6 +141,20 @@ def panels(
     return made[:count]
 
 
+def format_dates(axes: Axes, most: int, least: int = 5) -> None:
+    """From `least` to `most` dates or times on the horizontal axis, in the shortest form; of a single one its date."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, num2date
+
+    first, last = axes.dataLim.intervalx
+    if first == last:
+        axes.set_xlim(first - 1, last + 1)
+        axes.set_xticks([first], [f"{num2date(first):%Y-%m-%d}"])
+        return
+    locator = AutoDateLocator(minticks=least, maxticks=most)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def png(drawn: Figure) -> bytes:
     """The figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()

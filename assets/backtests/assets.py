@@ -174,7 +174,7 @@ def _qlib_provider() -> dg.AssetsDefinition:
                 "folder": home_path(provider.folder, candlecast.home),
                 "sessions": len(provider.sessions),
                 "symbols": table(names),
-                "coverage": chart(candlecast.home, provider_plot, bar_ranges(provider)),
+                "coverage": chart(candlecast.home, provider_plot, bar_ranges(provider), len(provider.ids)),
             },
         )
 

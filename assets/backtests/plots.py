@@ -38,7 +38,7 @@ def signals_plot(returns: Mapping[str, np.ndarray]) -> bytes:
         for box, model in zip(boxes["boxes"], models, strict=True):
             box.set(facecolor=plots.model_colour(model), alpha=0.5)
         axes.set_yticks(range(1, len(models) + 1), [plots.label(model) for model in models])
-        axes.set(title="Expected return over the horizon: 5th, 25th, 50th, 75th and 95th percentile", xlabel="%")
+        axes.set(title="Expected return over the horizon", xlabel="%; 5th, 25th, 50th, 75th and 95th percentile")
         return plots.png(drawn)
 
 
@@ -51,22 +51,29 @@ def bar_ranges(provider: QlibProvider) -> pd.DataFrame:
     return pd.DataFrame({"symbol": symbols, "first": ends[:, 0], "last": ends[:, 1], "bars": list(map(len, present))})
 
 
-def provider_plot(ranges: pd.DataFrame) -> bytes:
+def provider_plot(ranges: pd.DataFrame, symbols: int = 0) -> bytes:
     """First and last bar and number of bars per symbol.
 
     Args:
-        ranges: of `bar_ranges`.
+        ranges: of `bar_ranges`; a symbol without a first or last bar is left out.
+        symbols: the number of all symbols; 0: not known, in homes of earlier versions.
     """
-    with plots.figure(6.4, 0.8 + 0.22 * len(ranges)) as drawn:
+    with plots.figure(6.4, 0.8 + 0.22 * max(2, len(ranges))) as drawn:
         axes = drawn.add_subplot()
         for place, (symbol, first, last, bars) in enumerate(ranges.itertuples(index=False)):
+            if pd.isna(first) or pd.isna(last):
+                continue
             axes.plot([first, last], [place, place], color="#0b5c8f", linewidth=5, solid_capstyle="butt")
             axes.annotate(f"{symbol}, {bars:,}", (first, place), (-4, 0), textcoords="offset points",
                           ha="right", va="center", fontsize=8)  # fmt: skip
         axes.set_yticks([])
+        # Names are longer than the margin.
+        axes.spines["left"].set_visible(False)
         axes.set_ylim(len(ranges) - 0.5, -0.5)
         axes.margins(x=0.18)
-        axes.set(title="Bars per symbol")
+        plots.format_dates(axes, 8, least=3)
+        more = f", first {len(ranges)} of {symbols} symbols" if symbols > len(ranges) else ""
+        axes.set(title=f"Bars per symbol{more}")
         return plots.png(drawn)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from assets.examples.forecasts import HORIZON, LEVELS, ExampleForecast
 from assets.examples.processes import TIMESTAMP
-from assets.forecasting.fan import draw_fan, format_dates, mark_origin
-from assets.plots import COLOURS, figure, png
+from assets.forecasting.fan import draw_fan, mark_origin
+from assets.plots import COLOURS, figure, format_dates, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -210,7 +210,8 @@ def drift_chart(
         forecasts.plot(origins, thresholds, color=_LIMIT, linewidth=0.9, linestyle="--")
         for axis in (validation, forecasts):
             axis.axhline(thresholds[-1], color=_LIMIT, linewidth=0.9, linestyle=":")
-        forecasts.set(title="Input of the forecasts")
+        forecasts.set(title="Input of the forecasts; dashed: limit")
+        pictures.format_dates(forecasts, 6, least=3)
         return pictures.png(drawn)
 
 

@@ -1,4 +1,4 @@
-"""The common parts of fan charts: intervals, median, the line at the origin, and dates below."""
+"""The common parts of fan charts: intervals, median, the line at the origin."""
 
 from __future__ import annotations
 
@@ -32,12 +32,3 @@ def draw_fan(axes: Axes, at: Any, quantiles: Mapping[float, np.ndarray], colour:
 def mark_origin(axes: Axes, origin: Any) -> None:
     """A vertical line at the last value before the forecast."""
     axes.axvline(origin, color="#999999", linewidth=0.8)
-
-
-def format_dates(axes: Axes, most: int) -> None:
-    """At most `most` dates or times on the horizontal axis, in the shortest form."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(maxticks=most)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from assets.forecasting.actuals import actual_closes
-from assets.forecasting.fan import draw_fan, format_dates, mark_origin
+from assets.forecasting.fan import draw_fan, mark_origin
 from assets.market.history import BarHistory
-from assets.plots import COLOURS, figure, label, model_colour, panels, png
+from assets.plots import COLOURS, figure, format_dates, label, model_colour, panels, png
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 PAST_BARS = 40
 MOST_IN_LEGEND = 8
+# So many of size 8 are as wide as a panel.
+TITLE_CHARACTERS = 60
+# The least range of an axis of differences between shares.
+DIFFERENCES = 0.12
 
 _FAN = """
 SELECT step, target_ts, level, value FROM forecast_quantiles
@@ -169,7 +173,9 @@ def before_after_chart(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], c
             for frame, name, style in zip(frames, ("before", "after"), ("--", "-"), strict=True):
                 axes.plot(frame["level"], frame["share"] - frame["level"], style, color=model_colour(model), label=name)
             axes.set_title(label(model), fontsize=7.5)
-        every[0].set(xlim=(0, 1), ylim=(-0.12, 0.12), xticks=(0, 0.25, 0.5, 0.75), yticks=(-0.1, -0.05, 0, 0.05, 0.1))
+        found = np.concatenate([one["share"] - one["level"] for frames in pairs.values() for one in frames])
+        most = max(DIFFERENCES, 1.05 * np.nanmax(np.abs(found), initial=0.0))
+        every[0].set(xlim=(0, 1), ylim=(-most, most), xticks=(0, 0.25, 0.5, 0.75))
         every[0].legend(loc="lower right", fontsize=6.5)
         return png(drawn)
 
@@ -181,5 +187,6 @@ def _draw_fan(axes: Axes, fan: Fan) -> None:
     axes.plot(stamps, np.r_[fan.past[-1], fan.actual], color=COLOURS["actual"], linestyle="--", label="actual close")
     mark_origin(axes, fan.origin)
     mark = " (in sample)" if fan.in_sample else ""
-    axes.set_title(f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}", fontsize=8)
+    title = f"{label(fan.model)}: {fan.symbol} from {fan.origin.astype('datetime64[D]')}{mark}"
+    axes.set_title(title, fontsize=min(8, 8 * TITLE_CHARACTERS / len(title)))
     format_dates(axes, 6)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from assets.plots import figure, png
+from assets.plots import figure, format_dates, png
 
 MOST_SYMBOLS = 120
+# So few have ticks at parts of a year.
+FEW_YEARS = 6
 GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
 
 
@@ -65,8 +67,9 @@ def payloads_picture(by_day: pd.Series, payloads: int) -> bytes:
     total = by_day.cumsum()
     with figure(8, 2.4) as drawn:
         axes = drawn.subplots()
-        axes.set_title(f"Rows received: {int(by_day.sum()):,} in {payloads:,} payloads")
+        axes.set_title(f"Rows received: {int(by_day.sum()):,} in {payloads:,} payload{'s' * (payloads != 1)}")
         axes.plot(total.index, total.to_numpy(), "o-", color=BLUE, drawstyle="steps-post", markersize=3)
+        format_dates(axes, 8, least=3)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("rows")
         return png(drawn)
@@ -86,5 +89,7 @@ def actions_picture(by_year: pd.DataFrame) -> bytes:
         for kind, colour, offset in (("dividend", GREEN, -0.2), ("split", BLUE, 0.2)):
             if kind in by_year:
                 axes.bar(by_year.index + offset, by_year[kind], width=0.4, color=colour, label=f"{kind}s")
+        if len(by_year) and np.ptp(by_year.index) < FEW_YEARS:
+            axes.set_xticks(range(by_year.index.min(), by_year.index.max() + 1))
         axes.legend()
         return png(drawn)

@@ -1,5 +1,7 @@
 """Charts of pages: what a run stores of them is drawn as the chart's function draws its arguments."""
 
+import io
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from assets.backtests.plots import expected_returns, provider_plot, signals_plot
 from assets.charts import CHARTS, ChartError, _decoded, _encoded, chart_data, draw_chart
@@ -34,6 +37,7 @@ from assets.market.plots import (
     rows_by_day,
 )
 from assets.picture_files import PictureFiles, PictureLostError
+from assets.plots import figure, format_dates
 from assets.training.plots import MOST_SYMBOLS, most_windows, windows_plot
 
 DAYS = np.arange("2012-05-01", "2012-05-07", dtype="datetime64[D]").astype("datetime64[s]")
@@ -60,14 +64,15 @@ PITS = pd.DataFrame(
     {"model": np.repeat(MODELS, 40), "pit": RANDOM.uniform(size=120), "weight": 1 + RANDOM.uniform(size=120)}
 )
 RISK = pd.DataFrame({
-    "model": ["har", "kronos"], "measure": "var", "level": 0.05, "step": [1, 4], "n": [200, 180], "exceptions": [12, 8],
+    "model": ["random_walk_recalibrated", "kronos"], "measure": "var", "level": 0.05, "step": [1, 4], "n": [200, 180],
+    "exceptions": [12, 8],
     "rate_low": [0.03, np.nan], "rate_high": [0.09, np.nan],
 })  # fmt: skip
 NEWEST = pd.DataFrame(
     [(symbol, step, measure, step / 90) for symbol in ("ÆÐ", "B") for step in (1, 4) for measure in ("var", "es")],
     columns=["symbol", "step", "measure", "value"],
 )
-EVENTS = pd.DataFrame({"model": "har", "measure": np.repeat(["drawdown", "touch"], 30),
+EVENTS = pd.DataFrame({"model": "kronos_anchored_recalibrated", "measure": np.repeat(["drawdown", "touch"], 30),
                        "value": RANDOM.uniform(size=60), "event": RANDOM.uniform(size=60) < 0.5})  # fmt: skip
 SIGNALS = pd.DataFrame({"model": np.repeat(MODELS, 50), "value": RANDOM.normal(0, 0.01, 150)})
 WINDOWS = pd.DataFrame({"symbol": [f"S{n}" for n in range(45)], "train": range(45), "validation": 3, "test": 2})
@@ -89,15 +94,20 @@ CALLS: dict[str, tuple[Callable[..., bytes], tuple[Any, ...]]] = {
     "bars_coverage, no bars": (coverage_picture, (pd.DataFrame(), 0)),
     "counts": (counts_picture, (pd.Series([3, 40], ["bad_ohlc", "gap"], name="rows"), "Flagged bars", BLUE)),
     "drift": (drift_chart, (validation_distances(CARD, 3), DAYS[:2], np.array([0.1, 0.4]), np.array([0.3, 0.3]))),
+    "drift, one origin": (drift_chart, ([0.1, 0.2], DAYS[:1], np.array([0.1]), np.array([0.3]))),
     "expected_returns, none": (signals_plot, (expected_returns(SIGNALS.assign(value=np.nan)),)),
     "expected_returns": (signals_plot, (expected_returns(SIGNALS),)),
-    "fans": (fan_chart, ([FAN, replace(FAN, model="har")],)),
+    "fans": (fan_chart, ([FAN, replace(FAN, model="random_walk_recalibrated", in_sample=False)],)),
     "payloads": (payloads_picture, (rows_by_day(PAYLOADS), len(PAYLOADS))),
     "pit": (pit_chart, (pit_densities(PITS),)),
-    "provider": (provider_plot, (RANGES,)),
+    "provider": (provider_plot, (RANGES, 2)),
+    "provider, first of 115": (provider_plot, (RANGES, 115)),
+    "provider, of an earlier version": (provider_plot, (RANGES,)),
     "reliability": (reliability_chart, (reliability(EVENTS),)),
     "risk_exceptions": (exceptions_chart, (exceptions(RISK, 0.05), 0.05)),
-    "risk_newest": (newest_chart, (first_symbols(NEWEST), "har", DAYS[0], 0.05)),
+    "risk_newest": (newest_chart, (first_symbols(NEWEST), "har", DAYS[0], 0.05, 2)),
+    "risk_newest, first of 115": (newest_chart, (first_symbols(NEWEST), "har", DAYS[0], 0.05, 115)),
+    "risk_newest, of an earlier version": (newest_chart, (first_symbols(NEWEST), "har", DAYS[0], 0.05)),
     "skill": (skill_chart, (skills(BOARD),)),
     "steps": (step_chart, (crps_by_step(BY_STEP),)),
     "windows": (windows_plot, (most_windows(WINDOWS), len(WINDOWS))),
@@ -115,6 +125,42 @@ def test_a_chart_from_stored_data_is_that_of_the_arguments(call: str) -> None:
     assert f'"chart":"{call.partition(",")[0]}"'.encode() in data
     assert data == chart_data(draw, *arguments)
     assert draw_chart(data) == draw(*arguments)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nothing_is_cut_off_at_the_sides_of_a_chart(call: str) -> None:
+    draw, arguments = CALLS[call]
+    pixels = np.asarray(Image.open(io.BytesIO(draw(*arguments))).convert("L"))
+    assert pixels[:, [0, -1]].min() == 255
+
+
+@pytest.mark.parametrize("days", [1, 2, 6, 30, 130, 800, 5000, 8000])
+def test_dates_below_an_axis_do_not_overlap(days: int) -> None:
+    with figure(4.2, 2) as drawn:
+        axes = drawn.add_subplot()
+        axes.plot(DAYS[0] + np.arange(days) * np.timedelta64(1, "D"), np.arange(days), ".")
+        format_dates(axes, 6, least=3)
+        drawn.draw_without_rendering()
+        extents = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    assert extents
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(extents))
+
+
+def test_missing_and_infinite_numbers_are_drawn_as_missing_ones() -> None:
+    nullable = SHARES.assign(share=pd.array([0.1, pd.NA, 0.5, 0.7, 0.9], dtype="Float64"))
+    drawn = [
+        draw_chart(chart_data(calibration_chart, {"har": SHARES.assign(share=own)}))
+        for own in (nullable["share"], [0.1, np.nan, 0.5, 0.7, 0.9], [0.1, np.inf, 0.5, 0.7, 0.9],
+                    np.array([0.1, pd.NA, 0.5, 0.7, 0.9], dtype=object))
+    ]  # fmt: skip
+    assert len(set(drawn)) == 1 and drawn[0] != calibration_chart({"har": SHARES})
+    counts = pd.Series([3.0, np.nan], ["bad_ohlc", "gap"])
+    ends = [draw_chart(chart_data(counts_picture, counts.fillna(end), "Flagged bars")) for end in (np.inf, -np.inf)]
+    assert ends == [draw_chart(chart_data(counts_picture, counts, "Flagged bars"))] * 2
+    ranges = RANGES.assign(last=[DAYS[2], np.datetime64("NaT")])
+    assert draw_chart(chart_data(provider_plot, ranges, 2)) == provider_plot(ranges, 2)
+    assert _decoded(_encoded([pd.NA, pd.NaT, 1])) == [None, pd.NaT, 1]
+    assert all(np.isnan(one) for one in _decoded(json.loads(json.dumps(_encoded([np.inf, -np.inf])))))
 
 
 def test_the_boxes_are_those_of_all_signals() -> None:

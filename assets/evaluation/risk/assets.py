@@ -159,7 +159,9 @@ def _newest(candlecast: Candlecast) -> dict[str, Any]:
     return {
         "model": model,
         "newest_origin": str(newest["origin"].iloc[0]),
-        "newest": chart(candlecast.home, newest_chart, first_symbols(shown), model, origin, level),
+        "newest": chart(
+            candlecast.home, newest_chart, first_symbols(shown), model, origin, level, shown["symbol"].nunique()
+        ),
         "measures": table(wide.reset_index()),
     }
 

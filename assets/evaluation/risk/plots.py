@@ -10,7 +10,8 @@ import pandas as pd
 from assets.evaluation.risk.backtest import reliability_bins
 from assets.evaluation.risk.store import ES, VAR
 from assets.forecasting.intervals import percent
-from assets.plots import figure, label, model_colour, png
+from assets.plots import STYLE, figure, label, model_colour, png
+from resources.derived_models import is_recalibrated
 
 MOST_SYMBOLS = 40
 
@@ -42,7 +43,9 @@ def exceptions_chart(rows: pd.DataFrame, level: float) -> bytes:
                 axes.annotate(f"step {one.step}", (high, height), (3, -2), textcoords="offset points", fontsize=5.5)
         axes.set_yticks(range(len(models)), [label(model) for model in models])
         axes.set_ylim(-0.6, len(models) - 0.4)
-        axes.set_title(f"Losses beyond the value at risk, expected: {percent(level)}")
+        # Over the names of the models: beside them there is not enough width.
+        title = f"Losses beyond the value at risk, expected: {percent(level)}"
+        drawn.suptitle(title, x=0.01, ha="left", size=STYLE["axes.titlesize"], weight=STYLE["axes.titleweight"])
         axes.set_xlabel("share of outcomes, %, with intervals by blocks of dates")
         return png(drawn)
 
@@ -53,11 +56,12 @@ def first_symbols(newest: pd.DataFrame) -> pd.DataFrame:
     return newest.loc[newest["symbol"].isin(first), ["symbol", "step", "measure", "value"]]
 
 
-def newest_chart(newest: pd.DataFrame, model: str, origin: np.datetime64, level: float) -> bytes:
+def newest_chart(newest: pd.DataFrame, model: str, origin: np.datetime64, level: float, all_symbols: int = 0) -> bytes:
     """Value at risk and expected shortfall by symbol and step at one origin, as PNG.
 
     Args:
         newest: of `first_symbols`, of one model, origin and level.
+        all_symbols: their number; 0: not known, in homes of earlier versions.
     """
     steps, symbols = sorted(newest["step"].unique()), sorted(newest["symbol"].unique())
     with figure(6.4, 1.0 + 0.2 * len(symbols) * max(1, len(steps) / 2)) as drawn:
@@ -72,10 +76,12 @@ def newest_chart(newest: pd.DataFrame, model: str, origin: np.datetime64, level:
             if ES in wide.columns.get_level_values(0):
                 axes.plot(wide[ES, step], height, "|", color="#111111", markersize=5)
         axes.set_yticks(range(len(symbols)), symbols)
-        axes.invert_yaxis()
+        axes.set_ylim(len(symbols) - 0.4, -0.6)
+        if all_symbols > len(symbols):
+            axes.set_ylabel(f"first {len(symbols)} of {all_symbols} symbols")
         axes.set_title(f"{label(model)} from {origin.astype('datetime64[D]')}, level {percent(level)}")
         axes.set_xlabel("value at risk (bar) and expected shortfall (mark), % of log return")
-        axes.legend(loc="lower right")
+        drawn.legend(loc="outside right upper")
         return png(drawn)
 
 
@@ -92,19 +98,21 @@ def reliability(events: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def reliability_chart(bins_of: Mapping[tuple[str, str], pd.DataFrame]) -> bytes:
-    """The share of events by forecast probability, one line per model and measure, as PNG.
+    """The share of events by forecast probability, one line per model and measure, as PNG. Hollow: recalibrated.
 
     Args:
         bins_of: of `reliability`.
     """
-    with figure(4.6, 4.2) as drawn:
+    with figure(7.0, 4.0) as drawn:
         axes = drawn.add_subplot()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="calibrated")
         for (model, measure), bins in bins_of.items():
             style = "o-" if measure == "drawdown" else "s--"
             name = f"{label(model)}, {measure}"
-            axes.plot(bins["forecast"], bins["observed"], style, markersize=3, color=model_colour(model), label=name)
+            colour = model_colour(model)
+            filling = "white" if is_recalibrated(model) else colour
+            axes.plot(bins["forecast"], bins["observed"], style, markersize=4, color=colour, mfc=filling, label=name)
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Probabilities from sample paths")
         axes.set(xlabel="forecast probability", ylabel="share of events")
-        axes.legend(loc="upper left", fontsize=6)
+        drawn.legend(loc="outside right upper", fontsize=7)
         return png(drawn)

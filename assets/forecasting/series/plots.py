@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from assets.forecasting.fan import draw_fan, format_dates, mark_origin
+from assets.forecasting.fan import draw_fan, mark_origin
 from assets.forecasting.series.series import EVERY, Series
-from assets.plots import COLOURS, figure, label, model_colour, png
+from assets.plots import COLOURS, figure, format_dates, label, model_colour, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
