@@ -23,21 +23,20 @@ from resources.candlecast import Candlecast
 from resources.warehouse import Warehouse
 
 _LEARNT_FROM = """
-SELECT min(learnt_from) AS origins FROM forecasts
-WHERE model = $model AND checkpoint = $checkpoint AND origin = $newest AND learnt_from IS NOT NULL
+SELECT model, checkpoint, min(learnt_from) AS origins FROM forecasts
+WHERE (model, checkpoint, origin) IN (SELECT unnest($models), unnest($checkpoints), unnest($newest))
+GROUP BY ALL HAVING min(learnt_from) IS NOT NULL
 """
 
 
 def learnt_origins(warehouse: Warehouse, results: Sequence[ForecastResult]) -> dict[str, int]:
     """By model that learns, the number of earlier origins that its newest forecast of a run was learnt from."""
-    found: dict[str, int] = {}
-    for one in results:
-        named = {"model": one.forecaster.model, "checkpoint": one.forecaster.checkpoint}
-        newest = max(one.range.origins).item()
-        (count,) = warehouse.frame(_LEARNT_FROM, {**named, "newest": newest})["origins"]
-        if not pd.isna(count):
-            found[one.forecaster.name] = int(count)
-    return found
+    runs = [one.range for one in results]
+    models, checkpoints = (list(part) for part in zip(*(one.named for one in runs), strict=True))
+    newest = [max(one.origins).item() for one in runs]
+    rows = warehouse.rows(_LEARNT_FROM, {"models": models, "checkpoints": checkpoints, "newest": newest})
+    found = {(row["model"], row["checkpoint"]): int(row["origins"]) for row in rows}
+    return {one.forecaster.name: found[run.named] for one, run in zip(results, runs, strict=True) if run.named in found}
 
 
 def learnt_by_model(results: Sequence[ForecastResult], origins: Mapping[str, int]) -> pd.DataFrame:

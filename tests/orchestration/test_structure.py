@@ -22,6 +22,7 @@ from orchestration.materialisations import INDEX_FILE, OWN_EVENT_LOG
 from resources.candlecast import Candlecast
 from resources.layout import Home
 from resources.profiles import SETTINGS_FILE, load_settings
+from resources.schema import MIGRATIONS, SCHEMA_VERSION
 from resources.session_dates import session_dates
 from resources.warehouse import Warehouse
 from tests.orchestration.cli_project import RUN_COMMAND
@@ -85,6 +86,12 @@ def test_stages_import_only_what_stands_before_them(stage: str) -> None:
 
 def test_every_stage_has_its_place_in_the_order() -> None:
     assert {folder.parent.name for folder in (ROOT / "assets").glob("*/__init__.py")} == set(STAGES)
+
+
+def test_every_migration_has_a_number_of_its_own() -> None:
+    """Of two with the same number, one would never run."""
+    numbers = [int(script.name[:4]) for script in (ROOT / "resources/migrations").glob("*.sql")]
+    assert sorted(numbers) == list(range(2, SCHEMA_VERSION + 1)) and len(MIGRATIONS) == len(numbers)
 
 
 def test_only_assets_and_checks_import_dagster() -> None:

@@ -93,6 +93,18 @@ def test_a_migration_runs_once(warehouse: Warehouse, monkeypatch: pytest.MonkeyP
     assert warehouse.frame("FROM schema_version")["version"].tolist() == [later]
 
 
+def test_a_home_of_an_earlier_version_gets_the_present_view_of_adjusted_bars(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = "SELECT sql FROM duckdb_views() WHERE view_name = 'adjusted_bars'"
+    present = warehouse.rows(shown)
+    with warehouse.write() as connection:
+        connection.execute("CREATE OR REPLACE VIEW adjusted_bars AS SELECT 1 AS earlier")
+        connection.execute("UPDATE schema_version SET version = 12")
+    monkeypatch.setattr("resources.warehouse._current", set())
+    assert Warehouse(warehouse.path).rows(shown) == present
+
+
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_ctrl_c_in_a_query_is_ctrl_c(warehouse: Warehouse, access: str) -> None:
     warehouse.frame("SELECT 1")

@@ -51,6 +51,8 @@ class StoredForecasts:
         self.declared = set[tuple[str, str]]()
         self._targets = dict[np.datetime64, np.ndarray]()
         self._earlier = dict[tuple[Base, ...], EarlierForecasts]()
+        # The last origins and symbols, with the closes and outcomes from the bars of the home.
+        self._outcomes: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
         self.fingerprints = Fingerprints(self)
 
     def declare(self, model: str, checkpoint: str, bases: Sequence[Base]) -> None:
@@ -249,7 +251,26 @@ class StoredForecasts:
         """Closes at the origins (n,), log of the closes at the targets over them (n, steps), the targets (n, steps)."""
         unique, place = np.unique(origins, return_inverse=True)
         targets = np.stack([self.following(origin) for origin in unique])[place]
-        return (*known_outcomes(origins, symbols, targets, histories), targets)
+        others = {name: one for name, one in histories.items() if one is not self.histories.get(name)}
+        rows = np.isin(symbols, list(others))
+        if rows.all() or not self.histories.keys() <= histories.keys():
+            return (*known_outcomes(origins, symbols, targets, histories), targets)
+        # Most models have the same earlier forecasts; the check of look-ahead changes the bars of a few symbols.
+        closes, outcomes = self._own_outcomes(origins, symbols, targets)
+        if rows.any():
+            closes, outcomes = closes.copy(), outcomes.copy()
+            closes[rows], outcomes[rows] = known_outcomes(origins[rows], symbols[rows], targets[rows], others)
+        return closes, outcomes, targets
+
+    def _own_outcomes(
+        self, origins: np.ndarray, symbols: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Those from the bars of the home; the last ones are kept."""
+        if self._outcomes is None or not (
+            np.array_equal(self._outcomes[0], origins) and np.array_equal(self._outcomes[1], symbols)
+        ):
+            self._outcomes = origins, symbols, *known_outcomes(origins, symbols, targets, self.histories)
+        return self._outcomes[2:]
 
     def following(self, origin: np.datetime64) -> np.ndarray:
         """The targets of an origin, (steps,) datetime64[s]."""
