@@ -15,10 +15,10 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from resources.child_process import CHILD_VARIABLE
+from resources.companion import COMPANION
 from resources.errors import CandlecastError
 from resources.locks import claim_lock
 from resources.settings import ComputeSettings
-from resources.worker_processes import COMPANION
 
 if TYPE_CHECKING:
     import psutil
@@ -117,7 +117,7 @@ class Compute:
         return available_cores() if self.device_name() == "cpu" else 1
 
     def uses_companion(self, *folders: Path) -> bool:
-        """Whether the models of these folders forecast in the companion (resources.worker_processes).
+        """Whether the models of these folders forecast in the companion (resources.companion).
 
         They do where they take one thread on the CPU, the settings and the cores allow a second process, and this one
         has not paid for the import of torch already.

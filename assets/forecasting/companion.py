@@ -1,6 +1,6 @@
 """Networks of one thread in the companion process, which imports torch and chronos while this process does other work.
 
-Not here: the process itself (resources.worker_processes), and which weights take one thread (resources.compute).
+Not here: the process itself (resources.companion), and which weights take one thread (resources.compute).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from resources.checkpoints import CheckpointStore, Kind
+from resources.companion import COMPANION, CompanionFunction, Item, Value
 from resources.compute import Compute
 from resources.layout import Home
 from resources.settings import Settings
-from resources.worker_processes import COMPANION, CompanionFunction, Item, Value
 
 # What the networks import, the slowest first.
 MODULES = (
@@ -23,10 +23,10 @@ MODULES = (
     "assets.forecasting.chronos2.forecaster",
     "assets.forecasting.kronos_forecaster",
 )
-# The weights of each asset of forecasts that has networks.
+# The weights of each asset of forecasts that has networks, in the order in which a run makes them.
 WEIGHTS: dict[str, tuple[Kind, ...]] = {
-    "kronos_forecasts": ("kronos_predictor", "kronos_tokenizer"),
     "chronos2_forecasts": ("chronos2_model",),
+    "kronos_forecasts": ("kronos_predictor", "kronos_tokenizer"),
 }
 
 
@@ -37,7 +37,7 @@ def network(load: Callable[[], Callable[[Item], Value]], compute: Compute, *fold
         load: picklable.
 
     Raises:
-        CandlecastError: the weights cannot be loaded, or the companion ended meanwhile.
+        CandlecastError: the weights cannot be loaded here. There they are loaded with the first call.
     """
     if not compute.uses_companion(*folders):
         return load()

@@ -16,6 +16,7 @@ import numpy as np
 
 from assets.market.history import BarHistory
 from resources.checkpoints import Checkpoint
+from resources.companion import CompanionFunction
 from resources.errors import WorkerEndedError
 from resources.publish import digest_of
 from resources.settings import MarketSettings
@@ -106,6 +107,11 @@ class NetworkPredict:
         except WorkerEndedError as error:
             raise WorkerEndedError(f"{self.model}, {tasks_text(tasks)}: {error}") from None
         return prepared.finish(output)
+
+    def ask(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> None:
+        """Have another process compute what the same call will need; nothing if the network is in this one."""
+        if isinstance(self.network, CompanionFunction):
+            self.network.ask(self.prepare(tasks, targets).item)
 
 
 def tasks_text(tasks: Sequence[ForecastTask]) -> str:

@@ -9,25 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from assets.acceptance import CheckOutcome
-from assets.forecasting.forecaster import ForecastKey, ForecastTask
 from assets.forecasting.intervals import percent
 from assets.forecasting.path_files import paths_file
 from assets.forecasts.attempts import FailedForecast
-from assets.forecasts.generate import FallbackForecast, ForecastResult, target_timestamps
-from assets.forecasts.lookahead_check import (
-    batch_difference,
-    content_digest,
-    differing,
-    forecasts_changed_by_future_bars,
-    newest_with_future,
-    tasks_to_repeat,
-    unstable_forecasts,
-    with_changed_futures,
-)
+from assets.forecasts.generate import FallbackForecast, ForecastResult
+from assets.forecasts.repeat_checks import check_batches, check_lookahead, repeatable
 from assets.forecasts.summary import ForecastRange, by_range, coverage, judged, range_query
 from resources.candlecast import Candlecast
 from resources.sql import load_sql
@@ -49,8 +38,6 @@ MIN_TARGETS = 100
 # The mean width over this many forecasts by 100 sample paths is off by about 1 %.
 WIDTH_TOLERANCE, MIN_FORECASTS = 0.1, 20
 EXAMPLES = 3
-# The relative difference that rounding may make between a forecast in a batch and alone.
-BATCH_TOLERANCE = 1e-4
 _REMEDY = (
     "see the table forecast_quantiles; a new run does not overwrite them, so find the cause before using a new recipe"
 )
@@ -71,6 +58,7 @@ def check_forecasts(
     def named(found: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
         return {one.forecaster.name: frame for one, frame in zip(results, found, strict=True)}
 
+    repeated = repeatable(candlecast, results)
     return {
         "complete": _outcome(
             named(incomplete(warehouse, ranges)),
@@ -87,8 +75,8 @@ def check_forecasts(
             "values are no valid bar",
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
-        "no_lookahead": check_lookahead(candlecast, results),
-        "independent_of_batch": check_batches(candlecast, results),
+        "no_lookahead": check_lookahead(candlecast, results, repeated),
+        "independent_of_batch": check_batches(candlecast, results, repeated),
         "every_series_is_forecast": check_failures(results),
         "bands_widen": check_widths(named(widths_by_step(warehouse, [judged(one) for one in ranges]))),
         "coverage_is_nominal": check_coverage(calibrated),
@@ -152,79 +140,6 @@ def check_coverage(calibrated: Mapping[str, pd.DataFrame]) -> CheckOutcome:
     ]
     fine = f"every interval is within {COVERAGE_TOLERANCE:.0%} of its nominal coverage, or has few actuals yet"
     return CheckOutcome(not problems, "; ".join(problems) or fine)
-
-
-def check_lookahead(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Forecast some series of one origin again with every later bar changed: no bit of the forecasts may change.
-
-    Only for forecasters with new forecasts in this run: existing ones were checked when they were created.
-    """
-    created = [one for one in results if one.created]
-    if not created:
-        return CheckOutcome(True, "no new forecasts; existing ones were checked when they were created")
-    problems, chosen = [], list[ForecastTask]()
-    for one in created:
-        made = _made(candlecast, one)
-        chosen = newest_with_future([task for task, _ in made.values()])
-        targets = _targets(candlecast, chosen)
-        predict, digests = one.forecaster.load(), [made[task.symbol, task.origin][1] for task in chosen]
-        # What differs may depend on its batch alone.
-        if differing(predict, with_changed_futures(chosen), targets, digests) and (
-            changed := forecasts_changed_by_future_bars(predict, chosen, targets)
-        ):
-            symbols = ", ".join(task.symbol for task in changed)
-            problems.append(
-                f"{one.forecaster.name} gives other forecasts when they are computed again: {symbols} from "
-                f"{chosen[0].origin}. Draw random numbers from the seed of the input alone, and use a new recipe"
-                if unstable_forecasts(predict, chosen, targets)
-                else f"{one.forecaster.name} reads bars after its origin {chosen[0].origin}: {symbols}. Its scores are "
-                "invalid; correct the forecaster and use a new recipe"
-            )
-    fine = f"{len(chosen)} forecasts from {chosen[0].origin} are bit-identical with every later bar changed"
-    return CheckOutcome(not problems, "; ".join(problems) or fine)
-
-
-def check_batches(candlecast: Candlecast, results: Sequence[ForecastResult]) -> CheckOutcome:
-    """Forecast a handful of symbols and origins again in other batches: the forecasts are the same but for rounding.
-
-    Only for forecasters with new forecasts in this run, as for `check_lookahead`.
-    """
-    problems, largest = [], 0.0
-    for one in results:
-        if not one.created or not one.forecast:
-            continue
-        # In two halves, in reverse order: neither may matter.
-        made, predict = list(_made(candlecast, one).values())[::-1], one.forecaster.load()
-        halves = [half for half in (made[::2], made[1::2]) if half]
-        repeated = [([task for task, _ in half], [digest for _, digest in half]) for half in halves]
-        if not any(differing(predict, tasks, _targets(candlecast, tasks), own) for tasks, own in repeated):
-            continue
-        chosen = [task for task, _ in made]
-        difference = batch_difference(predict, chosen, _targets(candlecast, chosen))
-        largest = max(largest, difference.max())
-        if not largest <= BATCH_TOLERANCE:
-            worst = chosen[int(difference.argmax())]
-            problems.append(
-                f"{one.forecaster.name} forecasts {worst.symbol} from {worst.origin} by {difference.max():.2g} "
-                f"differently beside {len(chosen) - 1} other forecasts than alone. It reads more than its own input "
-                "there, such as a mean over the batch; correct the forecaster and use a new recipe"
-            )
-    fine = f"in other batches, forecasts differ by {largest:.2g} of a value at most"
-    return CheckOutcome(not problems, "; ".join(problems) or fine)
-
-
-def _made(candlecast: Candlecast, one: ForecastResult) -> dict[ForecastKey, tuple[ForecastTask, bytes]]:
-    """Some forecasts of a run with the digests of what was made, by symbol and origin, ordered by origin."""
-    sample = one.sample
-    if not sample:  # all that were chosen failed
-        tasks = tasks_to_repeat(one.forecast)
-        made = one.forecaster.load()(tasks, _targets(candlecast, tasks))
-        sample = [(task, content_digest(made, row)) for row, task in enumerate(tasks)]
-    return {(task.symbol, task.origin): (task, digest) for task, digest in sample}
-
-
-def _targets(candlecast: Candlecast, tasks: Sequence[ForecastTask]) -> np.ndarray:
-    return target_timestamps(tasks, candlecast.calendar, candlecast.settings.windows.predict_window)
 
 
 def check_failures(results: Sequence[ForecastResult]) -> CheckOutcome:

@@ -18,7 +18,7 @@ from assets.acceptance import CheckOutcome
 from assets.forecasting.embedders import BATCH_SIZE, Embedder, embed_tasks
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.path_files import origin_file
-from assets.forecasts.generate import batches_by_origin, rows_by_origin
+from assets.forecasts.batches import batches_by_origin, rows_by_origin
 from assets.forecasts.lookahead_check import with_changed_future
 from assets.forecasts.sample_paths import replace_symbols
 from resources.errors import CandlecastError

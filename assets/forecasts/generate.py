@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
-
-import numpy as np
 
 from assets.forecasting.forecaster import ForecastKey, ForecastModel, ForecastTask
 from assets.forecasting.path_files import paths_file
 from assets.forecasts.attempts import Attempt, FailedForecast
+from assets.forecasts.batches import batches_of, key_of, missing_tasks, rows_by_origin
 from assets.forecasts.cost import CostMeter, ForecastCost
 from assets.forecasts.forecast_store import (
     NewForecasts,
@@ -29,10 +28,9 @@ from assets.forecasts.forecast_store import (
     write_forecasts,
 )
 from assets.forecasts.lookahead_check import content_digest, tasks_to_repeat
-from assets.forecasts.sample_paths import origins_without_paths, write_paths
+from assets.forecasts.sample_paths import write_paths
 from assets.forecasts.summary import ForecastRange
-from assets.forecasts.workers import Batch, predictions
-from resources.calendar import TradingCalendar
+from assets.forecasts.workers import predictions
 from resources.candlecast import Candlecast
 from resources.compute import Compute
 from resources.layout import Home
@@ -198,24 +196,15 @@ def _generate(
 ) -> _Generated:
     """Generate what is missing of one forecaster's tasks."""
     writer.store_bases_of(forecaster)
-    # Generated again for their sample paths; stored quantiles stay as they are.
-    lost = origins_without_paths(
-        candlecast.home, forecaster.model, forecaster.checkpoint, {origin for _, origin in known}
-    )
-    lost &= {task.origin for task in tasks}
     outdated = known & forecaster.outdated()
-    missing = [task for task in tasks if _is_missing(task, known - outdated, lost)]
+    missing = missing_tasks(candlecast.home, forecaster, tasks, known, outdated)
     progress(len(tasks) - len(missing), len(tasks), forecaster.model)
     if not missing:
         return _Generated(forecaster, tasks)
-    meter, horizon = CostMeter(), candlecast.settings.windows.predict_window
-    batches = [
-        Batch(own, target_timestamps(own, candlecast.calendar, horizon))
-        for own in batches_by_origin(missing, forecaster.batch_size)
-    ]
+    meter, batches = CostMeter(), batches_of(candlecast, forecaster, missing)
     replaced, done, left = 0, len(tasks) - len(missing), len(batches)
     failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
-    sampled, sample = {_key(task) for task in tasks_to_repeat(missing)}, list[tuple[ForecastTask, bytes]]()
+    sampled, sample = set(map(key_of, tasks_to_repeat(missing))), list[tuple[ForecastTask, bytes]]()
     with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
         for (batch_tasks, targets), prediction in made:
             batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
@@ -233,7 +222,7 @@ def _generate(
             sample += [
                 (task, content_digest(valid.prediction, row))
                 for row, task in enumerate(valid.tasks)
-                if _key(task) in sampled
+                if key_of(task) in sampled
             ]
             if valid.tasks and prediction.paths is not None:
                 _write_paths(candlecast.home, forecaster, valid)
@@ -248,45 +237,9 @@ def _generate(
     return _Generated(forecaster, tasks, attempt, fallbacks, replaced, sample)
 
 
-def _is_missing(task: ForecastTask, known: Set[ForecastKey], lost: Set[np.datetime64]) -> bool:
-    return _key(task) not in known or task.origin in lost
-
-
-def _key(task: ForecastTask) -> ForecastKey:
-    return task.symbol, task.origin
-
-
-def target_timestamps(tasks: Sequence[ForecastTask], calendar: TradingCalendar, horizon: int) -> np.ndarray:
-    """The calendar's next `horizon` timestamps after each task's origin: (tasks, horizon) datetime64[s]."""
-    following = {origin: calendar.following(origin, horizon) for origin in {task.origin for task in tasks}}
-    return np.stack([following[task.origin] for task in tasks])
-
-
-def batches_by_origin(tasks: Sequence[ForecastTask], size: int) -> Iterator[list[ForecastTask]]:
-    """Batches of about `size` tasks that never split an origin. Tasks are ordered by origin."""
-    counts = Counter(task.origin for task in tasks)
-    batch: list[ForecastTask] = []
-    start = 0
-    for count in counts.values():
-        if batch and len(batch) + count > size:
-            yield batch
-            batch = []
-        batch = [*batch, *tasks[start : start + count]]
-        start += count
-    yield batch
-
-
 def _write_paths(home: Home, forecaster: ForecastModel, batch: PredictionBatch) -> None:
     """Write the sample paths of a batch, one file per origin."""
     assert batch.prediction.paths is not None
     for origin, rows in rows_by_origin(batch.tasks).items():
         file = paths_file(home, forecaster.model, forecaster.checkpoint, origin)
         write_paths(file, [batch.tasks[row].symbol for row in rows], batch.prediction.paths[rows])
-
-
-def rows_by_origin(tasks: Sequence[ForecastTask]) -> Mapping[np.datetime64, list[int]]:
-    """The places of the tasks of each origin."""
-    rows: dict[np.datetime64, list[int]] = {}
-    for row, task in enumerate(tasks):
-        rows.setdefault(task.origin, []).append(row)
-    return rows

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.market.history import BarHistory
+
+Item = TypeVar("Item")
 
 # Series of the newest origin with later bars, and forecasts of all origins, that are computed again.
 SERIES, SPREAD = 8, 5
@@ -25,6 +28,12 @@ def tasks_to_repeat(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
         (one.symbol, one.origin): one for one in (*_spread(tasks, SPREAD), *_spread(newest_with_future(tasks), SERIES))
     }
     return sorted(chosen.values(), key=lambda task: task.origin)
+
+
+def reversed_halves(items: Sequence[Item]) -> list[list[Item]]:
+    """The items in two parts in reverse order, without an empty one: forecasts depend on neither."""
+    backwards = list(items)[::-1]
+    return [half for half in (backwards[::2], backwards[1::2]) if half]
 
 
 def newest_with_future(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:

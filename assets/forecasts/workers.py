@@ -26,8 +26,9 @@ from assets.forecasting.forecaster import (
     tasks_text,
 )
 from assets.forecasts.cost import CostMeter
+from resources.companion import COMPANION, CompanionFunction
 from resources.compute import HEADROOM, Compute
-from resources.worker_processes import COMPANION, CompanionFunction, run_on_workers
+from resources.worker_processes import run_on_workers
 
 # The start of a process, which imports torch and reads the weights, takes three to four seconds.
 LEAST_SECONDS = 10.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from resources.child_process import exit_with_parent
-from resources.worker_processes import ONE_THREAD
+from resources.worker import ONE_THREAD
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAMPLES = 10, 0.25
 

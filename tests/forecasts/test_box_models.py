@@ -30,7 +30,8 @@ from assets.forecasting.models.tirex_model import tirex
 from assets.forecasting.plugin import NO_TRAINING, Forecaster, ForecastInput, Paths, Quantiles
 from assets.forecasting.plugin_models import level_rule, plugin_model
 from assets.forecasts.acceptance import check_failures
-from assets.forecasts.generate import generate_forecasts, target_timestamps
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.lookahead_check import forecasts_changed_by_future_bars
 from assets.forecasts.summary import fallback_forecasts
 from assets.training.fit.base_weights import WEIGHTS

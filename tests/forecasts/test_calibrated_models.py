@@ -18,8 +18,10 @@ from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, Prediction
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
-from assets.forecasts.acceptance import check_failures, check_lookahead
-from assets.forecasts.generate import ForecastResult, generate_all, generate_forecasts, target_timestamps
+from assets.forecasts.acceptance import check_failures
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import ForecastResult, generate_all, generate_forecasts
+from assets.forecasts.repeat_checks import check_lookahead
 from assets.forecasts.summary import failed_forecasts
 from tests.forecasts.forecast_home import ForecastHome
 

@@ -22,8 +22,9 @@ from assets.forecasting.chronos2.sources import events_table
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.known_events import EventTable, read_events
+from assets.forecasts.batches import target_timestamps
 from assets.forecasts.catalogue import FORECAST_ASSETS
-from assets.forecasts.generate import generate_forecasts, target_timestamps
+from assets.forecasts.generate import generate_forecasts
 from assets.market.history import FIELDS, VOLUME
 from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError, SettingsError

@@ -20,7 +20,8 @@ from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.models.garch import Garch
 from assets.forecasting.recursion import first_order
 from assets.forecasting.registry import checkpoints_in_use, forecasters_by_task, models_in_use
-from assets.forecasts.generate import generate_forecasts, target_timestamps
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
 from resources.layout import Home
 from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars

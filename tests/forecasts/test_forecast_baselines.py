@@ -25,7 +25,8 @@ from assets.forecasting.filters import UsedCheckpoints
 from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.registry import checkpoints_in_use
 from assets.forecasts import summary
-from assets.forecasts.generate import generate_forecasts, target_timestamps
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import generate_forecasts
 from assets.market.history import BarHistory
 from resources.settings import Settings
 from tests.forecasts.forecast_home import ForecastHome, create_home, real_bars

@@ -16,9 +16,11 @@ from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, Prediction
 from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_in
-from assets.forecasts.acceptance import check_batches, check_lookahead
-from assets.forecasts.generate import ForecastResult, generate_forecasts, target_timestamps
+from assets.forecasts.acceptance import check_forecasts
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import ForecastResult, generate_forecasts
 from assets.forecasts.lookahead_check import batch_difference, forecasts_changed_by_future_bars
+from assets.forecasts.repeat_checks import check_batches, check_lookahead
 from assets.market.history import read_histories
 from resources.calendar import TradingCalendar
 from resources.candlecast import Candlecast
@@ -144,6 +146,8 @@ def test_a_run_of_a_model_that_reads_more_than_its_input_fails_a_check(
     result = generate_forecasts(home.candlecast, replace(model, checkpoint="other", load=lambda: peeking), tasks)
     assert not check(home.candlecast, [result]).passed
     assert not check(home.candlecast, [replace(result, sample=())]).passed
+    together = check_forecasts(home.candlecast, [result], {})
+    assert not together["no_lookahead" if check is check_lookahead else "independent_of_batch"].passed
 
 
 def test_the_checks_repeat_some_series_of_a_run_each_once(home: ForecastHome) -> None:
@@ -157,8 +161,8 @@ def test_the_checks_repeat_some_series_of_a_run_each_once(home: ForecastHome) ->
     tasks = [replace(task, symbol=f"{task.symbol}{copy}") for task in home.tasks(ORIGIN, ORIGIN) for copy in range(30)]
     result = generate_forecasts(home.candlecast, replace(model, load=lambda: counted), tasks)
     made = len(result.sample)
-    assert check_lookahead(home.candlecast, [result]).passed and check_batches(home.candlecast, [result]).passed
-    assert made < 15 and sum(calls) <= len(tasks) + 2 * made
+    assert all(one.passed for one in check_forecasts(home.candlecast, [result], {}).values())
+    assert 5 < made < 15 and sum(calls) == len(tasks) + made
 
 
 def test_normalising_beyond_the_origin_fails_the_lookahead_check(home: ForecastHome) -> None:

@@ -16,8 +16,9 @@ from assets.forecasting.forecaster import ForecastModel, ForecastTask, Predict, 
 from assets.forecasting.registry import forecasters_by_task
 from assets.forecasts import acceptance, generate, summary
 from assets.forecasts.attempts import Attempt
+from assets.forecasts.batches import batches_by_origin
 from assets.forecasts.forecast_store import NewForecasts, write_forecasts
-from assets.forecasts.generate import batches_by_origin, generate_forecasts
+from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.missing import missing_forecasts
 from resources.errors import CandlecastError
 from resources.warehouse import Warehouse

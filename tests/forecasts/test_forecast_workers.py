@@ -13,17 +13,20 @@ import pandas as pd
 import psutil
 import pytest
 
+from assets.forecasting.companion import WEIGHTS
 from assets.forecasting.forecaster import ForecastTask, NetworkPredict, Prediction, Prepared
 from assets.forecasting.models.exponential_smoothing import auto_theta
 from assets.forecasting.path_files import paths_file
-from assets.forecasting.registry import forecasters_in
+from assets.forecasting.registry import forecasters_by_task, forecasters_in
 from assets.forecasts import workers
+from assets.forecasts.ahead import ask_networks
 from assets.forecasts.generate import generate_forecasts
+from assets.forecasts.repeat_checks import repeatable
 from resources.candlecast import Candlecast
+from resources.companion import COMPANION, CompanionFunction
 from resources.errors import WorkerEndedError
 from resources.settings import ModelSettings
 from resources.settings_models import forecast_asset
-from resources.worker_processes import COMPANION, CompanionFunction
 from tests.forecasts.forecast_home import create_home, publish_tiny_chronos2, publish_tiny_kronos, real_bars
 from tests.resources.test_worker_processes import adds
 
@@ -71,5 +74,30 @@ def test_a_companion_that_is_killed_names_the_forecasts_and_the_next_ones_are_ma
         with pytest.raises(WorkerEndedError, match=r"toy, AAPL from 2012-06-20.* and 3 more forecasts.* signal 9"):
             predict(tasks, np.zeros((4, 1)))
         assert predict(tasks[:1], np.zeros((1, 1))).quantiles.item() == 2
+    finally:
+        COMPANION.stop()
+
+
+def test_networks_asked_in_advance_compute_what_a_run_and_its_checks_need_once(tmp_path: Path) -> None:
+    home = create_home(tmp_path)
+    publish_tiny_kronos(home.checkpoints)
+    publish_tiny_chronos2(home.checkpoints)
+    compute = home.settings.compute.model_copy(update={"workers": 2, "threads": 1, "device": "cpu"})
+    candlecast = Candlecast(home.settings.model_copy(update={"compute": compute}))
+    tasks = home.tasks(date(2012, 6, 20), date(2012, 6, 20))
+    try:
+        COMPANION.start()
+        ask_networks(candlecast, {*WEIGHTS, "kronos_predictor"}, tasks)
+        assert COMPANION.asked == 3  # of Chronos-2: the weights of Kronos are made in the same run
+        ask_networks(candlecast, {*WEIGHTS}, tasks)
+        assert COMPANION.asked == 6
+        for asset in WEIGHTS:
+            ((forecaster, own),) = forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks)
+            result = generate_forecasts(candlecast, forecaster, own)
+            assert result.created == len(tasks) == 4
+            assert repeatable(candlecast, [result]) == {forecaster.name}
+        assert COMPANION.asked == 0
+        ask_networks(candlecast, {*WEIGHTS}, tasks)
+        assert COMPANION.asked == 0  # nothing is missing
     finally:
         COMPANION.stop()

@@ -14,7 +14,7 @@ from assets.forecasting.forecaster import ForecastTask, Prediction
 from assets.forecasting.plugin import NO_TRAINING, ForecastInput, Paths, Quantiles
 from assets.forecasting.plugin_models import plugin_model, plugin_predict
 from assets.forecasting.registry import forecasters_in, plugin_problems
-from assets.forecasts.generate import target_timestamps
+from assets.forecasts.batches import target_timestamps
 from resources.errors import CandlecastError
 from resources.settings import ModelSettings, Settings
 from tests.forecasts.forecast_home import ForecastHome

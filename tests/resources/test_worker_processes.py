@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from resources.companion import COMPANION, MOST_ASKED, CompanionFunction
 from resources.errors import CandlecastError, WorkerEndedError
-from resources.worker_processes import COMPANION, MOST_LOADED, CompanionFunction, run_on_workers
+from resources.worker import MOST_LOADED
+from resources.worker_processes import run_on_workers
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +98,7 @@ def test_the_companion_serves_calls_and_raises_what_they_raise(
     value, other = companion(3)
     assert value == 1003 and other != process
     with pytest.raises(CandlecastError, match="missing"):
-        CompanionFunction(partial(_missing, "weights are missing"))
+        CompanionFunction[int, int](partial(_missing, "weights are missing"))(1)
 
 
 def _missing(text: str) -> Callable[[int], int]:
@@ -110,12 +112,48 @@ def _noted(file: Path, name: int) -> Callable[[int], int]:
     return int
 
 
+def _notes_calls(file: Path) -> Callable[[int], int]:
+    """Adds nothing, and notes each item in a file."""
+
+    def noted(item: int) -> int:
+        if item == 14:
+            raise CandlecastError("no forecast")
+        with file.open("a") as notes:
+            notes.write(f"{item} ")
+        return item
+
+    return noted
+
+
 @pytest.mark.usefixtures("companion")
 def test_the_companion_keeps_the_newest_functions_and_loads_an_earlier_one_again(tmp_path: Path) -> None:
     file = tmp_path / "loaded"
     functions = [CompanionFunction(partial(_noted, file, name)) for name in range(MOST_LOADED + 1)]
-    assert [functions[name](7) for name in (MOST_LOADED, 1, 0)] == [7, 7, 7]
+    assert [functions[name](7) for name in (*range(MOST_LOADED + 1), MOST_LOADED, 1, 0)] == [7] * (MOST_LOADED + 4)
     assert file.read_text().split() == [*map(str, range(MOST_LOADED + 1)), "0"]
+
+
+def test_what_is_asked_for_is_computed_once(companion: CompanionFunction[int, tuple[int, int]], tmp_path: Path) -> None:
+    file = tmp_path / "called"
+    noted = CompanionFunction[int, int](partial(_notes_calls, file))
+    for item in (1, 2, 1, 14):
+        noted.ask(item)
+    assert noted(2) == 2 and COMPANION.asked == 2
+    with pytest.raises(CandlecastError, match="no forecast"):
+        noted(14)
+    assert [noted(1), noted(1), noted(3)] == [1, 1, 3] and COMPANION.asked == 0
+    assert file.read_text().split() == ["1", "2", "1", "3"]
+    companion.ask(13)
+    companion.ask(4)
+    with pytest.raises(WorkerEndedError, match="signal 9"):
+        companion(13)
+    assert companion(4)[0] == 1004
+    companion.ask(5)
+    COMPANION.stop()
+    assert COMPANION.asked == 0 and companion(5)[0] == 1005
+    for item in range(MOST_ASKED + 3):
+        companion.ask(item)
+    assert COMPANION.asked == MOST_ASKED and companion(0)[0] == 1000 and COMPANION.asked == MOST_ASKED
 
 
 def test_the_companion_is_one_of_the_workers(companion: CompanionFunction[int, tuple[int, int]]) -> None:
@@ -140,7 +178,7 @@ for one in run_on_workers(partial(adds, 1), lambda item: time.sleep(60), [1, 2, 
 # It is in the middle of its imports when its parent ends.
 SLOW_TO_START = """
 import os, sys, time
-from resources.worker_processes import COMPANION
+from resources.companion import COMPANION
 COMPANION.start(["torch"])
 time.sleep(1)
 """

@@ -1,0 +1,50 @@
+"""Networks asked in advance: the companion computes them while this process makes the first forecasts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from contextlib import suppress
+
+from assets.forecasting.companion import WEIGHTS, start_companion
+from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
+from assets.forecasting.registry import forecasters_by_task
+from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_timestamps
+from assets.forecasts.forecast_store import existing_forecasts
+from assets.forecasts.generate import range_of
+from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
+from resources.candlecast import Candlecast
+from resources.companion import COMPANION
+from resources.errors import CandlecastError
+
+
+def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[ForecastTask]) -> None:
+    """Ask for the missing forecasts of the tasks by networks whose weights are there.
+
+    Args:
+        run: the assets of the run, whose later assets make these forecasts.
+        tasks: ordered by origin.
+    """
+    start_companion(candlecast.settings)
+    for asset, weights in WEIGHTS.items():
+        if COMPANION.worker and asset in run and run.isdisjoint(weights):
+            # What is wrong is the error of the asset itself.
+            with suppress(CandlecastError):
+                _ask(candlecast, forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks))
+
+
+def _ask(candlecast: Candlecast, models: Sequence[tuple[ForecastModel, Sequence[ForecastTask]]]) -> None:
+    """Ask for what `generate_all` of these models and its checks will need of their networks.
+
+    Of forecasts of a batch each, which a day has; many are split over processes once they are generated.
+    """
+    existing = existing_forecasts(candlecast.warehouse, [range_of(*own) for own in models])
+    for (forecaster, tasks), known in zip(models, existing, strict=True):
+        missing = missing_tasks(candlecast.home, forecaster, tasks, known, known & forecaster.outdated())
+        batches = batches_of(candlecast, forecaster, missing)
+        predict = forecaster.load() if len(batches) == 1 and forecaster.in_worker else None
+        if not isinstance(predict, NetworkPredict):
+            continue
+        predict.ask(*batches[0])
+        sampled = set(map(key_of, tasks_to_repeat(missing)))
+        for half in reversed_halves([task for task in missing if key_of(task) in sampled]):
+            predict.ask(half, target_timestamps(half, candlecast.calendar, candlecast.settings.windows.predict_window))
