@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import RLock, Thread
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from resources.worker import Failed, Worker, failed, request
+from resources.worker import Answer, Failed, Worker, failed, request
 
 # Answers that nobody has called for: the newest. A run asks for a few.
 MOST_ASKED = 16
@@ -30,8 +30,8 @@ class Companion:
     def __init__(self) -> None:
         self._worker: Worker | None = None
         self._lock = RLock()
-        self._asked = dict[bytes, Future[Any]]()
-        self._queue = SimpleQueue[tuple[bytes, Future[Any]]]()
+        self._asked = dict[bytes, Future[Answer | Failed]]()
+        self._queue = SimpleQueue[tuple[bytes, Future[Answer | Failed]]]()
         self._asks = False
 
     @property
@@ -77,7 +77,7 @@ class Companion:
             except Exception as error:  # such as too many processes
                 future.set_result(failed(error))
 
-    def call(self, message: bytes) -> Any:
+    def call(self, message: bytes) -> Answer:
         """The answer to a `request`; what failed is raised. If the process has ended, it is started again."""
         with self._lock:
             asked = self._asked.pop(_key(message), None)
@@ -126,5 +126,9 @@ class CompanionFunction(Generic[Item, Value]):
         COMPANION.ask(request(self._load, item))
 
     def __call__(self, item: Item) -> Value:
-        value: Value = COMPANION.call(request(self._load, item))
+        value: Value = self.answer(item).value
         return value
+
+    def answer(self, item: Item) -> Answer:
+        """As a call, with the time and memory that it took there."""
+        return COMPANION.call(request(self._load, item))

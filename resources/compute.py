@@ -21,7 +21,6 @@ from resources.locks import claim_lock
 from resources.settings import ComputeSettings
 
 if TYPE_CHECKING:
-    import psutil
     import torch
     from torch import nn
 
@@ -193,50 +192,6 @@ def shared_device(count: int, folder: Path | None = None) -> int:
 def available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def own_mib() -> float:
-    """Resident memory of this process, in MiB."""
-    return _resident_bytes(os.getpid()) / 2**20
-
-
-def resident_mib(process: psutil.Process) -> float:
-    """Resident memory of a process and its children, in MiB."""
-    return sum(map(_resident_bytes, (process.pid, *_descendants(process)))) / 2**20
-
-
-def _resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0: it has ended. Read where Linux lists it: psutil takes ten times as long."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        import psutil
-
-        try:
-            return int(psutil.Process(pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-
-def _descendants(process: psutil.Process) -> list[int]:
-    """The children of a process and theirs, without a look at every process of the machine where Linux lists them."""
-    pids, found = [process.pid], list[int]()
-    while pids:
-        pid = pids.pop()
-        try:
-            listed = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
-        except OSError:
-            if pid == process.pid:
-                return [one.pid for one in process.children(recursive=True)]
-            continue  # ended meanwhile
-        pids += listed
-        found += listed
-    return found
-
-
-def _children(task: Path) -> list[int]:
-    return [int(child) for child in (task / "children").read_bytes().split()]
 
 
 def training_memory(parameters: int, windows: int, length: int, width: int, layers: int) -> int:

@@ -18,11 +18,26 @@ from typing import Any
 
 from resources.child_process import ChildExit, child_environment, exit_with_parent
 from resources.errors import CandlecastError, WorkerEndedError
+from resources.usage import UsageMeter
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SECONDS = 5
 # Functions that a worker keeps loaded: the newest. With vintages a companion gets many, each with its weights.
 MOST_LOADED = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a function makes of an item, without the time to load it.
+
+    Attributes:
+        seconds: that it took.
+        peak_mib: highest resident memory of the worker meanwhile.
+    """
+
+    value: Any
+    seconds: float
+    peak_mib: float
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,13 @@ class Worker:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def apply(self, message: bytes) -> Any:
-        """The answer to a `request`: what the function makes of the item, or `Failed`."""
+    def apply(self, message: bytes) -> Answer | Failed:
+        """The answer to a `request`."""
         with self._lock:
             try:
                 self._connection.send_bytes(message)
-                return self._connection.recv()
+                answer: Answer | Failed = self._connection.recv()
+                return answer
             except (EOFError, OSError):
                 return Failed(WorkerEndedError(f"a worker process {self._how_it_ended()}"), None)
             except BaseException as error:
@@ -137,6 +153,9 @@ def work(descriptor: int, modules: Sequence[str] = ()) -> None:
                     while len(functions) >= MOST_LOADED:
                         del functions[next(iter(functions))]
                     functions[load] = pickle.loads(load)()
-                connection.send(functions[load](item))
+                meter = UsageMeter()
+                with meter.measuring():
+                    value = functions[load](item)
+                connection.send(Answer(value, meter.seconds, meter.peak_mib))
             except Exception as error:
                 connection.send(failed(error))

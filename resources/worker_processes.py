@@ -112,4 +112,4 @@ def _serve(
             raised = RuntimeError(f"{named}\n{found.traceback}") if found.traceback else CandlecastError(named)
             arrived.put((number, raised))
             return
-        arrived.put((number, found))
+        arrived.put((number, found.value))

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
-from resources.compute import resident_mib
-
-SAMPLE_SECONDS = 0.25
+from resources.companion import CompanionFunction, Item, Value
+from resources.usage import UsageMeter, own_mib
 
 
 @dataclass(frozen=True)
@@ -31,38 +26,33 @@ class ForecastCost:
     added_mib: float
 
 
-class CostMeter:
-    """Measures what happens inside `measuring()`; made before the model is loaded.
+class CostMeter(UsageMeter):
+    """A meter of one model's forecasts, made before the model is loaded.
 
     Attributes:
         seconds: measured until now; time in other processes is added to it.
     """
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._before = self._peak = resident_mib(self._process)
-        self.seconds = 0.0
+        super().__init__()
+        self._before = self.peak_mib
 
-    @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Add the time of the block, and sample its memory."""
-        stop = threading.Event()
-        sampler = threading.Thread(target=self._sample, args=(stop,), daemon=True)
-        sampler.start()
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
-            stop.set()
-            sampler.join()
+    def of_companion(self, function: CompanionFunction[Item, Value]) -> Callable[[Item], Value]:
+        """A function of the companion for calls inside `measuring()`.
+
+        Counted is what the call takes there, not how long this process waits: it may have been asked for in advance.
+        """
+
+        def call(item: Item) -> Value:
+            began = time.perf_counter()
+            answer = function.answer(item)
+            self.seconds += answer.seconds - (time.perf_counter() - began)
+            self.peak_mib = max(self.peak_mib, own_mib() + answer.peak_mib)
+            value: Value = answer.value
+            return value
+
+        return call
 
     def cost(self, forecasts: int) -> ForecastCost:
         """The time and memory measured so far, of a number of forecasts."""
-        return ForecastCost(forecasts, self.seconds, self._peak, self._peak - self._before)
-
-    def _sample(self, stop: threading.Event) -> None:
-        stopped = False
-        while not stopped:
-            stopped = stop.wait(SAMPLE_SECONDS)
-            self._peak = max(self._peak, resident_mib(self._process))
+        return ForecastCost(forecasts, self.seconds, self.peak_mib, self.peak_mib - self._before)

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
@@ -50,6 +51,9 @@ def predictions(
         CandlecastError: the model cannot be loaded, or a process died; the message names the tasks of its batch.
     """
     predict = forecaster.load()
+    network = predict.network if isinstance(predict, NetworkPredict) else None
+    if isinstance(predict, NetworkPredict) and isinstance(network, CompanionFunction):
+        predict = replace(predict, network=meter.of_companion(network))
 
     def own(batch: Batch) -> Prediction:
         with meter.measuring():
@@ -64,14 +68,14 @@ def predictions(
         return
     assert isinstance(predict, NetworkPredict)
     # Loaded with the first shard of this process, while the others work.
-    network, load = predict.network, forecaster.in_worker
-    here: Callable[[], Network] = cache(lambda: load() if isinstance(network, CompanionFunction) else network)
+    own_network, load = predict.network, forecaster.in_worker
+    here: Callable[[], Network] = cache(lambda: load() if isinstance(network, CompanionFunction) else own_network)
     shards = [_Shard(batch, predict.prepare) for batch in rest]
 
     def computed(shard: _Shard) -> tuple[Any, float]:
-        own_network = here()
+        loaded = here()
         with meter.measuring():
-            return own_network(shard.prepared.item), 0.0
+            return loaded(shard.prepared.item), 0.0
 
     results = run_on_workers(
         partial(_timed, forecaster.in_worker),

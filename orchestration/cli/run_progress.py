@@ -15,9 +15,9 @@ import dagster as dg
 import psutil
 
 from orchestration.cli.interrupts import interrupts
-from resources.compute import own_mib, resident_mib
 from resources.errors import CandlecastError
 from resources.progress import ProgressUpdate
+from resources.usage import own_mib, resident_mib
 
 # Between two looks at the memory of all processes, which compete with the work for the interpreter.
 SAMPLE_SECONDS = 1.0

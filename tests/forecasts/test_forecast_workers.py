@@ -95,6 +95,8 @@ def test_networks_asked_in_advance_compute_what_a_run_and_its_checks_need_once(t
             ((forecaster, own),) = forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks)
             result = generate_forecasts(candlecast, forecaster, own)
             assert result.created == len(tasks) == 4
+            # Of the network, not of the wait for it.
+            assert result.cost and result.cost.seconds > 0.001 and result.cost.peak_mib > 300
             assert repeatable(candlecast, [result]) == {forecaster.name}
         assert COMPANION.asked == 0
         ask_networks(candlecast, {*WEIGHTS}, tasks)

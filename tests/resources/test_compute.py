@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resources.compute import resident_mib, shared_device
+from resources.compute import shared_device
+from resources.usage import resident_mib
 
 HOLD = """
 import sys
