@@ -16,7 +16,8 @@ from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
-from assets.forecasts.generate import generate_all, generate_forecasts, target_timestamps
+from assets.forecasts.batches import target_timestamps
+from assets.forecasts.generate import generate_all, generate_forecasts
 from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LATER = (date(2011, 1, 3), date(2011, 6, 30)), (date(2011, 7, 1), date(2011, 7, 29))
