@@ -28,7 +28,8 @@ from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.forecaster import ForecastTask, Predict, Prediction
 from assets.forecasting.volatility.forecaster import volatility_forecaster
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows

@@ -20,7 +20,8 @@ from assets.forecasting.forecaster import ForecastTask
 from assets.forecasting.kronos_forecaster import kronos_forecaster
 from assets.market.events import with_events
 from assets.market.history import BarHistory, read_histories
-from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows

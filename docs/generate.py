@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from assets.market.ingest.rules import FLAGS, REASONS
 from orchestration.cli.app import app
-from resources.profiles import SettingRow, settings_reference
+from resources.settings_reference import SettingRow, settings_reference
 from resources.sql import load_sql
 
 if TYPE_CHECKING:

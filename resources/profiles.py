@@ -6,12 +6,10 @@ The models with their keys, ranges and defaults are in `resources.settings`.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,26 +25,7 @@ ENV_FILE, ENV_PROFILE, ENV_HOME = "CANDLECAST_SETTINGS", "CANDLECAST_PROFILE", "
 # Bars in the training windows of the published weights.
 PUBLISHED_CONTEXT = {"NeoQuasar/Kronos-mini": 2048, "NeoQuasar/Kronos-small": 512, "NeoQuasar/Kronos-base": 512}
 # Set by the loader itself, so not allowed in a profile or as an override.
-_SET_BY_LOADER = frozenset({"profile", "root", "home"})
-
-
-@dataclass(frozen=True)
-class SettingRow:
-    """One key of the settings reference.
-
-    Attributes:
-        section: the TOML table; empty for a key at the top of a profile.
-        type: "integer", "number", "boolean", "text", "date", "list of …", a literal value; alternatives with "or".
-        default: as written in TOML; "unset" where there is none.
-        range: the allowed values, e.g. "≥ 1", "> 0, ≤ 1", `"warn", "block" or "off"`; empty: any of the type.
-    """
-
-    section: str
-    key: str
-    type: str
-    default: str
-    range: str
-    description: str
+SET_BY_LOADER = frozenset({"profile", "root", "home"})
 
 
 def load_settings(
@@ -74,7 +53,7 @@ def load_settings(
     values = _inherit(content.get("profiles", {}), name, path)
     _check_environment()
     home_folder = Path(home or os.environ.get(ENV_HOME) or path.parent / "data").expanduser().absolute()
-    misplaced = sorted(_SET_BY_LOADER & set(values))
+    misplaced = sorted(SET_BY_LOADER & set(values))
     if misplaced:
         raise SettingsError(
             f"{path}, profile {name!r}: {misplaced[0]} is not a key of a profile; choose the profile at the top of the "
@@ -105,25 +84,6 @@ def warn_about_context(settings: Settings) -> None:
             "beyond is not known; set windows.max_context = %d",
             settings.windows.max_context, settings.predictor.base, trained, trained,
         )  # fmt: skip
-
-
-def settings_reference() -> list[SettingRow]:
-    """Every key that a profile can set, in the order of the models."""
-    schema = Settings.model_json_schema()
-    rows = []
-    for name, field in schema["properties"].items():
-        if name in _SET_BY_LOADER:
-            continue
-        # A table of tables, such as [models.NAME], is a section of as many names as one likes.
-        table = field.get("additionalProperties", {})
-        reference = field.get("$ref") or table.get("$ref")
-        if reference is None:
-            rows.append(_setting_row("", name, field))
-            continue
-        section = schema["$defs"][reference.rpartition("/")[2]]
-        shown = f"{name}.NAME" if table else name
-        rows += [_setting_row(shown, key, of_key) for key, of_key in section["properties"].items()]
-    return rows
 
 
 def packaged_file(name: str) -> Path:
@@ -241,8 +201,8 @@ def _check_environment() -> None:
         if not variable.startswith(ENV_PREFIX):
             continue
         section, *keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
-        if section not in Settings.model_fields or section in _SET_BY_LOADER:
-            allowed = ", ".join(sorted(set(Settings.model_fields) - _SET_BY_LOADER))
+        if section not in Settings.model_fields or section in SET_BY_LOADER:
+            allowed = ", ".join(sorted(set(Settings.model_fields) - SET_BY_LOADER))
             raise SettingsError(f"environment variable {variable}: unknown section {section!r}; allowed: {allowed}")
         if keys and _section(section) is None:
             raise SettingsError(
@@ -271,7 +231,7 @@ def _error_text(error: ValidationError, path: Path, profile: str) -> str:
 def _siblings(loc: tuple[int | str, ...]) -> list[str]:
     fields = Settings.model_fields
     if len(loc) < 2:
-        return sorted(set(fields) - _SET_BY_LOADER)
+        return sorted(set(fields) - SET_BY_LOADER)
     section = _section(str(loc[0]))
     return sorted(section.model_fields) if section else []
 
@@ -280,53 +240,3 @@ def _section(name: str) -> type[BaseModel] | None:
     """The model of a section, or of each table of a section; none: it is one value."""
     kinds = (Settings.model_fields[name].annotation, *get_args(Settings.model_fields[name].annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-
-
-def _setting_row(section: str, key: str, schema: Mapping[str, Any]) -> SettingRow:
-    branches = [branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null"]
-    ranges = [schema["range"]] if "range" in schema else [text for branch in branches if (text := _range_of(branch))]
-    return SettingRow(
-        section=section,
-        key=key,
-        type=" or ".join(dict.fromkeys(_type_of(branch) for branch in branches)),
-        default=_default_of(schema),
-        range="; ".join(ranges),
-        description=schema.get("description", ""),
-    )
-
-
-def _type_of(schema: Mapping[str, Any]) -> str:
-    if "const" in schema:
-        return json.dumps(schema["const"])
-    if schema.get("format") in ("date", "path"):
-        return str(schema["format"])
-    kind = schema.get("type")
-    if kind == "object":
-        values = schema["additionalProperties"]
-        return f"table of {_type_of(values) if isinstance(values, dict) else 'any value'}"
-    if kind == "array":
-        pair = schema.get("prefixItems")
-        return f"[{', '.join(map(_type_of, pair))}]" if pair else f"list of {_type_of(schema['items'])}"
-    return "text" if kind == "string" else str(kind)
-
-
-def _default_of(schema: Mapping[str, Any]) -> str:
-    if schema.get("default") is None:
-        return "{}" if schema.get("type") == "object" else "unset"
-    if "date" in _type_of(schema):
-        return json.dumps(schema["default"]).replace('"', "")
-    return json.dumps(schema["default"], ensure_ascii=False)
-
-
-def _range_of(schema: Mapping[str, Any]) -> str:
-    return ", ".join(_constraints(schema)) or (_range_of(schema["items"]) if "items" in schema else "")
-
-
-def _constraints(schema: Mapping[str, Any]) -> Iterator[str]:
-    if "enum" in schema:
-        *others, last = (json.dumps(value) for value in schema["enum"])
-        yield f"{', '.join(others)} or {last}" if others else last
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    yield from (f"{sign} {json.dumps(schema[name])}" for name, sign in signs.items() if name in schema)
-    if "pattern" in schema:
-        yield f"matches {schema['pattern']}"

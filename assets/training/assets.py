@@ -237,7 +237,8 @@ def _of_run(context: dg.AssetExecutionContext, candlecast: Candlecast) -> tuple[
 def _checkpoint(context: dg.AssetExecutionContext, kind: Kind, candlecast: Candlecast) -> dg.MaterializeResult[None]:
     """Build the run's checkpoint of a kind, compare it with the champion, and return the metadata of the one in use."""
     from assets.training.acceptance import check_checkpoint
-    from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+    from assets.training.build_checkpoint import build_checkpoint
+    from assets.training.checkpoint_request import checkpoint_request
     from assets.training.metadata import checkpoint_metadata
     from assets.training.model_selection.comparison import run_comparison
     from assets.training.model_selection.promotion import decide

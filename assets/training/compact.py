@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.compact_recipe import compact_settings, seen_histories
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays

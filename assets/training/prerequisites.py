@@ -17,7 +17,7 @@ import numpy as np
 
 from assets.forecasting.volatility.regression import VolatilityWeights
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import starting_weights
+from assets.training.checkpoint_request import starting_weights
 from assets.training.data.windows import WindowSet, build_windows
 from assets.training.fit.base_weights import AUTO, SECTIONS, WEIGHTS, BaseWeights, different_tokens
 from assets.training.fit.lr_schedule import TrainingSchedule

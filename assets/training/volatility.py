@@ -33,7 +33,8 @@ from assets.forecasting.volatility.regression import (
     input_count,
 )
 from assets.market.history import BarHistory
-from assets.training.build_checkpoint import VINTAGE, starting_weights
+from assets.training.build_checkpoint import VINTAGE
+from assets.training.checkpoint_request import starting_weights
 from assets.training.fit.base_weights import SECTIONS, BaseWeights
 from assets.training.fit.lr_schedule import evenly_spaced
 from assets.training.model_card import render_model_card

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from resources.profiles import SettingRow, settings_reference
 from resources.settings import Settings
+from resources.settings_reference import SettingRow, settings_reference
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from assets.forecasting.forecaster import ForecastModel
 from assets.market.ingest.lake import Lake
 from assets.market.outcomes import file_outcomes
-from assets.training.build_checkpoint import checkpoint_request, starting_weights
+from assets.training.checkpoint_request import checkpoint_request, starting_weights
 from assets.training.data.current_windows import current_windows
 from assets.training.data.windows import WINDOWS_VERSION
 from assets.training.model_selection.promotion import PROMOTED

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from assets.market.ingest.rules import FLAGS, REASONS
 from orchestration.cli.app import app
-from resources.profiles import settings_reference
+from resources.settings_reference import settings_reference
 from resources.sql import load_sql
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from assets.forecasting.chronos2.outputs import field_quantiles
 from assets.forecasting.chronos2.standardised import ANCHORS, SIZE, mirrored_bars, origin_scale
 from assets.forecasting.cross_section import MarketReturns
 from assets.market.history import CLOSE, VOLUME
-from assets.training.build_checkpoint import starting_weights
+from assets.training.checkpoint_request import starting_weights
 from assets.training.compact import NOTES
 from assets.training.fit.base_weights import WEIGHTS
 from resources.errors import CandlecastError

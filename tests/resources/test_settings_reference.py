@@ -2,8 +2,8 @@
 
 import pytest
 
-from resources.profiles import SettingRow, settings_reference
 from resources.settings import ModelSettings, Section, Settings
+from resources.settings_reference import SettingRow, settings_reference
 
 ROWS = {(row.section, row.key): row for row in settings_reference()}
 

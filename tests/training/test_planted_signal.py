@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from assets.forecasting.baselines.closed_form import baseline_forecasters
 from assets.forecasting.chronos2.compact import new_chronos2
 from assets.market.history import CLOSE, FIELDS
-from assets.training.build_checkpoint import checkpoint_request
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.model_selection.scoring import score_forecasts, tasks_at_origins
 from benchmarks.planted_signal import BASELINE, Base, on_last_close, oracle, planted_settings, simulated_market

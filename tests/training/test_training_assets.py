@@ -19,7 +19,8 @@ from safetensors.numpy import load_file
 
 from assets.market.history import read_histories
 from assets.training.assets import build_assets
-from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows, current_windows, set_current_windows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows

@@ -11,7 +11,8 @@ import pytest
 
 from assets.forecasting.models.weights import find_weights
 from assets.market.history import read_histories
-from assets.training.build_checkpoint import build_checkpoint, checkpoint_request
+from assets.training.build_checkpoint import build_checkpoint
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import write_arrays
 from assets.training.data.windows import build_windows

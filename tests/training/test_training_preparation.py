@@ -17,7 +17,7 @@ from assets.forecasting.lookbacks import fill_lookbacks
 from assets.market.events import with_events
 from assets.market.gaps import GapFill, without_filled
 from assets.market.history import CLOSE, PRICES, VOLUME, BarHistory
-from assets.training.build_checkpoint import checkpoint_request
+from assets.training.checkpoint_request import checkpoint_request
 from assets.training.data.current_windows import TrainingWindows
 from assets.training.data.dataset import Augmentation, WindowArrays, write_arrays
 from assets.training.data.windows import WindowSet, build_windows
