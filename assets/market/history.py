@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -177,8 +178,24 @@ def stored_histories(settings: Settings) -> Mapping[str, BarHistory]:
         return _stored(settings, warehouse)
 
 
+# The file and its version that the state was read from last, and the state.
+_state: tuple[Path, str, object] | None = None
+
+
+def _state_of(warehouse: Warehouse) -> object:
+    """What changes with everything that histories are read from; of one version of a file it is read once."""
+    global _state
+    version = warehouse.version
+    if version and _state and _state[:2] == (warehouse.path, version):
+        return _state[2]
+    found = warehouse.frame(_STATE).astype(str).to_dict("records")
+    if version:
+        _state = warehouse.path, version, found
+    return found
+
+
 def _stored(settings: Settings, warehouse: Warehouse) -> Mapping[str, BarHistory]:
-    state = warehouse.frame(_STATE).astype(str).to_dict("records")
+    state = _state_of(warehouse)
     named = [str(warehouse.uri), str(warehouse.path), settings.market.model_dump(mode="json")]
     return _histories(_StoredBars(digest_of([state, *named]), settings))
 
