@@ -3,7 +3,7 @@
 https://docs.dagster.io/guides/test/asset-checks. Not here: the checks themselves (`checks` of each stage).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,13 +49,22 @@ def no_rows(wrong: "pd.DataFrame", fine: str, problem: str) -> dg.AssetCheckResu
 
 def failed_checks(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> list[FailedCheck]:
     """Those of the checks whose latest evaluation failed, by asset and name."""
+    return [
+        FailedCheck(key.asset_key.to_user_string(), key.name, evaluation.description or "")
+        for key, evaluation in latest_evaluations(instance, keys)
+        if not evaluation.passed
+    ]
+
+
+def latest_evaluations(
+    instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
+) -> Iterator[tuple[dg.AssetCheckKey, dg.AssetCheckEvaluation]]:
+    """The latest evaluation of each of the checks that has one, by asset and name."""
     # One query: Dagster's own method for one check takes a millisecond, and there are seventy.
     wanted = sorted(keys)
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(wanted)
-    failed = []
     for key in wanted:
         record = latest.get(key)
         evaluation = record.event.asset_check_evaluation if record and record.event else None
-        if evaluation is not None and not evaluation.passed:
-            failed.append(FailedCheck(key.asset_key.to_user_string(), key.name, evaluation.description or ""))
-    return failed
+        if evaluation is not None:
+            yield key, evaluation

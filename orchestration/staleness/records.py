@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from assets.checks import failed_checks
+from assets.checks import failed_checks, latest_evaluations
 from assets.market.checks import GATES, build_checks
 from assets.picture_files import PictureFiles
 from assets.training.model_selection.promotion import PROMOTED
@@ -75,10 +75,6 @@ class Records:
 
     def _evaluations(self, asset: str) -> Iterator[tuple[dg.AssetCheckKey, dg.AssetCheckEvaluation]]:
         """The latest evaluation of each check of an asset, but of those that every run evaluates."""
-        for key in sorted(self.graph.get(dg.AssetKey(asset)).check_keys):
-            if key.name == CHECK_NAME or (asset, key.name) in ALWAYS:
-                continue
-            record = self.instance.get_latest_asset_check_evaluation_record(key)
-            evaluation = record.event.asset_check_evaluation if record and record.event else None
-            if evaluation is not None:
-                yield key, evaluation
+        keys = self.graph.get(dg.AssetKey(asset)).check_keys
+        wanted = [key for key in keys if key.name != CHECK_NAME and (asset, key.name) not in ALWAYS]
+        return latest_evaluations(self.instance, wanted)
