@@ -80,6 +80,9 @@ def corrected_since(
     warehouse: Warehouse, checkpoints: UsedCheckpoints, chosen: ForecastFilter = NO_FILTER
 ) -> dict[str, int]:
     """The number of scored forecasts by model that were made from bars which were corrected since; none: left out."""
+    with warehouse.read() as connection:
+        if not connection.execute(load_sql("assets.evaluation", "any_corrected.sql")).fetchall()[0][0]:
+            return {}
     found = _filtered_frame(warehouse, "corrected_since.sql", checkpoints, chosen)
     return dict(zip(found["model"].astype(str), found["forecasts"].astype(int), strict=True))
 

@@ -201,10 +201,12 @@ class _Resampled:
 
 def _columns_by_origins(values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that are known, and the columns of which exactly these are."""
-    known = np.isfinite(values)
-    patterns, column_patterns = np.unique(known, axis=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        yield np.flatnonzero(patterns[:, number]), np.flatnonzero(column_patterns == number)
+    known = np.ascontiguousarray(np.isfinite(values).T)
+    columns: dict[bytes, list[int]] = {}
+    for column, rows in enumerate(known):
+        columns.setdefault(rows.tobytes(), []).append(column)
+    for own in columns.values():
+        yield np.flatnonzero(known[own[0]]), np.array(own)
 
 
 def _resample(

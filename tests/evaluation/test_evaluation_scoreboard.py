@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pytest
 
 from assets.evaluation.acceptance import check_models_compared
 from assets.evaluation.origin_times import OriginTimes
-from assets.evaluation.score_queries import means_by_step, paired_scores, pit_values
+from assets.evaluation.score_queries import corrected_since, means_by_step, paired_scores, pit_values
 from assets.evaluation.scoreboard import (
     build_scoreboard,
     compute_scoreboard,
@@ -389,3 +389,18 @@ def test_times_count_sessions_and_not_days_or_bars() -> None:
 def test_an_empty_scoreboard_has_a_verdict_text() -> None:
     empty = compute_scoreboard(_paired(lambda other: other).iloc[:0], QUICK, _weekly(0), 0)
     assert empty.empty and len(verdict_text(empty)) == 1
+
+
+def test_forecasts_are_counted_whose_bars_were_corrected_after_they_were_made(home: ForecastHome) -> None:
+    used = _with_model(home, lambda prediction: prediction)
+    assert corrected_since(home.warehouse, used) == {}
+    newest = home.warehouse.rows("SELECT max(origin) AS newest FROM forecasts")[0]["newest"]
+    tomorrow = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+    later = "UPDATE bars SET available_at = $at WHERE symbol = $symbol AND ts = $ts"
+    with home.warehouse.write() as connection:
+        after = connection.execute(f"SELECT min(ts) FROM bars WHERE ts > '{newest}'").fetchall()[0][0]
+        connection.execute(later, {"symbol": "AAPL", "ts": after, "at": tomorrow})
+    assert corrected_since(home.warehouse, used) == {}, "a bar after every origin"
+    with home.warehouse.write() as connection:
+        connection.execute(later, {"symbol": "AAPL", "ts": newest, "at": tomorrow})
+    assert corrected_since(home.warehouse, used) == dict.fromkeys(used, 1)

@@ -47,7 +47,7 @@ def write_events(
     sources = path_models(candlecast, used)
     for done, source in enumerate(sources):
         laws = path_laws(source, used)
-        missing = {law: _missing_origins(candlecast, law, events, chosen) for law in laws}
+        missing = _missing_origins(candlecast, laws, events, chosen)
         # A file is read once for all laws that its paths are mapped to.
         for origins in _chunks(np.unique(np.concatenate(list(missing.values())))):
             paths = {origin: _read_paths(paths_file(candlecast.home, *source, origin)) for origin in origins}
@@ -82,20 +82,23 @@ def event_probabilities(
 
 
 def _missing_origins(
-    candlecast: Candlecast, law: tuple[str, str], events: Sequence[Event], chosen: ForecastFilter
-) -> np.ndarray:
-    """The origins of a law's forecasts without probabilities, (n,) datetime64[s]."""
+    candlecast: Candlecast, laws: Sequence[tuple[str, str]], events: Sequence[Event], chosen: ForecastFilter
+) -> dict[tuple[str, str], np.ndarray]:
+    """By law, the origins of its forecasts without probabilities, (n,) datetime64[s]."""
     parameters = {
-        "model": law[0],
-        "checkpoint": law[1],
         "step": candlecast.settings.windows.predict_window,
         "first": chosen.first,
         "symbols": chosen.parameters["symbols"],
     }
     with candlecast.warehouse.read() as connection:
         connection.register("wanted_events", events_frame(events))
+        connection.register("laws", pd.DataFrame(laws, columns=["model", "checkpoint"], dtype=str))
         found = connection.execute(load_sql("assets.evaluation.risk", "missing_events.sql"), parameters).df()
-    return np.unique(found["origin"].to_numpy()).astype("datetime64[s]")
+    origins = found["origin"].to_numpy().astype("datetime64[s]")
+    return {
+        (model, checkpoint): origins[((found["model"] == model) & (found["checkpoint"] == checkpoint)).to_numpy()]
+        for model, checkpoint in laws
+    }
 
 
 def _chunk_rows(

@@ -1,13 +1,14 @@
--- The forecasts of a checkpoint since the start of the test range that lack one of the wanted probabilities.
-SELECT f.symbol, f.origin
+-- The origins since the start of the test range whose forecasts lack one of the wanted probabilities, by checkpoint.
+-- Registered: `laws` (model, checkpoint), `wanted_events` (measure, level).
+SELECT DISTINCT f.model, f.checkpoint, f.origin
 FROM forecasts f
+SEMI JOIN laws USING (model, checkpoint)
 LEFT JOIN (
-    SELECT symbol, origin, count(*) AS events
-    FROM forecast_risk JOIN wanted_events USING (measure, level)
-    WHERE model = $model AND checkpoint = $checkpoint AND step = $step
-    GROUP BY symbol, origin
-) k USING (symbol, origin)
-WHERE f.model = $model AND f.checkpoint = $checkpoint AND f.origin >= $first
-  AND ($symbols IS NULL OR list_contains($symbols, f.symbol))
+    SELECT model, checkpoint, symbol, origin, count(*) AS events
+    FROM forecast_risk JOIN wanted_events USING (measure, level) SEMI JOIN laws USING (model, checkpoint)
+    WHERE step = $step
+    GROUP BY ALL
+) k USING (model, checkpoint, symbol, origin)
+WHERE f.origin >= $first AND ($symbols IS NULL OR list_contains($symbols, f.symbol))
   AND coalesce(k.events, 0) < (SELECT count(*) FROM wanted_events)
-ORDER BY f.origin, f.symbol
+ORDER BY ALL
