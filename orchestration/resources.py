@@ -38,4 +38,9 @@ class CandlecastResource(dg.ConfigurableResource[Candlecast]):
 
         settings = load_settings(self.settings_file, self.profile, self.home)
         claim_home(settings)
+        if context.run and context.run.job_name == "daily":
+            from assets.forecasting.companion import start_companion
+
+            # It imports torch while the run ingests its session.
+            start_companion(settings)
         return Candlecast(settings)
