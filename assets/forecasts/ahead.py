@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
+import numpy as np
+
 from assets.forecasting.companion import WEIGHTS, start_companion
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
 from assets.forecasting.registry import forecasters_by_task
@@ -12,18 +14,25 @@ from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_t
 from assets.forecasts.forecast_store import existing_forecasts
 from assets.forecasts.generate import range_of
 from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
+from assets.forecasts.missing import lacks_newest_origin
 from resources.candlecast import Candlecast
 from resources.companion import COMPANION
 from resources.errors import CandlecastError
 
 
 def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[ForecastTask]) -> None:
-    """Ask for the missing forecasts of the tasks by networks whose weights are there.
+    """Ask for the missing forecasts of the tasks by networks whose weights are there, if the newest origin lacks some.
 
     Args:
         run: the assets of the run, whose later assets make these forecasts.
         tasks: ordered by origin.
     """
+    networks = WEIGHTS.keys() & run
+    if not tasks or not networks:
+        return
+    (newest,) = candlecast.calendar.sessions_of(np.array([tasks[-1].origin]))
+    if not lacks_newest_origin(candlecast, networks, newest.item(), newest.item()):
+        return
     start_companion(candlecast.settings)
     for asset, weights in WEIGHTS.items():
         if COMPANION.worker and asset in run and run.isdisjoint(weights):

@@ -197,11 +197,11 @@ def test_a_run_starts_the_companion_only_if_networks_have_something_to_forecast(
     other = CliProject(copy.folder, f"{copy.file.read_text()}device = 'cpu'\nworkers = 2\n")
     plan = _plan(other.home, other.file)
     assert {"kronos_forecasts", "chronos2_forecasts"} <= set(plan.stale)
-    assert not [child for child in other.children_of("run") if "worker_processes" in child]
+    assert not [child for child in other.children_of("run") if "import work;" in child]
     newest = "model = 'kronos' AND origin = (SELECT max(origin) FROM forecasts)"
     for table in ("forecast_quantiles", "forecasts"):
         _sql(f"DELETE FROM {table} WHERE {newest}")(other.home)
-    assert [child for child in other.children_of("run") if "worker_processes" in child]
+    assert [child for child in other.children_of("run") if "import work;" in child]
 
 
 @pytest.mark.slow
