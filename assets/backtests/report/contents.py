@@ -21,6 +21,7 @@ import pandas as pd
 
 from assets.backtests.plan import BacktestPlan
 from assets.backtests.report.anchoring import read_anchoring
+from assets.backtests.report.calibration import read_calibration
 from assets.backtests.report.skill import read_skill_groups
 from assets.backtests.results import BacktestResult
 from assets.backtests.signals import OmittedForecasts
@@ -67,15 +68,6 @@ FAN_PANELS = (
 _SCOREBOARD = "SELECT * FROM scoreboard ORDER BY metric, horizon, model, baseline"
 _RISK = "SELECT * FROM risk_backtest ORDER BY measure, level, step, model"
 _REJECTED = "SELECT rule, count(*) AS rows FROM rejected_bars GROUP BY rule ORDER BY rows DESC, rule"
-# A forecast's PIT is at most a level exactly where the close was at most that quantile.
-_CALIBRATION = f"""
-SELECT s.model, l.level, avg((s.value <= l.level + 1e-9)::INTEGER) AS share, count(*) AS forecasts
-FROM (SELECT * FROM forecast_scores WHERE {FORECAST_FILTER}) s
-JOIN forecasts f USING (model, checkpoint, symbol, origin)
-CROSS JOIN (SELECT unnest($levels::DOUBLE[]) AS level) l
-WHERE s.metric = 'pit' AND NOT f.in_sample AND list_contains($checkpoints, s.model || ' ' || s.checkpoint)
-GROUP BY s.model, l.level ORDER BY s.model, l.level
-"""
 _FORECASTS = f"""
 SELECT model, checkpoint, symbol, origin, in_sample FROM forecasts
 WHERE list_contains($checkpoints, model || ' ' || checkpoint) AND {FORECAST_FILTER} ORDER BY model, origin, symbol
@@ -185,7 +177,7 @@ def read_contents(
     files = tuple(file_outcomes(warehouse, Lake(checkpoints.home), frequency))
     with warehouse.read() as connection:
         forecasts = connection.execute(_FORECASTS, {**pairs, **chosen.parameters}).df()
-        calibration = connection.execute(_CALIBRATION, {**pairs, "levels": levels, **chosen.parameters}).df()
+        calibration = read_calibration(connection, {**pairs, "levels": levels, **chosen.parameters})
         skill_groups = read_skill_groups(connection, {**pairs, **chosen.parameters})
         anchoring = read_anchoring(connection, {**pairs, **chosen.parameters}, frequency)
         market = MarketSummary(
