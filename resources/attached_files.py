@@ -96,13 +96,16 @@ def open_alone(path: Path, read_only: bool, config: Config) -> OpenDatabase:
 
 def file_version(path: Path) -> str:
     """A digest of what DuckDB changes in a file with every commit: the headers, which count checkpoints, and the log of
-    what is not in the file yet."""
+    what is not in the file yet. Also of inode and modification time: a copy that was put back counts on from where it
+    was made."""
     with path.open("rb") as file:
-        headers = file.read(_HEADERS)
+        found = file.read(_HEADERS)
+        state = os.fstat(file.fileno())
+        found += f"{state.st_ino} {state.st_mtime_ns}".encode()
     with suppress(FileNotFoundError):
         log = path.with_name(f"{path.name}.wal").stat()
-        headers += f"{log.st_size} {log.st_mtime_ns}".encode()
-    return hashlib.sha256(headers).hexdigest()
+        found += f" {log.st_size} {log.st_mtime_ns}".encode()
+    return hashlib.sha256(found).hexdigest()
 
 
 def _instance_for(path: Path, config: Config) -> _Instance | None:

@@ -46,12 +46,17 @@ class Warehouse:
     Args:
         location: a file, created with its folder on first use; or a URI that DuckDB attaches (`md:…`, `ducklake:…`).
         wait: seconds to wait for another process before giving up.
+
+    Attributes:
+        written: the version that the last write of this object left, whatever other processes wrote since; None: no
+            write, or it is not known.
     """
 
     def __init__(self, location: Path | str, wait: float = WAIT_SECONDS) -> None:
         self.uri = location if isinstance(location, str) and scheme_of(location) else None
         self.path = Path(location)
         self.wait = wait
+        self.written: str | None = None
         self._checked = False
 
     @classmethod
@@ -144,8 +149,22 @@ class Warehouse:
                     self._remember()
                 with _transaction(connection), interruptible():
                     yield connection
+                self.written = self._version_left(connection)
             finally:
                 opened.close()
+
+    def _version_left(self, connection: duckdb.DuckDBPyConnection) -> str | None:
+        """The version that closing a connection leaves, after which another process may write; None: not known."""
+        if self.uri is not None:
+            return None
+        try:
+            with interruptible():
+                # As closing does.
+                connection.execute("CHECKPOINT")
+        except duckdb.Error:
+            # What is committed is in the log.
+            return None
+        return self.version
 
     def _ensure_schema(self) -> None:
         """Create the tables of a new warehouse, and migrate one of an earlier version."""

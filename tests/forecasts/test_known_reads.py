@@ -16,8 +16,10 @@ from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import StoredForecasts
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
+from assets.forecasts import forecast_store
 from assets.forecasts.batches import target_timestamps
 from assets.forecasts.generate import generate_all, generate_forecasts
+from resources.warehouse import Warehouse
 from tests.forecasts.forecast_home import ForecastHome
 
 FIRST, LATER = (date(2011, 1, 3), date(2011, 6, 30)), (date(2011, 7, 1), date(2011, 7, 29))
@@ -107,6 +109,22 @@ def test_after_any_other_write_all_is_read_again(
     assert not np.array_equal(after, before)
     _as_another_process(monkeypatch)
     np.testing.assert_array_equal(_combined(home), after)
+
+
+@pytest.mark.usefixtures("bases")
+def test_a_write_between_that_of_a_run_and_its_next_read_is_seen(
+    home: ForecastHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_another_write(*args: Any) -> None:
+        with Warehouse(home.warehouse.path).write() as connection:
+            connection.execute("UPDATE forecast_quantiles SET value = value * 1.01 WHERE model = 'drift'")
+        known_reads.keep_known(*args)
+
+    monkeypatch.setattr(forecast_store, "keep_known", after_another_write)
+    generate_all(home.candlecast, _derived(home, "calibrated_forecasts", "drift_recalibrated"))
+    after = _combined(home)
+    _as_another_process(monkeypatch)
+    np.testing.assert_array_equal(after, _combined(home))
 
 
 def test_what_is_derived_from_derived_forecasts_reads_those_that_were_made_meanwhile(

@@ -1,6 +1,7 @@
 """The warehouse: transactions, waiting for other processes, schema versions, interruption."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,30 @@ def test_the_version_changes_with_every_change_by_any_process_and_with_nothing_e
     subprocess.run([sys.executable, "-c", WRITING, str(warehouse.path), "other"], check=True)
     assert versions[1] == versions[2] != versions[3] == versions[4] == versions[5] != warehouse.version
     assert None not in versions and versions[0] != versions[1]
+
+
+def test_a_version_never_comes_back_after_a_copy_was_put_back(warehouse: Warehouse, tmp_path: Path) -> None:
+    def write(value: int) -> str | None:
+        with warehouse.write() as connection:
+            connection.execute("INSERT OR REPLACE INTO backtests VALUES ('a', 'm', ?)", [value])
+        return warehouse.version
+
+    write(0)
+    shutil.copy(warehouse.path, tmp_path / "copy")
+    changed = write(1)
+    # The headers are the same again after as many writes.
+    for restore in (shutil.copy, shutil.move):
+        restore(tmp_path / "copy", warehouse.path)
+        assert write(2) != changed
+
+
+def test_the_version_that_a_write_left_is_not_that_of_a_later_write(warehouse: Warehouse) -> None:
+    for value in range(2):
+        with warehouse.write() as connection:
+            connection.execute("INSERT OR REPLACE INTO backtests VALUES ('a', 'm', ?)", [value])
+        assert warehouse.written == warehouse.version
+    subprocess.run([sys.executable, "-c", WRITING, str(warehouse.path), "other"], check=True)
+    assert warehouse.written != warehouse.version
 
 
 def test_a_read_connection_cannot_write(warehouse: Warehouse) -> None:

@@ -71,15 +71,16 @@ def known_reads(settings: Settings, warehouse: Warehouse) -> KnownReads:
 
 
 def keep_known(warehouse: Warehouse, before: str | None, models: Collection[str]) -> None:
-    """Keep what was read before a write that changed derived forecasts of these models and nothing else.
+    """Keep what was read before the last write of a warehouse, which changed derived forecasts of these models and
+    nothing else.
 
     Args:
-        before: the version of the warehouse before it, as long as no other process could write.
+        before: the version before it, as long as no other process could write.
     """
     global _known
     if _known is None or before is None or (_known.version, _known.path) != (before, warehouse.path):
         return
     _known.forget(models)
-    _known.version = warehouse.version
+    _known.version = warehouse.written
     if sum(values.size for _, values in _known.kept.values()) > VALUES_SHARED:
         _known = None
