@@ -32,9 +32,12 @@ GROUP BY ALL HAVING min(learnt_from) IS NOT NULL
 def learnt_origins(warehouse: Warehouse, results: Sequence[ForecastResult]) -> dict[str, int]:
     """By model that learns, the number of earlier origins that its newest forecast of a run was learnt from."""
     runs = [one.range for one in results]
-    models, checkpoints = (list(part) for part in zip(*(one.named for one in runs), strict=True))
-    newest = [max(one.origins).item() for one in runs]
-    rows = warehouse.rows(_LEARNT_FROM, {"models": models, "checkpoints": checkpoints, "newest": newest})
+    named = {
+        "models": [one.forecaster.model for one in results],
+        "checkpoints": [one.forecaster.checkpoint for one in results],
+        "newest": [max(one.origins).item() for one in runs],
+    }
+    rows = warehouse.rows(_LEARNT_FROM, named) if runs else []
     found = {(row["model"], row["checkpoint"]): int(row["origins"]) for row in rows}
     return {one.forecaster.name: found[run.named] for one, run in zip(results, runs, strict=True) if run.named in found}
 

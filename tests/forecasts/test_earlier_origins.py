@@ -45,3 +45,8 @@ def test_a_single_origin_says_that_it_has_learnt_nothing_and_the_history_mends_i
     assert not _problem(home, again)
     (row,) = learnt_by_model(again, counts).to_dict("records")
     assert row["earlier origins"] == planned and row["outcomes"] > 100
+
+
+def test_a_run_of_models_that_are_all_blocked_has_nothing_to_check(home: ForecastHome) -> None:
+    assert learnt_origins(home.warehouse, []) == {}
+    assert not _problem(home, [])
