@@ -86,13 +86,14 @@ def check_earlier_origins(
         origins: the result of `learnt_origins`.
     """
     problems = []
-    newest, possible = _earlier_sessions(candlecast, results, histories)
-    known = max(origins.values(), default=0)
-    if origins and 2 * known < possible:
-        problems.append(
-            f"the forecasts from {newest} were learnt from {known:,} of {possible:,} earlier origins of the settings, "
-            "because the others are not forecast: `candlecast run` forecasts them, and makes these forecasts again"
-        )
+    if origins:
+        known, (newest, possible) = max(origins.values()), _earlier_sessions(candlecast, results, histories)
+        if 2 * known < possible:
+            problems.append(
+                f"the forecasts from {newest} were learnt from {known:,} of {possible:,} earlier origins of the "
+                "settings, because the others are not forecast: `candlecast run` forecasts them, and makes these "
+                "forecasts again"
+            )
     outdated = _outdated(candlecast, models)
     if outdated:
         named = f"{min(outdated)} … {max(outdated)}"
