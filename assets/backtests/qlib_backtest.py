@@ -1,4 +1,4 @@
-"""A backtest plan simulated by Qlib, in one child process for all models, and by our own loop (topk_dropout)."""
+"""A backtest plan simulated by Qlib, in a child process that uses every core, and by our own loop (topk_dropout)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from assets.backtests.topk_dropout import COMPILED_FROM, trading_sessions
 from assets.backtests.topk_kernel import Sessions
 from assets.backtests.tradability import REFUSED
 from resources.child_process import run_child
+from resources.compute import available_cores
 from resources.errors import CandlecastError
 from resources.progress import Progress, silent
 from resources.qlib import QlibProvider
@@ -35,17 +36,24 @@ def price_panel(provider: QlibProvider) -> PricePanel:
 
 
 def simulate_with_qlib(
-    plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path, progress: Progress = silent
+    plan: BacktestPlan,
+    provider: QlibProvider,
+    rules: TradingRules,
+    folder: Path,
+    progress: Progress = silent,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Daily results of all models, by model and session: columns `COLUMNS`, returns as fractions.
 
     Args:
         folder: an empty folder for the files exchanged with the child process.
+        workers: processes that simulate, a model each at a time; none: one per core on Linux, elsewhere one.
 
     Raises:
         CandlecastError: the Qlib process failed; the message ends with its last output.
     """
-    _write_request(plan, provider, rules, folder)
+    workers = workers or (available_cores() if sys.platform == "linux" else 1)
+    _write_request(plan, provider, rules, workers, folder)
     progress(0, len(plan.scores), "starting Qlib")
     _run_qlib(folder, progress)
     days = pd.read_parquet(folder / qlib_worker.DAYS)
@@ -82,13 +90,14 @@ def _days_of(run: SweepRun, plan: BacktestPlan) -> pd.DataFrame:
     )
 
 
-def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path) -> None:
+def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, workers: int, folder: Path) -> None:
     days = plan.days.astype("datetime64[ns]")
     request = {
         "provider": str(provider.folder),
         "instruments": list(plan.ids),
         "days": [str(day) for day in plan.days],
         "rules": rules.as_dict(),
+        "workers": workers,
         "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }
     (folder / qlib_worker.REQUEST).write_text(json.dumps(request), encoding="utf-8")

@@ -12,8 +12,10 @@ import copy
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,35 @@ def run(folder: Path) -> None:
     )
     exchange = _exchange(market, rules)
     models = sorted(scores["model"].unique())
-    frames = []
-    for done, model in enumerate(models, start=1):
+
+    def simulate(model: str) -> pd.DataFrame:
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
-        frames.append(_simulate(own, exchange, market, rules).assign(model=model))
-        sys.stdout.write(f"{PROGRESS}{done} {len(models)} {model}\n")
+        return _simulate(own, exchange, market, rules).assign(model=model)
+
+    frames = list[pd.DataFrame]()
+    for frame in _simulated(simulate, models, request["workers"]):
+        frames.append(frame)
+        sys.stdout.write(f"{PROGRESS}{len(frames)} {len(models)} {models[len(frames) - 1]}\n")
         sys.stdout.flush()
     pd.concat(frames, ignore_index=True).to_parquet(folder / DAYS, index=False)
+
+
+# What a forked process calls: a function that reads Qlib's quotes cannot be pickled, and is inherited.
+_inherited: list[Callable[[str], pd.DataFrame]] = []
+
+
+def _simulated(simulate: Callable[[str], pd.DataFrame], models: Sequence[str], workers: int) -> Iterator[pd.DataFrame]:
+    """The results of each model, in their order, by some processes that are forked from this one."""
+    if min(workers, len(models)) == 1:
+        yield from map(simulate, models)
+        return
+    _inherited.append(simulate)
+    with ProcessPoolExecutor(min(workers, len(models)), get_context("fork"), exit_with_parent) as pool:
+        yield from pool.map(_call_inherited, models)
+
+
+def _call_inherited(model: str) -> pd.DataFrame:
+    return _inherited[0](model)
 
 
 def _exchange(market: Market, rules: TradingRules) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from assets.backtests.plan import BacktestPlan
@@ -128,9 +129,12 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
     benchmark = rng.normal(0, 0.01, days - 1)
     plan = BacktestPlan(calendar, prices.symbols, prices.ids, scores, benchmark, (), prices.ends, states)
     assert plan.ends[1] == calendar[days // 2 - 1]
-    work = tmp_path / "work"
-    work.mkdir()
-    qlib, own = simulate_with_qlib(plan, provider, rules, work), simulate_without_qlib(plan, prices, rules)
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    qlib, other = (simulate_with_qlib(plan, provider, rules, folders[count], workers=count + 1) for count in (0, 1))
+    pd.testing.assert_frame_equal(qlib, other, check_exact=True)
+    own = simulate_without_qlib(plan, prices, rules)
     assert qlib[["model", "session"]].equals(own[["model", "session"]])
     assert (qlib["turnover"] > 0).mean() > 0.3
     assert (qlib[list(REFUSED)].sum() > 0).all()
