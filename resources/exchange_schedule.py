@@ -66,7 +66,8 @@ def exchange_schedule(name: str, home: Home | None = None, until: date | None = 
         name: an exchange_calendars name, or "24/7".
         home: where it is kept; none: the one that this process has, or it is computed.
         until: a day up to which sessions are wanted; none: `AHEAD` of today. What was kept on an earlier day and ends
-            before it is computed again: most calendars end a year from today, some with the year.
+            before it, or is older than `LONGEST_KEPT`, is computed again: most calendars end a year from today, some
+            with the year.
 
     Raises:
         CandlecastError: the calendar cannot be computed.

@@ -25,10 +25,13 @@ VERSION = 2
 COMPUTED_BY = ("exchange_calendars", "pandas")
 # How far ahead sessions are known: longer than a server goes without a restart.
 AHEAD = timedelta(days=180)
+# How long a calendar is used: the days to the next holiday are known as with a new one, which ends in a year. Frankfurt
+# and Paris have none for eight months.
+LONGEST_KEPT = timedelta(days=30)
 
 
 def kept_calendar(home: Home, name: str, until: date) -> dict[str, Any] | None:
-    """The kept calendar; none: there is none, or it is of other versions or rules, ends too early, or is damaged.
+    """The kept calendar; none: there is none, or it is old, of other versions or rules, ends too early, or is damaged.
 
     Args:
         until: a day up to which sessions are wanted. One that was computed today is as long as it can be.
@@ -39,9 +42,11 @@ def kept_calendar(home: Home, name: str, until: date) -> dict[str, Any] | None:
         content = _read(file, state.st_mtime_ns, state.st_size, name) if is_intact(file) else None
     except OSError:
         return None
-    if content is None or (content["sessions"][-1] < str(until) and content["computed_on"] != str(date.today())):
+    if content is None:
         return None
-    return content
+    age = date.today() - date.fromisoformat(content["computed_on"])
+    lasts = timedelta() <= age <= LONGEST_KEPT and content["sessions"][-1] >= str(until)
+    return content if lasts or not age else None
 
 
 def keep_calendar(home: Home, name: str, content: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.exchange_schedule import exchange_schedule
 from resources.integrity import publish_kept_json
+from resources.kept_calendars import LONGEST_KEPT
 from resources.layout import Home
 from resources.session_dates import is_calendar, newest_closed_session
 from resources.settings import MarketSettings, Settings, WindowSettings
@@ -91,10 +92,12 @@ def kept_with(home: Home, change: dict[str, object], sessions: int | None = None
     [
         ({"exchange_calendars": "0"}, None),
         ({"timezone_rules": "0"}, None),
-        ({"computed_on": "2020-01-01"}, 7_000),
+        ({"computed_on": str(date.today() - timedelta(days=20))}, 7_000),
+        ({"computed_on": str(date.today() - LONGEST_KEPT - timedelta(days=1))}, None),
+        ({"computed_on": str(date.today() + timedelta(days=2))}, None),
     ],
 )
-def test_a_schedule_of_another_version_or_that_ends_too_early_is_computed_again(
+def test_a_schedule_that_is_old_of_another_version_or_ends_too_early_is_computed_again(
     change: dict[str, object], sessions: int | None, tmp_path: Path
 ) -> None:
     home = Home(tmp_path)
@@ -116,7 +119,7 @@ def test_a_damaged_schedule_is_computed_again(damage: str, tmp_path: Path) -> No
 
 def test_sessions_after_the_end_of_a_kept_schedule_are_computed(tmp_path: Path) -> None:
     home, computed = Home(tmp_path), exchange_schedule("XNYS", Home(tmp_path))
-    kept_with(home, {"computed_on": str(date.today() - timedelta(days=90))}, len(computed.sessions) - 60)
+    kept_with(home, {"computed_on": str(date.today() - timedelta(days=20))}, len(computed.sessions) - 60)
     calendar = TradingCalendar("XNYS", home=home)
     assert len(calendar.all_sessions()) == len(computed.sessions) - 60
     last = computed.sessions[-1]
