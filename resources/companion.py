@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from threading import RLock, Thread
 from typing import Generic, TypeVar
 
+from resources.errors import WorkerEndedError
 from resources.worker import Answer, Failed, Worker, failed, request
 
 # Answers that nobody has called for: the newest. A run asks for a few.
@@ -58,13 +59,13 @@ class Companion:
             key = _key(message)
             if key in self._asked:
                 return
+            if not self._asks:
+                Thread(target=self._answer, daemon=True).start()
+                self._asks = True
             while len(self._asked) >= MOST_ASKED:
                 self._asked.pop(next(iter(self._asked))).cancel()
             self._asked[key] = Future()
             self._queue.put((message, self._asked[key]))
-            if not self._asks:
-                self._asks = True
-                Thread(target=self._answer, daemon=True).start()
 
     def _answer(self) -> None:
         while True:
@@ -78,10 +79,13 @@ class Companion:
                 future.set_result(failed(error))
 
     def call(self, message: bytes) -> Answer:
-        """The answer to a `request`; what failed is raised. If the process has ended, it is started again."""
+        """The answer to a `request`; what failed is raised. If the process has ended, it is started again, also for
+        what was asked for and lost with it."""
         with self._lock:
             asked = self._asked.pop(_key(message), None)
-        found = asked.result() if asked else self.start().apply(message)
+        found = asked.result() if asked else None
+        if found is None or _ended(found):  # its process may have been ended for another call
+            found = self.start().apply(message)
         if isinstance(found, Failed):
             if found.traceback:
                 found.error.add_note(found.traceback)
@@ -100,6 +104,10 @@ class Companion:
             self._worker.kill()
             self._worker.close()
             self._worker = None
+
+
+def _ended(answer: Answer | Failed) -> bool:
+    return isinstance(answer, Failed) and isinstance(answer.error, WorkerEndedError)
 
 
 def _key(message: bytes) -> bytes:

@@ -156,6 +156,23 @@ def test_what_is_asked_for_is_computed_once(companion: CompanionFunction[int, tu
     assert COMPANION.asked == MOST_ASKED and companion(0)[0] == 1000 and COMPANION.asked == MOST_ASKED
 
 
+def _dies_once(file: Path) -> Callable[[int], int]:
+    def call(item: int) -> int:
+        if not file.exists():
+            file.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    return call
+
+
+@pytest.mark.usefixtures("companion")
+def test_what_is_lost_with_the_companion_is_computed_again(tmp_path: Path) -> None:
+    call = CompanionFunction[int, int](partial(_dies_once, tmp_path / "died"))
+    call.ask(3)
+    assert call(3) == 3 and (tmp_path / "died").exists()
+
+
 def test_the_companion_is_one_of_the_workers(companion: CompanionFunction[int, tuple[int, int]]) -> None:
     process = companion(0)[1]
     shared = run(list(range(10)), 2)
