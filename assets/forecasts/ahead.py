@@ -8,6 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from assets.forecasting.companion import WEIGHTS, start_companion
+from assets.forecasting.drift_gate import BLOCKED_MODEL
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
 from assets.forecasting.registry import forecasters_by_task
 from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_timestamps
@@ -17,7 +18,7 @@ from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
 from assets.forecasts.missing import lacks_newest_origin
 from resources.candlecast import Candlecast
 from resources.companion import COMPANION
-from resources.errors import CandlecastError
+from resources.settings_models import forecast_asset
 
 
 def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[ForecastTask]) -> None:
@@ -27,7 +28,7 @@ def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[Forecast
         run: the assets of the run, whose later assets make these forecasts.
         tasks: ordered by origin.
     """
-    networks = WEIGHTS.keys() & run
+    networks = WEIGHTS.keys() & run - _blockable(candlecast)
     if not tasks or not networks:
         return
     (newest,) = candlecast.calendar.sessions_of(np.array([tasks[-1].origin]))
@@ -35,10 +36,15 @@ def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[Forecast
         return
     start_companion(candlecast.settings)
     for asset, weights in WEIGHTS.items():
-        if COMPANION.worker and asset in run and run.isdisjoint(weights):
+        if COMPANION.worker and asset in networks and run.isdisjoint(weights):
             # What is wrong is the error of the asset itself.
-            with suppress(CandlecastError):
+            with suppress(Exception):
                 _ask(candlecast, forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks))
+
+
+def _blockable(candlecast: Candlecast) -> set[str]:
+    """The assets whose origins `input_drift` may block: which ones is not known before it was made in the run."""
+    return {forecast_asset(BLOCKED_MODEL)} if candlecast.settings.drift.action == "block" else set()
 
 
 def _ask(candlecast: Candlecast, models: Sequence[tuple[ForecastModel, Sequence[ForecastTask]]]) -> None:

@@ -19,11 +19,11 @@ from resources.derived_models import base_model
 from resources.errors import CandlecastError
 from resources.settings_models import CALIBRATED_ASSET, COMBINED_ASSET
 from resources.sql import load_sql
+from resources.vintages import vintage_of
 
-_NEWEST = """
-WITH newest AS (SELECT max(session) AS session FROM bars WHERE list_contains($sessions, session))
-SELECT DISTINCT model, checkpoint FROM forecasts
-WHERE origin IN (SELECT ts FROM bars SEMI JOIN newest USING (session))
+_NEWEST = "SELECT max(session) AS session FROM bars WHERE list_contains($sessions, session)"
+_MADE = """
+SELECT DISTINCT model, checkpoint FROM forecasts WHERE origin IN (SELECT ts FROM bars WHERE session = $session)
 """
 
 
@@ -68,21 +68,24 @@ def lacks_newest_origin(candlecast: Candlecast, assets: Set[str], first: date, l
     """Whether a checkpoint in use of some assets made no forecast from the newest origin that has bars.
 
     A quick guess at whether there is something to forecast: gaps at earlier origins, or of single symbols, are not
-    found. Models without a checkpoint are left out.
+    found. Models without a checkpoint, and those of vintages that do not forecast that origin, are left out.
 
     Args:
         first, last: of the sessions among which the origin is.
     """
     if not assets:
         return False
-    calendar, used = candlecast.calendar, set[tuple[str, str]]()
-    sessions = [session.date() for session in calendar.sessions(*calendar.within(first, last))]
-    planned = origin_sessions(sessions, candlecast.settings, calendar)
+    settings, calendar, used = candlecast.settings, candlecast.calendar, set[tuple[str, str]]()
+    planned = origin_sessions(calendar.covered_sessions(first, last), settings, calendar)
+    newest = candlecast.warehouse.rows(_NEWEST, {"sessions": planned})[0]["session"]
+    if newest is None:
+        return False
     for name in assets:
         with suppress(CandlecastError):
-            models = models_of(name, candlecast.settings, candlecast.checkpoints)
-            used |= {(one.model, one.checkpoint) for one in models}
-    made = candlecast.warehouse.frame(_NEWEST, {"sessions": planned})
+            models = models_of(name, settings, candlecast.checkpoints)
+            own = (None, vintage_of(settings.windows, newest))
+            used |= {(one.model, one.checkpoint) for one in models if one.vintage in own}
+    made = candlecast.warehouse.frame(_MADE, {"session": newest})
     return not used <= set(made.itertuples(index=False, name=None))
 
 

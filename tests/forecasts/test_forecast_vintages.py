@@ -20,6 +20,7 @@ from assets.forecasting.registry import (
     plugin_problems,
 )
 from assets.forecasts.generate import generate_forecasts
+from assets.forecasts.missing import lacks_newest_origin
 from resources.errors import CandlecastError
 from resources.hub_download import fetch_model
 from resources.hub_models import named_models
@@ -63,6 +64,17 @@ def test_every_origin_is_forecast_by_the_newest_vintage_before_it(vintages: Fore
     assert used["chronos2"] == [older, newer] and isinstance(used["drift"], str)
     counts = origin_counts(warehouse, used).set_index("model")
     assert counts.loc["chronos2", "out_of_sample"] == len({task.origin for task in tasks}), "both are one model"
+
+
+def test_an_origin_lacks_the_forecasts_of_its_own_vintage_alone(vintages: ForecastHome) -> None:
+    day = date(2012, 2, 1)
+    assert lacks_newest_origin(vintages.candlecast, {ASSET}, day, day)
+    tasks = vintages.tasks(day, day)
+    for model, own in forecasters_by_task(ASSET, vintages.settings, vintages.checkpoints, tasks):
+        assert generate_forecasts(vintages.candlecast, model, own).created == len(own)
+    assert not lacks_newest_origin(vintages.candlecast, {ASSET}, day, day)
+    assert lacks_newest_origin(vintages.candlecast, {ASSET}, date(2012, 2, 1), date(2012, 6, 1))
+    assert not lacks_newest_origin(vintages.candlecast, {ASSET}, date(2026, 1, 5), date(2026, 1, 9))  # no bars
 
 
 def test_a_missing_vintage_is_named_and_no_other_takes_its_place(vintages: ForecastHome) -> None:

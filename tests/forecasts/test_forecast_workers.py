@@ -78,7 +78,13 @@ def test_a_companion_that_is_killed_names_the_forecasts_and_the_next_ones_are_ma
         COMPANION.stop()
 
 
-def test_networks_asked_in_advance_compute_what_a_run_and_its_checks_need_once(tmp_path: Path) -> None:
+def _no_thread(message: bytes) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_networks_asked_in_advance_compute_what_a_run_and_its_checks_need_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = create_home(tmp_path)
     publish_tiny_kronos(home.checkpoints)
     publish_tiny_chronos2(home.checkpoints)
@@ -101,5 +107,17 @@ def test_networks_asked_in_advance_compute_what_a_run_and_its_checks_need_once(t
         assert COMPANION.asked == 0
         ask_networks(candlecast, {*WEIGHTS}, tasks)
         assert COMPANION.asked == 0  # nothing is missing
+        later = home.tasks(date(2012, 6, 21), date(2012, 6, 21))
+        drift = home.settings.drift.model_copy(update={"action": "block"})
+        blocking = Candlecast(candlecast.settings.model_copy(update={"drift": drift}))
+        ask_networks(blocking, {*WEIGHTS}, later)
+        assert COMPANION.asked == 3  # Kronos may be blocked
+        weights = home.checkpoints.current("chronos2_model")
+        assert weights
+        (weights.folder / "model.safetensors").unlink()
+        ask_networks(candlecast, {*WEIGHTS}, home.tasks(date(2012, 6, 22), date(2012, 6, 22)))
+        assert COMPANION.asked == 6  # of Kronos; the error is that of the asset chronos2_forecasts
+        monkeypatch.setattr(COMPANION, "ask", _no_thread)
+        ask_networks(candlecast, {*WEIGHTS}, home.tasks(date(2012, 6, 25), date(2012, 6, 25)))  # as above
     finally:
         COMPANION.stop()
