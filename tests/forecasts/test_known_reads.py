@@ -156,3 +156,12 @@ def test_many_quantiles_do_not_stay_in_memory_for_another_asset(
     monkeypatch.setattr(known_reads, "VALUES_SHARED", 100)
     generate_all(home.candlecast, _derived(home, "calibrated_forecasts", "drift_recalibrated"))
     assert known_reads._known is None
+
+
+def test_nothing_stays_in_memory_of_a_warehouse_whose_version_is_not_known(
+    home: ForecastHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_reads, "_known", None)
+    named = Warehouse("md:forecasts")
+    assert known_reads.known_reads(home.settings, named) is not known_reads.known_reads(home.settings, named)
+    assert known_reads._known is None

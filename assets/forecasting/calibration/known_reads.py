@@ -64,8 +64,11 @@ def known_reads(settings: Settings, warehouse: Warehouse) -> KnownReads:
     filled."""
     global _known
     version, path = warehouse.version, warehouse.path
+    if version is None:
+        # Another process may have written since.
+        return KnownReads(settings, path, None)
     found = _known
-    if found is None or version is None or (found.version, found.path) != (version, path) or found.settings != settings:
+    if found is None or (found.version, found.path) != (version, path) or found.settings != settings:
         found = _known = KnownReads(settings, path, version)
     return found
 
