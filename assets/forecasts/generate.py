@@ -27,7 +27,7 @@ from assets.forecasts.forecast_store import (
     mark_in_sample,
     write_forecasts,
 )
-from assets.forecasts.lookahead_check import content_digest, tasks_to_repeat
+from assets.forecasts.lookahead_check import MadeForecast, made_forecast, tasks_to_repeat
 from assets.forecasts.sample_paths import write_paths
 from assets.forecasts.summary import ForecastRange
 from assets.forecasts.workers import predictions
@@ -57,7 +57,7 @@ class ForecastResult:
         cost: time and memory of those that were created, and of those that failed.
         fallbacks: those of the created ones that are of a simpler model.
         replaced: how many of the created ones replace an outdated forecast.
-        sample: some of the created ones, in order of their origins, each with its `content_digest`.
+        sample: some of the created ones, in order of their origins.
     """
 
     forecaster: ForecastModel
@@ -68,7 +68,7 @@ class ForecastResult:
     cost: ForecastCost | None = None
     fallbacks: Sequence[FallbackForecast] = ()
     replaced: int = 0
-    sample: Sequence[tuple[ForecastTask, bytes]] = ()
+    sample: Sequence[MadeForecast] = ()
 
     @property
     def forecast(self) -> list[ForecastTask]:
@@ -178,7 +178,7 @@ class _Generated:
     attempt: Attempt | None = None
     fallbacks: Sequence[FallbackForecast] = ()
     replaced: int = 0
-    sample: Sequence[tuple[ForecastTask, bytes]] = ()
+    sample: Sequence[MadeForecast] = ()
 
     def result(self, created: int) -> ForecastResult:
         failures, cost = (self.attempt.failures, self.attempt.cost) if self.attempt else ((), None)
@@ -204,7 +204,7 @@ def _generate(
     meter, batches = CostMeter(), batches_of(candlecast, forecaster, missing)
     replaced, done, left = 0, len(tasks) - len(missing), len(batches)
     failures, fallbacks = list[FailedForecast](), list[FallbackForecast]()
-    sampled, sample = set(map(key_of, tasks_to_repeat(missing))), list[tuple[ForecastTask, bytes]]()
+    sampled, sample = set(map(key_of, tasks_to_repeat(missing))), list[MadeForecast]()
     with closing(predictions(forecaster, batches, Compute(candlecast.settings.compute), meter)) as made:
         for (batch_tasks, targets), prediction in made:
             batch = PredictionBatch(batch_tasks, targets, candlecast.settings.forecasts.levels, prediction)
@@ -220,7 +220,7 @@ def _generate(
             ]
             valid = batch.only([row for row in range(len(batch_tasks)) if row not in failed]) if failed else batch
             sample += [
-                (task, content_digest(valid.prediction, row))
+                made_forecast(task, valid.prediction, row)
                 for row, task in enumerate(valid.tasks)
                 if key_of(task) in sampled
             ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,19 @@ Item = TypeVar("Item")
 
 # Series of the newest origin with later bars, and forecasts of all origins, that are computed again.
 SERIES, SPREAD = 8, 5
+
+
+class MadeForecast(NamedTuple):
+    """A forecast as a run made it: its `content_digest`, and quantiles (steps, fields, levels)."""
+
+    task: ForecastTask
+    digest: bytes
+    quantiles: np.ndarray
+
+
+def made_forecast(task: ForecastTask, prediction: Prediction, row: int) -> MadeForecast:
+    """The forecast of one task of a prediction."""
+    return MadeForecast(task, content_digest(prediction, row), prediction.quantiles[row].copy())
 
 
 def tasks_to_repeat(tasks: Sequence[ForecastTask]) -> list[ForecastTask]:
@@ -90,16 +103,21 @@ def unstable_forecasts(predict: Predict, tasks: Sequence[ForecastTask], targets:
     return [task for row, task in enumerate(tasks) if _content(first, row) != _content(second, row)]
 
 
-def batch_difference(predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray) -> np.ndarray:
+def batch_difference(
+    predict: Predict, tasks: Sequence[ForecastTask], targets: np.ndarray, made: np.ndarray | None = None
+) -> np.ndarray:
     """The largest relative difference of each forecast from the one that is made alone: (tasks,) float64.
 
     Infinite where it fails alone or together.
+
+    Args:
+        made: the quantiles of the same tasks from other batches, which are compared, too.
     """
     # In reverse order: a forecast must not depend on the order either.
-    together = predict(tasks[::-1], targets[::-1]).quantiles[::-1]
+    together = [predict(tasks[::-1], targets[::-1]).quantiles[::-1], *([] if made is None else [made])]
     alone = np.concatenate([predict([task], targets[[row]]).quantiles for row, task in enumerate(tasks)])
-    difference = np.abs(together - alone) / np.maximum(np.abs(alone), np.finfo(np.float64).tiny)
-    return np.asarray(np.nan_to_num(difference, nan=np.inf).max(axis=(1, 2, 3)))
+    difference = np.abs(np.stack(together) - alone) / np.maximum(np.abs(alone), np.finfo(np.float64).tiny)
+    return np.asarray(np.nan_to_num(difference, nan=np.inf).max(axis=(0, 2, 3, 4)))
 
 
 def _content(prediction: Prediction, row: int) -> bytes:

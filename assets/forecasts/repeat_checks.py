@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
 from assets.acceptance import CheckOutcome
 from assets.forecasting.forecaster import ForecastKey, ForecastTask
-from assets.forecasts.batches import target_timestamps
+from assets.forecasts.batches import key_of, target_timestamps
 from assets.forecasts.generate import ForecastResult
 from assets.forecasts.lookahead_check import (
+    MadeForecast,
     batch_difference,
-    content_digest,
     differing,
     forecasts_changed_by_future_bars,
+    made_forecast,
     newest_with_future,
     reversed_halves,
     tasks_to_repeat,
@@ -38,7 +39,7 @@ def repeatable(candlecast: Candlecast, results: Sequence[ForecastResult]) -> set
         if one.created
         and not any(
             differing(one.forecaster.load(), with_changed_futures(tasks), _targets(candlecast, tasks), digests)
-            for tasks, digests in _other_batches(candlecast, one)
+            for tasks, digests in _other_batches(_made(candlecast, one))
         )
     }
 
@@ -59,11 +60,11 @@ def check_lookahead(
     problems, chosen = [], list[ForecastTask]()
     for one in created:
         made = _made(candlecast, one)
-        chosen = newest_with_future([task for task, _ in made.values()])
+        chosen = newest_with_future([own.task for own in made.values()])
         if one.forecaster.name in repeated:
             continue
         targets = _targets(candlecast, chosen)
-        predict, digests = one.forecaster.load(), [made[task.symbol, task.origin][1] for task in chosen]
+        predict, digests = one.forecaster.load(), [made[task.symbol, task.origin].digest for task in chosen]
         # What differs may depend on its batch alone.
         if differing(predict, with_changed_futures(chosen), targets, digests) and (
             changed := forecasts_changed_by_future_bars(predict, chosen, targets)
@@ -94,37 +95,39 @@ def check_batches(
     for one in results:
         if not one.created or not one.forecast or one.forecaster.name in repeated:
             continue
-        predict, halves = one.forecaster.load(), _other_batches(candlecast, one)
+        predict, made = one.forecaster.load(), _made(candlecast, one)
+        halves = _other_batches(made)
         if not any(differing(predict, tasks, _targets(candlecast, tasks), own) for tasks, own in halves):
             continue
-        chosen = [task for task, _ in _made(candlecast, one).values()][::-1]
-        difference = batch_difference(predict, chosen, _targets(candlecast, chosen))
+        chosen = [own.task for own in made.values()][::-1]
+        quantiles = np.stack([own.quantiles for own in made.values()])[::-1]
+        difference = batch_difference(predict, chosen, _targets(candlecast, chosen), quantiles)
         largest = max(largest, difference.max())
         if not largest <= BATCH_TOLERANCE:
             worst = chosen[int(difference.argmax())]
             problems.append(
                 f"{one.forecaster.name} forecasts {worst.symbol} from {worst.origin} by {difference.max():.2g} "
-                f"differently beside {len(chosen) - 1} other forecasts than alone. It reads more than its own input "
+                f"differently beside other forecasts than alone. It reads more than its own input "
                 "there, such as a mean over the batch; correct the forecaster and use a new recipe"
             )
     fine = f"in other batches, forecasts differ by {largest:.2g} of a value at most"
     return CheckOutcome(not problems, "; ".join(problems) or fine)
 
 
-def _other_batches(candlecast: Candlecast, one: ForecastResult) -> list[tuple[list[ForecastTask], list[bytes]]]:
-    """The forecasts of `_made` with their digests, as `reversed_halves`."""
-    halves = reversed_halves(list(_made(candlecast, one).values()))
-    return [([task for task, _ in half], [digest for _, digest in half]) for half in halves]
+def _other_batches(made: Mapping[ForecastKey, MadeForecast]) -> list[tuple[list[ForecastTask], list[bytes]]]:
+    """The tasks of `_made` with the digests of their forecasts, as `reversed_halves`."""
+    halves = reversed_halves(list(made.values()))
+    return [([own.task for own in half], [own.digest for own in half]) for half in halves]
 
 
-def _made(candlecast: Candlecast, one: ForecastResult) -> dict[ForecastKey, tuple[ForecastTask, bytes]]:
-    """Some forecasts of a run with the digests of what was made, by symbol and origin, ordered by origin."""
+def _made(candlecast: Candlecast, one: ForecastResult) -> dict[ForecastKey, MadeForecast]:
+    """Some forecasts of a run, by symbol and origin, ordered by origin."""
     sample = one.sample
     if not sample:  # all that were chosen failed
         tasks = tasks_to_repeat(one.forecast)
         made = one.forecaster.load()(tasks, _targets(candlecast, tasks))
-        sample = [(task, content_digest(made, row)) for row, task in enumerate(tasks)]
-    return {(task.symbol, task.origin): (task, digest) for task, digest in sample}
+        sample = [made_forecast(task, made, row) for row, task in enumerate(tasks)]
+    return {key_of(own.task): own for own in sample}
 
 
 def _targets(candlecast: Candlecast, tasks: Sequence[ForecastTask]) -> np.ndarray:

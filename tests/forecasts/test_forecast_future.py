@@ -150,6 +150,31 @@ def test_a_run_of_a_model_that_reads_more_than_its_input_fails_a_check(
     assert not together["no_lookahead" if check is check_lookahead else "independent_of_batch"].passed
 
 
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda tasks: [task.history.quoted[-1 if len(tasks) > 20 else task.index, 3] for task in tasks],
+        lambda tasks: [task.history.quoted[-1 if len(tasks) != 20 else task.index, 3] for task in tasks],
+        lambda tasks: [max(one.history.quoted[-1, 3] for one in tasks)] * len(tasks),
+        lambda tasks: [one.history.quoted[-1, 3] for one in (*tasks[1:], tasks[0])],
+        lambda tasks: [row * one.history.quoted[-1, 3] + 1 for row, one in enumerate(tasks)],
+    ],
+    ids=["in_large_batches", "in_other_batches", "of_the_batch", "of_the_next_task", "by_place"],
+)
+def test_later_bars_that_are_read_in_some_batches_fail_a_check(
+    home: ForecastHome, reads: Callable[[Sequence[ForecastTask]], Sequence[float]]
+) -> None:
+    def peeking(tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
+        values = np.array(reads(tasks), dtype=np.float64)[:, None, None, None]
+        return Prediction(("close",), values * np.ones((1, targets.shape[1], 1, 19)), np.zeros(len(tasks)))
+
+    model = baseline_forecasters(home.settings)[0]
+    tasks = [replace(task, symbol=f"{task.symbol}{copy}") for task in home.tasks(ORIGIN, ORIGIN) for copy in range(30)]
+    result = generate_forecasts(home.candlecast, replace(model, load=lambda: peeking), tasks)
+    found = check_forecasts(home.candlecast, [result], {})
+    assert not (found["no_lookahead"].passed and found["independent_of_batch"].passed)
+
+
 def test_the_checks_repeat_some_series_of_a_run_each_once(home: ForecastHome) -> None:
     calls = list[int]()
     model = baseline_forecasters(home.settings)[0]
