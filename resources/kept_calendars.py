@@ -22,7 +22,7 @@ from resources.layout import Home
 # Changes where the same exchange calendar is kept otherwise.
 VERSION = 2
 # The distributions that decide which days are sessions, and their hours.
-COMPUTED_BY = ("exchange_calendars", "pandas")
+COMPUTED_BY = ("exchange_calendars", "korean_lunar_calendar", "pandas", "pyluach")
 # How far ahead sessions are known: longer than a server goes without a restart.
 AHEAD = timedelta(days=180)
 # How long a calendar is used: the days to the next holiday are known as with a new one, which ends in a year. Frankfurt

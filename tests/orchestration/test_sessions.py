@@ -1,8 +1,10 @@
 """One partition per session, whatever the exchange's week and however far its calendar reaches."""
 
 import json
+import re
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import requires
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +19,7 @@ from resources.calendar import TradingCalendar
 from resources.errors import CandlecastError
 from resources.exchange_schedule import exchange_schedule
 from resources.integrity import publish_kept_json
-from resources.kept_calendars import LONGEST_KEPT
+from resources.kept_calendars import COMPUTED_BY, LONGEST_KEPT
 from resources.layout import Home
 from resources.session_dates import is_calendar, newest_closed_session
 from resources.settings import MarketSettings, Settings, WindowSettings
@@ -76,6 +78,12 @@ def test_a_kept_schedule_is_the_computed_one(name: str, tmp_path: Path) -> None:
         mine, theirs = getattr(kept, field.name), getattr(computed, field.name)
         np.testing.assert_array_equal(mine, theirs)
         assert getattr(mine, "dtype", None) == getattr(theirs, "dtype", None)
+
+
+def test_a_kept_schedule_names_the_versions_of_all_that_decide_holidays() -> None:
+    needed = {re.split(r"\W", one)[0] for one in requires("exchange_calendars") or [] if "extra ==" not in one}
+    # Of time zones the rules themselves are compared.
+    assert {*COMPUTED_BY} == {"exchange_calendars", *needed} - {"numpy", "toolz", "tzdata"}
 
 
 def kept_with(home: Home, change: dict[str, object], sessions: int | None = None) -> None:
