@@ -48,7 +48,7 @@ class Warehouse:
         wait: seconds to wait for another process before giving up.
 
     Attributes:
-        written: the version that the last write of this object left, whatever other processes wrote since; None: no
+        written: the version that the last `versioned` write of this object left, whatever was written since; None: no
             write, or it is not known.
     """
 
@@ -127,8 +127,11 @@ class Warehouse:
             _kept[self._key] = None
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self, versioned: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-write connection in one transaction, which is rolled back if the block raises.
+
+        Args:
+            versioned: whether `written` is known afterwards.
 
         Raises:
             WarehouseBusyError: another process held the file for longer than `wait`.
@@ -149,7 +152,8 @@ class Warehouse:
                     self._remember()
                 with _transaction(connection), interruptible():
                     yield connection
-                self.written = self._version_left(connection)
+                if versioned:
+                    self.written = self._version_left(connection)
             finally:
                 opened.close()
 

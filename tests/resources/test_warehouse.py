@@ -194,7 +194,7 @@ def test_a_version_never_comes_back_after_a_copy_was_put_back(warehouse: Warehou
 
 def test_the_version_that_a_write_left_is_not_that_of_a_later_write(warehouse: Warehouse) -> None:
     for value in range(2):
-        with warehouse.write() as connection:
+        with warehouse.write(versioned=True) as connection:
             connection.execute("INSERT OR REPLACE INTO backtests VALUES ('a', 'm', ?)", [value])
         assert warehouse.written == warehouse.version
     subprocess.run([sys.executable, "-c", WRITING, str(warehouse.path), "other"], check=True)

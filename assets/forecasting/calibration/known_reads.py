@@ -74,8 +74,8 @@ def known_reads(settings: Settings, warehouse: Warehouse) -> KnownReads:
 
 
 def keep_known(warehouse: Warehouse, before: str | None, models: Collection[str]) -> None:
-    """Keep what was read before the last write of a warehouse, which changed derived forecasts of these models and
-    nothing else.
+    """Keep what was read before the last versioned write of a warehouse, which changed derived forecasts of these
+    models and nothing else.
 
     Args:
         before: the version before it, as long as no other process could write.
