@@ -18,7 +18,7 @@ from typing import Any
 
 from resources.child_process import ChildExit, child_environment, exit_with_parent
 from resources.errors import CandlecastError, WorkerEndedError
-from resources.usage import UsageMeter
+from resources.usage import UsageMeter, own_mib
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STOP_SECONDS = 5
@@ -33,11 +33,13 @@ class Answer:
     Attributes:
         seconds: that it took.
         peak_mib: highest resident memory of the worker meanwhile.
+        added_mib: by how much that exceeds its memory before the function was loaded.
     """
 
     value: Any
     seconds: float
     peak_mib: float
+    added_mib: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def work(descriptor: int, modules: Sequence[str] = ()) -> None:
     A call is a `request`; its loader is called once.
     """
     exit_with_parent()
-    connection, functions = Connection(descriptor), dict[bytes, Callable[[Any], Any]]()
+    connection, functions = Connection(descriptor), dict[bytes, tuple[Callable[[Any], Any], float]]()
     gc.disable()  # a fifth of the time of imports, and nothing that they make is garbage
     for module in modules:
         with suppress(Exception):
@@ -152,10 +154,11 @@ def work(descriptor: int, modules: Sequence[str] = ()) -> None:
                 if load not in functions:
                     while len(functions) >= MOST_LOADED:
                         del functions[next(iter(functions))]
-                    functions[load] = pickle.loads(load)()
-                meter = UsageMeter()
+                    before = own_mib()
+                    functions[load] = pickle.loads(load)(), before
+                (function, before), meter = functions[load], UsageMeter()
                 with meter.measuring():
-                    value = functions[load](item)
-                connection.send(Answer(value, meter.seconds, meter.peak_mib))
+                    value = function(item)
+                connection.send(Answer(value, meter.seconds, meter.peak_mib, meter.peak_mib - before))
             except Exception as error:
                 connection.send(failed(error))

@@ -35,12 +35,13 @@ class CostMeter(UsageMeter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._before = self.peak_mib
+        self._before, self._added = self.peak_mib, 0.0
 
     def of_companion(self, function: CompanionFunction[Item, Value]) -> Callable[[Item], Value]:
         """A function of the companion for calls inside `measuring()`.
 
-        Counted is what the call takes there, not how long this process waits: it may have been asked for in advance.
+        Counted is what the call takes there, not how long this process waits: it may have been asked for in advance,
+        so that the model was loaded before this meter was made.
         """
 
         def call(item: Item) -> Value:
@@ -48,6 +49,7 @@ class CostMeter(UsageMeter):
             answer = function.answer(item)
             self.seconds += answer.seconds - (time.perf_counter() - began)
             self.peak_mib = max(self.peak_mib, own_mib() + answer.peak_mib)
+            self._added = max(self._added, answer.added_mib)
             value: Value = answer.value
             return value
 
@@ -55,4 +57,5 @@ class CostMeter(UsageMeter):
 
     def cost(self, forecasts: int) -> ForecastCost:
         """The time and memory measured so far, of a number of forecasts."""
-        return ForecastCost(forecasts, self.seconds, self.peak_mib, self.peak_mib - self._before)
+        added = max(self._added, self.peak_mib - self._before)
+        return ForecastCost(forecasts, self.seconds, self.peak_mib, added)

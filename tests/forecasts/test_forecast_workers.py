@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -20,6 +20,7 @@ from assets.forecasting.path_files import paths_file
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
 from assets.forecasts import workers
 from assets.forecasts.ahead import ask_networks
+from assets.forecasts.cost import CostMeter
 from assets.forecasts.generate import generate_forecasts
 from assets.forecasts.repeat_checks import repeatable
 from resources.candlecast import Candlecast
@@ -74,6 +75,25 @@ def test_a_companion_that_is_killed_names_the_forecasts_and_the_next_ones_are_ma
         with pytest.raises(WorkerEndedError, match=r"toy, AAPL from 2012-06-20.* and 3 more forecasts.* signal 9"):
             predict(tasks, np.zeros((4, 1)))
         assert predict(tasks[:1], np.zeros((1, 1))).quantiles.item() == 2
+    finally:
+        COMPANION.stop()
+
+
+def _holds_memory() -> Callable[[int], int]:
+    held = np.ones(2**23)  # 64 MiB
+    return lambda item: item + int(held[0])
+
+
+def test_memory_of_a_model_is_counted_also_if_it_was_loaded_in_advance() -> None:
+    function = CompanionFunction(_holds_memory)
+    try:
+        function.ask(1)
+        assert function(2) == 3
+        meter = CostMeter()
+        with meter.measuring():
+            assert meter.of_companion(function)(1) == 2
+        cost = meter.cost(1)
+        assert cost.peak_mib > cost.added_mib > 60
     finally:
         COMPANION.stop()
 
