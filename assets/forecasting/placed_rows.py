@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -16,9 +18,10 @@ def placed(places: np.ndarray, values: np.ndarray, shape: tuple[int, ...]) -> np
     """Values at their places in an array of this shape, counted along its last axis first; NaN, NaT or False elsewhere.
 
     Args:
-        places, values: (n,) of numbers, datetime64 or bool.
+        places: (n,)
+        values: (n,) of numbers, datetime64 or bool; masked ones are missing.
     """
-    missing: object = {"f": np.nan, "M": np.datetime64("NaT"), "b": False}[values.dtype.kind]
+    missing: Any = {"f": np.nan, "M": np.datetime64("NaT"), "b": False}[values.dtype.kind]
     found = np.full(int(np.prod(shape)), missing, dtype=values.dtype)
-    found[places] = values
+    found[places] = np.ma.filled(values, missing)
     return found.reshape(shape)

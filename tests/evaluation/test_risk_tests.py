@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,9 +20,11 @@ from assets.evaluation.risk.coverage_tests import (
     non_overlapping,
     transitions,
 )
-from assets.evaluation.risk.loss_outcomes import LossOutcomes
+from assets.evaluation.risk.loss_outcomes import LossOutcomes, read_loss_outcomes
+from assets.forecasting.filters import ForecastFilter
 from assets.forecasting.verdict import REFERENCE_MODEL
 from resources.settings import EvaluationSettings
+from resources.warehouse import Warehouse
 
 
 def test_the_ratios_are_those_of_a_published_example() -> None:
@@ -101,6 +106,30 @@ def test_a_model_without_a_positive_shortfall_has_no_statistic_of_it() -> None:
     value_at_risk, shortfall = rows
     assert value_at_risk["exceptions"] == value_at_risk["n"] and value_at_risk["forecasts"] == len(days)
     assert shortfall["n"] == 0 and np.isnan(float(str(shortfall["es_z"]))) and np.isnan(float(str(shortfall["es_p"])))
+
+
+def test_a_forecast_without_a_value_at_risk_is_left_out(tmp_path: Path) -> None:
+    warehouse, origin, target = Warehouse(tmp_path / "w.duckdb"), datetime(2012, 1, 2), datetime(2012, 1, 3)
+    measures = {
+        "A": {"var": 0.02, "es": 0.03},
+        "B": {"es": 0.03},
+        "C": {"var": float("nan"), "es": 0.03},
+        "D": {"var": 0.02},
+    }
+    with warehouse.write() as connection:
+        for symbol, values in measures.items():
+            key = ("drift", "c", symbol, origin)
+            connection.execute("INSERT INTO forecasts VALUES (?, ?, ?, ?, ?, false, 0, NULL)", [*key, target])
+            connection.execute("INSERT INTO scored_actuals VALUES (?, ?, 1, 99, 100, 1)", key[2:])
+            for measure, value in values.items():
+                row = [*key, target, measure, value]
+                connection.execute(
+                    "INSERT INTO forecast_risk VALUES (?, ?, ?, ?, 1, ?, ?, 0.05, ?, 'quantile', 0)", row
+                )
+    found = read_loss_outcomes(warehouse, ForecastFilter(), [1], [0.05])[1, 0.05]
+    assert found.symbols == list(measures) and found.known[0, :, 0].tolist() == [True, False, False, True]
+    np.testing.assert_array_equal(found.var[0, :, 0], [0.02, np.nan, np.nan, 0.02])
+    np.testing.assert_array_equal(found.es[0, :, 0], [0.03, 0.03, 0.03, np.nan])
 
 
 def test_ratios_of_many_forecasts_are_resampled_together_as_alone() -> None:

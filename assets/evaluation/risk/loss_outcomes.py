@@ -26,7 +26,7 @@ class LossOutcomes:
     Attributes:
         models, symbols: in increasing order.
         origins: (origins,) datetime64, increasing.
-        targets: (models, symbols, origins) datetime64; NaT: no forecast, or no outcome of it.
+        targets: (models, symbols, origins) datetime64; NaT: no value at risk, or no outcome of it.
         var, es: as `targets`; NaN where there is none.
         loss: (symbols, origins) the negative log return that occurred; NaN: not known.
     """
@@ -64,7 +64,11 @@ def read_loss_outcomes(
             models,
             symbols,
             origins,
-            np.where(np.isnan(losses[at]), np.datetime64("NaT"), found["target_ts"][at, below]),
+            np.where(
+                np.isnan(losses[at]) | np.isnan(found["var"][at, below]),
+                np.datetime64("NaT"),
+                found["target_ts"][at, below],
+            ),
             found["var"][at, below],
             found["es"][at, below],
             losses[at],
@@ -88,4 +92,4 @@ def _arrays(
     sql = load_sql("assets.evaluation.risk", script)
     found = connection.execute(sql, {name: size for name, size in sizes.items() if f"${name}" in sql}).fetchnumpy()
     places = np.asarray(found.pop("place"))
-    return {name: placed(places, np.asarray(values), shape) for name, values in found.items()}
+    return {name: placed(places, np.ma.asarray(values), shape) for name, values in found.items()}
