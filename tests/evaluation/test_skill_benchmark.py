@@ -38,6 +38,7 @@ from benchmarks.skill.workers import Call, Workers
 def report():
     while len(children := multiprocessing.active_children()) < 2:
         time.sleep(0.05)
+    time.sleep(1)  # the start of the last one ends
     print(*(child.pid for child in children), flush=True)
 
 with Workers(2) as workers:
