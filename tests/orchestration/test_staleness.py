@@ -10,6 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from assets.backtests import results
 from assets.forecasting import kronos_forecaster
 from benchmarks.orchestration.homes import TRAINED as FEW_STEPS
 from benchmarks.orchestration.homes import SimulatedHome
@@ -18,7 +19,6 @@ from orchestration.cli.instance import open_instance
 from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.selections import MODELLING
 from orchestration.cli.session_ranges import SessionPlanner
-from orchestration.staleness import recipes
 from orchestration.staleness.plan import RunPlan, Staleness
 from orchestration.staleness.reads import ALL_TABLES, EVERYTHING, NOT_READ, READS, reads_of
 from resources.profiles import load_settings
@@ -160,7 +160,7 @@ def test_a_new_version_of_a_recipe_makes_what_depends_on_it(
     project: CliProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(recipes, "CODE_VERSION", "new")
+        patched.setattr(results, "CODE_VERSION", "new")
         assert set(_plan(project.home, project.file).stale) == {"backtest_report"}
     monkeypatch.setattr(kronos_forecaster, "VERSION", kronos_forecaster.VERSION + 1)
     assert set(_plan(project.home, project.file).stale) == KRONOS - {"input_drift"}
