@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
-import numpy as np
-
 from assets.forecasting.companion import WEIGHTS, start_companion
 from assets.forecasting.drift_gate import BLOCKED_MODEL
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
@@ -15,28 +13,22 @@ from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_t
 from assets.forecasts.forecast_store import existing_forecasts
 from assets.forecasts.generate import range_of
 from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
-from assets.forecasts.missing import lacks_newest_origin
 from resources.candlecast import Candlecast
 from resources.companion import COMPANION
 from resources.settings_models import forecast_asset
 
 
 def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[ForecastTask]) -> None:
-    """Ask for the missing forecasts of the tasks by networks whose weights are there, if the newest origin lacks some.
+    """Ask for the missing forecasts of the tasks by networks whose weights are there.
 
     Args:
         run: the assets of the run, whose later assets make these forecasts.
         tasks: ordered by origin.
     """
-    networks = WEIGHTS.keys() & run - _blockable(candlecast)
-    if not tasks or not networks:
+    if not tasks:
         return
-    (newest,) = candlecast.calendar.sessions_of(np.array([tasks[-1].origin]))
-    if not lacks_newest_origin(candlecast, networks, newest.item(), newest.item()):
-        return
-    start_companion(candlecast.settings)
     for asset, weights in WEIGHTS.items():
-        if COMPANION.worker and asset in networks and run.isdisjoint(weights):
+        if asset in run - _blockable(candlecast) and run.isdisjoint(weights):
             # What is wrong is the error of the asset itself.
             with suppress(Exception):
                 _ask(candlecast, forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks))
@@ -55,8 +47,12 @@ def _ask(candlecast: Candlecast, models: Sequence[tuple[ForecastModel, Sequence[
     existing = existing_forecasts(candlecast.warehouse, [range_of(*own) for own in models])
     for (forecaster, tasks), known in zip(models, existing, strict=True):
         missing = missing_tasks(candlecast.home, forecaster, tasks, known, known & forecaster.outdated())
+        if forecaster.in_worker is None or not missing:
+            continue
+        start_companion(candlecast.settings)
         batches = batches_of(candlecast, forecaster, missing)
-        predict = forecaster.load() if len(batches) == 1 and forecaster.in_worker else None
+        # Without a companion the network would be loaded here.
+        predict = forecaster.load() if COMPANION.worker and len(batches) == 1 else None
         if not isinstance(predict, NetworkPredict):
             continue
         predict.ask(*batches[0])
