@@ -8,7 +8,7 @@ by chance, so the limit depends on the number of symbols.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from assets import plots as pictures
 from assets.forecasting.forecaster import ForecastTask
 from kronos.drift import histogram_drift
 from kronos.normalisation import Normalisation
+from resources.companion import CompanionFunction
 
 MIN_ORIGINS = 20
 WINDOWS_PER_BATCH = 256
@@ -154,8 +155,21 @@ def input_tokens(
         place: the process in which they are encoded; default: this one.
     """
     encode = place(partial(_load_encoder, tokenizer, clip, lookback))
-    parts = (tasks[first : first + WINDOWS_PER_BATCH] for first in range(0, len(tasks), WINDOWS_PER_BATCH))
-    return np.concatenate([encode(np.stack([_bars(task, lookback) for task in part])) for part in parts])
+    return np.concatenate([encode(part) for part in _lookbacks(tasks, lookback)])
+
+
+def ask_tokens(tokenizer: Path, clip: float, lookback: int, tasks: Sequence[ForecastTask], place: Place) -> None:
+    """Have another process encode what the same call of `input_tokens` will need; nothing if `place` is this one."""
+    encode = place(partial(_load_encoder, tokenizer, clip, lookback))
+    if isinstance(encode, CompanionFunction):
+        for part in _lookbacks(tasks, lookback):
+            encode.ask(part)
+
+
+def _lookbacks(tasks: Sequence[ForecastTask], lookback: int) -> Iterator[np.ndarray]:
+    """The bars that are encoded at once: (n, lookback, 6) each."""
+    for first in range(0, len(tasks), WINDOWS_PER_BATCH):
+        yield np.stack([_bars(task, lookback) for task in tasks[first : first + WINDOWS_PER_BATCH]])
 
 
 def _load_encoder(tokenizer: Path, clip: float, lookback: int) -> Encode:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
+import numpy as np
+
 from assets.forecasting.companion import WEIGHTS, start_companion
+from assets.forecasting.drift import drift_limits
 from assets.forecasting.drift_gate import BLOCKED_MODEL
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
+from assets.forecasting.model_vintages import tasks_by_vintage
+from assets.forecasting.origins import select_tasks
 from assets.forecasting.registry import forecasters_by_task
 from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_timestamps
+from assets.forecasts.drift_distances import InputDistances
 from assets.forecasts.forecast_store import existing_forecasts
 from assets.forecasts.generate import range_of
 from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
+from assets.market.history import stored_histories
 from resources.candlecast import Candlecast
 from resources.companion import COMPANION
 from resources.settings_models import forecast_asset
@@ -27,11 +34,27 @@ def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[Forecast
     """
     if not tasks:
         return
+    if "input_drift" in run and run.isdisjoint(WEIGHTS["kronos_forecasts"]):
+        with suppress(Exception):
+            _ask_drift(candlecast, sorted({task.origin for task in tasks}))
     for asset, weights in WEIGHTS.items():
         if asset in run - _blockable(candlecast) and run.isdisjoint(weights):
             # What is wrong is the error of the asset itself.
             with suppress(Exception):
                 _ask(candlecast, forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks))
+
+
+def _ask_drift(candlecast: Candlecast, origins: Sequence[np.datetime64]) -> None:
+    """Ask for the tokens that `input_drift` will need: before the forecasts, for which it would wait otherwise."""
+    settings = candlecast.settings
+    if settings.drift.action == "off" or len(origins) > 1:
+        return
+    # Of all symbols, whichever a run forecasts.
+    selection = select_tasks(stored_histories(settings), origins, settings.windows.lookback_window)
+    for vintage, own in tasks_by_vintage(settings, selection.tasks).items():
+        predictor = candlecast.checkpoints.at(vintage).current("kronos_predictor")
+        if predictor is not None and not isinstance(drift_limits(predictor.card, settings.drift.quantile), str):
+            InputDistances(candlecast, predictor, own).ask()
 
 
 def _blockable(candlecast: Candlecast) -> set[str]:

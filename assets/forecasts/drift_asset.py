@@ -1,7 +1,7 @@
 """The asset `input_drift`: whether the input of Kronos still resembles its training set, by origin.
 
 A warning by default; `drift.action = "block"` keeps Kronos from forecasting from those origins. Not here: how drift is
-measured (forecasting.drift).
+measured (forecasting.drift), and where the distances are kept (drift_distances).
 
 Modules that compute are imported inside the functions: loading the definitions imports none of them.
 """
@@ -16,14 +16,12 @@ from assets.metadata import OWNERS, add_session_contents, add_to_newest_partitio
 from assets.sessions import Vintages, sessions_of, vintage_deps
 from resources.candlecast import Candlecast
 from resources.checkpoints import Checkpoint
-from resources.integrity import publish_kept_json, read_kept_json
 from resources.publish import digest_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from assets.forecasting.drift import DriftLimits, InputDrift
-    from assets.forecasting.forecaster import ForecastTask
+    from assets.forecasting.drift import InputDrift
 
 CHECK = "input_has_not_drifted"
 NAMED = 5
@@ -55,10 +53,11 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
         context: dg.AssetExecutionContext, candlecast: dg.ResourceParam[Candlecast]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Distance of the tokens of each origin's input from those of the training set, with a calibrated limit."""
-        from assets.forecasting.drift import drift_limits
+        from assets.forecasting.drift import InputDrift, drift_limits
         from assets.forecasting.drift_gate import write_blocked_origins
         from assets.forecasting.model_vintages import tasks_by_vintage
         from assets.forecasting.origins import origin_timestamps, select_tasks
+        from assets.forecasts.drift_distances import InputDistances
         from assets.market.history import stored_histories
 
         settings, action = candlecast.settings, candlecast.settings.drift.action
@@ -78,53 +77,20 @@ def drift_asset(sessions: dg.DailyPartitionsDefinition, vintages: Vintages | Non
             allowed = drift_limits(predictor.card, settings.drift.quantile)
             if isinstance(allowed, str):
                 return not_measured(allowed, passed=action != "block")
-            drifts = _drifts(own, predictor, allowed, candlecast)
+            distances = InputDistances(candlecast, predictor, own)
+            symbols, measured = Counter(task.origin for task in distances.tasks), distances.measured()
+            drifts = {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
             reasons = {day: drift.description if drift.drifted else None for day, drift in drifts.items()}
             blocks = reasons if action == "block" else dict.fromkeys(drifts)
             write_blocked_origins(candlecast.home, predictor.digest, blocks)
             found.append((predictor, drifts))
         newest, drifts = found[-1]
-        measured = len({task.symbol for task in tasks})
-        add_to_newest_partition(context, {"picture": _picture(candlecast, newest, drifts, measured)})
+        every = len({task.symbol for task in tasks})
+        add_to_newest_partition(context, {"picture": _picture(candlecast, newest, drifts, every)})
         _add_contents(context, candlecast, found)
         return _result(found, block=action == "block")
 
     return input_drift
-
-
-def _drifts(
-    tasks: "list[ForecastTask]", predictor: Checkpoint, allowed: "DriftLimits", candlecast: Candlecast
-) -> "dict[np.datetime64, InputDrift]":
-    """The drift of every origin, oldest first; distances that are on disk are not measured again."""
-    import numpy as np
-
-    from assets.forecasting.companion import network
-    from assets.forecasting.drift import InputDrift, input_digest, input_token_distances
-    from assets.forecasting.lookbacks import fill_lookbacks
-    from assets.market.gaps import GapFill
-    from resources.compute import Compute
-
-    settings = candlecast.settings
-    lookback = settings.windows.lookback_window
-    tasks = fill_lookbacks(tasks, GapFill.of(settings, predictor.card.get("training")))
-    file = candlecast.home.drift / predictor.digest[:16] / f"{input_digest(tasks, lookback)[:32]}.json"
-    kept = read_kept_json(file, candlecast.home.root)
-    if kept is None:
-        tokenizer = candlecast.checkpoints.load("kronos_tokenizer", predictor.card["tokenizer"])
-        compute, folders = Compute(settings.compute), (predictor.folder, tokenizer.folder)
-        found = input_token_distances(
-            predictor.card,
-            tokenizer.folder,
-            settings.windows.clip,
-            lookback,
-            tasks,
-            lambda load: network(load, compute, *folders),
-        )
-        kept = {str(day): value for day, value in found.items()}
-        publish_kept_json(file, kept)
-    measured = {np.datetime64(day): value for day, value in kept.items()}
-    symbols = Counter(task.origin for task in tasks)
-    return {day: InputDrift(measured[day], allowed.of(symbols[day])) for day in sorted(measured)}
 
 
 def _picture(

@@ -21,11 +21,13 @@ from assets.forecasting.drift import (
 )
 from assets.forecasting.drift_gate import blocked_origins, write_blocked_origins
 from assets.forecasting.origins import select_tasks
+from assets.forecasts.ahead import ask_networks
 from assets.forecasts.assets import build_assets
 from assets.forecasts.drift_asset import drift_asset, not_measured
 from assets.forecasts.missing import missing_forecasts
 from assets.sessions import RANGE_END, RANGE_START
 from resources.checkpoints import Checkpoint
+from resources.companion import COMPANION
 from resources.errors import CandlecastError
 from tests.forecasts.forecast_home import (
     ForecastHome,
@@ -122,6 +124,27 @@ def test_a_drifted_origin_is_reported_or_blocked(
 def test_usual_input_passes(usual_home: ForecastHome) -> None:
     check, blocked = _materialise(usual_home, DAY, DAY)
     assert check.passed and not blocked
+
+
+def test_tokens_asked_in_advance_are_those_that_drift_is_measured_with(
+    usual_home: ForecastHome, drift_folder: Path, tmp_path: Path
+) -> None:
+    home = usual_home.with_settings(compute={"workers": 2, "threads": 1, "device": "cpu"})
+    tasks = select_tasks(home.histories(), [np.datetime64(DAY, "s")], LOOKBACK).tasks
+    try:
+        COMPANION.start()
+        ask_networks(home.candlecast, {"input_drift", "kronos_predictor"}, tasks)
+        assert COMPANION.asked == 0  # the weights are made in the same run
+        ask_networks(home.candlecast, {"input_drift"}, tasks[:1])  # drift is of all symbols
+        assert COMPANION.asked == 1
+        check, _ = _materialise(home, DAY, DAY)
+        assert COMPANION.asked == 0
+        ask_networks(home.candlecast, {"input_drift"}, tasks)
+        assert COMPANION.asked == 0  # its distances are kept
+    finally:
+        COMPANION.stop()
+    alone, _ = _materialise(_configured(Path(shutil.copytree(drift_folder, tmp_path / "other")), "block"), DAY, DAY)
+    assert check.description == alone.description
 
 
 def test_of_many_origins_only_the_drifted_ones_are_blocked(usual_home: ForecastHome) -> None:
