@@ -1,4 +1,7 @@
-"""Networks asked in advance: the companion computes them while this process makes the first forecasts of a run."""
+"""Networks asked in advance: the companion computes them while this process makes the first forecasts of a run.
+
+And what this process does while it would wait for the last of them: it learns what calibrated forecasts need.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from assets.forecasting.drift_gate import BLOCKED_MODEL
 from assets.forecasting.forecaster import ForecastModel, ForecastTask, NetworkPredict
 from assets.forecasting.model_vintages import tasks_by_vintage
 from assets.forecasting.origins import select_tasks
-from assets.forecasting.registry import forecasters_by_task
+from assets.forecasting.registry import forecasters_by_task, models_of
 from assets.forecasts.batches import batches_of, key_of, missing_tasks, target_timestamps
 from assets.forecasts.drift_distances import InputDistances
 from assets.forecasts.forecast_store import existing_forecasts
@@ -22,7 +25,7 @@ from assets.forecasts.lookahead_check import reversed_halves, tasks_to_repeat
 from assets.market.history import stored_histories
 from resources.candlecast import Candlecast
 from resources.companion import COMPANION
-from resources.settings_models import forecast_asset
+from resources.settings_models import CALIBRATED_ASSET, forecast_asset
 
 
 def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[ForecastTask]) -> None:
@@ -42,6 +45,26 @@ def ask_networks(candlecast: Candlecast, run: Set[str], tasks: Sequence[Forecast
             # What is wrong is the error of the asset itself.
             with suppress(Exception):
                 _ask(candlecast, forecasters_by_task(asset, candlecast.settings, candlecast.checkpoints, tasks))
+
+
+def learn_ahead(candlecast: Candlecast, run: Set[str], asset: str, unmade: Set[str]) -> None:
+    """Learn what the calibrated forecasts of a run will need, where an asset is the last one that waits for networks.
+
+    Most of it is read from earlier origins, and stays known while forecasts are written (calibration.known_reads).
+
+    Args:
+        unmade: the models of the asset, from whose forecasts nothing is learnt yet.
+    """
+    last = next((name for name in reversed(WEIGHTS) if name in run), None)
+    if asset != last or CALIBRATED_ASSET not in run or not COMPANION.asked or candlecast.warehouse.version is None:
+        return
+    # What is wrong is the error of the asset itself.
+    with suppress(Exception):
+        models = models_of(CALIBRATED_ASSET, candlecast.settings, candlecast.checkpoints)
+        unmade = unmade | {one.model for one in models}
+        for model in models:
+            if unmade.isdisjoint(model.recipe["derived_from"]):
+                model.load()
 
 
 def _ask_drift(candlecast: Candlecast, origins: Sequence[np.datetime64]) -> None:

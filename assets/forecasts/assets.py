@@ -107,7 +107,7 @@ def _forecasts(
         from assets.forecasting.drift_gate import blocked_by_drift
         from assets.forecasting.origins import origin_timestamps, select_tasks, without_blocked
         from assets.forecasting.registry import forecasters_by_task
-        from assets.forecasts.ahead import ask_networks
+        from assets.forecasts.ahead import ask_networks, learn_ahead
         from assets.forecasts.generate import generate_all
         from assets.market.history import read_histories, stored_histories
         from assets.market.selection import source_filter
@@ -126,10 +126,11 @@ def _forecasts(
         unread = {} if asset.derived_from else blocked
         selection = select_tasks(histories, origins, settings.windows.lookback_window, unread)
         progress = logged_progress(context, asset.name)
+        run = {key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys}
         if asset.name == "baseline_forecasts":  # the first of a run, and without networks
-            run = {key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys}
             ask_networks(candlecast, run, selection.tasks)
         found = forecasters_by_task(asset.name, settings, candlecast.checkpoints, selection.tasks)
+        learn_ahead(candlecast, run, asset.name, {model.model for model, _ in found})
         if asset.derived_from:
             found, selection = without_blocked(found, selection, blocked)
         results = generate_all(candlecast, found, progress)

@@ -135,14 +135,15 @@ def write_forecasts(warehouse: Warehouse, new: Sequence[NewForecasts], attempts:
     for one in new:
         validate_batch(one.forecaster.model, one.batch)
     tables = [(_forecast_table(one.forecaster, one.batch), _quantile_table(one.forecaster, one.batch)) for one in new]
-    forecasters = [*(one.forecaster for one in new), *(one.forecaster for one in attempts)]
-    derived = all("derived_from" in one.recipe for one in forecasters)
-    with warehouse.write(versioned=derived) as connection:
+    with warehouse.write(versioned=True) as connection:
         before = warehouse.version
         counts = [_insert(connection, one, *own) for one, own in zip(new, tables, strict=True)]
         write_attempts(connection, attempts)
-    if derived:
-        keep_known(warehouse, before, {one.model for one in forecasters})
+    keep_known(
+        warehouse,
+        before,
+        {(one.forecaster.model, (task.symbol, task.origin)) for one in new for task in one.batch.tasks},
+    )
     return counts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,20 @@ from assets.forecasting.calibration.fingerprints import Fingerprints
 from assets.forecasting.calibration.models import SharedReads, derived_model
 from assets.forecasting.calibration.recalibration import Recalibration
 from assets.forecasting.calibration.stored import StoredForecasts
+from assets.forecasting.companion import WEIGHTS
 from assets.forecasting.forecaster import ForecastModel, ForecastTask
 from assets.forecasting.registry import forecasters_by_task, forecasters_in
 from assets.forecasts import forecast_store
+from assets.forecasts.ahead import learn_ahead
 from assets.forecasts.batches import target_timestamps
 from assets.forecasts.generate import generate_all, generate_forecasts
+from resources.companion import COMPANION, CompanionFunction
 from resources.warehouse import Warehouse
 from tests.forecasts.forecast_home import ForecastHome
+from tests.resources.test_worker_processes import adds
 
 FIRST, LATER = (date(2011, 1, 3), date(2011, 6, 30)), (date(2011, 7, 1), date(2011, 7, 29))
+RECALIBRATED = ("random_walk_recalibrated", "drift_recalibrated")
 
 
 @pytest.fixture
@@ -45,6 +51,15 @@ def _combined(home: ForecastHome) -> np.ndarray:
     ((model, tasks),) = _derived(home, "combined_forecasts", "combination_crps")
     targets = target_timestamps(tasks, home.candlecast.calendar, home.settings.windows.predict_window)
     return model.load()(tasks, targets).quantiles
+
+
+def _calibrated(home: ForecastHome) -> list[np.ndarray]:
+    """The recalibrated quantiles from all later origins: of random_walk, and of drift."""
+    made = []
+    for model, tasks in _derived(home, "calibrated_forecasts", *RECALIBRATED):
+        targets = target_timestamps(tasks, home.candlecast.calendar, home.settings.windows.predict_window)
+        made.append(model.load()(tasks, targets).quantiles)
+    return made
 
 
 def _as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +103,80 @@ def test_combinations_read_nothing_again_that_calibrated_models_read_and_forecas
     _as_another_process(monkeypatch)
     np.testing.assert_array_equal(_combined(home), together)
     assert sum(read) > 2 * newest
+
+
+def _without_later_origins(home: ForecastHome, bases: dict[str, ForecastModel], name: str) -> None:
+    """Keep what calibrated models learnt, and then remove a model's forecasts from the later origins."""
+    _calibrated(home)
+    assert len(list(home.candlecast.home.learnt.glob("*.state"))) == 2
+    with home.warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            query = f"DELETE FROM {table} WHERE model = ? AND checkpoint = ? AND origin >= ?"
+            connection.execute(query, [name, bases[name].checkpoint, LATER[0]])
+
+
+def test_what_is_learnt_while_a_run_waits_for_its_last_model_is_not_read_again(
+    home: ForecastHome, bases: dict[str, ForecastModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_later_origins(home, bases, "drift")
+    _as_another_process(monkeypatch)
+    run, reads = {*WEIGHTS, "calibrated_forecasts"}, list[str]()
+    quantiles = StoredForecasts.quantiles
+
+    def counted(stored: StoredForecasts, *args: Any) -> np.ndarray:
+        reads.extend(set(args[0]))
+        return quantiles(stored, *args)
+
+    monkeypatch.setattr(StoredForecasts, "quantiles", counted)
+    learn_ahead(home.candlecast, run, "kronos_forecasts", {"drift"})
+    assert not reads  # nothing waits for a network
+    try:
+        CompanionFunction(partial(adds, 1)).ask(1)
+        learn_ahead(home.candlecast, run, "chronos2_forecasts", {"drift"})
+        learn_ahead(home.candlecast, {*WEIGHTS}, "kronos_forecasts", {"drift"})
+        assert not reads  # another asset waits later, or nothing is calibrated
+        learn_ahead(home.candlecast, run, "kronos_forecasts", {"drift"})
+        assert set(reads) == {"random_walk", "drift"}
+    finally:
+        COMPANION.stop()
+    assert generate_forecasts(home.candlecast, bases["drift"], home.tasks(*LATER)).created
+    known = known_reads.known_reads(home.settings, home.warehouse)
+    assert {model for model, *_ in known.contents} >= {"random_walk", "drift"}
+    assert set(RECALIBRATED) & {name.partition("-")[0] for name, _ in known.learnt} == {"random_walk_recalibrated"}
+    reads.clear()
+    after = _calibrated(home)
+    assert set(reads) == {"drift"}
+    _as_another_process(monkeypatch)
+    np.testing.assert_array_equal(_calibrated(home), after)
+
+
+def test_earlier_forecasts_that_are_written_later_are_learnt_from(
+    home: ForecastHome, bases: dict[str, ForecastModel]
+) -> None:
+    before = _calibrated(home)
+    with home.warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            # Not of all symbols: states are under their origins, too.
+            connection.execute(
+                f"DELETE FROM {table} WHERE model = 'drift' AND symbol = 'IBM' AND origin < '2011-05-01'"
+            )
+    fewer = _calibrated(home)
+    assert np.array_equal(fewer[0], before[0]) and not np.array_equal(fewer[1], before[1])
+    assert generate_forecasts(home.candlecast, bases["drift"], home.tasks(*FIRST)).created
+    np.testing.assert_array_equal(_calibrated(home), before)
+
+
+def test_the_first_forecast_of_a_symbol_is_not_taken_for_one_of_another(
+    home: ForecastHome, bases: dict[str, ForecastModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with home.warehouse.write() as connection:
+        for table in ("forecasts", "forecast_quantiles"):
+            connection.execute(f"DELETE FROM {table} WHERE symbol = 'AAPL'")
+    _calibrated(home)
+    generate_all(home.candlecast, [(model, home.tasks(*FIRST)) for model in bases.values()])
+    after = _calibrated(home)
+    _as_another_process(monkeypatch)
+    np.testing.assert_array_equal(_calibrated(home), after)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,6 @@ class EarlierForecasts:
         self.symbols = stored.symbols[every % max(count, 1)]
         # By base, the row of each forecast among its own; -1: it made none.
         self._rows_of_bases = [_places(every, own) for own in codes]
-        # The row from which on the quantiles of all bases are in memory.
-        self._read_from: int | None = None
 
     @property
     def origins(self) -> np.ndarray:
@@ -77,16 +75,15 @@ class EarlierForecasts:
 
     def _known(self, tasks: Sequence[ForecastTask]) -> np.ndarray | None:
         """Their quantiles where those by the newest checkpoints of all bases are in memory."""
-        if self._read_from is None:
-            return None
         origins = np.array([task.origin for task in tasks], dtype="datetime64[s]")
         named = np.array([task.symbol for task in tasks], dtype=object)
         symbols = _places(named, self._stored.symbols)
         rows = np.where(symbols < 0, -1, _places(self._numbers(origins, symbols), self._every))
-        if rows.min() < self._read_from:
+        if rows.min() < 0:
             return None
         for base, keys, own in zip(self._bases, self._keys, self._rows_of_bases, strict=True):
-            if (own[rows] < 0).any() or (keys.checkpoints[own[rows]] != base.checkpoints[-1]).any():
+            held = self._stored.held_from(base, keys)
+            if held is None or own[rows].min() < held or (keys.checkpoints[own[rows]] != base.checkpoints[-1]).any():
                 return None
         return self._read(rows)
 
@@ -100,8 +97,6 @@ class EarlierForecasts:
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         """The quantiles of some rows: (bases, rows, steps, levels)."""
-        first = int(rows.min())
-        self._read_from = first if self._read_from is None else min(first, self._read_from)
         read = list[np.ndarray]()
         for base, keys, places in zip(self._bases, self._keys, self._rows_of_bases, strict=True):
             made = places[rows] >= 0
@@ -111,7 +106,6 @@ class EarlierForecasts:
                 continue
             kept = self._stored.kept(base, keys, int(places[rows][made].min()))
             if kept is None:
-                self._read_from = None
                 models = np.full(int(made.sum()), base.model, dtype=object)
                 named = self._origins[rows][made], self.symbols[rows][made]
                 found[made] = self._stored.quantiles(models, keys.checkpoints[places[rows][made]], *named)

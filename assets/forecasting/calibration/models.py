@@ -216,7 +216,10 @@ class DerivedPredict:
     def __init__(self, bases: Sequence[Base], learn: Learn, stored: StoredForecasts, learns: bool, name: str) -> None:
         self._bases, self._learn, self._stored, self._learns = bases, learn, stored, learns
         self._earlier, self._states = stored.earlier(bases), KeptStates(stored, bases, learn, name)
-        self.learnt = self._from({})
+        key = name, tuple(bases)
+        if key not in stored.known.learnt:
+            stored.known.learnt[key] = self._from({})
+        self.learnt = stored.known.learnt[key]
 
     def __call__(self, tasks: Sequence[ForecastTask], targets: np.ndarray) -> Prediction:
         """The derived quantiles of the close."""

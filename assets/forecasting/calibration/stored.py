@@ -158,15 +158,25 @@ class StoredForecasts:
         `keys_of` it are others meanwhile."""
         if self.keys_of(base) is not keys:
             return None
-        known = self.known.kept.get(base)
-        if known is None or known[0] > first:
+        if self._lacks(base, first):
             origin = self.keys_of(base).origins[first]
             starts = {one: int(np.searchsorted(self.keys_of(one).origins, origin)) for one in self.together_alone(base)}
             if sum(len(self.keys_of(one).origins) - start for one, start in starts.items()) > self.forecasts_at_once:
                 starts = {base: first}
-            if not self._keep(starts):
+            if not self._keep({one: start for one, start in starts.items() if self._lacks(one, start)}):
                 return None
         return self.known.kept[base]
+
+    def held_from(self, base: Base, keys: BaseKeys) -> int | None:
+        """The row of `keys_of` a model from which on its quantiles are in memory; None: they are not, or `keys_of` it
+        are others meanwhile."""
+        known = self.known.kept.get(base)
+        return None if known is None or self.keys_of(base) is not keys else known[0]
+
+    def _lacks(self, base: Base, first: int) -> bool:
+        """Whether not all quantiles of a model from a row of `keys_of` on are in memory."""
+        known = self.known.kept.get(base)
+        return known is None or known[0] > first
 
     def _keep(self, starts: Mapping[Base, int]) -> bool:
         """Read the earlier forecasts of some models from a row of `keys_of` on; False: they are too many."""
