@@ -76,7 +76,7 @@ def random_plan(prices: PricePanel, models: int) -> BacktestPlan:
 def qlib_seconds(plan: BacktestPlan, provider: QlibProvider, folder: Path) -> tuple[float, float]:
     """Seconds of Qlib's loop per backtest, and the largest difference of a daily return from ours."""
     stamps: list[float] = []
-    days = simulate_with_qlib(plan, provider, RULES, folder, lambda *_: stamps.append(time.perf_counter()), 1)
+    days = simulate_with_qlib(plan, provider, RULES, folder, lambda *_: stamps.append(time.perf_counter()), 1).days
     ours = simulate_without_qlib(plan, price_panel(provider), RULES)
     # The first line is printed before the process starts, and the second after the first model.
     return min(np.diff(stamps[1:])), float(np.abs(days["net"] - ours["net"]).max())

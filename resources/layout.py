@@ -93,7 +93,7 @@ class Home:
 
     @property
     def backtests(self) -> Path:
-        """Daily results of Qlib's backtests: `<recipe>/days.parquet`."""
+        """Daily results of Qlib's backtests, `<recipe>/days.parquet`, and the accounts after their last session."""
         return self.root / "backtests"
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from assets.backtests.plan import NoBacktest
-from assets.backtests.qlib_backtest import price_panel, simulate_without_qlib
+from assets.backtests.qlib_backtest import simulate_without_qlib
 from assets.backtests.qlib_provider import daily_bars
 from assets.backtests.results import BacktestRequest
 from assets.backtests.tradability import REFUSED
@@ -79,15 +80,38 @@ def accounting_problems(days: pd.DataFrame, account: float) -> list[str]:
     return found
 
 
-def largest_difference(request: BacktestRequest, days: pd.DataFrame) -> float | None:
-    """The largest absolute difference between Qlib's and our own loop's daily returns. None: no backtest."""
+@dataclass(frozen=True)
+class Difference:
+    """Where Qlib's daily results and those of our own loop differ most: `size` is absolute, `where` is text."""
+
+    size: float
+    where: str
+
+    @property
+    def problem(self) -> str | None:
+        """The difference as text, with what to do; None: it is one of rounding."""
+        if self.size <= TOLERANCE:
+            return None
+        return (
+            f"{self.where}. Remove backtests/ in the home and run again: Qlib then simulates every session. If they "
+            "still differ, report it."
+        )
+
+
+def largest_difference(request: BacktestRequest, days: pd.DataFrame) -> Difference | None:
+    """The largest difference between Qlib's daily results and our own loop's, of all sessions. None: no backtest."""
     plan = request.plan()
     if isinstance(plan, NoBacktest):
         return None
-    reference = simulate_without_qlib(plan, price_panel(request.provider), request.rules)
+    reference = simulate_without_qlib(plan, request.prices, request.rules)
     if not days[["model", "session"]].equals(reference[["model", "session"]]):
-        return float("inf")
-    return float(np.abs(days[list(COMPARED_COLUMNS)].to_numpy() - reference[list(COMPARED_COLUMNS)].to_numpy()).max())
+        return Difference(float("inf"), "the models or sessions of Qlib's results are not those of the signals")
+    ours, qlib = (frame[list(COMPARED_COLUMNS)].to_numpy(dtype=np.float64) for frame in (reference, days))
+    sizes = np.abs(qlib - ours)
+    row, column = np.unravel_index(np.argmax(sizes), sizes.shape)
+    name, of = COMPARED_COLUMNS[column], days.iloc[int(row)]
+    where = f"{of['model']}, {of['session']:%Y-%m-%d}, {name}: {qlib[row, column]} in Qlib, {ours[row, column]} in ours"
+    return Difference(float(sizes[row, column]), where)
 
 
 def external_resources(html: str) -> list[str]:

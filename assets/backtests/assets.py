@@ -154,10 +154,13 @@ def _signal_metadata(signal_set: "SignalSet", home: Home) -> dict[str, Any]:
 
 def _qlib_provider() -> dg.AssetsDefinition:
     @dg.asset(
-        group_name=GROUP, kinds={"qlib"}, owners=OWNERS, code_version="1", deps=["bars", "corporate_actions"]
+        group_name=GROUP, kinds={"qlib"}, owners=OWNERS, code_version="2", deps=["bars", "corporate_actions"]
     )  # fmt: skip
     def qlib_provider(candlecast: dg.ResourceParam[Candlecast]) -> dg.MaterializeResult[None]:
-        """The bars in Qlib's binary format, adjusted as of the newest bar, in a folder named by its digest."""
+        """The bars in Qlib's binary format, adjusted as of the first bar, in a folder named by its digest.
+
+        As in Qlib's own data, a split or dividend changes the prices from its day on, and none before.
+        """
         import pandas as pd
 
         from assets.backtests.plots import bar_ranges, provider_plot
@@ -204,6 +207,7 @@ def _backtest_report() -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         """A TopkDropout backtest of every model in Qlib, and the report on the whole chain: HTML, pictures and JSON.
 
+        Qlib simulates the sessions after the newest stored result with the same inputs, from the accounts there.
         A report whose content has not changed is not written again.
         """
         from assets.backtests.plan import NoBacktest
@@ -240,6 +244,7 @@ def _backtest_report() -> dg.AssetsDefinition:
             "report": served_report(report.digest),
             **inline_bullets("verdict", report.summary["verdict"]),
             "backtest_recipe": result.recipe,
+            "simulated_by": result.engine,
         }
         if len(result.days):
             wide = result.measures.pivot(index="metric", columns="model", values="value").reset_index()

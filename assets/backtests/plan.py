@@ -9,7 +9,7 @@ orders are made (topk_dropout, qlib_worker), and which are refused (tradability)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,16 @@ class BacktestPlan:
     def ended(self) -> np.ndarray:
         """Whether a symbol was delisted before a day. Shape (days, symbols)."""
         return self.days[:, None] > self.ends
+
+    def span(self, first: int, last: int) -> BacktestPlan:
+        """The plan of some days, both ends included; the first of them becomes day 0."""
+        return replace(
+            self,
+            days=self.days[first : last + 1],
+            scores={model: score[first : last + 1] for model, score in self.scores.items()},
+            benchmark=self.benchmark[first:last],
+            states=None if self.states is None else self.states[first : last + 1],
+        )
 
 
 @dataclass(frozen=True)

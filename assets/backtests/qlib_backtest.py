@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from assets.backtests import qlib_worker
+from assets.backtests.kept_accounts import KeptBacktest
 from assets.backtests.plan import BacktestPlan
 from assets.backtests.prices import PricePanel
 from assets.backtests.rules import TradingRules
@@ -28,6 +30,16 @@ COLUMNS = ("model", "session", "gross", "cost", "net", "benchmark", "turnover", 
 CHILD_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
+@dataclass(frozen=True)
+class QlibRun:
+    """Daily results of all models, by model and session, with the columns `COLUMNS`, returns as fractions; and the
+    account of each model after the last session.
+    """
+
+    days: pd.DataFrame
+    accounts: dict[str, qlib_worker.Account]
+
+
 def price_panel(provider: QlibProvider) -> PricePanel:
     """The bars of the provider, in the float32 precision of Qlib."""
     symbols = tuple(sorted(provider.ids, key=lambda symbol: provider.ids[symbol]))
@@ -42,22 +54,30 @@ def simulate_with_qlib(
     folder: Path,
     progress: Progress = silent,
     workers: int | None = None,
-) -> pd.DataFrame:
-    """Daily results of all models, by model and session: columns `COLUMNS`, returns as fractions.
+    kept: KeptBacktest | None = None,
+) -> QlibRun:
+    """Simulate a plan, or what follows the days of an earlier result.
 
     Args:
         folder: an empty folder for the files exchanged with the child process.
         workers: processes that simulate, a model each at a time; none: one per core on Linux, elsewhere one.
+        kept: the part of an earlier result that holds for this plan; its days are not simulated again.
 
     Raises:
         CandlecastError: the Qlib process failed; the message ends with its last output.
     """
+    if kept is None:
+        kept = KeptBacktest(0, pd.DataFrame(), {})
+    last = len(plan.days) - 1
+    if kept.day == last:
+        return QlibRun(_result_frame(kept.days, plan), kept.accounts)
     workers = workers or (available_cores() if sys.platform == "linux" else 1)
-    _write_request(plan, provider, rules, workers, folder)
+    _write_request(plan.span(kept.day, last), kept.accounts, provider, rules, workers, folder)
     progress(0, len(plan.scores), "starting Qlib")
     _run_qlib(folder, progress)
-    days = pd.read_parquet(folder / qlib_worker.DAYS)
-    return _result_frame(days, plan)
+    days = pd.concat([kept.days, pd.read_parquet(folder / qlib_worker.DAYS)])
+    accounts = json.loads((folder / qlib_worker.ACCOUNTS).read_text(encoding="utf-8"))
+    return QlibRun(_result_frame(days, plan), accounts)
 
 
 def plan_sessions(plan: BacktestPlan, prices: PricePanel) -> Sessions:
@@ -90,7 +110,14 @@ def _days_of(run: SweepRun, plan: BacktestPlan) -> pd.DataFrame:
     )
 
 
-def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, workers: int, folder: Path) -> None:
+def _write_request(
+    plan: BacktestPlan,
+    accounts: dict[str, qlib_worker.Account],
+    provider: QlibProvider,
+    rules: TradingRules,
+    workers: int,
+    folder: Path,
+) -> None:
     days = plan.days.astype("datetime64[ns]")
     request = {
         "provider": str(provider.folder),
@@ -98,6 +125,7 @@ def _write_request(plan: BacktestPlan, provider: QlibProvider, rules: TradingRul
         "days": [str(day) for day in plan.days],
         "rules": rules.as_dict(),
         "workers": workers,
+        "accounts": accounts,
         "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }
     (folder / qlib_worker.REQUEST).write_text(json.dumps(request), encoding="utf-8")

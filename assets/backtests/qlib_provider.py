@@ -1,4 +1,7 @@
-"""The bars exported to Qlib: daily, adjusted as of the newest bar, for any frequency in the warehouse."""
+"""The bars exported to Qlib: daily, adjusted as of the first bar, for any frequency in the warehouse.
+
+A split or dividend changes no earlier price, so that a backtest can resume from an account of an earlier evening.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,18 @@ CURRENT_FILE = "current.json"
 
 
 def daily_bars(warehouse: Warehouse, frequency: str) -> DailyBars:
-    """Daily bars of all symbols, sorted by symbol and session, with the adjustment factor as of the newest bar."""
+    """Daily bars of all symbols, sorted by symbol and session, adjusted by the growth of all actions up to each."""
     with warehouse.read() as connection:
         found = connection.execute(
             load_sql("assets.backtests", "daily_bars.sql"), {"frequency": frequency}
         ).fetchnumpy()
     numbers = {
         name: np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan)
-        for name in ("open", "high", "low", "close", "volume", "growth")
+        for name in ("open", "high", "low", "close", "volume", "factor")
     }
     symbol = np.asarray(found["symbol"], dtype=object)
-    growth = numbers.pop("growth")
-    newest = np.flatnonzero(np.r_[symbol[1:] != symbol[:-1], True]) if len(symbol) else np.array([], dtype=int)
-    current = np.repeat(growth[newest], np.diff(np.r_[-1, newest]))
     session = np.asarray(found["session"]).astype("datetime64[D]")
-    return DailyBars(symbol=symbol, session=session, factor=growth / current, **numbers)
+    return DailyBars(symbol=symbol, session=session, **numbers)
 
 
 def publish_provider(warehouse: Warehouse, home: Home, calendar: TradingCalendar) -> QlibProvider:

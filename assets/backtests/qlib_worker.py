@@ -1,9 +1,11 @@
 """The child process that runs Qlib's backtest for every model: `python -m assets.backtests.qlib_worker FOLDER`.
 
 Qlib imports mlflow, replaces sys.excepthook and numpy's error state, and keeps global settings, so it runs in
-a process of its own. FOLDER holds request.json, scores.parquet and states.npy; the worker writes days.parquet there
-and, after each model, a line `PROGRESS done total model` to stdout. Not here: what can be traded (tradability), and the
-choice of orders under `dropout = "tradable"` (topk_dropout), which this strategy shares with our own loop.
+a process of its own. FOLDER holds request.json, scores.parquet and states.npy; the worker writes days.parquet and
+accounts.json there and, after each model, a line `PROGRESS done total model` to stdout. A model whose account of the
+first day is in the request resumes from it: what Qlib then simulates has the bits of a simulation that was not
+interrupted. Not here: which account may be resumed (kept_accounts), what can be traded (tradability), and the choice of
+orders under `dropout = "tradable"` (topk_dropout), which this strategy shares with our own loop.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ from assets.backtests.topk_dropout import orders, refused_orders
 from assets.backtests.tradability import REFUSED, buyable, sellable
 from resources.child_process import exit_with_parent
 
-REQUEST, SCORES, STATES, DAYS = "request.json", "scores.parquet", "states.npy", "days.parquet"
+REQUEST, SCORES, STATES = "request.json", "scores.parquet", "states.npy"
+DAYS, ACCOUNTS = "days.parquet", "accounts.json"
 PROGRESS = "PROGRESS "
 COLUMNS = {"return": "gross", "cost": "cost", "turnover": "turnover", "account": "account"}
+
+
+# An account of Qlib as JSON: `position`, its holdings and cash in their order, what it `accumulated`, and its `value`.
+Account = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Market:
 
 
 def run(folder: Path) -> None:
-    """Run the request in `folder` and write days.parquet there."""
+    """Run the request in `folder` and write days.parquet and accounts.json there."""
     import qlib
 
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
@@ -60,23 +67,28 @@ def run(folder: Path) -> None:
     exchange = _exchange(market, rules)
     models = sorted(scores["model"].unique())
 
-    def simulate(model: str) -> pd.DataFrame:
+    def simulate(model: str) -> Simulated:
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
-        return _simulate(own, exchange, market, rules).assign(model=model)
+        days, account = _simulate(own, exchange, market, rules, request["accounts"].get(model))
+        return days.assign(model=model), account
 
-    frames = list[pd.DataFrame]()
-    for frame in _simulated(simulate, models, request["workers"]):
-        frames.append(frame)
-        sys.stdout.write(f"{PROGRESS}{len(frames)} {len(models)} {models[len(frames) - 1]}\n")
+    frames, accounts = list[pd.DataFrame](), dict[str, Account]()
+    for model, (days, account) in zip(models, _simulated(simulate, models, request["workers"]), strict=True):
+        frames.append(days)
+        accounts[model] = account
+        sys.stdout.write(f"{PROGRESS}{len(frames)} {len(models)} {model}\n")
         sys.stdout.flush()
     pd.concat(frames, ignore_index=True).to_parquet(folder / DAYS, index=False)
+    (folder / ACCOUNTS).write_text(json.dumps(accounts), encoding="utf-8")
 
 
+# Daily results, and the account after them.
+Simulated = tuple[pd.DataFrame, Account]
 # What a forked process calls: a function that reads Qlib's quotes cannot be pickled, and is inherited.
-_inherited: list[Callable[[str], pd.DataFrame]] = []
+_inherited: list[Callable[[str], Simulated]] = []
 
 
-def _simulated(simulate: Callable[[str], pd.DataFrame], models: Sequence[str], workers: int) -> Iterator[pd.DataFrame]:
+def _simulated(simulate: Callable[[str], Simulated], models: Sequence[str], workers: int) -> Iterator[Simulated]:
     """The results of each model, in their order, by some processes that are forked from this one."""
     if min(workers, len(models)) == 1:
         yield from map(simulate, models)
@@ -86,7 +98,7 @@ def _simulated(simulate: Callable[[str], pd.DataFrame], models: Sequence[str], w
         yield from pool.map(_call_inherited, models)
 
 
-def _call_inherited(model: str) -> pd.DataFrame:
+def _call_inherited(model: str) -> Simulated:
     return _inherited[0](model)
 
 
@@ -117,35 +129,63 @@ def _exchange(market: Market, rules: TradingRules) -> Any:
     )
 
 
-def _simulate(scores: pd.Series, exchange: Any, market: Market, rules: TradingRules) -> pd.DataFrame:
-    from qlib.backtest import backtest
+def _simulate(
+    scores: pd.Series, exchange: Any, market: Market, rules: TradingRules, account: Account | None
+) -> Simulated:
+    """Simulate all days but the first, from the account after that one; None: from cash."""
+    from qlib.backtest import backtest_loop, get_strategy_executor
     from qlib.backtest.executor import SimulatorExecutor
     from qlib.data import D
 
     start, end = market.states.index[1], market.states.index[-1]
-    strategy = _strategy_class(market, rules)(
-        signal=_fixed_signal(scores),
-        topk=rules.topk,
-        n_drop=rules.n_drop,
-        hold_thresh=rules.hold_thresh,
-        risk_degree=rules.invested,
-        forbid_all_trade_at_limit=False,
-    )
-    portfolio, _ = backtest(
+    strategy, executor = get_strategy_executor(
         start_time=start,
         end_time=end,
-        strategy=strategy,
+        strategy=_strategy_class(market, rules)(
+            signal=_fixed_signal(scores),
+            topk=rules.topk,
+            n_drop=rules.n_drop,
+            hold_thresh=rules.hold_thresh,
+            risk_degree=rules.invested,
+            forbid_all_trade_at_limit=False,
+        ),
         executor=SimulatorExecutor(time_per_step="day", generate_portfolio_metrics=True),
         account=rules.account,
         # The benchmark is added later; without one, Qlib looks for the CSI 300.
         benchmark=pd.Series(0.0, index=pd.DatetimeIndex(D.calendar(start, end))),
         exchange_kwargs={"exchange": exchange},
     )
+    if account is not None:
+        _restore(executor.trade_account, account, market.states.index[0])
+    portfolio, _ = backtest_loop(start, end, strategy, executor)
     report, _ = portfolio["1day"]
-    days: pd.DataFrame = report.rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
+    days: pd.DataFrame = report.loc[start:].rename(columns=COLUMNS)[list(COLUMNS.values())].astype("float64")
     days["net"] = days["gross"] - days["cost"]
     days[list(REFUSED)] = np.array(strategy.refused).reshape(-1, len(REFUSED))
-    return days.rename_axis("session").reset_index()
+    return days.rename_axis("session").reset_index(), _account(executor.trade_account)
+
+
+def _account(own: Any) -> Account:
+    """A Qlib account as JSON, whose floats are restored to the same bits."""
+    return {
+        "position": own.current_position.position,
+        "accumulated": vars(own.accum_info),
+        "value": own.portfolio_metrics.get_latest_account_value(),
+    }
+
+
+def _restore(own: Any, account: Account, day: pd.Timestamp) -> None:
+    """Continue a Qlib account after a day: its holdings, and what the next day's returns are differences from."""
+    own.current_position.position = account["position"]
+    vars(own.accum_info).update(account["accumulated"])
+    own.portfolio_metrics.update_portfolio_metrics_record(
+        trade_start_time=day,
+        account_value=account["value"],
+        total_turnover=own.accum_info.get_turnover,
+        total_cost=own.accum_info.get_cost,
+        # Of that day's row, which is left out.
+        **dict.fromkeys(("cash", "return_rate", "turnover_rate", "cost_rate", "stock_value", "bench_value"), 0.0),
+    )
 
 
 def _strategy_class(market: Market, rules: TradingRules) -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cached_property
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 
 from assets.backtests.edge import BootstrapOptions
+from assets.backtests.kept_accounts import DAYS_FILE, input_digests, newest_kept, write_accounts
 from assets.backtests.measures import YEAR, measure
 from assets.backtests.plan import BacktestPlan, NoBacktest, plan_backtest
 from assets.backtests.prices import PricePanel
@@ -34,7 +36,7 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CODE_VERSION = "6"
-DAYS_FILE, MEASURES_FILE = "days.parquet", "measures.parquet"
+MEASURES_FILE = "measures.parquet"
 _DAYS = """
 SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover
 FROM backtest_days ORDER BY model, session
@@ -72,8 +74,7 @@ class BacktestRequest:
             rules["limits"]["by_pattern"] = list(self.rules.limits.by_pattern.items())
         return digest_of(
             {
-                "code": CODE_VERSION,
-                "qlib": version("pyqlib"),
+                **_versions(),
                 "signals": digest_of_frame(self.signals),
                 "provider": self.provider.digest,
                 "rules": rules,
@@ -91,8 +92,12 @@ class BacktestRequest:
             return NoBacktest(
                 f"No backtest: it trades once per session and needs daily bars; market.frequency is {self.frequency}."
             )
-        prices = price_panel(self.provider)
-        return plan_backtest(self.signals, prices, self.step, self.rules, self._members(prices))
+        return plan_backtest(self.signals, self.prices, self.step, self.rules, self._members(self.prices))
+
+    @cached_property
+    def prices(self) -> PricePanel:
+        """The bars of the provider."""
+        return price_panel(self.provider)
 
     def _members(self, prices: PricePanel) -> np.ndarray | None:
         """Membership, (sessions, symbols). Not derived from bars: their end is known only in hindsight."""
@@ -148,35 +153,54 @@ class BacktestResult:
         days: columns model, session, gross, cost, net, benchmark, turnover, account, and the
             refused orders by reason.
         measures: columns model, metric, value.
-        simulated: this call ran Qlib; False: the result was stored already.
+        simulated: sessions that this call simulated with Qlib; the results of the others were stored already.
     """
 
     recipe: str
     plan: BacktestPlan | NoBacktest
     days: pd.DataFrame
     measures: pd.DataFrame
-    simulated: bool
+    simulated: int
+
+    @property
+    def engine(self) -> str:
+        """What simulated the sessions, as text."""
+        if isinstance(self.plan, NoBacktest):
+            return "no backtest"
+        total = len(self.plan.days) - 1
+        earlier = "; the others in earlier runs, from the same inputs" if self.simulated < total else ""
+        return f"Qlib {version('pyqlib')}: {self.simulated} of {total} sessions in this run{earlier}"
 
 
 def run_backtest(request: BacktestRequest, home: Home, progress: Progress = silent) -> BacktestResult:
     """Simulate every model's signals with Qlib and measure the results, or read the stored result of the same recipe.
+
+    Qlib resumes from the newest stored accounts whose inputs up to their session are the same.
 
     Raises:
         CandlecastError: the Qlib process failed.
     """
     recipe, plan = request.recipe, request.plan()
     if isinstance(plan, NoBacktest):
-        return BacktestResult(recipe, plan, pd.DataFrame(), pd.DataFrame(), simulated=False)
+        return BacktestResult(recipe, plan, pd.DataFrame(), pd.DataFrame(), simulated=0)
     stored = home.backtests / recipe
-    simulated = not keep_if_intact(stored, home.root)
-    if simulated:
+    simulated = 0
+    if not keep_if_intact(stored, home.root):
+        digests = input_digests(plan, request.prices, request.rules, digest_of(_versions()))
+        kept = newest_kept(home, plan, digests)
+        simulated = len(plan.days) - 1 - (kept.day if kept else 0)
         scratch = home.scratch / "backtests"
         with scratch_folder(scratch) as work, publishing_folder(stored, scratch) as folder:
-            days = simulate_with_qlib(plan, request.provider, request.rules, work, progress)
-            days.to_parquet(folder / DAYS_FILE, index=False)
-            measure(days, request.resampling, request.year).to_parquet(folder / MEASURES_FILE, index=False)
+            run = simulate_with_qlib(plan, request.provider, request.rules, work, progress, kept=kept)
+            run.days.to_parquet(folder / DAYS_FILE, index=False)
+            measure(run.days, request.resampling, request.year).to_parquet(folder / MEASURES_FILE, index=False)
+            write_accounts(folder, digests[-1], run.accounts)
     days, measures = (pd.read_parquet(stored / name) for name in (DAYS_FILE, MEASURES_FILE))
     return BacktestResult(recipe, plan, days, measures, simulated)
+
+
+def _versions() -> dict[str, str]:
+    return {"code": CODE_VERSION, "qlib": version("pyqlib")}
 
 
 def store_backtest(warehouse: Warehouse, result: BacktestResult) -> bool:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from assets.backtests import qlib_backtest, qlib_worker
-from assets.backtests.acceptance import TOLERANCE, accounting_problems, external_resources, largest_difference
+from assets.backtests.acceptance import accounting_problems, external_resources, largest_difference
 from assets.backtests.assets import build_assets
 from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_provider import current_provider, publish_provider
@@ -266,7 +266,20 @@ def test_refused_orders_are_in_the_table_and_the_report(home: Home, settings: Se
     assert "No bar has a volume above 0: IBM" in page
     assert {"alpha", "beta", "alpha_low", "minimum_detectable_alpha"} <= set(stored.columns)
     difference = largest_difference(request_in_home(home, settings), result.days)
-    assert difference is not None and difference < TOLERANCE
+    assert difference is not None and difference.problem is None
+
+
+def test_a_result_that_is_not_qlibs_is_named_by_model_session_and_column(reported: Home) -> None:
+    settings = settings_of(reported)
+    days = backtest_in(reported, settings).days
+    request = request_in_home(reported, settings)
+    wrong = days.copy()
+    wrong["turnover"] += np.where(wrong.index == 7, 1e-8, 0.0)
+    difference = largest_difference(request, wrong)
+    assert difference and difference.problem and np.isclose(difference.size, 1e-8)
+    assert f"{days['model'][7]}, {days['session'][7]:%Y-%m-%d}, turnover" in difference.problem
+    shorter = largest_difference(request, days.iloc[1:].reset_index(drop=True))
+    assert shorter and shorter.problem and "sessions" in shorter.problem
 
 
 @pytest.mark.slow

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from assets.backtests.kept_accounts import KeptBacktest
 from assets.backtests.plan import BacktestPlan
-from assets.backtests.qlib_backtest import COLUMNS, price_panel, simulate_with_qlib, simulate_without_qlib
+from assets.backtests.prices import PricePanel
+from assets.backtests.qlib_backtest import (
+    COLUMNS,
+    QlibRun,
+    price_panel,
+    simulate_with_qlib,
+    simulate_without_qlib,
+)
 from assets.backtests.rules import TradingRules
 from assets.backtests.topk_dropout import choose, simulate
 from assets.backtests.tradability import REFUSED, PriceLimits, session_states
-from resources.qlib import DailyBars, write_provider
+from resources.qlib import DailyBars, QlibProvider, write_provider
 
 RULES = TradingRules(
     topk=2,
@@ -111,9 +121,12 @@ def panel(seed: int, days: int, symbols: int) -> tuple[DailyBars, np.ndarray, np
     return bars, calendar[:days], calendar[days:]
 
 
-def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: int) -> None:
+def random_plan(
+    folder: Path, rules: TradingRules, days: int, symbols: int, models: int
+) -> tuple[BacktestPlan, QlibProvider, PricePanel]:
+    """A plan with random scores, gaps in them, and all that a market may refuse."""
     bars, calendar, future = panel(1, days, symbols)
-    provider = write_provider(tmp_path / "qlib", tmp_path / "scratch", bars, calendar, future)
+    provider = write_provider(folder / "qlib", folder / "scratch", bars, calendar, future)
     prices = price_panel(provider)
     rng = np.random.default_rng(5)
     scores = {}
@@ -129,10 +142,17 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
     benchmark = rng.normal(0, 0.01, days - 1)
     plan = BacktestPlan(calendar, prices.symbols, prices.ids, scores, benchmark, (), prices.ends, states)
     assert plan.ends[1] == calendar[days // 2 - 1]
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder in folders:
-        folder.mkdir()
-    qlib, other = (simulate_with_qlib(plan, provider, rules, folders[count], workers=count + 1) for count in (0, 1))
+    return plan, provider, prices
+
+
+def in_qlib(plan: BacktestPlan, provider: QlibProvider, rules: TradingRules, folder: Path, **options: Any) -> QlibRun:
+    folder.mkdir()
+    return simulate_with_qlib(plan, provider, rules, folder, **options)
+
+
+def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: int) -> None:
+    plan, provider, prices = random_plan(tmp_path, rules, days, symbols, models)
+    qlib, other = (in_qlib(plan, provider, rules, tmp_path / str(count), workers=count).days for count in (1, 2))
     pd.testing.assert_frame_equal(qlib, other, check_exact=True)
     own = simulate_without_qlib(plan, prices, rules)
     assert qlib[["model", "session"]].equals(own[["model", "session"]])
@@ -141,6 +161,22 @@ def agree(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: 
     for column in COLUMNS[2:]:
         scale = rules.account if column == "account" else 1.0
         assert np.abs(qlib[column] - own[column]).max() / scale < 1e-10, column
+
+
+def resume(tmp_path: Path, rules: TradingRules, days: int, symbols: int, models: int, stops: Sequence[int]) -> None:
+    plan, provider, _ = random_plan(tmp_path, rules, days, symbols, models)
+    whole = in_qlib(plan, provider, rules, tmp_path / "whole")
+    kept: KeptBacktest | None = None
+    for stop in (*stops, days - 1):
+        run = in_qlib(plan.span(0, stop), provider, rules, tmp_path / str(stop), kept=kept)
+        kept = KeptBacktest(stop, run.days, json.loads(json.dumps(run.accounts)))
+    pd.testing.assert_frame_equal(run.days, whole.days, check_exact=True)
+    assert json.dumps(run.accounts) == json.dumps(whole.accounts)
+
+
+@pytest.mark.parametrize("dropout", ["tradable", "qlib"])
+def test_qlib_resumes_to_identical_results(tmp_path: Path, dropout: Literal["tradable", "qlib"]) -> None:
+    resume(tmp_path, replace(RULES, topk=3, hold_thresh=3, dropout=dropout), 60, 9, 2, stops=[29, 30])
 
 
 @pytest.mark.parametrize("dropout", ["tradable", "qlib"])
@@ -164,3 +200,14 @@ def test_our_loop_and_qlib_agree_under_every_rule(
     tmp_path: Path, rules: TradingRules, dropout: Literal["tradable", "qlib"]
 ) -> None:
     agree(tmp_path, replace(rules, dropout=dropout), days=150, symbols=16, models=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", ["tradable", "qlib"])
+@pytest.mark.parametrize(
+    "rules", [replace(RULES, topk=8, n_drop=3), replace(RULES, topk=5, n_drop=2, hold_thresh=10, min_cost=50.0)]
+)
+def test_qlib_resumes_to_identical_results_on_any_day(
+    tmp_path: Path, rules: TradingRules, dropout: Literal["tradable", "qlib"]
+) -> None:
+    resume(tmp_path, replace(rules, dropout=dropout), 150, 16, 3, stops=[1, 40, 74, 75, 110, 148])

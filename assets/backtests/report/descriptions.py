@@ -46,7 +46,8 @@ def rules_text(contents: ReportContents) -> str:
     step = rules["signal_step"] or contents.settings["windows"]["predict_window"]
     return (
         f"Strategy: TopkDropout, simulated by Qlib, one portfolio each for {models}, {plan.days[1]} to {plan.days[-1]} "
-        f"({plural(len(plan.days) - 1, 'session')}). After each close the symbols are ranked by their signal, the "
+        f"({plural(len(plan.days) - 1, 'session')}); the check qlib_equals_the_reference_loop compares every session "
+        f"with candlecast's own simulation. After each close the symbols are ranked by their signal, the "
         f"expected return over {plural(step, 'bar')} (mean of the quantile forecast). At the next open the portfolio "
         f"holds {plural(rules['topk'], 'symbol')} and replaces at most {rules['n_drop']}, {INVESTED:.0%} invested. "
         f"{DROPOUT[rules['dropout']]} {_refusal_text(contents)} A signal is valid until the next origin, at most for "
