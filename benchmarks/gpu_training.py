@@ -1,8 +1,8 @@
 """Windows per second of a predictor's training step on one device: the authors' loop, and ours in fp32 and bf16.
 
 Theirs slices a pandas frame per sample, normalises and tokenises it on the fly, and steps. Ours reads windows of
-tokens, created once, and steps as `assets.training.fit.trainer` does. Without the authors' package their loop runs with
-our modules, and the name of the reference says so.
+tokens, created once, and steps as `assets.training.fit.trainer` does, on CUDA with a captured graph. Without the
+authors' package their loop runs with our modules, and the name of the reference says so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from assets.training.fit.gradients import Batch, Gradients, capture_graph
 from benchmarks.kronos_training import BATCH, LOOKBACK, MAX_NORM, OPTIMISER, WINDOW, frame
 from kronos import Kronos, KronosTokenizer
 from kronos.config import KronosConfig, TokenizerConfig
@@ -26,6 +27,8 @@ from kronos.losses import predictor_loss
 from kronos.normalisation import Normalisation
 
 Configs = tuple[KronosConfig, TokenizerConfig]
+Step = Callable[[int, NDArray[np.int64]], None]
+"""(number of the step, first rows of its windows)."""
 WARM_UP = 2
 
 
@@ -43,11 +46,13 @@ def training_rates(configs: Configs, device: str, seed: int, steps: int, batch: 
     starts = np.random.default_rng(seed).integers(0, 3000 - WINDOW, (steps + WARM_UP, batch))
     name, theirs = _authors_step(configs, device, seed)
     modes = {"fp32": False, "bf16": True} if device == "cuda" else {"fp32": False}
-    ours = {mode: _rate(_our_step(configs, device, seed, starts, bf16), starts, device) for mode, bf16 in modes.items()}
+    ours = {
+        mode: _rate(_our_step(configs, device, seed, starts, bf16)[1], starts, device) for mode, bf16 in modes.items()
+    }
     return TrainingRates(_rate(theirs, starts, device), name, ours)
 
 
-def _rate(step: Callable[[int, NDArray[np.int64]], None], starts: NDArray[np.int64], device: str) -> float:
+def _rate(step: Step, starts: NDArray[np.int64], device: str) -> float:
     begin = 0.0
     for number, rows in enumerate(starts):
         if number == WARM_UP:
@@ -63,7 +68,7 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _authors_step(configs: Configs, device: str, seed: int) -> tuple[str, Callable[[int, NDArray[np.int64]], None]]:
+def _authors_step(configs: Configs, device: str, seed: int) -> tuple[str, Step]:
     torch.manual_seed(seed)
     data = frame(3000)
     if importlib.util.find_spec("model") is not None:
@@ -99,9 +104,23 @@ def _authors_step(configs: Configs, device: str, seed: int) -> tuple[str, Callab
     return name, step
 
 
+def largest_difference(configs: Configs, device: str, seed: int, steps: int, batch: int = BATCH) -> float:
+    """The largest difference of a weight after `steps` steps, captured and not, relative to the largest change."""
+    starts = np.random.default_rng(seed).integers(0, 3000 - WINDOW, (steps, batch))
+    trained = []
+    for captured in (True, False):
+        predictor, step = _our_step(configs, device, seed, starts, False, captured)
+        before = [weight.detach().clone() for weight in predictor.parameters()]
+        for number, rows in enumerate(starts):
+            step(number, rows)
+        trained.append([weight.detach() for weight in predictor.parameters()])
+    change = max(float((a - b).abs().max()) for a, b in zip(trained[1], before, strict=True))
+    return max(float((a - b).abs().max()) for a, b in zip(*trained, strict=True)) / change
+
+
 def _our_step(
-    configs: Configs, device: str, seed: int, starts: NDArray[np.int64], bf16: bool
-) -> Callable[[int, NDArray[np.int64]], None]:
+    configs: Configs, device: str, seed: int, starts: NDArray[np.int64], bf16: bool, captured: bool = True
+) -> tuple[Kronos, Step]:
     torch.manual_seed(seed)
     predictor = Kronos(config=configs[0]).to(device).train()
     optimiser = torch.optim.AdamW(predictor.parameters(), **OPTIMISER, fused=True)
@@ -111,19 +130,25 @@ def _our_step(
     tokens = _tokens(KronosTokenizer(config=configs[1]).to(device).eval(), values[rows], device)
     stamps = calendar[rows]
 
-    def step(number: int, _: NDArray[np.int64]) -> None:
-        s1, s2 = (torch.from_numpy(part[number].astype(np.int64)).to(device) for part in tokens)
-        when = torch.from_numpy(stamps[number].astype(np.int64)).to(device)
+    def backward(batch: Batch, factor: torch.Tensor | float) -> torch.Tensor:
         with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
-            loss = predictor_loss(predictor, s1, s2, when).total
+            loss = predictor_loss(predictor, *batch).total * factor
             loss.backward()
+        return loss.detach()
+
+    capture = capture_graph if captured and device == "cuda" else None
+    gradients = Gradients(backward, list(predictor.parameters()), torch.device(device), capture)
+
+    def step(number: int, _: NDArray[np.int64]) -> None:
+        parts = *(part[number] for part in tokens), stamps[number]
+        gradients.add(tuple(torch.from_numpy(part.astype(np.int64)) for part in parts), 1.0)
         norm = torch.nn.utils.clip_grad_norm_(predictor.parameters(), MAX_NORM)
         if not torch.isfinite(norm):
             raise RuntimeError("the gradient is not finite")
         optimiser.step()
-        optimiser.zero_grad()
+        optimiser.zero_grad(set_to_none=not gradients.captured)
 
-    return step
+    return predictor, step
 
 
 @torch.inference_mode()

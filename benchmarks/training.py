@@ -125,7 +125,7 @@ def our_step(size: str, folder: Path) -> tuple[Callable[[], None], float]:
     rng = np.random.default_rng(7)
 
     def step() -> None:
-        task.loss(model, rng.choice(drawn, BATCH)).backward()
+        task.loss(model, task.batch(rng.choice(drawn, BATCH))).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=3.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -241,7 +241,7 @@ class Chronos2Settings(StartingWeights):
         ge=1,
         le=4096,
         description="Symbols per call of the model, always this many: the last bits of a forecast depend on it. Unset: "
-        "64 for compact weights, 8 for larger ones, which suits a CPU; on a GPU, 64 or more are faster.",
+        "64 for compact weights and 8 for larger ones on a CPU; on a GPU up to 128, fewer with long contexts.",
     )
 
     @model_validator(mode="after")

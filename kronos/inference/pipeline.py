@@ -14,11 +14,14 @@ from kronos.devices import resolve_device, suitable_threads
 from kronos.errors import InputError
 from kronos.features import FEATURES, MissingVolume
 from kronos.inference.batching import (
+    BATCH_ROWS,
+    CUDA_BATCH_ROWS,
     DEFAULT_BUDGET,
     MAX_PATHS,
     DecodedPart,
     EncodedHistories,
     decode_within_memory,
+    default_budget,
     split_paths,
     split_series,
 )
@@ -61,11 +64,11 @@ class PathSampler:
         clip: normalised bars are clipped to ±clip standard deviations.
         precision: "fp32" reproduces the published numbers; "int8" (CPU) and "bf16" trade accuracy for speed.
         overflow: what happens beyond `max_context`, see `kronos.inference.generate.Overflow`.
-        memory_budget: bytes that a forecast allocates at once beyond the weights. Larger work is split by series, and
-            one series by its paths, with the same result. On the CPU the parts of a series have 256 paths (fewer
-            where these need more than the default budget) whatever the budget is, so that no bit depends on it. The
-            minimum is what one series needs with 256 paths, or with all if they are fewer: at 400 → 24 about 130 MiB
-            for Kronos-mini, 240 MiB for small.
+        memory_budget: bytes that a forecast allocates at once beyond the weights. Default: 2 GiB on the CPU, a quarter
+            of a GPU's memory. Larger work is split by series, and one series by its paths, with the same result. On
+            the CPU the parts of a series have 256 paths (fewer where these need more than 2 GiB) whatever the budget
+            is, so that no bit depends on it. The minimum is what one series needs with 256 paths, or with all if they
+            are fewer: at 400 → 24 about 130 MiB for Kronos-mini, 240 MiB for small.
         missing_volume: the rule for NaN in volume and amount, see `kronos.features.complete_volume_amount`. Default:
             that of the checkpoints, "zero" where they state none. Another one than theirs is refused.
         threads: torch threads of a forecast on the CPU; their number is restored afterwards. Default: one for models
@@ -84,7 +87,7 @@ class PathSampler:
         *,
         precision: Precision = "fp32",
         overflow: Overflow = "exact",
-        memory_budget: int = DEFAULT_BUDGET,
+        memory_budget: int | None = None,
         missing_volume: MissingVolume | None = None,
         threads: int | None = None,
     ) -> None:
@@ -107,7 +110,7 @@ class PathSampler:
         self.normalisation = normalisation
         self.precision = precision
         self.overflow = overflow
-        self.memory_budget = memory_budget
+        self.memory_budget = default_budget(self.device) if memory_budget is None else memory_budget
         self.threads = threads
         warn_about_context(model.config, max_context)
         self._engines: tuple[PredictorEngine, TokenizerEngine] | None = None
@@ -237,6 +240,7 @@ class PathSampler:
             bytes_of=lambda length: self._series_bytes(predictor, length, horizon, max_paths),
             paths=max_paths,
             budget=min(self.memory_budget, budget),
+            most_rows=CUDA_BATCH_ROWS if on_cuda else BATCH_ROWS,
         )
         for batch in batches:
             longest = lengths[batch[-1][-1]]

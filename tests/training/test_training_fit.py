@@ -158,10 +158,10 @@ def test_an_out_of_memory_error_halves_the_micro_batch_and_changes_no_weight(
 
     real = PredictorTask.loss
 
-    def scarce(task: PredictorTask, model: torch.nn.Module, windows: np.ndarray) -> torch.Tensor:
-        if len(windows) > 8:
+    def scarce(task: PredictorTask, model: torch.nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if len(batch[0]) > 8:
             raise torch.cuda.OutOfMemoryError
-        return real(task, model, windows)
+        return real(task, model, batch)
 
     monkeypatch.setattr(PredictorTask, "loss", scarce)
     wide = still.model_copy(update={"micro_batch": None})

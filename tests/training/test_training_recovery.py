@@ -50,9 +50,9 @@ def test_a_micro_batch_lowered_in_the_settings_applies_to_a_resumed_fit(
     sizes: set[int] = set()
     real = TokenizerTask.loss
 
-    def seen(task: TokenizerTask, model: torch.nn.Module, windows: np.ndarray) -> torch.Tensor:
-        sizes.add(len(windows))
-        return real(task, model, windows)
+    def seen(task: TokenizerTask, model: torch.nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        sizes.add(len(batch[0]))
+        return real(task, model, batch)
 
     monkeypatch.setattr(TokenizerTask, "loss", seen)
     lower = TOKENIZER.model_copy(update={"micro_batch": 2})
@@ -74,11 +74,11 @@ def test_validation_that_does_not_fit_in_memory_uses_smaller_chunks(
     real = TokenizerTask._loss
     sizes: list[int] = []
 
-    def scarce(task: TokenizerTask, model: torch.nn.Module, starts: np.ndarray, changed: object) -> TokenizerLoss:
+    def scarce(task: TokenizerTask, model: torch.nn.Module, starts: np.ndarray) -> TokenizerLoss:
         sizes.append(len(starts))
         if len(starts) > 16:
             raise torch.cuda.OutOfMemoryError
-        return real(task, model, starts, changed)  # type: ignore[arg-type]
+        return real(task, model, starts)
 
     monkeypatch.setattr(TokenizerTask, "_loss", scarce)
     found = curves_of(trained("kronos_tokenizer", arrays, tmp_path / "scarce"))
@@ -107,9 +107,9 @@ from assets.training.fit.tokenizer import TokenizerTask
 
 real = TokenizerTask.loss
 
-def scarce(task, model, windows):
-    loss = real(task, model, windows)
-    if os.environ["RANK"] == "1" and len(windows) > 8:
+def scarce(task, model, batch):
+    loss = real(task, model, batch)
+    if os.environ["RANK"] == "1" and len(batch[0]) > 8:
         raise torch.cuda.OutOfMemoryError
     return loss
 

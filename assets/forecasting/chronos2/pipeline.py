@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Series per batch of compact and of larger weights. A compact model is limited by the cost of a call; a larger one
 # takes about as long per series at 8 as at 115 (68 and 64 ms on one core), and five symbols do not pay for 64.
 SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE = 64, 8
+# On a GPU, weights of both sizes are limited by the cost of a call up to about this many values of context.
+CUDA_VALUES_AT_ONCE = 128 * 512
 
 
 def load_pipeline(kind: type[Pipeline], source: Path | str, compute: Compute, revision: str | None = None) -> Pipeline:
@@ -47,16 +49,22 @@ def steps_at_once(folder: Path) -> int:
 
 
 def series_at_once(settings: Settings, folder: Path) -> int:
-    """The number of series in every batch of Chronos-2: of the settings, else one that suits the size of the weights.
+    """The number of series in every batch of Chronos-2: of the settings, else one that suits weights and device.
 
     Every batch has it, as the rounding of a matrix product depends on its shape.
+
+    Raises:
+        CandlecastError: this machine does not have the device of the settings.
     """
     if settings.chronos2.series_at_once is not None:
         return settings.chronos2.series_at_once
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return suitable_series_at_once(size // BYTES_PER_WEIGHT)
+    device = Compute(settings.compute).device_name()
+    return suitable_series_at_once(size // BYTES_PER_WEIGHT, settings.chronos2.context_length, device)
 
 
-def suitable_series_at_once(weights: int) -> int:
-    """The number of series in every batch that suits a number of weights."""
+def suitable_series_at_once(weights: int, context: int, device: str) -> int:
+    """The number of series in every batch that suits a number of weights, a context in bars and a device by name."""
+    if device.startswith("cuda"):
+        return max(SERIES_AT_ONCE_LARGE, min(CUDA_VALUES_AT_ONCE // context, 128))
     return SERIES_AT_ONCE if weights < LARGE else SERIES_AT_ONCE_LARGE

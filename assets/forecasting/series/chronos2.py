@@ -71,7 +71,7 @@ class Chronos2Model:
             shape = (*context.shape, len(one.targets), rows[place].prepared["n_future_covariates"], one.horizon)
             shapes.setdefault(shape, []).append(place)
         for shape, places in shapes.items():
-            size = self._series_at_once(shape[0], shape[-1])
+            size = self._series_at_once(shape[0], shape[1], shape[-1])
             for start in range(0, len(places), size):
                 batch = places[start : start + size]
                 for place, own in zip(batch, self._predict([rows[one] for one in batch], size, shape), strict=True):
@@ -116,9 +116,12 @@ class Chronos2Model:
         step = max(1, (1 << (patches.bit_length() - 1)) // LENGTHS)
         return max(timestamps, min(math.ceil(patches / step) * step * patch, self.context))
 
-    def _series_at_once(self, rows: int, horizon: int) -> int:
-        weights = sum(one.numel() for one in self.pipeline.model.parameters())
-        return 1 if horizon > self.steps else max(1, suitable_series_at_once(weights) // _width(rows))
+    def _series_at_once(self, rows: int, context: int, horizon: int) -> int:
+        if horizon > self.steps:
+            return 1
+        model = self.pipeline.model
+        weights = sum(one.numel() for one in model.parameters())
+        return max(1, suitable_series_at_once(weights, context, model.device.type) // _width(rows))
 
 
 def _width(rows: int) -> int:

@@ -112,17 +112,21 @@ class PredictorTask:
         self.validation_starts = validation[evenly_spaced(len(validation), settings.validation_windows)]
         self.validation = tokenise(tokenizer, arrays, self.validation_starts, rule, folder / "validation")
 
-    def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
-        """The mean training loss of the windows with these numbers."""
-        rows = self.row_of_window[windows]
-        return self._loss(model, self.train, self.train_starts, rows, self.settings.s1_sampling).total
+    def batch(self, windows: np.ndarray) -> tuple[Tensor, ...]:
+        """Tokens s1, s2 (n, length) and calendar features (n, length, 5) of the training windows with these numbers."""
+        return self._batch(self.train, self.train_starts, self.row_of_window[windows])
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean training loss of a batch."""
+        return predictor_loss(model, *batch, s1_sampling=self.settings.s1_sampling).total  # type: ignore[arg-type]
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Mean losses over the validation windows, by name; `loss` is the total."""
         sums = np.zeros(len(PredictorLoss._fields))
         for first in range(0, len(self.validation_starts), self.chunk):
             rows = np.arange(first, min(first + self.chunk, len(self.validation_starts)))
-            losses = self._loss(model, self.validation, self.validation_starts, rows, "teacher")
+            batch = (part.to(self.device) for part in self._batch(self.validation, self.validation_starts, rows))
+            losses = predictor_loss(model, *batch)  # type: ignore[arg-type]
             sums += np.array([float(value) for value in losses]) * len(rows)
         means = dict(zip(PredictorLoss._fields, sums / len(self.validation_starts), strict=True))
         return {"loss": means.pop("total"), **means}
@@ -142,9 +146,6 @@ class PredictorTask:
         training_tokens = self.train.s1[self.is_unmirrored] if self.is_unmirrored.any() else self.train.s1
         return drift_reference(training_tokens, tokens.s1[:, :lookback], origins[is_sampled], 2**s1_bits)
 
-    def _loss(
-        self, model: nn.Module, tokens: TokenArrays, starts: np.ndarray, rows: np.ndarray, sampling: str
-    ) -> PredictorLoss:
-        s1, s2 = (torch.from_numpy(part[rows].astype(np.int64)).to(self.device) for part in (tokens.s1, tokens.s2))
-        stamps = torch.from_numpy(self.arrays.time_features(starts[rows]).astype(np.int64)).to(self.device)
-        return predictor_loss(model, s1, s2, stamps, s1_sampling=sampling)  # type: ignore[arg-type]
+    def _batch(self, tokens: TokenArrays, starts: np.ndarray, rows: np.ndarray) -> tuple[Tensor, ...]:
+        parts = tokens.s1[rows], tokens.s2[rows], self.arrays.time_features(starts[rows])
+        return tuple(torch.from_numpy(part.astype(np.int64)) for part in parts)

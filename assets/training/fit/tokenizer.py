@@ -57,19 +57,25 @@ class TokenizerTask:
         validation = arrays.windows("validation")[:, 1]
         self.validation = validation[evenly_spaced(len(validation), settings.validation_windows)]
 
-    def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
-        """The mean training loss of the windows with these numbers."""
-        return self._loss(model, self.train[windows], self.augmentation[windows]).total
+    def batch(self, windows: np.ndarray) -> tuple[Tensor, ...]:
+        """Normalised bars (n, length, 6) of the training windows with these numbers."""
+        return (self._bars(self.train[windows], self.augmentation[windows]),)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean training loss of a batch."""
+        return tokenizer_loss(model, *batch).total  # type: ignore[arg-type]
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Mean losses over the validation windows, by name; `loss` is the total."""
         sums = np.zeros(len(TokenizerLoss._fields))
         for first in range(0, len(self.validation), self.chunk):
             part = self.validation[first : first + self.chunk]
-            sums += np.array([float(value) for value in self._loss(model, part, None)]) * len(part)
+            sums += np.array([float(value) for value in self._loss(model, part)]) * len(part)
         losses = dict(zip(TokenizerLoss._fields, sums / len(self.validation), strict=True))
         return {"loss": losses.pop("total"), **losses}
 
-    def _loss(self, model: nn.Module, starts: np.ndarray, augmentation: Augmentation | None) -> TokenizerLoss:
-        x = torch.from_numpy(self.arrays.normalised(starts, self.rule, augmentation)).to(self.device)
-        return tokenizer_loss(model, x)  # type: ignore[arg-type]
+    def _loss(self, model: nn.Module, starts: np.ndarray) -> TokenizerLoss:
+        return tokenizer_loss(model, self._bars(starts, None).to(self.device))  # type: ignore[arg-type]
+
+    def _bars(self, starts: np.ndarray, augmentation: Augmentation | None) -> Tensor:
+        return torch.from_numpy(self.arrays.normalised(starts, self.rule, augmentation))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from assets.training.fit.checkpointing import StateStore, TrainerState, weights_file
 from assets.training.fit.curves import TrainingCurves, peak_memory
+from assets.training.fit.gradients import Gradients, capture_graph
 from assets.training.fit.lr_schedule import TrainingSchedule
 from assets.training.worker.pipes_reporting import ReportMetrics, ignore_metrics
 from resources.errors import CandlecastError
@@ -33,8 +34,12 @@ LOG_EVERY = 10
 class TrainingTask(Protocol):
     """What is trained: the loss of some windows, and the validation losses."""
 
-    def loss(self, model: nn.Module, windows: np.ndarray) -> Tensor:
-        """The mean training loss of the windows with these numbers: a scalar with gradient."""
+    def batch(self, windows: np.ndarray) -> tuple[Tensor, ...]:
+        """The training windows with these numbers, on the CPU. The same number of windows gives the same shapes."""
+        ...
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean training loss of a batch on the model's device: a scalar with gradient."""
         ...
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -90,6 +95,8 @@ class Trainer:
         # Not prepared by Accelerate: its wrapper steps once per process.
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.learning_rate_factor)
         accelerator.register_for_checkpointing(self.lr_scheduler)
+        capture = capture_graph if on_cuda else None
+        self.gradients = Gradients(self._loss_backward, self.trainable, accelerator.device, capture)
 
     def fit(self) -> TrainingCurves:
         """Train to the end and leave the weights with the lowest validation loss in the model.
@@ -121,7 +128,7 @@ class Trainer:
             )
         self.optimizer.step()
         self.lr_scheduler.step()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=not self.gradients.captured)
 
     def _run_steps(self) -> None:
         state, schedule = self.state, self.schedule
@@ -160,7 +167,7 @@ class Trainer:
                     f"one window does not fit on {self.accelerator.device}: choose a smaller model, a shorter "
                     'windows.lookback_window, or compute.device = "cpu"'
                 )
-            self.optimizer.zero_grad()
+            self.gradients.release()
             torch.cuda.empty_cache()
             self.state.curves.micro_batch = max(1, self.state.curves.micro_batch // 2)
         return loss
@@ -185,11 +192,14 @@ class Trainer:
         size = self.state.curves.micro_batch
         total = torch.zeros((), device=self.accelerator.device)
         for part in (windows[i : i + size] for i in range(0, len(windows), size)):
-            with self.accelerator.autocast():
-                loss = self.task.loss(self.module, part) * (len(part) / len(windows))
-                self.accelerator.backward(loss)
-            total += loss.detach()
+            total += self.gradients.add(self.task.batch(part), len(part) / len(windows))
         return total
+
+    def _loss_backward(self, batch: tuple[Tensor, ...], factor: Tensor | float) -> Tensor:
+        with self.accelerator.autocast():
+            loss = self.task.loss(self.module, batch) * factor
+            self.accelerator.backward(loss)
+        return loss.detach()
 
     def _average_gradients(self) -> None:
         """Replace the gradients of each process by the mean over all processes."""
@@ -200,7 +210,10 @@ class Trainer:
         torch.distributed.all_reduce(flat)
         sizes = [gradient.numel() for gradient in gradients]
         for parameter, mean in zip(self.trainable, flat.split(sizes), strict=True):
-            parameter.grad = mean.view_as(parameter)
+            if parameter.grad is None:
+                parameter.grad = mean.view_as(parameter)
+            else:  # where it is: a captured graph knows its address
+                parameter.grad.copy_(mean.view_as(parameter))
 
     def _evaluate(self) -> None:
         state, curves = self.state, self.state.curves
