@@ -178,7 +178,7 @@ def path_steps(check: Check) -> Iterator[Row]:
 
 
 def training(check: Check) -> Iterator[Row]:
-    """Windows per second of a training step, batches included, against the authors' loop; weights captured and eager."""
+    """Windows per second of training steps, batches included, against the authors' loop; weights captured and eager."""
     for size in check.sizes():
         steps, batch = (2, 4) if check.quick else (20, BATCH)
         error = largest_difference(SIZES[size], check.device, check.seed, 5, batch)

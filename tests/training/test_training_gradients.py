@@ -53,7 +53,7 @@ class Fit:
     def backward(self, batch: Batch, factor: Tensor | float) -> Tensor:
         self.rows.append(len(batch[0]))
         loss = predictor_loss(self.model, *batch).total * factor
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
 
     def step(self, micro_batch: int = MICRO_BATCH) -> float:
