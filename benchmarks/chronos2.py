@@ -1,6 +1,6 @@
 """Benchmark of Chronos-2's forecasts against the bare pipeline and `predict_df` with the same random weights.
 
-    python -m benchmarks.chronos2 [--size published compact] [--series 5 115 500] [--clock cpu] [--rounds 3]
+    python -m benchmarks.chronos2 [--size published compact] [--series 5 115 500] [--clock cpu] [--device cuda]
 
 The forecaster of the asset, from histories to quantiles, takes turns with `pipeline.predict_quantiles` on arrays and
 `pipeline.predict_df` on a frame; the best time of each counts. `--clock cpu` measures processor seconds on one thread,
@@ -24,7 +24,7 @@ from assets.forecasting.chronos2.batches import SeriesForecaster
 from assets.forecasting.chronos2.compact import new_chronos2
 from assets.forecasting.chronos2.forecaster import MODEL, Chronos2Rows
 from assets.forecasting.chronos2.inputs import Chronos2Inputs
-from assets.forecasting.chronos2.pipeline import SERIES_AT_ONCE, SERIES_AT_ONCE_LARGE
+from assets.forecasting.chronos2.pipeline import suitable_series_at_once
 from assets.forecasting.cross_section import MarketReturns
 from assets.forecasting.forecaster import ForecastTask, NetworkPredict
 from assets.market.gaps import GapFill
@@ -38,7 +38,6 @@ SIZES = {
     "published": published_chronos_2(CONTEXT),
     "compact": Chronos2Settings(context_length=CONTEXT),
 }
-AT_ONCE = {"published": SERIES_AT_ONCE_LARGE, "compact": SERIES_AT_ONCE}
 
 
 def histories(count: int, stamps: np.ndarray) -> list[BarHistory]:
@@ -64,18 +63,22 @@ def predictor(pipeline: Chronos2Pipeline, settings: Settings, series_at_once: in
     return NetworkPredict(MODEL, rows.prepare, lambda item: replace(forecaster, steps=item[0]).quantiles(item[1]))
 
 
-def measure(size: str, count: int, rounds: int, clock: Callable[[], float]) -> dict[str, float | str | int]:
+def measure(
+    size: str, count: int, rounds: int, clock: Callable[[], float], device: str
+) -> dict[str, float | str | int]:
     """Seconds of each way for some series, and the ratios."""
     settings = Settings(chronos2=SIZES[size])
     torch.manual_seed(0)
     pipeline = new_chronos2(SIZES[size], HORIZON)
-    pipeline.model.eval()
+    pipeline.model.eval().to(device)
+    weights = sum(weight.numel() for weight in pipeline.model.parameters())
+    at_once = suitable_series_at_once(weights, CONTEXT, device)
     calendar = TradingCalendar("XNYS")
     stamps = calendar.stamps(date(2018, 1, 2), date(2022, 1, 3))[:CONTEXT].to_numpy().astype("datetime64[s]")
     found = histories(count, stamps)
     tasks = [ForecastTask(one.symbol, stamps[-1], one, CONTEXT - 1) for one in found]
     targets = np.tile(calendar.following(stamps[-1], HORIZON), (count, 1))
-    ours, frame = predictor(pipeline, settings, AT_ONCE[size]), frame_of(found)
+    ours, frame = predictor(pipeline, settings, at_once), frame_of(found)
     arrays = [np.log(one.quoted[:, 3]).astype(np.float32) for one in found]
     levels = list(settings.forecasts.levels)
     ways: dict[str, Callable[[], object]] = {
@@ -91,7 +94,7 @@ def measure(size: str, count: int, rounds: int, clock: Callable[[], float]) -> d
             seconds[name].append(clock() - start)
     best = {name: min(times) for name, times in seconds.items()}
     ratios = {f"asset / {name}": best["asset"] / best[name] for name in ("pipeline", "predict_df")}
-    return {"weights": size, "series": count, "series_at_once": AT_ONCE[size], **best, **ratios}
+    return {"weights": size, "series": count, "series_at_once": at_once, **best, **ratios}
 
 
 def main() -> None:
@@ -101,14 +104,16 @@ def main() -> None:
     parser.add_argument("--series", nargs="+", type=int, default=[5, 115, 500])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
     chosen = parser.parse_args()
     if chosen.clock == "cpu":
         torch.set_num_threads(1)
     clock = time.process_time if chosen.clock == "cpu" else time.perf_counter
-    print(f"context {CONTEXT}, horizon {HORIZON}, {torch.get_num_threads()} threads, {chosen.clock} seconds")
+    where = f"{chosen.device}, {torch.get_num_threads()} threads"
+    print(f"context {CONTEXT}, horizon {HORIZON}, {where}, {chosen.clock} seconds")
     for size in chosen.size:
         for count in chosen.series:
-            row = measure(size, count, chosen.rounds, clock)
+            row = measure(size, count, chosen.rounds, clock, chosen.device)
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
 
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_BUDGET = 2 * 2**30
 CUDA_SHARE = 4
 """On a GPU the default budget is its memory over this: buffers of two captured shapes are kept, and what they leave."""
-BATCH_ROWS, CUDA_BATCH_ROWS = 1024, 8192
+BATCH_ROWS, CUDA_BATCH_ROWS = 1024, 4096
 """Paths decoded together on the CPU and on a GPU: beyond it a wider product is no faster and needs more memory."""
 MAX_PATHS = 256
 """Paths of one series decoded together on the CPU whatever the budget, as the number shows in a bar's last bits.

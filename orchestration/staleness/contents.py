@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from resources.errors import CandlecastError
 from resources.integrity import digest_of_file
 from resources.layout import Home
 from resources.pointers import read_pointer
@@ -153,9 +154,19 @@ def digest_of_code(stage: str) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    """The versions of the required packages that are installed."""
+    """The versions of the required packages that are installed.
+
+    Raises:
+        CandlecastError: candlecast itself is not installed.
+    """
+    try:
+        needed = requires("candlecast") or []
+    except PackageNotFoundError as error:
+        raise CandlecastError(
+            "candlecast runs from a checkout that is not installed: `pip install -e .` there"
+        ) from error
     found = {}
-    for line in requires("candlecast") or []:
+    for line in needed:
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
         try:
             found[name] = version(name)

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.chronos2.outputs import extend_quantiles
-from assets.forecasting.chronos2.pipeline import steps_at_once
+from assets.forecasting.chronos2.pipeline import steps_at_once, suitable_series_at_once
 from assets.forecasts import acceptance, generate
 from assets.forecasts.summary import ForecastRange
 from assets.training.fit.base_weights import WEIGHTS
@@ -68,3 +68,20 @@ def test_a_band_that_shrinks_is_named_with_its_model_and_step() -> None:
     assert not outcome.passed
     assert "kronos" in outcome.description and "13" in outcome.description and "drift" not in outcome.description
     assert acceptance.check_widths({"kronos": widths.assign(n=3)}).passed
+
+
+@pytest.mark.parametrize(
+    ("weights", "context", "device", "expected"),
+    [
+        (400_000, 512, "cpu", 64),
+        (120_000_000, 512, "cpu", 8),
+        (400_000, 2048, "cuda:0", 128),
+        (120_000_000, 256, "cuda:0", 128),
+        (120_000_000, 2048, "cuda", 32),
+        (120_000_000, 100_000, "cuda", 8),
+    ],
+)
+def test_the_series_of_a_batch_suit_weights_context_and_device(
+    weights: int, context: int, device: str, expected: int
+) -> None:
+    assert suitable_series_at_once(weights, context, device) == expected

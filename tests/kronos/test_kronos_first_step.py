@@ -110,6 +110,18 @@ def test_a_forecast_reads_its_first_step_from_the_law_whatever_the_seed_and_the_
         decided.forecast(frames, draws="even", **options)  # type: ignore[arg-type]
 
 
+def test_first_steps_found_side_by_side_are_those_found_one_by_one(
+    decided: KronosPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronos.inference.first_step.PAIRS_AT_ONCE", 1)
+    frames = [random_bars(BARS, seed=i) for i in range(5)]
+    one_by_one = decided.first_step(frames)
+    monkeypatch.setattr("kronos.inference.first_step.THREADS", {decided.device.type: 3})
+    beside = decided.first_step(frames)
+    np.testing.assert_array_equal(beside.values, one_by_one.values)
+    np.testing.assert_array_equal(beside.probabilities, one_by_one.probabilities)
+
+
 def test_stratified_paths_are_nearer_to_the_law_than_independent_ones(decided: KronosPredictor) -> None:
     """Root mean squared error of the mean of 32 paths, over 60 seeds; a draw by itself is unbiased."""
     frame = random_bars(BARS)
