@@ -58,7 +58,7 @@ def edge(net: np.ndarray, benchmark: np.ndarray, resampling: BootstrapOptions, y
     computed in log returns, so that none reaches below a total loss; NaN for fewer than five blocks.
     """
     returns = np.column_stack([net, benchmark])
-    estimates, draws = edge_statistics(returns, year), _draws(returns, resampling, year)
+    estimates, draws = edge_statistics(returns, year), resampled(returns, resampling, year)
     found = {"beta": float(estimates[2])}
     for place, (name, scale) in enumerate({"excess_return": 1 + annual_return(benchmark, year), "alpha": 1.0}.items()):
         ends = bootstrap_interval(
@@ -72,12 +72,18 @@ def edge(net: np.ndarray, benchmark: np.ndarray, resampling: BootstrapOptions, y
     return found | {"minimum_detectable_alpha": float(np.expm1(detectable))}
 
 
-def _draws(returns: np.ndarray, resampling: BootstrapOptions, year: int) -> np.ndarray:
-    """The statistics of resampled histories: (draws, 3)."""
-    from arch.bootstrap import CircularBlockBootstrap
+def resampled(returns: np.ndarray, resampling: BootstrapOptions, year: int) -> np.ndarray:
+    """The statistics of resampled histories: (draws, 3).
 
-    if len(returns) < MIN_BLOCKS * resampling.block:
+    They are those of arch's CircularBlockBootstrap. It takes a second to import.
+    """
+    count = len(returns)
+    if count < MIN_BLOCKS * resampling.block:
         return np.full((2, 3), np.nan)
-    bootstrap = CircularBlockBootstrap(resampling.block, returns, seed=np.random.default_rng(resampling.seed))
-    drawn: np.ndarray = bootstrap.apply(lambda sessions: edge_statistics(sessions, year), resampling.draws)
+    random, within = np.random.default_rng(resampling.seed), np.arange(resampling.block)
+    drawn = np.empty((resampling.draws, 3))
+    for draw in range(resampling.draws):
+        starts = random.integers(count, size=-(-count // resampling.block))
+        sessions = (starts[:, None] + within).ravel()[:count] % count
+        drawn[draw] = edge_statistics(returns[sessions], year)
     return drawn

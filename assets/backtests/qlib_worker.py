@@ -64,12 +64,13 @@ def run(folder: Path) -> None:
         pd.DataFrame(np.load(folder / STATES), pd.DatetimeIndex(request["days"]), request["instruments"]),
         {name: pd.Timestamp(end) for name, end in request["ends"].items()},
     )
-    exchange = _exchange(market, rules)
+    # Once, before processes are forked: Qlib's strategies import cvxpy.
+    exchange, strategy = _exchange(market, rules), _strategy_class(market, rules)
     models = sorted(scores["model"].unique())
 
     def simulate(model: str) -> Simulated:
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()
-        days, account = _simulate(own, exchange, market, rules, request["accounts"].get(model))
+        days, account = _simulate(own, exchange, strategy, market, rules, request["accounts"].get(model))
         return days.assign(model=model), account
 
     frames, accounts = list[pd.DataFrame](), dict[str, Account]()
@@ -130,7 +131,7 @@ def _exchange(market: Market, rules: TradingRules) -> Any:
 
 
 def _simulate(
-    scores: pd.Series, exchange: Any, market: Market, rules: TradingRules, account: Account | None
+    scores: pd.Series, exchange: Any, strategy_class: Any, market: Market, rules: TradingRules, account: Account | None
 ) -> Simulated:
     """Simulate all days but the first, from the account after that one; None: from cash."""
     from qlib.backtest import backtest_loop, get_strategy_executor
@@ -141,7 +142,7 @@ def _simulate(
     strategy, executor = get_strategy_executor(
         start_time=start,
         end_time=end,
-        strategy=_strategy_class(market, rules)(
+        strategy=strategy_class(
             signal=_fixed_signal(scores),
             topk=rules.topk,
             n_drop=rules.n_drop,

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from arch.bootstrap import CircularBlockBootstrap
 
-from assets.backtests.edge import BootstrapOptions, edge
+from assets.backtests.edge import BootstrapOptions, edge, edge_statistics, resampled
 from assets.backtests.measures import (
     by_model,
     drawdown,
@@ -116,6 +117,14 @@ def test_an_edge_of_the_detectable_size_is_found_in_four_of_five_histories() -> 
     share = np.mean([history(detectable)["alpha_low"] > 0 for _ in range(150)])
     assert 0.7 < share < 0.9
     assert np.mean([history(0.0)["alpha_low"] > 0 for _ in range(150)]) < 0.1
+
+
+@pytest.mark.parametrize("count", [50, 57, 300])
+def test_resampled_histories_are_those_of_arch(count: int) -> None:
+    returns = np.random.default_rng(count).normal(0, 0.01, (count, 2))
+    own = resampled(returns, RESAMPLING, 252)
+    drawn = CircularBlockBootstrap(RESAMPLING.block, returns, seed=np.random.default_rng(RESAMPLING.seed))
+    assert np.array_equal(own, drawn.apply(lambda sessions: edge_statistics(sessions, 252), RESAMPLING.draws))
 
 
 def test_no_interval_reaches_below_a_total_loss() -> None:
