@@ -11,7 +11,7 @@ import pandas as pd
 from assets.backtests.plan import NoBacktest
 from assets.backtests.qlib_backtest import simulate_without_qlib
 from assets.backtests.qlib_provider import daily_bars
-from assets.backtests.results import BacktestRequest
+from assets.backtests.results import BacktestRequest, BacktestResult
 from assets.backtests.tradability import REFUSED
 from resources.qlib import QlibProvider
 from resources.warehouse import Warehouse
@@ -98,12 +98,11 @@ class Difference:
         )
 
 
-def largest_difference(request: BacktestRequest, days: pd.DataFrame) -> Difference | None:
+def largest_difference(request: BacktestRequest, result: BacktestResult) -> Difference | None:
     """The largest difference between Qlib's daily results and our own loop's, of all sessions. None: no backtest."""
-    plan = request.plan()
-    if isinstance(plan, NoBacktest):
+    if isinstance(result.plan, NoBacktest):
         return None
-    reference = simulate_without_qlib(plan, request.prices, request.rules)
+    days, reference = result.days, simulate_without_qlib(result.plan, request.prices, request.rules)
     if not days[["model", "session"]].equals(reference[["model", "session"]]):
         return Difference(float("inf"), "the models or sessions of Qlib's results are not those of the signals")
     ours, qlib = (frame[list(COMPARED_COLUMNS)].to_numpy(dtype=np.float64) for frame in (reference, days))

@@ -75,7 +75,7 @@ def _qlib_equals_the_reference_loop() -> dg.AssetChecksDefinition:
         home = candlecast.home
         request = current_request(candlecast.settings, candlecast.warehouse, home)
         result = run_backtest(request, home)
-        difference = largest_difference(request, result.days)
+        difference = largest_difference(request, result)
         if difference is None:
             return _result([])
         problems = [difference.problem] if difference.problem else []

@@ -265,20 +265,21 @@ def test_refused_orders_are_in_the_table_and_the_report(home: Home, settings: Se
     assert "Orders refused" in page and "volume 0" in page and "at the upper limit" not in page
     assert "No bar has a volume above 0: IBM" in page
     assert {"alpha", "beta", "alpha_low", "minimum_detectable_alpha"} <= set(stored.columns)
-    difference = largest_difference(request_in_home(home, settings), result.days)
+    difference = largest_difference(request_in_home(home, settings), result)
     assert difference is not None and difference.problem is None
 
 
 def test_a_result_that_is_not_qlibs_is_named_by_model_session_and_column(reported: Home) -> None:
     settings = settings_of(reported)
-    days = backtest_in(reported, settings).days
+    result = backtest_in(reported, settings)
+    days = result.days
     request = request_in_home(reported, settings)
     wrong = days.copy()
     wrong["turnover"] += np.where(wrong.index == 7, 1e-8, 0.0)
-    difference = largest_difference(request, wrong)
+    difference = largest_difference(request, replace(result, days=wrong))
     assert difference and difference.problem and np.isclose(difference.size, 1e-8)
     assert f"{days['model'][7]}, {days['session'][7]:%Y-%m-%d}, turnover" in difference.problem
-    shorter = largest_difference(request, days.iloc[1:].reset_index(drop=True))
+    shorter = largest_difference(request, replace(result, days=days.iloc[1:].reset_index(drop=True)))
     assert shorter and shorter.problem and "sessions" in shorter.problem
 
 
