@@ -58,8 +58,7 @@ def check_forecasts(
     def named(found: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
         return {one.forecaster.name: frame for one, frame in zip(results, found, strict=True)}
 
-    repeated = repeatable(candlecast, results)
-    return {
+    of_stored: dict[ForecastCheckName, CheckOutcome] = {
         "complete": _outcome(
             named(incomplete(warehouse, ranges)),
             "forecasts have missing or duplicate quantiles",
@@ -75,10 +74,16 @@ def check_forecasts(
             "values are no valid bar",
             "in quantiles and paths, prices are positive, low ≤ open, close ≤ high, and volume is not negative",
         ),
+    }
+    widths = named(widths_by_step(warehouse, [judged(one) for one in ranges]))
+    # Last: the companion may be computing what is asked for.
+    repeated = repeatable(candlecast, results)
+    return {
+        **of_stored,
         "no_lookahead": check_lookahead(candlecast, results, repeated),
         "independent_of_batch": check_batches(candlecast, results, repeated),
         "every_series_is_forecast": check_failures(results),
-        "bands_widen": check_widths(named(widths_by_step(warehouse, [judged(one) for one in ranges]))),
+        "bands_widen": check_widths(widths),
         "coverage_is_nominal": check_coverage(calibrated),
     }
 

@@ -161,8 +161,8 @@ def _result(
     found = calibrations(candlecast.warehouse, [judged(run) for run in runs], frequency)
     calibrated = {run.forecaster.name: one for run, one in zip(runs, found, strict=True)}
     contents = contents_by_origin(candlecast.warehouse, runs)
-    outcomes = check_forecasts(candlecast, results, calibrated)
     metadata = _metadata(candlecast, results, selection, histories, calibrated)
+    outcomes = check_forecasts(candlecast, results, calibrated)
     derived = _derived_results(candlecast, asset.name, results, histories, metadata) if asset.derived_from else []
     first, every = first_origin(candlecast.settings), candlecast.settings.forecasts.every
     not_made = not_made_text(sessions_of(context), len(origins), first, every, selection.skipped)

@@ -37,8 +37,8 @@ from resources.layout import Home
 from resources.progress import Progress, silent
 from resources.warehouse import Warehouse
 
-# Readers of other processes wait for a transaction: one of a thousand forecasts takes about half a second.
-HOLD_SECONDS, MOST_HELD = 1.0, 1_000
+# Readers of other processes wait for a transaction: one of three thousand forecasts takes about half a second.
+HOLD_SECONDS, MOST_HELD = 1.0, 3_000
 
 
 @dataclass(frozen=True)

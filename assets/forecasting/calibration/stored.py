@@ -72,7 +72,15 @@ class StoredForecasts:
 
     def together_alone(self, base: Base) -> list[Base]:
         """As `together`, but for vintages: the quantiles of one are not read for another."""
-        return self.together(base) if len(self._bases) == len({one.model for one in self._bases}) else [base]
+        return self.together(base) if self._have_no_vintages else [base]
+
+    def all_alone(self, base: Base) -> list[Base]:
+        """Every base, also those that are made yet; but for vintages one alone."""
+        return list(self._bases) if self._have_no_vintages else [base]
+
+    @property
+    def _have_no_vintages(self) -> bool:
+        return len(self._bases) == len({one.model for one in self._bases})
 
     @cached_property
     def known(self) -> KnownReads:
