@@ -140,12 +140,13 @@ def _detach(instance: _Instance) -> None:
 
 
 @atexit.register
-def _end() -> None:
-    """End the instance before the interpreter, which would report its objects as leaks."""
+def end_instance() -> None:
+    """End the instance: before the interpreter, which would report its objects as leaks, and after an interrupt, which
+    may have come between attaching a file and noting it."""
     global _instance
     if _instance is not None and _instance.process == os.getpid():
         _instance.root.close()
-    _instance = None
+        _instance = None
 
 
 def _quoted(instance: _Instance) -> str:

@@ -19,7 +19,7 @@ import duckdb
 import tenacity
 
 from resources import schema
-from resources.attached_files import Config, OpenDatabase, file_version, open_alone, open_file
+from resources.attached_files import Config, OpenDatabase, end_instance, file_version, open_alone, open_file
 from resources.disclosure import CONCEALED, conceal, scheme_of
 from resources.errors import SchemaVersionError, WarehouseBusyError
 from resources.layout import Home
@@ -91,15 +91,14 @@ class Warehouse:
             WarehouseBusyError: another process wrote for longer than `wait`.
             SchemaVersionError: the schema is newer than this installation, or older in a file that cannot be written.
         """
-        with _process_lock, _without_secrets(self.uri):
+        with _process_lock, _without_secrets(self.uri), _interruptible_access():
             self._ensure_schema()
             opened = self._connect(read_only=True, alone=alone)
             try:
                 # Not a cursor of the connection, which is closed with it.
                 if not alone and _kept.get(self._key, opened) is None:
                     _kept[self._key] = self._connect(read_only=True)
-                with interruptible():
-                    yield opened.connection
+                yield opened.connection
             finally:
                 opened.close()
 
@@ -137,7 +136,7 @@ class Warehouse:
             WarehouseBusyError: another process held the file for longer than `wait`.
             SchemaVersionError: the schema is newer than this installation.
         """
-        with _process_lock, _without_secrets(self.uri):
+        with _process_lock, _without_secrets(self.uri), _interruptible_access():
             if self.uri is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             # Asked before the file is created: a new file may have the inode of a deleted one.
@@ -150,7 +149,7 @@ class Warehouse:
                     with _transaction(connection):
                         schema.migrate(connection, self.label)
                     self._remember()
-                with _transaction(connection), interruptible():
+                with _transaction(connection):
                     yield connection
                 if versioned:
                     self.written = self._version_left(connection)
@@ -162,9 +161,8 @@ class Warehouse:
         if self.uri is not None:
             return None
         try:
-            with interruptible():
-                # As closing does.
-                connection.execute("CHECKPOINT")
+            # As closing does.
+            connection.execute("CHECKPOINT")
         except duckdb.Error:
             # What is committed is in the log.
             return None
@@ -274,6 +272,20 @@ def interruptible() -> Iterator[None]:
     except RuntimeError as error:
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from error
+        raise
+
+
+@contextmanager
+def _interruptible_access() -> Iterator[None]:
+    """As `interruptible`, for all of an access: the next one opens the file anew, also where this one was interrupted
+    while it attached or detached the file."""
+    try:
+        with interruptible():
+            yield
+    except Exception:
+        raise
+    except BaseException:
+        end_instance()
         raise
 
 

@@ -1,11 +1,13 @@
 """The warehouse: transactions, waiting for other processes, schema versions, interruption."""
 
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,24 @@ warehouse = Warehouse(pathlib.Path(sys.argv[1]))
 for n in range(5):
     with warehouse.write() as c:
         c.execute("INSERT INTO backtests VALUES (?, 'm', 0)", [f"{sys.argv[2]}-{n}"])
+"""
+# Ctrl-C a little later each time, in reading and in writing in turn; after each the warehouse opens.
+INTERRUPTED = """
+import os, pathlib, signal, sys, threading
+from resources.warehouse import Warehouse
+signal.signal(signal.SIGINT, signal.default_int_handler)
+warehouse, interrupted = Warehouse(pathlib.Path(sys.argv[1])), 0
+for number in range(100):
+    timer = threading.Timer(number / 10_000, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        while True:
+            with warehouse.write() if number % 2 else warehouse.read() as connection:
+                connection.execute("FROM backtests")
+    except KeyboardInterrupt:
+        interrupted += 1
+    warehouse.rows("FROM backtests")
+print(interrupted)
 """
 
 
@@ -106,6 +126,15 @@ def test_a_home_of_an_earlier_version_gets_the_present_view_of_adjusted_bars(
     assert Warehouse(warehouse.path).rows(shown) == present
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage collection: its callbacks, as hypothesis has one, and finalisers swallow the exception of a signal."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_ctrl_c_in_a_query_is_ctrl_c(warehouse: Warehouse, access: str) -> None:
     warehouse.frame("SELECT 1")
@@ -119,6 +148,12 @@ def test_ctrl_c_in_a_query_is_ctrl_c(warehouse: Warehouse, access: str) -> None:
         signal.signal(signal.SIGINT, before)
     with pytest.raises(KeyboardInterrupt), getattr(warehouse, access)():
         raise RuntimeError("Query interrupted")  # DuckDB's message
+
+
+def test_a_warehouse_opens_after_ctrl_c_at_any_moment(warehouse: Warehouse) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(warehouse.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "100\n", done.stderr
 
 
 def test_a_busy_warehouse_is_waited_for(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
