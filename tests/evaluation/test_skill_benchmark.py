@@ -29,9 +29,10 @@ from benchmarks.skill.workers import Workers
 SYMBOLS = ("QA", "QB", "QC", "QD", "QE")
 SEEN = "AAPL"
 WARM_UP, FIRST, LAST, EVERY = date(2010, 1, 4), date(2011, 1, 3), date(2011, 12, 30), 6
-# Prints the processes of two workers, which sleep.
+# Prints the processes of two workers, which sleep. With the default handlers: tests in the background of a shell ignore
+# SIGINT, and Dagster copies that to SIGTERM.
 SLEEPERS = """
-import multiprocessing, time
+import multiprocessing, signal, time
 from threading import Thread
 from benchmarks.skill.workers import Call, Workers
 
@@ -41,6 +42,8 @@ def report():
     time.sleep(1)  # the start of the last one ends
     print(*(child.pid for child in children), flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 with Workers(2) as workers:
     Thread(target=report, daemon=True).start()
     workers.run([Call(time.sleep, (120,), "sleep")] * 4, "sleep")
