@@ -67,8 +67,13 @@ def dagster_records(home: Home) -> Iterator[Damage]:
 def _why_not_sqlite(file: Path) -> str:
     """Why a file is no intact SQLite database; empty: it is, or another process has it locked."""
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
-            first: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        try:
+            first = _first_problem(file, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if "disk I/O error" not in str(error):
+                raise
+            # A full disk has no space for the shared memory beside the file, without which it can be read as it is.
+            first = _first_problem(file, "mode=ro&immutable=1")
     except sqlite3.OperationalError as error:
         # What the machine refuses says nothing of the file.
         hindered = any(reason in str(error) for reason in ("locked", "readonly", "unable to open"))
@@ -76,3 +81,9 @@ def _why_not_sqlite(file: Path) -> str:
     except sqlite3.DatabaseError as error:
         return f"cannot be read ({error})"
     return "" if first == "ok" else f"is damaged ({' '.join(first.split())})"
+
+
+def _first_problem(file: Path, access: str) -> str:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{access}", uri=True, timeout=1)) as connection:
+        found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    return found

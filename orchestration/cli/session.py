@@ -146,6 +146,9 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
 
     if isinstance(error, CandlecastError):
         return str(error)
+    # SQLite's, DuckDB's and the system's words.
+    if isinstance(error, Exception) and any(words in str(error) for words in ("disk is full", "No space left")):
+        return f"the disk of {home} is full: {error}\nFree some space, then run the same command again"
     if isinstance(error, OSError):
         return f"{error}; `candlecast doctor` checks the home"
     duckdb = sys.modules.get("duckdb")

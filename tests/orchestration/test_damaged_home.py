@@ -1,14 +1,18 @@
 """A damaged or empty home: each command names the fault and the remedy."""
 
 import contextlib
+import errno
 import json
 import math
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
 import sqlalchemy
@@ -16,6 +20,7 @@ import sqlalchemy
 from orchestration.cli.artifacts import newest_report
 from orchestration.cli.session import CommandSession, error_message
 from resources.errors import CandlecastError
+from resources.layout import Home
 from resources.settings import Settings
 from tests.orchestration.cli_project import CliProject
 
@@ -58,6 +63,47 @@ def test_json_output_has_null_for_nan_and_infinity(tmp_path: Path, capsys: pytes
 def test_only_locked_records_suggest_another_process(tmp_path: Path, reason: str, hint: str) -> None:
     message = error_message(sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError(reason)), tmp_path)
     assert message and reason in message and hint in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full")),
+        duckdb.IOException('Could not write file "w.duckdb": No space left on device'),
+        OSError(errno.ENOSPC, "No space left on device", "w"),
+    ],
+)
+def test_a_full_disk_is_no_damage(tmp_path: Path, error: Exception) -> None:
+    message = error_message(error, tmp_path)
+    assert message and f"the disk of {tmp_path} is full" in message and "same command again" in message
+    assert "repair" not in message
+
+
+# As on a full disk: no file may grow, also not the shared memory that SQLite needs beside a database.
+WITHOUT_SPACE = """
+import pathlib, resource, signal, sqlite3, sys
+from orchestration.cli.dagster_records import dagster_records
+from resources.layout import Home
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+home = Home(pathlib.Path(sys.argv[1]))
+try:
+    sqlite3.connect(home.dagster / "runs.db").execute("SELECT * FROM runs")
+except sqlite3.OperationalError as error:
+    print(error)
+print([damage.text for damage in dagster_records(home)])
+"""
+
+
+def test_records_on_a_full_disk_are_not_taken_for_damaged(tmp_path: Path) -> None:
+    folder = Home(tmp_path).dagster
+    folder.mkdir()
+    with contextlib.closing(sqlite3.connect(folder / "runs.db")) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("CREATE TABLE runs (id)")
+    command = [sys.executable, "-c", WITHOUT_SPACE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["disk I/O error", "[]"]
 
 
 def _command(process: psutil.Process) -> str:
