@@ -93,7 +93,7 @@ class Home:
 
     @property
     def backtests(self) -> Path:
-        """Daily results of Qlib's backtests, `<recipe>/days.parquet`, and the accounts after their last session."""
+        """Results of Qlib's backtests, `<recipe>/`, with the accounts after them; `current.json` names the newest."""
         return self.root / "backtests"
 
     @property

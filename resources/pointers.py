@@ -1,7 +1,7 @@
 """Pointer files: a small JSON object that names, by its digest, the artifact in use.
 
 `{"digest": "<sha256>", …}`, replaced atomically. Nothing is found by "newest file": a checkpoint, the training
-windows, a Qlib provider and a report are in use because a pointer names them.
+windows, a Qlib provider, a backtest and a report are in use because a pointer names them.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from assets.market.universe import Universe, read_universe
 from resources.calendar import DAILY, TradingCalendar
 from resources.integrity import keep_if_intact
 from resources.layout import Home
+from resources.pointers import write_pointer
 from resources.progress import Progress, silent
 from resources.publish import digest_of, publishing_folder, scratch_folder
 from resources.qlib import QlibProvider
@@ -36,7 +37,7 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 CODE_VERSION = "6"
-MEASURES_FILE = "measures.parquet"
+MEASURES_FILE, CURRENT_FILE = "measures.parquet", "current.json"
 _DAYS = """
 SELECT model, session::TIMESTAMP AS session, gross, cost, net, benchmark, turnover
 FROM backtest_days ORDER BY model, session
@@ -195,6 +196,8 @@ def run_backtest(request: BacktestRequest, home: Home, progress: Progress = sile
             run.days.to_parquet(folder / DAYS_FILE, index=False)
             measure(run.days, request.resampling, request.year).to_parquet(folder / MEASURES_FILE, index=False)
             write_accounts(folder, digests[-1], run.accounts)
+    # Earlier results are kept, and not part of what the next run compares.
+    write_pointer(home.backtests / CURRENT_FILE, recipe)
     days, measures = (pd.read_parquet(stored / name) for name in (DAYS_FILE, MEASURES_FILE))
     return BacktestResult(recipe, plan, days, measures, simulated)
 

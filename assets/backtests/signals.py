@@ -212,9 +212,9 @@ def _rows(forecasts: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
 
 def _flat_models(frame: pd.DataFrame) -> set[str]:
     """Models with the same signal for all symbols of every origin that has several symbols."""
-    spread = frame.groupby(["model", "origin"])["value"].agg(["size", np.ptp])
+    spread = frame.groupby(["model", "origin"])["value"].agg(["size", "min", "max"])
     several = spread[spread["size"] > 1]
-    widest = several["ptp"].groupby("model").max()
+    widest = (several["max"] - several["min"]).groupby("model").max()
     return {str(model) for model in widest.index[widest <= 0]}
 
 

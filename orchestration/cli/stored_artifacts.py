@@ -129,7 +129,8 @@ def _checkpoints(home: Home) -> Iterator[Damage]:
 
 
 def _pointers(home: Home) -> Iterator[Damage]:
-    files = {file: file.parent for file in (home.qlib / "current.json", home.reports / "latest.json")}
+    named = (home.qlib / "current.json", home.backtests / "current.json", home.reports / "latest.json")
+    files = {file: file.parent for file in named}
     files |= dict.fromkeys([home.windows / "current.json", *sorted(home.windows.glob("vintage-*.json"))], home.windows)
     for kind, name in product(get_args(Kind), (CURRENT, BUILT)):
         root = home.checkpoints / kind

@@ -28,7 +28,7 @@ SOURCES = frozenset({".py", ".sql", ".html", ".css", ".json", ".safetensors"})
 # What every stage is built on.
 SHARED = ("resources", "kronos", "assets/market", "assets/forecasting")
 # Folders of which only what a pointer names is read; the others hold nothing but what is in use.
-POINTERS = {"windows": "current.json", "qlib": "current.json", "reports": "latest.json"}
+POINTERS = dict.fromkeys(("windows", "qlib", "backtests"), "current.json") | {"reports": "latest.json"}
 # Empty files that locks leave, in no state of interest.
 _LOCK = ".lock"
 # A sum and an exclusive or, so that doubled rows count; hashes of rows do not depend on their order.

@@ -20,6 +20,7 @@ from assets.backtests.signals import make_signals, store_signals
 from assets.market.universe import read_universe
 from resources.calendar import TradingCalendar
 from resources.layout import Home
+from resources.pointers import read_pointer
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 from tests.backtests.backtest_data import USED, panel_of
@@ -81,6 +82,7 @@ def test_an_evening_simulates_the_sessions_that_are_new(
     assert stored(home, result) == simulated_whole(home, settings, tmp_path / "other")
     again = backtest(home, settings)
     assert again.simulated == 0 and again.days.equals(result.days)
+    assert read_pointer(home.backtests / "current.json") == result.recipe
 
 
 def test_a_dividend_changes_no_session_before_it(

@@ -19,8 +19,11 @@ from orchestration.cli.instance import open_instance
 from orchestration.cli.run_progress import RunMonitor
 from orchestration.cli.selections import MODELLING
 from orchestration.cli.session_ranges import SessionPlanner
+from orchestration.staleness.contents import FileDigests
 from orchestration.staleness.plan import RunPlan, Staleness
 from orchestration.staleness.reads import ALL_TABLES, EVERYTHING, NOT_READ, READS, reads_of
+from resources.layout import Home
+from resources.pointers import write_pointer
 from resources.profiles import load_settings
 from resources.schema import SCHEMA
 from resources.settings import Settings
@@ -251,6 +254,24 @@ def _rows(home: Path) -> dict[str, object]:
             sql = f"SELECT count(*), sum(hash(t)::HUGEINT) FROM (SELECT {columns} FROM {table}) t"
             found[table] = connection.execute(sql).fetchall()
     return found
+
+
+def test_of_stored_backtests_the_newest_is_compared(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for recipe in ("earlier", "newest"):
+        (home.backtests / recipe).mkdir(parents=True)
+        (home.backtests / recipe / "days.parquet").write_bytes(b"days")
+    write_pointer(home.backtests / "current.json", "newest")
+
+    def digest() -> str:
+        files = FileDigests(home)
+        return files.of(files.current("backtests"))
+
+    before = digest()
+    (home.backtests / "earlier" / "days.parquet").unlink()
+    assert digest() == before
+    (home.backtests / "newest" / "days.parquet").write_bytes(b"other days")
+    assert digest() != before
 
 
 def test_every_table_is_compared() -> None:
