@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 import gc
 import json
+import shutil
 import sys
 from contextlib import contextmanager
 from datetime import date
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 # New objects between two collections. Python's own 700 suit small heaps: each import of a run would collect often.
 GARBAGE = 20_000
+# Bytes: with less a disk counts as full.
+SMALLEST_SPACE = 2**20
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file [CANDLECAST_SETTINGS].")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Profile of the settings file [CANDLECAST_PROFILE].")]
@@ -146,9 +149,10 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
 
     if isinstance(error, CandlecastError):
         return str(error)
-    # SQLite's, DuckDB's and the system's words.
-    if isinstance(error, Exception) and any(words in str(error) for words in ("disk is full", "No space left")):
-        return f"the disk of {home} is full: {error}\nFree some space, then run the same command again"
+    # Without the statement, which SQLAlchemy quotes below.
+    reason = str(error).partition("\n")[0]
+    if _is_full(reason, home):
+        return f"the disk of {home} is full: {reason}\nFree some space, then run the same command again"
     if isinstance(error, OSError):
         return f"{error}; `candlecast doctor` checks the home"
     duckdb = sys.modules.get("duckdb")
@@ -171,6 +175,14 @@ def error_message(error: BaseException | None, home: Path) -> str | None:
         named = "".join(f"\n{one.text}" for one in dagster_records(Home(home)))
         return f"Dagster's records in {home / 'dagster'}: {error.orig}. `candlecast doctor --repair` mends them{named}"
     return None
+
+
+def _is_full(reason: str, home: Path) -> bool:
+    """Whether an error came of a full disk, by the messages of SQLite, DuckDB and the system."""
+    if any(words in reason for words in ("disk is full", "No space left")):
+        return True
+    # SQLite's, where there is no space for the shared memory beside a database.
+    return "disk I/O error" in reason and home.is_dir() and shutil.disk_usage(home).free < SMALLEST_SPACE
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import shutil
 import signal
 import socket
 import sqlite3
@@ -77,6 +78,14 @@ def test_a_full_disk_is_no_damage(tmp_path: Path, error: Exception) -> None:
     message = error_message(error, tmp_path)
     assert message and f"the disk of {tmp_path} is full" in message and "same command again" in message
     assert "repair" not in message
+
+
+def test_an_io_error_of_records_is_that_of_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlalchemy.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    used = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: used._replace(free=4096))
+    message = error_message(error, tmp_path)
+    assert message and "is full" in message and "repair" not in message
 
 
 # As on a full disk: no file may grow, also not the shared memory that SQLite needs beside a database.
