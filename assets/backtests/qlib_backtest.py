@@ -127,6 +127,8 @@ def _write_request(
         "days": [str(day) for day in plan.days],
         "rules": rules.as_dict(),
         "workers": workers,
+        # Also those without a score on these days: they hold what is in their accounts.
+        "models": sorted(plan.scores),
         "accounts": accounts,
         "ends": {name: str(end) for name, end in zip(plan.ids, plan.ends, strict=True) if not np.isnat(end)},
     }

@@ -66,7 +66,7 @@ def run(folder: Path) -> None:
     )
     # Once, before processes are forked: Qlib's strategies import cvxpy.
     exchange, strategy = _exchange(market, rules), _strategy_class(market, rules)
-    models = sorted(scores["model"].unique())
+    models: list[str] = request["models"]
 
     def simulate(model: str) -> Simulated:
         own = scores[scores["model"] == model].set_index(["instrument", "datetime"])["score"].sort_index()

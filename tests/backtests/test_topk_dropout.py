@@ -179,6 +179,16 @@ def test_qlib_resumes_to_identical_results(tmp_path: Path, dropout: Literal["tra
     resume(tmp_path, replace(RULES, topk=3, hold_thresh=3, dropout=dropout), 60, 9, 2, stops=[29, 30])
 
 
+def test_a_model_without_a_signal_since_the_account_holds_its_positions(tmp_path: Path) -> None:
+    plan, provider, _ = random_plan(tmp_path, RULES, 40, 6, 2)
+    plan.scores["model 1"][15:] = np.nan
+    whole = in_qlib(plan, provider, RULES, tmp_path / "whole")
+    first = in_qlib(plan.span(0, 20), provider, RULES, tmp_path / "first")
+    resumed = in_qlib(plan, provider, RULES, tmp_path / "rest", kept=KeptBacktest(20, first.days, first.accounts))
+    pd.testing.assert_frame_equal(resumed.days, whole.days, check_exact=True)
+    assert json.dumps(resumed.accounts) == json.dumps(whole.accounts)
+
+
 @pytest.mark.parametrize("dropout", ["tradable", "qlib"])
 def test_our_loop_and_qlib_agree(tmp_path: Path, dropout: Literal["tradable", "qlib"]) -> None:
     agree(tmp_path, replace(RULES, topk=3, hold_thresh=3, dropout=dropout), days=60, symbols=9, models=2)
