@@ -72,7 +72,10 @@ def _why_not_sqlite(file: Path) -> str:
         except sqlite3.OperationalError as error:
             if "disk I/O error" not in str(error):
                 raise
-            # A full disk has no space for the shared memory beside the file, without which it can be read as it is.
+            # A full disk has no space for the shared memory beside the file, without which it is read as if alone. That
+            # says nothing of one with a log: only both together are whole while the log is copied into the file.
+            if _has_log(file):
+                return ""
             first = _first_problem(file, "mode=ro&immutable=1")
     except sqlite3.OperationalError as error:
         # What the machine refuses says nothing of the file.
@@ -87,3 +90,8 @@ def _first_problem(file: Path, access: str) -> str:
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{access}", uri=True, timeout=1)) as connection:
         found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     return found
+
+
+def _has_log(file: Path) -> bool:
+    log = file.with_name(f"{file.name}-wal")
+    return log.is_file() and log.stat().st_size > 0

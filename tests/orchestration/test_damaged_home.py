@@ -110,9 +110,31 @@ def test_records_on_a_full_disk_are_not_taken_for_damaged(tmp_path: Path) -> Non
     with contextlib.closing(sqlite3.connect(folder / "runs.db")) as connection:
         connection.execute("PRAGMA journal_mode = wal")
         connection.execute("CREATE TABLE runs (id)")
-    command = [sys.executable, "-c", WITHOUT_SPACE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["disk I/O error", "[]"]
+    assert _damaged_without_space(tmp_path) == ["disk I/O error", "[]"]
+
+
+def test_records_whose_log_a_full_disk_kept_from_being_copied_are_not_taken_for_damaged(tmp_path: Path) -> None:
+    folder = Home(tmp_path).dagster
+    folder.mkdir()
+    runs, log = folder / "runs.db", folder / "runs.db-wal"
+    with contextlib.closing(sqlite3.connect(runs)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("CREATE TABLE runs (id)")
+        connection.executemany("INSERT INTO runs VALUES (?)", [("x" * 1_000,)] * 50)
+        connection.commit()
+        logged = log.read_bytes()
+        connection.execute("PRAGMA wal_checkpoint")
+        copied = runs.read_bytes()
+    runs.write_bytes(copied[: len(copied) // 2])
+    log.write_bytes(logged)
+    assert _damaged_without_space(tmp_path) == ["disk I/O error", "[]"]
+    with contextlib.closing(sqlite3.connect(runs)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def _damaged_without_space(home: Path) -> list[str]:
+    command = [sys.executable, "-c", WITHOUT_SPACE, str(home)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def _command(process: psutil.Process) -> str:
