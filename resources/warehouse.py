@@ -282,7 +282,8 @@ def _interruptible_access() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except Exception:
+    except (Exception, GeneratorExit):
+        # The end of a generator is no interrupt, and other reads of this thread may be open.
         raise
     except BaseException:
         end_instance()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,18 @@ def test_a_warehouse_opens_after_ctrl_c_at_any_moment(warehouse: Warehouse) -> N
     command = [sys.executable, "-c", INTERRUPTED, str(warehouse.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "100\n", done.stderr
+
+
+def test_a_read_stays_open_when_a_generator_that_reads_is_closed(warehouse: Warehouse) -> None:
+    def rows() -> Generator[int]:
+        with warehouse.read():
+            yield 1
+
+    with warehouse.read() as connection:
+        others = rows()
+        next(others)
+        others.close()
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
 def test_a_busy_warehouse_is_waited_for(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
