@@ -117,14 +117,15 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
     weights = checkpoints.current("chronos2_model")
     if weights is None:
         raise CandlecastError("no Chronos-2 checkpoint yet: materialise chronos2_model first")
-    context, at_once = settings.chronos2.context_length, series_at_once(settings, weights.folder)
+    context, compute = settings.chronos2.context_length, Compute(settings.compute)
     targets = with_inputs_of(weights.card, settings).chronos2.targets
 
     @cache
     def load() -> Embed:
         from chronos import Chronos2Pipeline
 
-        pipeline = load_pipeline(Chronos2Pipeline, weights.folder, Compute(settings.compute))
+        pipeline = load_pipeline(Chronos2Pipeline, weights.folder, compute)
+        at_once = series_at_once(settings, weights.folder, compute.device_name())
         patch = int(pipeline.model.chronos_config.input_patch_size)
 
         def embed(bars: Sequence[np.ndarray], stamps: Sequence[np.ndarray]) -> np.ndarray:
@@ -134,7 +135,7 @@ def _chronos2_embedder(settings: Settings, checkpoints: CheckpointStore, pooling
 
         return embed
 
-    read: dict[str, object] = {"context_length": context, "series_at_once": at_once}
+    read: dict[str, object] = {"context_length": context, "series_at_once": series_at_once(settings, weights.folder)}
     return _embedder("chronos2", settings, weights, trained_until(weights), context, pooling, read, load)
 
 

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from assets.forecasting.chronos2.forecaster import chronos2_forecaster
 from assets.forecasting.chronos2.outputs import extend_quantiles
 from assets.forecasting.chronos2.pipeline import steps_at_once, suitable_series_at_once
+from assets.forecasting.embedders import embedder
 from assets.forecasts import acceptance, generate
 from assets.forecasts.summary import ForecastRange
 from assets.training.fit.base_weights import WEIGHTS
@@ -59,6 +60,15 @@ def test_the_packaged_weights_widen_over_a_horizon_of_forty_steps(tmp_path: Path
 
 def test_the_recipe_within_the_steps_of_the_weights_is_unchanged(model_home: ForecastHome) -> None:
     assert "independent_blocks" not in chronos2_forecaster(model_home.settings, model_home.checkpoints).recipe
+
+
+def test_forecasts_of_a_gpu_are_in_use_on_a_machine_without_one(model_home: ForecastHome) -> None:
+    settings = model_home.settings
+    on_gpu = settings.model_copy(update={"compute": settings.compute.model_copy(update={"device": "cuda"})})
+    of_both = [chronos2_forecaster(one, model_home.checkpoints).checkpoint for one in (settings, on_gpu)]
+    assert of_both[0] == of_both[1]
+    of_both = [embedder("chronos2", one, model_home.checkpoints, "last").checkpoint for one in (settings, on_gpu)]
+    assert of_both[0] == of_both[1]
 
 
 def test_a_band_that_shrinks_is_named_with_its_model_and_step() -> None:

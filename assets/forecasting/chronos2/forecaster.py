@@ -133,12 +133,13 @@ Passes = tuple[int, Sequence[Series]]
 def _load(settings: Settings, folder: Path) -> Callable[[Passes], np.ndarray]:
     from chronos import Chronos2Pipeline
 
+    compute = Compute(settings.compute)
     forecaster = SeriesForecaster(
-        load_pipeline(Chronos2Pipeline, folder, Compute(settings.compute)),
+        load_pipeline(Chronos2Pipeline, folder, compute),
         len(settings.chronos2.targets),
         steps_at_once(folder),
         settings.forecasts.levels,
-        series_at_once(settings, folder),
+        series_at_once(settings, folder, compute.device_name()),
     )
     return lambda item: replace(forecaster, steps=item[0]).quantiles(item[1])
 

@@ -49,18 +49,15 @@ def steps_at_once(folder: Path) -> int:
     return int(config["prediction_length"])
 
 
-def series_at_once(settings: Settings, folder: Path) -> int:
+def series_at_once(settings: Settings, folder: Path, device: str = "cpu") -> int:
     """The number of series in every batch of Chronos-2: of the settings, else one that suits weights and device.
 
-    Every batch has it, as the rounding of a matrix product depends on its shape.
-
-    Raises:
-        CandlecastError: this machine does not have the device of the settings.
+    Every batch has it, as the rounding of a matrix product depends on its shape. Recipes state that of the CPU on every
+    machine: forecasts of a GPU are scored on machines without one, too.
     """
     if settings.chronos2.series_at_once is not None:
         return settings.chronos2.series_at_once
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    device = Compute(settings.compute).device_name()
     return suitable_series_at_once(size // BYTES_PER_WEIGHT, settings.chronos2.context_length, device)
 
 
