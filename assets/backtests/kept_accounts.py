@@ -1,4 +1,4 @@
-"""Backtests of earlier evenings, from whose accounts Qlib resumes.
+"""Stored accounts of earlier backtests, from which Qlib resumes.
 
 A result is stored with the accounts after its last session, under the digest of all inputs up to that session: prices,
 states and scores day by day, rules and versions. A later backtest resumes from the newest accounts whose digest is that

@@ -1,6 +1,6 @@
 """The bars exported to Qlib: daily, adjusted as of the first bar, for any frequency in the warehouse.
 
-A split or dividend changes no earlier price, so that a backtest can resume from an account of an earlier evening.
+A split or dividend changes no earlier price, so that a backtest can resume from a stored account.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ SeriesBatch = list[list[int]]
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes that a forecast allocates at once on a device beyond the weights, where nothing else is said."""
+    """Bytes that a forecast allocates at once on a device beyond the weights, by default."""
     if device.type != "cuda":
         return DEFAULT_BUDGET
     total: int = torch.cuda.get_device_properties(device).total_memory

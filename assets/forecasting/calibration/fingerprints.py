@@ -63,7 +63,7 @@ class Fingerprints:
         found = self._stored.known.contents
         if (base.model, checkpoint, last) not in found:
             # The states of most models are of one origin, before those that a run forecasts: theirs are read together.
-            several = self._stored.all_alone(base) if not found else [base]
+            several = self._stored.every_base(base) if not found else [base]
             with self._stored.warehouse.read() as connection:
                 for key in ((one.model, own, last) for one in several for own in one.checkpoints):
                     named = {"model": key[0], "checkpoint": key[1], "last": last.item()}

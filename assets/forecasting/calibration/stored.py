@@ -74,8 +74,8 @@ class StoredForecasts:
         """As `together`, but for vintages: the quantiles of one are not read for another."""
         return self.together(base) if self._have_no_vintages else [base]
 
-    def all_alone(self, base: Base) -> list[Base]:
-        """Every base, also those that are made yet; but for vintages one alone."""
+    def every_base(self, base: Base) -> list[Base]:
+        """All bases, also those whose forecasts are still to be made; with vintages, `base` alone."""
         return list(self._bases) if self._have_no_vintages else [base]
 
     @property

@@ -63,7 +63,7 @@ class Gradients:
             batch: on any device.
 
         Raises:
-            torch.cuda.OutOfMemoryError: as said.
+            torch.cuda.OutOfMemoryError: the batch does not fit; the gradients are incomplete.
         """
         if self._captured is None and self._capture is not None:
             self._captured = self._try_capture(self._capture, batch)
