@@ -50,17 +50,18 @@ def input_digests(plan: BacktestPlan, prices: PricePanel, rules: TradingRules, v
         versions: the digest of the versions of the code.
     """
     window = np.searchsorted(prices.sessions, plan.days)
-    panels = [np.asarray(panel)[window] for panel in (prices.open, prices.close, prices.volume, prices.factor)]
+    panels = [panel[window] for panel in (prices.open, prices.close, prices.volume, prices.factor)]
     states = np.zeros(plan.ended.shape, dtype=np.int8) if plan.states is None else plan.states
-    # A day is traded by the scores of the day before.
-    scores = [np.vstack([np.full_like(score[:1], np.nan), score[:-1]]) for score in plan.scores.values()]
     dated = plan.days.astype("datetime64[D]").astype(np.int64)[:, None]
-    inputs = np.hstack([_bytes_of_rows(part) for part in (dated, *panels, states, plan.ended, *scores)])
+    parts, nothing = (dated, *panels, states, plan.ended), np.full(len(plan.ids), np.nan)
     constant = {"versions": versions, "rules": rules.as_dict(), "ids": plan.ids, "models": list(plan.scores)}
     total = hashlib.sha256(digest_of(constant).encode())
     digests = []
-    for row in inputs:
-        total.update(row)
+    for day in range(len(plan.days)):
+        # A day is traded by the scores of the day before.
+        scores = (score[day - 1] if day else nothing for score in plan.scores.values())
+        for row in (*(part[day] for part in parts), *scores):
+            total.update(row.tobytes())
         digests.append(total.copy().hexdigest())
     return digests
 
@@ -84,8 +85,3 @@ def write_accounts(folder: Path, digest: str, accounts: dict[str, Account]) -> N
 
 def _name(digest: str) -> str:
     return f"{_PREFIX}{digest}{_SUFFIX}"
-
-
-def _bytes_of_rows(values: np.ndarray) -> np.ndarray:
-    """(days, n) values as (days, bytes)."""
-    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
