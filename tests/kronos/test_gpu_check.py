@@ -16,13 +16,13 @@ from benchmarks import gpu_check
 from benchmarks.gpu_check import BUDGETS, NO_DEVICE, PartResult
 
 SCRIPT = Path(gpu_check.__file__)
-# What is installed with this project, and not by the check's list. `resource` stands for what breaks one part.
+# What the check does without; of `assets` it imports the captured training step. `resource` is what breaks one part.
 BLOCKED = """
 import sys
 from importlib.abc import MetaPathFinder
 
 NAMES = {
-    "accelerate", "arch", "assets", "chronos", "dagster", "duckdb", "exchange_calendars", "jinja2", "matplotlib",
+    "accelerate", "arch", "chronos", "dagster", "duckdb", "exchange_calendars", "jinja2", "matplotlib",
     "orchestration", "peft", "psutil", "pyarrow", "pydantic", "pydantic_settings", "pytest", "qlib", "resource",
     "resources", "rich", "scoringrules", "statsmodels", "tenacity", "typer", "utilsforecast",
 }
