@@ -36,6 +36,17 @@ def available_devices() -> list[str]:
     return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
+def out_of_memory_cause(error: RuntimeError) -> torch.cuda.OutOfMemoryError | None:
+    """The lack of memory that an error of a CUDA graph's capture stands for, if it does.
+
+    The end of a capture may fail, too, where its content has failed; the first failure is then the context.
+    """
+    for cause in (error, error.__context__):
+        if isinstance(cause, torch.cuda.OutOfMemoryError):
+            return cause
+    return None
+
+
 @contextmanager
 def suitable_threads(device: torch.device, threads: int | None, *models: nn.Module) -> Iterator[None]:
     """Run torch with `threads` threads on the CPU, and restore their number afterwards.

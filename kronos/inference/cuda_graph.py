@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kronos.devices import out_of_memory_cause
 from kronos.inference.engine import PredictorEngine
 from kronos.inference.generate import Overflow, SeriesGroup, generate, orders_of_rows
 from kronos.inference.progress import Progress, silent
@@ -262,9 +263,8 @@ class CapturedGenerate:
             self._captured.append((decode, self._capture(decode)))
         except RuntimeError as error:  # CUDA's own errors are RuntimeErrors
             self._captured.clear()
-            for cause in (error, error.__context__):  # the end of a capture may fail, too, where the step has failed
-                if isinstance(cause, torch.cuda.OutOfMemoryError):
-                    raise cause from None
+            if cause := out_of_memory_cause(error):
+                raise cause from None
             self._failed = True
             logger.warning("decoding without a CUDA graph: capturing the step failed: %s", error)
             return None

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kronos.devices import out_of_memory_cause
+
 Batch = tuple[Tensor, ...]
 Backward = Callable[[Batch, Tensor | float], Tensor]
 """(batch on the device, factor of the loss) → the loss times the factor, its gradients added to the weights."""
@@ -91,9 +93,8 @@ class Gradients:
             return capture(self._backward, batch, self._parameters)
         except RuntimeError as error:  # CUDA's own errors are RuntimeErrors
             self.release()
-            for cause in (error, error.__context__):  # the end of a capture may fail, too, where its content has failed
-                if isinstance(cause, torch.cuda.OutOfMemoryError):
-                    raise cause from None
+            if cause := out_of_memory_cause(error):
+                raise cause from None
             self._capture = None
             logger.warning("training without a CUDA graph: capturing a step failed: %s", error)
             return None
